@@ -1,0 +1,63 @@
+"""Limits of parameter values, each of which can say in words what it allows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Check:
+    """A limit of a value.
+
+    Attributes:
+        allowed: completes the sentence "it must be ...", e.g. "at least 1".
+        test: whether one value is inside the limit. None and, for tuples, each item are handled by `accepts`.
+    """
+
+    allowed: str
+    test: Callable[[Any], bool]
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` is allowed; None always is, and a tuple is when each of its items is."""
+        if value is None:
+            return True
+        if isinstance(value, tuple):
+            return all(self.accepts(item) for item in value)
+        return self.test(value)
+
+
+def at_least(low: float) -> Check:
+    """Allows `value >= low`."""
+    return Check(f"at least {low}", lambda value: bool(value >= low))
+
+
+def above(low: float) -> Check:
+    """Allows `value > low`."""
+    return Check(f"above {low}", lambda value: bool(value > low))
+
+
+def between(low: float, high: float) -> Check:
+    """Allows `low <= value <= high`."""
+    return Check(f"from {low} to {high}", lambda value: bool(low <= value <= high))
+
+
+def fraction() -> Check:
+    """Allows `0 <= value < 1`, the range of decay rates such as Adam's betas."""
+    return Check("at least 0 and below 1", lambda value: bool(0 <= value < 1))
+
+
+def regex() -> Check:
+    """Allows text that compiles as a Python regular expression."""
+    return Check("a valid regular expression", _compiles)
+
+
+def _compiles(value: str) -> bool:
+    try:
+        re.compile(value)
+    except re.error:
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""Declaring parameters: what an author writes.
+
+A parameter class is a frozen attrs class whose fields carry help, limits and, for components, where their choices
+come from::
+
+    @params
+    class Model:
+        units: int = field(128, help="Units of the hidden layer.", check=at_least(1))
+
+Nothing in this module looks at the command line, at files or at plugins; see `resolve` for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeVar, dataclass_transform
+
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.checks import Check
+
+T = TypeVar("T")
+
+
+class _Required:
+    """The type of `REQUIRED`."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+REQUIRED: Final = _Required()
+"""Default of a field that the user must give; checked before anything heavy is imported."""
+
+METADATA_KEY: Final = "aip"
+
+FieldKind = Literal["value", "group", "component", "components"]
+
+
+@attrs.frozen(kw_only=True)
+class FieldSpec:
+    """What aip knows of a field beyond its attrs name, type and default.
+
+    Attributes:
+        kind: `value` (a leaf), `group` (a nested parameter class), `component` (one of several parameter classes,
+            chosen by name) or `components` (any number of them, each at most once).
+        help: one sentence for `--help`.
+        check: the limit of a leaf, or None.
+        choices: for components, either the plugin kind (`"optimizer"`) or a mapping from name to parameter class.
+        short: whether the group's or component's options also exist without the parent's prefix
+            (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
+    """
+
+    kind: FieldKind
+    help: str
+    check: Check | None = None
+    choices: str | Mapping[str, type] | None = None
+    short: bool = False
+
+
+def field(default: Any = REQUIRED, *, help: str, check: Check | None = None) -> Any:  # noqa: A002
+    """Declares a leaf: a bool, int, float, str, Path, Enum, Literal, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` or `dict[str, X]`."""
+    validator = None if check is None else _attrs_validator(check)
+    return attrs.field(
+        default=default, validator=validator, metadata={METADATA_KEY: FieldSpec(kind="value", help=help, check=check)}
+    )
+
+
+def group(cls: Callable[[], Any], *, help: str = "", short: bool = False) -> Any:  # noqa: A002
+    """Declares a nested parameter class; its default is `cls()`."""
+    return attrs.field(factory=cls, metadata={METADATA_KEY: FieldSpec(kind="group", help=help, short=short)})
+
+
+def component(
+    choices: str | Mapping[str, type], *, default: str | None, help: str, short: bool = False  # noqa: A002
+) -> Any:
+    """Declares one of several parameter classes, chosen by name.
+
+    Args:
+        choices: a plugin kind (`"optimizer"`), open to plugins, or a mapping from name to parameter class.
+        default: the name chosen when the user names none. None: no component (the field's type is `X | None`).
+        help: one sentence for `--help`.
+        short: see `FieldSpec`.
+    """
+    spec = FieldSpec(kind="component", help=help, choices=choices, short=short)
+    if default is None:
+        return attrs.field(default=None, metadata={METADATA_KEY: spec})
+    return attrs.field(default=Named(default), metadata={METADATA_KEY: spec})
+
+
+def components(
+    choices: str | Mapping[str, type], *, default: tuple[str, ...] = (), help: str, short: bool = False  # noqa: A002
+) -> Any:
+    """Declares any number of components of one kind, each chosen by name at most once; the value is a tuple."""
+    spec = FieldSpec(kind="components", help=help, choices=choices, short=short)
+    return attrs.field(default=tuple(Named(name) for name in default), metadata={METADATA_KEY: spec})
+
+
+@attrs.frozen
+class Named:
+    """A component default given by name only, which `resolve` replaces by the parameters of that name."""
+
+    name: str
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, group, component, components))
+def params(cls: type[T]) -> type[T]:
+    """Makes a parameter class: frozen, keyword-only, every field declared by `field`, `group` or `component(s)`."""
+    made = attrs.frozen(cls, kw_only=True, slots=False)
+    for attribute in attrs.fields(made):
+        if METADATA_KEY not in attribute.metadata:
+            raise ParamsError(
+                f"{cls.__name__}.{attribute.name} is a bare default: write it as field(..., help='...') "
+                "so that --help can show it."
+            )
+    return made
+
+
+def spec_of(attribute: attrs.Attribute[Any]) -> FieldSpec:
+    """The `FieldSpec` of an attrs attribute of a parameter class."""
+    spec = attribute.metadata[METADATA_KEY]
+    assert isinstance(spec, FieldSpec)
+    return spec
+
+
+def _attrs_validator(check: Check) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not REQUIRED and not check.accepts(value):
+            raise ParamsError(
+                f"{type(instance).__name__}.{attribute.name} = {value!r} is not allowed: it must be {check.allowed}."
+            )
+
+    return validate
