@@ -1,1 +1,1 @@
-""""""
+"""Evaluation: losses, metrics and evaluator results of a model on a data set."""

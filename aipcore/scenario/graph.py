@@ -1,0 +1,79 @@
+"""The model of a scenario: its Keras graph, and calling it with named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import keras
+import tensorflow as tf
+
+from aipcore.data.dataset import ColumnSpec, Dataset
+from aipcore.errors import ScenarioError
+from aipcore.scenario.scenario import Scenario
+
+BARE_INPUT = "inputs"
+BARE_OUTPUT = "outputs"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Graph:
+    """A Keras model whose inputs and outputs are addressed by name.
+
+    Attributes:
+        model: takes one tensor or a dict of tensors, as the scenario's data does.
+        inputs: the spec of each input, by name; a bare input has the name "".
+        outputs: the names of the outputs; a bare output has the name "".
+    """
+
+    model: Any
+    inputs: dict[str, ColumnSpec]
+    outputs: list[str]
+
+    def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
+        """Runs the model on tensors of shape [batch, ...] by name."""
+        result = self.model(inputs[""] if self.bare_input else dict(inputs), training=training)
+        return {"": result} if self.bare_output else result
+
+    def penalty(self) -> Any:
+        """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
+        return tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses] or [tf.constant(0.0)])
+
+    @property
+    def bare_input(self) -> bool:
+        """Whether the model takes one tensor instead of a mapping."""
+        return "" in self.inputs
+
+    @property
+    def bare_output(self) -> bool:
+        """Whether the model returns one tensor instead of a mapping."""
+        return "" in self.outputs
+
+
+def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
+    """Builds the scenario's model for the inputs that its data has.
+
+    Raises:
+        ScenarioError: `build` fails or returns something that is no tensor or mapping of tensors.
+    """
+    specs, _ = dataset.specs()
+    inputs = {
+        name: keras.Input(spec.shape, dtype=spec.dtype, name=name or BARE_INPUT) for name, spec in specs.items()
+    }
+    given: Any = inputs[""] if "" in inputs else dict(inputs)
+    name = type(scenario).__name__
+    try:
+        outputs = scenario.build(given)
+    except ValueError as error:
+        shapes = ", ".join(f"{key or BARE_INPUT} {spec.shape} {spec.dtype}" for key, spec in specs.items())
+        reason = " ".join(str(error).split())
+        raise ScenarioError(f"{name}.build() cannot take the data's inputs ({shapes}): {reason}") from error
+    if isinstance(outputs, Mapping):
+        outputs = {str(key): value for key, value in outputs.items()}
+    elif not isinstance(outputs, keras.KerasTensor):
+        raise ScenarioError(
+            f"{name}.build() returned {type(outputs).__name__}: return the output tensor, or a mapping from name to tensor."
+        )
+    model = keras.Model(given, outputs)
+    return Graph(model=model, inputs=specs, outputs=list(outputs) if isinstance(outputs, dict) else [""])

@@ -1,0 +1,145 @@
+"""From what the user typed to a scenario class: a plugin name, `package.module:Class`, `package.module`, or a file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+import attrs
+
+from aipcore.errors import AipError, ScenarioError
+from aipcore.scenario.scenario import Scenario
+
+
+@attrs.frozen
+class LoadedScenario:
+    """A scenario class and the name it goes by in file names and titles."""
+
+    name: str
+    cls: type[Scenario]
+    origin: str
+
+
+def load_scenario(
+    text: str, *, names: list[str], find: Callable[[str], tuple[str, object] | None]
+) -> LoadedScenario:
+    """Finds and imports a scenario.
+
+    Args:
+        text: a plugin name, `package.module:Class`, `package.module`, or the path of a `.py` file, with `:Class` if it
+            holds several.
+        names: the names of all scenario plugins, for the error message.
+        find: returns the plugin's display name and the object its record names, or None if no plugin has that name.
+
+    Raises:
+        ScenarioError: nothing of that name exists, it cannot be imported, or it holds no or several scenarios.
+    """
+    found = find(text)
+    if found is not None:
+        name, cls = found
+        return LoadedScenario(name, _checked(cls, f"plugin {name}"), f"plugin {name}")
+    target, _, attribute = text.partition(":")
+    if target.endswith(".py") or "/" in target:
+        module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
+    elif "." in target or attribute or importlib.util.find_spec(target) is not None and target.isidentifier():
+        module, name = _module_of_name(target, text), target.rpartition(".")[2]
+    else:
+        near = get_close_matches(text.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names) or 'none'}."
+        raise ScenarioError(
+            f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
+        )
+    cls = _pick(module, attribute, text)
+    return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, text)
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ScenarioError(f"There is no scenario file {path}: give the path of a .py file, or a plugin name.")
+    name = f"aip_scenario_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ScenarioError(f"{path} cannot be imported: a scenario file must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    # As when Python runs a script: what lies beside the file can be imported, and classes know their module.
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules[name] = module
+    _import(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
+    return module
+
+
+def _module_of_name(name: str, text: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    importlib.invalidate_caches()
+    for candidate in (f"{name}.scenario", name):
+        if _exists(candidate, text):
+            modules: list[ModuleType] = []
+            _import(lambda candidate=candidate: modules.append(importlib.import_module(candidate)), candidate)  # type: ignore[misc]
+            return modules[0]
+    raise ScenarioError(f"There is no module {name}: install its package, or run aip in the folder that holds it.")
+
+
+def _exists(name: str, text: str) -> bool:
+    found: list[bool] = []
+    try:
+        _import(lambda: found.append(importlib.util.find_spec(name) is not None), text)
+    except ScenarioError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            return False
+        raise
+    return found[0]
+
+
+def _import(run: Callable[[], object], what: str) -> None:
+    try:
+        run()
+    except AipError:
+        raise
+    except SyntaxError as error:
+        raise ScenarioError(
+            f"{error.filename or what}, line {error.lineno}: {error.msg}; mend the scenario file."
+        ) from error
+    except Exception as error:
+        raise ScenarioError(
+            f"{what} cannot be imported: {type(error).__name__}: {error}; run again with --debug for the traceback."
+        ) from error
+
+
+def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Scenario) and value.__module__ == module.__name__
+    }
+    if attribute:
+        if not hasattr(module, attribute):
+            raise ScenarioError(f"{text}: the module has no {attribute}; its scenarios are: {', '.join(own) or 'none'}.")
+        return _checked(getattr(module, attribute), text)
+    if not own:
+        own = {
+            name: value
+            for name, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Scenario) and value is not Scenario
+        }
+    if not own:
+        raise ScenarioError(f"{text} holds no scenario: define a class that extends aipcore.scenario.Scenario.")
+    if len(own) > 1:
+        choices = " or ".join(f"{text}:{name}" for name in own)
+        raise ScenarioError(f"{text} holds {len(own)} scenarios: say which, {choices}.")
+    return next(iter(own.values()))
+
+
+def _checked(cls: object, text: str) -> type[Scenario]:
+    if not (isinstance(cls, type) and issubclass(cls, Scenario)):
+        raise ScenarioError(f"{text} is no scenario: it must be a class that extends aipcore.scenario.Scenario.")
+    return cls
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

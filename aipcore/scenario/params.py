@@ -1,0 +1,26 @@
+"""The parameters every scenario has; an author extends `ScenarioParams` and its `data` and `model` groups."""
+
+from __future__ import annotations
+
+from aipcore.data.params import TrainDataParams, ValDataParams
+from aipcore.params import group, params
+
+
+@params
+class DataParams:
+    """What data there is."""
+
+
+@params
+class ModelParams:
+    """What the model looks like."""
+
+
+@params
+class ScenarioParams:
+    """Parameters of a scenario; the trainer's are added to them when a run is set up."""
+
+    data: DataParams = group(DataParams, help="What data there is.")
+    model: ModelParams = group(ModelParams, help="What the model looks like.")
+    train: TrainDataParams = group(TrainDataParams, help="How training samples are batched.")
+    val: ValDataParams = group(ValDataParams, help="How validation samples are batched.")

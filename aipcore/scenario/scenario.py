@@ -1,0 +1,73 @@
+"""The class an author extends: data, model, losses and metrics. Everything around it is aip's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from aipcore.errors import ScenarioError
+from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.params import ScenarioParams
+
+
+class Scenario:
+    """A unit of work: data, a model, its losses and metrics.
+
+    A scenario must define `train_data`, `build` and either `losses` or `loss_values`. Its module should import
+    TensorFlow, Keras and NumPy inside the methods that need them, so that `--help` stays fast.
+
+    Inputs, targets and outputs are each either one array (or tensor) or a mapping from name to array. Losses and
+    metrics follow the outputs: one loss for one output, or a mapping by output name; a loss or metric of output `x`
+    compares it with target `x`, or with the only target there is.
+
+    Attributes:
+        params_class: the parameters, a subclass of `ScenarioParams`.
+        defaults: values that differ from the general defaults, by dotted path: `{"trainer.epochs": 20}`.
+        monitor: the validation value that says which model is best, and whether less ("min") or more ("max") of it is
+            better.
+    """
+
+    params_class: ClassVar[type[ScenarioParams]] = ScenarioParams
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    monitor: ClassVar[tuple[Literal["min", "max"], str]] = ("min", "loss")
+
+    def __init__(self, params: Any) -> None:
+        self.params = params
+
+    def train_data(self) -> Any:
+        """The training data: a pair `(inputs, targets)` of stacked arrays, or an iterable of `Sample`."""
+        raise _missing(self, "train_data()")
+
+    def val_data(self) -> Any:
+        """The validation data, of the same form as `train_data`; None for none."""
+        return None
+
+    def build(self, inputs: Any) -> Any:
+        """Builds the model: symbolic inputs of shape [batch, ...] to outputs, in Keras layers."""
+        raise _missing(self, "build(inputs)")
+
+    def losses(self) -> Any:
+        """The Keras loss of the output, or a mapping from output name to loss; several are added up."""
+        raise _missing(self, "losses() or loss_values(inputs, targets, outputs)")
+
+    def metrics(self) -> Any:
+        """New Keras metrics: a list for the output, or a mapping from output name to list."""
+        return []
+
+    def loss_values(
+        self, inputs: Mapping[str, Any], targets: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Loss values by name, each of shape [batch], for losses that are no function of one target and one output.
+
+        The default, None, makes the values from `losses`. Runs inside the compiled training step.
+        """
+        del inputs, targets, outputs
+        return None
+
+    def evaluator(self) -> Evaluator | None:
+        """A new evaluator for one pass over the validation data; None for none."""
+        return None
+
+
+def _missing(scenario: Scenario, what: str) -> ScenarioError:
+    return ScenarioError(f"{type(scenario).__name__} does not define {what}: every scenario needs it.")

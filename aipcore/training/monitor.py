@@ -1,0 +1,71 @@
+"""Which epoch is best: the monitored value, its direction, and the best so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+from aipcore.errors import ScenarioError
+
+
+@attrs.define
+class Monitor:
+    """Follows one value of the epoch logs.
+
+    Attributes:
+        mode: whether less ("min") or more ("max") is better.
+        name: the value's name in the logs.
+        best: the best value so far, None before the first.
+        best_epoch: the epoch, counted from 1, that gave it.
+    """
+
+    mode: Literal["min", "max"]
+    name: str
+    best: float | None = None
+    best_epoch: int | None = None
+
+    def update(self, epoch: int, logs: Mapping[str, float]) -> bool:
+        """Takes in the logs of an epoch (counted from 1); whether it is the best so far. NaN never is."""
+        value = logs.get(self.name)
+        if value is None or math.isnan(value) or not self.is_better(value):
+            return False
+        self.best, self.best_epoch = float(value), epoch
+        return True
+
+    def is_better(self, value: float) -> bool:
+        """Whether `value` is strictly better than the best so far."""
+        if self.best is None:
+            return True
+        return value < self.best if self.mode == "min" else value > self.best
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a saved state."""
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+def make_monitor(given: Any, scenario: str, names: list[str], *, validates: bool) -> Monitor:
+    """The monitor that a scenario asks for.
+
+    Args:
+        given: the scenario's `monitor`, such as `("max", "accuracy")`.
+        scenario: how errors call the scenario.
+        names: the losses and metrics there are.
+        validates: whether there is validation data; if not, the training value is followed.
+
+    Raises:
+        ScenarioError: the direction or the name is unknown.
+    """
+    mode, name = given if isinstance(given, tuple) and len(given) == 2 else (None, None)
+    if mode not in ("min", "max") or not isinstance(name, str):
+        raise ScenarioError(f'{scenario}.monitor is {given!r}: give ("min", NAME) or ("max", NAME).')
+    plain = name.removeprefix("val_")
+    if plain not in names:
+        raise ScenarioError(f"{scenario}.monitor follows {name!r}, but there is only {', '.join(names)}.")
+    return Monitor(mode=mode, name=f"val_{plain}" if validates else plain)

@@ -1,0 +1,83 @@
+"""Parameters of training; light, so that `--help` needs no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
+from aipcore.params import above, at_least, component, components, field, group, params
+from aipcore.scenario.params import ScenarioParams
+
+
+@params
+class CheckpointParams:
+    """What is kept for resuming."""
+
+    keep: int = field(2, help="Newest complete checkpoints to keep.", check=at_least(1))
+
+
+@params
+class ExportParams:
+    """What a finished model is written as."""
+
+    formats: tuple[ExporterParams, ...] = components(
+        "exporter",
+        default=("SavedModel",),
+        help="Formats of best and export, by exporter plugin; SavedModel is always written.",
+    )
+
+
+@params
+class TrainerParams:
+    """How long, how, and to where a model is trained."""
+
+    output_dir: Path | None = field(
+        None, help="Folder for all that the run leaves; by default a fresh runs/SCENARIO-N."
+    )
+    epochs: int = field(100, help="Epochs to train.", check=at_least(1))
+    samples_per_epoch: int = field(
+        -1, help="Training samples in one epoch; -1: all of the data set.", check=at_least(-1)
+    )
+    scale_epoch_size: float = field(1.0, help="Factor on the number of samples in one epoch.", check=above(0))
+    accumulate_steps: int = field(
+        1, help="Batches whose gradients are summed for one optimizer update.", check=at_least(1)
+    )
+    random_seed: int | None = field(
+        None, help="Seed of weights, data order and dropout; by default drawn at random and recorded.", check=at_least(0)
+    )
+    force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
+    jit_compile: Literal["auto", "on", "off"] = field(
+        "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
+    )
+    val_every_n: int = field(1, help="Epochs between validations; the last epoch is always validated.", check=at_least(1))
+    lav_every_n: int = field(
+        0,
+        help="Epochs between runs of the prediction graph and the evaluator on the validation data; 0: never. "
+        "If on, the first and the last epoch always run.",
+        check=at_least(0),
+    )
+    write_checkpoints: bool = field(True, help="Write a checkpoint of the full state after each epoch.")
+    export_best: bool = field(True, help="Keep the model with the best monitored value in OUTPUT_DIR/best.")
+    export_final: bool = field(True, help="Write the final model to OUTPUT_DIR/export.")
+    optimizer: OptimizerParams = component("optimizer", default="Adam", help="The optimizer.", short=True)
+    learning_rate: ScheduleParams = component(
+        "schedule", default="ExponentialDecay", help="The learning-rate schedule.", short=True
+    )
+    callbacks: tuple[CallbackParams, ...] = components("callback", help="Callbacks to run during training.", short=True)
+    checkpoint: CheckpointParams = group(CheckpointParams, help="What is kept for resuming.", short=True)
+    export: ExportParams = group(ExportParams, help="What a finished model is written as.", short=True)
+
+
+def run_params_class(scenario_params: type[ScenarioParams]) -> type[ScenarioParams]:
+    """The parameters of a run: those of the scenario, and the trainer's."""
+    return attrs.make_class(
+        scenario_params.__name__,
+        {"trainer": group(TrainerParams, help="How long, how, and to where the model is trained.")},
+        bases=(scenario_params,),
+        frozen=True,
+        kw_only=True,
+        slots=False,
+    )

@@ -1,0 +1,52 @@
+"""The plan of a run in words, shown before the first batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.data.feed import Batching
+from aipcore.training.tuning import Compilation
+
+
+def describe_data(train: Dataset, val: Dataset | None, batching: Batching) -> str:
+    """How many samples and batches there are."""
+    epoch = "" if batching.samples == len(train) else f", {batching.samples:,} of them an epoch"
+    validation = "no validation data" if val is None else f"{len(val):,} validation samples"
+    return (
+        f"{len(train):,} training samples{epoch} in {batching.steps:,} batches of {batching.batch_size}; {validation}"
+    )
+
+
+def describe_model(model: Any) -> str:
+    """How many weights there are."""
+    trainable = sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
+    total = sum(int(weight.shape.num_elements()) for weight in model.weights)
+    frozen = f", {total - trainable:,} more not trained" if total > trainable else ""
+    return f"{len(model.layers)} layers, {trainable:,} trainable weights{frozen}"
+
+
+def describe_device() -> str:
+    """What computes."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return ", ".join(device.name.removeprefix("/device:") for device in gpus) if gpus else "CPU"
+
+
+def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -> str:
+    """How the loop is compiled."""
+    ways = {"graph": "TensorFlow graph", "xla": "XLA", "eager": "not compiled"}
+    size = "1 batch" if compilation.chunk == 1 else f"{compilation.chunk} batches"
+    chunk = (
+        f"1 batch a call, since {', '.join(chunked_away_by)} asks for every batch"
+        if chunked_away_by
+        else f"{size} a call"
+    )
+    return f"{ways[compilation.mode]} ({compilation.reason}), {chunk}"
+
+
+def describe_output(output_dir: Path | None) -> str:
+    """Where the run writes."""
+    return "nothing is written" if output_dir is None else str(output_dir)

@@ -1,0 +1,409 @@
+"""The trainer: sets a run up, drives the compiled loop and the callbacks, validates, and saves."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import keras
+import tensorflow as tf
+
+import aipcore
+from aipcore.data.convert import as_dataset
+from aipcore.data.dataset import Dataset
+from aipcore.data.feed import Batching, Block, Feed, prefetch
+from aipcore.data.order import SampleOrder
+from aipcore.errors import ScenarioError
+from aipcore.evaluation.evaluate import Evaluation
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.scenario import Scenario
+from aipcore.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from aipcore.training.context import RunContext
+from aipcore.scenario.graph import Graph, build_graph
+from aipcore.training.horizon import Horizon
+from aipcore.training.interrupt import Interruption
+from aipcore.training.learning_rate import ScaledSchedule
+from aipcore.training.loop import TrainingLoop
+from aipcore.training.monitor import Monitor, make_monitor
+from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.training.params import TrainerParams
+from aipcore.training.plan import describe_compilation, describe_data, describe_device, describe_model, describe_output
+from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.servable import Exportable, ModelWriter
+from aipcore.training.state import VariableState
+from aipcore.training.tensorboard import EventWriter
+from aipcore.training.tuning import Compilation, choose_compilation
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Parts:
+    """What a run is put together from, made by plugins.
+
+    Attributes:
+        schedule: from the horizon to a `keras.optimizers.schedules.LearningRateSchedule`.
+        optimizer: from that schedule to a `keras.optimizers.Optimizer`.
+        callbacks: by name, from the run's context to a `keras.callbacks.Callback`.
+        exporters: by name, what writes a model to a folder.
+    """
+
+    schedule: Callable[[Horizon], Any]
+    optimizer: Callable[[Any], Any]
+    callbacks: Mapping[str, Callable[[RunContext], Any]] = attrs.field(factory=dict)
+    exporters: Mapping[str, Callable[[Exportable, Path], None]] = attrs.field(factory=dict)
+
+
+class Trainer:
+    """One run of one scenario.
+
+    Everything that the run depends on is made in the constructor; `run` computes. Nothing is written before `run`,
+    and nothing at all if there is no `output_dir`.
+
+    Args:
+        scenario: the scenario, made with its parameters.
+        params: the run's parameters: the scenario's and `trainer`.
+        name: the scenario's name, for titles.
+        parts: optimizer, schedule, callbacks and exporters.
+        output_dir: an existing folder of this run alone, or None to write nothing.
+        about: what to record beside checkpoints and models: resolved parameters, plugin versions.
+        reporter: hears of the progress.
+
+    Raises:
+        DataError, ScenarioError: the data or the scenario cannot be used, and why.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        params: ScenarioParams,
+        *,
+        name: str,
+        parts: Parts,
+        output_dir: Path | None,
+        about: Mapping[str, Any] | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.params = params
+        self.name = name
+        self.output_dir = output_dir
+        self.about = dict(about or {})
+        self.reporter = reporter or Reporter()
+        self.trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
+        given = self.trainer.random_seed
+        self.seed = secrets.randbelow(2**31) if given is None else given
+        keras.utils.set_random_seed(self.seed % 2**32)
+        self.parts = parts
+        self._prepare_data()
+        self._prepare_model()
+        self._prepare_state()
+
+    def _prepare_data(self) -> None:
+        kind = type(self.scenario).__name__
+        self.train_set: Dataset = as_dataset(self.scenario.train_data(), f"{kind}.train_data()")
+        val_data = self.scenario.val_data()
+        self.val_set: Dataset | None = None if val_data is None else as_dataset(val_data, f"{kind}.val_data()")
+        batch_size = self.params.train.batch_size
+        wanted = self.trainer.samples_per_epoch
+        samples = len(self.train_set) if wanted == -1 else wanted
+        samples = max(1, round(samples * self.trainer.scale_epoch_size))
+        self.batching = Batching(samples=samples, batch_size=batch_size)
+        order = SampleOrder(len(self.train_set), seed=self.seed, shuffle=self.params.train.shuffle)
+        self.feed = Feed(self.train_set, order, self.batching)
+        self.horizon = Horizon(
+            updates_per_epoch=math.ceil(self.batching.steps / self.trainer.accumulate_steps), epochs=self.trainer.epochs
+        )
+
+    def _prepare_model(self) -> None:
+        self.graph: Graph = build_graph(self.scenario, self.train_set)
+        if not self.graph.model.trainable_variables:
+            raise ScenarioError(f"The model of {type(self.scenario).__name__} has no trainable weights.")
+        self.learning_rate = ScaledSchedule(self.parts.schedule(self.horizon))
+        self.optimizer = self.parts.optimizer(self.learning_rate)
+        self.optimizer.build(self.graph.model.trainable_variables)
+        # Callbacks reach the optimizer through the model, as under Model.fit.
+        self.graph.model.compile(optimizer=self.optimizer, jit_compile=False)
+        targets = list(self.train_set.targets.columns)
+        objective = Objective(self.scenario, self.graph.outputs, targets)
+        losses = self._loss_names(objective)
+        self.metrics = MetricSet(self.scenario, self.graph.outputs, targets, losses)
+        self.loop = TrainingLoop(
+            self.graph,
+            self.optimizer,
+            objective,
+            self.metrics,
+            clipping=self.trainer.optimizer,
+            accumulate_steps=self.trainer.accumulate_steps,
+        )
+        self.validation: Evaluation | None = None
+        if self.val_set is not None:
+            self.validation = Evaluation(
+                self.graph,
+                self.val_set,
+                objective,
+                MetricSet(self.scenario, self.graph.outputs, targets, losses),
+                batch_size=self.params.val.batch_size or self.batching.batch_size,
+                eager=self.trainer.force_eager,
+            )
+        self.monitor: Monitor = make_monitor(
+            self.scenario.monitor,
+            type(self.scenario).__name__,
+            list(self.metrics.all),
+            validates=self.val_set is not None,
+        )
+
+    def _loss_names(self, objective: Objective) -> list[str]:
+        # One batch through model and loss, unoptimised: builds the metrics' inputs and tells the names of the losses.
+        block = next(self.feed.blocks(0, chunk=1))
+        inputs = {name: tf.constant(column[0]) for name, column in block.inputs.items()}
+        targets = {name: tf.constant(column[0]) for name, column in block.targets.items()}
+        try:
+            return list(objective(inputs, targets, self.graph(inputs, training=False)))
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in targets.items())
+            reason = " ".join(str(error).split())
+            raise ScenarioError(
+                f"The losses of {type(self.scenario).__name__} cannot take the model's output and the targets "
+                f"({shapes}): {reason}"
+            ) from error
+
+    def _prepare_state(self) -> None:
+        self.history: list[dict[str, float]] = []
+        self.epoch = 0
+        self.step = 0
+        self.compilation: Compilation | None = None
+        self._interruption = Interruption(self.reporter.message)
+        context = RunContext(
+            output_dir=self.output_dir or Path(),
+            scenario=self.name,
+            monitor=(self.monitor.mode, self.monitor.name),
+            horizon=self.horizon,
+            learning_rate=self.learning_rate,
+        )
+        self.callbacks: dict[str, Any] = {name: build(context) for name, build in self.parts.callbacks.items()}
+        # A keras.callbacks.CallbackList hears of single batches only if one of its callbacks asks for them.
+        self.per_batch = [name for name, callback in self.callbacks.items() if _wants_batches(callback)]
+        self.state = VariableState(
+            {
+                "model": self.graph.model.variables,
+                "optimizer": self.optimizer.variables,
+                "learning_rate": [self.learning_rate.scale],
+                "metrics": self.metrics.variables,
+                "loop": self.loop.variables,
+            }
+        )
+        self._writer = ModelWriter(self.graph, self.parts.exporters, {"aip": aipcore.__version__, **self.about})
+
+    def restore(self, checkpoint: Path) -> None:
+        """Goes on from a complete checkpoint: all variables, the position in the data, the history and the best.
+
+        Raises:
+            TrainingError: it is damaged, or of another model.
+        """
+        stored = read_checkpoint(checkpoint)
+        self.state.write(stored.arrays)
+        progress = stored.progress
+        self.epoch, self.step = progress["epoch"], progress["step"]
+        self.history = progress["history"]
+        self.monitor.restore(progress["monitor"])
+        self.compilation = Compilation(**progress["compilation"])
+        for name, state in progress["callbacks"].items():
+            if name in self.callbacks:
+                self.callbacks[name].set_state(state)
+
+    def run(self) -> TrainResult:
+        """Trains to the end, to a callback's stop, or to a signal, and saves.
+
+        Raises:
+            TrainingError: nothing can be saved, or the model cannot be compiled as asked.
+        """
+        started = time.perf_counter()
+        compilation = self.compilation or choose_compilation(
+            self.loop,
+            self.feed,
+            self.state,
+            jit_compile=self.trainer.jit_compile,
+            eager=self.trainer.force_eager,
+            total_steps=self.batching.steps * self.trainer.epochs,
+        )
+        self.compilation = compilation
+        self.loop.compiled = compilation.mode
+        self.chunk = 1 if self.per_batch else compilation.chunk
+        self.reporter.plan(self._plan(compilation))
+        self.events = EventWriter(self.output_dir / "tensorboard") if self.output_dir else None
+        model = self.graph.model
+        callbacks = keras.callbacks.CallbackList(
+            list(self.callbacks.values()), add_history=True, model=model,
+            epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
+        )  # fmt: skip
+        model.stop_training = False
+        with self._interruption as interruption:
+            callbacks.on_train_begin()
+            while self.epoch < self.trainer.epochs and not model.stop_training and not interruption.received:
+                self._run_epoch(callbacks)
+            callbacks.on_train_end(self.history[-1] if self.history else {})
+            return self._finish(started)
+
+    def _run_epoch(self, callbacks: Any) -> None:
+        started = time.perf_counter()
+        self.reporter.epoch_started(self.epoch + 1, self.trainer.epochs, self.batching.steps)
+        if self.step == 0:
+            self.metrics.reset()
+            callbacks.on_epoch_begin(self.epoch)
+        self._run_chunks(callbacks)
+        if self._interruption.received and self.step < self.batching.steps:
+            return
+        logs = self.metrics.result()
+        logs["learning_rate"] = float(self.optimizer.learning_rate)
+        last = self.epoch + 1 == self.trainer.epochs or self.graph.model.stop_training
+        if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
+            callbacks.on_test_begin()
+            results = self.validation.run()
+            callbacks.on_test_end(results)
+            logs |= {f"val_{name}": value for name, value in results.items()}
+        if self._lav_is_due(last):
+            logs |= {f"lav_{name}": value for name, value in self._run_lav().items()}
+        self._end_epoch(callbacks, logs, started)
+
+    def _run_chunks(self, callbacks: Any) -> None:
+        blocks = self.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=self.loop.compiled == "xla")
+        for block, prepared in prefetch(blocks, self._prepared):
+            callbacks.on_train_batch_begin(block.first)
+            self.loop.run(prepared, full=block.batch_size == self.batching.batch_size)
+            self.step = block.first + block.steps
+            logs = self.metrics.result()
+            callbacks.on_train_batch_end(self.step - 1, logs)
+            self.reporter.progress(self.step, block.steps * block.batch_size, logs)
+            if self._interruption.received or self.graph.model.stop_training:
+                break
+
+    def _prepared(self, block: Block) -> tuple[Block, Any]:
+        group = self.trainer.accumulate_steps
+        numbers = range(block.first + 1, block.first + block.steps + 1)
+        return block, self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
+
+    def _lav_is_due(self, last: bool) -> bool:
+        every = self.trainer.lav_every_n
+        return bool(every and self.validation and (self.epoch == 0 or last or (self.epoch + 1) % every == 0))
+
+    def _run_lav(self) -> dict[str, float]:
+        assert self.validation is not None
+        evaluator = self.scenario.evaluator()
+        results = self.validation.run(evaluator)
+        if evaluator is not None and (text := evaluator.report()):
+            self.reporter.message(text)
+        return results
+
+    def _end_epoch(self, callbacks: Any, logs: dict[str, float], started: float) -> None:
+        previous = self.monitor.best
+        is_best = self.monitor.update(self.epoch + 1, logs)
+        callbacks.on_epoch_end(self.epoch, dict(logs))
+        self.history.append(logs)
+        self._log_events(logs)
+        if is_best and self.output_dir and self.trainer.export_best:
+            self._writer.write(self.output_dir / "best")
+        self.epoch += 1
+        self.step = 0
+        self._save_progress()
+        self.reporter.epoch_ended(
+            EpochReport(
+                epoch=self.epoch,
+                epochs=self.trainer.epochs,
+                seconds=time.perf_counter() - started,
+                logs=logs,
+                monitor=self.monitor.name,
+                previous_best=previous,
+                is_best=is_best,
+            )
+        )
+
+    def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
+        return [
+            ("scenario", self.name),
+            ("data", describe_data(self.train_set, self.val_set, self.batching)),
+            ("model", describe_model(self.graph.model)),
+            ("optimizer", f"{self.optimizer.__class__.__name__}, {type(self.learning_rate.schedule).__name__}"),
+            ("best", f"{self.monitor.mode} {self.monitor.name}"),
+            ("device", describe_device()),
+            ("loop", describe_compilation(compilation, self.per_batch)),
+            ("seed", str(self.seed)),
+            ("output", describe_output(self.output_dir)),
+        ]
+
+    def _log_events(self, logs: Mapping[str, float]) -> None:
+        if self.events is None:
+            return
+        parts = {"validation": "val_", "lav": "lav_"}
+        for part, prefix in parts.items():
+            values = {name.removeprefix(prefix): value for name, value in logs.items() if name.startswith(prefix)}
+            if values:
+                self.events.write(part, self.epoch + 1, values)
+        rest = {name: value for name, value in logs.items() if not name.startswith(tuple(parts.values()))}
+        self.events.write("train", self.epoch + 1, rest)
+
+    def _save_progress(self) -> None:
+        if self.output_dir is None or not self.trainer.write_checkpoints:
+            return
+        if self._diverged():
+            self.reporter.message("The loss is not finite: no checkpoint is written, the last good one stays.")
+            return
+        self._checkpoint(self.output_dir / "checkpoint")
+
+    def _diverged(self) -> bool:
+        return bool(self.history) and not math.isfinite(self.history[-1]["loss"])
+
+    def _checkpoint(self, folder: Path) -> None:
+        assert self.compilation is not None
+        progress = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seed": self.seed,
+            "history": self.history,
+            "monitor": self.monitor.state(),
+            "compilation": attrs.asdict(self.compilation),
+            "callbacks": {
+                name: callback.get_state() for name, callback in self.callbacks.items() if hasattr(callback, "get_state")
+            },
+            **self.about,
+        }
+        write_checkpoint(
+            folder,
+            self.epoch * self.batching.steps + self.step,
+            Checkpoint(arrays=self.state.read(), progress=progress),
+            keep=self.trainer.checkpoint.keep,
+        )
+
+    def _finish(self, started: float) -> TrainResult:
+        received = self._interruption.received
+        if received and self.step:
+            self._save_progress()
+        if self.output_dir and self.trainer.export_final and not received and not self._diverged():
+            self._writer.write(self.output_dir / "export")
+        if self.events:
+            self.events.close()
+        folders = ("best", "export", "checkpoint")
+        result = TrainResult(
+            status="interrupted" if received else "finished" if self.epoch == self.trainer.epochs else "stopped",
+            output_dir=self.output_dir or Path(),
+            epochs=self.epoch,
+            history=self.history,
+            monitor=self.monitor.name,
+            best=self.monitor.best,
+            best_epoch=self.monitor.best_epoch,
+            seconds=time.perf_counter() - started,
+            saved=[name for name in folders if self.output_dir and (self.output_dir / name).exists()],
+            signal=received,
+        )
+        self.reporter.summary(result)
+        return result
+
+
+def _wants_batches(callback: Any) -> bool:
+    """Whether a callback must hear of every single batch: it overrides a batch hook and does not accept chunks."""
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    overrides = any(getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook) for hook in hooks)
+    return overrides and not getattr(callback, "accepts_chunks", False)

@@ -1,0 +1,126 @@
+"""How the loop is compiled and how many batches make a chunk: measured on throw-away copies of the state."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import attrs
+import tensorflow as tf
+
+from aipcore.data.feed import Block, Feed
+from aipcore.errors import TrainingError
+from aipcore.scenario.graph import Graph
+from aipcore.training.loop import TrainingLoop
+from aipcore.training.state import VariableState
+
+CHUNK_SECONDS = 0.2
+"""How long a chunk should take: short enough to answer Ctrl-C and to move the progress bar, long enough to cost nothing."""
+
+CHUNK_BYTES = 32 * 2**20
+"""Most bytes of samples in a chunk."""
+
+WORTH_SECONDS = 5.0
+"""A run that the plain graph finishes within this time is not worth an XLA compilation."""
+
+PROBE_STEPS = 4
+
+
+@attrs.frozen(kw_only=True)
+class Compilation:
+    """How a run is compiled; part of its state, since the two ways differ in the last bits.
+
+    Attributes:
+        mode: "graph", "xla" or "eager".
+        chunk: most batches per call.
+        reason: why, for the plan.
+    """
+
+    mode: Literal["graph", "xla", "eager"]
+    chunk: int
+    reason: str
+
+
+def choose_compilation(
+    loop: TrainingLoop,
+    feed: Feed,
+    state: VariableState,
+    *,
+    jit_compile: Literal["auto", "on", "off"],
+    eager: bool,
+    total_steps: int,
+) -> Compilation:
+    """Measures how the loop runs best and leaves the state as it was, bit for bit.
+
+    Args:
+        loop: the loop, its variables built.
+        feed: the training data.
+        state: all variables that a step may change.
+        jit_compile: the user's wish.
+        eager: whether to compile nothing.
+        total_steps: batches in the whole run.
+    """
+    if eager:
+        return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
+    if not feed.dataset.uniform:
+        return Compilation(mode="graph", chunk=1, reason="samples vary in size")
+    full = feed.batching.full_steps
+    if full == 0:
+        return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
+    before = state.read()
+    try:
+        return _measured(loop, feed, jit_compile, total_steps)
+    finally:
+        state.write(before)
+
+
+def _measured(
+    loop: TrainingLoop, feed: Feed, jit_compile: Literal["auto", "on", "off"], total_steps: int
+) -> Compilation:
+    full = feed.batching.full_steps
+    probe = next(feed.blocks(0, chunk=min(PROBE_STEPS, full)))
+    _seconds(loop, probe, "graph")
+    plain = _seconds(loop, probe, "graph") / probe.steps
+    sample_bytes = sum(column.nbytes for column in (*probe.inputs.values(), *probe.targets.values()))
+    fits = max(1, int(CHUNK_BYTES / max(1, sample_bytes / probe.steps)))
+    chunk = max(1, min(full, fits, round(CHUNK_SECONDS / plain)))
+    if jit_compile == "off":
+        return Compilation(mode="graph", chunk=chunk, reason="trainer.jit_compile off")
+    if jit_compile == "auto":
+        if _convolves_on_cpu(loop.graph):
+            return Compilation(mode="graph", chunk=chunk, reason="convolutions on a CPU are slow under XLA")
+        if plain * total_steps < WORTH_SECONDS:
+            return Compilation(mode="graph", chunk=chunk, reason="the run is too short for XLA to pay")
+    block = next(feed.blocks(0, chunk=chunk))
+    try:
+        _seconds(loop, block, "xla")
+        xla = _seconds(loop, block, "xla") / block.steps
+    except tf.errors.OpError as error:
+        message = (error.message or str(error)).splitlines()[0]
+        if jit_compile == "on":
+            raise TrainingError(
+                f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
+            ) from error
+        return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
+    if jit_compile == "on":
+        return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on")
+    if xla < plain:
+        return Compilation(mode="xla", chunk=chunk, reason=f"{plain / xla:.1f} times the speed of the plain graph")
+    return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times the speed of XLA")
+
+
+def _seconds(loop: TrainingLoop, block: Block, mode: Literal["graph", "xla"]) -> float:
+    updates = [True] * block.steps
+    prepared = loop.prepare(block, updates)
+    loop.compiled = mode
+    start = time.perf_counter()
+    loop.run(prepared, full=True)
+    # Reading a result waits for the device.
+    loop.metrics.total.result().numpy()
+    return time.perf_counter() - start
+
+
+def _convolves_on_cpu(graph: Graph) -> bool:
+    layers = graph.model._flatten_layers(include_self=False)
+    convolves = any("Conv" in type(layer).__name__ for layer in layers)
+    return convolves and not tf.config.list_logical_devices("GPU")
