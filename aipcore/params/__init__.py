@@ -1,19 +1,44 @@
 """Typed parameters: attrs classes that become command-line options, files, help and error messages."""
 
 from aipcore.params.checks import Check, above, at_least, between, fraction, regex
+from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
 from aipcore.params.declare import REQUIRED, component, components, field, group, params
+from aipcore.params.dump import to_dict, to_json, to_yaml
+from aipcore.params.help import Description, Section, describe, render_help, sections
+from aipcore.params.layers import Layer
+from aipcore.params.names import nearest, normalize, one_of
+from aipcore.params.resolve import Resolved, fill, from_dict, resolve
 
 __all__ = [
+    "NO_CHOICES",
     "REQUIRED",
     "Check",
+    "Choices",
+    "Description",
+    "Layer",
+    "Resolved",
+    "Section",
+    "StaticChoices",
     "above",
     "at_least",
     "between",
     "component",
     "components",
+    "describe",
     "field",
+    "fill",
     "fraction",
+    "from_dict",
     "group",
+    "nearest",
+    "normalize",
+    "one_of",
     "params",
     "regex",
+    "render_help",
+    "resolve",
+    "sections",
+    "to_dict",
+    "to_json",
+    "to_yaml",
 ]

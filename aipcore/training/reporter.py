@@ -81,3 +81,40 @@ class Reporter:
 
     def summary(self, result: TrainResult) -> None:
         """The run is over."""
+
+
+class Reporters(Reporter):
+    """Tells several reporters the same."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def plan(self, rows: list[tuple[str, str]]) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.plan(rows)
+
+    def message(self, text: str) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.message(text)
+
+    def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.epoch_started(epoch, epochs, steps)
+
+    def progress(self, step: int, samples: int, logs: Mapping[str, float]) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.progress(step, samples, logs)
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.epoch_ended(report)
+
+    def summary(self, result: TrainResult) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.summary(result)

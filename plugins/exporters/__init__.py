@@ -1,1 +1,24 @@
-""""""
+"""Shipped exporters."""
+
+from __future__ import annotations
+
+from aipcore.plugin import ExporterRecord, hookimpl
+
+
+@hookimpl
+def aip_exporters() -> list[ExporterRecord]:
+    """The exporters of this package."""
+    return [
+        ExporterRecord(
+            name="SavedModel",
+            summary="A TensorFlow SavedModel with a serving signature; loads without aip.",
+            params="aip_plugins.exporters.params:SavedModelParams",
+            build="aip_plugins.exporters.saved_model:build",
+        ),
+        ExporterRecord(
+            name="Keras",
+            summary="Keras' own model.keras, to go on with the model in Python.",
+            params="aip_plugins.exporters.params:KerasParams",
+            build="aip_plugins.exporters.keras_file:build",
+        ),
+    ]

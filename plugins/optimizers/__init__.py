@@ -1,1 +1,1 @@
-""""""
+"""Shipped optimizers."""

@@ -1,1 +1,1 @@
-""""""
+"""Shipped learning-rate schedules."""

@@ -1,0 +1,66 @@
+"""Training as lines of JSON, one event a line, for programs that watch a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aipcore.errors import UsageError
+from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+
+
+class JsonReporter(Reporter):
+    """Writes `plan`, `message`, `epoch` and `summary` events to a file, flushed after every line."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("x", encoding="utf-8")
+        except FileExistsError as error:
+            raise UsageError(f"--json-log {path} exists already: give a file that does not.") from error
+        except OSError as error:
+            raise UsageError(f"--json-log {path} cannot be written ({error.strerror}): give another file.") from error
+
+    def plan(self, rows: list[tuple[str, str]]) -> None:
+        """The plan as one event."""
+        self._write("plan", dict(rows))
+
+    def message(self, text: str) -> None:
+        """A sentence as one event."""
+        self._write("message", {"text": text})
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        """An epoch as one event."""
+        self._write(
+            "epoch",
+            {"epoch": report.epoch, "epochs": report.epochs, "seconds": report.seconds, "is_best": report.is_best,
+             "logs": dict(report.logs)},
+        )  # fmt: skip
+
+    def summary(self, result: TrainResult) -> None:
+        """The end as one event."""
+        self._write(
+            "summary",
+            {"status": result.status, "output_dir": str(result.output_dir), "epochs": result.epochs,
+             "monitor": result.monitor, "best": result.best, "best_epoch": result.best_epoch,
+             "seconds": result.seconds, "saved": result.saved},
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()
+
+    def _write(self, event: str, content: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps({"event": event, **_finite(content)}) + "\n")
+        self._file.flush()
+
+
+def _finite(value: Any) -> Any:
+    # JSON has no NaN and no infinity; null is what readers of such logs expect.
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,128 @@
+"""`aip train`: checks everything first, then trains."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
+from aipcore.params import Resolved
+from aipcore.training.output_dir import choose_output_dir
+
+if TYPE_CHECKING:
+    from aipcore.training.reporter import TrainResult
+
+QUIET = CommandOption(("--quiet", "-q"), "Print warnings and errors only.")
+JSON_LOG = CommandOption(("--json-log",), "Also write plan, epochs and summary to FILE, one JSON event a line.", "FILE")
+OPTIONS = (HELP, PARAMS, QUIET, JSON_LOG)
+
+
+@click.command(
+    "train",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> None:
+    """Train a scenario."""
+    arguments = split_arguments(words, OPTIONS, "train")
+    console = Console()
+    if "--help" in arguments.options and arguments.scenario is None:
+        show_usage(console, "train", "Train a scenario.", OPTIONS)
+        return
+    request = make_request(arguments, "train")
+    if "--help" in arguments.options:
+        show_help(console, request, "train", OPTIONS)
+        return
+    resolved = request.resolved()
+    output_dir = choose_output_dir(resolved.value.trainer.output_dir, request.scenario.name)
+    json_log = arguments.options.get("--json-log")
+    result = _train(
+        request,
+        resolved,
+        output_dir,
+        console,
+        quiet="--quiet" in arguments.options,
+        json_log=None if json_log is None else Path(json_log),
+    )
+    if result.signal is not None:
+        sys.exit(128 + result.signal)
+
+
+def _train(
+    request: Request, resolved: Resolved[Any], output_dir: Path, console: Console, *, quiet: bool, json_log: Path | None
+) -> TrainResult:
+    # TensorFlow's start-up notices (no CUDA, instruction sets) are of no use to who trains on what there is.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
+    from aipcore.cli.json_reporter import JsonReporter
+    from aipcore.training.logs import logging_to
+    from aipcore.training.output_dir import claim_output_dir
+    from aipcore.training.reporter import Reporters
+    from aipcore.training.setup import about_run, make_parts, write_run_files
+    from aipcore.training.trainer import Trainer
+
+    terminal = ConsoleReporter(console, quiet=quiet)
+    events = None if json_log is None else JsonReporter(json_log)
+    try:
+        scenario = request.scenario.cls(resolved.value)
+        about = about_run(request.scenario, resolved, request.plugins)
+        trainer = Trainer(
+            scenario,
+            resolved.value,
+            name=request.scenario.name,
+            parts=make_parts(resolved.value.trainer, request.plugins),
+            output_dir=output_dir,
+            about=about,
+            reporter=terminal if events is None else Reporters(terminal, events),
+        )
+        claim_output_dir(output_dir)
+        write_run_files(output_dir, about)
+        with logging_to(ConsoleHandler(console, quiet=quiet), output_dir / "train.log"):
+            return trainer.run()
+    finally:
+        terminal.close()
+        if events is not None:
+            events.close()
+
+
+def show_usage(console: Console, name: str, summary: str, options: tuple[CommandOption, ...]) -> None:
+    """Prints the help of a command before a scenario is named."""
+    from aipcore.hooks.manager import get_plugin_manager
+
+    console.print(f"[bold]aip {name} SCENARIO \\[PARAMETERS][/bold]\n\n{summary}\n")
+    _show_options(console, options)
+    plugins = get_plugin_manager()
+    console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
+    for scenario in plugins.names("scenario"):
+        console.print(f"  [cyan]{scenario}[/cyan]  {plugins.summary('scenario', scenario)}")
+    console.print(f"\nAll parameters of one: [bold]aip {name} SCENARIO --help[/bold]")
+
+
+def show_help(console: Console, request: Request, name: str, options: tuple[CommandOption, ...]) -> None:
+    """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
+    from aipcore.params import render_help
+
+    summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
+    console.print(f"[bold]aip {name} {request.scenario.name} \\[PARAMETERS][/bold]\n")
+    if summary:
+        console.print(summary[0] + "\n", markup=False)
+    _show_options(console, options)
+    render_help(request.root, request.layers, request.plugins, console)
+
+
+def _show_options(console: Console, options: tuple[CommandOption, ...]) -> None:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for option in options:
+        table.add_row("  " + ", ".join(option.names) + (f" {option.metavar}" if option.metavar else ""), option.help)
+    console.print(table)

@@ -1,0 +1,103 @@
+"""From an instance back to plain values, and to the text of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
+from aipcore.params.declare import spec_of
+from aipcore.params.leaf import to_plain
+from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Components, Group, Leaf, Node
+
+
+def to_dict(value: Any, choices: Choices = NO_CHOICES) -> dict[str, Any]:
+    """The nested mapping that `from_dict` turns back into an equal instance; only JSON's types."""
+    plain: dict[str, Any] = {}
+    for attribute in attrs.fields(type(value)):
+        spec, part = spec_of(attribute), getattr(value, attribute.name)
+        if spec.kind == "value":
+            plain[attribute.name] = to_plain(part)
+        elif spec.kind == "group":
+            plain[attribute.name] = to_dict(part, choices)
+        else:
+            if isinstance(spec.choices, Mapping):
+                source, kind = StaticChoices({attribute.name: spec.choices}), attribute.name
+            else:
+                source, kind = choices, str(spec.choices)  # type: ignore[assignment]
+            if spec.kind == "component":
+                plain[attribute.name] = None if part is None else _component(part, source, kind, choices)
+            else:
+                plain[attribute.name] = [_component(each, source, kind, choices) for each in part]
+    return plain
+
+
+def _component(value: Any, source: Choices, kind: str, choices: Choices) -> dict[str, Any]:
+    return {COMPONENT_KEY: source.name_of(kind, type(value)), **to_dict(value, choices)}
+
+
+def to_json(plain: Mapping[str, Any]) -> str:
+    """The text of a JSON file."""
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def to_yaml(tree: Group, *, origins: bool = False) -> str:
+    """The text of a YAML file for a filled tree, in the order of declaration.
+
+    Args:
+        tree: from `resolve(...).tree`.
+        origins: whether to add where each value came from, as a comment; defaults have none.
+    """
+    lines: list[tuple[str, str]] = []
+    _yaml(tree, 0, lines)
+    if not origins:
+        return "".join(f"{text}\n" for text, _ in lines)
+    width = max((len(text) for text, origin in lines if origin != DEFAULT), default=0)
+    return "".join(f"{text:<{width}}  # {origin}\n" if origin != DEFAULT else f"{text}\n" for text, origin in lines)
+
+
+def _yaml(group: Group, depth: int, lines: list[tuple[str, str]]) -> None:
+    pad = "  " * depth
+    for name, node in group.children.items():
+        _yaml_node(name, node, depth, pad, lines)
+
+
+def _yaml_node(name: str, node: Node, depth: int, pad: str, lines: list[tuple[str, str]]) -> None:
+    match node:
+        case Leaf():
+            lines.append((f"{pad}{name}: {_scalar(to_plain(node.value))}", node.origin))
+        case Group():
+            if node.children:
+                lines.append((f"{pad}{name}:", DEFAULT))
+                _yaml(node, depth + 1, lines)
+            else:
+                lines.append((f"{pad}{name}: {{}}", DEFAULT))
+        case Component():
+            if node.group is None:
+                lines.append((f"{pad}{name}: null", node.origin))
+            else:
+                lines.append((f"{pad}{name}:", DEFAULT))
+                lines.append((f"{pad}  {COMPONENT_KEY}: {_scalar(node.choice)}", node.origin))
+                _yaml(node.group, depth + 1, lines)
+        case Components():
+            if not node.groups:
+                lines.append((f"{pad}{name}: []", node.origin))
+            else:
+                lines.append((f"{pad}{name}:", DEFAULT))
+            for known, group in node.groups.items():
+                lines.append((f"{pad}- {COMPONENT_KEY}: {_scalar(known)}", node.origin))
+                _yaml(group, depth + 1, lines)
+
+
+def _scalar(value: Any) -> str:
+    # JSON's notation of a value is YAML too, and leaves no doubt about its type.
+    if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit() and not _reserved(value):
+        return value
+    return json.dumps(value)
+
+
+def _reserved(text: str) -> bool:
+    return text.casefold() in ("true", "false", "null", "none", "yes", "no", "on", "off", "y", "n", "inf", "nan")

@@ -1,0 +1,105 @@
+"""Parameter files: JSON and YAML, read strictly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aipcore.errors import ParamsError
+
+if TYPE_CHECKING:
+    import yaml
+
+WHOLE = r"(0|[1-9][0-9]*)"
+FLOAT = re.compile(rf"^[-+]?(\.[0-9]+|{WHOLE}(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$")
+INT = re.compile(rf"^[-+]?{WHOLE}$")
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a `.json`, `.yaml` or `.yml` file holds; an empty file is an empty mapping.
+
+    YAML is read by the rules of version 1.2 (`1e-7` is a number, `no` is text), and a key given twice is an error.
+
+    Raises:
+        ParamsError: the file cannot be read, or is no mapping in its format.
+    """
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        raise ParamsError(f"The parameter file {path} must end in .json, .yaml or .yml, which says how to read it.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ParamsError(f"The parameter file {path} cannot be read ({error.strerror}): check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"The parameter file {path} is no UTF-8 text: save it as such.") from error
+    content = _read_json(path, text) if path.suffix == ".json" else _read_yaml(path, text)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ParamsError(f"The parameter file {path} holds {type(content).__name__}: it must hold NAME: VALUE entries.")
+    return content
+
+
+def _read_json(path: Path, text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+            raise ParamsError(f"The parameter file {path} gives {twice!r} twice in one mapping: give it once.")
+        return made
+
+    def refuse(word: str) -> Any:
+        raise ParamsError(f"The parameter file {path} holds {word}, which is no number: give a finite one.")
+
+    try:
+        return json.loads(text or "null", object_pairs_hook=unique, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise ParamsError(
+            f"The parameter file {path} is no valid JSON, line {error.lineno}, column {error.colno}: {error.msg}."
+        ) from error
+
+
+def _read_yaml(path: Path, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(text, _loader())  # noqa: S506 - derived from SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ParamsError(f"The parameter file {path} is no valid YAML{place}: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"The parameter file {path} is no valid YAML: {' '.join(str(error).split())}.") from error
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Safe YAML by the core schema of version 1.2, without repeated keys."""
+
+        yaml_implicit_resolvers: Any = {}
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+            """Refuses a key given twice."""
+            seen = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    def resolver(tag: str, pattern: re.Pattern[str], first: str) -> None:
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))  # type: ignore[no-untyped-call]
+
+    resolver("int", INT, "-+0123456789")
+    resolver("float", FLOAT, "-+.0123456789")
+    resolver("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
+    resolver("null", re.compile(r"^(~|null|Null|NULL|)$"), "~nN")
+    Loader.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile(r"^$")))
+    return Loader

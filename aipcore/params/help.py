@@ -1,0 +1,183 @@
+"""The help of a filled tree: for each group and component a panel with exactly the options there are now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aipcore.params.choices import NO_CHOICES, Choices
+from aipcore.params.declare import REQUIRED
+from aipcore.params.layers import Layer
+from aipcore.params.leaf import to_plain
+from aipcore.params.resolve import fill
+from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, build_tree, short_paths, shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@attrs.frozen(kw_only=True)
+class Description:
+    """One option in words.
+
+    Attributes:
+        name: dotted, in its short form, without dashes.
+        metavar: what its value looks like.
+        default: its value in the tree, as it would be typed; empty if there is none.
+        origin: where that value came from, or "default".
+        required: whether the user must give it.
+        limit: what the value must be, completing "must be ..."; empty if its type says all.
+        help: one sentence.
+        choices: for components, the names that can be chosen with a sentence each.
+    """
+
+    name: str
+    metavar: str
+    default: str
+    origin: str
+    required: bool
+    limit: str
+    help: str
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Section:
+    """Options that belong together: a title, a sentence, the options."""
+
+    title: str
+    help: str
+    options: tuple[Description, ...]
+
+
+def describe(cls: type, choices: Choices = NO_CHOICES, prefix: str = "") -> list[Description]:
+    """All options of a parameter class with its defaults, under names that begin with `prefix`."""
+    tree = build_tree(cls, choices)
+    found = [option for section in sections(tree) for option in section.options]
+    return [attrs.evolve(option, name=prefix + option.name) for option in found]
+
+
+def sections(tree: Group) -> list[Section]:
+    """The options of a filled tree, section by section, in the order of declaration."""
+    shorts = short_paths(tree)
+    found: list[Section] = []
+    _sections(tree, "", tree.help, shorts, found)
+    return found
+
+
+def _sections(
+    group: Group, title: str, text: str, shorts: Mapping[str, tuple[str, ...]], found: list[Section],
+    first: tuple[Description, ...] = (),
+) -> None:  # fmt: skip
+    own = [_describe_leaf(node, shorts) for node in group.children.values() if isinstance(node, Leaf)]
+    if own or first:
+        found.append(Section(title=title, help=text, options=(*first, *own)))
+    for node in group.children.values():
+        name = shown(node.path, shorts)
+        match node:
+            case Group():
+                _sections(node, name, node.help, shorts, found)
+            case Component():
+                choice = _describe_component(node, name)
+                if node.group is None:
+                    found.append(Section(title=name, help=node.spec.help, options=(choice,)))
+                else:
+                    _sections(node.group, f"{name}: {node.choice}", node.spec.help, shorts, found, (choice,))
+            case Components():
+                found.append(Section(title=name, help=node.spec.help, options=(_describe_component(node, name),)))
+                for known, each in node.groups.items():
+                    _sections(each, f"{name}.{known}", each.help, shorts, found)
+            case Leaf():
+                pass
+
+
+def _describe_leaf(leaf: Leaf, shorts: Mapping[str, tuple[str, ...]]) -> Description:
+    return Description(
+        name=shown(leaf.path, shorts),
+        metavar=leaf.type.metavar,
+        default="" if leaf.missing else as_typed(leaf.value),
+        origin=leaf.origin,
+        required=leaf.missing,
+        limit=leaf.spec.check.allowed if leaf.spec.check else "",
+        help=leaf.spec.help,
+    )
+
+
+def _describe_component(node: Component | Components, name: str) -> Description:
+    names = list(node.source.names(node.kind))
+    several = isinstance(node, Components)
+    chosen = " ".join(node.groups) if isinstance(node, Components) else node.choice or "none"
+    return Description(
+        name=name,
+        metavar="NAME ..." if several else "NAME",
+        default=chosen,
+        origin=node.origin,
+        required=False,
+        limit="",
+        help=node.spec.help,
+        choices=tuple((each, node.source.summary(node.kind, each)) for each in names),
+    )
+
+
+def as_typed(value: Any) -> str:
+    """A value as it would be typed on the command line."""
+    plain = to_plain(value)
+    if value is REQUIRED:
+        return ""
+    if plain is None:
+        return "none"
+    if isinstance(plain, list):
+        return " ".join(as_typed(item) for item in plain)
+    if isinstance(plain, dict):
+        return " ".join(f"{key}={as_typed(item)}" for key, item in plain.items())
+    return repr(plain) if isinstance(plain, float) else str(plain)
+
+
+def render_help(root: type, layers: Sequence[Layer], choices: Choices, console: Console) -> None:
+    """Prints a panel for each section of `root` with the layers applied; required values may be missing.
+
+    Raises:
+        ParamsError: a layer holds something that is not allowed.
+    """
+    from rich.box import ROUNDED
+    from rich.panel import Panel
+    from rich.table import Table
+
+    for section in sections(fill(root, layers, choices)):
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(style="cyan", ratio=4, overflow="fold")
+        table.add_column(ratio=6)
+        for option in section.options:
+            table.add_row(*_row(option))
+        console.print(
+            Panel(
+                table,
+                title=section.title.replace("[", "\\["),
+                title_align="left",
+                border_style="dim",
+                box=ROUNDED,
+                subtitle=None,
+            )
+        )
+
+
+def _row(option: Description) -> tuple[Any, Any]:
+    from rich.text import Text
+
+    left = Text(f"--{option.name}", "cyan")
+    left.append(f" {option.metavar}", "dim cyan")
+    right = Text(option.help)
+    if option.choices:
+        right.append(" One of: " if not option.metavar.endswith("...") else " Any of: ")
+        right.append(", ".join(name for name, _ in option.choices) + ".", "cyan")
+    if option.limit:
+        right.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
+    if option.required:
+        right.append(" Required.", "bold red")
+    else:
+        right.append(f" [{option.default}" if option.default else " [none", "green")
+        right.append("]" if option.origin == DEFAULT else f", {option.origin}]", "green")
+    return left, right
+

@@ -1,0 +1,249 @@
+"""The types a leaf may have: from text, from a file's values, to a file's values, and in words."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.names import normalize, one_of
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+TRUE = ("true", "yes", "on", "1")
+FALSE = ("false", "no", "off", "0")
+
+WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+class NotAllowed(ValueError):
+    """A value is not of a leaf's type."""
+
+
+@attrs.frozen
+class LeafType:
+    """The type of a leaf, taken apart.
+
+    Attributes:
+        annotation: the type as the author wrote it.
+        form: `one` value, any number of `many`, a `fixed` number of them, or a `table` from text to value.
+        items: the type of the value, of each of many, of each position of a fixed number, or of a table's values.
+        optional: whether None is allowed.
+    """
+
+    annotation: Any
+    form: Literal["one", "many", "fixed", "table"]
+    items: tuple[Any, ...]
+    optional: bool
+
+    @property
+    def words(self) -> str:
+        """Completes "it must be ..."."""
+        first = _words(self.items[0])
+        match self.form:
+            case "one":
+                text = first
+            case "many":
+                text = f"a list, each {first}"
+            case "fixed":
+                text = f"{len(self.items)} values, each {first}"
+            case "table":
+                text = f"entries KEY=VALUE, each value {first}"
+        return f"{text}, or none" if self.optional else text
+
+    @property
+    def metavar(self) -> str:
+        """What `--help` shows for the value."""
+        first = _metavar(self.items[0])
+        match self.form:
+            case "one":
+                return first
+            case "many":
+                return f"{first} ..."
+            case "fixed":
+                return " ".join(_metavar(item) for item in self.items)
+            case "table":
+                return f"KEY={first} ..."
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether naming the option alone means True."""
+        return self.form == "one" and self.items[0] is bool
+
+    def from_words(self, words: Sequence[str]) -> Any:
+        """The value of an option that was given these words.
+
+        Raises:
+            NotAllowed: the words are not of this type.
+        """
+        if self.optional and len(words) == 1 and words[0].casefold() == "none":
+            return None
+        match self.form:
+            case "one":
+                if self.is_flag and not words:
+                    return True
+                if len(words) != 1:
+                    raise NotAllowed
+                return _from_word(self.items[0], words[0])
+            case "many":
+                return tuple(_from_word(self.items[0], word) for word in words)
+            case "fixed":
+                if len(words) != len(self.items):
+                    raise NotAllowed
+                return tuple(_from_word(item, word) for item, word in zip(self.items, words, strict=True))
+            case "table":
+                return self._table_from_words(words)
+
+    def _table_from_words(self, words: Sequence[str]) -> dict[str, Any]:
+        table = {}
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not equals or not key or key in table:
+                raise NotAllowed
+            table[key] = _from_word(self.items[0], value)
+        return table
+
+    def from_plain(self, value: Any) -> Any:
+        """The value that a file or a Python mapping gives, without any conversion that could lose something.
+
+        Raises:
+            NotAllowed: the value is not of this type.
+        """
+        if self.form in ("many", "fixed") and not isinstance(value, list | tuple) and value is not None:
+            raise NotAllowed
+        try:
+            return converter().structure(value, self.annotation)
+        except NotAllowed:
+            raise
+        except Exception as error:
+            raise NotAllowed from error
+
+
+def leaf_type(annotation: Any, where: str) -> LeafType:
+    """Takes an annotation apart.
+
+    Raises:
+        ParamsError: a leaf cannot have this type; `where` names the field.
+    """
+    whole = annotation
+    optional = False
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        optional = len(parts) < len(get_args(annotation))
+        if len(parts) != 1:
+            raise _unsupported(annotation, where)
+        annotation = parts[0]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is tuple and arguments:
+        if arguments[-1] is Ellipsis:
+            form, items = "many", arguments[:1]
+        else:
+            form, items = "fixed", arguments
+    elif origin is dict and arguments[0] is str:
+        form, items = "table", arguments[1:]
+    else:
+        form, items = "one", (annotation,)
+    if not all(_is_single(item) for item in items):
+        raise _unsupported(annotation, where)
+    return LeafType(whole, form, items, optional)  # type: ignore[arg-type]
+
+
+def to_plain(value: Any) -> Any:
+    """What a file holds for a leaf's value: only text, numbers, booleans, None, lists and mappings."""
+    return converter().unstructure(value)
+
+
+@cache
+def converter() -> Converter:
+    """The cattrs converter of leaf values: nothing is converted that could lose something, no 1.7 to 1, no "3" to 3."""
+    from cattrs import Converter
+
+    made = Converter(detailed_validation=False)
+    for kind in (bool, int, str):
+        made.register_structure_hook(kind, _exactly)
+    made.register_structure_hook(float, _number)
+    made.register_structure_hook(Path, _path)
+    made.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _literal)
+    made.register_unstructure_hook(Path, str)
+    made.register_unstructure_hook(tuple, lambda values: [made.unstructure(value) for value in values])
+    return made
+
+
+def _exactly(value: Any, kind: Any) -> Any:
+    # bool is a subclass of int, and True is no number of epochs.
+    if type(value) is kind:
+        return value
+    raise NotAllowed
+
+
+def _number(value: Any, _: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
+        return float(value)
+    raise NotAllowed
+
+
+def _path(value: Any, _: Any) -> Path:
+    if isinstance(value, str | Path) and str(value):
+        return Path(value).expanduser()
+    raise NotAllowed
+
+
+def _literal(value: Any, kind: Any) -> Any:
+    if any(value == option and type(value) is type(option) for option in get_args(kind)):
+        return value
+    raise NotAllowed
+
+
+def _is_single(annotation: Any) -> bool:
+    if get_origin(annotation) is Literal:
+        return True
+    return annotation in WORDS or (isinstance(annotation, type) and issubclass(annotation, Enum))
+
+
+def _unsupported(annotation: Any, where: str) -> ParamsError:
+    return ParamsError(
+        f"{where} has the type {annotation}, which no option can have: give bool, int, float, str, Path, an Enum, a "
+        "Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
+    )
+
+
+def _options(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [member.value for member in annotation]
+
+
+def _words(annotation: Any) -> str:
+    return WORDS[annotation] if annotation in WORDS else one_of(str(option) for option in _options(annotation))
+
+
+def _metavar(annotation: Any) -> str:
+    if annotation in WORDS:
+        return {bool: "BOOL", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}[annotation]
+    return "|".join(str(option) for option in _options(annotation))
+
+
+def _from_word(annotation: Any, word: str) -> Any:
+    plain: Any = word
+    if annotation is bool:
+        plain = True if word.casefold() in TRUE else False if word.casefold() in FALSE else word
+    elif annotation in (int, float):
+        try:
+            plain = annotation(word)
+        except ValueError:
+            raise NotAllowed from None
+    elif annotation not in WORDS:
+        same = [option for option in _options(annotation) if normalize(str(option)) == normalize(word)]
+        plain = same[0] if same else word
+    try:
+        return converter().structure(plain, annotation)
+    except (NotAllowed, ValueError):
+        raise NotAllowed from None

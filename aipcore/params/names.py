@@ -1,0 +1,42 @@
+"""Comparing names as users type them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+
+def normalize(name: str) -> str:
+    """The form in which component names are compared: without case, `-` and `_`."""
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+def nearest(name: str, candidates: Iterable[str], *, most: int = 3) -> list[str]:
+    """The candidates that `name` was probably meant to be, most likely first.
+
+    Dotted names are compared as a whole and by their last part, so that `--epochs` finds `--trainer.epochs`.
+    """
+    wanted = normalize(name.removeprefix("--"))
+    last = wanted.rpartition(".")[2]
+    scored = []
+    for candidate in candidates:
+        plain = normalize(candidate.removeprefix("--"))
+        whole = _likeness(wanted, plain)
+        tail = _likeness(last, plain.rpartition(".")[2])
+        # A tail alone is weaker evidence than the whole name, unless it is the very word.
+        score = max(whole, 0.95 if tail == 1 else tail * 0.85 if "." in plain and "." not in wanted else 0)
+        if score >= 0.7:
+            scored.append((-score, candidate))
+    scored.sort()
+    best = -scored[0][0] if scored else 0.0
+    return [candidate for score, candidate in scored if -score >= best - 0.12][:most]
+
+
+def _likeness(a: str, b: str) -> float:
+    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+
+
+def one_of(words: Iterable[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    listed = list(words)
+    return " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)

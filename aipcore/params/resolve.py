@@ -1,0 +1,323 @@
+"""From layers of values to one complete, checked instance, and where each of its values came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.choices import NO_CHOICES, Choices
+from aipcore.params.layers import Layer, Option
+from aipcore.params.leaf import NotAllowed
+from aipcore.params.names import nearest, one_of
+from aipcore.params.tree import (
+    COMPONENT_KEY,
+    Component,
+    Components,
+    Group,
+    Leaf,
+    Node,
+    build_tree,
+    find,
+    leaves,
+    owners,
+    parts,
+    short_paths,
+    shown,
+)
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Resolved(Generic[T]):
+    """Complete parameters.
+
+    Attributes:
+        value: the instance.
+        origins: for each leaf and each component, by dotted path, the name of the layer that gave it, or "default".
+        tree: the tree it was made from.
+    """
+
+    value: T
+    origins: dict[str, str]
+    tree: Group
+
+
+def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> Resolved[T]:
+    """Makes an instance of `root` from its defaults and the layers, later ones winning over earlier ones.
+
+    A layer that names a component replaces it together with its options.
+
+    Raises:
+        ParamsError: an option is unknown or misplaced, a value is not allowed, or required ones are missing.
+    """
+    tree = fill(root, layers, choices)
+    missing = [leaf for leaf in leaves(tree) if leaf.missing]
+    if missing:
+        shorts = short_paths(tree)
+        listed = ", ".join(f"--{shown(leaf.path, shorts)} ({leaf.spec.help.rstrip('.')})" for leaf in missing)
+        raise ParamsError(f"{'These parameters are' if len(missing) > 1 else 'This parameter is'} required: {listed}.")
+    origins: dict[str, str] = {}
+    _collect_origins(tree, origins)
+    return Resolved(cast(T, make(tree)), origins, tree)
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], choices: Choices = NO_CHOICES, origin: str = "values") -> T:
+    """An instance of `cls` from what `to_dict` or a file gave, strictly.
+
+    Raises:
+        ParamsError: see `resolve`.
+    """
+    return resolve(cls, [Layer.from_mapping(origin, values)], choices).value
+
+
+def fill(root: type, layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> Group:
+    """The tree of `root` with the layers applied; required values may still be missing.
+
+    Raises:
+        ParamsError: see `resolve`.
+    """
+    tree = build_tree(root, choices)
+    shorts = short_paths(tree)
+    for layer in layers:
+        if layer.values:
+            _Mapping(layer, tree, shorts, choices).apply()
+        if layer.options:
+            _apply_options(layer, tree, shorts, choices)
+    return tree
+
+
+def make(node: Node) -> Any:
+    """The instance that a filled node stands for."""
+    match node:
+        case Leaf():
+            return node.value
+        case Group():
+            return node.cls(**{name: make(child) for name, child in node.children.items()})
+        case Component():
+            return None if node.group is None else make(node.group)
+        case Components():
+            return tuple(make(group) for group in node.groups.values())
+
+
+def _collect_origins(node: Node, origins: dict[str, str]) -> None:
+    if not isinstance(node, Group):
+        origins[".".join(node.path)] = node.origin
+    for below in parts(node):
+        _collect_origins(below, origins)
+
+
+def _set(leaf: Leaf, convert: Callable[[], Any], origin: str, where: str, given: str) -> None:
+    check = leaf.spec.check
+    try:
+        value = convert()
+    except NotAllowed:
+        limit = f", {check.allowed}" if check else ""
+        raise ParamsError(f"{where}: {given} is not allowed, it must be {leaf.type.words}{limit}.") from None
+    if check is not None and not _passes(leaf, value):
+        raise ParamsError(f"{where}: {given} is not allowed, it must be {check.allowed}.")
+    leaf.value, leaf.origin = value, origin
+
+
+def _passes(leaf: Leaf, value: Any) -> bool:
+    assert leaf.spec.check is not None
+    return leaf.spec.check.accepts(value)
+
+
+def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> None:
+    pending = list(layer.options)
+    # Choices come first, outer ones before inner ones, since they decide which other options exist.
+    while True:
+        found = [(option, find(tree, option.name, shorts)) for option in pending]
+        chosen = [(option, node) for option, node in found if isinstance(node, Component | Components)]
+        if not chosen:
+            break
+        option, node = min(chosen, key=lambda pair: len(pair[1].path))
+        _choose(option, node, layer.name, choices)
+        pending.remove(option)
+    for option in pending:
+        node_found = find(tree, option.name, shorts)
+        if isinstance(node_found, Leaf):
+            leaf = node_found
+            if not option.words and not option.closed and not leaf.type.is_flag:
+                raise ParamsError(f"{option.written} needs a value: {option.written} {leaf.type.metavar}.")
+            words = ("",) if option.closed and not option.words and leaf.type.form == "one" else option.words
+            given = " ".join(words) or "nothing"
+            _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given)  # noqa: B023 - used at once
+        elif isinstance(node_found, Group):
+            inside = [f"--{shown(leaf.path, shorts)}" for leaf in leaves(node_found)]
+            raise ParamsError(f"{option.written} is a group of options: give one of {one_of(inside) or 'none'}.")
+        else:
+            raise _unknown_option(option, tree, shorts)
+
+
+def _choose(option: Option, node: Component | Components, origin: str, choices: Choices) -> None:
+    names = one_of(node.source.names(node.kind))
+    if isinstance(node, Components):
+        if not option.words and not option.closed:
+            raise ParamsError(f"{option.written} needs names: give one or more of {names}.")
+        node.choose(option.words, origin, choices)
+        return
+    if len(option.words) != 1:
+        given = " ".join(option.words) or "nothing"
+        raise ParamsError(f"{option.written}: {given} is not allowed, it must be one of {names}.")
+    none = node.optional and option.words[0].casefold() == "none"
+    node.choose(None if none else option.words[0], origin, choices)
+
+
+def _unknown_option(option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> ParamsError:
+    elsewhere = owners(tree, option.name, shorts)
+    if elsewhere:
+        node, _ = elsewhere[0]
+        names = [name for owner, name in elsewhere if owner is node]
+        switch = f"--{shown(node.path, shorts)}"
+        if isinstance(node, Components):
+            return ParamsError(f"{option.written} belongs to {names[0]}, which is not chosen: add {switch} {names[0]}.")
+        return ParamsError(
+            f"{option.written} belongs to {one_of(names)}, but the {node.path[-1].replace('_', ' ')} is "
+            f"{node.choice or 'none'}: add {switch} {names[0]}, or leave the option out."
+        )
+    near = nearest(option.name, _all_names(tree, shorts))
+    hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
+    return ParamsError(f"There is no option {option.written}; {hint}")
+
+
+def _all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
+    names: list[str] = []
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Leaf | Component | Components):
+            names.append(shown(node.path, shorts))
+        for below in parts(node):
+            visit(below)
+
+    visit(tree)
+    return names
+
+
+class _Mapping:
+    """Applies one layer of nested values."""
+
+    def __init__(
+        self, layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices
+    ) -> None:
+        self.layer = layer
+        self.tree = tree
+        self.shorts = shorts
+        self.choices = choices
+
+    def apply(self) -> None:
+        """Applies everything, choices before their options."""
+        values = self._nested(self.layer.values)
+        for short, long in self.shorts.items():
+            if short in values:
+                self._merge(values, long, values.pop(short))
+        self._group(self.tree, values, ())
+
+    def _where(self, path: tuple[str, ...]) -> str:
+        return f"{self.layer.name}: {'.'.join(path)}"
+
+    def _nested(self, values: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        nested: dict[str, Any] = {}
+        for key, value in values.items():
+            if not isinstance(key, str) or not key:
+                raise ParamsError(f"{self.layer.name}: the key {key!r} is not a name; write it as text.")
+            steps = tuple(key.replace("-", "_").split("."))
+            self._merge(nested, steps, value, path)
+        return nested
+
+    def _merge(self, into: dict[str, Any], steps: tuple[str, ...], value: Any, path: tuple[str, ...] = ()) -> None:
+        *outer, last = steps
+        for step in outer:
+            inner = into.get(step, {})
+            if isinstance(inner, str):
+                inner = {COMPONENT_KEY: inner}
+            if not isinstance(inner, dict):
+                raise ParamsError(f"{self._where((*path, *steps))} is given twice: give it once.")
+            into[step] = inner
+            into = inner
+        old = into.get(last)
+        if last not in into:
+            into[last] = value
+        elif isinstance(old, dict) and isinstance(value, str) and COMPONENT_KEY not in old:
+            into[last] = {COMPONENT_KEY: value, **old}
+        elif isinstance(old, dict) and isinstance(value, Mapping):
+            for key, item in value.items():
+                self._merge(old, (key,), item, (*path, *steps))
+        else:
+            raise ParamsError(f"{self._where((*path, *steps))} is given twice: give it once.")
+
+    def _group(self, group: Group, values: Any, path: tuple[str, ...]) -> None:
+        if not isinstance(values, Mapping):
+            raise ParamsError(f"{self._where(path)}: {values!r} is not allowed, it must be a mapping of parameters.")
+        for key, value in self._nested(values, path).items():
+            child = group.child(key)
+            here = (*path, key)
+            match child:
+                case None:
+                    raise self._unknown(group, key, path)
+                case Leaf():
+                    leaf, item = child, value
+                    _set(
+                        leaf,
+                        lambda: leaf.type.from_plain(item),  # noqa: B023 - used at once
+                        self.layer.name,
+                        self._where(here),
+                        repr(value),
+                    )
+                case Group():
+                    self._group(child, value, here)
+                case Component():
+                    self._component(child, value, here)
+                case Components():
+                    self._components(child, value, here)
+
+    def _component(self, node: Component, value: Any, path: tuple[str, ...]) -> None:
+        options: dict[str, Any] = {}
+        if isinstance(value, Mapping):
+            options = self._nested(value, path)
+            if COMPONENT_KEY in options:
+                self._named(node, options.pop(COMPONENT_KEY), path)
+        else:
+            self._named(node, value, path)
+        if options and node.group is None:
+            raise ParamsError(f"{self._where(path)} has options but no {COMPONENT_KEY}: name the component.")
+        if node.group is not None:
+            self._group(node.group, options, path)
+
+    def _named(self, node: Component, name: Any, path: tuple[str, ...]) -> None:
+        if not isinstance(name, str) and not (name is None and node.optional):
+            names = one_of(node.source.names(node.kind))
+            raise ParamsError(f"{self._where(path)}: {name!r} is not allowed, it must be one of {names}.")
+        try:
+            node.choose(name, self.layer.name, self.choices)
+        except ParamsError as error:
+            raise ParamsError(f"{self._where(path)}: {error}") from error
+
+    def _components(self, node: Components, value: Any, path: tuple[str, ...]) -> None:
+        if isinstance(value, Mapping):
+            value = [{COMPONENT_KEY: name, **(options or {})} for name, options in value.items()]
+        if not isinstance(value, list | tuple):
+            raise ParamsError(f"{self._where(path)}: {value!r} is not allowed, it must be a list of components.")
+        entries = [{COMPONENT_KEY: entry} if isinstance(entry, str) else entry for entry in value]
+        for entry in entries:
+            if not isinstance(entry, Mapping) or not isinstance(entry.get(COMPONENT_KEY), str):
+                raise ParamsError(f"{self._where(path)}: {entry!r} has no {COMPONENT_KEY}: name the component.")
+        try:
+            node.choose([entry[COMPONENT_KEY] for entry in entries], self.layer.name, self.choices)
+        except ParamsError as error:
+            raise ParamsError(f"{self._where(path)}: {error}") from error
+        for entry in entries:
+            group = node.group(entry[COMPONENT_KEY])
+            assert group is not None
+            rest = {key: item for key, item in entry.items() if key != COMPONENT_KEY}
+            self._group(group, rest, (*path, entry[COMPONENT_KEY]))
+
+    def _unknown(self, group: Group, key: str, path: tuple[str, ...]) -> ParamsError:
+        known = list(group.children) + ([] if path else list(self.shorts))
+        near = nearest(key, known)
+        hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known) or 'none'}."
+        return ParamsError(f"{self._where((*path, key))} is unknown; {hint}")

@@ -1,0 +1,269 @@
+"""The tree of a parameter class while it is being filled: groups, leaves, and components with their choice.
+
+The tree holds what the command line, a file and the help have in common. It begins with the defaults, and each layer
+changes it in turn.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from aipcore.errors import AipError, ParamsError
+from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
+from aipcore.params.declare import METADATA_KEY, REQUIRED, FieldSpec, Named, spec_of
+from aipcore.params.leaf import LeafType, leaf_type
+from aipcore.params.names import normalize
+
+DEFAULT = "default"
+"""The origin of a value that no layer gave."""
+
+COMPONENT_KEY = "name"
+"""The key that names a component in files; no component may have a field of this name."""
+
+Path = tuple[str, ...]
+
+
+@attrs.define(kw_only=True, eq=False)
+class Leaf:
+    """One value."""
+
+    path: Path
+    spec: FieldSpec
+    type: LeafType
+    value: Any
+    origin: str = DEFAULT
+
+    @property
+    def missing(self) -> bool:
+        """Whether the user still has to give it."""
+        return self.value is REQUIRED
+
+
+@attrs.define(kw_only=True, eq=False)
+class Group:
+    """The fields of one parameter class."""
+
+    path: Path
+    cls: type
+    help: str
+    children: dict[str, Node]
+
+    def child(self, name: str) -> Node | None:
+        """The field of this name; `-` is `_`."""
+        return self.children.get(name.replace("-", "_"))
+
+
+@attrs.define(kw_only=True, eq=False)
+class Component:
+    """A choice of one parameter class, or of none."""
+
+    path: Path
+    spec: FieldSpec
+    source: Choices
+    kind: str
+    optional: bool
+    choice: str | None = None
+    group: Group | None = None
+    origin: str = DEFAULT
+
+    def choose(self, name: str | None, origin: str, choices: Choices) -> None:
+        """Replaces the component and all its options."""
+        self.origin = origin
+        if name is None:
+            self.choice = self.group = None
+            return
+        self.choice = self.source.canonical(self.kind, name)
+        self.group = _component_group(self.source, self.kind, self.choice, self.path, choices)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Components:
+    """Any number of components of one kind."""
+
+    path: Path
+    spec: FieldSpec
+    source: Choices
+    kind: str
+    groups: dict[str, Group] = attrs.field(factory=dict)
+    origin: str = DEFAULT
+
+    def choose(self, names: Sequence[str], origin: str, choices: Choices) -> None:
+        """Replaces all components and their options."""
+        groups: dict[str, Group] = {}
+        for name in names:
+            known = self.source.canonical(self.kind, name)
+            if known in groups:
+                raise ParamsError(f"The {self.kind} {known} is named twice: name it once.")
+            groups[known] = _component_group(self.source, self.kind, known, (*self.path, known), choices)
+        self.groups, self.origin = groups, origin
+
+    def group(self, name: str) -> Group | None:
+        """The chosen component of this name."""
+        for known, group in self.groups.items():
+            if normalize(known) == normalize(name):
+                return group
+        return None
+
+
+Node = Leaf | Group | Component | Components
+
+
+def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
+    """The tree of a parameter class, filled with its defaults."""
+    return _group(cls, (), "", choices)
+
+
+def _group(cls: type, path: Path, text: str, choices: Choices) -> Group:
+    hints = _hints(cls)
+    group = Group(path=path, cls=cls, help=text, children={})
+    for attribute in attrs.fields(cls):
+        if METADATA_KEY not in attribute.metadata:
+            raise ParamsError(f"{cls.__name__}.{attribute.name} must be declared by field(), group() or component().")
+        group.children[attribute.name] = _node(cls, attribute, hints, (*path, attribute.name), choices)
+    return group
+
+
+def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choices: Choices) -> Node:
+    spec = spec_of(attribute)
+    match spec.kind:
+        case "value":
+            kind = leaf_type(hints.get(attribute.name), f"{cls.__name__}.{attribute.name}")
+            return Leaf(path=path, spec=spec, type=kind, value=_default(attribute))
+        case "group":
+            return _group(attribute.default.factory, path, spec.help, choices)
+        case "component":
+            source, kind = _source(spec, attribute.name, choices)
+            made = Component(path=path, spec=spec, source=source, kind=kind, optional=attribute.default is None)
+            if isinstance(attribute.default, Named):
+                made.choose(attribute.default.name, DEFAULT, choices)
+            return made
+        case "components":
+            source, kind = _source(spec, attribute.name, choices)
+            several = Components(path=path, spec=spec, source=source, kind=kind)
+            several.choose([named.name for named in attribute.default], DEFAULT, choices)
+            return several
+
+
+def _default(attribute: Any) -> Any:
+    default = attribute.default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+
+
+def _source(spec: FieldSpec, name: str, choices: Choices) -> tuple[Choices, str]:
+    if isinstance(spec.choices, str):
+        return choices, spec.choices
+    assert spec.choices is not None
+    return StaticChoices({name: spec.choices}), name
+
+
+def _component_group(source: Choices, kind: str, name: str, path: Path, choices: Choices) -> Group:
+
+    cls = source.params_class(kind, name)
+    group = _group(cls, path, source.summary(kind, name), choices)
+    if COMPONENT_KEY in group.children:
+        raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved: call it otherwise.")
+    return group
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except NameError as error:
+        raise ParamsError(
+            f"The types of {cls.__name__} cannot be read ({error}): import them at the top of {cls.__module__}."
+        ) from error
+
+
+def leaves(node: Node) -> Iterator[Leaf]:
+    """All leaves below a node, in the order of declaration."""
+    if isinstance(node, Leaf):
+        yield node
+    for below in parts(node):
+        yield from leaves(below)
+
+
+def parts(node: Node) -> list[Node]:
+    """The nodes directly below a node."""
+    match node:
+        case Group():
+            return list(node.children.values())
+        case Component():
+            return [] if node.group is None else [node.group]
+        case Components():
+            return list(node.groups.values())
+        case _:
+            return []
+
+
+def short_paths(root: Group) -> dict[str, Path]:
+    """From each short form to the path it stands for: `optimizer` to `trainer.optimizer`."""
+    found: dict[str, Path] = {}
+    for group in root.children.values():
+        if not isinstance(group, Group):
+            continue
+        for attribute in attrs.fields(group.cls):
+            if not spec_of(attribute).short:
+                continue
+            if attribute.name in root.children or attribute.name in found:
+                raise ParamsError(f"The short form {attribute.name} stands for two parameters of {root.cls.__name__}.")
+            found[attribute.name] = (*group.path, attribute.name)
+    return found
+
+
+def shown(path: Path, shorts: Mapping[str, Path]) -> str:
+    """The dotted name that users see, in its short form if it has one."""
+    for name, long in shorts.items():
+        if path[: len(long)] == long:
+            return ".".join((name, *path[len(long) :]))
+    return ".".join(path)
+
+
+def find(root: Group, name: str, shorts: Mapping[str, Path]) -> Node | None:
+    """The node that a dotted name (long or short form) leads to in the current selection."""
+    steps = name.split(".")
+    first = steps[0].replace("-", "_")
+    if first not in root.children and first in shorts:
+        steps = [*shorts[first], *steps[1:]]
+    node: Node | None = root
+    for step in steps:
+        match node:
+            case Group():
+                node = node.child(step)
+            case Component():
+                node = None if node.group is None else node.group.child(step)
+            case Components():
+                node = node.group(step)
+            case _:
+                return None
+    return node
+
+
+def owners(root: Group, name: str, shorts: Mapping[str, Path]) -> list[tuple[Component | Components, str]]:
+    """The components, with the choices not taken, under which an option of this name exists."""
+    steps = name.split(".")
+    found: list[tuple[Component | Components, str]] = []
+    for cut in range(1, len(steps)):
+        node = find(root, ".".join(steps[:cut]), shorts)
+        rest = steps[cut:]
+        if isinstance(node, Components) and node.group(rest[0]) is None and len(rest) > 1:
+            candidates = [known for known in node.source.names(node.kind) if normalize(known) == normalize(rest[0])]
+            rest = rest[1:]
+        elif isinstance(node, Component):
+            candidates = [known for known in node.source.names(node.kind) if known != node.choice]
+        else:
+            continue
+        for known in candidates:
+            try:
+                group: Node | None = _component_group(node.source, node.kind, known, (), NO_CHOICES)
+            except AipError:
+                # A plugin that cannot be used owns nothing; choosing it says why.
+                continue
+            for step in rest:
+                group = group.child(step) if isinstance(group, Group) else None
+            if group is not None:
+                found.append((node, known))
+    return found

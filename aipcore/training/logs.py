@@ -1,0 +1,48 @@
+"""Where aip's log messages go: the terminal and the run's `train.log`. The root logger is never touched."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aipcore.errors import UsageError
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def log_level() -> int:
+    """The level that `AIP_LOG_LEVEL` asks for; info if unset.
+
+    Raises:
+        UsageError: it is no level.
+    """
+    text = os.environ.get("AIP_LOG_LEVEL", "info").strip().lower()
+    if text not in LEVELS:
+        raise UsageError(f"AIP_LOG_LEVEL is {text!r}: set it to one of {', '.join(LEVELS)}, or unset it.")
+    return int(getattr(logging, text.upper()))
+
+
+@contextmanager
+def logging_to(handler: logging.Handler, file: Path | None) -> Iterator[None]:
+    """Sends what the `aipcore` loggers say to `handler` and to `file`, for as long as the context lasts."""
+    logger = logging.getLogger("aipcore")
+    handlers = [handler]
+    if file is not None:
+        to_file = logging.FileHandler(file, encoding="utf-8")
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handlers.append(to_file)
+    before = logger.level, logger.propagate
+    logger.setLevel(log_level())
+    logger.propagate = False
+    for each in handlers:
+        logger.addHandler(each)
+    try:
+        yield
+    finally:
+        for each in handlers:
+            logger.removeHandler(each)
+            each.close()
+        logger.level, logger.propagate = before

@@ -1,0 +1,69 @@
+"""From parameters and plugins to the parts of a run, and what a run records about itself."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from aipcore.errors import PluginError
+from aipcore.hooks.manager import PluginManager
+from aipcore.params import Resolved, to_dict
+from aipcore.scenario.loader import LoadedScenario
+from aipcore.training.params import TrainerParams
+from aipcore.training.trainer import Parts
+
+ALWAYS_EXPORTED = "SavedModel"
+
+
+def make_parts(params: TrainerParams, plugins: PluginManager) -> Parts:
+    """Has the plugins that the parameters name build optimizer, schedule, callbacks and exporters."""
+
+    def builder(kind: str, component: Any) -> Any:
+        return plugins.load_build(kind, plugins.name_of(kind, type(component)))
+
+    exporters = {
+        plugins.name_of("exporter", type(each)): builder("exporter", each)(each) for each in params.export.formats
+    }
+    if ALWAYS_EXPORTED not in exporters:
+        record = plugins.get("exporter", ALWAYS_EXPORTED)
+        if record is None:
+            raise PluginError(f"The exporter {ALWAYS_EXPORTED} is missing: enable the plugin exporters of aipcore.")
+        component = plugins.params_class("exporter", ALWAYS_EXPORTED)()
+        exporters = {ALWAYS_EXPORTED: builder("exporter", component)(component), **exporters}
+    schedule, optimizer = builder("schedule", params.learning_rate), builder("optimizer", params.optimizer)
+    return Parts(
+        schedule=lambda horizon: schedule(params.learning_rate, horizon),
+        optimizer=lambda learning_rate: optimizer(params.optimizer, learning_rate),
+        callbacks={
+            plugins.name_of("callback", type(each)): _bound(builder("callback", each), each)
+            for each in params.callbacks
+        },
+        exporters=exporters,
+    )
+
+
+def _bound(build: Any, params: Any) -> Any:
+    return lambda context: build(params, context)
+
+
+def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
+    """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
+    return {
+        "scenario": {"name": scenario.name, "origin": scenario.origin},
+        "params": to_dict(resolved.value, plugins),
+        "origins": dict(resolved.origins),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("aipcore", "tensorflow", "keras", "numpy")},
+        },
+        "plugins": plugins.versions(),
+    }
+
+
+def write_run_files(output_dir: Path, about: dict[str, Any]) -> None:
+    """Writes the resolved parameters to `params.json`, for `--params`, and the rest to `run.json`."""
+    for name, content in (("params.json", about["params"]), ("run.json", about)):
+        (output_dir / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""Lowers the learning rate when the monitored value stops improving."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import keras
+
+from aip_plugins.callbacks.params import ReduceOnPlateauParams
+from aipcore.training.context import RunContext
+
+logger = logging.getLogger("aipcore.callbacks")
+
+
+class ReduceOnPlateau(keras.callbacks.Callback):
+    """Multiplies the schedule's scale; works with every schedule, since the schedule itself stays as it is.
+
+    An epoch improves when the monitored value beats the best by more than `min_delta`. After `patience` epochs in a
+    row without improvement the scale is multiplied by `factor`, but not below `min_scale`; then `cooldown` epochs
+    pass before counting starts again. Epochs that were not validated count neither way.
+    """
+
+    def __init__(self, params: ReduceOnPlateauParams, context: RunContext) -> None:
+        super().__init__()
+        self.plateau = params
+        self.context = context
+        self.best: float | None = None
+        self.waited = 0
+        self.cooling = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Judges the epoch."""
+        value = (logs or {}).get(self.context.monitor[1])
+        if value is None:
+            return
+        in_cooldown = self.cooling > 0
+        if in_cooldown:
+            self.cooling -= 1
+            self.waited = 0
+        if self._improves(float(value)):
+            self.best, self.waited = float(value), 0
+        elif not in_cooldown:
+            self.waited += 1
+            if self.waited >= self.plateau.patience:
+                self._reduce(epoch)
+
+    def get_state(self) -> dict[str, Any]:
+        """The best value and the counters; the scale itself is part of the run's variables."""
+        return {"best": self.best, "waited": self.waited, "cooling": self.cooling}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        self.best, self.waited, self.cooling = state["best"], state["waited"], state["cooling"]
+
+    def _improves(self, value: float) -> bool:
+        if self.best is None:
+            return value == value  # noqa: PLR0124 - NaN is no first best either
+        margin = self.plateau.min_delta
+        return value < self.best - margin if self.context.monitor[0] == "min" else value > self.best + margin
+
+    def _reduce(self, epoch: int) -> None:
+        scale = self.context.learning_rate.scale
+        old = float(scale.numpy())
+        new = max(old * self.plateau.factor, self.plateau.min_scale)
+        self.waited, self.cooling = 0, self.plateau.cooldown
+        if new < old:
+            scale.assign(new)
+            logger.info(
+                "Epoch %d: %s has not improved for %d epochs; the learning rate is now %.3g times the scheduled one.",
+                epoch + 1,
+                self.context.monitor[1],
+                self.plateau.patience,
+                new,
+            )
+
+
+def build(params: ReduceOnPlateauParams, context: RunContext) -> ReduceOnPlateau:
+    """Makes the callback."""
+    return ReduceOnPlateau(params, context)

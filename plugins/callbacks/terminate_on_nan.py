@@ -1,0 +1,36 @@
+"""Ends a run whose loss is not a finite number."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import keras
+
+from aip_plugins.callbacks.params import TerminateOnNaNParams
+from aipcore.training.context import RunContext
+
+logger = logging.getLogger("aipcore.callbacks")
+
+
+class TerminateOnNaN(keras.callbacks.Callback):
+    """Stops training when the mean loss of the epoch so far is infinite or NaN.
+
+    A mean stays NaN once it is, so that looking once a chunk misses nothing.
+    """
+
+    accepts_chunks = True
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the loss after a chunk."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss) and not self.model.stop_training:
+            logger.warning("The loss is %s after batch %d: training stops.", loss, batch + 1)
+            self.model.stop_training = True
+
+
+def build(params: TerminateOnNaNParams, context: RunContext) -> TerminateOnNaN:
+    """Makes the callback."""
+    del params, context
+    return TerminateOnNaN()

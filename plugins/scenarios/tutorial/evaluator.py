@@ -1,0 +1,42 @@
+"""What is confused with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aipcore.scenario import Evaluator
+
+
+class ConfusionEvaluator(Evaluator):
+    """Counts, for every pair of classes, how often the first was taken for the second."""
+
+    def __init__(self, classes: int) -> None:
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
+        """Takes in labels of shape [batch] and logits of shape [batch, classes]."""
+        del meta
+        np.add.at(self.counts, (targets["digit"], outputs["digit"].argmax(axis=-1)), 1)
+
+    def result(self) -> dict[str, float]:
+        """The error rate, and the recall of the class that is recognised worst."""
+        per_class = self.counts.sum(axis=1)
+        right = self.counts.diagonal()
+        seen = per_class > 0
+        return {
+            "error_rate": float(1 - right.sum() / per_class.sum()),
+            "worst_recall": float((right[seen] / per_class[seen]).min()),
+        }
+
+    def report(self) -> str:
+        """The three most frequent confusions."""
+        wrong = self.counts - np.diag(self.counts.diagonal())
+        worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:3]
+        pairs = [divmod(int(index), len(wrong)) for index in worst if wrong.flat[index] > 0]
+        if not pairs:
+            return "Nothing was confused."
+        listed = ", ".join(f"{truth} taken for {guess} ({wrong[truth, guess]} times)" for truth, guess in pairs)
+        return f"Most confused: {listed}."

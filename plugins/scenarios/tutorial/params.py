@@ -1,0 +1,57 @@
+"""Parameters of the tutorial."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aipcore.params import at_least, component, field, fraction, group, params
+from aipcore.scenario import DataParams, ModelParams, ScenarioParams
+
+
+@params
+class TutorialData(DataParams):
+    """Which images to learn."""
+
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = field(
+        "digits",
+        help="digits comes with aip (1,797 images of 8x8); the others are fetched by Keras once and then kept.",
+    )
+
+
+@params
+class GraphParams:
+    """Parameters of every network of the tutorial."""
+
+    dropout: float = field(0.0, help="Fraction of the last hidden units that are dropped in training.", check=fraction())
+
+
+@params
+class MLP(GraphParams):
+    """Fully connected layers."""
+
+    units: tuple[int, ...] = field((128,), help="Units of each hidden layer.", check=at_least(1))
+
+
+@params
+class CNN(GraphParams):
+    """Convolutions, each followed by pooling, and one fully connected layer."""
+
+    filters: tuple[int, ...] = field((32, 64), help="Filters of each convolution.", check=at_least(1))
+    kernel_size: int = field(3, help="Height and width of each convolution, in pixels.", check=at_least(1))
+    units: int = field(128, help="Units of the fully connected layer.", check=at_least(1))
+    dropout: float = field(0.25, help="Fraction of the last hidden units that are dropped in training.", check=fraction())
+
+
+@params
+class TutorialModel(ModelParams):
+    """The network."""
+
+    graph: GraphParams = component({"MLP": MLP, "CNN": CNN}, default="MLP", help="The network's architecture.")
+
+
+@params
+class TutorialParams(ScenarioParams):
+    """Parameters of the tutorial."""
+
+    data: TutorialData = group(TutorialData, help="Which images to learn.")
+    model: TutorialModel = group(TutorialModel, help="The network.")

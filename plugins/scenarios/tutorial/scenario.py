@@ -1,0 +1,56 @@
+"""The tutorial scenario."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from aip_plugins.scenarios.tutorial.params import TutorialParams
+from aipcore.scenario import Evaluator, Scenario
+
+
+class Tutorial(Scenario):
+    """Learns to read handwritten digits."""
+
+    params_class = TutorialParams
+    params: TutorialParams
+    defaults: ClassVar[dict[str, Any]] = {"trainer.epochs": 20}
+    monitor = ("max", "accuracy")
+
+    def train_data(self) -> Any:
+        """Images (float32, [samples, height, width], from 0 to 1) and labels (int32, [samples])."""
+        return self._part(0)
+
+    def val_data(self) -> Any:
+        """The held-out part, of the same form."""
+        return self._part(1)
+
+    def build(self, inputs: Any) -> Any:
+        """Images to logits of the ten digits."""
+        from aip_plugins.scenarios.tutorial.graphs import logits
+
+        return {"digit": logits(inputs["image"], self.params.model.graph)}
+
+    def losses(self) -> Any:
+        """Cross-entropy."""
+        import keras
+
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def metrics(self) -> Any:
+        """Accuracy."""
+        import keras
+
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def evaluator(self) -> Evaluator:
+        """What is confused with what."""
+        from aip_plugins.scenarios.tutorial.evaluator import ConfusionEvaluator
+        from aip_plugins.scenarios.tutorial.graphs import CLASSES
+
+        return ConfusionEvaluator(CLASSES)
+
+    def _part(self, part: int) -> Any:
+        from aip_plugins.scenarios.tutorial.datasets import load
+
+        images, labels = load(self.params.data.dataset)[part]
+        return {"image": images}, {"digit": labels}
