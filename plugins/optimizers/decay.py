@@ -1,0 +1,49 @@
+"""Decoupled weight decay that leaves out variables by the regular expressions of their paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from aip_plugins.optimizers.params import DecayingParams
+
+
+class DecayByPath:
+    """Mixed into a Keras optimizer: decays all variables but those whose path matches a pattern.
+
+    Keras itself compares patterns with a variable's bare name ("kernel"), which cannot tell layers apart.
+    """
+
+    exclude_paths: tuple[str, ...] = ()
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Finds the variables that do not decay, then makes the optimizer's own."""
+        excluded = [variable for variable in variables if self.is_excluded(variable)]
+        if not self.built and excluded:  # type: ignore[attr-defined]
+            self.exclude_from_weight_decay(var_list=excluded)  # type: ignore[attr-defined]
+        super().build(variables)  # type: ignore[misc]
+
+    def is_excluded(self, variable: Any) -> bool:
+        """Whether the variable's path matches one of the patterns."""
+        return any(re.search(pattern, variable.path) for pattern in self.exclude_paths)
+
+    def get_config(self) -> dict[str, Any]:
+        """The optimizer's configuration and the patterns."""
+        return {**super().get_config(), "exclude_paths": list(self.exclude_paths)}  # type: ignore[misc]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Rebuilds the optimizer from `get_config`."""
+        config = dict(config)
+        exclude = config.pop("exclude_paths", ())
+        made = super().from_config(config, custom_objects)  # type: ignore[misc]
+        made.exclude_paths = tuple(exclude)
+        return made
+
+
+def decaying(cls: type, params: DecayingParams, **arguments: Any) -> Any:
+    """Makes an optimizer of a class with `DecayByPath`, its weight decay as the parameters say."""
+    optimizer = cls(weight_decay=params.weight_decay or None, **arguments)
+    optimizer.exclude_paths = params.exclude_from_weight_decay
+    return optimizer

@@ -1,0 +1,104 @@
+"""One schedule made of phases: rise, plateau, fall. All shipped schedules are cases of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="aip")
+class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """`lr` times a factor that depends on the time in epochs only.
+
+    For a time e in epochs, counted from `offset_epochs`, the factor is
+
+    - rising, e < warmup:   warmup_fraction + (1 - warmup_fraction) * e / warmup
+    - constant, for `constant` epochs: 1
+    - falling, for the time t since then:
+        "none"          1
+        "exponential"   max(decay^t, min_fraction); with `staircase`, t is rounded down to whole epochs
+        "cosine"        min_fraction + (1 - min_fraction) * (1 + cos(pi * min(1, t / length))) / 2
+        "inverse_sqrt"  sqrt(warmup / e)
+
+    The step is an integer; whole epochs and the rest are separated in integers, so that long runs lose no precision.
+    The result is a float32 scalar, computed in float64.
+
+    Args:
+        lr: the rate at factor 1.
+        updates_per_epoch: optimizer updates in an epoch.
+        fall: which of the falls above.
+        offset: epochs before the schedule begins; until then it has its value at 0.
+        warmup, warmup_fraction, constant, decay, min_fraction, length, staircase: see above; times in epochs.
+    """
+
+    def __init__(
+        self,
+        lr: float,
+        updates_per_epoch: int,
+        *,
+        fall: str = "none",
+        offset: float = 0.0,
+        warmup: float = 0.0,
+        warmup_fraction: float = 0.0,
+        constant: float = 0.0,
+        decay: float = 1.0,
+        min_fraction: float = 0.0,
+        length: float = 1.0,
+        staircase: bool = False,
+    ) -> None:
+        self.config = {
+            "lr": lr,
+            "updates_per_epoch": updates_per_epoch,
+            "fall": fall,
+            "offset": offset,
+            "warmup": warmup,
+            "warmup_fraction": warmup_fraction,
+            "constant": constant,
+            "decay": decay,
+            "min_fraction": min_fraction,
+            "length": length,
+            "staircase": staircase,
+        }
+        self.lr = lr
+        self.updates_per_epoch = updates_per_epoch
+        self.fall = fall
+        self.offset = offset
+        self.warmup = warmup
+        self.warmup_fraction = warmup_fraction
+        self.constant = constant
+        self.decay = decay
+        self.min_fraction = min_fraction
+        self.length = length
+        self.staircase = staircase
+
+    def __call__(self, step: Any) -> Any:
+        """The rate for the optimizer update number `step` (an integer scalar, counted from 0)."""
+        step = tf.cast(tf.convert_to_tensor(step), tf.int64)
+        per_epoch = tf.constant(self.updates_per_epoch, tf.int64)
+        time = tf.cast(step // per_epoch, tf.float64) + tf.cast(step % per_epoch, tf.float64) / self.updates_per_epoch
+        time = tf.maximum(time - self.offset, 0.0)
+        factor = self._falling(time)
+        if self.warmup > 0:
+            rising = self.warmup_fraction + (1 - self.warmup_fraction) * time / self.warmup
+            factor = tf.where(time < self.warmup, rising, factor)
+        return tf.cast(self.lr * factor, tf.float32)
+
+    def _falling(self, time: Any) -> Any:
+        since = tf.maximum(time - self.warmup - self.constant, 0.0)
+        if self.staircase:
+            since = tf.floor(since)
+        if self.fall == "exponential":
+            return tf.maximum(tf.exp(math.log(self.decay) * since), self.min_fraction)
+        if self.fall == "cosine":
+            part = tf.minimum(since / self.length, 1.0)
+            return self.min_fraction + (1 - self.min_fraction) * 0.5 * (1 + tf.cos(math.pi * part))
+        if self.fall == "inverse_sqrt":
+            return tf.sqrt(self.warmup / tf.maximum(time, self.warmup))
+        return tf.ones_like(time)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return dict(self.config)
