@@ -98,10 +98,9 @@ class ConsoleReporter(Reporter):
         """One line."""
         self._stop_progress()
         line = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_seconds(report.seconds):>6}  "
-        line += _values(report.logs)
+        line += _grouped(report.logs)
         if report.is_best:
-            was = "" if report.previous_best is None else f", was {report.previous_best:.4f}"
-            line += f"  best {report.monitor}{was}"
+            line += "  best" if report.previous_best is None else f"  best, was {_number(report.previous_best)}"
         logger.info(line)
 
     def summary(self, result: TrainResult) -> None:
@@ -114,7 +113,7 @@ class ConsoleReporter(Reporter):
         }
         lines = [ends[result.status]]
         if result.best is not None:
-            lines[0] += f" Best {result.monitor}: {result.best:.4f} in epoch {result.best_epoch}."
+            lines[0] += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}."
         lines += [f"  {result.output_dir / name}: {KEPT[name]}" for name in result.saved]
         if not result.saved:
             lines.append("  Nothing was saved.")
@@ -132,12 +131,26 @@ class ConsoleReporter(Reporter):
             self._progress = None
 
 
+def _grouped(logs: Mapping[str, float]) -> str:
+    """Training, validation and extended validation side by side, then the learning rate."""
+    groups: dict[str, dict[str, float]] = {"": {}, "val": {}, "lav": {}}
+    for name, value in logs.items():
+        prefix, _, rest = name.partition("_")
+        group, short = (prefix, rest) if prefix in ("val", "lav") and rest else ("", name)
+        if short != "learning_rate":
+            groups[group][short] = value
+    parts = [f"{group} {_values(values)}".lstrip() for group, values in groups.items() if values]
+    if "learning_rate" in logs:
+        parts.append(f"lr {_number(logs['learning_rate'])}")
+    return " | ".join(parts)
+
+
 def _values(logs: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {_number(value)}" for name, value in logs.items())
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}" if 0.001 <= abs(value) < 10000 or value == 0 else f"{value:.3g}"
+    return f"{value:.4f}" if 0.01 <= abs(value) < 10000 else f"{value:.4g}"
 
 
 def _seconds(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
+from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.params import Resolved
 from aipcore.training.output_dir import choose_output_dir
 
@@ -57,12 +58,12 @@ def command(words: tuple[str, ...]) -> None:
 def _train(
     request: Request, resolved: Resolved[Any], output_dir: Path, console: Console, *, quiet: bool, json_log: Path | None
 ) -> TrainResult:
-    # TensorFlow's start-up notices (no CUDA, instruction sets) are of no use to who trains on what there is.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    from aipcore.training.logs import log_level, logging_to
+    from aipcore.training.start import import_tensorflow
+
+    import_tensorflow(verbose=log_level() <= logging.DEBUG)
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
-    from aipcore.training.logs import logging_to
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporters
     from aipcore.training.setup import about_run, make_parts, write_run_files
@@ -90,39 +91,3 @@ def _train(
         terminal.close()
         if events is not None:
             events.close()
-
-
-def show_usage(console: Console, name: str, summary: str, options: tuple[CommandOption, ...]) -> None:
-    """Prints the help of a command before a scenario is named."""
-    from aipcore.hooks.manager import get_plugin_manager
-
-    console.print(f"[bold]aip {name} SCENARIO \\[PARAMETERS][/bold]\n\n{summary}\n")
-    _show_options(console, options)
-    plugins = get_plugin_manager()
-    console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
-    for scenario in plugins.names("scenario"):
-        console.print(f"  [cyan]{scenario}[/cyan]  {plugins.summary('scenario', scenario)}")
-    console.print(f"\nAll parameters of one: [bold]aip {name} SCENARIO --help[/bold]")
-
-
-def show_help(console: Console, request: Request, name: str, options: tuple[CommandOption, ...]) -> None:
-    """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
-    from aipcore.params import render_help
-
-    summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
-    console.print(f"[bold]aip {name} {request.scenario.name} \\[PARAMETERS][/bold]\n")
-    if summary:
-        console.print(summary[0] + "\n", markup=False)
-    _show_options(console, options)
-    render_help(request.root, request.layers, request.plugins, console)
-
-
-def _show_options(console: Console, options: tuple[CommandOption, ...]) -> None:
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column()
-    for option in options:
-        table.add_row("  " + ", ".join(option.names) + (f" {option.metavar}" if option.metavar else ""), option.help)
-    console.print(table)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
-from aipcore.errors import ParamsError
+from aipcore.errors import AipError, ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices
 from aipcore.params.layers import Layer, Option
 from aipcore.params.leaf import NotAllowed
@@ -149,7 +149,8 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
             _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given)  # noqa: B023 - used at once
         elif isinstance(node_found, Group):
             inside = [f"--{shown(leaf.path, shorts)}" for leaf in leaves(node_found)]
-            raise ParamsError(f"{option.written} is a group of options: give one of {one_of(inside) or 'none'}.")
+            some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
+            raise ParamsError(f"{option.written} is a group of options, not an option: it has {some or 'none'}.")
         else:
             raise _unknown_option(option, tree, shorts)
 
@@ -294,7 +295,7 @@ class _Mapping:
             raise ParamsError(f"{self._where(path)}: {name!r} is not allowed, it must be one of {names}.")
         try:
             node.choose(name, self.layer.name, self.choices)
-        except ParamsError as error:
+        except AipError as error:
             raise ParamsError(f"{self._where(path)}: {error}") from error
 
     def _components(self, node: Components, value: Any, path: tuple[str, ...]) -> None:
@@ -308,7 +309,7 @@ class _Mapping:
                 raise ParamsError(f"{self._where(path)}: {entry!r} has no {COMPONENT_KEY}: name the component.")
         try:
             node.choose([entry[COMPONENT_KEY] for entry in entries], self.layer.name, self.choices)
-        except ParamsError as error:
+        except AipError as error:
             raise ParamsError(f"{self._where(path)}: {error}") from error
         for entry in entries:
             group = node.group(entry[COMPONENT_KEY])

@@ -120,11 +120,21 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
 def _group(cls: type, path: Path, text: str, choices: Choices) -> Group:
     hints = _hints(cls)
     group = Group(path=path, cls=cls, help=text, children={})
-    for attribute in attrs.fields(cls):
+    for attribute in _in_order(cls):
         if METADATA_KEY not in attribute.metadata:
             raise ParamsError(f"{cls.__name__}.{attribute.name} must be declared by field(), group() or component().")
         group.children[attribute.name] = _node(cls, attribute, hints, (*path, attribute.name), choices)
     return group
+
+
+def _in_order(cls: type) -> list[Any]:
+    """The fields in the order in which they were first declared: one that a subclass declares anew keeps its place."""
+    order: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        if attrs.has(base):
+            order.update(dict.fromkeys(attribute.name for attribute in attrs.fields(base)))
+    by_name = attrs.fields_dict(cls)
+    return [by_name[name] for name in order]
 
 
 def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choices: Choices) -> Node:

@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.params import above, at_least, component, components, field, group, params
+from aipcore.params import Check, above, at_least, component, components, field, group, params
 from aipcore.scenario.params import ScenarioParams
 
 
@@ -39,7 +39,9 @@ class TrainerParams:
     )
     epochs: int = field(100, help="Epochs to train.", check=at_least(1))
     samples_per_epoch: int = field(
-        -1, help="Training samples in one epoch; -1: all of the data set.", check=at_least(-1)
+        -1,
+        help="Training samples in one epoch; -1: all of the data set.",
+        check=Check("-1 or at least 1", lambda samples: samples == -1 or samples >= 1),
     )
     scale_epoch_size: float = field(1.0, help="Factor on the number of samples in one epoch.", check=above(0))
     accumulate_steps: int = field(

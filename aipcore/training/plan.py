@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching
+from aipcore.training.horizon import Horizon
+from aipcore.training.params import TrainerParams
 from aipcore.training.tuning import Compilation
 
 
@@ -27,6 +29,16 @@ def describe_model(model: Any) -> str:
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
     frozen = f", {total - trainable:,} more not trained" if total > trainable else ""
     return f"{len(model.layers)} layers, {trainable:,} trainable weights{frozen}"
+
+
+def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
+    """Optimizer, schedule and number of updates."""
+    names = [type(each).__name__.removesuffix("Params") for each in (params.optimizer, params.learning_rate)]
+    group = f", each from {params.accumulate_steps} batches" if params.accumulate_steps > 1 else ""
+    return (
+        f"{names[0]}, learning rate {params.learning_rate.lr:g} with {names[1]}; "
+        f"{horizon.epochs} epochs of {horizon.updates_per_epoch:,} updates{group}"
+    )
 
 
 def describe_device() -> str:

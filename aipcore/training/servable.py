@@ -71,7 +71,6 @@ class ModelWriter:
         """
         try:
             with replaced_dir(path) as fresh:
-                self._save_model(fresh)
                 exportable = Exportable(graph=self._graph, save_model=self._save_model)
                 for export in self._exporters.values():
                     export(exportable, fresh)

@@ -32,7 +32,14 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.training.params import TrainerParams
-from aipcore.training.plan import describe_compilation, describe_data, describe_device, describe_model, describe_output
+from aipcore.training.plan import (
+    describe_compilation,
+    describe_data,
+    describe_device,
+    describe_model,
+    describe_optimizer,
+    describe_output,
+)
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.servable import Exportable, ModelWriter
 from aipcore.training.state import VariableState
@@ -326,8 +333,8 @@ class Trainer:
             ("scenario", self.name),
             ("data", describe_data(self.train_set, self.val_set, self.batching)),
             ("model", describe_model(self.graph.model)),
-            ("optimizer", f"{self.optimizer.__class__.__name__}, {type(self.learning_rate.schedule).__name__}"),
-            ("best", f"{self.monitor.mode} {self.monitor.name}"),
+            ("optimizer", describe_optimizer(self.trainer, self.horizon)),
+            ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
             ("device", describe_device()),
             ("loop", describe_compilation(compilation, self.per_batch)),
             ("seed", str(self.seed)),

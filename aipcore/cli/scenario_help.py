@@ -1,0 +1,45 @@
+"""The help of commands that take a scenario and its parameters."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from aipcore.cli.request import CommandOption, Request
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import render_help
+
+
+def show_usage(console: Console, name: str, summary: str, options: tuple[CommandOption, ...]) -> None:
+    """Prints the help of a command before a scenario is named."""
+    console.print(f"Usage: [bold]aip {name} SCENARIO \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{summary}\n")
+    _show_options(console, options)
+    plugins = get_plugin_manager()
+    console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for scenario in plugins.names("scenario"):
+        table.add_row(f"  {scenario}", plugins.summary("scenario", scenario))
+    console.print(table)
+    console.print(f"\nAll parameters of one: [bold]aip {name} SCENARIO --help[/bold]")
+
+
+def show_help(console: Console, request: Request, name: str, options: tuple[CommandOption, ...]) -> None:
+    """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
+    console.print(f"Usage: [bold]aip {name} {request.scenario.name} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
+    summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
+    if summary:
+        console.print(summary[0] + "\n", markup=False)
+    _show_options(console, options)
+    console.print("\nParameters, with the values they have in this command:")
+    render_help(request.root, request.layers, request.plugins, console)
+
+
+def _show_options(console: Console, options: tuple[CommandOption, ...]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for option in options:
+        table.add_row("  " + ", ".join(option.names) + (f" {option.metavar}" if option.metavar else ""), option.help)
+    console.print(table)
