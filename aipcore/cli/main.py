@@ -13,7 +13,8 @@ import click
 
 import aipcore
 from aipcore.errors import AipError, PluginError, UsageError
-from aipcore.hooks.manager import Switches, configure_plugins, get_plugin_manager
+from aipcore.hooks.discovery import Switches
+from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import nearest, one_of
 
 COMMANDS = {

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aipcore.errors import PluginError
-from aipcore.hooks.manager import Entry, PluginManager, get_plugin_manager
+from aipcore.hooks.entries import Entry
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.hooks.records import RECORD_TYPES
 from aipcore.params import Description, describe, nearest, normalize, one_of
 

@@ -1,25 +1,20 @@
-"""Finding the entry points of installed plugins, and loading them one at a time so that none can harm another."""
+"""Which plugins are installed, and which of them the user wants; nothing of theirs is imported here."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
-from typing import Any, Literal
+import os
+from collections.abc import Sequence
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Literal
 
 import attrs
-import pluggy
 
-from aipcore.hooks import specs
-from aipcore.hooks.markers import API_VERSION, PROJECT
-from aipcore.hooks.records import RECORD_TYPES, PluginRecord
-from aipcore.params.names import nearest, normalize
+from aipcore.errors import PluginError
+from aipcore.hooks.markers import PROJECT
+from aipcore.hooks.records import PluginRecord
+from aipcore.params.names import nearest, normalize, one_of
 
 OWN_DISTRIBUTION = "aipcore"
-
-HOOKS: dict[str, type[PluginRecord]] = {f"{PROJECT}_{kind.kind}s": kind for kind in RECORD_TYPES}
-"""From each hook to the records it collects."""
 
 Status = Literal["ok", "disabled", "broken"]
 
@@ -30,11 +25,12 @@ class Plugin:
 
     Attributes:
         name: of the entry point; what `-p no:NAME` takes.
-        module: what it names.
+        module: what the entry point names, a module or `module:attribute`.
         distribution: the installed package it belongs to.
         version: of that package.
         status: whether it was loaded.
         reason: why it is disabled or broken.
+        error: what it raised, for a traceback.
         seconds: that loading took.
         records: what it registered.
     """
@@ -45,6 +41,7 @@ class Plugin:
     version: str
     status: Status = "ok"
     reason: str = ""
+    error: BaseException | None = attrs.field(default=None, repr=False, eq=False)
     seconds: float = 0.0
     records: tuple[PluginRecord, ...] = ()
 
@@ -58,126 +55,91 @@ class Plugin:
         """Distribution and version, for messages."""
         return f"{self.distribution} {self.version}"
 
+    def answers_to(self, name: str) -> bool:
+        """Whether a switch that names an entry point or a distribution means this plugin."""
+        return normalize(name) in (normalize(self.name), normalize(self.distribution))
 
-class _Broken(Exception):
-    """Why a plugin cannot be used."""
 
+@attrs.frozen(kw_only=True)
+class Switches:
+    """Which plugins to leave out.
 
-def installed(path: list[str] | None = None) -> list[tuple[EntryPoint, Plugin]]:
-    """All entry points of the group `aip`, ours first, then by distribution and name.
-
-    Of two copies of one distribution the first on the path counts.
-
-    Args:
-        path: where to look; by default `sys.path`.
+    Attributes:
+        disabled: entry points or distributions, from `-p no:NAME`.
+        third_party: whether plugins that do not come with aip are loaded; `--no-plugins` turns them off.
+        only: the third-party entry points or distributions to load, from `AIP_LOAD_PLUGINS`; None for all.
+        strict: whether a broken plugin is an error, from `AIP_STRICT_PLUGINS=1`.
     """
-    if path is None:
-        found = list(entry_points(group=PROJECT))
-    else:
-        from importlib.metadata import distributions
 
-        found, seen = [], set()
-        for distribution in distributions(path=path):
-            if normalize(distribution.name) not in seen:
-                seen.add(normalize(distribution.name))
-                found.extend(distribution.entry_points.select(group=PROJECT))
-    pairs = [(point, _unloaded(point)) for point in found]
+    disabled: tuple[str, ...] = ()
+    third_party: bool = True
+    only: tuple[str, ...] | None = None
+    strict: bool = False
+
+    @classmethod
+    def from_environment(cls, *, disabled: Sequence[str] = (), third_party: bool = True) -> Switches:
+        """The switches of the command line together with those of the environment."""
+        only = os.environ.get("AIP_LOAD_PLUGINS")
+        return cls(
+            disabled=tuple(disabled),
+            third_party=third_party,
+            only=None if only is None else tuple(name.strip() for name in only.split(",") if name.strip()),
+            strict=os.environ.get("AIP_STRICT_PLUGINS", "") not in ("", "0"),
+        )
+
+    def reason_against(self, plugin: Plugin) -> str:
+        """Why a plugin is disabled; empty if it is not."""
+        for name in self.disabled:
+            if plugin.answers_to(name):
+                return f"disabled by -p no:{name}"
+        if plugin.is_own:
+            return ""
+        if not self.third_party:
+            return "disabled by --no-plugins"
+        if self.only is not None and not any(plugin.answers_to(name) for name in self.only):
+            return "not named in AIP_LOAD_PLUGINS"
+        return ""
+
+    def check(self, plugins: Sequence[Plugin]) -> None:
+        """Sees that every name means an installed plugin.
+
+        Raises:
+            PluginError: a name means none.
+        """
+        for switch, names in (("-p no:", self.disabled), ("AIP_LOAD_PLUGINS=", self.only or ())):
+            for name in names:
+                if any(plugin.answers_to(name) for plugin in plugins):
+                    continue
+                known = dict.fromkeys(each for plugin in plugins for each in (plugin.name, plugin.distribution))
+                near = nearest(name, known)
+                hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all there are."
+                raise PluginError(f"{switch}{name}: no plugin of this name is installed; {hint}")
+
+
+def installed() -> list[tuple[EntryPoint, Plugin]]:
+    """The entry points of the group `aip`, ours first, then by distribution and name.
+
+    Of two copies of one distribution on `sys.path`, the first counts, as it does for `import`.
+    """
+    pairs = [(point, _plugin(point)) for point in entry_points(group=PROJECT)]
     pairs.sort(key=lambda pair: (not pair[1].is_own, normalize(pair[1].distribution), pair[1].name))
     return pairs
 
 
-def _unloaded(point: EntryPoint) -> Plugin:
-    distribution = point.dist
-    return Plugin(
-        name=point.name,
-        module=point.value,
-        distribution=distribution.name if distribution else "unknown",
-        version=distribution.version if distribution else "unknown",
-    )
+def _plugin(point: EntryPoint) -> Plugin:
+    name, version = _identity(point.dist) if point.dist is not None else ("unknown", "unknown")
+    return Plugin(name=point.name, module=point.value, distribution=name, version=version)
 
 
-def load(point: EntryPoint, plugin: Plugin, registry: pluggy.PluginManager) -> Plugin:
-    """Imports a plugin and collects its records; whatever goes wrong becomes the reason of a broken one."""
-    started = time.perf_counter()
-    try:
-        module = _import(point)
-        _check_version(module)
-        _check_hooks(module)
-        records = _collect(module, plugin, registry)
-    except _Broken as error:
-        return attrs.evolve(plugin, status="broken", reason=str(error), seconds=time.perf_counter() - started)
-    return attrs.evolve(plugin, records=records, seconds=time.perf_counter() - started)
-
-
-def _import(point: EntryPoint) -> Any:
-    try:
-        return point.load()
-    except (Exception, SystemExit) as error:
-        raise _Broken(f"it cannot be imported: {_sentence(error)}") from error
-
-
-def _check_version(module: Any) -> None:
-    wanted = getattr(module, "AIP_API", API_VERSION)
-    if wanted != API_VERSION:
-        raise _Broken(
-            f"it is made for version {wanted} of aip's plugin API, this aip has version {API_VERSION}: "
-            f"{'upgrade aipcore' if isinstance(wanted, int) and wanted > API_VERSION else 'upgrade the plugin'}"
-        )
-
-
-def _check_hooks(module: Any) -> None:
-    marked = f"{PROJECT}_impl"
-    found = False
-    for name in dir(module):
-        value = getattr(module, name, None)
-        if hasattr(value, marked):
-            found = True
-            hook = getattr(value, marked)["specname"] or name
-            if hook not in HOOKS:
-                near = nearest(hook, HOOKS)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(HOOKS)}"
-                raise _Broken(f"it implements the unknown hook {hook}; {hint}")
-        elif name in HOOKS and callable(value):
-            raise _Broken(f"its function {name} is not marked: put @hookimpl above it")
-    if not found:
-        what = module.__name__ if isinstance(module, ModuleType) else type(module).__name__
-        raise _Broken(f"{what} implements no hook: define one of {', '.join(HOOKS)} with @hookimpl")
-
-
-def _collect(module: Any, plugin: Plugin, registry: pluggy.PluginManager) -> tuple[PluginRecord, ...]:
-    name = f"{plugin.distribution}:{plugin.name}"
-    try:
-        registry.register(module, name=name)
-    except (ValueError, pluggy.PluginValidationError) as error:
-        raise _Broken(f"it cannot be registered: {_sentence(error)}") from error
-    records: list[PluginRecord] = []
-    for hook, kind in HOOKS.items():
-        for implementation in getattr(registry.hook, hook).get_hookimpls():
-            if implementation.plugin_name == name:
-                records.extend(_checked(hook, kind, implementation.function))
-    return tuple(records)
-
-
-def _checked(hook: str, kind: type[PluginRecord], function: Callable[[], Iterable[Any]]) -> list[PluginRecord]:
-    try:
-        given = list(function())
-    except Exception as error:
-        raise _Broken(f"its hook {hook} failed: {_sentence(error)}") from error
-    for record in given:
-        if not isinstance(record, kind):
-            raise _Broken(f"its hook {hook} returned {type(record).__name__}, it must return {kind.__name__} records")
-        if not isinstance(record.name, str) or not record.name.replace("-", "").replace("_", "").isalnum():
-            raise _Broken(f"its hook {hook} named a plugin {record.name!r}: use letters, digits, - and _")
-    return given
-
-
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def new_registry() -> pluggy.PluginManager:
-    """An empty pluggy manager that knows aip's hooks."""
-    registry = pluggy.PluginManager(PROJECT)
-    registry.add_hookspecs(specs)
-    return registry
+def _identity(distribution: Distribution) -> tuple[str, str]:
+    # Distribution.name and .version parse the whole metadata, README included, as an e-mail: with hundreds of plugins
+    # that takes longer than importing them.
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    found = {"name": "unknown", "version": "unknown"}
+    for line in text.splitlines():
+        if not line:
+            break
+        key, colon, value = line.partition(":")
+        if colon and key.lower() in found:
+            found[key.lower()] = value.strip()
+    return found["name"], found["version"]
