@@ -31,9 +31,9 @@ class ConsoleHandler(logging.Handler):
         super().__init__(logging.WARNING if quiet else logging.NOTSET)
         self._console = console
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+    def filter(self, record: logging.LogRecord) -> bool:
         """Leaves out the plan."""
-        return record.name != plan_logger.name and super().filter(record)
+        return record.name != plan_logger.name and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one message; warnings and errors in colour."""

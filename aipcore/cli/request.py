@@ -32,7 +32,9 @@ class CommandOption:
 
 
 HELP = CommandOption(("--help", "-h"), "Show this message, with the options and defaults of exactly this command.")
-PARAMS = CommandOption(("--params",), "Read parameters from a JSON or YAML file; options on the command line win.", "FILE")
+PARAMS = CommandOption(
+    ("--params",), "Read parameters from a JSON or YAML file; options on the command line win.", "FILE"
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +120,4 @@ def make_request(arguments: Arguments, command: str) -> Request:
     if "--params" in arguments.options:
         layers.append(Layer.from_file(Path(arguments.options["--params"])))
     layers.append(Layer.from_arguments(arguments.rest))
-    return Request(
-        scenario=scenario, root=run_params_class(scenario.cls.params_class), layers=layers, plugins=plugins
-    )
+    return Request(scenario=scenario, root=run_params_class(scenario.cls.params_class), layers=layers, plugins=plugins)

@@ -52,7 +52,9 @@ def stacked(tree: Any, origin: str) -> Fields:
     if tree is None:
         return Fields(columns={}, bare=False)
     if isinstance(tree, Mapping):
-        return Fields(columns={str(key): _array(value, f"{origin}: {key!r}") for key, value in tree.items()}, bare=False)
+        return Fields(
+            columns={str(key): _array(value, f"{origin}: {key!r}") for key, value in tree.items()}, bare=False
+        )
     return Fields(columns={"": _array(tree, origin)}, bare=True)
 
 
@@ -72,9 +74,7 @@ def _from_samples(data: Iterable[Any], origin: str) -> Dataset:
     samples = list(data)
     for index, sample in enumerate(samples):
         if not isinstance(sample, Sample):
-            raise DataError(
-                f"{origin} yielded {type(sample).__name__} at position {index}: yield aipcore.data.samples.Sample objects."
-            )
+            raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
     columns: list[Fields] = []
     for part in ("inputs", "targets"):
         values = [getattr(sample, part) for sample in samples]
@@ -94,7 +94,9 @@ def _columns(values: list[Any], origin: str) -> Fields:
     names = list(rows[0])
     for index, row in enumerate(rows):
         if list(row) != names:
-            raise DataError(f"{origin} of sample {index} has the names {sorted(row)}, but sample 0 has {sorted(names)}.")
+            raise DataError(
+                f"{origin} of sample {index} has the names {sorted(row)}, but sample 0 has {sorted(names)}."
+            )
     return Fields(columns={name: _column([row[name] for row in rows], name, origin) for name in names}, bare=bare)
 
 

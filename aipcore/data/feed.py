@@ -122,7 +122,7 @@ def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int
             for item in source:
                 if not put(("item", convert(item))):
                     return
-        except BaseException as error:  # noqa: BLE001 - handed over to the consumer, which raises it
+        except BaseException as error:
             put(("error", error))
         else:
             put(("end", None))

@@ -13,7 +13,7 @@ Nothing in this module looks at the command line, at files or at plugins; see `r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeVar, dataclass_transform
+from typing import Any, Final, Literal, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -62,21 +62,29 @@ class FieldSpec:
     short: bool = False
 
 
-def field(default: Any = REQUIRED, *, help: str, check: Check | None = None) -> Any:  # noqa: A002
-    """Declares a leaf: a bool, int, float, str, Path, Enum, Literal, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` or `dict[str, X]`."""
+def field(default: Any = REQUIRED, *, help: str, check: Check | None = None) -> Any:
+    """Declares a leaf.
+
+    Its type is bool, int, float, str, Path, an Enum, a Literal, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` or
+    `dict[str, X]`.
+    """
     validator = None if check is None else _attrs_validator(check)
     return attrs.field(
         default=default, validator=validator, metadata={METADATA_KEY: FieldSpec(kind="value", help=help, check=check)}
     )
 
 
-def group(cls: Callable[[], Any], *, help: str = "", short: bool = False) -> Any:  # noqa: A002
+def group(cls: type[Any], *, help: str = "", short: bool = False) -> Any:
     """Declares a nested parameter class; its default is `cls()`."""
     return attrs.field(factory=cls, metadata={METADATA_KEY: FieldSpec(kind="group", help=help, short=short)})
 
 
 def component(
-    choices: str | Mapping[str, type], *, default: str | None, help: str, short: bool = False  # noqa: A002
+    choices: str | Mapping[str, type],
+    *,
+    default: str | None,
+    help: str,
+    short: bool = False,
 ) -> Any:
     """Declares one of several parameter classes, chosen by name.
 
@@ -93,7 +101,11 @@ def component(
 
 
 def components(
-    choices: str | Mapping[str, type], *, default: tuple[str, ...] = (), help: str, short: bool = False  # noqa: A002
+    choices: str | Mapping[str, type],
+    *,
+    default: tuple[str, ...] = (),
+    help: str,
+    short: bool = False,
 ) -> Any:
     """Declares any number of components of one kind, each chosen by name at most once; the value is a tuple."""
     spec = FieldSpec(kind="components", help=help, choices=choices, short=short)
@@ -111,7 +123,7 @@ class Named:
 def params(cls: type[T]) -> type[T]:
     """Makes a parameter class: frozen, keyword-only, every field declared by `field`, `group` or `component(s)`."""
     made = attrs.frozen(cls, kw_only=True, slots=False)
-    for attribute in attrs.fields(made):
+    for attribute in attrs.fields(cast(Any, made)):
         if METADATA_KEY not in attribute.metadata:
             raise ParamsError(
                 f"{cls.__name__}.{attribute.name} is a bare default: write it as field(..., help='...') "

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aipcore.errors import ParamsError
 
@@ -39,7 +39,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ParamsError(f"The parameter file {path} holds {type(content).__name__}: it must hold NAME: VALUE entries.")
+        raise ParamsError(
+            f"The parameter file {path} holds {type(content).__name__}: it must hold NAME: VALUE entries."
+        )
     return content
 
 
@@ -66,7 +68,7 @@ def _read_yaml(path: Path, text: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _loader())  # noqa: S506 - derived from SafeLoader
+        return yaml.load(text, _loader())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -82,7 +84,7 @@ def _loader() -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         """Safe YAML by the core schema of version 1.2, without repeated keys."""
 
-        yaml_implicit_resolvers: Any = {}
+        yaml_implicit_resolvers: ClassVar[Any] = {}
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
             """Refuses a key given twice."""
@@ -95,7 +97,7 @@ def _loader() -> type[yaml.SafeLoader]:
             return super().construct_mapping(node, deep)
 
     def resolver(tag: str, pattern: re.Pattern[str], first: str) -> None:
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))  # type: ignore[no-untyped-call]
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))
 
     resolver("int", INT, "-+0123456789")
     resolver("float", FLOAT, "-+.0123456789")

@@ -180,4 +180,3 @@ def _row(option: Description) -> tuple[Any, Any]:
         right.append(f" [{option.default}" if option.default else " [none", "green")
         right.append("]" if option.origin == DEFAULT else f", {option.origin}]", "green")
     return left, right
-

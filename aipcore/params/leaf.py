@@ -6,8 +6,8 @@ import math
 import types
 from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import attrs
@@ -24,7 +24,7 @@ FALSE = ("false", "no", "off", "0")
 WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
-class NotAllowed(ValueError):
+class NotAllowedError(ValueError):
     """A value is not of a leaf's type."""
 
 
@@ -82,7 +82,7 @@ class LeafType:
         """The value of an option that was given these words.
 
         Raises:
-            NotAllowed: the words are not of this type.
+            NotAllowedError: the words are not of this type.
         """
         if self.optional and len(words) == 1 and words[0].casefold() == "none":
             return None
@@ -91,13 +91,13 @@ class LeafType:
                 if self.is_flag and not words:
                     return True
                 if len(words) != 1:
-                    raise NotAllowed
+                    raise NotAllowedError
                 return _from_word(self.items[0], words[0])
             case "many":
                 return tuple(_from_word(self.items[0], word) for word in words)
             case "fixed":
                 if len(words) != len(self.items):
-                    raise NotAllowed
+                    raise NotAllowedError
                 return tuple(_from_word(item, word) for item, word in zip(self.items, words, strict=True))
             case "table":
                 return self._table_from_words(words)
@@ -107,7 +107,7 @@ class LeafType:
         for word in words:
             key, equals, value = word.partition("=")
             if not equals or not key or key in table:
-                raise NotAllowed
+                raise NotAllowedError
             table[key] = _from_word(self.items[0], value)
         return table
 
@@ -115,16 +115,16 @@ class LeafType:
         """The value that a file or a Python mapping gives, without any conversion that could lose something.
 
         Raises:
-            NotAllowed: the value is not of this type.
+            NotAllowedError: the value is not of this type.
         """
         if self.form in ("many", "fixed") and not isinstance(value, list | tuple) and value is not None:
-            raise NotAllowed
+            raise NotAllowedError
         try:
             return converter().structure(value, self.annotation)
-        except NotAllowed:
+        except NotAllowedError:
             raise
         except Exception as error:
-            raise NotAllowed from error
+            raise NotAllowedError from error
 
 
 def leaf_type(annotation: Any, where: str) -> LeafType:
@@ -181,25 +181,25 @@ def _exactly(value: Any, kind: Any) -> Any:
     # bool is a subclass of int, and True is no number of epochs.
     if type(value) is kind:
         return value
-    raise NotAllowed
+    raise NotAllowedError
 
 
 def _number(value: Any, _: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
         return float(value)
-    raise NotAllowed
+    raise NotAllowedError
 
 
 def _path(value: Any, _: Any) -> Path:
     if isinstance(value, str | Path) and str(value):
         return Path(value).expanduser()
-    raise NotAllowed
+    raise NotAllowedError
 
 
 def _literal(value: Any, kind: Any) -> Any:
     if any(value == option and type(value) is type(option) for option in get_args(kind)):
         return value
-    raise NotAllowed
+    raise NotAllowedError
 
 
 def _is_single(annotation: Any) -> bool:
@@ -239,11 +239,11 @@ def _from_word(annotation: Any, word: str) -> Any:
         try:
             plain = annotation(word)
         except ValueError:
-            raise NotAllowed from None
+            raise NotAllowedError from None
     elif annotation not in WORDS:
         same = [option for option in _options(annotation) if normalize(str(option)) == normalize(word)]
         plain = same[0] if same else word
     try:
         return converter().structure(plain, annotation)
-    except (NotAllowed, ValueError):
-        raise NotAllowed from None
+    except (NotAllowedError, ValueError):
+        raise NotAllowedError from None

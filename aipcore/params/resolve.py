@@ -10,7 +10,7 @@ import attrs
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices
 from aipcore.params.layers import Layer, Option
-from aipcore.params.leaf import NotAllowed
+from aipcore.params.leaf import NotAllowedError
 from aipcore.params.names import nearest, one_of
 from aipcore.params.tree import (
     COMPONENT_KEY,
@@ -114,7 +114,7 @@ def _set(leaf: Leaf, convert: Callable[[], Any], origin: str, where: str, given:
     check = leaf.spec.check
     try:
         value = convert()
-    except NotAllowed:
+    except NotAllowedError:
         limit = f", {check.allowed}" if check else ""
         raise ParamsError(f"{where}: {given} is not allowed, it must be {leaf.type.words}{limit}.") from None
     if check is not None and not _passes(leaf, value):
@@ -202,9 +202,7 @@ def _all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
 class _Mapping:
     """Applies one layer of nested values."""
 
-    def __init__(
-        self, layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices
-    ) -> None:
+    def __init__(self, layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> None:
         self.layer = layer
         self.tree = tree
         self.shorts = shorts

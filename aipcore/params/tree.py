@@ -141,8 +141,8 @@ def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choic
     spec = spec_of(attribute)
     match spec.kind:
         case "value":
-            kind = leaf_type(hints.get(attribute.name), f"{cls.__name__}.{attribute.name}")
-            return Leaf(path=path, spec=spec, type=kind, value=_default(attribute))
+            leaf = leaf_type(hints.get(attribute.name), f"{cls.__name__}.{attribute.name}")
+            return Leaf(path=path, spec=spec, type=leaf, value=_default(attribute))
         case "group":
             return _group(attribute.default.factory, path, spec.help, choices)
         case "component":

@@ -1,4 +1,4 @@
-"""Evaluators: results over a whole data set that are no per-batch metrics, such as a confusion matrix or an error rate."""
+"""Evaluators: results over a whole data set that are no per-batch metrics, such as a confusion matrix."""
 
 from __future__ import annotations
 

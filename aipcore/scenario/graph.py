@@ -58,9 +58,7 @@ def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
         ScenarioError: `build` fails or returns something that is no tensor or mapping of tensors.
     """
     specs, _ = dataset.specs()
-    inputs = {
-        name: keras.Input(spec.shape, dtype=spec.dtype, name=name or BARE_INPUT) for name, spec in specs.items()
-    }
+    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype, name=name or BARE_INPUT) for name, spec in specs.items()}
     given: Any = inputs[""] if "" in inputs else dict(inputs)
     name = type(scenario).__name__
     try:
@@ -73,7 +71,7 @@ def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
         outputs = {str(key): value for key, value in outputs.items()}
     elif not isinstance(outputs, keras.KerasTensor):
         raise ScenarioError(
-            f"{name}.build() returned {type(outputs).__name__}: return the output tensor, or a mapping from name to tensor."
+            f"{name}.build() returned {type(outputs).__name__}: return a tensor or a mapping from name to tensor."
         )
     model = keras.Model(given, outputs)
     return Graph(model=model, inputs=specs, outputs=list(outputs) if isinstance(outputs, dict) else [""])

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -26,9 +27,7 @@ class LoadedScenario:
     origin: str
 
 
-def load_scenario(
-    text: str, *, names: list[str], find: Callable[[str], tuple[str, object] | None]
-) -> LoadedScenario:
+def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[str, object] | None]) -> LoadedScenario:
     """Finds and imports a scenario.
 
     Args:
@@ -47,7 +46,7 @@ def load_scenario(
     target, _, attribute = text.partition(":")
     if target.endswith(".py") or "/" in target:
         module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
-    elif "." in target or attribute or importlib.util.find_spec(target) is not None and target.isidentifier():
+    elif "." in target or attribute or (importlib.util.find_spec(target) is not None and target.isidentifier()):
         module, name = _module_of_name(target, text), target.rpartition(".")[2]
     else:
         near = get_close_matches(text.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
@@ -79,9 +78,8 @@ def _module_of_name(name: str, text: str) -> ModuleType:
     importlib.invalidate_caches()
     for candidate in (f"{name}.scenario", name):
         if _exists(candidate, text):
-            modules: list[ModuleType] = []
-            _import(lambda candidate=candidate: modules.append(importlib.import_module(candidate)), candidate)  # type: ignore[misc]
-            return modules[0]
+            _import(partial(importlib.import_module, candidate), candidate)
+            return sys.modules[candidate]
     raise ScenarioError(f"There is no module {name}: install its package, or run aip in the folder that holds it.")
 
 
@@ -119,7 +117,9 @@ def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:
     }
     if attribute:
         if not hasattr(module, attribute):
-            raise ScenarioError(f"{text}: the module has no {attribute}; its scenarios are: {', '.join(own) or 'none'}.")
+            raise ScenarioError(
+                f"{text}: the module has no {attribute}; its scenarios are: {', '.join(own) or 'none'}."
+            )
         return _checked(getattr(module, attribute), text)
     if not own:
         own = {

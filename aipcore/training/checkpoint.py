@@ -111,7 +111,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with np.load(path / "variables.npz", allow_pickle=False) as stored:
         for position, (name, dtype) in enumerate(manifest["dtypes"].items()):
             array = stored[f"{position:06d}"]
-            arrays[name] = array.view(np.dtype(getattr(ml_dtypes, dtype, dtype))) if array.dtype.name != dtype else array
+            arrays[name] = (
+                array.view(np.dtype(getattr(ml_dtypes, dtype, dtype))) if array.dtype.name != dtype else array
+            )
     return Checkpoint(arrays=arrays, progress=json.loads((path / "progress.json").read_text(encoding="utf-8")))
 
 

@@ -7,9 +7,11 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Horizon:
-    """Attributes:
-    updates_per_epoch: optimizer updates in one epoch, at least 1.
-    epochs: epochs in the run, at least 1.
+    """The length of a run.
+
+    Attributes:
+        updates_per_epoch: optimizer updates in one epoch, at least 1.
+        epochs: epochs in the run, at least 1.
     """
 
     updates_per_epoch: int

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from aipcore.data.feed import Block
 from aipcore.hooks.kinds import OptimizerParams
-from aipcore.training.clipping import clip
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.training.clipping import clip
 
 Tensors = Mapping[str, Any]
 DeviceBlock = tuple[dict[str, Any], dict[str, Any], Any, Any]

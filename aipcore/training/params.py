@@ -48,13 +48,17 @@ class TrainerParams:
         1, help="Batches whose gradients are summed for one optimizer update.", check=at_least(1)
     )
     random_seed: int | None = field(
-        None, help="Seed of weights, data order and dropout; by default drawn at random and recorded.", check=at_least(0)
+        None,
+        help="Seed of weights, data order and dropout; by default drawn at random and recorded.",
+        check=at_least(0),
     )
     force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
     )
-    val_every_n: int = field(1, help="Epochs between validations; the last epoch is always validated.", check=at_least(1))
+    val_every_n: int = field(
+        1, help="Epochs between validations; the last epoch is always validated.", check=at_least(1)
+    )
     lav_every_n: int = field(
         0,
         help="Epochs between runs of the prediction graph and the evaluator on the validation data; 0: never. "

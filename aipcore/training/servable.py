@@ -13,8 +13,8 @@ import attrs
 import tensorflow as tf
 
 from aipcore.errors import TrainingError
-from aipcore.training.atomic import replaced_dir
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.atomic import replaced_dir
 
 SIGNATURE = "serving_default"
 
@@ -56,7 +56,9 @@ class ModelWriter:
     A SavedModel keeps its weights in files of their own, so that a second one of the same graph needs only these.
     """
 
-    def __init__(self, graph: Graph, exporters: Mapping[str, Callable[[Exportable, Path], None]], about: dict[str, Any]):
+    def __init__(
+        self, graph: Graph, exporters: Mapping[str, Callable[[Exportable, Path], None]], about: dict[str, Any]
+    ):
         self._graph = graph
         self._exporters = dict(exporters)
         self._about = about

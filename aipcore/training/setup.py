@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from aipcore.errors import PluginError
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Resolved, to_dict
 from aipcore.scenario.loader import LoadedScenario
@@ -28,9 +27,6 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> Parts:
         plugins.name_of("exporter", type(each)): builder("exporter", each)(each) for each in params.export.formats
     }
     if ALWAYS_EXPORTED not in exporters:
-        record = plugins.get("exporter", ALWAYS_EXPORTED)
-        if record is None:
-            raise PluginError(f"The exporter {ALWAYS_EXPORTED} is missing: enable the plugin exporters of aipcore.")
         component = plugins.params_class("exporter", ALWAYS_EXPORTED)()
         exporters = {ALWAYS_EXPORTED: builder("exporter", component)(component), **exporters}
     schedule, optimizer = builder("schedule", params.learning_rate), builder("optimizer", params.optimizer)

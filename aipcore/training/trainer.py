@@ -20,17 +20,17 @@ from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.order import SampleOrder
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
+from aipcore.scenario.graph import Graph, build_graph
+from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from aipcore.training.context import RunContext
-from aipcore.scenario.graph import Graph, build_graph
 from aipcore.training.horizon import Horizon
 from aipcore.training.interrupt import Interruption
 from aipcore.training.learning_rate import ScaledSchedule
 from aipcore.training.loop import TrainingLoop
 from aipcore.training.monitor import Monitor, make_monitor
-from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import (
     describe_compilation,
@@ -373,7 +373,9 @@ class Trainer:
             "monitor": self.monitor.state(),
             "compilation": attrs.asdict(self.compilation),
             "callbacks": {
-                name: callback.get_state() for name, callback in self.callbacks.items() if hasattr(callback, "get_state")
+                name: callback.get_state()
+                for name, callback in self.callbacks.items()
+                if hasattr(callback, "get_state")
             },
             **self.about,
         }

@@ -15,7 +15,7 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.state import VariableState
 
 CHUNK_SECONDS = 0.2
-"""How long a chunk should take: short enough to answer Ctrl-C and to move the progress bar, long enough to cost nothing."""
+"""How long a chunk should take: short enough to answer Ctrl-C, long enough for the call itself to cost nothing."""
 
 CHUNK_BYTES = 32 * 2**20
 """Most bytes of samples in a chunk."""

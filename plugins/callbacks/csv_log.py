@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-
 from aip_plugins.callbacks.params import CSVLogParams
+
 from aipcore.training.context import RunContext
 
 

@@ -13,9 +13,13 @@ class CSVLogParams(CallbackParams):
     file: str = field(
         "log.csv",
         help="Name of the file in the output folder.",
-        check=Check("a plain file name", lambda name: bool(name) and "/" not in name and "\\" not in name and name[0] != "."),
+        check=Check(
+            "a plain file name", lambda name: bool(name) and "/" not in name and "\\" not in name and name[0] != "."
+        ),
     )
-    separator: str = field(",", help="What stands between two columns.", check=Check("one character", lambda s: len(s) == 1))
+    separator: str = field(
+        ",", help="What stands between two columns.", check=Check("one character", lambda s: len(s) == 1)
+    )
 
 
 @params

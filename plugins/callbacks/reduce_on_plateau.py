@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 import keras
-
 from aip_plugins.callbacks.params import ReduceOnPlateauParams
+
 from aipcore.training.context import RunContext
 
 logger = logging.getLogger("aipcore.callbacks")

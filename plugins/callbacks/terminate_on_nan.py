@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 import keras
-
 from aip_plugins.callbacks.params import TerminateOnNaNParams
+
 from aipcore.training.context import RunContext
 
 logger = logging.getLogger("aipcore.callbacks")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aip_plugins.exporters.params import KerasParams
+
 from aipcore.training.servable import Exportable
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aip_plugins.exporters.params import SavedModelParams
+
 from aipcore.training.servable import Exportable
 
 

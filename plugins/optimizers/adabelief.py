@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-
-from keras import ops
-
 from aip_plugins.optimizers.decay import DecayByPath, decaying
 from aip_plugins.optimizers.params import AdaBeliefParams
+from keras import ops
 
 RECTIFY_FROM = 5.0
 """The length of the averaging window from which on the belief is trusted, as in the published implementations."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-
 from aip_plugins.optimizers.decay import DecayByPath, decaying
 from aip_plugins.optimizers.params import AdamaxParams, AdamParams, AdamWParams, NadamParams
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-
-from keras import ops
-
 from aip_plugins.optimizers.decay import DecayByPath, decaying
 from aip_plugins.optimizers.params import LAMBParams
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="aip")

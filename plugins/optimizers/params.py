@@ -8,7 +8,7 @@ from aipcore.params import above, at_least, field, fraction, params, regex
 
 @params
 class DecayingParams(OptimizerParams):
-    """Parameters of optimizers with decoupled weight decay: w -= rate * weight_decay * w, beside the gradient's step."""
+    """Parameters of optimizers with decoupled weight decay: w -= rate * weight_decay * w, before the step."""
 
     weight_decay: float = field(
         0.0, help="Decoupled weight decay, scaled by the scheduled learning rate; 0: none.", check=at_least(0)
@@ -36,7 +36,7 @@ class AdamParams(MomentsParams):
 
 @params
 class AdamWParams(MomentsParams):
-    """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019. For the tutorial: --learning_rate.lr 0.001."""
+    """Loshchilov and Hutter, "Decoupled Weight Decay", 2019. For the tutorial: --learning_rate.lr 0.001."""
 
     weight_decay: float = field(
         0.004, help="Decoupled weight decay, scaled by the scheduled learning rate; 0: none.", check=at_least(0)
@@ -58,9 +58,7 @@ class NadamParams(MomentsParams):
 class AdaBeliefParams(MomentsParams):
     """Zhuang et al., "AdaBelief Optimizer", 2020. For the tutorial: --learning_rate.lr 0.001."""
 
-    epsilon: float = field(
-        1e-14, help="Added to the belief after each update, and to its root.", check=above(0)
-    )
+    epsilon: float = field(1e-14, help="Added to the belief after each update, and to its root.", check=above(0))
     rectify: bool = field(
         True, help="Take plain momentum steps until the belief has seen enough gradients (Liu et al., 2020)."
     )
@@ -79,7 +77,10 @@ class RMSpropParams(DecayingParams):
 
 @params
 class SGDParams(DecayingParams):
-    """w -= rate * gradient; with momentum m: v = m * v - rate * gradient, w += v. For the tutorial: --learning_rate.lr 0.1."""
+    """w -= rate * gradient. For the tutorial: --learning_rate.lr 0.1.
+
+    With momentum m: v = m * v - rate * gradient, w += v.
+    """
 
     momentum: float = field(0.0, help="Momentum of the steps; 0: none.", check=fraction())
     nesterov: bool = field(False, help="Look ahead along the momentum (Sutskever et al., 2013).")
@@ -98,7 +99,7 @@ class LAMBParams(MomentsParams):
 
 @params
 class LionParams(DecayingParams):
-    """Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023. For the tutorial: --learning_rate.lr 0.0003."""
+    """Chen et al., "Symbolic Discovery of Optimizers", 2023. For the tutorial: --learning_rate.lr 0.0003."""
 
     beta_1: float = field(0.9, help="Weight of the average against the new gradient in the step.", check=fraction())
     beta_2: float = field(0.99, help="Decay of the average of gradients, per update.", check=fraction())

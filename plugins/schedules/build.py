@@ -11,6 +11,7 @@ from aip_plugins.schedules.params import (
     WarmupDecayParams,
 )
 from aip_plugins.schedules.phases import PhasedSchedule
+
 from aipcore.training.horizon import Horizon
 
 SHORTEST = 1e-9

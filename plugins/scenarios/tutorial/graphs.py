@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-
 from aip_plugins.scenarios.tutorial.params import CNN, MLP, GraphParams
 
 CLASSES = 10
@@ -35,7 +34,9 @@ def _mlp(images: Any, params: MLP) -> Any:
 def _cnn(images: Any, params: CNN) -> Any:
     x = keras.layers.Reshape((*images.shape[1:], 1), name="channel")(images)
     for number, filters in enumerate(params.filters, start=1):
-        x = keras.layers.Conv2D(filters, params.kernel_size, padding="same", activation="relu", name=f"conv_{number}")(x)
+        x = keras.layers.Conv2D(filters, params.kernel_size, padding="same", activation="relu", name=f"conv_{number}")(
+            x
+        )
         if min(x.shape[1:3]) >= 2:
             x = keras.layers.MaxPooling2D(2, name=f"pool_{number}")(x)
     x = keras.layers.Flatten(name="features")(x)

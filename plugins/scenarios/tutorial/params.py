@@ -22,7 +22,9 @@ class TutorialData(DataParams):
 class GraphParams:
     """Parameters of every network of the tutorial."""
 
-    dropout: float = field(0.0, help="Fraction of the last hidden units that are dropped in training.", check=fraction())
+    dropout: float = field(
+        0.0, help="Fraction of the last hidden units that are dropped in training.", check=fraction()
+    )
 
 
 @params
@@ -39,7 +41,9 @@ class CNN(GraphParams):
     filters: tuple[int, ...] = field((32, 64), help="Filters of each convolution.", check=at_least(1))
     kernel_size: int = field(3, help="Height and width of each convolution, in pixels.", check=at_least(1))
     units: int = field(128, help="Units of the fully connected layer.", check=at_least(1))
-    dropout: float = field(0.25, help="Fraction of the last hidden units that are dropped in training.", check=fraction())
+    dropout: float = field(
+        0.25, help="Fraction of the last hidden units that are dropped in training.", check=fraction()
+    )
 
 
 @params

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from aip_plugins.scenarios.tutorial.params import TutorialParams
+
 from aipcore.scenario import Evaluator, Scenario
 
 
