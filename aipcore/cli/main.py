@@ -7,52 +7,67 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import click
 
 import aipcore
+from aipcore.cli.style import Group, report
 from aipcore.errors import AipError, PluginError, UsageError
 from aipcore.hooks.discovery import Switches
+from aipcore.hooks.loading import sentence
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
-from aipcore.params.names import nearest, one_of
+from aipcore.params.names import nearest, normalize, one_of
 
-COMMANDS = {
+COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
     "params": ("aipcore.cli.params", "Print the parameters that a command line would train with."),
     "plugins": ("aipcore.cli.plugins", "List and describe plugins."),
 }
 """From each command to its module, which holds it as `command`, and its summary."""
 
-CLOSED_PIPE = 141
+INTERRUPTED: Final = 130
+"""What a shell reports of a process that Ctrl-C ended: 128 + SIGINT."""
+
+CLOSED_PIPE: Final = 141
 """What a shell reports of a process that wrote to a closed pipe: 128 + SIGPIPE."""
 
 
-class AipGroup(click.Group):
-    """The subcommands of `aip`: ours from the table, plugins' from their records."""
+class AipGroup(Group):
+    """The subcommands of `aip`: ours from the table, those of plugins from their records."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option `--help`, which waits for the plugin switches since it lists the commands of plugins."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.is_eager = False
+        return option
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands."""
-        del ctx
-        return [*COMMANDS, *(name for name in _plugin_commands() if name not in COMMANDS)]
+        """The names of all commands, ours first."""
+        _switch_plugins(ctx)
+        return [*COMMANDS, *get_plugin_manager().names("command")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a command."""
-        del ctx
-        if cmd_name in COMMANDS:
-            command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-            return command
-        if cmd_name in _plugin_commands():
-            built: Any = get_plugin_manager().load_build("command", cmd_name)
-            if not isinstance(built, click.Command):
-                raise PluginError(f"The command {cmd_name} is broken: its build must name a click.Command.")
-            return built
-        return None
+        """Imports a command; None if there is none of this name."""
+        _switch_plugins(ctx)
+        for name, (module, _) in COMMANDS.items():
+            if normalize(name) == normalize(cmd_name):
+                command: click.Command = import_module(module).command
+                return command
+        plugins = get_plugin_manager()
+        if not plugins.has("command", cmd_name):
+            return None
+        built: Any = plugins.load_build("command", cmd_name)
+        if not isinstance(built, click.Command):
+            title = plugins.entry("command", cmd_name).title
+            raise PluginError(f"{title} is broken: its build names a {type(built).__name__}, not a click.Command.")
+        return built
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds a command, or names the nearest."""
+        """Finds a command, or says which is near."""
         command = self.get_command(ctx, args[0])
         if command is None:
             names = self.list_commands(ctx)
@@ -63,99 +78,129 @@ class AipGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands without importing any."""
-        plugins = _plugin_commands()
-        rows = [(name, COMMANDS[name][1] if name in COMMANDS else plugins[name]) for name in self.list_commands(ctx)]
+        _switch_plugins(ctx)
+        rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
+        rows += [(record.name, record.summary) for record in get_plugin_manager().records("command")]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-def _plugin_commands() -> dict[str, str]:
-    manager = get_plugin_manager()
-    return {name: manager.summary("command", name) for name in manager.names("command")}
+def _switch_plugins(ctx: click.Context) -> None:
+    """Hands the switches of the command line to the plugin manager, once and before it is first asked."""
+    if not ctx.meta.setdefault("aipcore.plugins_switched", False):
+        ctx.meta["aipcore.plugins_switched"] = True
+        disabled, third_party = ctx.params.get("disabled") or (), not ctx.params.get("no_plugins")
+        configure_plugins(Switches.from_environment(disabled=disabled, third_party=third_party))
 
 
-def _disabled(words: Sequence[str]) -> list[str]:
-    disabled = []
-    for word in words:
-        if not word.startswith("no:") or not word[3:]:
-            raise UsageError(f"-p {word} is not understood: write -p no:NAME to leave a plugin out.")
-        disabled.append(word[3:])
-    return disabled
+def _names_to_disable(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    del ctx, option
+    for value in values:
+        if not value.startswith("no:") or value == "no:":
+            raise UsageError(f"-p {value} is not allowed: write -p no:NAME to leave the plugin NAME out.")
+    return tuple(value.removeprefix("no:") for value in values)
 
 
-@click.group(cls=AipGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(aipcore.__version__, prog_name="aip")
-@click.option("-p", "plugin", multiple=True, metavar="no:NAME", help="Leave out the plugin NAME; may be repeated.")
+@click.group(
+    cls=AipGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+@click.option(
+    "-p",
+    "disabled",
+    multiple=True,
+    metavar="no:NAME",
+    callback=_names_to_disable,
+    help="Leave out a plugin, by the name of its entry point or distribution; may be repeated.",
+)
 @click.option("--no-plugins", is_flag=True, help="Leave out all plugins that do not come with aip.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(plugin: tuple[str, ...], no_plugins: bool, debug: bool) -> None:
+@click.version_option(aipcore.__version__, prog_name="aip", message="%(prog)s %(version)s")
+@click.pass_context
+def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: bool) -> None:
     """Train TensorFlow and Keras models; everything is a plugin.
 
     \b
-    aip train tutorial --optimizer adabelief    train on digits that come with aip
-    aip train tutorial --help                   all parameters of a scenario
-    aip plugins list                            what there is to choose from
+      aip train tutorial --optimizer adabelief   train on the digits that come with aip
+      aip train tutorial --help                  all parameters of a scenario
+      aip plugins list                           what there is to choose from
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
-    del plugin, no_plugins, debug
+    del disabled, no_plugins, debug
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
-def main() -> None:
-    """Runs `aip` and ends the process: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C."""
-    words = sys.argv[1:]
-    debug = "--debug" in words
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs `aip` and returns its exit code: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C.
+
+    Args:
+        words: the command line after `aip`; by default that of this process.
+    """
+    arguments = global_options_first(sys.argv[1:] if words is None else words)
+    debug = "--debug" in arguments
+    running: list[str] = []
     try:
-        code = _run([word for word in words if word != "--debug"])
+        code = _run(arguments, running)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be said there.
+        # Whoever read our output has seen enough, and flushing the rest at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = CLOSED_PIPE
-    except click.exceptions.Exit as end:
-        code = end.exit_code
-    except AipError as error:
-        code = _fail(str(error), error.exit_code, debug)
-    except click.ClickException as error:
-        code = _fail(error.format_message(), 2, debug)
+        return CLOSED_PIPE
     except (KeyboardInterrupt, click.Abort):
-        code = _fail("Interrupted; nothing was saved.", 130, debug)
-    except SystemExit:
-        raise
+        report("aip", "interrupted")
+        return INTERRUPTED
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, debug)
+    except AipError as error:
+        return _fail(str(error), error.exit_code, debug)
     except Exception as error:
-        text = " ".join(str(error).split())
-        message = f"Something that aip does not foresee went wrong ({type(error).__name__}: {text})"
-        code = _fail(f"{message}; run again with --debug for the traceback.", 1, debug)
-    sys.exit(code)
+        return _fail(_unforeseen(error, running), 1, debug)
+    return code
 
 
-def _run(words: list[str]) -> int:
-    disabled, third_party = _leading_switches(words)
-    configure_plugins(Switches.from_environment(disabled=disabled, third_party=third_party))
-    result = cli.main(args=words, prog_name="aip", standalone_mode=False)
-    return result if isinstance(result, int) else 0
+def _run(arguments: list[str], running: list[str]) -> int:
+    with app.make_context("aip", arguments) as ctx:
+        try:
+            app.invoke(ctx)
+        finally:
+            running.extend([ctx.invoked_subcommand] if ctx.invoked_subcommand else [])
+    return 0
 
 
-def _leading_switches(words: list[str]) -> tuple[list[str], bool]:
-    """The plugin switches before the subcommand; plugins are loaded to find that, so they must be known earlier."""
-    names: list[str] = []
-    third_party = True
-    rest = list(words)
-    while rest and rest[0].startswith("-"):
-        word = rest.pop(0)
-        if word == "--no-plugins":
-            third_party = False
-        elif word == "-p" and rest:
-            names.append(rest.pop(0))
-        elif word.startswith("-p") and len(word) > 2:
-            names.append(word[2:])
-    return _disabled(names), third_party
+def global_options_first(words: Sequence[str]) -> list[str]:
+    """The words with the options of `aip` itself moved to the front, so that they may stand anywhere.
+
+    Who reads "run again with --debug" appends it.
+    """
+    first: list[str] = []
+    rest: list[str] = []
+    remaining = list(words)
+    while remaining and remaining[0] != "--":
+        word = remaining.pop(0)
+        if word in ("--debug", "--no-plugins") or word.startswith("-pno:"):
+            first.append(word)
+        elif word == "-p" and remaining and remaining[0].startswith("no:"):
+            first += [word, remaining.pop(0)]
+        else:
+            rest.append(word)
+    return [*first, *rest, *remaining]
+
+
+def _unforeseen(error: Exception, running: Sequence[str]) -> str:
+    owner = "aip"
+    if running and get_plugin_manager().has("command", running[0]):
+        owner = get_plugin_manager().entry("command", running[0]).plugin.source
+    return (
+        f"{' '.join(['aip', *running])} failed in a way it should not ({sentence(error)}): "
+        f"run again with --debug for the traceback, and report that to the authors of {owner}."
+    )
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    if sys.stderr.isatty():
-        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(message, err=True)
-    else:
-        click.echo(f"error: {message}", err=True)
+    report("error", message)
     return code

@@ -30,7 +30,9 @@ class ScheduleParams:
 
     lr: float = field(0.001, help="The learning rate that the schedule starts from or rises to.", check=above(0))
     offset_epochs: float = field(
-        0.0, help="Epochs to shift the schedule by: at epoch e it gives the rate of epoch e - offset_epochs.", check=at_least(0)
+        0.0,
+        help="Epochs to shift the schedule by: at epoch e it gives the rate of epoch e - offset_epochs.",
+        check=at_least(0),
     )
 
 

@@ -11,6 +11,10 @@ from typing import Any
 
 import attrs
 
+from aipcore.params.names import normalize
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
 
 def import_reference(reference: str) -> Any:
     """What a reference names.
@@ -29,7 +33,7 @@ class Source:
     Attributes:
         file: the module's file.
         line: where its definition begins; None if the module only passes it on.
-        docstring: its own, or the module's if it has none.
+        docstring: of the definition; empty if there is none.
     """
 
     file: Path
@@ -37,30 +41,38 @@ class Source:
     docstring: str
 
 
-def find_source(reference: str) -> Source | None:
+def find_source(reference: str, name: str) -> Source | None:
     """The source of what a reference names, read and not run, since running it may load all of TensorFlow.
 
-    None if the module is not there or was not written in Python.
+    Where the reference names a function and its module has a class called `name`, that class is what is looked for:
+    the function only makes it.
+
+    Returns:
+        None if the module is not there or is not written in Python.
     """
     module, _, attribute = reference.partition(":")
     try:
         spec = importlib.util.find_spec(module)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             return None
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    except Exception:  # finding a module runs the packages around it, and those may fail in any way
+        tree = ast.parse(Path(spec.origin).read_bytes())
+    except Exception:  # to find a module its packages are imported, and those may fail in any way
         return None
-    docstring = ast.get_docstring(tree) or ""
-    body: list[ast.stmt] = tree.body
-    line = None
+    classes = {normalize(node.name): node for node in tree.body if isinstance(node, ast.ClassDef)}
+    found: Definition | None = classes.get(normalize(name))
+    target = _definition(tree, attribute)
+    if isinstance(target, ast.ClassDef) or found is None:
+        found = target
+    if found is None:
+        return Source(Path(spec.origin), None, ast.get_docstring(tree) or "")
+    return Source(Path(spec.origin), found.lineno, ast.get_docstring(found) or "")
+
+
+def _definition(tree: ast.Module, attribute: str) -> Definition | None:
+    body, found = tree.body, None
     for name in attribute.split("."):
-        found = [
-            node
-            for node in body
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name
-        ]
-        if not found:
-            break
-        body, line = found[-1].body, found[-1].lineno
-        docstring = ast.get_docstring(found[-1]) or docstring
-    return Source(Path(spec.origin), line, docstring)
+        found = next((node for node in body if isinstance(node, Definition) and node.name == name), None)
+        if found is None:
+            return None
+        body = found.body
+    return found

@@ -1,0 +1,151 @@
+"""What `aip plugins show` says of a plugin."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from aipcore.cli.plugin_list import STYLES
+from aipcore.errors import PluginError
+from aipcore.hooks.discovery import Plugin
+from aipcore.hooks.entries import Entry
+from aipcore.hooks.manager import PluginManager
+from aipcore.hooks.references import find_source
+from aipcore.params import Description, describe, nearest, normalize, one_of
+
+CHOSEN_BY = {
+    "optimizer": "aip train SCENARIO --optimizer {name}",
+    "schedule": "aip train SCENARIO --learning_rate {name}",
+    "scenario": "aip train {name}",
+    "callback": "aip train SCENARIO --callbacks {name}",
+    "exporter": "aip train SCENARIO --export.formats {name}",
+    "command": "aip {name} --help",
+}
+"""How a plugin of each kind is put to use."""
+
+PREFIXES = {
+    "optimizer": "optimizer.",
+    "schedule": "learning_rate.",
+    "callback": "callbacks.{name}.",
+    "exporter": "export.formats.{name}.",
+}
+"""What the options of a plugin of each kind begin with."""
+
+
+def show_plugin(manager: PluginManager, name: str, kind: str | None, *, debug: bool) -> None:
+    """Prints all plugins and entry points of this name.
+
+    Raises:
+        PluginError: there is none, or its parameters cannot be imported.
+    """
+    console = Console(highlight=False)
+    entries = [
+        entry
+        for entry in manager.entries
+        if normalize(entry.record.name) == normalize(name) and kind in (None, entry.record.kind)
+    ]
+    points = [plugin for plugin in manager.plugins if kind is None and normalize(plugin.name) == normalize(name)]
+    if not entries and not points:
+        raise PluginError(_unknown(manager, name, kind))
+    for entry in entries:
+        _show_entry(console, manager, entry)
+    # A plugin mostly has the name of its entry point, and that has been told then.
+    told = [entry.plugin for entry in entries]
+    for plugin in points:
+        if plugin not in told:
+            _show_point(console, plugin, debug=debug)
+
+
+def _unknown(manager: PluginManager, name: str, kind: str | None) -> str:
+    known = [entry.record.name for entry in manager.entries if kind in (None, entry.record.kind)]
+    known += [plugin.name for plugin in manager.plugins if kind is None]
+    near = nearest(name, dict.fromkeys(known))
+    hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all there are."
+    return f"There is no {kind or 'plugin'} {name!r}; {hint}"
+
+
+def _show_entry(console: Console, manager: PluginManager, entry: Entry) -> None:
+    record, plugin = entry.record, entry.plugin
+    console.print(Text.assemble((record.kind, "bold"), " ", (record.name, "bold cyan")))
+    console.print(Text(f"  {record.summary}\n"))
+    source = find_source(record.build, record.name)
+    facts = [*_origin(plugin), ("status", _status(entry.status, entry.reason)), ("built by", Text(record.build))]
+    if source is not None:
+        facts.append(("source", Text(f"{source.file}:{source.line}" if source.line else str(source.file))))
+    if record.docs:
+        facts.append(("documentation", Text(record.docs)))
+    facts.append(("use", Text(CHOSEN_BY[record.kind].format(name=record.name))))
+    _print_facts(console, facts)
+    if source is not None:
+        _print_text(console, source.docstring)
+    if entry.status == "ok" and record.kind != "command":
+        cls = manager.params_class(record.kind, record.name)
+        console.print(Text("\n  Parameters and their defaults", "bold"))
+        _print_text(console, inspect.cleandoc(cls.__doc__ or ""))
+        prefix = PREFIXES.get(record.kind, "").format(name=record.name)
+        _print_options(console, describe(cls, manager, prefix))
+    console.print()
+
+
+def _show_point(console: Console, plugin: Plugin, *, debug: bool) -> None:
+    console.print(Text.assemble(("entry point", "bold"), " ", (plugin.name, "bold cyan")))
+    facts = [*_origin(plugin), ("status", _status(plugin.status, plugin.reason))]
+    if plugin.records:
+        facts.append(("registers", Text(", ".join(f"{record.kind} {record.name}" for record in plugin.records))))
+    _print_facts(console, facts)
+    if plugin.error is not None and debug:
+        console.print(Text("\n" + "".join(traceback.format_exception(plugin.error)).rstrip()))
+    elif plugin.error is not None:
+        console.print(Text("\n  Run again with --debug for the traceback.", "dim"))
+    console.print()
+
+
+def _origin(plugin: Plugin) -> list[tuple[str, Text]]:
+    return [("distribution", Text(plugin.source)), ("entry point", Text(f"{plugin.name} = {plugin.module}"))]
+
+
+def _status(status: str, reason: str) -> Text:
+    return Text(f"{status}: {reason}" if reason else status, STYLES[status])
+
+
+def _print_facts(console: Console, facts: Sequence[tuple[str, Text]]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for heading, text in facts:
+        table.add_row(f"  {heading}", text)
+    console.print(table)
+
+
+def _print_text(console: Console, text: str) -> None:
+    if text:
+        console.print(Padding(Text(f"\n{text}"), (0, 0, 0, 2)))
+
+
+def _print_options(console: Console, options: Sequence[Description]) -> None:
+    if not options:
+        console.print(Text("\n  There are none.", "dim"))
+        return
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(ratio=4, overflow="fold")
+    table.add_column(ratio=6)
+    for option in options:
+        name = Text.assemble((f"  --{option.name}", "cyan"), (f" {option.metavar}", "dim cyan"))
+        text = Text(option.help)
+        if option.choices:
+            text.append(f" One of: {', '.join(known for known, _ in option.choices)}.", "cyan")
+        if option.limit:
+            text.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
+        if option.required:
+            text.append(" Required.", "bold red")
+        else:
+            text.append(f" [{option.default or 'none'}]", "green")
+        table.add_row(name, text)
+    console.print()
+    console.print(table)

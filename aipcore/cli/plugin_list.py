@@ -1,0 +1,139 @@
+"""The list of `aip plugins list`: as a table, as lines, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from aipcore.hooks.discovery import Status
+from aipcore.hooks.loading import KINDS
+from aipcore.hooks.manager import PluginManager
+
+NOT_LOADED = "not loaded"
+STYLES = {"ok": "green", "disabled": "yellow", "broken": "red"}
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """A plugin, or an entry point that is not loaded and so registers none.
+
+    Attributes:
+        kind: of plugin; None if the entry point is not loaded.
+        name: of the plugin, else of the entry point.
+        summary: one sentence; empty if it is not loaded.
+        distribution: the installed package it comes from.
+        version: of that package.
+        status: whether it can be used.
+        reason: why it cannot.
+        entry_point: of that package.
+        seconds: that loading the entry point took, with all that it registers.
+    """
+
+    kind: str | None
+    name: str
+    summary: str
+    distribution: str
+    version: str
+    status: Status
+    reason: str
+    entry_point: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The summary, or the reason if that is what matters."""
+        return self.reason or self.summary
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, in JSON's types."""
+        return attrs.asdict(self)
+
+
+def rows(manager: PluginManager, kind: str | None = None) -> list[Row]:
+    """The rows of one kind or of all, in the order of kinds, ours first; at the end what is not loaded."""
+    found = [
+        Row(
+            kind=entry.record.kind,
+            name=entry.record.name,
+            summary=entry.record.summary,
+            distribution=entry.plugin.distribution,
+            version=entry.plugin.version,
+            status=entry.status,
+            reason=entry.reason,
+            entry_point=entry.plugin.name,
+            seconds=entry.plugin.seconds,
+        )
+        for each in KINDS
+        for entry in manager.entries
+        if entry.record.kind == each and kind in (None, each)
+    ]
+    found += [
+        Row(
+            kind=None,
+            name=plugin.name,
+            summary="",
+            distribution=plugin.distribution,
+            version=plugin.version,
+            status=plugin.status,
+            reason=plugin.reason,
+            entry_point=plugin.name,
+            seconds=plugin.seconds,
+        )
+        for plugin in manager.plugins
+        if plugin.status != "ok"
+    ]
+    return found
+
+
+def as_lines(found: Iterable[Row]) -> Iterator[str]:
+    """A line for each row, in columns, for `grep` and the like."""
+    listed = [
+        (row.kind or NOT_LOADED, row.name, row.status, f"{row.distribution} {row.version}", row.text) for row in found
+    ]
+    return _columns([("KIND", "NAME", "STATUS", "DISTRIBUTION", "SUMMARY"), *listed])
+
+
+def timing_lines(manager: PluginManager) -> Iterator[str]:
+    """A line for each entry point, the slowest first, with the milliseconds it took to load."""
+    loaded = sorted(
+        (plugin for plugin in manager.plugins if plugin.status != "disabled"), key=lambda plugin: -plugin.seconds
+    )
+    lines = [(f"{1000 * plugin.seconds:8.2f}", plugin.name, plugin.source) for plugin in loaded]
+    total = f"{1000 * sum(plugin.seconds for plugin in loaded):8.2f}"
+    return _columns([("LOAD, MS", "ENTRY POINT", "DISTRIBUTION"), *lines, (total, "all", "")])
+
+
+def _columns(lines: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def print_table(found: list[Row]) -> None:
+    """Prints a table for each kind, as wide as the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    # Sources and states stand below one another throughout; names take what their kind needs, and leave the rest to
+    # the summaries.
+    source_width = min(max((len(f"{row.distribution} {row.version}") for row in found), default=0), 30)
+    status_width = max((len(row.status) for row in found), default=0)
+    for kind in (*KINDS, None):
+        here = [row for row in found if row.kind == kind]
+        if not here:
+            continue
+        console.print(Text(f"{kind or NOT_LOADED}", "bold"))
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(style="cyan", no_wrap=True, max_width=console.width * 2 // 5, overflow="ellipsis")
+        table.add_column(ratio=1)
+        table.add_column(width=source_width, overflow="fold")
+        table.add_column(width=status_width)
+        for row in here:
+            style = STYLES[row.status]
+            text = Text(row.text, "" if row.status == "ok" else style)
+            table.add_row(f"  {row.name}", text, f"{row.distribution} {row.version}", Text(row.status, style))
+        console.print(table)
