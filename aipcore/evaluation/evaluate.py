@@ -11,7 +11,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.order import SampleOrder
 from aipcore.scenario.evaluator import Evaluator
-from aipcore.scenario.graph import Graph
+from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.objective import MetricSet, Objective
 
 CHUNK_BYTES = 16 * 2**20
@@ -48,9 +48,8 @@ class Evaluation:
         self._objective = objective
         self.batching = Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset)))
         self._feed = Feed(dataset, SampleOrder(len(dataset), seed=0, shuffle=False), self.batching)
-        self._eager = eager
-        self._run = self._blocks if eager else tf.function(self._blocks, autograph=False, reduce_retracing=True)
-        self._outputs = self._batch if eager else tf.function(self._batch, autograph=False, reduce_retracing=True)
+        self._run = self._blocks if eager else self._compiled(self._blocks, axes=2)
+        self._outputs = self._batch if eager else self._compiled(self._batch, axes=1)
 
     def run(self, evaluator: Evaluator | None = None) -> dict[str, float]:
         """One pass over the data.
@@ -81,6 +80,10 @@ class Evaluation:
             meta = self.dataset.meta[first : first + block.batch_size] if self.dataset.meta is not None else None
             evaluator.update(targets, {name: value.numpy() for name, value in outputs.items()}, meta)
 
+    def _compiled(self, function: Any, *, axes: int) -> Any:
+        signature = [block_signature(side, axes=axes) for side in self.dataset.specs()]
+        return tf.function(function, autograph=False, input_signature=signature)
+
     def _chunk(self) -> int:
         columns = (*self.dataset.inputs.columns.values(), *self.dataset.targets.columns.values())
         if not self.dataset.uniform:
@@ -96,7 +99,7 @@ class Evaluation:
                 {name: column[step] for name, column in inputs.items()},
                 {name: column[step] for name, column in targets.items()},
             )
-            return step + 1
+            return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from aipcore.errors import ParamsError
 
@@ -84,7 +84,7 @@ def _loader() -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         """Safe YAML by the core schema of version 1.2, without repeated keys."""
 
-        yaml_implicit_resolvers: ClassVar[Any] = {}
+        yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - as the base class declares it
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
             """Refuses a key given twice."""

@@ -171,10 +171,15 @@ def converter() -> Converter:
         made.register_structure_hook(kind, _exactly)
     made.register_structure_hook(float, _number)
     made.register_structure_hook(Path, _path)
-    made.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _literal)
+    made.register_structure_hook_func(_is_literal, _literal)
     made.register_unstructure_hook(Path, str)
     made.register_unstructure_hook(tuple, lambda values: [made.unstructure(value) for value in values])
     return made
+
+
+def _is_literal(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Literal
 
 
 def _exactly(value: Any, kind: Any) -> Any:

@@ -51,6 +51,14 @@ class Graph:
         return "" in self.outputs
 
 
+def block_signature(specs: Mapping[str, ColumnSpec], *, axes: int) -> dict[str, Any]:
+    """What a compiled function is told of its columns: `axes` leading axes of any length, then the sample's shape.
+
+    With it a function is traced once, whatever the number of batches in a block and of samples in a batch.
+    """
+    return {name: tf.TensorSpec((*[None] * axes, *spec.shape), spec.dtype) for name, spec in specs.items()}
+
+
 def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
     """Builds the scenario's model for the inputs that its data has.
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from aipcore.data.dataset import ColumnSpec
 from aipcore.data.feed import Block
 from aipcore.hooks.kinds import OptimizerParams
-from aipcore.scenario.graph import Graph
+from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.training.clipping import clip
 
@@ -37,6 +38,7 @@ class TrainingLoop:
         optimizer: Any,
         objective: Objective,
         metrics: MetricSet,
+        specs: tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]],
         *,
         clipping: OptimizerParams,
         accumulate_steps: int,
@@ -57,7 +59,12 @@ class TrainingLoop:
             if accumulate_steps > 1
             else []
         )
-        self._plain = tf.function(self._run, autograph=False, reduce_retracing=True)
+        signature = [
+            *(block_signature(side, axes=2) for side in specs),
+            tf.TensorSpec((None,), tf.bool),
+            tf.TensorSpec((), tf.int32),
+        ]
+        self._plain = tf.function(self._run, autograph=False, input_signature=signature)
         self._xla = tf.function(self._run, autograph=False, jit_compile=True)
 
     @property
@@ -103,7 +110,7 @@ class TrainingLoop:
                 {name: column[step] for name, column in targets.items()},
                 updates[step],
             )
-            return step + 1
+            return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 

@@ -103,6 +103,8 @@ class Trainer:
         self.trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
         given = self.trainer.random_seed
         self.seed = secrets.randbelow(2**31) if given is None else given
+        # Names of variables must not depend on what else was built in this process: checkpoints go by them.
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(self.seed % 2**32)
         self.parts = parts
         self._prepare_data()
@@ -143,6 +145,7 @@ class Trainer:
             self.optimizer,
             objective,
             self.metrics,
+            self.train_set.specs(),
             clipping=self.trainer.optimizer,
             accumulate_steps=self.trainer.accumulate_steps,
         )
@@ -222,14 +225,13 @@ class Trainer:
             if name in self.callbacks:
                 self.callbacks[name].set_state(state)
 
-    def run(self) -> TrainResult:
-        """Trains to the end, to a callback's stop, or to a signal, and saves.
+    def compile(self) -> Compilation:
+        """Measures how this run is best compiled; leaves its state as it was.
 
         Raises:
-            TrainingError: nothing can be saved, or the model cannot be compiled as asked.
+            TrainingError: the model cannot be compiled as asked.
         """
-        started = time.perf_counter()
-        compilation = self.compilation or choose_compilation(
+        return choose_compilation(
             self.loop,
             self.feed,
             self.state,
@@ -237,7 +239,15 @@ class Trainer:
             eager=self.trainer.force_eager,
             total_steps=self.batching.steps * self.trainer.epochs,
         )
-        self.compilation = compilation
+
+    def run(self) -> TrainResult:
+        """Trains to the end, to a callback's stop, or to a signal, and saves.
+
+        Raises:
+            TrainingError: nothing can be saved, or the model cannot be compiled as asked.
+        """
+        started = time.perf_counter()
+        compilation = self.compilation = self.compilation or self.compile()
         self.loop.compiled = compilation.mode
         self.chunk = 1 if self.per_batch else compilation.chunk
         self.reporter.plan(self._plan(compilation))

@@ -1,0 +1,102 @@
+"""Small scenarios and a way to train them in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, resolve
+from aipcore.scenario import Scenario
+from aipcore.training.params import run_params_class
+from aipcore.training.setup import make_parts
+from aipcore.training.trainer import Trainer
+
+FEATURES = 12
+CLASSES = 4
+
+
+def blobs(samples: int, seed: int) -> tuple[Any, Any]:
+    """Noisy points around one centre per class: float32 [samples, 12] and int32 [samples]."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, CLASSES, samples).astype(np.int32)
+    centres = np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
+    return (centres[labels] + generator.normal(size=(samples, FEATURES))).astype(np.float32), labels
+
+
+class Blobs(Scenario):
+    """Tells noisy points apart; without anything random in the model."""
+
+    monitor = ("max", "accuracy")
+    samples = 200
+
+    def train_data(self) -> Any:
+        return blobs(self.samples, 1)
+
+    def val_data(self) -> Any:
+        return blobs(64, 2)
+
+    def build(self, inputs: Any) -> Any:
+        from keras import layers
+
+        hidden = layers.Dense(16, activation="relu")(inputs)
+        return layers.Dense(CLASSES)(hidden)
+
+    def losses(self) -> Any:
+        import keras
+
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def metrics(self) -> Any:
+        import keras
+
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+
+class NoisyBlobs(Blobs):
+    """With dropout and batch normalisation, whose states a resumed run must find again."""
+
+    def build(self, inputs: Any) -> Any:
+        from keras import layers
+
+        hidden = layers.Dense(16, activation="relu")(inputs)
+        hidden = layers.Dropout(0.3)(layers.BatchNormalization()(hidden))
+        return layers.Dense(CLASSES)(hidden)
+
+
+@pytest.fixture
+def blobs_class() -> type[Blobs]:
+    """The deterministic scenario."""
+    return Blobs
+
+
+@pytest.fixture
+def noisy_class() -> type[NoisyBlobs]:
+    """The scenario with dropout and batch normalisation."""
+    return NoisyBlobs
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """Makes a trainer of a scenario class with command-line parameters."""
+
+    def make(cls: type[Scenario], *words: str, output: str | None = None, **arguments: Any) -> Trainer:
+        plugins = get_plugin_manager()
+        layers = [
+            Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
+            Layer.from_mapping("scenario", cls.defaults),
+            Layer.from_arguments(words),
+        ]
+        params = resolve(run_params_class(cls.params_class), layers, plugins).value
+        folder = None
+        if output is not None:
+            folder = tmp_path / output
+            folder.mkdir(exist_ok=True)
+        parts = arguments.pop("parts", None) or make_parts(params.trainer, plugins)  # type: ignore[attr-defined]
+        return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, **arguments)
+
+    return make
