@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from aip_plugin_lookahead.params import LookaheadParams
 from keras import ops
+
+from aip_plugin_lookahead.params import LookaheadParams
 
 
 @keras.saving.register_keras_serializable(package="aip_plugin_lookahead")
