@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 from aip_plugins.exporters.params import KerasParams
 
 from aipcore.training.servable import Exportable
@@ -15,6 +16,8 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
     del params
 
     def export(exportable: Exportable, folder: Path) -> None:
-        exportable.graph.model.save(folder / "model.keras")
+        model = exportable.graph.model
+        # Without the optimizer, whose class a reader may not have; the layers and weights are shared, not copied.
+        keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
 
     return export

@@ -85,8 +85,10 @@ def final_bits(trainer: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize("optimizer", ["AdaBelief", "Nadam"])
 def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any, optimizer: str) -> None:
     """From the checkpoint of any epoch, training ends with the variables and history of the uninterrupted run."""
-    words = ("--optimizer", optimizer, "--trainer.epochs", "4", "--checkpoint.keep", "4", "--callbacks", "CSVLog",
-             "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1", "--trainer.accumulate_steps", "2")  # fmt: skip
+    words = (
+        "--optimizer", optimizer, "--trainer.epochs", "4", "--checkpoint.keep", "4", "--trainer.accumulate_steps", "2",
+        "--callbacks", "CSVLog", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1",
+    )  # fmt: skip
     whole = make_trainer(noisy_class, *words, output="whole")
     history = whole.run().history
     bits = final_bits(whole)

@@ -1,0 +1,123 @@
+"""The tutorial learns its digits, with every optimizer at the learning rate that its documentation gives."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, resolve
+from aipcore.training.params import run_params_class
+from aipcore.training.setup import make_parts
+from aipcore.training.trainer import Trainer
+
+RECOMMENDED = {
+    "AdaBelief": "0.001",
+    "Adam": "0.001",
+    "AdamW": "0.001",
+    "Adamax": "0.002",
+    "Nadam": "0.001",
+    "RMSprop": "0.001",
+    "SGD": "0.1",
+    "LAMB": "0.005",
+    "Lion": "0.0003",
+    "Muon": "0.002",
+}
+
+
+def train(*words: str) -> Any:
+    """Trains the tutorial with its own defaults and these parameters, writing nothing."""
+    plugins = get_plugin_manager()
+    found = plugins.find_scenario("tutorial")
+    assert found is not None
+    cls: Any = found[1]
+    layers = [Layer.from_mapping("scenario", cls.defaults), Layer.from_arguments(words)]
+    params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value
+    parts = make_parts(params.trainer, plugins)
+    return Trainer(cls(params), params, name="tutorial", parts=parts, output_dir=None).run()
+
+
+def test_table_is_complete() -> None:
+    """Every shipped optimizer is in the table."""
+    assert {entry.record.name for entry in get_plugin_manager().of_kind("optimizer") if entry.plugin.is_own} == set(
+        RECOMMENDED
+    )
+
+
+@pytest.mark.parametrize("optimizer", RECOMMENDED)
+def test_optimizer_learns_the_digits(optimizer: str) -> None:
+    """20 epochs at the recommended rate give at least 0.95 on held-out digits, AdaBelief at least 0.96."""
+    cls = get_plugin_manager().params_class("optimizer", optimizer)
+    recommended = re.search(r"For the tutorial: --learning_rate.lr ([0-9.]+[0-9])", cls.__doc__ or "")
+    assert recommended is not None
+    assert recommended[1] == RECOMMENDED[optimizer]
+    result = train(
+        "--optimizer", optimizer, "--learning_rate.lr", recommended[1], "--trainer.epochs", "20",
+        "--trainer.random_seed", "5",
+    )  # fmt: skip
+    assert result.history[-1]["val_accuracy"] >= (0.96 if optimizer == "AdaBelief" else 0.95)
+
+
+def test_cnn_learns_the_digits() -> None:
+    """The convolutional network reaches 0.98."""
+    result = train("--model.graph", "CNN", "--trainer.epochs", "20", "--trainer.random_seed", "5")
+    assert result.best >= 0.98
+
+
+def test_split_is_stratified() -> None:
+    """80 to 20, with every class in its share, no image in both parts, pixels from 0 to 1."""
+    from aip_plugins.scenarios.tutorial.datasets import load
+
+    (images, labels), (held_out, held_out_labels) = load("digits")
+    assert len(images) + len(held_out) == 1797
+    shares = np.bincount(held_out_labels) / (np.bincount(labels) + np.bincount(held_out_labels))
+    assert (abs(shares - 0.2) < 0.01).all()
+    assert images.dtype == np.float32
+    assert (images.min(), images.max()) == (0, 1)
+    assert not {image.tobytes() for image in images} & {image.tobytes() for image in held_out}
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    """The shipped file holds the published numbers: sums of all pixels and labels, and the first image's first row."""
+    from aip_plugins.scenarios.tutorial.datasets import load
+
+    (images, labels), (held_out, held_out_labels) = load("digits")
+    pixels = (images.sum(dtype=np.float64) + held_out.sum(dtype=np.float64)) * 16
+    assert round(pixels) == 561718
+    assert int(labels.sum() + held_out_labels.sum()) == 8070
+    np.testing.assert_array_equal(images[0][0] * 16, [0, 0, 5, 13, 9, 1, 0, 0])
+
+
+def test_mnist_without_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network and a copy, asking for MNIST is one sentence that says what to do."""
+    from aip_plugins.scenarios.tutorial.datasets import load
+
+    from aipcore.errors import DataError
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", _refuse)
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path), raising=False)
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path), raising=False)
+    with pytest.raises(DataError, match=r"could not be fetched .* take --data.dataset digits"):
+        load("mnist")
+
+
+def test_mnist_from_a_cached_copy(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that Keras keeps is used without a network."""
+    from aip_plugins.scenarios.tutorial.datasets import load
+
+    arrays = {name: np.full((4, 28, 28), 255, np.uint8) for name in ("x_train", "x_test")}
+    arrays |= {name: np.arange(4, dtype=np.uint8) for name in ("y_train", "y_test")}
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    monkeypatch.setattr("keras.src.datasets.mnist.get_file", lambda *_, **__: str(tmp_path / "mnist.npz"))
+    (images, labels), _ = load("mnist")
+    assert images.shape == (4, 28, 28)
+    assert images.max() == 1
+    assert labels.dtype == np.int32
+
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise OSError("no network")

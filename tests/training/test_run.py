@@ -1,0 +1,204 @@
+"""A whole run of the command, in processes of its own: what it prints, leaves, and does when interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Starts `aip` in a folder."""
+    return subprocess.Popen(
+        [*AIP, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """One finished run: its parent folder, output and errors."""
+    folder = tmp_path_factory.mktemp("run")
+    words = ["train", "tutorial", "--optimizer", "adabelief", "--trainer.epochs", "3", "--trainer.output_dir", "out"]
+    words += ["--trainer.lav_every_n", "2", "--export.formats", "SavedModel", "Keras", "--json-log", "log.jsonl"]
+    process = start(folder, *words, "--callbacks", "CSVLog")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return folder, output, errors
+
+
+def test_output(run: tuple[Path, str, str]) -> None:
+    """A plan, a line for each epoch, a summary; nothing on stderr, and plain text since it is no terminal."""
+    _, output, errors = run
+    assert errors == ""
+    assert "\x1b" not in output
+    for text in ("1,442 training samples in 91 batches of 16; 355 validation samples", "AdaBelief", "epoch 1/3",
+                 "epoch 3/3", "Trained 3 epochs", "out/best", "tensorboard --logdir", "Most confused"):  # fmt: skip
+        assert text in output
+
+
+def test_log_file(run: tuple[Path, str, str]) -> None:
+    """train.log holds the plan and the epochs."""
+    text = (run[0] / "out" / "train.log").read_text()
+    assert "optimizer: AdaBelief" in text
+    assert "epoch 3/3" in text
+
+
+def test_json_log(run: tuple[Path, str, str]) -> None:
+    """One event a line; the extended validation ran in the first and the last epoch."""
+    events = [json.loads(line) for line in (run[0] / "log.jsonl").read_text().splitlines()]
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert [event["epoch"] for event in epochs] == [1, 2, 3]
+    assert [event["epoch"] for event in epochs if "lav_error_rate" in event["logs"]] == [1, 2, 3]
+    assert epochs[0]["logs"]["lav_accuracy"] == pytest.approx(1 - epochs[0]["logs"]["lav_error_rate"], abs=1e-6)
+    assert events[-1]["event"] == "summary"
+    assert events[-1]["saved"] == ["best", "export", "checkpoint"]
+
+
+def test_recorded_parameters(run: tuple[Path, str, str]) -> None:
+    """The resolved parameters can be trained with again; versions of all parts stand beside them."""
+    about = json.loads((run[0] / "out" / "run.json").read_text())
+    assert about["params"] == json.loads((run[0] / "out" / "params.json").read_text())
+    assert about["params"]["trainer"]["optimizer"]["name"] == "AdaBelief"
+    assert about["origins"]["trainer.epochs"] == "command line"
+    assert about["plugins"].keys() >= {"aipcore"}
+    assert about["versions"].keys() >= {"python", "tensorflow", "keras", "aipcore"}
+
+
+def test_csv_log(run: tuple[Path, str, str]) -> None:
+    """One row an epoch, one column a value."""
+    lines = (run[0] / "out" / "log.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("epoch,")
+    assert {"loss", "val_accuracy", "lav_error_rate"} <= set(lines[0].split(","))
+
+
+def test_tensorboard_reads_it(run: tuple[Path, str, str]) -> None:
+    """TensorBoard's own reader finds losses, metrics and the learning rate of each part, one point an epoch."""
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(run[0] / "out" / "tensorboard"))
+    events.Reload()
+    found = {name: set(tags["tensors"]) for name, tags in events.Runs().items()}
+    assert found["train"] == {"loss", "accuracy", "learning_rate"}
+    assert found["validation"] == {"loss", "accuracy"}
+    assert found["lav"] == {"loss", "accuracy", "error_rate", "worst_recall"}
+    assert [event.step for event in events.Tensors("train", "loss")] == [1, 2, 3]
+
+
+LOAD_WITHOUT_AIP = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("aipcore", "aip_plugins"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+serve = model.signatures["serving_default"]
+for batch in (1, 3):
+    print(serve(image=tf.ones((batch, 8, 8)))["digit"].shape.as_list())
+np.save(sys.argv[2], serve(image=tf.constant(np.load(sys.argv[3])))["digit"].numpy())
+assert not any(name.startswith("aip") for name in sys.modules)
+"""
+
+
+def test_export_loads_without_aip(run: tuple[Path, str, str], tmp_path: Path) -> None:
+    """A process that cannot import aipcore loads and runs the export; `model.keras` gives the same numbers."""
+    images = np.random.default_rng(0).random((5, 8, 8), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_WITHOUT_AIP, str(run[0] / "out" / "export"), str(tmp_path / "logits.npy"),
+         str(tmp_path / "images.npy")], capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["[1, 10]", "[3, 10]"]
+    import keras
+
+    model = keras.models.load_model(run[0] / "out" / "export" / "model.keras", safe_mode=True)
+    logits = model({"image": images})["digit"]
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_best_is_the_best_epoch(run: tuple[Path, str, str]) -> None:
+    """The model in `best`, though only its weights were written again, scores what the epoch line said."""
+    import tensorflow as tf
+    from aip_plugins.scenarios.tutorial.datasets import load
+
+    events = [json.loads(line) for line in (run[0] / "log.jsonl").read_text().splitlines()]
+    images, labels = load("digits")[1]
+    serve = tf.saved_model.load(str(run[0] / "out" / "best")).signatures["serving_default"]
+    guesses = serve(image=tf.constant(images))["digit"].numpy().argmax(-1)
+    assert (guesses == labels).mean() == pytest.approx(events[-1]["best"], abs=1e-6)
+
+
+def test_never_writes_into_another_run(run: tuple[Path, str, str]) -> None:
+    """A second run into the same folder is refused and changes nothing."""
+    before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*")}
+    process = start(run[0], "train", "tutorial", "--trainer.output_dir", "out")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "already holds a run" in errors
+    assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
+
+
+def wait_for(path: Path, text: str) -> None:
+    """Waits until a file holds a text."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{path} never held {text!r}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """A signal ends the run within 5 s, says what was saved, leaves a complete checkpoint, and no process."""
+    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+
+    process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "out")
+    wait_for(tmp_path / "out" / "train.log", "epoch      3/")
+    sent = time.monotonic()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert time.monotonic() - sent < 5
+    assert process.returncode == code
+    assert "Traceback" not in output + errors
+    assert "Stopping after this chunk" in output
+    assert "Interrupted after" in output
+    assert "out/checkpoint" in output
+    assert not (tmp_path / "out" / "export").exists()
+    assert read_checkpoint(newest_checkpoint(tmp_path / "out" / "checkpoint")).progress["epoch"] >= 3
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_interrupt_before_training(tmp_path: Path) -> None:
+    """Ctrl-C while TensorFlow is being imported says so, with 130 and no traceback."""
+    process = start(tmp_path, "train", "tutorial", "--trainer.output_dir", "out")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in output + errors
+
+
+def test_minimal_scenario(tmp_path: Path) -> None:
+    """The example of under 40 lines trains by its path."""
+    file = Path(__file__).parents[2] / "examples" / "minimal_scenario.py"
+    assert len(file.read_text().splitlines()) < 40
+    process = start(tmp_path, "train", str(file), "--trainer.epochs", "5", "--quiet")
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output, errors) == (0, "", "")
+    about: dict[str, Any] = json.loads((tmp_path / "runs" / "minimal_scenario-1" / "run.json").read_text())
+    assert about["scenario"]["name"] == "minimal_scenario"
