@@ -1,0 +1,204 @@
+"""One sentence for each error, and the exit code that belongs to it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aipcore.cli.main import COMMANDS, global_options_first
+from aipcore.hooks.entries import RESERVED_COMMANDS
+
+COMMAND = """
+import click
+from aipcore.errors import DataError
+from aipcore.plugin import CommandRecord, hookimpl
+
+@click.command()
+@click.argument("what")
+def command(what):
+    "Greets."
+    if what == "interrupt":
+        raise KeyboardInterrupt
+    if what == "wait":
+        import time
+        print("waiting", flush=True)
+        time.sleep(60)
+    if what == "fail":
+        raise DataError("There is no data: give some.")
+    if what == "exit":
+        raise SystemExit(7)
+    if what == "end":
+        click.get_current_context().exit(5)
+    if what == "crash":
+        raise ValueError("not\\n  foreseen")
+    click.echo(f"hello {what}")
+
+@hookimpl
+def aip_commands():
+    return [CommandRecord(name="say-hello", summary="Greets.", build="greeting:BUILD")]
+"""
+
+
+@pytest.fixture
+def greeting(install):
+    """A plugin with the command `say-hello`."""
+    install("greeting", COMMAND.replace("BUILD", "command"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "There is no command 'trian'; did you mean train?"),
+        (["zzz"], "There is no command 'zzz'; there are train, params, plugins."),
+        (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
+        (["-p", "optimizers", "plugins", "list"], "-p optimizers is not allowed: write -p no:NAME to leave the plugin"),
+        (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no plugin of this name is installed"),
+        (["plugins", "lst"], "No such command 'lst'."),
+        (["plugins", "list", "--kind", "optimiser"], "Invalid value for '--kind'"),
+        (["plugins", "show"], "Missing argument 'NAME'."),
+        (["plugins", "show", "adm"], "There is no plugin 'adm'; did you mean Adam"),
+        (["plugins", "show", "adam", "--kind", "schedule"], "There is no schedule 'adam'; "),
+    ],
+)
+def test_bad_words(words, message, run_aip):
+    """What is not allowed ends with one line on the error output, exit code 2, and no traceback."""
+    done = run_aip(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("greeting")
+class TestPluginCommand:
+    """A command that a plugin registers."""
+
+    def test_runs(self, run_aip):
+        """It is listed and runs, under any spelling of its name."""
+        assert "say-hello  Greets." in run_aip("--help").stdout
+        for name in ("say-hello", "say_hello", "SayHello"):
+            done = run_aip(name, "you")
+            assert (done.returncode, done.stdout) == (0, "hello you\n")
+
+    def test_is_gone_when_disabled(self, run_aip):
+        """A switch before it, or before `--help`, takes it away."""
+        assert "say-hello" not in run_aip("-p", "no:greeting", "--help").stdout
+        assert "say-hello" not in run_aip("--help", "--no-plugins").stdout
+        assert run_aip("-p", "no:greeting", "say-hello", "you").returncode == 2
+
+    @pytest.mark.parametrize(
+        ("what", "code", "error"),
+        [
+            ("fail", 1, "error: There is no data: give some.\n"),
+            ("interrupt", 130, "aip: interrupted\n"),
+            ("exit", 7, ""),
+            ("end", 5, ""),
+        ],
+    )
+    def test_exit_codes(self, what, code, error, run_aip):
+        """Its errors are shown and end the process like those of aip."""
+        done = run_aip("say-hello", what)
+        assert (done.returncode, done.stderr) == (code, error)
+
+    def test_unforeseen_error(self, run_aip):
+        """An exception is one sentence that names its authors; with `--debug`, anywhere, a traceback precedes it."""
+        done = run_aip("say-hello", "crash")
+        assert done.returncode == 1
+        assert done.stderr == (
+            "error: aip say-hello failed in a way it should not (ValueError: not foreseen): run again with --debug for "
+            "the traceback, and report that to the authors of greeting 1.0.\n"
+        )
+        done = run_aip("say-hello", "crash", "--debug")
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback (most recent call last):")
+        assert done.stderr.splitlines()[-1].startswith("error: aip say-hello failed")
+
+    def test_interrupt_from_outside(self, site):
+        """Ctrl-C ends it with 130 and one word."""
+        code = "import sys; from aipcore.cli.main import main; sys.exit(main(['say-hello', 'wait']))"
+        running = subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert running.stdout.readline() == "waiting\n"
+        started = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+        assert (running.returncode, errors) == (130, "aip: interrupted\n")
+        assert time.monotonic() - started < 10
+
+
+def test_command_that_is_none(install, run_aip):
+    """A record whose build names no click command says so, and `--help` still works."""
+    install("greeting", COMMAND.replace("BUILD", "aip_commands"))
+    done = run_aip("say-hello", "you")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: The command say-hello of greeting 1.0 is broken: its build names a function, not a click.Command.\n"
+    )
+    assert run_aip("--help").returncode == 0
+
+
+def test_strict(install, run_aip):
+    """With AIP_STRICT_PLUGINS=1 a broken plugin is an error of every command; without, of none."""
+    install("odd", "1 / 0")
+    done = run_aip("plugins", "list", AIP_STRICT_PLUGINS="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: AIP_STRICT_PLUGINS is set, and the plugin odd of odd 1.0 cannot be imported")
+    assert run_aip("plugins", "list").returncode == 0
+
+
+def test_closed_pipe():
+    """Output into a pipe that is closed early is no error message."""
+    code = "import sys; from aipcore.cli.main import main; sys.exit(main(['plugins', 'list', '--json']))"
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running.stdout.close()
+    errors = running.stderr.read()
+    running.stderr.close()
+    assert (running.wait(timeout=60), errors) == (141, "")
+
+
+def test_version_and_help(run_aip):
+    """The version is one line, and help needs no words."""
+    import aipcore
+
+    assert run_aip("--version").stdout == f"aip {aipcore.__version__}\n"
+    alone, asked, short = run_aip(), run_aip("--help"), run_aip("-h")
+    assert alone.returncode == asked.returncode == 0
+    assert alone.stdout == asked.stdout == short.stdout
+    assert "train    Train a scenario." in asked.stdout
+
+
+def test_commands_are_reserved():
+    """No plugin can register a command that aip has."""
+    assert set(COMMANDS) <= set(RESERVED_COMMANDS)
+
+
+def test_summaries_are_those_of_the_commands():
+    """The table that spares `--help` the imports says what the commands say."""
+    from importlib import import_module
+
+    for module, summary in COMMANDS.values():
+        assert import_module(module).command.help.splitlines()[0] == summary
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "x", "--debug"], ["--debug", "train", "x"]),
+        (["train", "x", "-p", "no:y", "--no-plugins"], ["-p", "no:y", "--no-plugins", "train", "x"]),
+        (["train", "x", "-pno:y"], ["-pno:y", "train", "x"]),
+        (["train", "x", "--names", "-p", "y"], ["train", "x", "--names", "-p", "y"]),
+        (["train", "--", "--debug"], ["train", "--", "--debug"]),
+        (["-p"], ["-p"]),
+    ],
+)
+def test_global_options_first(words, expected):
+    """The options of aip itself may stand anywhere before `--`; what only looks like one stays."""
+    assert global_options_first(words) == expected

@@ -1,0 +1,78 @@
+"""Installed packages made for a test, and the command `aip` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+Install = Callable[..., Path]
+RunAip = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """An empty folder of installed packages."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def install(site: Path) -> Install:
+    """Installs a distribution into `site` as pip would leave it.
+
+    Its arguments are the distribution's name, the source of its module, and optionally `version`, `entry_points`
+    (from the name to the target; by default the distribution's name and module) and `folder`.
+    """
+
+    def install(
+        name: str,
+        source: str | None,
+        *,
+        version: str = "1.0",
+        entry_points: Mapping[str, str] | None = None,
+        folder: Path = site,
+    ) -> Path:
+        module = name.replace("-", "_")
+        if source is not None:
+            (folder / f"{module}.py").write_text(source, encoding="utf-8")
+        info = folder / f"{module}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nName: not this\n")
+        points = {name: module} if entry_points is None else entry_points
+        lines = "".join(f"{point} = {target}\n" for point, target in points.items())
+        (info / "entry_points.txt").write_text(f"[aip]\n{lines}")
+        return info
+
+    return install
+
+
+@pytest.fixture
+def run_aip(site: Path, tmp_path: Path) -> RunAip:
+    """Runs `aip` with `site` on the path, and returns the finished process.
+
+    Its arguments are the words after `aip`; keyword arguments are environment variables.
+    """
+
+    def run_aip(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**_environment(), "PYTHONPATH": str(site), **environment},
+            timeout=120,
+        )
+
+    return run_aip
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON"))}
+    return {**kept, "COLUMNS": "100", "NO_COLOR": "1"}

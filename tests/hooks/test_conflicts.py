@@ -1,0 +1,111 @@
+"""Two plugins that want the same name: an error that names both, and how to go on without one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from aipcore.errors import PluginError
+
+
+def test_same_plugin_name(install, load, optimizer):
+    """Both are broken, using the name is an error with both versions and both switches, and all else works."""
+    install("first", optimizer("Twin") + "\n", version="1.1")
+    install("second", optimizer("tw-in"), version="2.2", entry_points={"other": "second"})
+    install("third", optimizer("Alone"))
+    manager = load()
+    message = "first 1.1 and second 2.2 both register the optimizer Twin: disable one by -p no:first or -p no:other"
+    with pytest.raises(PluginError, match=re.escape(message)):
+        manager.canonical("optimizer", "twin")
+    assert [entry.status for entry in manager.entries if entry.plugin.name in ("first", "other")] == ["broken"] * 2
+    assert {"Adam", "Alone"} <= set(manager.names("optimizer"))
+    assert "Twin" not in manager.names("optimizer")
+
+
+def test_disabling_one_resolves_it(install, load, optimizer):
+    """What the error proposes helps."""
+    install("first", optimizer("Twin"))
+    install("second", optimizer("Twin"))
+    assert load(disabled=("first",)).entry("optimizer", "Twin").plugin.name == "second"
+    assert load(disabled=("second",)).entry("optimizer", "Twin").plugin.name == "first"
+
+
+def test_same_name_in_two_kinds_is_no_conflict(install, load, optimizer):
+    """Names are unique within a kind only."""
+    install("first", optimizer("Twin"))
+    source = optimizer("Twin").replace("Optimizer", "Schedule").replace("aip_optimizers", "aip_schedules")
+    install("second", source)
+    manager = load()
+    assert manager.entry("optimizer", "twin").plugin.name == "first"
+    assert manager.entry("schedule", "twin").plugin.name == "second"
+
+
+def test_name_of_ours(install, load, optimizer):
+    """A name that aip has itself is as ambiguous as any other, for silence could train with the wrong one."""
+    install("first", optimizer("adam"))
+    manager = load()
+    with pytest.raises(PluginError, match=r"aipcore \S+ and first 1.0 both register the optimizer Adam: disable"):
+        manager.get("optimizer", "Adam")
+    assert load(disabled=("first",)).canonical("optimizer", "adam") == "Adam"
+
+
+def test_twice_in_one_plugin(install, load, optimizer):
+    """A plugin that registers a name twice is told so."""
+    install("first", optimizer("Twin").replace("return [", "return 2 * ["))
+    with pytest.raises(PluginError, match=r"first 1.0 registers the optimizer Twin twice: disable it by -p no:first"):
+        load().get("optimizer", "Twin")
+
+
+def test_same_entry_point_name(install, load, optimizer):
+    """Both are broken, each naming the other; the distributions' names tell them apart."""
+    install("first", optimizer("One"), version="1.1", entry_points={"same": "first"})
+    install("second", optimizer("Two"), version="2.2", entry_points={"same": "second"})
+    install("third", optimizer("Alone"))
+    manager = load()
+    reasons = {plugin.distribution: plugin.reason for plugin in manager.broken()}
+    assert reasons == {
+        "first": "has the same entry-point name as second 2.2: disable one by -p no:first or -p no:second",
+        "second": "has the same entry-point name as first 1.1: disable one by -p no:first or -p no:second",
+    }
+    assert {"Adam", "Alone"} <= set(manager.names("optimizer"))
+    with pytest.raises(PluginError, match="same of first is broken; same of second is broken"):
+        manager.get("optimizer", "One")
+    assert "Two" in load(disabled=("first",)).names("optimizer")
+
+
+def test_entry_point_name_of_ours(install, load, optimizer):
+    """Ours stays: a stranger's entry point cannot take the optimizers away."""
+    install("first", optimizer("One"), entry_points={"optimizers": "first"})
+    manager = load()
+    (broken,) = manager.broken()
+    assert broken.distribution == "first"
+    assert re.fullmatch(r"has the same entry-point name as aipcore \S+: disable one by -p no:first", broken.reason)
+    assert "Adam" in manager.names("optimizer")
+
+
+def test_command_of_aip(install, load):
+    """No plugin may take a command that aip has or is going to have."""
+    source = """
+from aipcore.plugin import CommandRecord, hookimpl
+@hookimpl
+def aip_commands():
+    return [CommandRecord(name=name, summary="Mine.", build="first:command") for name in ("Resume", "hello")]
+"""
+    install("first", source)
+    manager = load()
+    assert manager.names("command") == ["hello"]
+    with pytest.raises(PluginError, match="registers the command Resume, a name that aip keeps to itself"):
+        manager.get("command", "resume")
+
+
+def test_two_copies_of_one_distribution(install, load, optimizer, site, tmp_path, monkeypatch):
+    """The first on the path counts, as for imports; the other is no duplicate, whatever its version and spelling."""
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.syspath_prepend(other)
+    install("aip-Plugin-Twin", optimizer("Twin"), version="2.0", folder=other)
+    install("aip_plugin_twin", optimizer("Twin"), version="1.0")
+    manager = load()
+    assert manager.broken() == []
+    assert manager.entry("optimizer", "Twin").plugin.version == "2.0"

@@ -1,0 +1,60 @@
+"""A stranger's plugin, from installation to removal, and its own test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "aip-plugin-lookahead"
+
+
+@pytest.fixture
+def installed_example(site, tmp_path):
+    """Lookahead, installed by pip into `site` without a network."""
+    # A build leaves its folders beside the sources.
+    copy = shutil.copytree(EXAMPLE, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps",
+            "--no-build-isolation", "--target", site, copy,
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("installed_example")
+def test_comes_and_goes(run_aip, site):
+    """Installed, it is listed and shown; removed, it is gone, and its name is a clear error."""
+    listed = run_aip("plugins", "list", "--kind", "optimizer").stdout
+    assert "Lookahead  ok" in listed
+    assert "aip-plugin-lookahead 1.0.0" in listed
+    shown = run_aip("plugins", "show", "lookahead").stdout
+    assert "--optimizer.k INT" in shown
+    assert "k steps forward" in shown
+    assert run_aip("params", "tutorial", "--optimizer", "lookahead", "--optimizer.k", "5").returncode == 0
+    for part in site.iterdir():
+        shutil.rmtree(part)
+    assert "Lookahead" not in run_aip("plugins", "list").stdout
+    done = run_aip("params", "tutorial", "--optimizer", "lookahead")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: There is no optimizer 'lookahead'; there are Adam, AdamW")
+
+
+@pytest.mark.usefixtures("installed_example")
+def test_passes_its_own_test(site):
+    """The plugin's test, as its README runs it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", EXAMPLE / "tests"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=EXAMPLE,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

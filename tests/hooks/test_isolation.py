@@ -1,0 +1,183 @@
+"""A plugin that is wrong is reported with its reason, and harms no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from aipcore.errors import PluginError
+from aipcore.hooks.discovery import Plugin
+
+RECORD = "from aipcore.plugin import OptimizerRecord, hookimpl\n@hookimpl\ndef aip_optimizers():\n    "
+MADE = 'OptimizerRecord(name="Odd", summary="Odd.", params="odd:Params", build="odd:build")'
+
+BROKEN = {
+    "no module": (None, "cannot be imported: ModuleNotFoundError: No module named 'odd'"),
+    "syntax": ("def (", "cannot be imported: SyntaxError"),
+    "raises": ("raise ValueError('no\\n  luck')", "cannot be imported: ValueError: no luck"),
+    "exits": ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
+    "empty": ("", "implements no hook in odd: define one of aip_optimizers, aip_schedules"),
+    "hook raises": (RECORD + "1 / 0", "fails in its hook aip_optimizers: ZeroDivisionError: division by zero"),
+    "generator raises": (
+        RECORD + f"yield {MADE}\n    raise OSError('gone')",
+        "fails in its hook aip_optimizers: OSError: gone",
+    ),
+    "returns a record": (
+        RECORD + f"return {MADE}",
+        "returns an OptimizerRecord from aip_optimizers, which must",
+    ),
+    "returns text": (RECORD + "return ['Odd']", "returns a list with a str from aip_optimizers"),
+    "other kind": (
+        RECORD + f"from aipcore.plugin import CallbackRecord\n    return [CallbackRecord{MADE[15:]}]",
+        "returns a list with a CallbackRecord from aip_optimizers, which must return a list of OptimizerRecord",
+    ),
+    "bad name": (RECORD + f"return [{MADE.replace('Odd', 'Very odd', 1)}]", "must be of letters, digits, - and _"),
+    "no summary": (RECORD + f"return [{MADE.replace('Odd.', ' ')}]", "registers the optimizer 'Odd' without a summary"),
+    "bad build": (RECORD + f"return [{MADE.replace('odd:build', 'odd')}]", "with build='odd': it must be of the form"),
+    "bad params": (RECORD + f"return [{MADE.replace('odd:Params', '3:x')}]", "with params='3:x': it must be of"),
+    "lacks a field": (RECORD + "return [OptimizerRecord(name='Odd')]", "fails in its hook aip_optimizers: TypeError"),
+    "misspelt hook": (
+        (RECORD + f"return [{MADE}]").replace("aip_optimizers", "aip_optimisers"),
+        "implements the unknown hook aip_optimisers; did you mean aip_optimizers?",
+    ),
+    "unlike any hook": (
+        (RECORD + "return []").replace("aip_optimizers", "setup"),
+        "implements the unknown hook setup; there are aip_optimizers, aip_schedules",
+    ),
+    "unmarked": (
+        (RECORD + "return []").replace("@hookimpl\n", ""),
+        "does not mark its function aip_optimizers: put @hookimpl above it",
+    ),
+    "unmarked and misspelt": (
+        (RECORD + "return []").replace("@hookimpl\n", "").replace("aip_optimizers", "aip_optimiser"),
+        "its function aip_optimiser is none, did you mean aip_optimizers?",
+    ),
+    "argument": (
+        (RECORD + "return []").replace("aip_optimizers()", "aip_optimizers(config)"),
+        "cannot be registered: PluginValidationError",
+    ),
+    "newer API": (
+        f"AIP_API = 2\n{RECORD}return []",
+        "is made for version 2 of the plugin API, this aip has 1",
+    ),
+    "older API": (
+        f"AIP_API = 0\n{RECORD}return []",
+        "is made for version 0 of the plugin API, this aip has 1",
+    ),
+    "odd API": (f"AIP_API = '1'\n{RECORD}return []", "has AIP_API = '1': it must be a whole number"),
+}
+
+
+def only(plugins: list[Plugin]) -> Plugin:
+    """The one plugin that is not ours."""
+    (plugin,) = [plugin for plugin in plugins if not plugin.is_own and plugin.name == "odd"]
+    return plugin
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_plugin_is_reported(case, install, load, optimizer):
+    """Its status is broken, the reason says what is wrong, and its neighbours on both sides work."""
+    source, reason = BROKEN[case]
+    install("aip-plugin-a", optimizer("Before"))
+    install("odd", source)
+    install("zz", optimizer("After"))
+    manager = load()
+    plugin = only(manager.plugins)
+    assert plugin.status == "broken"
+    assert reason in plugin.reason
+    assert "\n" not in plugin.reason
+    assert plugin.records == ()
+    assert {"Adam", "Before", "After"} <= set(manager.names("optimizer"))
+
+
+@pytest.mark.parametrize("source", [RECORD + "return None", RECORD + "return []", RECORD + "pass"])
+def test_registering_nothing_is_allowed(source, install, load):
+    """A plugin may find that it has nothing to offer here."""
+    install("odd", source)
+    assert only(load().plugins).status == "ok"
+
+
+def test_declared_version_of_today_is_compatible(install, load):
+    """A plugin that declares the current API version loads."""
+    install("odd", f"AIP_API = 1\n{RECORD}return [{MADE}]")
+    assert only(load().plugins).status == "ok"
+
+
+def test_plugin_knows_its_origin(install, load, optimizer):
+    """Entry-point name, distribution, version and time are known of each plugin; the README cannot forge them."""
+    install("aip-plugin-odd", optimizer("Odd"), version="2.3.4", entry_points={"odd": "aip_plugin_odd"})
+    plugin = only(load().plugins)
+    assert (plugin.name, plugin.distribution, plugin.version) == ("odd", "aip-plugin-odd", "2.3.4")
+    assert plugin.seconds > 0
+    assert [record.name for record in plugin.records] == ["Odd"]
+
+
+def test_entry_point_may_name_an_object(install, load, optimizer):
+    """A plugin may be an object with hook methods instead of a module."""
+    source = f"""
+from aipcore.plugin import OptimizerRecord, hookimpl
+class Plugin:
+    @hookimpl
+    def aip_optimizers(self):
+        yield {MADE}
+plugin = Plugin()
+"""
+    install("odd", source, entry_points={"odd": "odd:plugin"})
+    manager = load()
+    assert only(manager.plugins).status == "ok"
+    assert manager.canonical("optimizer", "ODD") == "Odd"
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("'odd_missing:Params'", r"odd_missing:Params cannot be imported \(ModuleNotFoundError"),
+        ("'odd:Missing'", r"odd:Missing cannot be imported \(AttributeError"),
+        ("dict", "its parameters must be a @params class that extends OptimizerParams"),
+        ("'odd:build'", "its parameters must be a @params class that extends OptimizerParams"),
+        ("'odd:Wrong'", "its parameters must be a @params class that extends OptimizerParams"),
+        ("'odd:Bare'", "its parameters must be a @params class that extends OptimizerParams"),
+    ],
+)
+def test_wrong_params_class_is_an_error_on_use(params, message, install, load, optimizer):
+    """The record is listed, and choosing it says what is wrong and whose it is."""
+    source = optimizer("Odd").replace("params=Params", f"params={params}")
+    source += """
+from aipcore.plugin import CallbackParams
+@params
+class Wrong(CallbackParams):
+    '''Of another kind.'''
+class Bare(OptimizerParams):
+    '''Not made a parameter class.'''
+"""
+    install("odd", source)
+    manager = load()
+    assert "Odd" in manager.names("optimizer")
+    with pytest.raises(PluginError, match=f"^The optimizer Odd of odd 1.0 is broken: .*{message}"):
+        manager.params_class("optimizer", "odd")
+
+
+def test_build_that_cannot_be_imported_is_an_error_on_use(install, load, optimizer):
+    """The error names plugin, distribution, reference and cause."""
+    install("odd", optimizer("Odd").replace('__name__ + ":build"', '"odd.nowhere:build"'))
+    with pytest.raises(PluginError, match=r"^The optimizer Odd of odd 1.0 is broken: odd.nowhere:build cannot be imp"):
+        load().load_build("optimizer", "Odd")
+
+
+def test_build_is_imported_on_use(install, load, optimizer):
+    """`load_build` gives the callable, which makes the real thing."""
+    install("odd", optimizer("Odd"))
+    manager = load()
+    params = manager.params_class("optimizer", "o-d_d")()
+    assert manager.load_build("optimizer", "odd")(params, 0.1) == (0.5, 0.1)
+    assert manager.name_of("optimizer", type(params)) == "Odd"
+
+
+def test_two_records_cannot_share_parameters(install, load, optimizer):
+    """An instance's name is found by its class, so the second record to use one is refused."""
+    source = optimizer("Odd").replace("return [", "return [OptimizerRecord(name='Even', summary='Made up.', "
+                                      "params=Params, build=__name__ + ':build'), ")  # fmt: skip
+    install("odd", source)
+    manager = load()
+    manager.params_class("optimizer", "Odd")
+    with pytest.raises(PluginError, match=r"Even of odd 1.0 is broken: Odd has the same parameter class"):
+        manager.params_class("optimizer", "Even")

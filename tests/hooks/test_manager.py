@@ -1,0 +1,145 @@
+"""The façade: names, classes and references of plugins, and what is said when there are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from aipcore.errors import PluginError
+from aipcore.hooks.discovery import Switches
+from aipcore.hooks.loading import KINDS
+from aipcore.hooks.manager import BASES, configure_plugins, get_plugin_manager
+from aipcore.hooks.references import find_source
+from aipcore.params import Choices, component, params, resolve, to_dict
+from aipcore.params.layers import Layer
+
+
+def test_implements_choices(install, load, optimizer):
+    """Parameters of a plugin are set from a command line and come back from a file under the plugin's name."""
+    install("odd", optimizer("OddOne"))
+    manager: Choices = load()
+
+    @params
+    class Root:
+        optimizer: object = component("optimizer", default="Adam", help="The optimizer.")
+
+    made = resolve(Root, [Layer.from_arguments(["--optimizer", "odd_one", "--optimizer.twist", "2"])], manager).value
+    assert made.optimizer.twist == 2.0
+    assert to_dict(made, manager)["optimizer"]["name"] == "OddOne"
+    assert manager.summary("optimizer", "oddone") == "Made up."
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "command"])
+def test_ours_are_complete(kind, load):
+    """Every plugin that comes with aip has a parameter class of its kind, and its source can be found."""
+    manager = load()
+    assert manager.of_kind(kind)
+    for record in manager.records(kind):
+        assert issubclass(manager.params_class(kind, record.name), BASES.get(kind, object))
+        assert find_source(record.build, record.name) is not None
+
+
+def test_ours_come_first(install, load, optimizer):
+    """Names are listed with ours first, as a table of contents that plugins do not reorder."""
+    install("aaa", optimizer("AAA"))
+    assert load().names("optimizer")[-1] == "AAA"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("adm", "did you mean Adam"), ("ada-belif", "did you mean AdaBelief?"), ("zzz", "there are Adam, AdamW, Adamax")],
+)
+def test_unknown_name(name, hint, load):
+    """An unknown name is an error with those near it, or all."""
+    with pytest.raises(PluginError, match=f"^There is no optimizer '{name}'; {hint}"):
+        load().get("optimizer", name)
+
+
+def test_unknown_name_mentions_broken_plugins(install, load):
+    """The name may be that of a plugin which is broken and cannot tell."""
+    install("lookahead", "1 / 0")
+    with pytest.raises(PluginError, match=r"not all plugins are loaded \(lookahead of lookahead is broken\)"):
+        load().get("optimizer", "lookahead")
+
+
+def test_name_of_a_class_made_in_python(install, load, optimizer):
+    """A class given by reference is known by its plugin's name before anyone has chosen it."""
+    install("odd", optimizer("Odd").replace("params=Params", 'params="odd:Params"'))
+    manager = load()
+    from odd import Params
+
+    assert manager.name_of("optimizer", Params) == "Odd"
+    with pytest.raises(PluginError, match="builtins:dict belongs to no optimizer; there are Adam,"):
+        manager.name_of("optimizer", dict)
+
+
+def test_find_scenario(load):
+    """A scenario's name leads to its class, and another name to None."""
+    name, cls = load().find_scenario("Tutorial")
+    assert name == "tutorial"
+    assert cls.__name__ == "Tutorial"
+    assert load().find_scenario("tutoral") is None
+
+
+def test_versions(install, load, optimizer):
+    """Only distributions with a working plugin are recorded."""
+    install("odd", optimizer("Odd"), version="3.1")
+    install("even", "1 / 0")
+    versions = load().versions()
+    assert versions["odd"] == "3.1"
+    assert set(versions) == {"aipcore", "odd"}
+
+
+def test_process_wide_manager():
+    """There is one manager, until other switches are set."""
+    first = get_plugin_manager()
+    assert get_plugin_manager() is first
+    try:
+        configure_plugins(Switches(disabled=("callbacks",)))
+        assert get_plugin_manager().names("callback") == []
+    finally:
+        configure_plugins(Switches())
+
+
+SOURCE = '''
+"""The module."""
+
+raise RuntimeError("this must not run")
+
+class Thing:
+    """The thing."""
+
+    def method(self):
+        """Of the thing."""
+
+def make():
+    """Makes it."""
+'''
+
+
+@pytest.mark.parametrize(
+    ("attribute", "name", "line", "docstring"),
+    [
+        ("Thing", "Thing", 5, "The thing."),
+        ("make", "thing", 5, "The thing."),
+        ("make", "other", 11, "Makes it."),
+        ("Thing.method", "other", 8, "Of the thing."),
+        ("elsewhere", "other", None, "The module."),
+    ],
+)
+def test_find_source_runs_nothing(attribute, name, line, docstring, site, monkeypatch):
+    """Line and docstring are read from the file; a function that makes the class of the plugin's name stands for it."""
+    monkeypatch.syspath_prepend(site)
+    (site / "written.py").write_text(SOURCE.lstrip())
+    found = find_source(f"written:{attribute}", name)
+    assert found.file == site / "written.py"
+    assert (found.line, found.docstring) == (line, docstring)
+
+
+@pytest.mark.parametrize("module", ["nowhere", "nowhere.at.all", "sys", "malformed", "failing.inner"])
+def test_find_source_of_what_cannot_be_read(module, site, monkeypatch):
+    """No source is no error."""
+    monkeypatch.syspath_prepend(site)
+    (site / "malformed.py").write_text("def (")
+    (site / "failing").mkdir()
+    (site / "failing" / "__init__.py").write_text("1 / 0")
+    assert find_source(f"{module}:thing", "thing") is None

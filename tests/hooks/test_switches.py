@@ -1,0 +1,98 @@
+"""Switches that leave plugins out, or that insist on all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from aipcore.errors import PluginError
+from aipcore.hooks.discovery import Switches
+
+
+def states(manager):
+    """Status and reason of each plugin that is not ours."""
+    return {plugin.name: (plugin.status, plugin.reason) for plugin in manager.plugins if not plugin.is_own}
+
+
+@pytest.fixture
+def two(install, optimizer):
+    """Two plugins, of which the second has an entry point named otherwise than its distribution."""
+    install("first", optimizer("One"))
+    install("aip-plugin-second", optimizer("Two"), entry_points={"second": "aip_plugin_second"})
+
+
+@pytest.mark.usefixtures("two")
+class TestSwitches:
+    """With two plugins installed."""
+
+    @pytest.mark.parametrize("name", ["second", "Second", "aip-plugin-second", "aip_plugin_second"])
+    def test_no(self, load, name):
+        """`-p no:` takes an entry point or a distribution, and does not import it."""
+        manager = load(disabled=(name,))
+        assert states(manager) == {"first": ("ok", ""), "second": ("disabled", f"disabled by -p no:{name}")}
+        with pytest.raises(PluginError, match=r"There is no optimizer 'Two'.*second of aip-plugin-second is disabled"):
+            manager.get("optimizer", "Two")
+
+    def test_no_several(self, load):
+        """It may be repeated."""
+        assert {status for status, _ in states(load(disabled=("first", "second"))).values()} == {"disabled"}
+
+    def test_no_works_on_ours(self, load):
+        """What comes with aip can be left out too."""
+        manager = load(disabled=("callbacks",))
+        assert manager.names("callback") == []
+        assert "Adam" in manager.names("optimizer")
+
+    def test_no_unknown(self, load):
+        """A name that means nothing is an error with what is near."""
+        with pytest.raises(PluginError, match=r"^-p no:secnd: no plugin of this name is installed; did you mean sec"):
+            load(disabled=("secnd",))
+
+    def test_no_plugins(self, load):
+        """`--no-plugins` leaves out what does not come with aip."""
+        manager = load(third_party=False)
+        assert states(manager) == dict.fromkeys(("first", "second"), ("disabled", "disabled by --no-plugins"))
+        assert "Adam" in manager.names("optimizer")
+
+    def test_only(self, load):
+        """`AIP_LOAD_PLUGINS` loads those it names, besides ours."""
+        manager = load(only=("first",))
+        assert states(manager) == {"first": ("ok", ""), "second": ("disabled", "not named in AIP_LOAD_PLUGINS")}
+        assert "Adam" in manager.names("optimizer")
+
+    def test_only_nothing(self, load):
+        """Empty, it loads none besides ours."""
+        assert {status for status, _ in states(load(only=())).values()} == {"disabled"}
+
+    def test_only_unknown(self, load):
+        """A name that means nothing is an error."""
+        with pytest.raises(PluginError, match=r"^AIP_LOAD_PLUGINS=fist: .* did you mean first"):
+            load(only=("fist",))
+
+    def test_strict_is_content(self, load):
+        """Without a broken plugin, strictness changes nothing; a disabled one is not broken."""
+        assert states(load(strict=True, disabled=("first",)))["second"][0] == "ok"
+
+    def test_strict_and_broken(self, install, load):
+        """A broken plugin is an error with its reason, caused by what it raised."""
+        install("third", "1 / 0")
+        with pytest.raises(
+            PluginError, match=r"^AIP_STRICT_PLUGINS is set, and the plugin third .* by zero\.$"
+        ) as caught:
+            load(strict=True)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+    def test_strict_and_conflict(self, install, load, optimizer):
+        """So is a name registered twice, told once."""
+        install("third", optimizer("One"))
+        with pytest.raises(PluginError, match=r"^AIP_STRICT_PLUGINS is set, and first 1.0 and third 1.0 both register"):
+            load(strict=True)
+
+
+def test_environment(monkeypatch):
+    """The environment's variables become switches."""
+    monkeypatch.setenv("AIP_LOAD_PLUGINS", " a, b ,")
+    monkeypatch.setenv("AIP_STRICT_PLUGINS", "1")
+    assert Switches.from_environment(disabled=["c"]) == Switches(disabled=("c",), only=("a", "b"), strict=True)
+    monkeypatch.delenv("AIP_LOAD_PLUGINS")
+    monkeypatch.setenv("AIP_STRICT_PLUGINS", "0")
+    assert Switches.from_environment() == Switches()
