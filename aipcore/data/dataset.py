@@ -75,8 +75,8 @@ class SampleDataset:
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
         """The inputs and targets of the samples at `indices` (shape [n]), each column of shape [n, ...]."""
         return (
-            {name: _pad([column[i] for i in indices]) for name, column in self.inputs.columns.items()},
-            {name: _pad([column[i] for i in indices]) for name, column in self.targets.columns.items()},
+            {name: _batch(column, indices) for name, column in self.inputs.columns.items()},
+            {name: _batch(column, indices) for name, column in self.targets.columns.items()},
         )
 
     def specs(self) -> tuple[dict[str, ColumnSpec], dict[str, ColumnSpec]]:
@@ -85,6 +85,12 @@ class SampleDataset:
 
 
 Dataset = ArrayDataset | SampleDataset
+
+
+def _batch(column: Any, indices: npt.NDArray[np.int64]) -> Array:
+    if isinstance(column, np.ndarray):
+        return np.take(column, indices, axis=0)
+    return _pad([column[index] for index in indices])
 
 
 def _pad(arrays: list[Array]) -> Array:

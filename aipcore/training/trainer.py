@@ -317,7 +317,8 @@ class Trainer:
 
     def _end_epoch(self, callbacks: Any, logs: dict[str, float], started: float) -> None:
         previous = self.monitor.best
-        is_best = self.monitor.update(self.epoch + 1, logs)
+        # Weights that are no numbers can still score by chance: such an epoch is never the best.
+        is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
         callbacks.on_epoch_end(self.epoch, dict(logs))
         self.history.append(logs)
         self._log_events(logs)
