@@ -67,9 +67,12 @@ def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
 
 def _same_name(rivals: Sequence[Entry]) -> str:
     what = f"the {rivals[0].record.kind} {rivals[0].record.name}"
-    points = dict.fromkeys(entry.plugin.name for entry in rivals)
-    if len(points) == 1:
+    if len({entry.plugin.name for entry in rivals}) == 1:
         return f"{rivals[0].plugin.source} registers {what} twice: disable it by -p no:{rivals[0].plugin.name}"
     sources = [entry.plugin.source for entry in rivals]
     both = f"{sources[0]} and {sources[1]} both register" if len(sources) == 2 else f"{' and '.join(sources)} register"
+    # Ours can be left out too, but only all of a kind together.
+    points = dict.fromkeys(entry.plugin.name for entry in rivals if not entry.plugin.is_own)
+    if len(points) == 1:
+        return f"{both} {what}: disable the latter by -p no:{next(iter(points))}"
     return f"{both} {what}: disable one by {one_of(f'-p no:{name}' for name in points)}"

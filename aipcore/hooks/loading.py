@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint
+from types import ModuleType
 from typing import Any
 
 from aipcore.hooks.markers import API_VERSION, PROJECT
@@ -54,7 +55,9 @@ def _check_version(plugin: Any) -> None:
 def _check_hooks(plugin: Any, target: str) -> None:
     unmarked: list[str] = []
     found = False
-    for name in dir(plugin):
+    # Of a module, only what is in it: to ask for names that it makes on demand could import anything.
+    names = list(vars(plugin)) if isinstance(plugin, ModuleType) else dir(plugin)
+    for name in names:
         routine = getattr(plugin, name, None)
         if not inspect.isroutine(routine):
             continue

@@ -45,7 +45,10 @@ def test_name_of_ours(install, load, optimizer):
     """A name that aip has itself is as ambiguous as any other, for silence could train with the wrong one."""
     install("first", optimizer("adam"))
     manager = load()
-    with pytest.raises(PluginError, match=r"aipcore \S+ and first 1.0 both register the optimizer Adam: disable"):
+    with pytest.raises(
+        PluginError,
+        match=r"aipcore \S+ and first 1.0 both register the optimizer Adam: disable the latter by -p no:first",
+    ):
         manager.get("optimizer", "Adam")
     assert load(disabled=("first",)).canonical("optimizer", "adam") == "Adam"
 
