@@ -1,0 +1,77 @@
+"""Writes docs/parameters.md from the parameter classes and plugins; `--check` only says whether it is up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Section, describe, fill, sections
+from aipcore.scenario import ScenarioParams
+from aipcore.training.params import run_params_class
+
+TARGET = Path(__file__).parent / "parameters.md"
+
+HEAD = """# Parameters
+
+Every parameter of `aip train`, with its default. This page is made by `make docs` from the parameter classes; `aip
+train SCENARIO ... --help` shows the same for one command, and `aip plugins show NAME` for one plugin. The options of a
+component exist only when it is chosen.
+"""
+
+
+def reference() -> str:
+    """The text of the page."""
+    plugins = get_plugin_manager()
+    parts = [HEAD, "## Every scenario\n"]
+    components = {"optimizer": "optimizer.", "schedule": "learning_rate."}
+    for section in sections(fill(run_params_class(ScenarioParams), [], plugins)):
+        if ":" not in section.title:
+            parts.append(_table(f"`{section.title}`", section))
+        else:
+            first = Section(title=section.title, help=section.help, options=section.options[:1])
+            parts.append(_table(f"`{section.title.split(':')[0]}`", first))
+    titles = {"optimizer": "Optimizers", "schedule": "Learning-rate schedules", "callback": "Callbacks"}
+    titles |= {"exporter": "Exporters", "scenario": "Scenarios"}
+    for kind, title in titles.items():
+        parts.append(f"## {title}\n")
+        for entry in plugins.of_kind(kind):
+            if not entry.plugin.is_own:
+                continue
+            name = entry.record.name
+            prefix = components.get(
+                kind, {"callback": f"callbacks.{name}.", "exporter": f"export.formats.{name}."}.get(kind, "")
+            )
+            options = tuple(describe(plugins.params_class(kind, name), plugins, prefix))
+            parts.append(_table(name, Section(title=name, help=entry.record.summary, options=options)))
+    return "\n".join(parts)
+
+
+def _table(title: str, section: Section) -> str:
+    lines = [f"### {title}\n", f"{section.help}\n" if section.help else ""]
+    if section.options:
+        lines += ["| option | default | |", "|---|---|---|"]
+    for option in section.options:
+        text = option.help + (f" {option.limit[0].upper()}{option.limit[1:]}." if option.limit else "")
+        if option.choices:
+            text += " One of " + ", ".join(name for name, _ in option.choices) + "."
+        default = "*required*" if option.required else f"`{option.default or 'none'}`"
+        lines.append(f"| `--{option.name} {_escape(option.metavar)}` | {default} | {_escape(text)} |")
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> int:
+    """Writes the page, or compares it."""
+    text = reference()
+    if "--check" in sys.argv[1:]:
+        return 0 if TARGET.exists() and TARGET.read_text(encoding="utf-8") == text else 1
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The project itself: packages, documents and checks that agree with the code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def packages_on_disk() -> set[str]:
+    """Every package of the repository that is to be installed."""
+    found = set()
+    for folder, name in (("aipcore", "aipcore"), ("plugins", "aip_plugins")):
+        for init in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join((name, *init.parent.relative_to(ROOT / folder).parts)))
+    return found
+
+
+def test_every_package_is_installed() -> None:
+    """The list in pyproject.toml, which setuptools cannot find by itself, names each package."""
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages_on_disk()
+
+
+@pytest.mark.slow
+def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
+    """A wheel has every module, the digits, their attribution and the licence."""
+    import zipfile
+
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir",
+         str(tmp_path), str(ROOT)], check=True, timeout=300,
+    )  # fmt: skip
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    for folder, name in (("aipcore", "aipcore"), ("plugins", "aip_plugins")):
+        for module in (ROOT / folder).rglob("*.py"):
+            assert f"{name}/{module.relative_to(ROOT / folder).as_posix()}" in names
+    assert "aip_plugins/scenarios/tutorial/data/digits.npz" in names
+    assert "aip_plugins/scenarios/tutorial/data/ATTRIBUTION.md" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_parameter_reference_is_up_to_date() -> None:
+    """docs/parameters.md is what `make docs` writes."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "make_reference.py"), "--check"], check=False, timeout=60
+    )
+    assert done.returncode == 0, "docs/parameters.md is not up to date: run `make docs`"
+
+
+def test_every_hook_is_documented_and_used() -> None:
+    """Each hook stands in docs/plugins.md, and each but commands has a shipped plugin."""
+    from aipcore.hooks import specs
+    from aipcore.hooks.manager import get_plugin_manager
+
+    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    hooks = [name for name in vars(specs) if name.startswith("aip_")]
+    assert len(hooks) == 6
+    for hook in hooks:
+        assert f"`{hook}`" in text
+        kind = hook.removeprefix("aip_").removesuffix("s")
+        assert kind == "command" or get_plugin_manager().of_kind(kind)
+
+
+def test_readme_has_the_commands_that_ci_runs() -> None:
+    """.ci/run takes its test command from the README."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert {"make tutorial", "make test"} <= set(lines)
+    assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("package", ["aipcore", "plugins"])
+def test_modules_stay_small(package: str) -> None:
+    """A module that grows past 400 lines holds more than one thing."""
+    for module in (ROOT / package).rglob("*.py"):
+        assert len(module.read_text(encoding="utf-8").splitlines()) <= 400, module
+
+
+def test_readme_links_lead_somewhere() -> None:
+    """Every relative link of the README and the documents exists."""
+    import re
+
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
