@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 import aipcore
-from aipcore.cli.style import Group, report
+from aipcore.cli.style import Group, color_wanted, report
 from aipcore.errors import AipError, PluginError, UsageError
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.loading import sentence
@@ -152,6 +152,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except click.exceptions.Exit as end:
         return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), color=color_wanted())
+        return 0
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
     except AipError as error:
@@ -162,7 +165,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], running: list[str]) -> int:
-    with app.make_context("aip", arguments) as ctx:
+    with app.make_context("aip", arguments, color=color_wanted()) as ctx:
         try:
             app.invoke(ctx)
         finally:

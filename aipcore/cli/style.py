@@ -45,5 +45,9 @@ class Group(click.Group):
 
 def report(label: str, message: str) -> None:
     """Writes one sentence to the error output, its label in red where there is a terminal."""
-    color = False if os.environ.get("NO_COLOR") else None
-    click.echo(f"{click.style(f'{label}:', fg='red', bold=True)} {message}", err=True, color=color)
+    click.echo(f"{click.style(f'{label}:', fg='red', bold=True)} {message}", err=True, color=color_wanted())
+
+
+def color_wanted() -> bool | None:
+    """False where the environment asks for no colours (no-color.org), else None: click looks for a terminal."""
+    return False if os.environ.get("NO_COLOR") else None

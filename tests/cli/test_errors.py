@@ -52,12 +52,12 @@ def greeting(install):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "There is no command 'trian'; did you mean train?"),
+        (["trainn"], "There is no command 'trainn'; did you mean train?"),
         (["zzz"], "There is no command 'zzz'; there are train, params, plugins."),
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
         (["-p", "optimizers", "plugins", "list"], "-p optimizers is not allowed: write -p no:NAME to leave the plugin"),
         (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no plugin of this name is installed"),
-        (["plugins", "lst"], "No such command 'lst'."),
+        (["plugins", "lisst"], "No such command 'lisst'."),
         (["plugins", "list", "--kind", "optimiser"], "Invalid value for '--kind'"),
         (["plugins", "show"], "Missing argument 'NAME'."),
         (["plugins", "show", "adm"], "There is no plugin 'adm'; did you mean Adam"),
@@ -173,6 +173,13 @@ def test_version_and_help(run_aip):
     assert alone.returncode == asked.returncode == 0
     assert alone.stdout == asked.stdout == short.stdout
     assert "train    Train a scenario." in asked.stdout
+
+
+def test_group_alone(run_aip):
+    """A group without a command shows its help."""
+    alone, asked = run_aip("plugins"), run_aip("plugins", "--help")
+    assert (alone.returncode, alone.stdout, alone.stderr) == (0, asked.stdout, "")
+    assert "show  Describe a plugin" in alone.stdout
 
 
 def test_commands_are_reserved():

@@ -23,7 +23,7 @@ sys.exit(code)
     [
         (["--help"], 0),
         (["--version"], 0),
-        (["trian"], 2),
+        (["trainn"], 2),
         (["plugins", "list"], 0),
         (["plugins", "list", "--json", "--timing"], 0),
         (["plugins", "show", "adabelief"], 0),
@@ -45,7 +45,7 @@ def test_nothing_heavy_is_imported(words, code, tmp_path):
     assert done.stdout.splitlines()[-1] == "heavy:"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["trian"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["trainn"]])
 def test_help_imports_no_command(words, tmp_path):
     """The table of commands suffices."""
     code = CODE.replace(str(HEAVY), '("aipcore.cli.train", "aipcore.cli.plugins", "aipcore.training", "rich.console")')

@@ -77,7 +77,7 @@ def test_find_scenario(load):
     name, cls = load().find_scenario("Tutorial")
     assert name == "tutorial"
     assert cls.__name__ == "Tutorial"
-    assert load().find_scenario("tutoral") is None
+    assert load().find_scenario("tutoriall") is None
 
 
 def test_versions(install, load, optimizer):

@@ -44,8 +44,8 @@ class TestSwitches:
 
     def test_no_unknown(self, load):
         """A name that means nothing is an error with what is near."""
-        with pytest.raises(PluginError, match=r"^-p no:secnd: no plugin of this name is installed; did you mean sec"):
-            load(disabled=("secnd",))
+        with pytest.raises(PluginError, match=r"^-p no:seconnd: no plugin of this name is installed; did you mean sec"):
+            load(disabled=("seconnd",))
 
     def test_no_plugins(self, load):
         """`--no-plugins` leaves out what does not come with aip."""
