@@ -24,6 +24,7 @@ from aipcore.params.tree import (
     leaves,
     owners,
     parts,
+    refuse_problems,
     short_paths,
     shown,
 )
@@ -87,6 +88,7 @@ def fill(root: type, layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> 
             _Mapping(layer, tree, shorts, choices).apply()
         if layer.options:
             _apply_options(layer, tree, shorts, choices)
+    refuse_problems(tree)
     return tree
 
 
@@ -152,6 +154,8 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
             some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
             raise ParamsError(f"{option.written} is a group of options, not an option: it has {some or 'none'}.")
         else:
+            # It may be an option of a default that cannot be used, which is then what there is to say.
+            refuse_problems(tree)
             raise _unknown_option(option, tree, shorts)
 
 

@@ -69,10 +69,12 @@ class Component:
     choice: str | None = None
     group: Group | None = None
     origin: str = DEFAULT
+    problem: AipError | None = None
 
     def choose(self, name: str | None, origin: str, choices: Choices) -> None:
         """Replaces the component and all its options."""
         self.origin = origin
+        self.problem = None
         if name is None:
             self.choice = self.group = None
             return
@@ -149,13 +151,29 @@ def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choic
             source, kind = _source(spec, attribute.name, choices)
             made = Component(path=path, spec=spec, source=source, kind=kind, optional=attribute.default is None)
             if isinstance(attribute.default, Named):
-                made.choose(attribute.default.name, DEFAULT, choices)
+                _choose_default(made, attribute.default.name, choices)
             return made
         case "components":
             source, kind = _source(spec, attribute.name, choices)
             several = Components(path=path, spec=spec, source=source, kind=kind)
             several.choose([named.name for named in attribute.default], DEFAULT, choices)
             return several
+
+
+def _choose_default(component: Component, name: str, choices: Choices) -> None:
+    # A default whose plugin is broken or disabled matters only to those who choose no other.
+    try:
+        component.choose(name, DEFAULT, choices)
+    except AipError as error:
+        component.problem = error
+
+
+def refuse_problems(node: Node) -> None:
+    """Raises what is wrong with a default component for which no other was chosen."""
+    if isinstance(node, Component) and node.problem is not None:
+        raise node.problem
+    for below in parts(node):
+        refuse_problems(below)
 
 
 def _default(attribute: Any) -> Any:

@@ -12,7 +12,7 @@ from aipcore.hooks.manager import PluginManager
 from aipcore.params import Resolved, to_dict
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.training.params import TrainerParams
-from aipcore.training.trainer import Parts
+from aipcore.training.prepare import Parts
 
 ALWAYS_EXPORTED = "SavedModel"
 

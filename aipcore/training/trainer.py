@@ -5,32 +5,21 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 import keras
-import tensorflow as tf
 
 import aipcore
-from aipcore.data.convert import as_dataset
-from aipcore.data.dataset import Dataset
-from aipcore.data.feed import Batching, Block, Feed, prefetch
-from aipcore.data.order import SampleOrder
-from aipcore.errors import ScenarioError
-from aipcore.evaluation.evaluate import Evaluation
-from aipcore.scenario.graph import Graph, build_graph
-from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.data.feed import Block, prefetch
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from aipcore.training.checkpoint import Checkpoint, read_checkpoint
 from aipcore.training.context import RunContext
-from aipcore.training.horizon import Horizon
 from aipcore.training.interrupt import Interruption
-from aipcore.training.learning_rate import ScaledSchedule
-from aipcore.training.loop import TrainingLoop
-from aipcore.training.monitor import Monitor, make_monitor
+from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import (
     describe_compilation,
@@ -40,28 +29,11 @@ from aipcore.training.plan import (
     describe_optimizer,
     describe_output,
 )
+from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
-from aipcore.training.servable import Exportable, ModelWriter
+from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
-from aipcore.training.tensorboard import EventWriter
 from aipcore.training.tuning import Compilation, choose_compilation
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Parts:
-    """What a run is put together from, made by plugins.
-
-    Attributes:
-        schedule: from the horizon to a `keras.optimizers.schedules.LearningRateSchedule`.
-        optimizer: from that schedule to a `keras.optimizers.Optimizer`.
-        callbacks: by name, from the run's context to a `keras.callbacks.Callback`.
-        exporters: by name, what writes a model to a folder.
-    """
-
-    schedule: Callable[[Horizon], Any]
-    optimizer: Callable[[Any], Any]
-    callbacks: Mapping[str, Callable[[RunContext], Any]] = attrs.field(factory=dict)
-    exporters: Mapping[str, Callable[[Exportable, Path], None]] = attrs.field(factory=dict)
 
 
 class Trainer:
@@ -106,96 +78,21 @@ class Trainer:
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(self.seed % 2**32)
-        self.parts = parts
-        self._prepare_data()
-        self._prepare_model()
-        self._prepare_state()
-
-    def _prepare_data(self) -> None:
-        kind = type(self.scenario).__name__
-        self.train_set: Dataset = as_dataset(self.scenario.train_data(), f"{kind}.train_data()")
-        val_data = self.scenario.val_data()
-        self.val_set: Dataset | None = None if val_data is None else as_dataset(val_data, f"{kind}.val_data()")
-        batch_size = self.params.train.batch_size
-        wanted = self.trainer.samples_per_epoch
-        samples = len(self.train_set) if wanted == -1 else wanted
-        samples = max(1, round(samples * self.trainer.scale_epoch_size))
-        self.batching = Batching(samples=samples, batch_size=batch_size)
-        order = SampleOrder(len(self.train_set), seed=self.seed, shuffle=self.params.train.shuffle)
-        self.feed = Feed(self.train_set, order, self.batching)
-        self.horizon = Horizon(
-            updates_per_epoch=math.ceil(self.batching.steps / self.trainer.accumulate_steps), epochs=self.trainer.epochs
-        )
-
-    def _prepare_model(self) -> None:
-        self.graph: Graph = build_graph(self.scenario, self.train_set)
-        if not self.graph.model.trainable_variables:
-            raise ScenarioError(f"The model of {type(self.scenario).__name__} has no trainable weights.")
-        self.learning_rate = ScaledSchedule(self.parts.schedule(self.horizon))
-        self.optimizer = self.parts.optimizer(self.learning_rate)
-        self.optimizer.build(self.graph.model.trainable_variables)
-        # Callbacks reach the optimizer through the model, as under Model.fit.
-        self.graph.model.compile(optimizer=self.optimizer, jit_compile=False)
-        targets = list(self.train_set.targets.columns)
-        objective = Objective(self.scenario, self.graph.outputs, targets)
-        losses = self._loss_names(objective)
-        self.metrics = MetricSet(self.scenario, self.graph.outputs, targets, losses)
-        self.loop = TrainingLoop(
-            self.graph,
-            self.optimizer,
-            objective,
-            self.metrics,
-            self.train_set.specs(),
-            clipping=self.trainer.optimizer,
-            accumulate_steps=self.trainer.accumulate_steps,
-        )
-        self.validation: Evaluation | None = None
-        if self.val_set is not None:
-            self.validation = Evaluation(
-                self.graph,
-                self.val_set,
-                objective,
-                MetricSet(self.scenario, self.graph.outputs, targets, losses),
-                batch_size=self.params.val.batch_size or self.batching.batch_size,
-                eager=self.trainer.force_eager,
-            )
-        self.monitor: Monitor = make_monitor(
-            self.scenario.monitor,
-            type(self.scenario).__name__,
-            list(self.metrics.all),
-            validates=self.val_set is not None,
-        )
-
-    def _loss_names(self, objective: Objective) -> list[str]:
-        # One batch through model and loss, unoptimised: builds the metrics' inputs and tells the names of the losses.
-        block = next(self.feed.blocks(0, chunk=1))
-        inputs = {name: tf.constant(column[0]) for name, column in block.inputs.items()}
-        targets = {name: tf.constant(column[0]) for name, column in block.targets.items()}
-        try:
-            return list(objective(inputs, targets, self.graph(inputs, training=False)))
-        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-            shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in targets.items())
-            reason = " ".join(str(error).split())
-            raise ScenarioError(
-                f"The losses of {type(self.scenario).__name__} cannot take the model's output and the targets "
-                f"({shapes}): {reason}"
-            ) from error
-
-    def _prepare_state(self) -> None:
-        self.history: list[dict[str, float]] = []
+        self.data = prepare_data(scenario, params, self.trainer, self.seed)
+        self.batching = self.data.batching
+        made = prepare_model(scenario, params, self.trainer, self.data, parts)
+        self.graph = made.graph
+        self.learning_rate = made.learning_rate
+        self.optimizer = made.optimizer
+        self.metrics = made.metrics
+        self.loop = made.loop
+        self.validation = made.validation
+        self.monitor = made.monitor
         self.epoch = 0
         self.step = 0
+        self.history: list[dict[str, float]] = []
         self.compilation: Compilation | None = None
-        self._interruption = Interruption(self.reporter.message)
-        context = RunContext(
-            output_dir=self.output_dir or Path(),
-            scenario=self.name,
-            monitor=(self.monitor.mode, self.monitor.name),
-            horizon=self.horizon,
-            learning_rate=self.learning_rate,
-        )
-        self.callbacks: dict[str, Any] = {name: build(context) for name, build in self.parts.callbacks.items()}
-        # A keras.callbacks.CallbackList hears of single batches only if one of its callbacks asks for them.
+        self.callbacks = self._make_callbacks(parts)
         self.per_batch = [name for name, callback in self.callbacks.items() if _wants_batches(callback)]
         self.state = VariableState(
             {
@@ -206,7 +103,19 @@ class Trainer:
                 "loop": self.loop.variables,
             }
         )
-        self._writer = ModelWriter(self.graph, self.parts.exporters, {"aip": aipcore.__version__, **self.about})
+        self._interruption = Interruption(self.reporter.message)
+        writer = ModelWriter(self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about})
+        self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)
+
+    def _make_callbacks(self, parts: Parts) -> dict[str, Any]:
+        context = RunContext(
+            output_dir=self.output_dir or Path(),
+            scenario=self.name,
+            monitor=(self.monitor.mode, self.monitor.name),
+            horizon=self.data.horizon,
+            learning_rate=self.learning_rate,
+        )
+        return {name: build(context) for name, build in parts.callbacks.items()}
 
     def restore(self, checkpoint: Path) -> None:
         """Goes on from a complete checkpoint: all variables, the position in the data, the history and the best.
@@ -233,7 +142,7 @@ class Trainer:
         """
         return choose_compilation(
             self.loop,
-            self.feed,
+            self.data.feed,
             self.state,
             jit_compile=self.trainer.jit_compile,
             eager=self.trainer.force_eager,
@@ -251,7 +160,6 @@ class Trainer:
         self.loop.compiled = compilation.mode
         self.chunk = 1 if self.per_batch else compilation.chunk
         self.reporter.plan(self._plan(compilation))
-        self.events = EventWriter(self.output_dir / "tensorboard") if self.output_dir else None
         model = self.graph.model
         callbacks = keras.callbacks.CallbackList(
             list(self.callbacks.values()), add_history=True, model=model,
@@ -287,7 +195,7 @@ class Trainer:
         self._end_epoch(callbacks, logs, started)
 
     def _run_chunks(self, callbacks: Any) -> None:
-        blocks = self.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=self.loop.compiled == "xla")
+        blocks = self.data.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=self.loop.compiled == "xla")
         for block, prepared in prefetch(blocks, self._prepared):
             callbacks.on_train_batch_begin(block.first)
             self.loop.run(prepared, full=block.batch_size == self.batching.batch_size)
@@ -321,9 +229,9 @@ class Trainer:
         is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
         callbacks.on_epoch_end(self.epoch, dict(logs))
         self.history.append(logs)
-        self._log_events(logs)
-        if is_best and self.output_dir and self.trainer.export_best:
-            self._writer.write(self.output_dir / "best")
+        self._keeper.log(self.epoch + 1, logs)
+        if is_best and self.trainer.export_best:
+            self._keeper.write_model("best")
         self.epoch += 1
         self.step = 0
         self._save_progress()
@@ -342,9 +250,9 @@ class Trainer:
     def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
         return [
             ("scenario", self.name),
-            ("data", describe_data(self.train_set, self.val_set, self.batching)),
+            ("data", describe_data(self.data.train, self.data.val, self.batching)),
             ("model", describe_model(self.graph.model)),
-            ("optimizer", describe_optimizer(self.trainer, self.horizon)),
+            ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
             ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
             ("device", describe_device()),
             ("loop", describe_compilation(compilation, self.per_batch)),
@@ -352,29 +260,18 @@ class Trainer:
             ("output", describe_output(self.output_dir)),
         ]
 
-    def _log_events(self, logs: Mapping[str, float]) -> None:
-        if self.events is None:
-            return
-        parts = {"validation": "val_", "lav": "lav_"}
-        for part, prefix in parts.items():
-            values = {name.removeprefix(prefix): value for name, value in logs.items() if name.startswith(prefix)}
-            if values:
-                self.events.write(part, self.epoch + 1, values)
-        rest = {name: value for name, value in logs.items() if not name.startswith(tuple(parts.values()))}
-        self.events.write("train", self.epoch + 1, rest)
-
     def _save_progress(self) -> None:
-        if self.output_dir is None or not self.trainer.write_checkpoints:
+        if not self.trainer.write_checkpoints:
             return
         if self._diverged():
             self.reporter.message("The loss is not finite: no checkpoint is written, the last good one stays.")
             return
-        self._checkpoint(self.output_dir / "checkpoint")
+        self._checkpoint()
 
     def _diverged(self) -> bool:
         return bool(self.history) and not math.isfinite(self.history[-1]["loss"])
 
-    def _checkpoint(self, folder: Path) -> None:
+    def _checkpoint(self) -> None:
         assert self.compilation is not None
         progress = {
             "epoch": self.epoch,
@@ -390,22 +287,17 @@ class Trainer:
             },
             **self.about,
         }
-        write_checkpoint(
-            folder,
-            self.epoch * self.batching.steps + self.step,
-            Checkpoint(arrays=self.state.read(), progress=progress),
-            keep=self.trainer.checkpoint.keep,
+        self._keeper.write_checkpoint(
+            self.epoch * self.batching.steps + self.step, Checkpoint(arrays=self.state.read(), progress=progress)
         )
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
         if received and self.step:
             self._save_progress()
-        if self.output_dir and self.trainer.export_final and not received and not self._diverged():
-            self._writer.write(self.output_dir / "export")
-        if self.events:
-            self.events.close()
-        folders = ("best", "export", "checkpoint")
+        if self.trainer.export_final and not received and not self._diverged():
+            self._keeper.write_model("export")
+        self._keeper.close()
         result = TrainResult(
             status="interrupted" if received else "finished" if self.epoch == self.trainer.epochs else "stopped",
             output_dir=self.output_dir or Path(),
@@ -415,7 +307,7 @@ class Trainer:
             best=self.monitor.best,
             best_epoch=self.monitor.best_epoch,
             seconds=time.perf_counter() - started,
-            saved=[name for name in folders if self.output_dir and (self.output_dir / name).exists()],
+            saved=self._keeper.saved(),
             signal=received,
         )
         self.reporter.summary(result)

@@ -86,5 +86,5 @@ def test_readme_links_lead_somewhere() -> None:
     import re
 
     for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+        for link in re.findall(r"\]\(([\w./-]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name}: {link}"

@@ -12,8 +12,8 @@ import pytest
 from aipcore.errors import ScenarioError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.training.monitor import Monitor, make_monitor
+from aipcore.training.prepare import Parts
 from aipcore.training.setup import make_parts
-from aipcore.training.trainer import Parts
 
 
 class Recorder(keras.callbacks.Callback):

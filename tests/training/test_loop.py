@@ -150,6 +150,6 @@ def test_samples_per_epoch(make_trainer: Any) -> None:
         Linear, *SGD, "--train.batch_size", "2", "--trainer.samples_per_epoch", "3", "--trainer.scale_epoch_size", "2"
     )
     assert trainer.batching.samples == 6
-    assert trainer.horizon.updates_per_epoch == 3
-    blocks = list(trainer.feed.blocks(1, chunk=1))
+    assert trainer.data.horizon.updates_per_epoch == 3
+    blocks = list(trainer.data.feed.blocks(1, chunk=1))
     assert [int(x) for block in blocks for x in block.inputs[""].ravel()] == [2, 3, 4, 5, 1, 2]

@@ -1,0 +1,62 @@
+"""What a run keeps on disk: event files, the best model, checkpoints, the final model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.servable import ModelWriter
+from aipcore.training.tensorboard import EventWriter
+
+PARTS = {"validation": "val_", "lav": "lav_"}
+"""From each part of the event files to the prefix of its values in the logs; all others are of training."""
+
+FOLDERS = ("best", "export", "checkpoint")
+"""What a user can go on with."""
+
+
+class Keeper:
+    """Writes what a run leaves; without a folder, nothing.
+
+    Args:
+        folder: the run's output folder, or None.
+        writer: writes the model with its current weights.
+        keep: how many checkpoints to keep.
+    """
+
+    def __init__(self, folder: Path | None, writer: ModelWriter, *, keep: int) -> None:
+        self.folder = folder
+        self._writer = writer
+        self._keep = keep
+        self._events = None if folder is None else EventWriter(folder / "tensorboard")
+
+    def log(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Adds the logs of an epoch (counted from 1) to the event files."""
+        if self._events is None:
+            return
+        for part, prefix in PARTS.items():
+            values = {name.removeprefix(prefix): value for name, value in logs.items() if name.startswith(prefix)}
+            if values:
+                self._events.write(part, epoch, values)
+        rest = {name: value for name, value in logs.items() if not name.startswith(tuple(PARTS.values()))}
+        self._events.write("train", epoch, rest)
+
+    def write_model(self, name: str) -> None:
+        """Writes the model to the folder of this name, `best` or `export`."""
+        if self.folder is not None:
+            self._writer.write(self.folder / name)
+
+    def write_checkpoint(self, step: int, checkpoint: Checkpoint) -> None:
+        """Writes the state after `step` batches."""
+        if self.folder is not None:
+            write_checkpoint(self.folder / "checkpoint", step, checkpoint, keep=self._keep)
+
+    def saved(self) -> list[str]:
+        """The names of what there is to go on with."""
+        return [name for name in FOLDERS if self.folder is not None and (self.folder / name).exists()]
+
+    def close(self) -> None:
+        """Ends the event files."""
+        if self._events is not None:
+            self._events.close()

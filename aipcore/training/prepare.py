@@ -1,0 +1,176 @@
+"""Everything a run needs before its first batch: data, model, optimizer, loops, and what says which epoch is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tensorflow as tf
+
+from aipcore.data.convert import as_dataset
+from aipcore.data.dataset import Dataset
+from aipcore.data.feed import Batching, Feed
+from aipcore.data.order import SampleOrder
+from aipcore.errors import ScenarioError
+from aipcore.evaluation.evaluate import Evaluation
+from aipcore.scenario.graph import Graph, build_graph
+from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.scenario import Scenario
+from aipcore.training.context import RunContext
+from aipcore.training.horizon import Horizon
+from aipcore.training.learning_rate import ScaledSchedule
+from aipcore.training.loop import TrainingLoop
+from aipcore.training.monitor import Monitor, make_monitor
+from aipcore.training.params import TrainerParams
+from aipcore.training.servable import Exportable
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Parts:
+    """What a run is put together from, made by plugins.
+
+    Attributes:
+        schedule: from the horizon to a `keras.optimizers.schedules.LearningRateSchedule`.
+        optimizer: from that schedule to a `keras.optimizers.Optimizer`.
+        callbacks: by name, from the run's context to a `keras.callbacks.Callback`.
+        exporters: by name, what writes a model to a folder.
+    """
+
+    schedule: Callable[[Horizon], Any]
+    optimizer: Callable[[Any], Any]
+    callbacks: Mapping[str, Callable[[RunContext], Any]] = attrs.field(factory=dict)
+    exporters: Mapping[str, Callable[[Exportable, Path], None]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        train: the training samples.
+        val: the validation samples, or None.
+        batching: how an epoch of training is cut into batches.
+        feed: these batches, in the run's order.
+        horizon: optimizer updates per epoch, and epochs.
+    """
+
+    train: Dataset
+    val: Dataset | None
+    batching: Batching
+    feed: Feed
+    horizon: Horizon
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunModel:
+    """The model of a run and what computes with it.
+
+    Attributes:
+        graph: the model.
+        learning_rate: the schedule, scaled by what callbacks say.
+        optimizer: its variables built.
+        metrics: of training.
+        loop: the training step.
+        validation: the pass over the validation data, or None.
+        monitor: which epoch is best.
+    """
+
+    graph: Graph
+    learning_rate: ScaledSchedule
+    optimizer: Any
+    metrics: MetricSet
+    loop: TrainingLoop
+    validation: Evaluation | None
+    monitor: Monitor
+
+
+def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
+    """Reads the scenario's data.
+
+    Raises:
+        DataError: it is empty, or no data at all.
+    """
+    kind = type(scenario).__name__
+    train = as_dataset(scenario.train_data(), f"{kind}.train_data()")
+    val = scenario.val_data()
+    wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
+    samples = max(1, round(wanted * trainer.scale_epoch_size))
+    batching = Batching(samples=samples, batch_size=params.train.batch_size)
+    return RunData(
+        train=train,
+        val=None if val is None else as_dataset(val, f"{kind}.val_data()"),
+        batching=batching,
+        feed=Feed(train, SampleOrder(len(train), seed=seed, shuffle=params.train.shuffle), batching),
+        horizon=Horizon(updates_per_epoch=math.ceil(batching.steps / trainer.accumulate_steps), epochs=trainer.epochs),
+    )
+
+
+def prepare_model(
+    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, data: RunData, parts: Parts
+) -> RunModel:
+    """Builds the model and all that computes with it.
+
+    Raises:
+        ScenarioError: model, losses, metrics and data do not fit together, and why.
+    """
+    kind = type(scenario).__name__
+    graph = build_graph(scenario, data.train)
+    if not graph.model.trainable_variables:
+        raise ScenarioError(f"The model of {kind} has no trainable weights.")
+    learning_rate = ScaledSchedule(parts.schedule(data.horizon))
+    optimizer = parts.optimizer(learning_rate)
+    optimizer.build(graph.model.trainable_variables)
+    # Callbacks reach the optimizer through the model, as under Model.fit.
+    graph.model.compile(optimizer=optimizer, jit_compile=False)
+    targets = list(data.train.targets.columns)
+    objective = Objective(scenario, graph.outputs, targets)
+    losses = _loss_names(kind, objective, graph, data.feed)
+    metrics = MetricSet(scenario, graph.outputs, targets, losses)
+    loop = TrainingLoop(
+        graph,
+        optimizer,
+        objective,
+        metrics,
+        data.train.specs(),
+        clipping=trainer.optimizer,
+        accumulate_steps=trainer.accumulate_steps,
+    )
+    validation = None
+    if data.val is not None:
+        validation = Evaluation(
+            graph,
+            data.val,
+            objective,
+            MetricSet(scenario, graph.outputs, targets, losses),
+            batch_size=params.val.batch_size or data.batching.batch_size,
+            eager=trainer.force_eager,
+        )
+    monitor = make_monitor(scenario.monitor, kind, list(metrics.all), validates=validation is not None)
+    return RunModel(
+        graph=graph,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        metrics=metrics,
+        loop=loop,
+        validation=validation,
+        monitor=monitor,
+    )
+
+
+def _loss_names(kind: str, objective: Objective, graph: Graph, feed: Feed) -> list[str]:
+    # One batch through model and loss, not compiled: finds what does not fit, and tells the names of the losses.
+    block = next(feed.blocks(0, chunk=1))
+    inputs = {name: tf.constant(column[0]) for name, column in block.inputs.items()}
+    targets = {name: tf.constant(column[0]) for name, column in block.targets.items()}
+    try:
+        return list(objective(inputs, targets, graph(inputs, training=False)))
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in targets.items())
+        reason = " ".join(str(error).split())
+        raise ScenarioError(
+            f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {reason}"
+        ) from error
