@@ -15,18 +15,20 @@ class Check:
 
     Attributes:
         allowed: completes the sentence "it must be ...", e.g. "at least 1".
-        test: whether one value is inside the limit. None and, for tuples, each item are handled by `accepts`.
+        test: whether one value is inside the limit. None, and the items of tuples and tables, are handled by `accepts`.
     """
 
     allowed: str
     test: Callable[[Any], bool]
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` is allowed; None always is, and a tuple is when each of its items is."""
+        """Whether `value` is allowed; None always is, and a tuple or table is when each of its items or values is."""
         if value is None:
             return True
         if isinstance(value, tuple):
             return all(self.accepts(item) for item in value)
+        if isinstance(value, dict):
+            return all(self.accepts(item) for item in value.values())
         return self.test(value)
 
 

@@ -38,6 +38,8 @@ REQUIRED: Final = _Required()
 
 METADATA_KEY: Final = "aip"
 
+_DECLARED: Final = type(attrs.field())
+
 FieldKind = Literal["value", "group", "component", "components"]
 
 
@@ -69,6 +71,9 @@ def field(default: Any = REQUIRED, *, help: str, check: Check | None = None) -> 
     `dict[str, X]`.
     """
     validator = None if check is None else _attrs_validator(check)
+    if isinstance(default, dict):
+        # Instances must not share one table.
+        default = attrs.Factory(default.copy)
     return attrs.field(
         default=default, validator=validator, metadata={METADATA_KEY: FieldSpec(kind="value", help=help, check=check)}
     )
@@ -121,12 +126,22 @@ class Named:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, group, component, components))
 def params(cls: type[T]) -> type[T]:
-    """Makes a parameter class: frozen, keyword-only, every field declared by `field`, `group` or `component(s)`."""
-    made = attrs.frozen(cls, kw_only=True, slots=False)
+    """Makes a parameter class: frozen, keyword-only, every field declared by `field`, `group` or `component(s)`.
+
+    Raises:
+        ParamsError: a field has no type or is not declared.
+    """
+    inherited = {attribute.name for base in cls.__mro__[1:] if attrs.has(base) for attribute in attrs.fields(base)}
+    annotated = vars(cls).get("__annotations__", {})
+    for name, value in vars(cls).items():
+        # attrs would leave out the one, and ignore the other in favour of the inherited field.
+        if name not in annotated and (isinstance(value, _DECLARED) or name in inherited):
+            raise ParamsError(f"{cls.__name__}.{name} has no type: write {name}: TYPE = field(..., help='...').")
+    made = attrs.frozen(cls, kw_only=True, slots=False, auto_attribs=True)
     for attribute in attrs.fields(cast(Any, made)):
         if METADATA_KEY not in attribute.metadata:
             raise ParamsError(
-                f"{cls.__name__}.{attribute.name} is a bare default: write it as field(..., help='...') "
+                f"{cls.__name__}.{attribute.name} is not declared: write it as field(..., help='...') "
                 "so that --help can show it."
             )
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,7 +97,13 @@ def _scalar(value: Any) -> str:
     # JSON's notation of a value is YAML too, and leaves no doubt about its type.
     if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit() and not _reserved(value):
         return value
-    return json.dumps(value)
+    return re.sub(r"[^\x20-\x7e]", _escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    # JSON writes a character beyond 16 bits as two, which YAML would read as two.
+    code = ord(match[0])
+    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 
 
 def _reserved(text: str) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aipcore.errors import ParamsError
 
@@ -62,6 +62,11 @@ def _read_json(path: Path, text: str) -> Any:
         raise ParamsError(
             f"The parameter file {path} is no valid JSON, line {error.lineno}, column {error.colno}: {error.msg}."
         ) from error
+    except RecursionError as error:
+        raise ParamsError(f"The parameter file {path} is no valid JSON: it is nested too deeply.") from error
+    except ValueError as error:
+        # Python limits the digits of a whole number.
+        raise ParamsError(f"The parameter file {path} holds a number that is too long: shorten it.") from error
 
 
 def _read_yaml(path: Path, text: str) -> Any:
@@ -75,26 +80,53 @@ def _read_yaml(path: Path, text: str) -> Any:
         raise ParamsError(f"The parameter file {path} is no valid YAML{place}: {error.problem}.") from error
     except yaml.YAMLError as error:
         raise ParamsError(f"The parameter file {path} is no valid YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise ParamsError(f"The parameter file {path} is no valid YAML: it is nested too deeply.") from error
 
 
 @cache
 def _loader() -> type[yaml.SafeLoader]:
     import yaml
 
+    def _refused(problem: str, node: Any) -> Exception:
+        return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
     class Loader(yaml.SafeLoader):
         """Safe YAML by the core schema of version 1.2, without repeated keys."""
 
         yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - as the base class declares it
+        yaml_constructors: ClassVar[Any] = {
+            tag: constructor
+            for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+            if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+        }
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            """Refuses a value that contains itself."""
+            node = super().compose_node(parent, index)
+            # A collection has no end as long as its parts are being read.
+            if node is not None and node.end_mark is None:
+                raise _refused("an alias stands inside of what it names", node)
+            return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
             """Refuses a key given twice."""
             seen = set()
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
+                if not isinstance(key, Hashable):
+                    raise _refused("a key must be text", key_node)
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+                    raise _refused(f"{key!r} is given twice", key_node)
                 seen.add(key)
             return super().construct_mapping(node, deep)
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            """Says where a scalar is that does not have the type that it is tagged with, or is too long."""
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, LookupError) as error:
+                raise _refused(f"{node.value[:20]} is no valid {node.tag.rpartition(':')[2]}", node) from error
 
     def resolver(tag: str, pattern: re.Pattern[str], first: str) -> None:
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))

@@ -54,7 +54,9 @@ class LeafType:
             case "many":
                 text = f"a list, each {first}"
             case "fixed":
-                text = f"{len(self.items)} values, each {first}"
+                alike = len(set(self.items)) == 1
+                each = f", each {first}" if alike else f": {', then '.join(_words(item) for item in self.items)}"
+                text = f"{len(self.items)} value{'s' if len(self.items) > 1 else ''}{each}"
             case "table":
                 text = f"entries KEY=VALUE, each value {first}"
         return f"{text}, or none" if self.optional else text
@@ -156,6 +158,11 @@ def leaf_type(annotation: Any, where: str) -> LeafType:
     return LeafType(whole, form, items, optional)  # type: ignore[arg-type]
 
 
+def type_name(annotation: Any) -> str:
+    """An annotation as an author writes it."""
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+
+
 def to_plain(value: Any) -> Any:
     """What a file holds for a leaf's value: only text, numbers, booleans, None, lists and mappings."""
     return converter().unstructure(value)
@@ -190,14 +197,24 @@ def _exactly(value: Any, kind: Any) -> Any:
 
 
 def _number(value: Any, _: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
-        return float(value)
+    # JSON has no notation for NaN and the infinities, so what a run saves could not be read back.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            raise NotAllowedError from None
+        if math.isfinite(number):
+            return number
     raise NotAllowedError
 
 
 def _path(value: Any, _: Any) -> Path:
     if isinstance(value, str | Path) and str(value):
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            # ~somebody without a home directory.
+            raise NotAllowedError from None
     raise NotAllowedError
 
 
@@ -208,15 +225,17 @@ def _literal(value: Any, kind: Any) -> Any:
 
 
 def _is_single(annotation: Any) -> bool:
-    if get_origin(annotation) is Literal:
+    if annotation in WORDS:
         return True
-    return annotation in WORDS or (isinstance(annotation, type) and issubclass(annotation, Enum))
+    if get_origin(annotation) is not Literal and not (isinstance(annotation, type) and issubclass(annotation, Enum)):
+        return False
+    return all(option is None or isinstance(option, str | int | float) for option in _options(annotation))
 
 
 def _unsupported(annotation: Any, where: str) -> ParamsError:
     return ParamsError(
-        f"{where} has the type {annotation}, which no option can have: give bool, int, float, str, Path, an Enum, a "
-        "Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
+        f"{where} has the type {type_name(annotation)}, which no option can have: give bool, int, float, str, Path, an "
+        "Enum or Literal of text or numbers, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
     )
 
 
@@ -246,8 +265,10 @@ def _from_word(annotation: Any, word: str) -> Any:
         except ValueError:
             raise NotAllowedError from None
     elif annotation not in WORDS:
-        same = [option for option in _options(annotation) if normalize(str(option)) == normalize(word)]
-        plain = same[0] if same else word
+        options = _options(annotation)
+        exact = [option for option in options if str(option) == word]
+        alike = [option for option in options if normalize(str(option)) == normalize(word)]
+        plain = exact[0] if exact else alike[0] if len(alike) == 1 else word
     try:
         return converter().structure(plain, annotation)
     except (NotAllowedError, ValueError):

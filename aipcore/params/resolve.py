@@ -131,6 +131,14 @@ def _passes(leaf: Leaf, value: Any) -> bool:
 
 def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> None:
     pending = list(layer.options)
+    given_for: dict[tuple[str, ...], Option] = {}
+
+    def once(option: Option, node: Node) -> None:
+        # The short and the long form, or two spellings of a component, are the same option.
+        other = given_for.setdefault(node.path, option)
+        if other is not option:
+            raise ParamsError(f"{other.written} and {option.written} are the same option: give it once.")
+
     # Choices come first, outer ones before inner ones, since they decide which other options exist.
     while True:
         found = [(option, find(tree, option.name, shorts)) for option in pending]
@@ -138,12 +146,14 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
         if not chosen:
             break
         option, node = min(chosen, key=lambda pair: len(pair[1].path))
+        once(option, node)
         _choose(option, node, layer.name, choices)
         pending.remove(option)
     for option in pending:
         node_found = find(tree, option.name, shorts)
         if isinstance(node_found, Leaf):
             leaf = node_found
+            once(option, leaf)
             if not option.words and not option.closed and not leaf.type.is_flag:
                 raise ParamsError(f"{option.written} needs a value: {option.written} {leaf.type.metavar}.")
             words = ("",) if option.closed and not option.words and leaf.type.form == "one" else option.words
@@ -156,7 +166,7 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
         else:
             # It may be an option of a default that cannot be used, which is then what there is to say.
             refuse_problems(tree)
-            raise _unknown_option(option, tree, shorts)
+            raise _unknown_option(option, tree, shorts, choices)
 
 
 def _choose(option: Option, node: Component | Components, origin: str, choices: Choices) -> None:
@@ -173,8 +183,10 @@ def _choose(option: Option, node: Component | Components, origin: str, choices: 
     node.choose(None if none else option.words[0], origin, choices)
 
 
-def _unknown_option(option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> ParamsError:
-    elsewhere = owners(tree, option.name, shorts)
+def _unknown_option(
+    option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices
+) -> ParamsError:
+    elsewhere = owners(tree, option.name, shorts, choices)
     if elsewhere:
         node, _ = elsewhere[0]
         names = [name for owner, name in elsewhere if owner is node]
@@ -203,6 +215,11 @@ def _all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
     return names
 
 
+def _copy(value: Any) -> Any:
+    # What is merged into a mapping must not change the layer's own.
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
 class _Mapping:
     """Applies one layer of nested values."""
 
@@ -211,17 +228,22 @@ class _Mapping:
         self.tree = tree
         self.shorts = shorts
         self.choices = choices
+        self.written: dict[tuple[str, ...], str] = {}
 
     def apply(self) -> None:
         """Applies everything, choices before their options."""
         values = self._nested(self.layer.values)
         for short, long in self.shorts.items():
             if short in values:
+                self.written[long] = short
                 self._merge(values, long, values.pop(short))
         self._group(self.tree, values, ())
 
     def _where(self, path: tuple[str, ...]) -> str:
-        return f"{self.layer.name}: {'.'.join(path)}"
+        return f"{self.layer.name}: {self._as_written(path)}"
+
+    def _as_written(self, path: tuple[str, ...]) -> str:
+        return shown(path, {short: long for long, short in self.written.items()})
 
     def _nested(self, values: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
         nested: dict[str, Any] = {}
@@ -229,7 +251,7 @@ class _Mapping:
             if not isinstance(key, str) or not key:
                 raise ParamsError(f"{self.layer.name}: the key {key!r} is not a name; write it as text.")
             steps = tuple(key.replace("-", "_").split("."))
-            self._merge(nested, steps, value, path)
+            self._merge(nested, steps, _copy(value), path)
         return nested
 
     def _merge(self, into: dict[str, Any], steps: tuple[str, ...], value: Any, path: tuple[str, ...] = ()) -> None:
@@ -239,7 +261,9 @@ class _Mapping:
             if isinstance(inner, str):
                 inner = {COMPONENT_KEY: inner}
             if not isinstance(inner, dict):
-                raise ParamsError(f"{self._where((*path, *steps))} is given twice: give it once.")
+                raise ParamsError(
+                    f"{self._where((*path, *steps))} is part of a value that is also given whole: put it in there."
+                )
             into[step] = inner
             into = inner
         old = into.get(last)
@@ -287,6 +311,8 @@ class _Mapping:
         else:
             self._named(node, value, path)
         if options and node.group is None:
+            # It may be an option of a default that cannot be used, which is then what there is to say.
+            refuse_problems(node)
             raise ParamsError(f"{self._where(path)} has options but no {COMPONENT_KEY}: name the component.")
         if node.group is not None:
             self._group(node.group, options, path)
@@ -301,26 +327,38 @@ class _Mapping:
             raise ParamsError(f"{self._where(path)}: {error}") from error
 
     def _components(self, node: Components, value: Any, path: tuple[str, ...]) -> None:
+        entries: list[tuple[str, Any]] = []
         if isinstance(value, Mapping):
-            value = [{COMPONENT_KEY: name, **(options or {})} for name, options in value.items()]
-        if not isinstance(value, list | tuple):
+            entries = [(name, {} if options is None else options) for name, options in value.items()]
+        elif isinstance(value, list | tuple):
+            for entry in value:
+                options = dict(entry) if isinstance(entry, Mapping) else {COMPONENT_KEY: entry}
+                name = options.pop(COMPONENT_KEY, None)
+                if not isinstance(name, str):
+                    raise ParamsError(f"{self._where(path)}: {entry!r} has no {COMPONENT_KEY}: name the component.")
+                entries.append((name, options))
+        else:
             raise ParamsError(f"{self._where(path)}: {value!r} is not allowed, it must be a list of components.")
-        entries = [{COMPONENT_KEY: entry} if isinstance(entry, str) else entry for entry in value]
-        for entry in entries:
-            if not isinstance(entry, Mapping) or not isinstance(entry.get(COMPONENT_KEY), str):
-                raise ParamsError(f"{self._where(path)}: {entry!r} has no {COMPONENT_KEY}: name the component.")
         try:
-            node.choose([entry[COMPONENT_KEY] for entry in entries], self.layer.name, self.choices)
+            node.choose([name for name, _ in entries], self.layer.name, self.choices)
         except AipError as error:
             raise ParamsError(f"{self._where(path)}: {error}") from error
-        for entry in entries:
-            group = node.group(entry[COMPONENT_KEY])
+        for name, options in entries:
+            group = node.group(name)
             assert group is not None
-            rest = {key: item for key, item in entry.items() if key != COMPONENT_KEY}
-            self._group(group, rest, (*path, entry[COMPONENT_KEY]))
+            self._group(group, options, (*path, name))
 
     def _unknown(self, group: Group, key: str, path: tuple[str, ...]) -> ParamsError:
+        dotted = self._as_written((*path, key))
+        elsewhere = owners(self.tree, dotted, self.shorts, self.choices)
+        if elsewhere:
+            node, _ = elsewhere[0]
+            names = [name for owner, name in elsewhere if owner is node]
+            return ParamsError(
+                f"{self.layer.name}: {dotted} belongs to {one_of(names)}, but {self._as_written(node.path)} is "
+                f"{(isinstance(node, Component) and node.choice) or 'none'}: name {names[0]} there, or leave it out."
+            )
         known = list(group.children) + ([] if path else list(self.shorts))
-        near = nearest(key, known)
+        near = nearest(key, known) or nearest(dotted, _all_names(self.tree, self.shorts))
         hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known) or 'none'}."
         return ParamsError(f"{self._where((*path, key))} is unknown; {hint}")

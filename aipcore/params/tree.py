@@ -6,6 +6,8 @@ changes it in turn.
 
 from __future__ import annotations
 
+import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ import attrs
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
 from aipcore.params.declare import METADATA_KEY, REQUIRED, FieldSpec, Named, spec_of
-from aipcore.params.leaf import LeafType, leaf_type
+from aipcore.params.leaf import LeafType, NotAllowedError, leaf_type, type_name
 from aipcore.params.names import normalize
 
 DEFAULT = "default"
@@ -92,9 +94,11 @@ class Components:
     kind: str
     groups: dict[str, Group] = attrs.field(factory=dict)
     origin: str = DEFAULT
+    problem: AipError | None = None
 
     def choose(self, names: Sequence[str], origin: str, choices: Choices) -> None:
         """Replaces all components and their options."""
+        self.problem = None
         groups: dict[str, Group] = {}
         for name in names:
             known = self.source.canonical(self.kind, name)
@@ -120,6 +124,8 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
 
 
 def _group(cls: type, path: Path, text: str, choices: Choices) -> Group:
+    if not attrs.has(cls):
+        raise ParamsError(f"{cls.__name__} is no parameter class: decorate it with @params.")
     hints = _hints(cls)
     group = Group(path=path, cls=cls, help=text, children={})
     for attribute in _in_order(cls):
@@ -143,8 +149,11 @@ def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choic
     spec = spec_of(attribute)
     match spec.kind:
         case "value":
-            leaf = leaf_type(hints.get(attribute.name), f"{cls.__name__}.{attribute.name}")
-            return Leaf(path=path, spec=spec, type=leaf, value=_default(attribute))
+            where = f"{cls.__name__}.{attribute.name}"
+            if attribute.name not in hints:
+                raise ParamsError(f"{where} has no type: annotate it.")
+            leaf = leaf_type(hints[attribute.name], where)
+            return Leaf(path=path, spec=spec, type=leaf, value=_default(attribute, leaf, where))
         case "group":
             return _group(attribute.default.factory, path, spec.help, choices)
         case "component":
@@ -156,29 +165,44 @@ def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choic
         case "components":
             source, kind = _source(spec, attribute.name, choices)
             several = Components(path=path, spec=spec, source=source, kind=kind)
-            several.choose([named.name for named in attribute.default], DEFAULT, choices)
+            _choose_default(several, [named.name for named in attribute.default], choices)
             return several
 
 
-def _choose_default(component: Component, name: str, choices: Choices) -> None:
+def _choose_default(node: Component | Components, given: Any, choices: Choices) -> None:
     # A default whose plugin is broken or disabled matters only to those who choose no other.
     try:
-        component.choose(name, DEFAULT, choices)
+        node.choose(given, DEFAULT, choices)
     except AipError as error:
-        component.problem = error
+        node.problem = error
 
 
 def refuse_problems(node: Node) -> None:
     """Raises what is wrong with a default component for which no other was chosen."""
-    if isinstance(node, Component) and node.problem is not None:
+    if isinstance(node, Component | Components) and node.problem is not None:
         raise node.problem
     for below in parts(node):
         refuse_problems(below)
 
 
-def _default(attribute: Any) -> Any:
+def _default(attribute: Any, leaf: LeafType, where: str) -> Any:
     default = attribute.default
-    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    if default is REQUIRED:
+        return default
+    wrong = f"The default of {where}, {default!r}, is not allowed: it must be"
+    try:
+        value = leaf.from_plain(default)
+    except NotAllowedError:
+        raise ParamsError(f"{wrong} {leaf.words} ({type_name(leaf.annotation)}).") from None
+    # A file may hold text for a path and a list for a tuple, but an instance made in Python would keep them.
+    if type(value) is not type(default) and not (type(value), type(default)) == (float, int):
+        raise ParamsError(f"{wrong} of the type {type_name(leaf.annotation)}.")
+    check = attribute.metadata[METADATA_KEY].check
+    if check is not None and not check.accepts(value):
+        raise ParamsError(f"{wrong} {check.allowed}.")
+    return value
 
 
 def _source(spec: FieldSpec, name: str, choices: Choices) -> tuple[Choices, str]:
@@ -200,10 +224,28 @@ def _component_group(source: Choices, kind: str, name: str, path: Path, choices:
 def _hints(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)
-    except NameError as error:
-        raise ParamsError(
-            f"The types of {cls.__name__} cannot be read ({error}): import them at the top of {cls.__module__}."
-        ) from error
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return _hints_one_by_one(cls)
+
+
+def _hints_one_by_one(cls: type) -> dict[str, Any]:
+    # Only leaves need their types; a group's class may be imported for type checkers alone, or be local to a function.
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        scope = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+        for name, written in vars(base).get("__annotations__", {}).items():
+            attribute = attrs.fields_dict(cls).get(name)
+            if attribute is None or METADATA_KEY not in attribute.metadata or spec_of(attribute).kind != "value":
+                continue
+            holder = types.SimpleNamespace(__annotations__={name: written})
+            try:
+                hints |= typing.get_type_hints(holder, scope, dict(vars(base)))
+            except (NameError, AttributeError, TypeError, SyntaxError) as error:
+                raise ParamsError(
+                    f"The type of {cls.__name__}.{name}, {written}, cannot be read ({error}): "
+                    f"import it at the top of {base.__module__}."
+                ) from error
+    return hints
 
 
 def leaves(node: Node) -> Iterator[Leaf]:
@@ -270,7 +312,9 @@ def find(root: Group, name: str, shorts: Mapping[str, Path]) -> Node | None:
     return node
 
 
-def owners(root: Group, name: str, shorts: Mapping[str, Path]) -> list[tuple[Component | Components, str]]:
+def owners(
+    root: Group, name: str, shorts: Mapping[str, Path], choices: Choices
+) -> list[tuple[Component | Components, str]]:
     """The components, with the choices not taken, under which an option of this name exists."""
     steps = name.split(".")
     found: list[tuple[Component | Components, str]] = []
@@ -286,12 +330,10 @@ def owners(root: Group, name: str, shorts: Mapping[str, Path]) -> list[tuple[Com
             continue
         for known in candidates:
             try:
-                group: Node | None = _component_group(node.source, node.kind, known, (), NO_CHOICES)
+                group = _component_group(node.source, node.kind, known, (), choices)
             except AipError:
                 # A plugin that cannot be used owns nothing; choosing it says why.
                 continue
-            for step in rest:
-                group = group.child(step) if isinstance(group, Group) else None
-            if group is not None:
+            if find(group, ".".join(rest), {}) is not None:
                 found.append((node, known))
     return found
