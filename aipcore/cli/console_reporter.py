@@ -56,6 +56,11 @@ class ConsoleReporter(Reporter):
             plan_logger.info("%s: %s", heading, text)
         if self._quiet:
             return
+        if not self._console.is_terminal:
+            width = max(len(heading) for heading, _ in rows)
+            for heading, text in rows:
+                self._console.print(Text(f"{heading:<{width}}  {text}"), soft_wrap=True)
+            return
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold")
         table.add_column(overflow="fold")
@@ -108,7 +113,7 @@ class ConsoleReporter(Reporter):
         self._stop_progress()
         ends = {
             "finished": f"Trained {result.epochs} epochs in {_seconds(result.seconds)}.",
-            "stopped": f"Stopped by a callback in epoch {result.epochs}, after {_seconds(result.seconds)}.",
+            "stopped": f"Stopped early, in epoch {result.epochs}, after {_seconds(result.seconds)}.",
             "interrupted": f"Interrupted after {result.epochs} complete epochs, {_seconds(result.seconds)}.",
         }
         lines = [ends[result.status]]

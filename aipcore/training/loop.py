@@ -19,6 +19,7 @@ from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.training.clipping import clip
+from aipcore.training.ema import WeightAverage
 
 Tensors = Mapping[str, Any]
 DeviceBlock = tuple[dict[str, Any], dict[str, Any], Any, Any]
@@ -42,7 +43,7 @@ class TrainingLoop:
         *,
         clipping: OptimizerParams,
         accumulate_steps: int,
-        compiled: str = "graph",
+        average: WeightAverage | None = None,
     ) -> None:
         self.graph = graph
         self.optimizer = optimizer
@@ -50,7 +51,8 @@ class TrainingLoop:
         self.metrics = metrics
         self.clipping = clipping
         self.accumulate_steps = accumulate_steps
-        self.compiled = compiled
+        self.average = average
+        self.compiled = "graph"
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
         self.group_samples = tf.Variable(0.0, trainable=False, name="group_samples")
@@ -142,3 +144,5 @@ class TrainingLoop:
 
     def _update(self, gradients: list[Any]) -> None:
         self.optimizer.apply(clip(gradients, self.clipping), self._weights)
+        if self.average is not None:
+            self.average.update()

@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.params import Check, above, at_least, component, components, field, group, params
+from aipcore.params import Check, above, at_least, component, components, field, group, params, regex
 from aipcore.scenario.params import ScenarioParams
 
 
@@ -27,6 +27,26 @@ class ExportParams:
         "exporter",
         default=("SavedModel",),
         help="Formats of best and export, by exporter plugin; SavedModel is always written.",
+    )
+
+
+@params
+class EarlyStoppingParams:
+    """When to stop before the last epoch; what is monitored, the scenario says."""
+
+    n_to_go: int | None = field(
+        None, help="Stop after this many epochs without improvement; none: never.", check=at_least(1)
+    )
+    frequency: int = field(1, help="Consider stopping only every so many epochs.", check=at_least(1))
+    lower_threshold: float | None = field(
+        None,
+        help="If more is better: do not stop for lack of improvement before this is reached. "
+        "If less is better: stop at once when it is reached.",
+    )
+    upper_threshold: float | None = field(
+        None,
+        help="If more is better: stop at once when this is reached. "
+        "If less is better: do not stop for lack of improvement before it is reached.",
     )
 
 
@@ -65,6 +85,19 @@ class TrainerParams:
         "If on, the first and the last epoch always run.",
         check=at_least(0),
     )
+    lav_min_epoch: int = field(1, help="The first epoch after which LAV may run, if on.", check=at_least(1))
+    no_train_scope: str | None = field(
+        None,
+        help="Freeze the layers whose path matches this regular expression, with all layers inside them.",
+        check=regex(),
+    )
+    calc_ema: float = field(
+        0.0,
+        help="Rate of a moving average of the weights, with which the model is validated and exported; 0: none, "
+        "negative: computed from the length of an epoch.",
+        check=Check("below 1", lambda rate: rate < 1),
+    )
+    ema_batch_norm: bool = field(False, help="Average the statistics of batch normalisation too.")
     write_checkpoints: bool = field(True, help="Write a checkpoint of the full state after each epoch.")
     export_best: bool = field(True, help="Keep the model with the best monitored value in OUTPUT_DIR/best.")
     export_final: bool = field(True, help="Write the final model to OUTPUT_DIR/export.")
@@ -73,6 +106,9 @@ class TrainerParams:
         "schedule", default="ExponentialDecay", help="The learning-rate schedule.", short=True
     )
     callbacks: tuple[CallbackParams, ...] = components("callback", help="Callbacks to run during training.", short=True)
+    early_stopping: EarlyStoppingParams = group(
+        EarlyStoppingParams, help="When to stop before the last epoch.", short=True
+    )
     checkpoint: CheckpointParams = group(CheckpointParams, help="What is kept for resuming.", short=True)
     export: ExportParams = group(ExportParams, help="What a finished model is written as.", short=True)
 

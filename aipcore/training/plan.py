@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching
+from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
 from aipcore.training.tuning import Compilation
@@ -29,6 +30,20 @@ def describe_model(model: Any) -> str:
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
     frozen = f", {total - trainable:,} more not trained" if total > trainable else ""
     return f"{len(model.layers)} layers, {trainable:,} trainable weights{frozen}"
+
+
+def describe_frozen(frozen: list[tuple[str, int]]) -> list[tuple[str, str]]:
+    """What is not trained, if anything."""
+    if not frozen:
+        return []
+    return [("frozen", ", ".join(f"{path} ({count:,} weights)" for path, count in frozen))]
+
+
+def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
+    """The average of the weights, if there is one."""
+    if average is None:
+        return []
+    return [("ema", f"rate {average.rate:g}; validation, best and export use the averaged weights")]
 
 
 def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:

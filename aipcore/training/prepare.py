@@ -21,6 +21,8 @@ from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
+from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
+from aipcore.training.freezing import freeze
 from aipcore.training.horizon import Horizon
 from aipcore.training.learning_rate import ScaledSchedule
 from aipcore.training.loop import TrainingLoop
@@ -77,6 +79,8 @@ class RunModel:
         loop: the training step.
         validation: the pass over the validation data, or None.
         monitor: which epoch is best.
+        average: of the weights, or None.
+        frozen: the layers that are not trained and their numbers of weights.
     """
 
     graph: Graph
@@ -86,6 +90,8 @@ class RunModel:
     loop: TrainingLoop
     validation: Evaluation | None
     monitor: Monitor
+    average: WeightAverage | None
+    frozen: list[tuple[str, int]]
 
 
 def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
@@ -119,6 +125,7 @@ def prepare_model(
     """
     kind = type(scenario).__name__
     graph = build_graph(scenario, data.train)
+    frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
     learning_rate = ScaledSchedule(parts.schedule(data.horizon))
@@ -130,6 +137,10 @@ def prepare_model(
     objective = Objective(scenario, graph.outputs, targets)
     losses = _loss_names(kind, objective, graph, data.feed)
     metrics = MetricSet(scenario, graph.outputs, targets, losses)
+    average = None
+    if trainer.calc_ema != 0:
+        rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
+        average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate)
     loop = TrainingLoop(
         graph,
         optimizer,
@@ -138,6 +149,7 @@ def prepare_model(
         data.train.specs(),
         clipping=trainer.optimizer,
         accumulate_steps=trainer.accumulate_steps,
+        average=average,
     )
     validation = None
     if data.val is not None:
@@ -158,6 +170,8 @@ def prepare_model(
         loop=loop,
         validation=validation,
         monitor=monitor,
+        average=average,
+        frozen=frozen,
     )
 
 

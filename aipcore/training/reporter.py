@@ -37,7 +37,8 @@ class TrainResult:
     """How a run ended.
 
     Attributes:
-        status: "finished" after all epochs, "stopped" by a callback, "interrupted" by a signal.
+        status: "finished" after all epochs, "stopped" early (by `early_stopping` or a callback), "interrupted" by a
+            signal.
         output_dir: the run's folder.
         epochs: epochs completed.
         history: the logs of each completed epoch.

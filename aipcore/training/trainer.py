@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
 from aipcore.training.context import RunContext
+from aipcore.training.early_stopping import stop_reason
 from aipcore.training.interrupt import Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import (
+    describe_average,
     describe_compilation,
     describe_data,
     describe_device,
+    describe_frozen,
     describe_model,
     describe_optimizer,
     describe_output,
@@ -88,6 +92,8 @@ class Trainer:
         self.loop = made.loop
         self.validation = made.validation
         self.monitor = made.monitor
+        self.average = made.average
+        self.frozen = made.frozen
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -101,6 +107,7 @@ class Trainer:
                 "learning_rate": [self.learning_rate.scale],
                 "metrics": self.metrics.variables,
                 "loop": self.loop.variables,
+                "ema": [] if self.average is None else self.average.shadows,
             }
         )
         self._interruption = Interruption(self.reporter.message)
@@ -185,14 +192,37 @@ class Trainer:
         logs = self.metrics.result()
         logs["learning_rate"] = float(self.optimizer.learning_rate)
         last = self.epoch + 1 == self.trainer.epochs or self.graph.model.stop_training
-        if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
-            callbacks.on_test_begin()
-            results = self.validation.run()
-            callbacks.on_test_end(results)
-            logs |= {f"val_{name}": value for name, value in results.items()}
-        if self._lav_is_due(last):
-            logs |= {f"lav_{name}": value for name, value in self._run_lav().items()}
-        self._end_epoch(callbacks, logs, started)
+        if self.average is not None:
+            logs["ema_rate"] = self.average.rate
+        with self._averaged():
+            if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
+                callbacks.on_test_begin()
+                results = self.validation.run()
+                callbacks.on_test_end(results)
+                logs |= {f"val_{name}": value for name, value in results.items()}
+            previous = self.monitor.best
+            # Weights that are no numbers can still score by chance: such an epoch is never the best.
+            is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
+            if reason := stop_reason(self.trainer.early_stopping, self.monitor, self.epoch + 1, logs):
+                self.reporter.message(f"Early stopping: {reason}.")
+                self.graph.model.stop_training = True
+            if self._lav_is_due(last or bool(reason)):
+                logs |= {f"lav_{name}": value for name, value in self._run_lav().items()}
+        self._end_epoch(callbacks, logs, is_best=is_best)
+        self.reporter.epoch_ended(
+            EpochReport(
+                epoch=self.epoch,
+                epochs=self.trainer.epochs,
+                seconds=time.perf_counter() - started,
+                logs=logs,
+                monitor=self.monitor.name,
+                previous_best=previous,
+                is_best=is_best,
+            )
+        )
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.applied()
 
     def _run_chunks(self, callbacks: Any) -> None:
         blocks = self.data.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=self.loop.compiled == "xla")
@@ -213,7 +243,10 @@ class Trainer:
 
     def _lav_is_due(self, last: bool) -> bool:
         every = self.trainer.lav_every_n
-        return bool(every and self.validation and (self.epoch == 0 or last or (self.epoch + 1) % every == 0))
+        if not every or self.validation is None:
+            return False
+        due = (self.epoch + 1) % every == 0 and self.epoch + 1 >= self.trainer.lav_min_epoch
+        return due or last or self.epoch == 0
 
     def _run_lav(self) -> dict[str, float]:
         assert self.validation is not None
@@ -223,36 +256,25 @@ class Trainer:
             self.reporter.message(text)
         return results
 
-    def _end_epoch(self, callbacks: Any, logs: dict[str, float], started: float) -> None:
-        previous = self.monitor.best
-        # Weights that are no numbers can still score by chance: such an epoch is never the best.
-        is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
+    def _end_epoch(self, callbacks: Any, logs: dict[str, float], *, is_best: bool) -> None:
         callbacks.on_epoch_end(self.epoch, dict(logs))
         self.history.append(logs)
         self._keeper.log(self.epoch + 1, logs)
         if is_best and self.trainer.export_best:
-            self._keeper.write_model("best")
+            with self._averaged():
+                self._keeper.write_model("best")
         self.epoch += 1
         self.step = 0
         self._save_progress()
-        self.reporter.epoch_ended(
-            EpochReport(
-                epoch=self.epoch,
-                epochs=self.trainer.epochs,
-                seconds=time.perf_counter() - started,
-                logs=logs,
-                monitor=self.monitor.name,
-                previous_best=previous,
-                is_best=is_best,
-            )
-        )
 
     def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
         return [
             ("scenario", self.name),
             ("data", describe_data(self.data.train, self.data.val, self.batching)),
             ("model", describe_model(self.graph.model)),
+            *describe_frozen(self.frozen),
             ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
+            *describe_average(self.average),
             ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
             ("device", describe_device()),
             ("loop", describe_compilation(compilation, self.per_batch)),
@@ -296,7 +318,8 @@ class Trainer:
         if received and self.step:
             self._save_progress()
         if self.trainer.export_final and not received and not self._diverged():
-            self._keeper.write_model("export")
+            with self._averaged():
+                self._keeper.write_model("export")
         self._keeper.close()
         result = TrainResult(
             status="interrupted" if received else "finished" if self.epoch == self.trainer.epochs else "stopped",

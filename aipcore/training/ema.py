@@ -1,0 +1,72 @@
+"""An exponential moving average of the weights, kept beside them and put in their place to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aipcore.scenario.graph import Graph
+
+LEAST_RATE, GREATEST_RATE = 0.9, 0.9999
+"""Bounds of the rate that is computed from the length of an epoch."""
+
+
+def averaging_rate(given: float, updates_per_epoch: int) -> float:
+    """The rate of the average: as given, or, if negative, such that it looks back over about one epoch.
+
+    A rate r weighs the weights of n updates ago by r^n, which sums to 1 / (1 - r) updates; the computed rate is
+    1 - 1 / updates_per_epoch, kept from 0.9 to 0.9999.
+    """
+    if given >= 0:
+        return given
+    return min(max(1 - 1 / updates_per_epoch, LEAST_RATE), GREATEST_RATE)
+
+
+def averaged_variables(graph: Graph, *, batch_norm: bool) -> list[Any]:
+    """What is averaged: all trainable weights and, if asked for, the statistics of batch normalisation."""
+    variables = list(graph.model.trainable_variables)
+    if batch_norm:
+        for layer in graph.model._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+                variables += [layer.moving_mean, layer.moving_variance]
+    return variables
+
+
+class WeightAverage:
+    """Shadow variables that follow the weights: shadow += (1 - rate) * (weight - shadow), once an optimizer update.
+
+    Args:
+        variables: the Keras variables to follow; the shadows begin with their values.
+        rate: from 0 (no average: the shadow is the weight) to below 1.
+    """
+
+    def __init__(self, variables: Sequence[Any], rate: float) -> None:
+        self.rate = rate
+        self._followed = list(variables)
+        self.shadows = [tf.Variable(variable.value, trainable=False, name=variable.path) for variable in self._followed]
+
+    def update(self) -> None:
+        """Takes in the weights as they are after an update; runs inside the compiled step."""
+        for shadow, variable in zip(self.shadows, self._followed, strict=True):
+            shadow.assign_add((variable.value - shadow) * (1 - self.rate))
+
+    def reset(self) -> None:
+        """Begins anew with the weights as they are."""
+        for shadow, variable in zip(self.shadows, self._followed, strict=True):
+            shadow.assign(variable.value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Puts the averages in the place of the weights, and afterwards the very bits that were there before."""
+        raw = [tf.identity(variable.value) for variable in self._followed]
+        try:
+            for variable, shadow in zip(self._followed, self.shadows, strict=True):
+                variable.assign(shadow)
+            yield
+        finally:
+            for variable, value in zip(self._followed, raw, strict=True):
+                variable.assign(value)

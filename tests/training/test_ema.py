@@ -1,0 +1,114 @@
+"""The moving average of the weights: its formula, where it is used, and that it leaves the weights alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.scenario import Scenario
+from aipcore.training.ema import averaging_rate
+
+
+class Linear(Scenario):
+    """y = w x, squared error, one batch an epoch of two batches."""
+
+    def train_data(self) -> Any:
+        return np.array([[1.0], [2.0], [3.0], [4.0]], np.float32), np.zeros((4, 1), np.float32)
+
+    def val_data(self) -> Any:
+        return np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs)
+
+    def losses(self) -> Any:
+        return "mean_squared_error"
+
+
+SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr", "0.01", "--train.shuffle", "false")
+
+
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_formula_and_use(make_trainer: Any, jit: str) -> None:
+    """The shadow is the recursion's, and the validation loss is that of the shadow."""
+    trainer = make_trainer(
+        Linear, *SGD, "--train.batch_size", "2", "--trainer.calc_ema", "0.8", "--trainer.epochs", "3",
+        "--trainer.jit_compile", jit,
+    )  # fmt: skip
+    history = trainer.run().history
+    w = shadow = 1.0
+    for epoch in range(3):
+        for batch in ([1, 2], [3, 4]):
+            w -= 0.01 * np.mean([2 * w * x * x for x in batch])
+            shadow = 0.8 * shadow + 0.2 * w
+        assert history[epoch]["val_loss"] == pytest.approx(shadow**2, rel=1e-5)
+    assert float(trainer.average.shadows[0][0, 0]) == pytest.approx(shadow, rel=1e-5)
+    assert float(trainer.graph.model.get_weights()[0][0, 0]) == pytest.approx(w, rel=1e-5)
+
+
+def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> None:
+    """Under accumulation the average moves once a group, not once a batch."""
+    trainer = make_trainer(
+        Linear, *SGD, "--train.batch_size", "1", "--trainer.accumulate_steps", "4", "--trainer.calc_ema", "0.5",
+        "--trainer.epochs", "1",
+    )  # fmt: skip
+    trainer.run()
+    w = 1 - 0.01 * np.mean([2 * x * x for x in (1, 2, 3, 4)])
+    assert float(trainer.average.shadows[0][0, 0]) == pytest.approx(0.5 + 0.5 * w, rel=1e-5)
+
+
+def test_trap_swapping_is_bit_exact(make_trainer: Any, noisy_class: Any) -> None:
+    """With validation every epoch or only at the end, the raw weights of a run with EMA are the same bits."""
+    weights = []
+    for every in ("1", "4"):
+        trainer = make_trainer(
+            noisy_class, "--trainer.calc_ema", "0.9", "--trainer.val_every_n", every, "--trainer.epochs", "4"
+        )
+        trainer.run()
+        weights.append(trainer.state.read())
+    for name, value in weights[0].items():
+        np.testing.assert_array_equal(value, weights[1][name], err_msg=name)
+
+
+def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
+    """The exported weight is the shadow; the checkpoint has both."""
+    import tensorflow as tf
+
+    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+
+    trainer = make_trainer(Linear, *SGD, "--trainer.calc_ema", "0.8", "--trainer.epochs", "2", output="out")
+    trainer.run()
+    shadow = trainer.average.shadows[0].numpy()
+    for name in ("best", "export"):
+        serve = tf.saved_model.load(str(trainer.output_dir / name)).signatures["serving_default"]
+        assert float(serve(inputs=tf.ones((1, 1)))["outputs"][0, 0]) == pytest.approx(float(shadow[0, 0]), rel=1e-6)
+    arrays = read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).arrays
+    raw = trainer.graph.model.get_weights()[0]
+    np.testing.assert_array_equal(arrays["model/dense/kernel"], raw)
+    np.testing.assert_array_equal(arrays["ema/dense/kernel"], shadow)
+    assert raw != shadow
+
+
+def test_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
+    """A run with EMA, batch-norm averaging included, goes on from a checkpoint to the same bits."""
+    words = ("--trainer.calc_ema", "-1", "--trainer.ema_batch_norm", "--trainer.epochs", "3", "--checkpoint.keep", "3")
+    whole = make_trainer(noisy_class, *words, output="whole")
+    whole.run()
+    again = make_trainer(noisy_class, *words, output="again")
+    again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
+    again.run()
+    assert len(whole.average.shadows) == 8
+    for name, value in whole.state.read().items():
+        np.testing.assert_array_equal(value, again.state.read()[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("given", "updates", "expected"),
+    [(0.99, 5, 0.99), (-1, 100, 0.99), (-1, 2, 0.9), (-1, 10**9, 0.9999), (0.5, 100, 0.5)],
+)
+def test_automatic_rate(given: float, updates: int, expected: float) -> None:
+    """A negative rate looks back over an epoch, within bounds."""
+    assert averaging_rate(given, updates) == pytest.approx(expected)
