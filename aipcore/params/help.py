@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +16,7 @@ from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, bui
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 @attrs.frozen(kw_only=True)
@@ -142,41 +143,56 @@ def render_help(root: type, layers: Sequence[Layer], choices: Choices, console: 
         ParamsError: a layer holds something that is not allowed.
     """
     from rich.box import ROUNDED
+    from rich.console import Group as Lines
     from rich.panel import Panel
-    from rich.table import Table
+    from rich.text import Text
 
     for section in sections(fill(root, layers, choices)):
-        table = Table.grid(padding=(0, 2), expand=True)
-        table.add_column(style="cyan", ratio=4, overflow="fold")
-        table.add_column(ratio=6)
+        lines: list[Any] = []
+        if section.help and not section.options[0].choices:
+            lines.append(Text(section.help, "dim"))
         for option in section.options:
-            table.add_row(*_row(option))
+            lines.extend(_lines(option, console.width))
         console.print(
-            Panel(
-                table,
-                title=section.title.replace("[", "\\["),
-                title_align="left",
-                border_style="dim",
-                box=ROUNDED,
-                subtitle=None,
-            )
+            Panel(Lines(*lines), title=Text(section.title), title_align="left", border_style="dim", box=ROUNDED)
         )
 
 
-def _row(option: Description) -> tuple[Any, Any]:
+def _lines(option: Description, width: int) -> Iterator[Any]:
+    from rich.table import Table
+
+    left, right = _columns(option)
+    # The same in all panels, and never so narrow that a name has to be broken: a longer one gets a line of its own.
+    left_width = min(48, (width - 4) * 2 // 5)
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(width=left_width, overflow="fold")
+    table.add_column(ratio=1)
+    if len(option.name) + 2 > left_width:
+        yield left
+        table.add_row("", right)
+    else:
+        table.add_row(left, right)
+    yield table
+    if option.choices:
+        listed = Table.grid(padding=(0, 2), expand=True)
+        listed.add_column(style="cyan", no_wrap=True)
+        listed.add_column(ratio=1)
+        for name, summary in option.choices:
+            listed.add_row(f"  {name}", summary)
+        yield listed
+
+
+def _columns(option: Description) -> tuple[Text, Text]:
     from rich.text import Text
 
     left = Text(f"--{option.name}", "cyan")
     left.append(f" {option.metavar}", "dim cyan")
     right = Text(option.help)
-    if option.choices:
-        right.append(" One of: " if not option.metavar.endswith("...") else " Any of: ")
-        right.append(", ".join(name for name, _ in option.choices) + ".", "cyan")
     if option.limit:
         right.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
     if option.required:
         right.append(" Required.", "bold red")
     else:
-        right.append(f" [{option.default}" if option.default else " [none", "green")
+        right.append(f" [{option.default or 'none'}", "green")
         right.append("]" if option.origin == DEFAULT else f", {option.origin}]", "green")
     return left, right
