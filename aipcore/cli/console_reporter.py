@@ -146,7 +146,7 @@ def _grouped(logs: Mapping[str, float]) -> str:
             groups[group][short] = value
     parts = [f"{group} {_values(values)}".lstrip() for group, values in groups.items() if values]
     if "learning_rate" in logs:
-        parts.append(f"lr {_number(logs['learning_rate'])}")
+        parts.append(f"lr {logs['learning_rate']:.3g}")
     return " | ".join(parts)
 
 

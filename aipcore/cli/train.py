@@ -64,11 +64,13 @@ def _train(
     import_tensorflow(verbose=log_level() <= logging.DEBUG)
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
+    from aipcore.training.devices import select_devices
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporters
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
 
+    select_devices(resolved.value.trainer.device)
     terminal = ConsoleReporter(console, quiet=quiet)
     events = None if json_log is None else JsonReporter(json_log)
     try:

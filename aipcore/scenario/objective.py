@@ -47,6 +47,9 @@ class Objective:
 def _per_sample(loss: Any, target: Any, output: Any) -> Any:
     function = loss.call if isinstance(loss, keras.losses.Loss) else loss
     mask = keras.src.backend.get_keras_mask(output)
+    if output.dtype in (tf.float16, tf.bfloat16):
+        # Exponentials and sums of a loss need more digits than activations do.
+        output = tf.cast(output, tf.float32)
     target = keras.ops.convert_to_tensor(target)
     if target.dtype != output.dtype and keras.backend.is_float_dtype(keras.backend.standardize_dtype(target.dtype)):
         target = tf.cast(target, output.dtype)

@@ -20,6 +20,7 @@ from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.objective import MetricSet, Objective
 from aipcore.training.clipping import clip
 from aipcore.training.ema import WeightAverage
+from aipcore.training.loss_scale import LossScale
 
 Tensors = Mapping[str, Any]
 DeviceBlock = tuple[dict[str, Any], dict[str, Any], Any, Any]
@@ -44,6 +45,7 @@ class TrainingLoop:
         clipping: OptimizerParams,
         accumulate_steps: int,
         average: WeightAverage | None = None,
+        loss_scale: LossScale | None = None,
     ) -> None:
         self.graph = graph
         self.optimizer = optimizer
@@ -52,6 +54,7 @@ class TrainingLoop:
         self.clipping = clipping
         self.accumulate_steps = accumulate_steps
         self.average = average
+        self.loss_scale = loss_scale
         self.compiled = "graph"
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
@@ -71,8 +74,9 @@ class TrainingLoop:
 
     @property
     def variables(self) -> list[Any]:
-        """The loop's own state beside the model's, the optimizer's and the metrics': gradients summed so far."""
-        return [self.group_samples, *self.group_gradients]
+        """The loop's own state beside the model's, the optimizer's and the metrics'."""
+        scale = [] if self.loss_scale is None else self.loss_scale.variables
+        return [self.group_samples, *self.group_gradients, *scale]
 
     def prepare(self, block: Block, updates: list[bool]) -> DeviceBlock:
         """Copies a block to the device.
@@ -125,8 +129,12 @@ class TrainingLoop:
             penalty = self.graph.penalty()
             summed = tf.add_n([tf.reduce_sum(value) for value in losses.values()]) + samples * penalty
             objective = summed / samples if self.accumulate_steps == 1 else summed
+            if self.loss_scale is not None:
+                objective = self.loss_scale.scaled(objective)
         gradients = tape.gradient(objective, self._values, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        if self.loss_scale is not None:
+            gradients = self.loss_scale.unscaled(gradients)
         self.metrics.update(targets, outputs, losses, penalty)
         if self.accumulate_steps == 1:
             self._update(gradients)
@@ -143,6 +151,12 @@ class TrainingLoop:
         self.group_samples.assign(0.0)
 
     def _update(self, gradients: list[Any]) -> None:
+        if self.loss_scale is None:
+            self._apply(gradients)
+        else:
+            self.loss_scale.guarded(gradients, lambda: self._apply(gradients))
+
+    def _apply(self, gradients: list[Any]) -> None:
         self.optimizer.apply(clip(gradients, self.clipping), self._weights)
         if self.average is not None:
             self.average.update()

@@ -51,6 +51,18 @@ class EarlyStoppingParams:
 
 
 @params
+class DeviceParams:
+    """What computes."""
+
+    gpus: tuple[int, ...] | None = field(
+        None,
+        help="Numbers of the GPUs to use, among those that CUDA_VISIBLE_DEVICES leaves; by default all of them.",
+        check=at_least(0),
+    )
+    memory_growth: bool = field(True, help="Take GPU memory as it is needed instead of all at once.")
+
+
+@params
 class TrainerParams:
     """How long, how, and to where a model is trained."""
 
@@ -75,6 +87,10 @@ class TrainerParams:
     force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = field(
+        "float32",
+        help="Number format of activations and gradients; weights stay float32. float16 scales the loss as needed.",
     )
     val_every_n: int = field(
         1, help="Epochs between validations; the last epoch is always validated.", check=at_least(1)
@@ -106,6 +122,7 @@ class TrainerParams:
         "schedule", default="ExponentialDecay", help="The learning-rate schedule.", short=True
     )
     callbacks: tuple[CallbackParams, ...] = components("callback", help="Callbacks to run during training.", short=True)
+    device: DeviceParams = group(DeviceParams, help="What computes.", short=True)
     early_stopping: EarlyStoppingParams = group(
         EarlyStoppingParams, help="When to stop before the last epoch.", short=True
     )

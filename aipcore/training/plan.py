@@ -56,10 +56,11 @@ def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
     )
 
 
-def describe_device() -> str:
-    """What computes."""
+def describe_device(precision: str) -> str:
+    """What computes, and in which precision."""
+    mixed = "" if precision == "float32" else f", in {precision} with float32 weights"
     gpus = tf.config.list_logical_devices("GPU")
-    return ", ".join(device.name.removeprefix("/device:") for device in gpus) if gpus else "CPU"
+    return (", ".join(device.name.removeprefix("/device:") for device in gpus) if gpus else "CPU") + mixed
 
 
 def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -> str:

@@ -26,6 +26,7 @@ from aipcore.training.freezing import freeze
 from aipcore.training.horizon import Horizon
 from aipcore.training.learning_rate import ScaledSchedule
 from aipcore.training.loop import TrainingLoop
+from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
 from aipcore.training.servable import Exportable
@@ -150,6 +151,7 @@ def prepare_model(
         clipping=trainer.optimizer,
         accumulate_steps=trainer.accumulate_steps,
         average=average,
+        loss_scale=LossScale() if trainer.precision == "float16" else None,
     )
     validation = None
     if data.val is not None:

@@ -30,7 +30,7 @@ def import_tensorflow(*, verbose: bool = False) -> None:
 def _import() -> None:
     import tensorflow as tf
 
-    tf.config.list_logical_devices()
+    tf.config.list_physical_devices()
 
 
 @contextmanager

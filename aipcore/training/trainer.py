@@ -39,6 +39,9 @@ from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
 from aipcore.training.tuning import Compilation, choose_compilation
 
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras' policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
+
 
 class Trainer:
     """One run of one scenario.
@@ -82,6 +85,7 @@ class Trainer:
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(self.seed % 2**32)
+        keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
         self.data = prepare_data(scenario, params, self.trainer, self.seed)
         self.batching = self.data.batching
         made = prepare_model(scenario, params, self.trainer, self.data, parts)
@@ -276,7 +280,7 @@ class Trainer:
             ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
             *describe_average(self.average),
             ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
-            ("device", describe_device()),
+            ("device", describe_device(self.trainer.precision)),
             ("loop", describe_compilation(compilation, self.per_batch)),
             ("seed", str(self.seed)),
             ("output", describe_output(self.output_dir)),

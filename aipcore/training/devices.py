@@ -1,0 +1,39 @@
+"""Which devices a run uses."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from aipcore.errors import ParamsError
+from aipcore.training.params import DeviceParams
+
+
+def select_devices(params: DeviceParams) -> None:
+    """Makes only the chosen GPUs visible to TensorFlow; to be called before it computes anything.
+
+    Without a choice, all that `CUDA_VISIBLE_DEVICES` leaves are used.
+
+    Raises:
+        ParamsError: a GPU of that number does not exist, or it is too late to choose.
+    """
+    present = tf.config.list_physical_devices("GPU")
+    chosen = present
+    if params.gpus is not None:
+        missing = [number for number in params.gpus if number >= len(present)]
+        if missing:
+            given = " ".join(map(str, params.gpus))
+            there = (
+                f"TensorFlow sees {len(present)}: 0 to {len(present) - 1}" if present else "TensorFlow sees no GPU here"
+            )
+            hint = "give one of these" if present else "leave the option out to train on the CPU"
+            raise ParamsError(f"--device.gpus {given}: there is no GPU {missing[0]}; {there}; {hint}.")
+        chosen = [present[number] for number in dict.fromkeys(params.gpus)]
+    try:
+        if chosen != present:
+            tf.config.set_visible_devices(chosen, "GPU")
+        for device in chosen:
+            tf.config.experimental.set_memory_growth(device, params.memory_growth)
+    except RuntimeError as error:
+        raise ParamsError(
+            "--device cannot be set any more, since TensorFlow is running already in this process: start a new one."
+        ) from error

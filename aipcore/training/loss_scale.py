@@ -1,0 +1,56 @@
+"""Dynamic loss scaling, which keeps small float16 gradients from vanishing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+FIRST_SCALE = 2.0**15
+GROW_AFTER = 2000
+"""Updates in a row with finite gradients after which the scale is doubled."""
+
+
+class LossScale:
+    """Multiplies the loss before the backward pass, and divides the gradients after it.
+
+    An update whose gradients are not all finite is left out and the scale halved; after `GROW_AFTER` updates in a row
+    that were made, it is doubled. All scales are powers of two, so that scaling and unscaling lose nothing.
+
+    Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2.
+    """
+
+    def __init__(self) -> None:
+        self.scale = tf.Variable(FIRST_SCALE, trainable=False, name="scale")
+        self.good = tf.Variable(0, trainable=False, name="good_updates")
+
+    @property
+    def variables(self) -> list[Any]:
+        """The scale and the count of good updates."""
+        return [self.scale, self.good]
+
+    def scaled(self, loss: Any) -> Any:
+        """The loss to differentiate."""
+        return loss * self.scale
+
+    def unscaled(self, gradients: list[Any]) -> list[Any]:
+        """The gradients of the loss itself."""
+        return [gradient / tf.cast(self.scale, gradient.dtype) for gradient in gradients]
+
+    def guarded(self, gradients: list[Any], update: Callable[[], None]) -> None:
+        """Makes an update if its gradients are finite, and adapts the scale."""
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+
+        def make() -> None:
+            update()
+            good = self.good.assign_add(1)
+            grows = good >= GROW_AFTER
+            self.scale.assign(tf.where(grows, self.scale * 2, self.scale))
+            self.good.assign(tf.where(grows, 0, good))
+
+        def skip() -> None:
+            self.scale.assign(tf.maximum(self.scale / 2, 1.0))
+            self.good.assign(0)
+
+        tf.cond(finite, make, skip)

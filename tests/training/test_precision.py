@@ -1,0 +1,68 @@
+"""Mixed precision: what computes in which format, and loss scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aipcore.training.loss_scale import FIRST_SCALE, LossScale
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precision: str, jit: str) -> None:
+    """Layers compute in the format, weights and losses stay float32, and the result is near that of float32."""
+    words = ("--trainer.epochs", "6", "--learning_rate.lr", "0.01", "--trainer.jit_compile", jit)
+    trainer = make_trainer(blobs_class, *words, "--trainer.precision", precision)
+    assert trainer.graph.model.layers[-1].compute_dtype == precision
+    assert {weight.dtype for weight in trainer.graph.model.trainable_variables} == {"float32"}
+    ours = trainer.run().history[-1]
+    plain = make_trainer(blobs_class, *words).run().history[-1]
+    assert keras.config.dtype_policy().name == "float32"
+    assert ours["loss"] == pytest.approx(plain["loss"], rel=0.1)
+    assert ours["val_accuracy"] == pytest.approx(plain["val_accuracy"], abs=0.1)
+
+
+def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
+    """The scale of the loss is part of the state."""
+    words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
+    whole = make_trainer(noisy_class, *words, output="whole")
+    whole.run()
+    again = make_trainer(noisy_class, *words, output="again")
+    again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
+    again.run()
+    for name, value in whole.state.read().items():
+        np.testing.assert_array_equal(value, again.state.read()[name], err_msg=name)
+
+
+def test_loss_scale_leaves_out_overflows_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An infinite gradient is not applied and halves the scale; enough good ones double it."""
+    monkeypatch.setattr("aipcore.training.loss_scale.GROW_AFTER", 3)
+    scale = LossScale()
+    made = tf.Variable(0)
+
+    def update() -> None:
+        made.assign_add(1)
+
+    @tf.function(autograph=False)
+    def step(gradient: Any) -> None:
+        scale.guarded([gradient], update)
+
+    step(tf.constant([1.0, np.inf]))
+    assert (int(made), float(scale.scale)) == (0, FIRST_SCALE / 2)
+    for _ in range(3):
+        step(tf.constant([1.0, 2.0]))
+    assert (int(made), float(scale.scale)) == (3, FIRST_SCALE)
+    step(tf.constant([np.nan, 2.0]))
+    assert (int(made), float(scale.scale), int(scale.good)) == (3, FIRST_SCALE / 2, 0)
+
+
+def test_scaling_loses_nothing() -> None:
+    """Scaling the loss and unscaling its gradient gives back the same bits."""
+    scale = LossScale()
+    gradient = tf.constant([1.1e-3, -7.7], tf.float32)
+    np.testing.assert_array_equal(scale.unscaled([gradient * scale.scale])[0], gradient)
