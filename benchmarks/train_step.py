@@ -3,12 +3,15 @@
 60,000 float images of 28x28, batch 16, Dense 128 and Dense 10, Adam, accuracy. Epochs of both alternate, so that both
 meet the same noise of the machine. The first epoch of each, which compiles, is reported apart.
 
-    python benchmarks/train_step.py [--epochs 5]
+Then what AdaBelief, a moving average of the weights and clipping cost, each as a ratio to plain Adam.
+
+    python benchmarks/train_step.py [--epochs 5] [--runs 5]
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from typing import Any
 
@@ -89,27 +92,74 @@ class Alternate(Reporter):
         self.fit_losses.append(history.history["loss"][0])
 
 
-def main() -> None:
-    """Runs the comparison and prints it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=5)
-    epochs = parser.parse_args().epochs
-    print(machine("tensorflow", "keras", "numpy"))
+class Seconds(Reporter):
+    """Keeps the time of each epoch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        """Takes it down."""
+        self.seconds.append(report.seconds)
+
+
+def make_trainer(reporter: Reporter, epochs: int, *words: str) -> Trainer:
+    """A run of the benchmark's network, in the data's own order at a constant rate."""
     plugins = get_plugin_manager()
-    words = ["--trainer.epochs", str(epochs), "--train.shuffle", "false", "--train.batch_size", str(BATCH)]
-    words += ["--learning_rate", "Constant", "--trainer.random_seed", "1"]
-    params: Any = resolve(run_params_class(ScenarioParams), [Layer.from_arguments(words)], plugins).value
-    peer = Alternate()
+    common = ["--trainer.epochs", str(epochs), "--train.shuffle", "false", "--train.batch_size", str(BATCH)]
+    common += ["--learning_rate", "Constant", "--trainer.random_seed", "1"]
+    params: Any = resolve(run_params_class(ScenarioParams), [Layer.from_arguments([*common, *words])], plugins).value
     parts = make_parts(params.trainer, plugins)
-    trainer = Trainer(Images(params), params, name="images", parts=parts, output_dir=None, reporter=peer)
+    return Trainer(Images(params), params, name="images", parts=parts, output_dir=None, reporter=reporter)
+
+
+VARIANTS = {
+    "AdaBelief": (("--optimizer", "AdaBelief"), 1.15),
+    "with EMA": (("--trainer.calc_ema", "0.99"), 1.05),
+    "with clip_global_norm": (("--optimizer.clip_global_norm", "5"), 1.1),
+}
+"""From each variant to its options and the most it may cost relative to plain Adam."""
+
+
+def compare_variants(runs: int) -> None:
+    """Prints what each variant costs: medians of the second epoch of `runs` runs, in turns."""
+    seconds: dict[str, list[float]] = {"Adam": [], **{name: [] for name in VARIANTS}}
+    for _ in range(runs):
+        for name, kept in seconds.items():
+            words = VARIANTS[name][0] if name in VARIANTS else ()
+            reporter = Seconds()
+            make_trainer(reporter, 2, "--trainer.jit_compile", "on", *words).run()
+            kept.append(reporter.seconds[1])
+    plain = statistics.median(seconds["Adam"])
+    for name, (_, limit) in VARIANTS.items():
+        ratio = statistics.median(seconds[name]) / plain
+        print(f"epoch {name:<22} {ratio:5.2f} times Adam's (limit {limit})")
+
+
+def main() -> None:
+    """Runs the comparisons and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=5, help="epochs against Model.fit")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each variant; 0: none")
+    arguments = parser.parse_args()
+    print(machine("tensorflow", "keras", "numpy"))
+    compare_with_fit(arguments.epochs)
+    if arguments.runs:
+        compare_variants(arguments.runs)
+
+
+def compare_with_fit(epochs: int) -> None:
+    """Prints how an epoch compares with one of Model.fit, and both losses."""
+    peer = Alternate()
+    trainer = make_trainer(peer, epochs)
     peer.model = keras.models.clone_model(trainer.graph.model)
     peer.model.set_weights(trainer.graph.model.get_weights())
-    scenario = Images(params)
+    scenario = trainer.scenario
     peer.model.compile(keras.optimizers.Adam(0.001), scenario.losses(), metrics=scenario.metrics())
     started = time.perf_counter()
     trainer.run()
     total = time.perf_counter() - started - sum(peer.fit_seconds)
-    row("epoch, compiled (median)", peer.seconds[1:] or peer.seconds, "Model.fit, defaults", peer.fit_seconds[1:])
+    row("epoch, compiled (median)", peer.seconds[1:] or peer.seconds, "Model.fit", peer.fit_seconds[1:] or peer.fit_seconds)
     row("first epoch", peer.seconds[:1], "Model.fit, first epoch", peer.fit_seconds[:1])
     row(f"all {epochs} epochs, compiling included", [total], "Model.fit", [sum(peer.fit_seconds)])
     for epoch, (ours, theirs) in enumerate(zip(peer.losses, peer.fit_losses, strict=True), start=1):
