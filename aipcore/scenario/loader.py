@@ -7,7 +7,6 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ from types import ModuleType
 import attrs
 
 from aipcore.errors import AipError, ScenarioError
+from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
 
 
@@ -46,16 +46,31 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
     target, _, attribute = text.partition(":")
     if target.endswith(".py") or "/" in target:
         module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
-    elif "." in target or attribute or (importlib.util.find_spec(target) is not None and target.isidentifier()):
+    elif "." in target or attribute or _is_module_here(target):
         module, name = _module_of_name(target, text), target.rpartition(".")[2]
     else:
-        near = get_close_matches(text.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names) or 'none'}."
+        near = nearest(text, names)
+        hint = f"did you mean {one_of(near)}?" if near else f"there are: {', '.join(names) or 'none'}."
         raise ScenarioError(
             f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
         )
     cls = _pick(module, attribute, text)
     return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, text)
+
+
+def _is_module_here(name: str) -> bool:
+    if not name.isidentifier():
+        return False
+    _search_here()
+    return importlib.util.find_spec(name) is not None
+
+
+def _search_here() -> None:
+    # As with `python -m`: what lies in the working folder can be imported.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -74,8 +89,7 @@ def _module_of_file(path: Path) -> ModuleType:
 
 
 def _module_of_name(name: str, text: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
-    importlib.invalidate_caches()
+    _search_here()
     for candidate in (f"{name}.scenario", name):
         if _exists(candidate, text):
             _import(partial(importlib.import_module, candidate), candidate)

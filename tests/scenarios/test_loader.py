@@ -1,0 +1,84 @@
+"""From what the user typed to a scenario class."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aipcore.errors import ScenarioError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.scenario.loader import LoadedScenario, load_scenario
+
+SOURCE = "from aipcore.scenario import Scenario\n\nclass {}(Scenario):\n    '''One.'''\n"
+
+
+def load(text: str) -> LoadedScenario:
+    """Loads a scenario as the command line does."""
+    plugins = get_plugin_manager()
+    return load_scenario(text, names=list(plugins.names("scenario")), find=plugins.find_scenario)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with a package and modules, forgotten afterwards."""
+    package = tmp_path / "birds"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "scenario.py").write_text(SOURCE.format("BirdSong"))
+    (package / "pair.py").write_text(SOURCE.format("First") + SOURCE.format("Second") + "other = 3\n")
+    (tmp_path / "beside.py").write_text("VALUE = 1\n")
+    (tmp_path / "lone.py").write_text("import beside\n" + SOURCE.format("Lone"))
+    (tmp_path / "heir.py").write_text("from birds.scenario import BirdSong\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] in ("birds", "beside", "heir") or name.startswith("aip_scenario_"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "cls"),
+    [
+        ("tutorial", "tutorial", "Tutorial"),
+        ("TUTORIAL", "tutorial", "Tutorial"),
+        ("birds", "birds", "BirdSong"),
+        ("birds.scenario", "scenario", "BirdSong"),
+        ("birds.scenario:BirdSong", "bird_song", "BirdSong"),
+        ("birds.pair:Second", "second", "Second"),
+        ("lone.py", "lone", "Lone"),
+        ("./lone.py", "lone", "Lone"),
+        ("birds/pair.py:First", "first", "First"),
+        ("heir.py", "heir", "BirdSong"),
+    ],
+)
+def test_every_way_to_name_a_scenario(folder: Path, text: str, name: str, cls: str) -> None:
+    """A plugin, a package with a `scenario` module, a module, a class in it, a file, a class in a file."""
+    del folder
+    found = load(text)
+    assert (found.name, found.cls.__name__) == (name, cls)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("birds.pair", "holds 2 scenarios: say which, birds.pair:First or birds.pair:Second"),
+        ("birds.pair:Third", "has no Third; its scenarios are: First, Second"),
+        ("birds.pair:other", "is no scenario: it must be a class that extends"),
+        ("birds.nests", "There is no module birds.nests"),
+        ("no.such.module", "There is no module no.such.module"),
+        ("beside.py", "holds no scenario"),
+        ("folder/none.py", "There is no scenario file folder/none.py"),
+        ("tutoral", "did you mean tutorial"),
+        ("???", r"There is no scenario '\?\?\?'; there are: tutorial"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(folder: Path, text: str, message: str) -> None:
+    """One sentence says what is wrong."""
+    del folder
+    with pytest.raises(ScenarioError, match=message):
+        load(text)

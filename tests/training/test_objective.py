@@ -1,0 +1,146 @@
+"""Losses and metrics paired with outputs: several outputs, masks, regularisers, own losses, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.errors import ScenarioError
+from aipcore.scenario import Scenario
+
+X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
+SGD = (
+    "--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr", "0.05", "--train.shuffle", "false",
+    "--trainer.epochs", "1",
+)  # fmt: skip
+
+
+class TwoHeads(Scenario):
+    """A class and a size from one trunk, with a regularised kernel."""
+
+    monitor = ("min", "size_mean_absolute_error")
+
+    def train_data(self) -> Any:
+        return {"x": X}, {"label": np.arange(8, dtype=np.int32) % 2, "size": X.sum(1, keepdims=True)}
+
+    def val_data(self) -> Any:
+        return self.train_data()
+
+    def build(self, inputs: Any) -> Any:
+        trunk = keras.layers.Dense(5, kernel_regularizer=keras.regularizers.L2(0.1), name="trunk")(inputs["x"])
+        return {"label": keras.layers.Dense(2, name="a")(trunk), "size": keras.layers.Dense(1, name="b")(trunk)}
+
+    def losses(self) -> Any:
+        return {
+            "label": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "size": keras.losses.MeanSquaredError(),
+        }
+
+    def metrics(self) -> Any:
+        return {"size": [keras.metrics.MeanAbsoluteError()]}
+
+
+def test_several_outputs_equal_model_fit(make_trainer: Any) -> None:
+    """Total and single losses, metric and weights are those of Model.fit, regularisation included."""
+    trainer = make_trainer(TwoHeads, *SGD, "--train.batch_size", "4")
+    model = keras.models.clone_model(trainer.graph.model)
+    model.set_weights(trainer.graph.model.get_weights())
+    model.compile(keras.optimizers.SGD(0.05), trainer.scenario.losses(), metrics={"size": ["mae"]})
+    x, y = trainer.scenario.train_data()
+    fit = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+    logs = trainer.run().history[0]
+    assert logs["loss"] == pytest.approx(fit["loss"][0], rel=1e-5)
+    assert logs["label_loss"] == pytest.approx(fit["label_loss"][0], rel=1e-5)
+    assert logs["size_loss"] == pytest.approx(fit["size_loss"][0], rel=1e-5)
+    assert logs["size_mean_absolute_error"] == pytest.approx(fit["size_mae"][0], rel=1e-5)
+    for ours, theirs in zip(trainer.graph.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+class Masked(Scenario):
+    """Per-step values of sequences, 3 everywhere, whose steps with token 0 are masked."""
+
+    def train_data(self) -> Any:
+        tokens = np.array([[1, 2, 0, 0], [3, 1, 2, 4]], np.int32)
+        return tokens, np.array([[1, 1, 99, 99], [1, 1, 1, 2]], np.float32)[..., None]
+
+    def build(self, inputs: Any) -> Any:
+        embedded = keras.layers.Embedding(5, 1, mask_zero=True)(inputs)
+        three = keras.initializers.Constant(3.0)
+        return keras.layers.Dense(1, kernel_initializer="zeros", bias_initializer=three)(embedded)
+
+    def losses(self) -> Any:
+        return "mean_squared_error"
+
+
+class CustomLoss(TwoHeads):
+    """Loss values of its own, one per sample."""
+
+    monitor = ("min", "loss")
+
+    def loss_values(self, inputs: Any, targets: Any, outputs: Any) -> Any:
+        return {"energy": keras.ops.sum(keras.ops.square(outputs["size"]), -1) + 0 * inputs["x"][:, 0]}
+
+    def metrics(self) -> Any:
+        return {}
+
+
+def test_own_loss_values(make_trainer: Any) -> None:
+    """`loss_values` replaces `losses`; the regulariser still counts."""
+    trainer = make_trainer(CustomLoss, *SGD, "--train.batch_size", "8")
+    trunk, bias, *_ = trainer.graph.model.get_weights()
+    head = trainer.graph.model.get_layer("b").get_weights()
+    size = (X @ trunk + bias) @ head[0] + head[1]
+    expected = float((size**2).sum(1).mean() + 0.1 * (trunk**2).sum())
+    assert trainer.run().history[0]["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def wrong(**methods: Any) -> type[Scenario]:
+    """`TwoHeads` with some methods returning something else."""
+    return type("Wrong", (TwoHeads,), {name: (lambda _self, *_, v=value: v) for name, value in methods.items()})
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"losses": {"lable": "mse"}}, "losses.. names the output 'lable', but the model has 'label', 'size'"),
+        ({"losses": "mse"}, "must be a mapping by output name, since the model has several outputs"),
+        ({"metrics": {"x": ["mae"]}}, "metrics.. names the output 'x'"),
+        ({"build": 3}, "build.. returned int"),
+        ({"train_data": ({"x": X}, {"label": np.zeros(8, np.int32), "other": X})}, "output 'size' has no target"),
+        ({"train_data": ({"x": X}, {"label": np.zeros((8, 3)), "size": X})}, "losses of Wrong cannot take"),
+    ],
+)
+def test_wrong_scenarios_are_named(make_trainer: Any, methods: dict[str, Any], message: str) -> None:
+    """What does not fit together is one sentence, before anything is trained."""
+    with pytest.raises(ScenarioError, match=message):
+        make_trainer(wrong(**methods), *SGD)
+
+
+def test_a_scenario_must_define_its_parts(make_trainer: Any) -> None:
+    """A missing method is named."""
+    with pytest.raises(ScenarioError, match=r"Empty does not define train_data\(\)"):
+        make_trainer(type("Empty", (Scenario,), {}))
+
+
+def test_a_model_without_weights_is_refused(make_trainer: Any) -> None:
+    """There is nothing to train."""
+
+    class Still(TwoHeads):
+        monitor = ("min", "loss")
+
+        def build(self, inputs: Any) -> Any:
+            total = keras.ops.sum(inputs["x"], -1, keepdims=True)
+            return {"label": keras.ops.concatenate([total, total], -1), "size": total}
+
+    with pytest.raises(ScenarioError, match="no trainable weights"):
+        make_trainer(Still, *SGD)
+
+
+def test_masked_steps_do_not_count(make_trainer: Any) -> None:
+    """Each sample's loss is the mean over its unmasked steps: 4 for the first, (4 + 4 + 4 + 1) / 4 for the second."""
+    history = make_trainer(Masked, *SGD, "--train.batch_size", "2").run().history
+    assert history[0]["loss"] == pytest.approx((4 + 13 / 4) / 2, rel=1e-5)
