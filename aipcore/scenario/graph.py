@@ -36,6 +36,11 @@ class Graph:
         result = self.model(inputs[""] if self.bare_input else dict(inputs), training=training)
         return {"": result} if self.bare_output else result
 
+    def output_shape(self, name: str) -> tuple[int | None, ...]:
+        """The shape of an output, the batch axis included, with None where it varies."""
+        output = self.model.output if self.bare_output else self.model.output[name]
+        return tuple(output.shape)
+
     def penalty(self) -> Any:
         """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
         return tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses] or [tf.constant(0.0)])

@@ -31,6 +31,11 @@ class Objective:
                     loss = keras.losses.get(loss)  # noqa: PLW2901 - a name or a function becomes what Keras makes of it
                 self._pairs[output] = (loss, target_of(output, targets))
 
+    @property
+    def pairs(self) -> dict[str, tuple[Any, str]]:
+        """By output: its loss, and the target that it is compared with; empty for a scenario's own loss values."""
+        return dict(self._pairs)
+
     def __call__(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> dict[str, Any]:
         """The loss values by name, each of shape [batch] in float32."""
         if self._custom:

@@ -114,6 +114,9 @@ class TrainerParams:
         check=Check("below 1", lambda rate: rate < 1),
     )
     ema_batch_norm: bool = field(False, help="Average the statistics of batch normalisation too.")
+    skip_sanity_check: bool = field(
+        False, help="Do not look at data, targets, first losses and the export before the first epoch."
+    )
     write_checkpoints: bool = field(True, help="Write a checkpoint of the full state after each epoch.")
     export_best: bool = field(True, help="Keep the model with the best monitored value in OUTPUT_DIR/best.")
     export_final: bool = field(True, help="Write the final model to OUTPUT_DIR/export.")

@@ -29,6 +29,7 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
+from aipcore.training.sanity import check_data, check_first_losses, check_targets
 from aipcore.training.servable import Exportable
 
 
@@ -136,7 +137,15 @@ def prepare_model(
     graph.model.compile(optimizer=optimizer, jit_compile=False)
     targets = list(data.train.targets.columns)
     objective = Objective(scenario, graph.outputs, targets)
+    named = _named(kind, data)
+    if not trainer.skip_sanity_check:
+        for dataset, origin in named:
+            check_data(dataset, origin)
+            check_targets(objective, graph, dataset, origin)
     losses = _loss_names(kind, objective, graph, data.feed)
+    if not trainer.skip_sanity_check:
+        for dataset, origin in named:
+            check_first_losses(objective, graph, dataset, origin, data.batching.batch_size)
     metrics = MetricSet(scenario, graph.outputs, targets, losses)
     average = None
     if trainer.calc_ema != 0:
@@ -175,6 +184,14 @@ def prepare_model(
         average=average,
         frozen=frozen,
     )
+
+
+def _named(kind: str, data: RunData) -> list[tuple[Dataset, str]]:
+    """The data sets, as errors call them."""
+    named = [(data.train, f"{kind}.train_data()")]
+    if data.val is not None:
+        named.append((data.val, f"{kind}.val_data()"))
+    return named
 
 
 def _loss_names(kind: str, objective: Objective, graph: Graph, feed: Feed) -> list[str]:

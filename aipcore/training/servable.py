@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import tensorflow as tf
 
-from aipcore.errors import TrainingError
+from aipcore.errors import ScenarioError, TrainingError
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
 from aipcore.training.atomic import replaced_dir
 
@@ -64,6 +64,18 @@ class ModelWriter:
         self._about = about
         self._module: _Module | None = None
         self._written: Path | None = None
+
+    def check(self) -> None:
+        """Traces the serving function, as the first `write` would.
+
+        Raises:
+            ScenarioError: the model cannot be served.
+        """
+        try:
+            self._module = _Module(self._graph)
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())
+            raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
 
     def write(self, path: Path) -> None:
         """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.

@@ -116,6 +116,8 @@ class Trainer:
         )
         self._interruption = Interruption(self.reporter.message)
         writer = ModelWriter(self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about})
+        if output_dir is not None and not self.trainer.skip_sanity_check:
+            writer.check()
         self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)
 
     def _make_callbacks(self, parts: Parts) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""What is checked before the first epoch, so that a run of a week does not find it out in its third hour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.errors import DataError
+from aipcore.scenario.graph import Graph
+from aipcore.scenario.objective import Objective
+
+ELEMENTWISE_NAMES = (
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_logarithmic_error",
+    "binary_crossentropy",
+    "huber",
+    "log_cosh",
+    "poisson",
+)
+"""Losses that compare each element of a target with one of the output, and would broadcast one against the other."""
+
+
+def check_data(dataset: Dataset, origin: str) -> None:
+    """Looks for numbers that are not finite.
+
+    Raises:
+        DataError: there is one; names the sample.
+    """
+    for part, fields in (("input", dataset.inputs), ("target", dataset.targets)):
+        for name, column in fields.columns.items():
+            index = _not_finite(column)
+            if index is not None:
+                sample = np.asarray(column[index])
+                bad = sample[~np.isfinite(sample)][0]
+                raise DataError(
+                    f"Sample {index} of {origin} has {bad} in its {_called(part, name)}: only finite numbers can be "
+                    "learnt from; mend or leave out the sample, or train with --trainer.skip_sanity_check."
+                )
+
+
+def check_targets(objective: Objective, graph: Graph, dataset: Dataset, origin: str) -> None:
+    """Compares targets with the outputs that they are paired with.
+
+    Raises:
+        DataError: a class number has no output, or target and output have different shapes; names the sample.
+    """
+    for output, (loss, target) in objective.pairs.items():
+        shape = graph.output_shape(output)
+        column = dataset.targets.columns[target]
+        if isinstance(loss, keras.losses.SparseCategoricalCrossentropy) and shape[-1] is not None:
+            _check_classes(column, shape[-1], getattr(loss, "ignore_class", None), _called("target", target), origin)
+        elif _is_elementwise(loss):
+            _check_shapes(column, shape, _called("target", target), _called("output", output), origin)
+
+
+def check_first_losses(objective: Objective, graph: Graph, dataset: Dataset, origin: str, batch_size: int) -> None:
+    """Computes the loss of each sample of one batch, in the data's own order.
+
+    Raises:
+        DataError: one is infinite or no number; names the sample.
+    """
+    inputs, targets = dataset.take(np.arange(min(batch_size, len(dataset))))
+    tensors = {name: tf.constant(column) for name, column in inputs.items()}
+    truth = {name: tf.constant(column) for name, column in targets.items()}
+    for name, values in objective(tensors, truth, graph(tensors, training=False)).items():
+        bad = np.flatnonzero(~np.isfinite(values.numpy()))
+        if bad.size:
+            raise DataError(
+                f"The loss{f' {name}' if name else ''} of sample {bad[0]} of {origin} is {values.numpy()[bad[0]]} "
+                "before training: check the sample, the loss, and how the model's weights begin."
+            )
+
+
+def _is_elementwise(loss: Any) -> bool:
+    function = getattr(loss, "fn", loss)
+    return getattr(function, "__module__", "").startswith("keras.") and function.__name__ in ELEMENTWISE_NAMES
+
+
+def _check_classes(column: Any, classes: int, ignored: int | None, target: str, origin: str) -> None:
+    values = np.asarray(column)
+    wrong = (values < 0) | (values >= classes)
+    if ignored is not None:
+        wrong &= values != ignored
+    if wrong.any():
+        index = int(np.argwhere(wrong)[0][0])
+        value = values[wrong].flat[0]
+        raise DataError(
+            f"Sample {index} of {origin} has the {target} {value}, but the model has outputs for 0 to {classes - 1}: "
+            "give the output as many units as there are classes, or mend the sample."
+        )
+
+
+def _check_shapes(column: Any, shape: tuple[int | None, ...], target: str, output: str, origin: str) -> None:
+    sample = np.asarray(column[0]).shape
+    ours, theirs = _without_ones(shape[1:]), _without_ones(sample)
+    if len(ours) != len(theirs) or any(a not in (None, b) for a, b in zip(ours, theirs, strict=True)):
+        raise DataError(
+            f"The {target} of sample 0 of {origin} has shape {sample}, the {output} of the model {shape[1:]}: "
+            "the loss compares them element by element, so give them one shape."
+        )
+
+
+def _without_ones(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def _not_finite(column: Any) -> int | None:
+    """The first sample of a column that holds something that is not finite."""
+    if isinstance(column, np.ndarray):
+        if column.dtype.kind != "f" or np.isfinite(column).all():
+            return None
+        return int(np.flatnonzero(~np.isfinite(column).reshape(len(column), -1).all(axis=1))[0])
+    return next((i for i, array in enumerate(column) if array.dtype.kind == "f" and not np.isfinite(array).all()), None)
+
+
+def _called(part: str, name: str) -> str:
+    return f"{part} {name!r}" if name else part

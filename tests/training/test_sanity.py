@@ -1,0 +1,141 @@
+"""What is found before the first epoch, with the sample that is to blame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.errors import DataError, ScenarioError
+from aipcore.scenario import Sample, Scenario
+
+
+class Points(Scenario):
+    """12 samples of 3 numbers."""
+
+    x = np.ones((12, 3), np.float32)
+    y: Any = np.zeros(12, np.int32)
+    units = 2
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def train_data(self) -> Any:
+        return self.x, self.y
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(self.units)(inputs)
+
+    def losses(self) -> Any:
+        return self.loss
+
+
+def points(**attributes: Any) -> type[Scenario]:
+    """`Points` with other attributes."""
+    return type("Points", (Points,), attributes)
+
+
+def with_value(array: Any, index: int, value: Any) -> Any:
+    """A copy with one sample changed."""
+    copy = np.array(array)
+    copy[index] = value
+    return copy
+
+
+CASES = {
+    "input": (points(x=with_value(Points.x, 7, np.nan)), r"Sample 7 of Points.train_data\(\) has nan in its input"),
+    "class": (
+        points(y=with_value(Points.y, 9, 2)),
+        r"Sample 9 of Points.train_data\(\) has the target 2, but the model has outputs for 0 to 1",
+    ),
+    "negative class": (points(y=with_value(Points.y, 3, -1)), "Sample 3 .* has the target -1"),
+    "shape": (
+        points(loss="mean_squared_error", y=np.zeros((12, 1), np.float32)),
+        r"The target of sample 0 .* has shape \(1,\), the output of the model \(2,\)",
+    ),
+    "loss": (
+        points(loss=staticmethod(lambda t, p: keras.ops.log(keras.ops.cast(t, "float32")) + 0 * p[:, 0])),
+        r"The loss of sample 0 .* is -inf before training",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_sample_is_named(make_trainer: Any, case: str) -> None:
+    """One sentence says which sample it is and what is wrong with it."""
+    cls, message = CASES[case]
+    with pytest.raises(DataError, match=message):
+        make_trainer(cls)
+
+
+def test_validation_data_is_looked_at_too(make_trainer: Any) -> None:
+    """A bad sample there would spoil every choice of the best epoch."""
+
+    class Validated(Points):
+        def val_data(self) -> Any:
+            return with_value(self.x, 2, np.inf), self.y
+
+    with pytest.raises(DataError, match=r"Sample 2 of Validated.val_data\(\) has inf"):
+        make_trainer(Validated)
+
+
+def test_samples_of_varying_size(make_trainer: Any) -> None:
+    """Samples that are not stacked are looked at as well."""
+
+    class Lines(Points):
+        def train_data(self) -> Any:
+            for length in (2, 4, 3):
+                yield Sample(inputs=np.full((length, 3), np.nan if length == 4 else 1.0, np.float32), targets=0)
+
+        def build(self, inputs: Any) -> Any:
+            return keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(inputs))
+
+    with pytest.raises(DataError, match=r"Sample 1 of Lines\.train_data"):
+        make_trainer(Lines)
+
+
+def test_ignored_class_is_allowed(make_trainer: Any) -> None:
+    """A class that the loss ignores needs no output."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    make_trainer(points(y=with_value(Points.y, 3, -1), loss=loss))
+
+
+def test_trailing_ones_are_no_mismatch(make_trainer: Any) -> None:
+    """Targets of shape [batch] against outputs of shape [batch, 1] are what Keras aligns itself."""
+    make_trainer(points(loss="mean_squared_error", y=np.zeros(12, np.float32), units=1))
+
+
+def test_can_be_skipped(make_trainer: Any) -> None:
+    """With skip_sanity_check nothing is looked at."""
+    make_trainer(CASES["input"][0], "--trainer.skip_sanity_check")
+
+
+def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any) -> None:
+    """The serving function is traced before the first epoch."""
+
+    class OnlyTrains(keras.layers.Layer):  # type: ignore[misc]
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            if not training and not hasattr(inputs, "numpy"):
+                raise ValueError("no inference here")
+            return inputs
+
+    class Odd(Points):
+        def build(self, inputs: Any) -> Any:
+            return keras.layers.Dense(2)(OnlyTrains()(inputs))
+
+    with pytest.raises(ScenarioError, match=r"trains but cannot be exported: .*no inference here"):
+        make_trainer(Odd, output="out")
+
+
+def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
+    """A run ends in the same bits with and without the check."""
+    ends = []
+    for words in ((), ("--trainer.skip_sanity_check",)):
+        trainer = make_trainer(noisy_class, *words, output="with" if words else "without")
+        trainer.run()
+        ends.append(trainer.state.read())
+    for name, value in ends[0].items():
+        np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
