@@ -159,7 +159,8 @@ def compare_with_fit(epochs: int) -> None:
     started = time.perf_counter()
     trainer.run()
     total = time.perf_counter() - started - sum(peer.fit_seconds)
-    row("epoch, compiled (median)", peer.seconds[1:] or peer.seconds, "Model.fit", peer.fit_seconds[1:] or peer.fit_seconds)
+    later = slice(1, None) if epochs > 1 else slice(None)
+    row("epoch, compiled (median)", peer.seconds[later], "Model.fit", peer.fit_seconds[later])
     row("first epoch", peer.seconds[:1], "Model.fit, first epoch", peer.fit_seconds[:1])
     row(f"all {epochs} epochs, compiling included", [total], "Model.fit", [sum(peer.fit_seconds)])
     for epoch, (ours, theirs) in enumerate(zip(peer.losses, peer.fit_losses, strict=True), start=1):

@@ -155,6 +155,11 @@ def leaf_type(annotation: Any, where: str) -> LeafType:
         form, items = "one", (annotation,)
     if not all(_is_single(item) for item in items):
         raise _unsupported(annotation, where)
+    for item in items:
+        if isinstance(item, type) and issubclass(item, Enum):
+            # One by one, since an Enum that is a text or a number too would be taken for its other base.
+            converter().register_structure_hook(item, _member)
+            converter().register_unstructure_hook(item, _value)
     return LeafType(whole, form, items, optional)  # type: ignore[arg-type]
 
 
@@ -221,6 +226,17 @@ def _path(value: Any, _: Any) -> Path:
 def _literal(value: Any, kind: Any) -> Any:
     if any(value == option and type(value) is type(option) for option in get_args(kind)):
         return value
+    raise NotAllowedError
+
+
+def _value(member: Any) -> Any:
+    return member.value
+
+
+def _member(value: Any, kind: Any) -> Any:
+    for member in kind:
+        if value is member or (type(value) is type(member.value) and value == member.value):
+            return member
     raise NotAllowedError
 
 

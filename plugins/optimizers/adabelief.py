@@ -101,12 +101,15 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
     def _scalars(self) -> tuple[Any, Any, Any, Any]:
         """1 - b1^t, 1 - b2^t, r_t, and whether p_t has reached its threshold."""
         t = ops.cast(self.iterations + 1, "float64")
-        power_2 = ops.power(ops.cast(self.beta_2, "float64"), t)
-        correct_1 = 1 - ops.power(ops.cast(self.beta_1, "float64"), t)
+        # Given as they are: a cast would take Python's numbers through float32 first.
+        power_2 = ops.power(ops.convert_to_tensor(self.beta_2, "float64"), t)
+        correct_1 = 1 - ops.power(ops.convert_to_tensor(self.beta_1, "float64"), t)
         correct_2 = 1 - power_2
+        longest = 2 / (1 - self.beta_2) - 1
         if not self.rectify:
             return correct_1, correct_2, 1.0, True
-        longest = 2 / (1 - self.beta_2) - 1
+        if longest < RECTIFY_FROM:
+            return correct_1, correct_2, 1.0, False
         length = longest - 2 * t * power_2 / correct_2
         trusted = length >= RECTIFY_FROM
         safe = ops.where(trusted, length, RECTIFY_FROM)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from aip_plugins.optimizers.params import DecayingParams
 
 
@@ -44,6 +45,8 @@ class DecayByPath:
 
 def decaying(cls: type, params: DecayingParams, **arguments: Any) -> Any:
     """Makes an optimizer of a class with `DecayByPath`, its weight decay as the parameters say."""
-    optimizer = cls(weight_decay=params.weight_decay or None, **arguments)
+    # AdamW insists on a number, the others take None to skip the work.
+    none = 0.0 if issubclass(cls, keras.optimizers.AdamW) else None
+    optimizer = cls(weight_decay=params.weight_decay or none, **arguments)
     optimizer.exclude_paths = params.exclude_from_weight_decay
     return optimizer

@@ -55,6 +55,8 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
+        # update_step sees TensorFlow's variables, which have no path.
+        self._kept = {index for index, variable in enumerate(variables) if self.is_excluded(variable)}
         self._momenta, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -65,10 +67,11 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
         t = ops.cast(self.iterations + 1, "float64")
-        correct_1 = ops.cast(1 - ops.power(ops.cast(self.beta_1, "float64"), t), variable.dtype)
-        correct_2 = ops.cast(1 - ops.power(ops.cast(self.beta_2, "float64"), t), variable.dtype)
+        # Given as they are: a cast would take Python's numbers through float32 first.
+        correct_1 = ops.cast(1 - ops.power(ops.convert_to_tensor(self.beta_1, "float64"), t), variable.dtype)
+        correct_2 = ops.cast(1 - ops.power(ops.convert_to_tensor(self.beta_2, "float64"), t), variable.dtype)
         step = (momentum / correct_1) / (ops.sqrt(velocity / correct_2) + self.epsilon)
-        if self.decay and not self.is_excluded(variable):
+        if self.decay and index not in self._kept:
             step = step + self.decay * variable
         weight_norm = ops.sqrt(ops.sum(ops.square(variable)))
         step_norm = ops.sqrt(ops.sum(ops.square(step)))

@@ -8,6 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+ROUNDING = 1e-9
+"""Epochs; far above the rounding errors of float64 and far below one update."""
+
 
 @keras.saving.register_keras_serializable(package="aip")
 class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -89,7 +92,8 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def _falling(self, time: Any) -> Any:
         since = tf.maximum(time - self.warmup - self.constant, 0.0)
         if self.staircase:
-            since = tf.floor(since)
+            # A fractional offset leaves times a rounding error below whole epochs.
+            since = tf.floor(since + ROUNDING)
         if self.fall == "exponential":
             return tf.maximum(tf.exp(math.log(self.decay) * since), self.min_fraction)
         if self.fall == "cosine":

@@ -155,7 +155,8 @@ def test_terminate_on_nan(make_trainer: Any, blobs_class: Any) -> None:
         def losses(self) -> Any:
             return lambda target, output: keras.ops.sum(keras.ops.square(output), -1)
 
-    trainer = make_trainer(Overflowing, "--trainer.epochs", "9", "--callbacks", "TerminateOnNaN", output="out")
+    words = ("--trainer.epochs", "9", "--callbacks", "TerminateOnNaN", "--trainer.skip_sanity_check")
+    trainer = make_trainer(Overflowing, *words, output="out")
     result = trainer.run()
     assert (result.status, result.epochs) == ("stopped", 1)
     assert result.saved == []

@@ -1,0 +1,24 @@
+"""Schedules built as a run builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aipcore.hooks.manager import get_plugin_manager
+
+
+@pytest.fixture
+def make_schedule() -> Callable[..., Any]:
+    """Builds a schedule from its name, the run's length and its options."""
+
+    def make(name: str, *, updates_per_epoch: int = 10, epochs: int = 20, **options: Any) -> Any:
+        from aipcore.training.horizon import Horizon
+
+        plugins = get_plugin_manager()
+        params = plugins.params_class("schedule", name)(**options)
+        return plugins.load_build("schedule", name)(params, Horizon(updates_per_epoch=updates_per_epoch, epochs=epochs))
+
+    return make

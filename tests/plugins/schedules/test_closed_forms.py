@@ -1,0 +1,120 @@
+"""Each schedule against its closed form, in NumPy and float64: at 0, at the boundaries, at the end and beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Array = npt.NDArray[np.float64]
+
+LR = 0.003
+PER_EPOCH = 10
+EPOCHS = 20
+STEPS = np.array([0, 1, 5, 9, 10, 11, 15, 19, 20, 25, 29, 30, 31, 49, 50, 51, 100, 150, 199, 200, 201, 250, 10_000])
+
+
+def cosine(part: Array) -> Array:
+    """From 1 at 0 to 0 at 1 and after."""
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip(part, 0, 1))
+
+
+CASES: dict[str, tuple[str, dict[str, Any], Callable[[Array], Array]]] = {
+    "constant": ("Constant", {}, np.ones_like),
+    "exponential": ("ExponentialDecay", {}, lambda e: 0.99**e),
+    "exponential, fast": ("ExponentialDecay", {"decay": 0.5}, lambda e: 0.5**e),
+    "exponential, none": ("ExponentialDecay", {"decay": 1.0}, np.ones_like),
+    "exponential, staircase": ("ExponentialDecay", {"decay": 0.9, "staircase": True}, lambda e: 0.9 ** np.floor(e)),
+    "exponential, constant first": (
+        "ExponentialDecay", {"decay": 0.9, "constant_epochs": 3.0}, lambda e: 0.9 ** np.maximum(0, e - 3),
+    ),
+    "exponential, constant first, staircase": (
+        "ExponentialDecay", {"decay": 0.9, "constant_epochs": 2.5, "staircase": True},
+        lambda e: 0.9 ** np.floor(np.maximum(0, e - 2.5)),
+    ),
+    "exponential, floor": (
+        "ExponentialDecay", {"decay": 0.5, "min_fraction": 0.2}, lambda e: np.maximum(0.5**e, 0.2),
+    ),
+    "cosine": ("CosineDecay", {}, lambda e: cosine(e / EPOCHS)),
+    "cosine, floor": ("CosineDecay", {"min_fraction": 0.1}, lambda e: 0.1 + 0.9 * cosine(e / EPOCHS)),
+    "cosine, shorter": ("CosineDecay", {"decay_epochs": 5.0}, lambda e: cosine(e / 5)),
+    "cosine, longer": ("CosineDecay", {"decay_epochs": 40.0}, lambda e: cosine(e / 40)),
+    "warmup, cosine": (
+        "WarmupCosineDecay", {"warmup_epochs": 5.0},
+        lambda e: np.where(e < 5, e / 5, cosine((e - 5) / 15)),
+    ),
+    "warmup from a fraction, cosine, floor": (
+        "WarmupCosineDecay", {"warmup_epochs": 2.0, "warmup_fraction": 0.25, "min_fraction": 0.1},
+        lambda e: np.where(e < 2, 0.25 + 0.75 * e / 2, 0.1 + 0.9 * cosine((e - 2) / 18)),
+    ),
+    "no warmup, cosine": ("WarmupCosineDecay", {"warmup_epochs": 0.0}, lambda e: cosine(e / EPOCHS)),
+    "warmup, constant, cosine": (
+        "WarmupConstantCosineDecay", {"warmup_epochs": 2.0, "constant_epochs": 3.0},
+        lambda e: np.where(e < 2, e / 2, cosine((e - 5) / 15)),
+    ),
+    "warmup, constant, shorter cosine": (
+        "WarmupConstantCosineDecay", {"warmup_epochs": 2.0, "constant_epochs": 3.0, "decay_epochs": 5.0},
+        lambda e: np.where(e < 2, e / 2, cosine((e - 5) / 5)),
+    ),
+    "warmup, inverse root": (
+        "WarmupDecay", {"warmup_epochs": 5.0},
+        lambda e: np.minimum(e / 5, np.sqrt(5 / np.maximum(e, 1e-9))),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_closed_form(case: str, make_schedule: Any) -> None:
+    """To the last digits of float32."""
+    name, options, form = CASES[case]
+    schedule = make_schedule(name, lr=LR, updates_per_epoch=PER_EPOCH, epochs=EPOCHS, **options)
+    found = np.array([schedule(step).numpy() for step in STEPS])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, LR * form(STEPS / PER_EPOCH), rtol=2e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "cosine" not in case])
+@pytest.mark.parametrize("offset", [2.0, 2.5, 30.0])
+def test_offset(case: str, offset: float, make_schedule: Any) -> None:
+    """At epoch e the rate is that of epoch e - offset_epochs, and before that the rate at 0."""
+    name, options, form = CASES[case]
+    schedule = make_schedule(name, lr=LR, offset_epochs=offset, updates_per_epoch=PER_EPOCH, epochs=EPOCHS, **options)
+    found = [schedule(step).numpy() for step in STEPS]
+    expected = LR * form(np.maximum(STEPS / PER_EPOCH - offset, 0))
+    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [2.0, 2.5])
+@pytest.mark.parametrize("name", ["CosineDecay", "WarmupCosineDecay", "WarmupConstantCosineDecay"])
+def test_offset_leaves_less_to_fall(name: str, offset: float, make_schedule: Any) -> None:
+    """A shifted cosine still ends with the run: it is the schedule of a run that is shorter by the offset."""
+    shifted = make_schedule(name, lr=LR, offset_epochs=offset, updates_per_epoch=PER_EPOCH, epochs=EPOCHS)
+    warmup = 0 if name == "CosineDecay" else 1
+    constant = 1 if name == "WarmupConstantCosineDecay" else 0
+    length = EPOCHS - offset - warmup - constant
+    for step in STEPS:
+        e = max(step / PER_EPOCH - offset, 0)
+        expected = LR * (e if e < warmup else cosine(np.array((e - warmup - constant) / length)))
+        assert shifted(step).numpy() == pytest.approx(float(expected), rel=2e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["CosineDecay", "WarmupCosineDecay", "WarmupConstantCosineDecay"])
+def test_no_time_left_to_fall(name: str, make_schedule: Any) -> None:
+    """A run that ends before the fall begins keeps finite rates from 0 to lr."""
+    schedule = make_schedule(name, lr=LR, offset_epochs=3.0, updates_per_epoch=PER_EPOCH, epochs=2)
+    rates = np.array([schedule(step).numpy() for step in range(100)])
+    assert np.isfinite(rates).all()
+    assert (rates >= 0).all()
+    assert (rates <= np.float32(LR)).all()
+
+
+def test_staircase_falls_at_the_same_update_of_every_epoch(make_schedule: Any) -> None:
+    """A shift that binary fractions cannot hold neither delays nor advances a step of the stairs."""
+    schedule = make_schedule(
+        "ExponentialDecay", lr=1.0, decay=0.5, staircase=True, offset_epochs=0.1, updates_per_epoch=10, epochs=30
+    )
+    falls = [step for step in range(1, 300) if schedule(step).numpy() < schedule(step - 1).numpy()]
+    assert falls == [10 * epoch + 1 for epoch in range(1, 30)]
