@@ -1,0 +1,305 @@
+"""From layers to one instance: precedence, components, short forms, strictness, and what every error says."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from aipcore.errors import ParamsError
+from aipcore.params import (
+    REQUIRED,
+    Layer,
+    StaticChoices,
+    above,
+    at_least,
+    component,
+    components,
+    field,
+    fill,
+    from_dict,
+    group,
+    params,
+    resolve,
+    to_dict,
+    to_yaml,
+)
+from aipcore.params.files import read_mapping
+
+
+class Colour(StrEnum):
+    """An enum."""
+
+    RED = "red"
+    DARK_BLUE = "dark_blue"
+
+
+@params
+class Adam:
+    """Adam."""
+
+    epsilon: float = field(1e-7, help="Epsilon.", check=above(0))
+
+
+@params
+class RMS:
+    """RMS."""
+
+    rho: float = field(0.9, help="Rho.")
+    epsilon: float = field(1e-6, help="Epsilon.")
+
+
+@params
+class Inner:
+    """Small."""
+
+    depth: int = field(1, help="Depth.")
+
+
+@params
+class Outer:
+    """A component that holds a component."""
+
+    inner: Inner = component({"Inner": Inner}, default="Inner", help="Inner.")
+
+
+@params
+class Plain:
+    """A component without options."""
+
+
+@params
+class Log:
+    """A callback."""
+
+    file: str = field("log.csv", help="File.")
+
+
+@params
+class Stop:
+    """Another."""
+
+    after: int = field(3, help="After.", check=at_least(1))
+
+
+@params
+class Trainer:
+    """A group with short forms."""
+
+    epochs: int = field(100, help="Epochs.", check=at_least(1))
+    output_dir: Path | None = field(None, help="Output.")
+    optimizer: Any = component("optimizer", default="Adam", help="Optimizer.", short=True)
+    callbacks: tuple[Any, ...] = components("callback", help="Callbacks.", short=True)
+
+
+@params
+class Root:
+    """Everything."""
+
+    trainer: Trainer = group(Trainer, help="Trainer.")
+    graph: Any = component({"Outer": Outer, "Plain": Plain}, default=None, help="Graph.")
+    sizes: tuple[int, ...] = field((1, 2), help="Sizes.", check=at_least(0))
+    pair: tuple[int, float] = field((1, 2.0), help="Pair.")
+    flag: bool = field(False, help="Flag.")
+    mode: Literal["fast", "exact"] = field("fast", help="Mode.")
+    colour: Colour = field(Colour.RED, help="Colour.")
+    table: dict[str, float] = field({}, help="Table.")
+    rate: float = field(0.5, help="Rate.")
+
+
+@params
+class Needy:
+    """Has required fields."""
+
+    source: Path = field(REQUIRED, help="Where from.")
+    count: int = field(REQUIRED, help="How many.")
+    rest: int = field(3, help="Rest.")
+
+
+CHOICES = StaticChoices({"optimizer": {"Adam": Adam, "RMSprop": RMS}, "callback": {"CSVLog": Log, "Stop": Stop}})
+
+
+def given(*words: str, file: Any = None, scenario: Any = None, root: type = Root) -> Any:
+    """Resolves the usual layers."""
+    layers = [Layer.from_mapping("scenario s", scenario or {}), Layer.from_mapping("p.yaml", file or {})]
+    return resolve(root, [*layers, Layer.from_arguments(words)], CHOICES)
+
+
+def test_defaults() -> None:
+    """Without layers, everything has its default, and components are made."""
+    value = given().value
+    assert value.trainer.optimizer == Adam()
+    assert value.trainer.callbacks == ()
+    assert value.graph is None
+    assert value.sizes == (1, 2)
+
+
+def test_precedence_and_origins() -> None:
+    """Defaults, scenario, file, command line: later ones win, and each value knows its origin."""
+    done = given(
+        "--trainer.epochs", "4", scenario={"trainer.epochs": 2, "rate": 0.1, "flag": True},
+        file={"trainer": {"epochs": 3}, "rate": 0.2},
+    )  # fmt: skip
+    assert (done.value.trainer.epochs, done.value.rate, done.value.flag) == (4, 0.2, True)
+    origins = done.origins
+    assert origins["trainer.epochs"] == "command line"
+    assert origins["rate"] == "p.yaml"
+    assert origins["flag"] == "scenario s"
+    assert origins["sizes"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "expected"),
+    [
+        ("--trainer.epochs=7", "trainer.epochs", 7),
+        ("--trainer.output-dir out", "trainer.output_dir", Path("out")),
+        ("--trainer.output_dir none", "trainer.output_dir", None),
+        ("--sizes 4 5 6", "sizes", (4, 5, 6)),
+        ("--sizes=", "sizes", ()),
+        ("--pair 3 -1.5e-3", "pair", (3, -0.0015)),
+        ("--flag", "flag", True),
+        ("--flag yes", "flag", True),
+        ("--flag off", "flag", False),
+        ("--mode EXACT", "mode", "exact"),
+        ("--colour dark-blue", "colour", Colour.DARK_BLUE),
+        ("--table a=1 b=-2", "table", {"a": 1.0, "b": -2.0}),
+        ("--rate -3", "rate", -3.0),
+        ("--optimizer rms-prop", "trainer.optimizer", RMS()),
+        ("--trainer.optimizer RMSprop --optimizer.rho .5", "trainer.optimizer", RMS(rho=0.5)),
+        ("--optimizer.epsilon 1e-14", "trainer.optimizer.epsilon", 1e-14),
+        ("--trainer.optimizer.epsilon 1e-14", "trainer.optimizer.epsilon", 1e-14),
+        ("--graph.inner.depth 9 --graph outer", "graph", Outer(inner=Inner(depth=9))),
+        ("--callbacks stop csv_log --callbacks.csvlog.file x", "trainer.callbacks", (Stop(), Log(file="x"))),
+        ("--callbacks=", "trainer.callbacks", ()),
+    ],
+)
+def test_command_line(words: str, path: str, expected: Any) -> None:
+    """Every form in which an option can be written."""
+    value = given(*words.split()).value
+    for part in path.split("."):
+        value = getattr(value, part)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_naming_a_component_replaces_its_options() -> None:
+    """Options of a lower layer belong to the component of that layer."""
+    lower = {"optimizer": {"name": "Adam", "epsilon": 0.5}}
+    assert given("--optimizer", "adam", file=lower).value.trainer.optimizer.epsilon == 1e-7
+    assert given("--optimizer.epsilon", "2", file=lower).value.trainer.optimizer.epsilon == 2
+    assert given(file={"optimizer.rho": 0.1, "optimizer": "rmsprop"}).value.trainer.optimizer == RMS(rho=0.1)
+    assert given(file={"optimizer": {"epsilon": 0.25}}, scenario=lower).value.trainer.optimizer == Adam(epsilon=0.25)
+
+
+ERRORS = {
+    "--epochs 3": "There is no option --epochs; did you mean --trainer.epochs?",
+    "--trainer.epcohs 3": "There is no option --trainer.epcohs; did you mean --trainer.epochs?",
+    "--xyz 3": "There is no option --xyz; --help lists all there are.",
+    "--trainer 3": "--trainer is a group of options, not an option",
+    "--optimizer.rho .5": "--optimizer.rho belongs to RMSprop, but the optimizer is Adam: add --optimizer RMSprop, or",
+    "--graph.inner.depth 3": "belongs to Outer, but the graph is none: add --graph Outer",
+    "--callbacks.stop.after 3": "--callbacks.stop.after belongs to Stop, which is not chosen: add --callbacks Stop.",
+    "--callbacks stop stop": "The callback Stop is named twice: name it once.",
+    "--callbacks": "--callbacks needs names: give one or more of CSVLog or Stop.",
+    "--optimizer": "--optimizer: nothing is not allowed, it must be one of Adam or RMSprop.",
+    "--optimizer adma": "There is no optimizer 'adma'; did you mean Adam?",
+    "--trainer.epochs": "--trainer.epochs needs a value: --trainer.epochs INT.",
+    "--trainer.epochs 1 2": "--trainer.epochs: 1 2 is not allowed, it must be a whole number, at least 1.",
+    "--trainer.epochs 1.0": "--trainer.epochs: 1.0 is not allowed",
+    "--trainer.epochs 0": "--trainer.epochs: 0 is not allowed, it must be at least 1.",
+    "--sizes 3 -1": "--sizes: 3 -1 is not allowed, it must be at least 0.",
+    "--pair 3": "--pair: 3 is not allowed, it must be 2 values",
+    "--flag maybe": "--flag: maybe is not allowed, it must be true or false.",
+    "--mode slow": "--mode: slow is not allowed, it must be fast or exact.",
+    "--colour green": "--colour: green is not allowed, it must be red or dark_blue.",
+    "--table a": "--table: a is not allowed, it must be entries KEY=VALUE",
+    "--table a=1 a=2": "--table: a=1 a=2 is not allowed",
+    "--rate nan": "--rate: nan is not allowed, it must be a number.",
+    "--rate=": "--rate: nothing is not allowed",
+    "--rate 1 --rate 2": "--rate is given twice: give it once, with all its values.",
+    "stray": "'stray' belongs to no option: write --NAME stray.",
+}
+
+
+@pytest.mark.parametrize("words", ERRORS)
+def test_wrong_command_lines(words: str) -> None:
+    """Each error names the option as it was written, what was given, and what is allowed."""
+    with pytest.raises(ParamsError) as error:
+        given(*words.split())
+    assert ERRORS[words] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"trainer": {"epochs": 1.0}}, "p.yaml: trainer.epochs: 1.0 is not allowed, it must be a whole number"),
+        ({"trainer": {"epochs": True}}, "p.yaml: trainer.epochs: True is not allowed"),
+        ({"trainer": {"epochs": "3"}}, "p.yaml: trainer.epochs: '3' is not allowed"),
+        ({"trainer": 3}, "p.yaml: trainer: 3 is not allowed, it must be a mapping"),
+        ({"trainer": {"epoch": 3}}, "p.yaml: trainer.epoch is unknown; did you mean epochs?"),
+        (
+            {"optimizer": {"name": "adam", "rho": 1}},
+            "p.yaml: optimizer.rho belongs to RMSprop, but optimizer is Adam: name",
+        ),
+        ({"optimizer": 3}, "p.yaml: optimizer: 3 is not allowed, it must be one of Adam or RMSprop."),
+        ({"optimizer": "adma"}, "p.yaml: optimizer: There is no optimizer 'adma'; did you mean Adam?"),
+        ({"graph": {"inner": "Inner"}}, "p.yaml: graph has options but no name: name the component."),
+        ({"callbacks": "Stop"}, "p.yaml: callbacks: 'Stop' is not allowed, it must be a list"),
+        ({"callbacks": [{"after": 3}]}, "has no name: name the component."),
+        ({"trainer.epochs": 3, "trainer": {"epochs": 4}}, "p.yaml: trainer.epochs is given twice"),
+        ({"sizes": 3}, "p.yaml: sizes: 3 is not allowed, it must be a list"),
+        ({"mode": "FAST"}, "p.yaml: mode: 'FAST' is not allowed"),
+        ({3: 4}, "p.yaml: the key 3 is not a name"),
+    ],
+)
+def test_wrong_files(file: Any, message: str) -> None:
+    """Files are strict: nothing is converted, and each error gives the path of the key."""
+    with pytest.raises(ParamsError) as error:
+        given(file=file)
+    assert message in str(error.value)
+
+
+def test_required() -> None:
+    """All that is missing stands in one error; help can be asked for nevertheless."""
+    with pytest.raises(ParamsError) as error:
+        given(root=Needy)
+    assert str(error.value) == "These parameters are required: --source (Where from), --count (How many)."
+    assert given("--source", "a", "--count", "2", root=Needy).value == Needy(source=Path("a"), count=2)
+    assert fill(Needy, []).children["rest"].value == 3  # type: ignore[union-attr]
+
+
+def test_round_trips(tmp_path: Path) -> None:
+    """A mapping, a JSON file and a YAML file give back an equal instance."""
+    done = given(
+        "--optimizer", "rmsprop", "--optimizer.epsilon", "1e-17", "--callbacks", "stop", "--graph", "outer",
+        "--table", "a=1e-30", "--sizes=", "--colour", "dark_blue", "--trainer.output_dir", "a b: c #d",
+    )  # fmt: skip
+    plain = to_dict(done.value, CHOICES)
+    assert from_dict(Root, plain, CHOICES) == done.value
+    for origins in (True, False):
+        (tmp_path / "p.yaml").write_text(to_yaml(done.tree, origins=origins))
+        assert from_dict(Root, read_mapping(tmp_path / "p.yaml"), CHOICES) == done.value
+
+
+def test_short_forms_may_not_clash() -> None:
+    """A short form that is also a group of the root is a mistake of the author."""
+
+    @params
+    class Clash:
+        trainer: Trainer = group(Trainer)
+        optimizer: Inner = group(Inner)
+
+    with pytest.raises(ParamsError, match="short form optimizer stands for two"):
+        resolve(Clash, [], CHOICES)
+
+
+def test_fields_without_declaration_are_refused() -> None:
+    """A bare default has no help: the author is told to write field()."""
+    with pytest.raises(ParamsError, match=r"Bare\.x is not declared: write it as field"):
+
+        @params
+        class Bare:
+            x: int = 3
