@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from aip_plugins.optimizers.decay import DecayByPath, decaying
+from aip_plugins.optimizers.decay import DecayByPath, decaying, moments
 from aip_plugins.optimizers.params import AdaBeliefParams
 from keras import ops
 
@@ -134,9 +134,7 @@ def build_adabelief(params: AdaBeliefParams, learning_rate: Any) -> AdaBelief:
         AdaBelief,
         params,
         learning_rate=learning_rate,
-        beta_1=params.beta_1,
-        beta_2=params.beta_2,
-        epsilon=params.epsilon,
+        **moments(params),
         rectify=params.rectify,
         amsgrad=params.amsgrad,
     )  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from aip_plugins.optimizers.decay import DecayByPath, decaying
+from aip_plugins.optimizers.decay import DecayByPath, decaying, moments
 from aip_plugins.optimizers.params import AdamaxParams, AdamParams, AdamWParams, NadamParams
 
 
@@ -35,9 +35,7 @@ def build_adam(params: AdamParams, learning_rate: Any) -> Adam:
         Adam,
         params,
         learning_rate=learning_rate,
-        beta_1=params.beta_1,
-        beta_2=params.beta_2,
-        epsilon=params.epsilon,
+        **moments(params),
         amsgrad=params.amsgrad,
     )  # type: ignore[no-any-return]
 
@@ -48,9 +46,7 @@ def build_adamw(params: AdamWParams, learning_rate: Any) -> AdamW:
         AdamW,
         params,
         learning_rate=learning_rate,
-        beta_1=params.beta_1,
-        beta_2=params.beta_2,
-        epsilon=params.epsilon,
+        **moments(params),
         amsgrad=params.amsgrad,
     )  # type: ignore[no-any-return]
 
@@ -61,9 +57,7 @@ def build_adamax(params: AdamaxParams, learning_rate: Any) -> Adamax:
         Adamax,
         params,
         learning_rate=learning_rate,
-        beta_1=params.beta_1,
-        beta_2=params.beta_2,
-        epsilon=params.epsilon,
+        **moments(params),
     )  # type: ignore[no-any-return]
 
 
@@ -73,7 +67,5 @@ def build_nadam(params: NadamParams, learning_rate: Any) -> Nadam:
         Nadam,
         params,
         learning_rate=learning_rate,
-        beta_1=params.beta_1,
-        beta_2=params.beta_2,
-        epsilon=params.epsilon,
+        **moments(params),
     )  # type: ignore[no-any-return]

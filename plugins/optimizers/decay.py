@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from aip_plugins.optimizers.params import DecayingParams
+from aip_plugins.optimizers.params import DecayingParams, MomentsParams
 
 
 class DecayByPath:
@@ -50,3 +50,8 @@ def decaying(cls: type, params: DecayingParams, **arguments: Any) -> Any:
     optimizer = cls(weight_decay=params.weight_decay or none, **arguments)
     optimizer.exclude_paths = params.exclude_from_weight_decay
     return optimizer
+
+
+def moments(params: MomentsParams) -> dict[str, float]:
+    """The arguments that optimizers of Adam's family share."""
+    return {"beta_1": params.beta_1, "beta_2": params.beta_2, "epsilon": params.epsilon}

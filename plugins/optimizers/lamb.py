@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from aip_plugins.optimizers.decay import DecayByPath, decaying
+from aip_plugins.optimizers.decay import DecayByPath, decaying, moments
 from aip_plugins.optimizers.params import LAMBParams
 from keras import ops
 
@@ -96,7 +96,5 @@ def build_lamb(params: LAMBParams, learning_rate: Any) -> LAMB:
         LAMB,
         params,
         learning_rate=learning_rate,
-        beta_1=params.beta_1,
-        beta_2=params.beta_2,
-        epsilon=params.epsilon,
+        **moments(params),
     )  # type: ignore[no-any-return]
