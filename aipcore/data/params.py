@@ -20,3 +20,12 @@ class ValDataParams:
     batch_size: int | None = field(
         None, help="Samples in one validation batch; by default that of training.", check=at_least(1)
     )
+
+
+@params
+class LavDataParams:
+    """How samples of the extended validation are batched."""
+
+    batch_size: int | None = field(
+        None, help="Samples in one batch of the extended validation; by default that of validation.", check=at_least(1)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aipcore.data.params import TrainDataParams, ValDataParams
+from aipcore.data.params import LavDataParams, TrainDataParams, ValDataParams
 from aipcore.params import group, params
 
 
@@ -24,3 +24,4 @@ class ScenarioParams:
     model: ModelParams = group(ModelParams, help="What the model looks like.")
     train: TrainDataParams = group(TrainDataParams, help="How training samples are batched.")
     val: ValDataParams = group(ValDataParams, help="How validation samples are batched.")
+    lav: LavDataParams = group(LavDataParams, help="How samples of the extended validation (LAV) are batched.")

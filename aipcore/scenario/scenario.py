@@ -42,6 +42,13 @@ class Scenario:
         """The validation data, of the same form as `train_data`; None for none."""
         return None
 
+    def lav_data(self) -> Mapping[str, Any] | None:
+        """Lists of data for the extended validation, by name, each of the form of `train_data`.
+
+        None, the default: the validation data alone.
+        """
+        return None
+
     def build(self, inputs: Any) -> Any:
         """Builds the model: symbolic inputs of shape [batch, ...] to outputs, in Keras layers."""
         raise _missing(self, "build(inputs)")
@@ -65,7 +72,7 @@ class Scenario:
         return None
 
     def evaluator(self) -> Evaluator | None:
-        """A new evaluator for one pass over the validation data; None for none."""
+        """A new evaluator for one pass of the extended validation over one list; None for none."""
         return None
 
 

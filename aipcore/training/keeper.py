@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
 from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
-
-PARTS = {"validation": "val_", "lav": "lav_"}
-"""From each part of the event files to the prefix of its values in the logs; all others are of training."""
 
 FOLDERS = ("best", "export", "checkpoint")
 """What a user can go on with."""
@@ -31,15 +28,24 @@ class Keeper:
         self._keep = keep
         self._events = None if folder is None else EventWriter(folder / "tensorboard")
 
-    def log(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Adds the logs of an epoch (counted from 1) to the event files."""
+    def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
+        """Adds the logs of an epoch to the event files.
+
+        Args:
+            epoch: counted from 1.
+            logs: all values; those of validation begin with `val_`, those of a LAV list with its part's name and `_`.
+            lav: the parts of the extended validation that ran, such as `lav`.
+        """
         if self._events is None:
             return
-        for part, prefix in PARTS.items():
-            values = {name.removeprefix(prefix): value for name, value in logs.items() if name.startswith(prefix)}
+        rest = dict(logs)
+        # The longest names first: a list may be called like the beginning of another.
+        prefixes = {**{f"{part}_": part for part in sorted(lav, key=len, reverse=True)}, "val_": "validation"}
+        for prefix, part in prefixes.items():
+            names = [name for name in rest if name.startswith(prefix)]
+            values = {name.removeprefix(prefix): rest.pop(name) for name in names}
             if values:
                 self._events.write(part, epoch, values)
-        rest = {name: value for name, value in logs.items() if not name.startswith(tuple(PARTS.values()))}
         self._events.write("train", epoch, rest)
 
     def write_model(self, name: str) -> None:

@@ -57,6 +57,7 @@ class RunData:
     Attributes:
         train: the training samples.
         val: the validation samples, or None.
+        lav: the lists of the extended validation, by name; the validation samples alone have the name "".
         batching: how an epoch of training is cut into batches.
         feed: these batches, in the run's order.
         horizon: optimizer updates per epoch, and epochs.
@@ -64,6 +65,7 @@ class RunData:
 
     train: Dataset
     val: Dataset | None
+    lav: dict[str, Dataset]
     batching: Batching
     feed: Feed
     horizon: Horizon
@@ -80,6 +82,7 @@ class RunModel:
         metrics: of training.
         loop: the training step.
         validation: the pass over the validation data, or None.
+        lav: those of the extended validation, by list.
         monitor: which epoch is best.
         average: of the weights, or None.
         frozen: the layers that are not trained and their numbers of weights.
@@ -91,6 +94,7 @@ class RunModel:
     metrics: MetricSet
     loop: TrainingLoop
     validation: Evaluation | None
+    lav: dict[str, Evaluation]
     monitor: Monitor
     average: WeightAverage | None
     frozen: list[tuple[str, int]]
@@ -104,17 +108,26 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
     """
     kind = type(scenario).__name__
     train = as_dataset(scenario.train_data(), f"{kind}.train_data()")
-    val = scenario.val_data()
+    val_data = scenario.val_data()
+    val = None if val_data is None else as_dataset(val_data, f"{kind}.val_data()")
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     samples = max(1, round(wanted * trainer.scale_epoch_size))
     batching = Batching(samples=samples, batch_size=params.train.batch_size)
     return RunData(
         train=train,
-        val=None if val is None else as_dataset(val, f"{kind}.val_data()"),
+        val=val,
+        lav=_lav_lists(scenario, val) if trainer.lav_every_n else {},
         batching=batching,
         feed=Feed(train, SampleOrder(len(train), seed=seed, shuffle=params.train.shuffle), batching),
         horizon=Horizon(updates_per_epoch=math.ceil(batching.steps / trainer.accumulate_steps), epochs=trainer.epochs),
     )
+
+
+def _lav_lists(scenario: Scenario, val: Dataset | None) -> dict[str, Dataset]:
+    lists = scenario.lav_data()
+    if lists is None:
+        return {} if val is None else {"": val}
+    return {name: as_dataset(data, f"{type(scenario).__name__}.lav_data()[{name!r}]") for name, data in lists.items()}
 
 
 def prepare_model(
@@ -162,16 +175,14 @@ def prepare_model(
         average=average,
         loss_scale=LossScale() if trainer.precision == "float16" else None,
     )
-    validation = None
-    if data.val is not None:
-        validation = Evaluation(
-            graph,
-            data.val,
-            objective,
-            MetricSet(scenario, graph.outputs, targets, losses),
-            batch_size=params.val.batch_size or data.batching.batch_size,
-            eager=trainer.force_eager,
-        )
+
+    def evaluation(dataset: Dataset, batch_size: int) -> Evaluation:
+        fresh = MetricSet(scenario, graph.outputs, targets, losses)
+        return Evaluation(graph, dataset, objective, fresh, batch_size=batch_size, eager=trainer.force_eager)
+
+    val_batch = params.val.batch_size or data.batching.batch_size
+    validation = None if data.val is None else evaluation(data.val, val_batch)
+    lav = {name: evaluation(dataset, params.lav.batch_size or val_batch) for name, dataset in data.lav.items()}
     monitor = make_monitor(scenario.monitor, kind, list(metrics.all), validates=validation is not None)
     return RunModel(
         graph=graph,
@@ -180,6 +191,7 @@ def prepare_model(
         metrics=metrics,
         loop=loop,
         validation=validation,
+        lav=lav,
         monitor=monitor,
         average=average,
         frozen=frozen,
@@ -191,6 +203,7 @@ def _named(kind: str, data: RunData) -> list[tuple[Dataset, str]]:
     named = [(data.train, f"{kind}.train_data()")]
     if data.val is not None:
         named.append((data.val, f"{kind}.val_data()"))
+    named += [(dataset, f"{kind}.lav_data()[{name!r}]") for name, dataset in data.lav.items() if name]
     return named
 
 

@@ -95,6 +95,7 @@ class Trainer:
         self.metrics = made.metrics
         self.loop = made.loop
         self.validation = made.validation
+        self.lav = made.lav
         self.monitor = made.monitor
         self.average = made.average
         self.frozen = made.frozen
@@ -206,6 +207,7 @@ class Trainer:
                 results = self.validation.run()
                 callbacks.on_test_end(results)
                 logs |= {f"val_{name}": value for name, value in results.items()}
+            lav: dict[str, dict[str, float]] = {}
             previous = self.monitor.best
             # Weights that are no numbers can still score by chance: such an epoch is never the best.
             is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
@@ -213,8 +215,9 @@ class Trainer:
                 self.reporter.message(f"Early stopping: {reason}.")
                 self.graph.model.stop_training = True
             if self._lav_is_due(last or bool(reason)):
-                logs |= {f"lav_{name}": value for name, value in self._run_lav().items()}
-        self._end_epoch(callbacks, logs, is_best=is_best)
+                lav = self._run_lav()
+                logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
+        self._end_epoch(callbacks, logs, list(lav), is_best=is_best)
         self.reporter.epoch_ended(
             EpochReport(
                 epoch=self.epoch,
@@ -249,23 +252,25 @@ class Trainer:
 
     def _lav_is_due(self, last: bool) -> bool:
         every = self.trainer.lav_every_n
-        if not every or self.validation is None:
+        if not every or not self.lav:
             return False
         due = (self.epoch + 1) % every == 0 and self.epoch + 1 >= self.trainer.lav_min_epoch
         return due or last or self.epoch == 0
 
-    def _run_lav(self) -> dict[str, float]:
-        assert self.validation is not None
-        evaluator = self.scenario.evaluator()
-        results = self.validation.run(evaluator)
-        if evaluator is not None and (text := evaluator.report()):
-            self.reporter.message(text)
+    def _run_lav(self) -> dict[str, dict[str, float]]:
+        """The results of each list, under `lav` for the validation data and `lav_NAME` for a list of its own."""
+        results = {}
+        for name, evaluation in self.lav.items():
+            evaluator = self.scenario.evaluator()
+            results[f"lav_{name}" if name else "lav"] = evaluation.run(evaluator)
+            if evaluator is not None and (text := evaluator.report()):
+                self.reporter.message(f"{name}: {text}" if name else text)
         return results
 
-    def _end_epoch(self, callbacks: Any, logs: dict[str, float], *, is_best: bool) -> None:
+    def _end_epoch(self, callbacks: Any, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         callbacks.on_epoch_end(self.epoch, dict(logs))
         self.history.append(logs)
-        self._keeper.log(self.epoch + 1, logs)
+        self._keeper.log(self.epoch + 1, logs, lav)
         if is_best and self.trainer.export_best:
             with self._averaged():
                 self._keeper.write_model("best")
