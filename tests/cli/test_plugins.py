@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import subprocess
 import sys
 
 import pytest
@@ -191,21 +192,21 @@ def on_terminal(words: list[str], site) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIP_")}
     environment = {**kept, "PYTHONPATH": str(site), "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
     shown = bytearray()
-
-    def read(descriptor: int) -> bytes:
-        part = os.read(descriptor, 65536)
-        shown.extend(part)
-        return part
-
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execve(sys.executable, [sys.executable, "-c", code], environment)
+    # Not pty.fork(): forking this process is not safe once a library of other tests has started threads in it.
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
     while True:
         try:
-            if not read(terminal):
-                break
+            part = os.read(ours, 65536)
         except OSError:  # Linux reports the end of a terminal's output as an error
             break
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        if not part:
+            break
+        shown.extend(part)
+    os.close(ours)
+    assert child.wait(timeout=60) == 0
     return shown.decode().replace("\r\n", "\n")
