@@ -64,7 +64,7 @@ def _train(
     import_tensorflow(verbose=log_level() <= logging.DEBUG)
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
-    from aipcore.training.devices import select_devices
+    from aipcore.devices.selection import select_devices
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporters
     from aipcore.training.setup import about_run, make_parts, write_run_files

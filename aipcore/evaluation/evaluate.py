@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.order import SampleOrder
+from aipcore.devices.distribution import Distribution
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import Graph, block_signature
-from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.scenario.metrics import ReplicaMetrics
+from aipcore.scenario.objective import Objective
 
 CHUNK_BYTES = 16 * 2**20
 """Most bytes of samples that go to the device in one call."""
@@ -29,6 +32,7 @@ class Evaluation:
         objective: the losses.
         metrics: running means, used by this object alone.
         batch_size: samples in a batch.
+        distribution: the devices that share each batch.
         eager: whether to compile nothing.
     """
 
@@ -37,15 +41,17 @@ class Evaluation:
         graph: Graph,
         dataset: Dataset,
         objective: Objective,
-        metrics: MetricSet,
+        metrics: ReplicaMetrics,
         *,
         batch_size: int,
+        distribution: Distribution,
         eager: bool = False,
     ) -> None:
         self.dataset = dataset
         self.metrics = metrics
         self._graph = graph
         self._objective = objective
+        self._distribution = distribution
         self.batching = Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset)))
         self._feed = Feed(dataset, SampleOrder(len(dataset), seed=0, shuffle=False), self.batching)
         self._run = self._blocks if eager else self._compiled(self._blocks, axes=2)
@@ -63,7 +69,7 @@ class Evaluation:
         self.metrics.reset()
         for block in prefetch(self._feed.blocks(0, chunk=self._chunk()), lambda block: block):
             if evaluator is None:
-                self._run(_constants(block.inputs), _constants(block.targets))
+                self._run(*self._on_devices(block.inputs, block.targets, block.batch_size, axis=1))
             else:
                 self._run_batches(block, evaluator)
         results = self.metrics.result()
@@ -75,13 +81,23 @@ class Evaluation:
         for step in range(block.steps):
             targets = {name: column[step] for name, column in block.targets.items()}
             inputs = {name: column[step] for name, column in block.inputs.items()}
-            outputs = self._outputs(_constants(inputs), _constants(targets))
+            outputs = self._outputs(*self._on_devices(inputs, targets, block.batch_size, axis=0))
             first = (block.first + step) * self.batching.batch_size
             meta = self.dataset.meta[first : first + block.batch_size] if self.dataset.meta is not None else None
-            evaluator.update(targets, {name: value.numpy() for name, value in outputs.items()}, meta)
+            evaluator.update(targets, self._gathered(outputs, block.batch_size), meta)
+
+    def _on_devices(self, inputs: Tensors, targets: Tensors, batch_size: int, *, axis: int) -> tuple[Any, Any]:
+        """The columns on their devices, one part for each replica, and how many of these count."""
+        sides = (self._distribution.split(side, axis=axis) for side in (inputs, targets))
+        return tuple(zip(*sides, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
+
+    def _gathered(self, outputs: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
+        parts = outputs[: self._distribution.parts(batch_size)]
+        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
     def _compiled(self, function: Any, *, axes: int) -> Any:
-        signature = [block_signature(side, axes=axes) for side in self.dataset.specs()]
+        sides = tuple(block_signature(side, axes=axes) for side in self.dataset.specs())
+        signature = [(sides,) * self._distribution.replicas, tf.TensorSpec((), tf.int32)]
         return tf.function(function, autograph=False, input_signature=signature)
 
     def _chunk(self) -> int:
@@ -91,24 +107,34 @@ class Evaluation:
         sample = sum(column.nbytes for column in columns) / len(self.dataset)
         return max(1, int(CHUNK_BYTES / max(1.0, sample * self.batching.batch_size)))
 
-    def _blocks(self, inputs: Tensors, targets: Tensors) -> None:
-        steps = tf.shape(next(iter(inputs.values())))[0]
+    def _blocks(self, columns: Any, parts: Any) -> None:
+        own = self._distribution.per_replica(columns)
+        steps = tf.shape(next(iter(columns[0][0].values())))[0]
 
         def body(step: Any) -> Any:
-            self._batch(
-                {name: column[step] for name, column in inputs.items()},
-                {name: column[step] for name, column in targets.items()},
-            )
+            self._distribution.run(self._replica_step, own, step, parts)
             return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-    def _batch(self, inputs: Tensors, targets: Tensors) -> dict[str, Any]:
+    def _replica_step(self, replica: int, columns: Any, step: Any, parts: Any) -> None:
+        inputs, targets = ({name: column[step] for name, column in side.items()} for side in columns)
+        self._replica_batch(replica, (inputs, targets), parts)
+
+    def _batch(self, columns: Any, parts: Any) -> list[dict[str, Any]]:
+        """The outputs of each replica."""
+        outputs = self._distribution.run(self._replica_batch, self._distribution.per_replica(columns), parts)
+        per_output = {name: self._distribution.local(value) for name, value in outputs.items()}
+        return [dict(zip(per_output, values, strict=True)) for values in zip(*per_output.values(), strict=True)]
+
+    def _replica_batch(self, replica: int, columns: Any, parts: Any) -> dict[str, Any]:
+        inputs, targets = columns
         outputs = self._graph(inputs, training=False)
         losses = self._objective(inputs, targets, outputs)
-        self.metrics.update(targets, outputs, losses, self._graph.penalty())
+        penalty = self._graph.penalty()
+        if self._distribution.replicas == 1:
+            self.metrics.update(replica, targets, outputs, losses, penalty)
+        else:
+            counts = replica < parts
+            tf.cond(counts, lambda: self.metrics.update(replica, targets, outputs, losses, penalty), lambda: None)
         return outputs
-
-
-def _constants(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tf.constant(column) for name, column in columns.items()}

@@ -66,62 +66,6 @@ def _per_sample(loss: Any, target: Any, output: Any) -> Any:
     return tf.reduce_mean(values, axes) if axes else values
 
 
-class MetricSet:
-    """Running means of the losses and the scenario's metrics, over one epoch or one validation."""
-
-    def __init__(self, scenario: Scenario, outputs: list[str], targets: list[str], losses: list[str]) -> None:
-        self.total = keras.metrics.Mean(name="loss")
-        self.losses = {name: keras.metrics.Mean(name=f"{name}_loss") for name in losses} if len(losses) > 1 else {}
-        self.metrics: dict[str, tuple[Any, str, str]] = {}
-        given = by_output(scenario.metrics(), outputs, f"{type(scenario).__name__}.metrics()", several=True)
-        for output, metrics in given.items():
-            for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
-                metric = keras.metrics.get(metric)  # noqa: PLW2901 - a name becomes what Keras makes of it
-                name = metric.name if len(outputs) == 1 else f"{output}_{metric.name}"
-                if name in self.metrics or name == "loss":
-                    raise ScenarioError(f"Two metrics of {type(scenario).__name__} are called {name!r}: name one anew.")
-                self.metrics[name] = (metric, output, target_of(output, targets))
-
-    def update(self, targets: Tensors, outputs: Tensors, losses: Tensors, penalty: Any) -> None:
-        """Takes in one batch: loss values of shape [batch] by name, and the model's own regularisation penalty."""
-        total = tf.add_n(list(losses.values())) + penalty
-        self.total.update_state(total)
-        for name, mean in self.losses.items():
-            mean.update_state(losses[name])
-        for metric, output, target in self.metrics.values():
-            metric.update_state(targets[target], outputs[output])
-
-    @property
-    def all(self) -> dict[str, Any]:
-        """Every metric by the name it is logged under."""
-        return {
-            "loss": self.total,
-            **{f"{name}_loss": mean for name, mean in self.losses.items()},
-            **{name: metric for name, (metric, _, _) in self.metrics.items()},
-        }
-
-    @property
-    def variables(self) -> list[Any]:
-        """The state of all metrics."""
-        return [variable for metric in self.all.values() for variable in metric.variables]
-
-    def reset(self) -> None:
-        """Starts anew."""
-        for metric in self.all.values():
-            metric.reset_state()
-
-    def result(self) -> dict[str, float]:
-        """The values so far; a metric that returns several has each under its own name."""
-        values: dict[str, float] = {}
-        for name, metric in self.all.items():
-            result = metric.result()
-            if isinstance(result, Mapping):
-                values.update({str(key): float(value) for key, value in result.items()})
-            else:
-                values[name] = float(result)
-        return values
-
-
 def by_output(given: Any, outputs: list[str], what: str, *, several: bool = False) -> dict[str, Any]:
     """Pairs what a scenario gave (one thing, or a mapping by output name) with its outputs."""
     if isinstance(given, Mapping):

@@ -1,8 +1,9 @@
-"""The compiled training loop: a block of batches goes to the device, which runs all its steps before answering.
+"""The compiled training loop: a block of batches goes to the devices, which run all its steps before answering.
 
 One step is forward, backward, clipping, optimizer update and metric update; under gradient accumulation the gradients
 of several batches are summed, weighted by their samples, and the update follows the last of them. The same step serves
-both ways of compiling: a plain TensorFlow graph and XLA.
+both ways of compiling, a plain TensorFlow graph and XLA, and one device as well as several: each replica computes the
+gradients of its part of the batch, and their sum over the replicas is that of the whole batch.
 """
 
 from __future__ import annotations
@@ -10,24 +11,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 import tensorflow as tf
 
 from aipcore.data.dataset import ColumnSpec
 from aipcore.data.feed import Block
+from aipcore.devices.distribution import Distribution
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
-from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.scenario.metrics import ReplicaMetrics
+from aipcore.scenario.objective import Objective
 from aipcore.training.clipping import clip
 from aipcore.training.ema import WeightAverage
 from aipcore.training.loss_scale import LossScale
 
 Tensors = Mapping[str, Any]
-DeviceBlock = tuple[dict[str, Any], dict[str, Any], Any, Any]
+DeviceBlock = tuple[Any, ...]
+
+
+@attrs.frozen
+class Batch:
+    """Where a batch is: symbolic values that all replicas share.
+
+    Attributes:
+        step: its index in the block, an int32 scalar.
+        samples: samples in the whole batch, a float32 scalar.
+        parts: how many replicas have samples of their own, an int32 scalar.
+    """
+
+    step: Any
+    samples: Any
+    parts: Any
 
 
 class TrainingLoop:
-    """Runs blocks of training batches on one device.
+    """Runs blocks of training batches.
 
     Attributes:
         compiled: "graph", "xla" or "eager"; how full blocks run. Batches of another shape (the partial last one of an
@@ -39,9 +58,10 @@ class TrainingLoop:
         graph: Graph,
         optimizer: Any,
         objective: Objective,
-        metrics: MetricSet,
+        metrics: ReplicaMetrics,
         specs: tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]],
         *,
+        distribution: Distribution,
         clipping: OptimizerParams,
         accumulate_steps: int,
         average: WeightAverage | None = None,
@@ -51,6 +71,7 @@ class TrainingLoop:
         self.optimizer = optimizer
         self.objective = objective
         self.metrics = metrics
+        self.distribution = distribution
         self.clipping = clipping
         self.accumulate_steps = accumulate_steps
         self.average = average
@@ -59,27 +80,35 @@ class TrainingLoop:
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
         self.group_samples = tf.Variable(0.0, trainable=False, name="group_samples")
-        self.group_gradients = (
-            [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="group_gradient") for v in self._values]
-            if accumulate_steps > 1
-            else []
-        )
+        self.group_gradients = [self._zeros(replica) for replica in range(distribution.replicas)]
+        sides = tuple(block_signature(side, axes=2) for side in specs)
         signature = [
-            *(block_signature(side, axes=2) for side in specs),
+            (sides,) * distribution.replicas,
             tf.TensorSpec((None,), tf.bool),
+            tf.TensorSpec((), tf.int32),
+            tf.TensorSpec((), tf.float32),
             tf.TensorSpec((), tf.int32),
         ]
         self._plain = tf.function(self._run, autograph=False, input_signature=signature)
         self._xla = tf.function(self._run, autograph=False, jit_compile=True)
 
+    def _zeros(self, replica: int) -> list[Any]:
+        """The sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
+        if self.accumulate_steps == 1:
+            return []
+        with self.distribution.on_replica(replica):
+            return [
+                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="group_gradient") for v in self._values
+            ]
+
     @property
     def variables(self) -> list[Any]:
         """The loop's own state beside the model's, the optimizer's and the metrics'."""
         scale = [] if self.loss_scale is None else self.loss_scale.variables
-        return [self.group_samples, *self.group_gradients, *scale]
+        return [self.group_samples, *(each for sums in self.group_gradients for each in sums), *scale]
 
     def prepare(self, block: Block, updates: list[bool]) -> DeviceBlock:
-        """Copies a block to the device.
+        """Copies a block to the devices.
 
         Args:
             block: the batches.
@@ -88,11 +117,13 @@ class TrainingLoop:
         room = len(next(iter(block.inputs.values())))
         flags = np.zeros(room, bool)
         flags[: block.steps] = updates
+        inputs, targets = (self.distribution.split(side, axis=1) for side in (block.inputs, block.targets))
         return (
-            {name: tf.constant(column) for name, column in block.inputs.items()},
-            {name: tf.constant(column) for name, column in block.targets.items()},
+            tuple(zip(inputs, targets, strict=True)),
             tf.constant(flags),
             tf.constant(block.steps, tf.int32),
+            tf.constant(block.batch_size, tf.float32),
+            tf.constant(self.distribution.parts(block.batch_size), tf.int32),
         )
 
     def run(self, block: DeviceBlock, *, full: bool) -> None:
@@ -104,59 +135,94 @@ class TrainingLoop:
         else:
             self._plain(*block)
 
+    def wait(self) -> None:
+        """Returns when the steps so far are done."""
+        for each in self.metrics.sets:
+            each.total.result().numpy()
+
     @property
     def traces(self) -> int:
         """How often the loop was traced."""
         return int(self._plain.experimental_get_tracing_count() + self._xla.experimental_get_tracing_count())
 
-    def _run(self, inputs: Tensors, targets: Tensors, updates: Any, steps: Any) -> None:
+    def _run(self, columns: Any, updates: Any, steps: Any, samples: Any, parts: Any) -> None:
+        own = self.distribution.per_replica(columns)
+
         def body(step: Any) -> Any:
-            self._step(
-                {name: column[step] for name, column in inputs.items()},
-                {name: column[step] for name, column in targets.items()},
-                updates[step],
-            )
+            self._step(own, Batch(step, samples, parts), updates[step])
             return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-    def _step(self, inputs: Tensors, targets: Tensors, update: Any) -> None:
-        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+    def _step(self, columns: Any, batch: Batch, update: Any) -> None:
+        gradients = self.distribution.run(self._replica_gradients, columns, batch.step, batch.samples, batch.parts)
+        if self.accumulate_steps == 1:
+            self._update(gradients)
+            return
+        self.group_samples.assign_add(batch.samples)
+        tf.cond(update, self._update_from_group, lambda: None)
+
+    def _replica_gradients(self, replica: int, columns: Any, step: Any, samples: Any, parts: Any) -> list[Any]:
+        """The gradients of a replica's part of a batch: of the batch's mean loss, or of the sum, to be accumulated."""
+        inputs, targets = ({name: column[step] for name, column in side.items()} for side in columns)
+        own = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+        counts = replica < parts
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._values)
             outputs = self.graph(inputs, training=True)
             losses = self.objective(inputs, targets, outputs)
             penalty = self.graph.penalty()
-            summed = tf.add_n([tf.reduce_sum(value) for value in losses.values()]) + samples * penalty
+            summed = tf.add_n([tf.reduce_sum(value) for value in losses.values()]) + own * penalty
             objective = summed / samples if self.accumulate_steps == 1 else summed
+            if self.distribution.replicas > 1:
+                objective *= tf.cast(counts, tf.float32)
             if self.loss_scale is not None:
                 objective = self.loss_scale.scaled(objective)
         gradients = tape.gradient(objective, self._values, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         if self.loss_scale is not None:
             gradients = self.loss_scale.unscaled(gradients)
-        self.metrics.update(targets, outputs, losses, penalty)
+        if self.distribution.replicas == 1:
+            self.metrics.update(replica, targets, outputs, losses, penalty)
+        else:
+            tf.cond(counts, lambda: self.metrics.update(replica, targets, outputs, losses, penalty), lambda: None)
         if self.accumulate_steps == 1:
-            self._update(gradients)
-            return
-        for total, gradient in zip(self.group_gradients, gradients, strict=True):
+            return gradients
+        for total, gradient in zip(self.group_gradients[replica], gradients, strict=True):
             total.assign_add(gradient)
-        self.group_samples.assign_add(samples)
-        tf.cond(update, self._update_from_group, lambda: None)
+        return []
 
     def _update_from_group(self) -> None:
-        self._update([total / tf.cast(self.group_samples, total.dtype) for total in self.group_gradients])
-        for total in self.group_gradients:
-            total.assign(tf.zeros_like(total))
+        self._update(self.distribution.run(self._group_mean))
+        self.distribution.run(self._empty_group)
         self.group_samples.assign(0.0)
 
-    def _update(self, gradients: list[Any]) -> None:
+    def _group_mean(self, replica: int) -> list[Any]:
+        return [total / tf.cast(self.group_samples, total.dtype) for total in self.group_gradients[replica]]
+
+    def _empty_group(self, replica: int) -> None:
+        for total in self.group_gradients[replica]:
+            total.assign(tf.zeros_like(total))
+
+    def _update(self, gradients: Any) -> None:
+        if self.distribution.replicas > 1:
+            gradients = self.distribution.run(lambda _, values: self.distribution.sum(values), gradients)
         if self.loss_scale is None:
             self._apply(gradients)
         else:
-            self.loss_scale.guarded(gradients, lambda: self._apply(gradients))
+            # The sum is the same on every replica: each may answer for all.
+            finite = self.distribution.local(self.distribution.run(lambda _, values: _all_finite(values), gradients))
+            self.loss_scale.guarded(finite[0], lambda: self._apply(gradients))
 
-    def _apply(self, gradients: list[Any]) -> None:
-        self.optimizer.apply(clip(gradients, self.clipping), self._weights)
+    def _apply(self, gradients: Any) -> None:
+        self.distribution.run(self._apply_on_replica, gradients)
         if self.average is not None:
             self.average.update()
+
+    def _apply_on_replica(self, replica: int, gradients: list[Any]) -> None:
+        del replica
+        self.optimizer.apply(clip(gradients, self.clipping), self._weights)
+
+
+def _all_finite(gradients: list[Any]) -> Any:
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])

@@ -38,9 +38,8 @@ class LossScale:
         """The gradients of the loss itself."""
         return [gradient / tf.cast(self.scale, gradient.dtype) for gradient in gradients]
 
-    def guarded(self, gradients: list[Any], update: Callable[[], None]) -> None:
-        """Makes an update if its gradients are finite, and adapts the scale."""
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    def guarded(self, finite: Any, update: Callable[[], None]) -> None:
+        """Makes an update if its gradients are `finite` (a boolean scalar), and adapts the scale."""
 
         def make() -> None:
             update()

@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from aipcore.devices.params import DeviceParams
 from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
 from aipcore.params import Check, above, at_least, component, components, field, group, params, regex
 from aipcore.scenario.params import ScenarioParams
@@ -48,18 +49,6 @@ class EarlyStoppingParams:
         help="If more is better: stop at once when this is reached. "
         "If less is better: do not stop for lack of improvement before it is reached.",
     )
-
-
-@params
-class DeviceParams:
-    """What computes."""
-
-    gpus: tuple[int, ...] | None = field(
-        None,
-        help="Numbers of the GPUs to use, among those that CUDA_VISIBLE_DEVICES leaves; by default all of them.",
-        check=at_least(0),
-    )
-    memory_growth: bool = field(True, help="Take GPU memory as it is needed instead of all at once.")
 
 
 @params

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching
+from aipcore.devices.distribution import Distribution
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
@@ -56,11 +57,17 @@ def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
     )
 
 
-def describe_device(precision: str) -> str:
-    """What computes, and in which precision."""
+def describe_device(precision: str, distribution: Distribution, strategy: str) -> str:
+    """What computes, how several devices share the work, and in which precision."""
     mixed = "" if precision == "float32" else f", in {precision} with float32 weights"
-    gpus = tf.config.list_logical_devices("GPU")
-    return (", ".join(device.name.removeprefix("/device:") for device in gpus) if gpus else "CPU") + mixed
+    gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
+    if distribution.replicas > 1:
+        names = ", ".join(device.rpartition("device:")[2] for device in distribution.devices)
+        kept = "on each" if strategy == "mirror" else "on the CPU"
+        return f"{names} share each batch; the weights are kept {kept}{mixed}"
+    alone = "" if strategy == "none" else f" (alone, so --device.strategy {strategy} changes nothing)"
+    idle = f" of {len(gpus)}; --device.strategy mirror uses all" if len(gpus) > 1 else ""
+    return f"{gpus[0] if gpus else 'CPU'}{idle}{alone}{mixed}"
 
 
 def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -> str:

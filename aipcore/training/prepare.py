@@ -14,10 +14,12 @@ from aipcore.data.convert import as_dataset
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
 from aipcore.data.order import SampleOrder
+from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.scenario.graph import Graph, build_graph
-from aipcore.scenario.objective import MetricSet, Objective
+from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
+from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
@@ -79,6 +81,7 @@ class RunModel:
         graph: the model.
         learning_rate: the schedule, scaled by what callbacks say.
         optimizer: its variables built.
+        distribution: the devices that share each batch.
         metrics: of training.
         loop: the training step.
         validation: the pass over the validation data, or None.
@@ -91,7 +94,8 @@ class RunModel:
     graph: Graph
     learning_rate: ScaledSchedule
     optimizer: Any
-    metrics: MetricSet
+    distribution: Distribution
+    metrics: ReplicaMetrics
     loop: TrainingLoop
     validation: Evaluation | None
     lav: dict[str, Evaluation]
@@ -131,7 +135,12 @@ def _lav_lists(scenario: Scenario, val: Dataset | None) -> dict[str, Dataset]:
 
 
 def prepare_model(
-    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, data: RunData, parts: Parts
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    data: RunData,
+    parts: Parts,
+    distribution: Distribution,
 ) -> RunModel:
     """Builds the model and all that computes with it.
 
@@ -139,13 +148,17 @@ def prepare_model(
         ScenarioError: model, losses, metrics and data do not fit together, and why.
     """
     kind = type(scenario).__name__
-    graph = build_graph(scenario, data.train)
+    with distribution.scope():
+        graph = build_graph(scenario, data.train)
+    distribution.spread_seeds(graph.model.variables)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
     learning_rate = ScaledSchedule(parts.schedule(data.horizon))
-    optimizer = parts.optimizer(learning_rate)
-    optimizer.build(graph.model.trainable_variables)
+    with distribution.scope():
+        optimizer = parts.optimizer(learning_rate)
+        optimizer.build(graph.model.trainable_variables)
+    distribution.adopt_optimizer(optimizer)
     # Callbacks reach the optimizer through the model, as under Model.fit.
     graph.model.compile(optimizer=optimizer, jit_compile=False)
     targets = list(data.train.targets.columns)
@@ -159,7 +172,11 @@ def prepare_model(
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_first_losses(objective, graph, dataset, origin, data.batching.batch_size)
-    metrics = MetricSet(scenario, graph.outputs, targets, losses)
+
+    def make_metrics() -> ReplicaMetrics:
+        return ReplicaMetrics(lambda: MetricSet(scenario, graph.outputs, targets, losses), distribution)
+
+    metrics = make_metrics()
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
@@ -170,6 +187,7 @@ def prepare_model(
         objective,
         metrics,
         data.train.specs(),
+        distribution=distribution,
         clipping=trainer.optimizer,
         accumulate_steps=trainer.accumulate_steps,
         average=average,
@@ -177,17 +195,20 @@ def prepare_model(
     )
 
     def evaluation(dataset: Dataset, batch_size: int) -> Evaluation:
-        fresh = MetricSet(scenario, graph.outputs, targets, losses)
-        return Evaluation(graph, dataset, objective, fresh, batch_size=batch_size, eager=trainer.force_eager)
+        return Evaluation(
+            graph, dataset, objective, make_metrics(), batch_size=batch_size, distribution=distribution,
+            eager=trainer.force_eager,
+        )  # fmt: skip
 
     val_batch = params.val.batch_size or data.batching.batch_size
     validation = None if data.val is None else evaluation(data.val, val_batch)
     lav = {name: evaluation(dataset, params.lav.batch_size or val_batch) for name, dataset in data.lav.items()}
-    monitor = make_monitor(scenario.monitor, kind, list(metrics.all), validates=validation is not None)
+    monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
     return RunModel(
         graph=graph,
         learning_rate=learning_rate,
         optimizer=optimizer,
+        distribution=distribution,
         metrics=metrics,
         loop=loop,
         validation=validation,

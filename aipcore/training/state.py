@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.devices.distribution import components
 from aipcore.errors import TrainingError
+
+_REPLICA = re.compile(r"@\d+$")
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 class VariableState:
-    """The variables of a run under unique names, such as `model/dense/kernel` or `optimizer/adam/iteration`."""
+    """The variables of a run under unique names, such as `model/dense/kernel` or `optimizer/adam/iteration`.
+
+    A variable that has a value on each of several replicas is stored once if these agree, as weights do, and otherwise
+    (batch-norm statistics within an epoch, seeds of dropout) also under `NAME@1`, `NAME@2` and so on.
+    """
 
     def __init__(self, groups: Mapping[str, list[Any]]) -> None:
         self.variables: dict[str, Any] = {}
@@ -30,7 +38,13 @@ class VariableState:
 
     def read(self) -> Arrays:
         """Copies of all values."""
-        return {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
+        arrays: Arrays = {}
+        for name, variable in self.variables.items():
+            first, *others = (np.array(part.numpy()) for part in components(variable))
+            arrays[name] = first
+            if any(other.tobytes() != first.tobytes() for other in others):
+                arrays |= {f"{name}@{replica}": other for replica, other in enumerate(others, start=1)}
+        return arrays
 
     def write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Assigns all values, after checking that names and shapes are those of this run.
@@ -39,7 +53,7 @@ class VariableState:
             TrainingError: a variable is missing, unknown, or of another shape; nothing was assigned.
         """
         missing = self.variables.keys() - arrays.keys()
-        unknown = arrays.keys() - self.variables.keys()
+        unknown = {_REPLICA.sub("", name) for name in arrays} - self.variables.keys()
         if missing or unknown:
             raise TrainingError(
                 "The saved state is of another model or optimizer: "
@@ -52,7 +66,8 @@ class VariableState:
                     f"and {tuple(variable.shape)} here."
                 )
         for name, variable in self.variables.items():
-            variable.assign(arrays[name])
+            for replica, part in enumerate(components(variable)):
+                part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
 
 
 def _some(names: set[str]) -> str:

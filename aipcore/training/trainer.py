@@ -15,6 +15,7 @@ import keras
 
 import aipcore
 from aipcore.data.feed import Block, prefetch
+from aipcore.devices.distribution import make_distribution
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
@@ -88,7 +89,8 @@ class Trainer:
         keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
         self.data = prepare_data(scenario, params, self.trainer, self.seed)
         self.batching = self.data.batching
-        made = prepare_model(scenario, params, self.trainer, self.data, parts)
+        self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size)
+        made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
         self.graph = made.graph
         self.learning_rate = made.learning_rate
         self.optimizer = made.optimizer
@@ -201,6 +203,7 @@ class Trainer:
         last = self.epoch + 1 == self.trainer.epochs or self.graph.model.stop_training
         if self.average is not None:
             logs["ema_rate"] = self.average.rate
+        self.distribution.unify(self.graph.model.variables)
         with self._averaged():
             if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
                 callbacks.on_test_begin()
@@ -287,7 +290,7 @@ class Trainer:
             ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
             *describe_average(self.average),
             ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
-            ("device", describe_device(self.trainer.precision)),
+            ("device", describe_device(self.trainer.precision, self.distribution, self.trainer.device.strategy)),
             ("loop", describe_compilation(compilation, self.per_batch)),
             ("seed", str(self.seed)),
             ("output", describe_output(self.output_dir)),

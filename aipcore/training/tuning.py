@@ -84,6 +84,13 @@ def _measured(
     sample_bytes = sum(column.nbytes for column in (*probe.inputs.values(), *probe.targets.values()))
     fits = max(1, int(CHUNK_BYTES / max(1, sample_bytes / probe.steps)))
     chunk = max(1, min(full, fits, round(CHUNK_SECONDS / plain)))
+    if loop.distribution.replicas > 1:
+        if jit_compile == "on":
+            raise TrainingError(
+                "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
+                "--device.strategy none."
+            )
+        return Compilation(mode="graph", chunk=chunk, reason="several devices share each batch")
     if jit_compile == "off":
         return Compilation(mode="graph", chunk=chunk, reason="trainer.jit_compile off")
     if jit_compile == "auto":
@@ -115,8 +122,7 @@ def _seconds(loop: TrainingLoop, block: Block, mode: Literal["graph", "xla"]) ->
     loop.compiled = mode
     start = time.perf_counter()
     loop.run(prepared, full=True)
-    # Reading a result waits for the device.
-    loop.metrics.total.result().numpy()
+    loop.wait()
     return time.perf_counter() - start
 
 

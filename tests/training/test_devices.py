@@ -29,3 +29,15 @@ def test_the_plan_says_what_computes(run_aip: Callable[..., Any], tmp_path: Any)
     assert done.returncode == 0
     assert "in bfloat16 with float32 weights" in done.stdout
     assert done.stderr == ""
+
+
+def test_mirrored_from_the_command_line(run_aip: Callable[..., Any], tmp_path: Any) -> None:
+    """The tutorial on two halves of the CPU: the plan says so, and it learns."""
+    done = run_aip(
+        "train", "tutorial", "--trainer.epochs", "3", "--device.cpus", "2", "--device.strategy", "mirror",
+        "--trainer.output_dir", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "CPU:0, CPU:1 share each batch" in done.stdout
+    assert done.stderr == ""
+    assert (tmp_path / "out" / "best" / "saved_model.pb").is_file()

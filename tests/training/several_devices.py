@@ -1,0 +1,156 @@
+"""Trains on two devices and on one, in a process of its own, and prints what came of it as JSON.
+
+TensorFlow divides its CPU only before it computes anything, which other tests in a process may have had it do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aipcore.devices.params import DeviceParams
+from aipcore.devices.selection import select_devices
+from aipcore.errors import AipError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, resolve
+from aipcore.scenario import Evaluator
+from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.params import run_params_class
+from aipcore.training.setup import make_parts
+from aipcore.training.trainer import Trainer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Blobs, NoisyBlobs
+
+EVERYTHING = (
+    "--optimizer.weight_decay", "0.01", "--optimizer.clip_global_norm", "0.5", "--optimizer.clip_value", "0.2",
+    "--learning_rate", "WarmupCosineDecay", "--learning_rate.lr", "0.01", "--trainer.calc_ema", "0.9",
+    "--trainer.epochs", "3",
+)  # fmt: skip
+WAYS = ("none", "mirror", "central_storage")
+
+
+class Remembering(Evaluator):
+    """Notes which samples came, in which order."""
+
+    def __init__(self) -> None:
+        self.first: list[float] = []
+        self.right = 0
+
+    def update(self, targets: Any, outputs: Any, meta: Any) -> None:
+        self.first += [float(value) for value in targets[""]]
+        self.right += int((outputs[""].argmax(-1) == targets[""]).sum())
+
+    def result(self) -> dict[str, float]:
+        return {"share": self.right / len(self.first), "in_order": float(self.first == Blobs.val_labels())}
+
+
+class Evaluated(NoisyBlobs):
+    """Batch normalisation, dropout, an evaluator, and a last batch of a single sample."""
+
+    samples = 65
+
+    @staticmethod
+    def val_labels() -> list[float]:
+        return [float(value) for value in Blobs.val_data(None)[1]]  # type: ignore[arg-type]
+
+    def evaluator(self) -> Evaluator:
+        return Remembering()
+
+
+Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
+
+
+def trainer(cls: type[Any], folder: Path | None, *words: str) -> Trainer:
+    """A trainer of a scenario class with command-line parameters."""
+    plugins = get_plugin_manager()
+    first = {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}
+    params: Any = resolve(
+        run_params_class(cls.params_class), [Layer.from_mapping("test", first), Layer.from_arguments(words)], plugins
+    ).value
+    if folder is not None:
+        folder.mkdir()
+    parts = make_parts(params.trainer, plugins)
+    return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder)
+
+
+def distance(one: Trainer, other: Trainer) -> float:
+    """The largest difference of their weights, averages and optimizer states, relative to the largest value."""
+    states = one.state.read(), other.state.read()
+    worst = 0.0
+    for name, value in states[0].items():
+        if name.startswith(("model/", "optimizer/", "ema/")):
+            scale = max(1e-3, float(np.abs(value).max()))
+            worst = max(worst, float(np.abs(states[1][name].astype(float) - value.astype(float)).max()) / scale)
+    return worst
+
+
+def equal(one: Trainer, other: Trainer) -> bool:
+    """Whether all variables have the same bits."""
+    first, second = one.state.read(), other.state.read()
+    return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
+
+
+def losses(history: list[dict[str, float]]) -> list[float]:
+    """The numbers that users compare."""
+    return [logs[name] for logs in history for name in ("loss", "val_loss", "accuracy", "val_accuracy")]
+
+
+def cases(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Everything, as pairs of a name and a result."""
+    for optimizer in ("SGD", "Adam", "AdaBelief", "LAMB"):
+        runs = {}
+        for way in WAYS:
+            runs[way] = trainer(Blobs, None, "--optimizer", optimizer, *EVERYTHING, "--device.strategy", way,
+                                "--train.batch_size", "16")  # fmt: skip
+            result = runs[way].run()
+            yield f"losses {optimizer} {way}", losses(result.history)
+            if way != "none":
+                yield f"distance {optimizer} {way}", distance(runs["none"], runs[way])
+                yield f"traces {optimizer} {way}", runs[way].loop.traces
+    large = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "48")
+    large.run()
+    for way in WAYS:
+        small = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4",
+                        "--device.strategy", way)  # fmt: skip
+        small.run()
+        yield f"accumulated {way}", distance(large, small)
+    for way in WAYS[1:]:
+        words = ("--device.strategy", way, "--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm",
+                 "--train.batch_size", "4", "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1",
+                 "--checkpoint.keep", "9", "--trainer.epochs", "3")  # fmt: skip
+        whole = trainer(Evaluated, folder / f"whole-{way}", *words)
+        history = whole.run().history
+        yield f"evaluated {way}", [[logs["lav_share"], logs["lav_accuracy"], logs["lav_in_order"]] for logs in history]
+        again = trainer(Evaluated, folder / f"again-{way}", *words)
+        again.restore(sorted((folder / f"whole-{way}" / "checkpoint").iterdir())[-3])
+        yield f"resumed in {way}", again.epoch
+        yield f"history {way}", again.run().history == history
+        yield f"equal {way}", equal(whole, again)
+        yield f"seeds {way}", sorted(name for name in whole.state.read() if "seed" in name)
+        serve = tf.saved_model.load(str(folder / f"whole-{way}" / "export")).signatures["serving_default"]
+        points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
+        share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
+        yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
+        yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
+    half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
+                   "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
+    yield "float16", half.run().history[-1]["val_accuracy"]
+    plan = dict(half._plan(half.compilation))  # type: ignore[arg-type]
+    yield "plan", [plan["device"], plan["loop"]]
+    for words in (("--train.batch_size", "1"), ("--trainer.jit_compile", "on")):
+        try:
+            trainer(Blobs, None, "--device.strategy", "mirror", *words).run()
+        except AipError as error:
+            yield f"refused {words[0]}", str(error)
+
+
+if __name__ == "__main__":
+    select_devices(DeviceParams(cpus=2))
+    sys.stdout.write(json.dumps(dict(cases(Path(sys.argv[1])))))
