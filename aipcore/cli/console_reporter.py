@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
 
 logger = logging.getLogger("aipcore.training")
 plan_logger = logging.getLogger("aipcore.plan")
@@ -22,6 +22,13 @@ KEPT = {
     "checkpoint": "the full state after the last saved batch",
 }
 """What the folders of a run hold."""
+
+
+WIDE = 110
+"""From how many columns on a terminal has room for a long bar."""
+
+BEST = "best"
+"""Marks the epoch line of the best epoch so far."""
 
 
 class ConsoleHandler(logging.Handler):
@@ -38,7 +45,14 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one message; warnings and errors in colour."""
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
-        self._console.print(Text(self.format(record), style=style), soft_wrap=True)
+        parts: Sequence[str] = getattr(record, "parts", ())
+        if parts and self._console.is_terminal:
+            for line in _lines(parts, self._console.width):
+                self._console.print(line, soft_wrap=True)
+        else:
+            # Commands and paths are left to the terminal to break, so that they can be copied.
+            prose = self._console.is_terminal and getattr(record, "prose", False)
+            self._console.print(Text(self.format(record), style=style), soft_wrap=not prose)
 
 
 class ConsoleReporter(Reporter):
@@ -49,6 +63,7 @@ class ConsoleReporter(Reporter):
         self._quiet = quiet
         self._progress: Progress | None = None
         self._task: Any = None
+        self._room = 0
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """A table of headings and texts."""
@@ -70,22 +85,30 @@ class ConsoleReporter(Reporter):
 
     def message(self, text: str) -> None:
         """A line above the progress bar."""
-        logger.info(text)
+        logger.info(text, extra={"prose": True})
+
+    def warning(self, text: str) -> None:
+        """A line in yellow, with `--quiet` too."""
+        logger.warning(text, extra={"prose": True})
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """A new progress bar."""
         if self._quiet or not self._console.is_terminal:
             return
+        # Values go first where there is no room: rich would squeeze the bar and cut the time in half instead.
+        bar = 40 if self._console.width >= WIDE else 10
         self._progress = Progress(
             TextColumn(f"epoch {epoch:>{len(str(epochs))}}/{epochs}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} batches"),
+            BarColumn(bar, table_column=Column(no_wrap=True)),
+            TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[values]}", style="cyan"),
             console=self._console,
             transient=True,
         )
+        taken = len(f"epoch {epochs}/{epochs}") + bar + 2 * len(f"{steps}") + len("/ 00:00 ") + 5
+        self._room = self._console.width - taken
         self._task = self._progress.add_task("", total=steps, rate="", values="")
         self._progress.start()
 
@@ -97,16 +120,20 @@ class ConsoleReporter(Reporter):
         per_step = samples / max(1, step - task.completed)
         elapsed = task.elapsed or 0.0
         rate = f"{step * per_step / elapsed:,.0f} samples/s" if elapsed > 0 else ""
-        self._progress.update(self._task, completed=step, rate=rate, values=_values(logs))
+        shown = dict(logs)
+        while shown and len(_values(shown)) > self._room - len(rate):
+            shown.popitem()
+        self._progress.update(self._task, completed=step, rate=rate, values=_values(shown))
 
     def epoch_ended(self, report: EpochReport) -> None:
         """One line."""
         self._stop_progress()
-        line = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_seconds(report.seconds):>6}  "
-        line += _grouped(report.logs)
+        start = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_seconds(report.seconds):>6}"
+        parts = [start, *_values_by_part(report)]
         if report.is_best:
-            line += "  best" if report.previous_best is None else f"  best, was {_number(report.previous_best)}"
-        logger.info(line)
+            parts.append(BEST if report.previous_best is None else f"{BEST}, was {_number(report.previous_best)}")
+        # One line for whoever reads the log; a terminal may be too narrow for it.
+        logger.info("%s  %s", start, " | ".join(parts[1:]), extra={"parts": parts})
 
     def summary(self, result: TrainResult) -> None:
         """How it ended, what there is now, and what to do next."""
@@ -123,6 +150,11 @@ class ConsoleReporter(Reporter):
         if not result.saved:
             lines.append("  Nothing was saved.")
         lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
+        if result.profiled is not None:
+            first, last = result.profiled
+            lines.append(
+                f"See the profile of batches {first} to {last} there, under Profile: pip install 'aipcore[profile]'"
+            )
         for line in lines:
             logger.info(line)
 
@@ -136,18 +168,39 @@ class ConsoleReporter(Reporter):
             self._progress = None
 
 
-def _grouped(logs: Mapping[str, float]) -> str:
-    """Training, validation and extended validation side by side, then the learning rate."""
-    groups: dict[str, dict[str, float]] = {"": {}, "val": {}, "lav": {}}
-    for name, value in logs.items():
-        prefix, _, rest = name.partition("_")
-        group, short = (prefix, rest) if prefix in ("val", "lav") and rest else ("", name)
-        if short != "learning_rate":
-            groups[group][short] = value
-    parts = [f"{group} {_values(values)}".lstrip() for group, values in groups.items() if values]
-    if "learning_rate" in logs:
-        parts.append(f"lr {logs['learning_rate']:.3g}")
-    return " | ".join(parts)
+def _lines(parts: Sequence[str], width: int) -> Iterator[Text]:
+    """The line of an epoch, broken where the terminal ends: between two parts, or else between two values."""
+    start, *rest = parts
+    indent = len(start) + 2
+    line = Text(f"{start}  ")
+    for part in rest:
+        values = [part] if indent + len(part) <= width else part.split("  ")
+        for number, value in enumerate(values):
+            between = "  " if number else " | "
+            split = len(values) > 1 and not number
+            if line.cell_len == indent:
+                between = ""
+            elif split or line.cell_len + len(between) + len(value) > width:
+                yield line
+                line, between = Text(" " * (indent + 2 * bool(number))), ""
+            line.append(between, style="dim")
+            line.append(value, style="bold green" if part.startswith(BEST) else "")
+    yield line
+
+
+def _values_by_part(report: EpochReport) -> list[str]:
+    """Training, validation and each list of the extended validation, then the learning rate."""
+    rest = dict(report.logs)
+    rate = rest.pop("learning_rate", None)
+    # Constant, and in the plan.
+    rest.pop("ema_rate", None)
+    headings = {"train": "", "validation": "val "}
+    parts = [
+        # `lav_NAME` is the part of the list NAME.
+        f"{headings.get(part) if part in headings else part.replace('_', ' ', 1) + ' '}{_values(values)}"
+        for part, values in by_part(rest, report.lav).items()
+    ]
+    return parts if rate is None else [*parts, f"lr {rate:.3g}"]
 
 
 def _values(logs: Mapping[str, float]) -> str:
@@ -159,6 +212,8 @@ def _number(value: float) -> str:
 
 
 def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -29,14 +29,18 @@ class JsonReporter(Reporter):
 
     def message(self, text: str) -> None:
         """A sentence as one event."""
-        self._write("message", {"text": text})
+        self._write("message", {"level": "info", "text": text})
+
+    def warning(self, text: str) -> None:
+        """A sentence as one event."""
+        self._write("message", {"level": "warning", "text": text})
 
     def epoch_ended(self, report: EpochReport) -> None:
         """An epoch as one event."""
         self._write(
             "epoch",
             {"epoch": report.epoch, "epochs": report.epochs, "seconds": report.seconds, "is_best": report.is_best,
-             "logs": dict(report.logs)},
+             "lav": list(report.lav), "logs": dict(report.logs)},
         )  # fmt: skip
 
     def summary(self, result: TrainResult) -> None:
@@ -45,7 +49,8 @@ class JsonReporter(Reporter):
             "summary",
             {"status": result.status, "output_dir": str(result.output_dir), "epochs": result.epochs,
              "monitor": result.monitor, "best": result.best, "best_epoch": result.best_epoch,
-             "seconds": result.seconds, "saved": result.saved},
+             "seconds": result.seconds, "saved": result.saved,
+             "profiled": result.profiled},
         )  # fmt: skip
 
     def close(self) -> None:

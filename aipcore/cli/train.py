@@ -61,7 +61,10 @@ def _train(
     from aipcore.training.logs import log_level, logging_to
     from aipcore.training.start import import_tensorflow
 
-    import_tensorflow(verbose=log_level() <= logging.DEBUG)
+    level = log_level()
+    # Who asks for warnings only has no use for the plan and a progress bar either.
+    quiet = quiet or level > logging.INFO
+    import_tensorflow(verbose=level <= logging.DEBUG)
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
     from aipcore.devices.selection import select_devices

@@ -1,6 +1,6 @@
 """Typed parameters: attrs classes that become command-line options, files, help and error messages."""
 
-from aipcore.params.checks import Check, above, at_least, between, fraction, regex
+from aipcore.params.checks import Check, above, at_least, between, fraction, positions, regex
 from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
 from aipcore.params.declare import REQUIRED, component, components, field, group, params
 from aipcore.params.dump import to_dict, to_json, to_yaml
@@ -34,6 +34,7 @@ __all__ = [
     "normalize",
     "one_of",
     "params",
+    "positions",
     "regex",
     "render_help",
     "resolve",

@@ -32,6 +32,15 @@ class Check:
         return self.test(value)
 
 
+@attrs.frozen
+class WholeCheck(Check):
+    """A limit of a tuple or table as a whole instead of each of its items."""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` is allowed; None always is."""
+        return value is None or self.test(value)
+
+
 def at_least(low: float) -> Check:
     """Allows `value >= low`."""
     return Check(f"at least {low}", lambda value: bool(value >= low))
@@ -50,6 +59,11 @@ def between(low: float, high: float) -> Check:
 def fraction() -> Check:
     """Allows `0 <= value < 1`, the range of decay rates such as Adam's betas."""
     return Check("at least 0 and below 1", lambda value: bool(0 <= value < 1))
+
+
+def positions() -> WholeCheck:
+    """Allows a first and a last position, counted from 1: `(10, 20)`."""
+    return WholeCheck("a first and a last number in order, both at least 1", lambda pair: 1 <= pair[0] <= pair[1])
 
 
 def regex() -> Check:

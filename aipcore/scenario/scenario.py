@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from aipcore.errors import ScenarioError
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.summaries import Summary
 
 
 class Scenario:
@@ -25,11 +26,13 @@ class Scenario:
         defaults: values that differ from the general defaults, by dotted path: `{"trainer.epochs": 20}`.
         monitor: the validation value that says which model is best, and whether less ("min") or more ("max") of it is
             better.
+        summary_samples: most validation samples that `summaries` is given.
     """
 
     params_class: ClassVar[type[ScenarioParams]] = ScenarioParams
     defaults: ClassVar[Mapping[str, Any]] = {}
     monitor: ClassVar[tuple[Literal["min", "max"], str]] = ("min", "loss")
+    summary_samples: ClassVar[int] = 256
 
     def __init__(self, params: Any) -> None:
         self.params = params
@@ -74,6 +77,30 @@ class Scenario:
     def evaluator(self) -> Evaluator | None:
         """A new evaluator for one pass of the extended validation over one list; None for none."""
         return None
+
+    def summaries(
+        self,
+        inputs: Mapping[str, Any],
+        targets: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        meta: Sequence[Any] | None,
+    ) -> Iterable[Summary]:
+        """What TensorBoard shows of some validation samples beside the curves; by default nothing.
+
+        Called every `trainer.summaries_every_n` epochs, on the host, with the samples that the model answered in
+        inference mode: `summary_samples` of them, evenly spaced over the validation data, the same each time.
+
+        Args:
+            inputs: per name, a NumPy array of shape [samples, ...]. The name of a bare array is "".
+            targets: likewise.
+            outputs: likewise, what the model answered.
+            meta: the `Sample.meta` of each sample, or None if the data has none.
+
+        Returns:
+            records, each with a name of its own that no curve has.
+        """
+        del inputs, targets, outputs, meta
+        return []
 
 
 def _missing(scenario: Scenario, what: str) -> ScenarioError:

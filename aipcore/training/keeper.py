@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from aipcore.scenario.summaries import Summary
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.reporter import by_part
 from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
 
@@ -38,15 +40,13 @@ class Keeper:
         """
         if self._events is None:
             return
-        rest = dict(logs)
-        # The longest names first: a list may be called like the beginning of another.
-        prefixes = {**{f"{part}_": part for part in sorted(lav, key=len, reverse=True)}, "val_": "validation"}
-        for prefix, part in prefixes.items():
-            names = [name for name in rest if name.startswith(prefix)]
-            values = {name.removeprefix(prefix): rest.pop(name) for name in names}
-            if values:
-                self._events.write(part, epoch, values)
-        self._events.write("train", epoch, rest)
+        for part, values in by_part(logs, lav).items():
+            self._events.write(part, epoch, values)
+
+    def log_summaries(self, epoch: int, records: Iterable[Summary]) -> None:
+        """Adds what the scenario shows of the validation data to the event files, beside the curves of validation."""
+        if self._events is not None:
+            self._events.write_summaries("validation", epoch, records)
 
     def write_model(self, name: str) -> None:
         """Writes the model to the folder of this name, `best` or `export`."""

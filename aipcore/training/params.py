@@ -9,7 +9,7 @@ import attrs
 
 from aipcore.devices.params import DeviceParams
 from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.params import Check, above, at_least, component, components, field, group, params, regex
+from aipcore.params import Check, above, at_least, component, components, field, group, params, positions, regex
 from aipcore.scenario.params import ScenarioParams
 
 
@@ -91,6 +91,16 @@ class TrainerParams:
         check=at_least(0),
     )
     lav_min_epoch: int = field(1, help="The first epoch after which LAV may run, if on.", check=at_least(1))
+    summaries_every_n: int = field(
+        10,
+        help="Epochs between the images, histograms and PR curves that the scenario shows in TensorBoard, if it has "
+        "any; 0: never. If on, the first and the last epoch always have them.",
+        check=at_least(0),
+    )
+    profile: bool = field(False, help="Trace some batches for TensorBoard's profile plugin.")
+    profile_steps: tuple[int, int] = field(
+        (10, 20), help="The first and the last batch to trace, counted over the run from 1.", check=positions()
+    )
     no_train_scope: str | None = field(
         None,
         help="Freeze the layers whose path matches this regular expression, with all layers inside them.",

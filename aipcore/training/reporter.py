@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ class EpochReport:
         monitor: the monitored value's name.
         previous_best: the best monitored value before this epoch.
         is_best: whether this epoch improved it.
+        lav: the parts of the extended validation that ran: `lav`, or `lav_NAME` for lists of its own.
     """
 
     epoch: int
@@ -30,6 +31,7 @@ class EpochReport:
     monitor: str
     previous_best: float | None
     is_best: bool
+    lav: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +50,7 @@ class TrainResult:
         seconds: from the first batch to the end, exports included.
         saved: the names within `output_dir` of what can be used now.
         signal: the number of the signal that interrupted the run, else None.
+        profiled: the first and the last batch of the profile, counted over the run from 1, None without a profile.
     """
 
     status: Literal["finished", "stopped", "interrupted"]
@@ -60,6 +63,7 @@ class TrainResult:
     seconds: float
     saved: list[str]
     signal: int | None = None
+    profiled: tuple[int, int] | None = None
 
 
 class Reporter:
@@ -70,6 +74,10 @@ class Reporter:
 
     def message(self, text: str) -> None:
         """One sentence for the user."""
+
+    def warning(self, text: str) -> None:
+        """One sentence that the user should not miss; a message unless overridden."""
+        self.message(text)
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """An epoch (counted from 1) of `steps` batches begins."""
@@ -100,6 +108,11 @@ class Reporters(Reporter):
         for reporter in self._reporters:
             reporter.message(text)
 
+    def warning(self, text: str) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.warning(text)
+
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """See `Reporter`."""
         for reporter in self._reporters:
@@ -119,3 +132,22 @@ class Reporters(Reporter):
         """See `Reporter`."""
         for reporter in self._reporters:
             reporter.summary(result)
+
+
+def by_part(logs: Mapping[str, float], lav: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The values of an epoch by where they come from, under the names that they have in common.
+
+    Args:
+        logs: all values; those of validation begin with `val_`, those of a LAV list with its part's name and `_`.
+        lav: the parts of the extended validation that ran, such as `lav` or `lav_NAME`.
+
+    Returns:
+        `train`, then `validation` if there is any, then the parts of the extended validation in their order.
+    """
+    # The longest names first: a list may be called like the beginning of another.
+    prefixes = {**{f"{part}_": part for part in sorted(lav, key=len, reverse=True)}, "val_": "validation"}
+    parts: dict[str, dict[str, float]] = {name: {} for name in ("train", "validation", *lav)}
+    for name, value in logs.items():
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        parts[prefixes.get(prefix, "train")][name.removeprefix(prefix)] = value
+    return {name: values for name, values in parts.items() if values}

@@ -35,9 +35,11 @@ from aipcore.training.plan import (
     describe_output,
 )
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
+from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
+from aipcore.training.summaries import make_summaries
 from aipcore.training.tuning import Compilation, choose_compilation
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -122,6 +124,9 @@ class Trainer:
         if output_dir is not None and not self.trainer.skip_sanity_check:
             writer.check()
         self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)
+        self._summaries = None if output_dir is None else make_summaries(scenario, self.trainer, made)
+        traces = output_dir / "tensorboard" if output_dir is not None and self.trainer.profile else None
+        self._profiler = BatchProfiler(traces, self.trainer.profile_steps, self.batching.steps, self.reporter)
 
     def _make_callbacks(self, parts: Parts) -> dict[str, Any]:
         context = RunContext(
@@ -182,7 +187,8 @@ class Trainer:
             epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
         )  # fmt: skip
         model.stop_training = False
-        with self._interruption as interruption:
+        with self._interruption as interruption, self._profiler:
+            self._profiler.begin(self._batches + 1, self.batching.steps * self.trainer.epochs)
             callbacks.on_train_begin()
             while self.epoch < self.trainer.epochs and not model.stop_training and not interruption.received:
                 self._run_epoch(callbacks)
@@ -211,15 +217,19 @@ class Trainer:
                 callbacks.on_test_end(results)
                 logs |= {f"val_{name}": value for name, value in results.items()}
             lav: dict[str, dict[str, float]] = {}
+            notes: list[str] = []
             previous = self.monitor.best
             # Weights that are no numbers can still score by chance: such an epoch is never the best.
             is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
             if reason := stop_reason(self.trainer.early_stopping, self.monitor, self.epoch + 1, logs):
-                self.reporter.message(f"Early stopping: {reason}.")
+                notes.append(f"Early stopping: {reason}.")
                 self.graph.model.stop_training = True
-            if self._lav_is_due(last or bool(reason)):
-                lav = self._run_lav()
+            last = last or bool(reason)
+            if self.lav and self._is_due(self.trainer.lav_every_n, last, first=self.trainer.lav_min_epoch):
+                lav = self._run_lav(notes)
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
+            if self._summaries is not None and self._is_due(self.trainer.summaries_every_n, last):
+                self._keeper.log_summaries(self.epoch + 1, self._summaries.make())
         self._end_epoch(callbacks, logs, list(lav), is_best=is_best)
         self.reporter.epoch_ended(
             EpochReport(
@@ -230,19 +240,24 @@ class Trainer:
                 monitor=self.monitor.name,
                 previous_best=previous,
                 is_best=is_best,
+                lav=tuple(lav),
             )
         )
+        for note in notes:
+            self.reporter.message(note)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()
 
     def _run_chunks(self, callbacks: Any) -> None:
-        blocks = self.data.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=self.loop.compiled == "xla")
-        for block, prepared in prefetch(blocks, self._prepared):
+        pad = self.loop.compiled == "xla"
+        blocks = self.data.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=pad)
+        for block, prepared in prefetch(self._profiler.cut(blocks, self.epoch, pad=pad), self._prepared):
             callbacks.on_train_batch_begin(block.first)
-            self.loop.run(prepared, full=block.batch_size == self.batching.batch_size)
+            with self._profiler.around(self.epoch, block):
+                self.loop.run(prepared, full=block.batch_size == self.batching.batch_size)
+                logs = self.metrics.result()
             self.step = block.first + block.steps
-            logs = self.metrics.result()
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
             if self._interruption.received or self.graph.model.stop_training:
@@ -253,21 +268,23 @@ class Trainer:
         numbers = range(block.first + 1, block.first + block.steps + 1)
         return block, self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
 
-    def _lav_is_due(self, last: bool) -> bool:
-        every = self.trainer.lav_every_n
-        if not every or not self.lav:
+    def _is_due(self, every: int, last: bool, first: int = 1) -> bool:
+        """Whether what is to run every so many epochs does now: if at all, in the first and the last epoch too."""
+        if not every:
             return False
-        due = (self.epoch + 1) % every == 0 and self.epoch + 1 >= self.trainer.lav_min_epoch
-        return due or last or self.epoch == 0
+        return last or self.epoch == 0 or ((self.epoch + 1) % every == 0 and self.epoch + 1 >= first)
 
-    def _run_lav(self) -> dict[str, dict[str, float]]:
-        """The results of each list, under `lav` for the validation data and `lav_NAME` for a list of its own."""
+    def _run_lav(self, notes: list[str]) -> dict[str, dict[str, float]]:
+        """The results of each list, under `lav` for the validation data and `lav_NAME` for a list of its own.
+
+        What evaluators have to say is added to `notes`.
+        """
         results = {}
         for name, evaluation in self.lav.items():
             evaluator = self.scenario.evaluator()
             results[f"lav_{name}" if name else "lav"] = evaluation.run(evaluator)
             if evaluator is not None and (text := evaluator.report()):
-                self.reporter.message(f"{name}: {text}" if name else text)
+                notes.append(f"{name}: {text}" if name else text)
         return results
 
     def _end_epoch(self, callbacks: Any, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
@@ -296,11 +313,16 @@ class Trainer:
             ("output", describe_output(self.output_dir)),
         ]
 
+    @property
+    def _batches(self) -> int:
+        """Batches of the run that are done."""
+        return self.epoch * self.batching.steps + self.step
+
     def _save_progress(self) -> None:
         if not self.trainer.write_checkpoints:
             return
         if self._diverged():
-            self.reporter.message("The loss is not finite: no checkpoint is written, the last good one stays.")
+            self.reporter.warning("The loss is not finite: no checkpoint is written, the last good one stays.")
             return
         self._checkpoint()
 
@@ -323,9 +345,7 @@ class Trainer:
             },
             **self.about,
         }
-        self._keeper.write_checkpoint(
-            self.epoch * self.batching.steps + self.step, Checkpoint(arrays=self.state.read(), progress=progress)
-        )
+        self._keeper.write_checkpoint(self._batches, Checkpoint(arrays=self.state.read(), progress=progress))
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
@@ -335,6 +355,7 @@ class Trainer:
             with self._averaged():
                 self._keeper.write_model("export")
         self._keeper.close()
+        self._profiler.end(self._batches)
         result = TrainResult(
             status="interrupted" if received else "finished" if self.epoch == self.trainer.epochs else "stopped",
             output_dir=self.output_dir or Path(),
@@ -346,6 +367,7 @@ class Trainer:
             seconds=time.perf_counter() - started,
             saved=self._keeper.saved(),
             signal=received,
+            profiled=self._profiler.traced,
         )
         self.reporter.summary(result)
         return result

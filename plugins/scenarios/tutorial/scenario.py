@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from aip_plugins.scenarios.tutorial.params import TutorialParams
 
-from aipcore.scenario import Evaluator, Scenario
+from aipcore.scenario import Evaluator, Scenario, Summary
 
 
 class Tutorial(Scenario):
@@ -49,6 +50,19 @@ class Tutorial(Scenario):
         from aip_plugins.scenarios.tutorial.graphs import CLASSES
 
         return ConfusionEvaluator(CLASSES)
+
+    def summaries(
+        self,
+        inputs: Mapping[str, Any],
+        targets: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        meta: Sequence[Any] | None,
+    ) -> list[Summary]:
+        """Misread digits, and how the logits and the answers are distributed."""
+        from aip_plugins.scenarios.tutorial.summaries import digit_summaries
+
+        del meta
+        return digit_summaries(inputs["image"], targets["digit"], outputs["digit"])
 
     def _part(self, part: int) -> Any:
         from aip_plugins.scenarios.tutorial.datasets import load
