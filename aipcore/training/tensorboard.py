@@ -37,6 +37,8 @@ class EventWriter:
 
     def write_summaries(self, part: str, epoch: int, records: Iterable[Summary]) -> None:
         """Adds images, histograms and PR curves, checked by `SampleSummaries`."""
+        from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+
         with self._writer(part).as_default(step=epoch):
             for record in records:
                 match record:
@@ -45,7 +47,9 @@ class EventWriter:
                     case ImageGrid():
                         tf.summary.image(record.name, tiled(record.images)[None], description=record.text)
                     case Histogram():
-                        tf.summary.histogram(record.name, record.values, description=record.text)
+                        # Counted by NumPy in a fraction of the time of a few dozen small TensorFlow operations.
+                        counted = histogram_pb(record.name, record.values, description=record.text)
+                        tf.summary.experimental.write_raw_pb(counted.SerializeToString())
                     case PRCurve():
                         _write_curve(record)
         self._writers[part].flush()
