@@ -1,0 +1,232 @@
+"""What a run prints: on terminals of several widths, plainly, quietly, as JSON, and at the level that is asked for."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
+from aipcore.cli.main import main
+from aipcore.training.logs import logging_to
+from aipcore.training.reporter import EpochReport, by_part
+
+QUICK = ["train", "tutorial", "--trainer.epochs", "2", "--trainer.random_seed", "1", "--trainer.jit_compile", "off"]
+QUICK += ["--trainer.write_checkpoints", "False", "--trainer.export_best", "False", "--trainer.export_final", "False"]
+
+LOGS = {
+    "loss": 0.5, "accuracy": 0.75, "learning_rate": 0.00099, "ema_rate": 0.99, "val_loss": 0.25, "val_accuracy": 0.875,
+    "lav_easy_loss": 0.125, "lav_easy_error_rate": 0.0625, "lav_easy_worst_recall": 0.5,
+    "lav_easy_too_loss": 0.1, "lav_easy_too_error_rate": 0.2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs `aip train tutorial` in this process: its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AIP_LOG_LEVEL", raising=False)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([*QUICK, "--trainer.output_dir", "out", *words])
+        output, errors = capfd.readouterr()
+        return code, output, errors
+
+    return run
+
+
+def epoch_lines(width: int, *, terminal: bool = True, **changes: Any) -> list[str]:
+    """What an epoch prints on a terminal of this width."""
+    report: dict[str, Any] = {"epoch": 3, "epochs": 20, "seconds": 12.34, "logs": LOGS, "monitor": "val_accuracy",
+                              "previous_best": 0.8, "is_best": True, "lav": ("lav_easy", "lav_easy_too")}  # fmt: skip
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None, legacy_windows=False)
+    with logging_to(ConsoleHandler(console, quiet=False), None):
+        ConsoleReporter(console).epoch_ended(EpochReport(**{**report, **changes}))
+    return file.getvalue().splitlines()
+
+
+def test_epoch_on_a_wide_terminal() -> None:
+    """One line: each list of LAV has its own heading, the rate of EMA is left to the plan."""
+    assert epoch_lines(250) == [
+        "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500 | val loss 0.2500  accuracy 0.8750 | "
+        "lav easy loss 0.1250  error_rate 0.0625  worst_recall 0.5000 | lav easy_too loss 0.1000  error_rate 0.2000 | "
+        "lr 0.00099 | best, was 0.8000"
+    ]
+
+
+def test_epoch_on_narrow_terminals() -> None:
+    """Lines are broken between the parts, and between two values where one part is too long."""
+    assert epoch_lines(80) == [
+        "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500",
+        "                     val loss 0.2500  accuracy 0.8750",
+        "                     lav easy loss 0.1250  error_rate 0.0625",
+        "                       worst_recall 0.5000",
+        "                     lav easy_too loss 0.1000  error_rate 0.2000 | lr 0.00099",
+        "                     best, was 0.8000",
+    ]
+    assert epoch_lines(100)[0] == (
+        "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500 | val loss 0.2500  accuracy 0.8750"
+    )
+    for width in range(50, 200):
+        assert all(len(line) <= width for line in epoch_lines(width))
+
+
+def test_epoch_where_there_is_no_terminal() -> None:
+    """One line, however long."""
+    assert epoch_lines(40, terminal=False) == epoch_lines(250)
+
+
+def test_marks_and_times() -> None:
+    """The first best has no predecessor; what is no best has no mark; short and long times are readable."""
+    plain = {"logs": {"loss": 0.5}, "lav": ()}
+    assert epoch_lines(80, previous_best=None, seconds=0.0123, **plain) == ["epoch  3/20   12 ms  loss 0.5000 | best"]
+    assert epoch_lines(80, is_best=False, seconds=75.5, **plain) == ["epoch  3/20  75.5 s  loss 0.5000"]
+    assert epoch_lines(80, is_best=False, seconds=3725, **plain) == ["epoch  3/20  1:02:05  loss 0.5000"]
+
+
+def test_values_by_part() -> None:
+    """A list that is called like the beginning of another keeps its values, under names in common."""
+    assert by_part(LOGS, ("lav_easy", "lav_easy_too")) == {
+        "train": {"loss": 0.5, "accuracy": 0.75, "learning_rate": 0.00099, "ema_rate": 0.99},
+        "validation": {"loss": 0.25, "accuracy": 0.875},
+        "lav_easy": {"loss": 0.125, "error_rate": 0.0625, "worst_recall": 0.5},
+        "lav_easy_too": {"loss": 0.1, "error_rate": 0.2},
+    }
+
+
+def test_plain_and_json(train: Any, tmp_path: Path) -> None:
+    """Piped: plan, epochs and summary as plain lines; the JSON log has the same, one event a line."""
+    words = ("--json-log", "log.jsonl", "--trainer.lav_every_n", "2", "--trainer.profile", "True")
+    code, output, errors = train(*words, "--trainer.profile_steps", "2", "3")
+    assert code == 0
+    assert errors == ""
+    assert "\x1b" not in output
+    lines = output.splitlines()
+    assert lines[0] == "scenario   tutorial"
+    assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
+    assert lines[-1].endswith("pip install 'aipcore[profile]'")
+
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == [
+        "plan",
+        "message",
+        "epoch",
+        "message",
+        "epoch",
+        "message",
+        "summary",
+    ]
+    plan, profiled, first, confused, _, _, summary = events
+    assert plan["scenario"] == "tutorial"
+    assert plan["seed"] == "1"
+    assert profiled == {"event": "message", "level": "info", "text": "Profiled the batches 2 to 3."}
+    assert "confused" in confused["text"]
+    assert set(first) == {"event", "epoch", "epochs", "seconds", "is_best", "lav", "logs"}
+    assert (first["epoch"], first["epochs"], first["is_best"], first["lav"]) == (1, 2, True, ["lav"])
+    assert {"loss", "val_loss", "lav_loss", "lav_error_rate", "learning_rate"} <= set(first["logs"])
+    assert {name: summary[name] for name in ("event", "status", "output_dir", "epochs", "saved", "profiled")} == {
+        "event": "summary", "status": "finished", "output_dir": "out", "epochs": 2, "saved": [], "profiled": [2, 3],
+    }  # fmt: skip
+
+
+def test_quiet(train: Any, tmp_path: Path) -> None:
+    """Warnings alone are printed; the log file has everything."""
+    code, output, errors = train("--quiet", "--trainer.profile", "True", "--trainer.profile_steps", "900", "901")
+    assert (code, errors) == (0, "")
+    assert output.splitlines() == [
+        "Nothing is profiled: trainer.profile_steps is 900 901, but the run has 182 batches only; give earlier ones."
+    ]
+    log = (tmp_path / "out" / "train.log").read_text()
+    for text in (
+        "INFO    scenario: tutorial",
+        "WARNING Nothing is profiled",
+        "INFO    epoch 2/2",
+        "INFO    Trained 2 epochs",
+    ):
+        assert text in log
+
+
+def test_log_level_warning(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the terminal nor the log file hears of what is no warning; any case will do."""
+    monkeypatch.setenv("AIP_LOG_LEVEL", "Warning")
+    assert train() == (0, "", "")
+    assert (tmp_path / "out" / "train.log").read_text() == ""
+
+
+def test_log_level_debug(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that info shows is there, and the root logger stays as it was."""
+    before = logging.getLogger().level, list(logging.getLogger().handlers)
+    monkeypatch.setenv("AIP_LOG_LEVEL", "debug")
+    code, output, _ = train()
+    assert code == 0
+    assert "epoch 2/2" in output
+    assert (logging.getLogger().level, list(logging.getLogger().handlers)) == before
+
+
+def test_log_level_nonsense(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown level is refused before anything is done."""
+    monkeypatch.setenv("AIP_LOG_LEVEL", "nonsense")
+    code, output, errors = train()
+    assert (code, output) == (2, "")
+    assert errors == (
+        "error: AIP_LOG_LEVEL is 'nonsense': set it to one of debug, info, warning, error, critical, or unset it.\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def on_a_terminal(folder: Path, width: int, *words: str, **environment: str) -> str:
+    """What `aip` writes to a terminal of this width, control sequences included."""
+    import fcntl
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())", *words],
+        cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env={**kept, "TERM": "xterm-256color", **environment},
+    )  # fmt: skip
+    os.close(theirs)
+    written = b""
+    end = time.monotonic() + 120
+    try:
+        while time.monotonic() < end:
+            if not select.select([ours], [], [], 1)[0]:
+                continue
+            try:
+                data = os.read(ours, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            written += data
+        assert process.wait(timeout=30) == 0, written.decode()
+    finally:
+        process.kill()
+        os.close(ours)
+    return written.decode()
+
+
+def test_terminal(tmp_path: Path) -> None:
+    """A bar while an epoch runs, colours, and the cursor given back; with NO_COLOR no colours."""
+    words = [*QUICK, "--trainer.output_dir", "out", "--trainer.samples_per_epoch", "20000"]
+    written = on_a_terminal(tmp_path, 80, *words, NO_COLOR="1")
+    for text in ("epoch 1/2 ", "samples/s", "1250", "Trained 2 epochs", "\x1b[?25h"):
+        assert text in written
+    # 30 to 37 and 38;... are colours; bold and dim are none.
+    assert not [code for code in ("\x1b[3", ";3") if any(f"{code}{digit}m" in written for digit in range(8))]
+    assert "\x1b[38;" not in written

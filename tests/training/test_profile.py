@@ -1,0 +1,141 @@
+"""Profiling: exactly the batches that were asked for are traced, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from aipcore.data.feed import Block
+from aipcore.errors import ParamsError
+from aipcore.training.profile import BatchProfiler
+from aipcore.training.reporter import Reporter
+
+QUICK = ("--trainer.write_checkpoints", "False", "--trainer.export_best", "False", "--trainer.export_final", "False")
+
+
+class Listening(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.warnings: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def steps_in(folder: Path) -> tuple[list[int], int]:
+    """The numbers of the steps in a trace, and how often the one ReLU was gone back through in it."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    (file,) = folder.glob("tensorboard/plugins/profile/*/*.xplane.pb")
+    steps, gradients = [], 0
+    for plane in xplane_pb2.XSpace.FromString(file.read_bytes()).planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                if name == "train":
+                    values = {plane.stat_metadata[stat.metadata_id].name: stat.int64_value for stat in event.stats}
+                    steps.append(values["step_num"])
+                gradients += name.endswith(":ReluGrad")
+    return sorted(steps), gradients
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 16), (1, 1), (13, 14)])
+def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, last: int) -> None:
+    """Epochs have 13 batches: the trace has each batch once, also where it goes over the end of an epoch."""
+    heard = Listening()
+    words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True")
+    words = (*words, "--trainer.profile_steps", str(first), str(last))
+    profiled = make_trainer(blobs_class, *words, output="out", reporter=heard)
+    result = profiled.run()
+    steps, gradients = steps_in(result.output_dir)
+    assert steps == list(range(first, last + 1))
+    assert gradients == last - first + 1
+    assert result.profiled == (first, last)
+    assert heard.messages == [f"Profiled the batches {first} to {last}."]
+    assert heard.warnings == []
+
+    plain = make_trainer(blobs_class, *QUICK, "--train.batch_size", "16", output="plain")
+    assert plain.run().profiled is None
+    assert not (plain.output_dir / "tensorboard" / "plugins").exists()
+    for one, other in zip(profiled.graph.model.get_weights(), plain.graph.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
+    """A run that never gets there says so at its start; one that ends within says what it has."""
+    heard = Listening()
+    words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps")
+    result = make_trainer(blobs_class, *words, "27", "30", output="short", reporter=heard).run()
+    assert result.profiled is None
+    assert heard.warnings == [
+        "Nothing is profiled: trainer.profile_steps is 27 30, but the run has 26 batches only; give earlier ones."
+    ]
+    assert not (result.output_dir / "tensorboard" / "plugins").exists()
+
+    result = make_trainer(blobs_class, *words, "25", "30", output="within").run()
+    assert result.profiled == (25, 26)
+    assert steps_in(result.output_dir)[0] == [25, 26]
+
+
+def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
+    """A run that goes on behind the first batch to trace traces nothing, and does not complain."""
+    heard = Listening()
+    first = make_trainer(blobs_class, "--train.batch_size", "16", "--trainer.epochs", "1", output="first")
+    first.run()
+    words = ("--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "10", "20")
+    second = make_trainer(blobs_class, *words, output="second", reporter=heard)
+    (checkpoint,) = (first.output_dir / "checkpoint").iterdir()
+    second.restore(checkpoint)
+    assert second.run().profiled is None
+    assert heard.warnings == []
+    assert not (second.output_dir / "tensorboard" / "plugins").exists()
+
+
+def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any) -> None:
+    """A run that fails within the traced batches leaves no profiler running: the next run can be profiled."""
+    words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "2", "90")
+
+    class Failing(Listening):
+        def progress(self, step: int, samples: int, logs: Any) -> None:
+            if step == 3:
+                raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        make_trainer(blobs_class, *words, output="failed", reporter=Failing()).run()
+    assert make_trainer(blobs_class, *words, output="next").run().profiled == (2, 26)
+
+
+@pytest.mark.parametrize("given", [("20", "10"), ("0", "3"), ("5",), ("1", "2", "3"), ("a", "b")])
+def test_steps_that_are_none(make_trainer: Any, blobs_class: Any, given: tuple[str, ...]) -> None:
+    """Two positive numbers in order, or an error that says so."""
+    with pytest.raises(ParamsError, match=r"--trainer\.profile_steps.*a first and a last number in order"):
+        make_trainer(blobs_class, "--trainer.profile_steps", *given)
+
+
+@pytest.mark.parametrize("pad", [True, False])
+def test_cut_blocks_hold_the_same_batches(pad: bool) -> None:
+    """Batches 4 to 6 of the second epoch come alone, all others together, and padded blocks keep their size."""
+    column = np.arange(10 * 2 * 3).reshape(10, 2, 3)
+    blocks = [
+        Block(first=first, steps=steps, batch_size=2, inputs={"x": column[first : first + 5]}, targets={})
+        for first, steps in ((0, 5), (5, 5 if not pad else 3))
+    ]
+    profiler = BatchProfiler(Path("unused"), (14, 16), 10, Reporter())
+    assert list(profiler.cut(blocks, 0, pad=pad)) == blocks
+    cut = list(profiler.cut(blocks, 1, pad=pad))
+    assert [(block.first, block.steps) for block in cut[:-1]] == [(0, 3), (3, 1), (4, 1), (5, 1)]
+    assert (cut[-1].first, cut[-1].steps) == (6, 2 if pad else 4)
+    for block in cut:
+        x = block.inputs["x"]
+        np.testing.assert_array_equal(x[: block.steps], column[block.first : block.first + block.steps])
+        assert len(x) == (5 if pad else block.steps)
+    assert attrs.evolve(cut[0], inputs={}, targets={}).batch_size == 2
