@@ -91,6 +91,7 @@ class TrainingLoop:
         ]
         self._plain = tf.function(self._run, autograph=False, input_signature=signature)
         self._xla = tf.function(self._run, autograph=False, jit_compile=True)
+        self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
 
     def _zeros(self, replica: int) -> list[Any]:
         """The sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
@@ -126,12 +127,21 @@ class TrainingLoop:
             tf.constant(self.distribution.parts(block.batch_size), tf.int32),
         )
 
-    def run(self, block: DeviceBlock, *, full: bool) -> None:
-        """Runs the steps of a block; `full` says that it has the one shape that XLA is compiled for."""
+    def run(self, block: DeviceBlock, *, full: bool, single: bool = False) -> None:
+        """Runs the steps of a block.
+
+        Args:
+            block: as `prepare` made it.
+            full: whether it has the one shape that XLA is compiled for.
+            single: whether to run its one step without a loop around it: a profile takes the turns of any loop for the
+                steps of training.
+        """
         if self.compiled == "eager":
             self._run(*block)
         elif self.compiled == "xla" and full:
             self._xla(*block)
+        elif single:
+            self._single(*block)
         else:
             self._plain(*block)
 
@@ -153,6 +163,10 @@ class TrainingLoop:
             return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
+
+    def _run_single(self, columns: Any, updates: Any, steps: Any, samples: Any, parts: Any) -> None:
+        del steps
+        self._step(self.distribution.per_replica(columns), Batch(tf.constant(0), samples, parts), updates[0])
 
     def _step(self, columns: Any, batch: Batch, update: Any) -> None:
         gradients = self.distribution.run(self._replica_gradients, columns, batch.step, batch.samples, batch.parts)

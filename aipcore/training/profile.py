@@ -71,23 +71,23 @@ class BatchProfiler:
             for start, end in pairwise(sorted({0, block.steps} | within)):
                 yield _part(block, start, end, pad=pad)
 
-    def around(self, epoch: int, block: Block) -> AbstractContextManager[None]:
-        """Enclose the computing of a block with it, the wait for its results included."""
+    def around(self, epoch: int, block: Block) -> AbstractContextManager[bool]:
+        """Encloses the computing of a block, the wait for its results included; says whether it is traced."""
         if not self._awaited and not self._running:
-            return nullcontext()
+            return nullcontext(False)
         number = epoch * self._epoch_steps + block.first + 1
         return self._traced_block(number, number + block.steps - 1)
 
     @contextmanager
-    def _traced_block(self, first: int, last: int) -> Iterator[None]:
+    def _traced_block(self, first: int, last: int) -> Iterator[bool]:
         if first == self._first:
             self._start()
         if not self._running:
-            yield
+            yield False
             return
         # The plugin takes what has a step number for a training step.
         with tf.profiler.experimental.Trace("train", step_num=first, _r=1):
-            yield
+            yield True
         self._traced = last
         if last >= self._last:
             self.close()

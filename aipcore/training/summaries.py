@@ -37,7 +37,7 @@ def make_summaries(scenario: Scenario, trainer: TrainerParams, model: RunModel) 
         model.graph,
         model.validation.dataset,
         batch_size=model.validation.batching.batch_size,
-        reserved=list(model.metrics.all),
+        reserved=model.metrics.names,
         eager=trainer.force_eager,
     )
     if not trainer.skip_sanity_check:

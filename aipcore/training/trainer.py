@@ -254,8 +254,8 @@ class Trainer:
         blocks = self.data.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=pad)
         for block, prepared in prefetch(self._profiler.cut(blocks, self.epoch, pad=pad), self._prepared):
             callbacks.on_train_batch_begin(block.first)
-            with self._profiler.around(self.epoch, block):
-                self.loop.run(prepared, full=block.batch_size == self.batching.batch_size)
+            with self._profiler.around(self.epoch, block) as traced:
+                self.loop.run(prepared, full=block.batch_size == self.batching.batch_size, single=traced)
                 logs = self.metrics.result()
             self.step = block.first + block.steps
             callbacks.on_train_batch_end(self.step - 1, logs)

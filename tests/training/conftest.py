@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +105,33 @@ def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
         return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, **arguments)
 
     return make
+
+
+@pytest.fixture
+def tensorboard() -> Callable[[Path], AbstractContextManager[str]]:
+    """Starts a real TensorBoard on a folder, on a free port; gives its address, and ends it in any case."""
+    return _tensorboard
+
+
+@contextmanager
+def _tensorboard(folder: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--load_fast", "false"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    # However long it takes to start: a process that says nothing is not waited for forever.
+    timer = threading.Timer(120, process.kill)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r" at (http://127\.0\.0\.1:\d+)/", line):
+                yield found[1]
+                return
+        pytest.fail("TensorBoard did not start: " + "".join(said))
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import attrs
 import numpy as np
@@ -68,6 +72,28 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
     assert not (plain.output_dir / "tensorboard" / "plugins").exists()
     for one, other in zip(profiled.graph.model.get_weights(), plain.graph.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_plugin_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: Any) -> None:
+    """TensorBoard's profile plugin, if installed, lists the trace and knows the time of each step within it."""
+    pytest.importorskip("xprof", reason="needs the extra [profile]")
+    words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "3", "12")
+    trainer = make_trainer(blobs_class, *words, output="out")
+    trainer.run()
+    with tensorboard(trainer.output_dir) as address:
+
+        def get(path: str, **query: str) -> Any:
+            with urlopen(f"{address}/data/plugin/profile/{path}?{urlencode(query)}", timeout=60) as answer:
+                content = answer.read()
+                return json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+
+        (run,) = get("runs")
+        assert {"overview_page", "trace_viewer@"} <= set(get("run_tools", run=run))
+        (host,) = get("hosts", run=run, tag="overview_page")
+        overview = get("data", run=run, tag="overview_page", host=host["hostname"])
+        (steps,) = [table["rows"] for table in overview if "steptime_ms_average" in table.get("p", {})]
+        # The plugin leaves out the first and the last step, which may not be complete.
+        assert [row["c"][0]["v"] for row in steps] == [f"train {number}" for number in range(4, 12)]
 
 
 def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -218,32 +213,7 @@ def test_grid_is_limited() -> None:
     assert tiled(images).shape == (8 * 71 - 1, 8 * 71 - 1, 3)
 
 
-@contextmanager
-def tensorboard(folder: Path) -> Iterator[str]:
-    """A real TensorBoard on a free port; yields its address, and ends it in any case."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--load_fast", "false"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    # However long it takes to start: a process that says nothing is not waited for forever.
-    timer = threading.Timer(120, process.kill)
-    timer.start()
-    try:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if found := re.search(r" at (http://127\.0\.0\.1:\d+)/", line):
-                yield found[1]
-                return
-        pytest.fail("TensorBoard did not start: " + "".join(said))
-    finally:
-        timer.cancel()
-        process.kill()
-        process.communicate()
-
-
-def test_a_real_tensorboard_shows_it(make_trainer: Any, blobs_class: Any) -> None:
+def test_a_real_tensorboard_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: Any) -> None:
     """Curves, images, histograms and PR curves come back over HTTP, also from the run's folder itself."""
     trainer = make_trainer(showing(blobs_class), "--trainer.lav_every_n", "1", output="out")
     history = trainer.run().history
