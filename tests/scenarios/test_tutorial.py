@@ -121,3 +121,20 @@ def test_mnist_from_a_cached_copy(tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 
 def _refuse(*_: Any, **__: Any) -> None:
     raise OSError("no network")
+
+
+def test_summaries() -> None:
+    """Misread digits come the surest mistake first; where nothing is misread there is no grid."""
+    from aip_plugins.scenarios.tutorial.summaries import digit_summaries
+
+    images = np.stack([np.full((2, 2), number / 4, np.float32) for number in range(4)])
+    labels = np.array([0, 1, 2, 3])
+    logits = np.zeros((4, 10), np.float32)
+    logits[[0, 1, 2, 3], [0, 7, 8, 3]] = [5, 1, 4, 5]
+    records = {record.name: record for record in digit_summaries(images, labels, logits)}
+    assert set(records) == {"logits/of_the_digit", "logits/of_the_others", "digit", "misread"}
+    np.testing.assert_array_equal(records["misread"].images, images[[2, 1]])
+    np.testing.assert_array_equal(records["logits/of_the_digit"].values, [5, 0, 0, 5])
+    assert records["digit"].labels.sum() == 4
+    np.testing.assert_allclose(records["digit"].scores.sum(axis=-1), 1, rtol=1e-6)
+    assert "misread" not in {record.name for record in digit_summaries(images[[0, 3]], labels[[0, 3]], logits[[0, 3]])}
