@@ -1,8 +1,24 @@
 """Scenarios: what an author writes to have a model trained."""
 
+from aipcore.data.modes import Mode
+from aipcore.data.processor import GeneratingProcessor, PostProcessor, Processor, RandomProcessor
 from aipcore.data.samples import Sample
+from aipcore.data.specs import ColumnSpec
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
 
-__all__ = ["DataParams", "Evaluator", "ModelParams", "Sample", "Scenario", "ScenarioParams"]
+__all__ = [
+    "ColumnSpec",
+    "DataParams",
+    "Evaluator",
+    "GeneratingProcessor",
+    "Mode",
+    "ModelParams",
+    "PostProcessor",
+    "Processor",
+    "RandomProcessor",
+    "Sample",
+    "Scenario",
+    "ScenarioParams",
+]
