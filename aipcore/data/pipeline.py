@@ -182,7 +182,12 @@ class Pipeline:
         return self._streamed(base, [*chain.fixed, *chain.varying])
 
     def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
-        return with_specs(dataset, self._declared, self._sides_of_padding(dataset.specs()), self.origin)
+        found = dataset.specs()
+        declared = self._declared
+        if declared is not None and self.mode in (Mode.PREDICTION, Mode.TARGETS):
+            # The side that is not there in this mode needs no specs.
+            declared = (declared[0] if found[0] else {}, declared[1] if found[1] else {})
+        return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
     def _streamed(self, base: Base, part: Part) -> StreamedDataset:
         skipped = self._skipped if self._skip else None

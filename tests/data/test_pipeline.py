@@ -52,6 +52,11 @@ class Jitter(RandomProcessor):
         return attrs.evolve(sample, inputs={"x": sample.inputs["x"] + rng.random(dtype=np.float32)})
 
 
+class Jitterless(Processor):
+    def process(self, sample: Sample) -> Sample:
+        return sample
+
+
 class Stretch(RandomProcessor):
     """Gives each sample a random length from 1 to 9."""
 
@@ -248,6 +253,13 @@ def test_prediction_needs_no_targets() -> None:
     block = next(inputs.feed(2).blocks(0, chunk=1))
     assert block.targets == {}
     assert block.meta == [0, 1]
+    specs = {"": ColumnSpec(shape=(None,), dtype="float32")}, {"": ColumnSpec(shape=(), dtype="int64")}
+    for preload in ("on", "off"):
+        pipeline = Pipeline(
+            [Sample(inputs=np.ones(2))], [Jitterless()], mode=Mode.PREDICTION, specs=specs, preload=preload,  # type: ignore[arg-type]
+            padding={"targets": -1},
+        )  # fmt: skip
+        assert pipeline.dataset().specs() == (specs[0], {})
     targets = Pipeline([Sample(inputs=None, targets=n) for n in range(3)], mode=Mode.TARGETS)
     assert next(targets.feed(3).blocks(0, chunk=1)).targets[""].tolist() == [[0, 1, 2]]
 
