@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.dataset import ArrayDataset, Dataset, Fields, SampleDataset
+from aipcore.data.dataset import ArrayDataset, Fields, Padding, SampleDataset
 from aipcore.data.samples import Sample
+from aipcore.data.source import as_source, is_arrays
+from aipcore.data.specs import ColumnSpec, Specs
 from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
 
 
-def as_dataset(data: Any, origin: str) -> Dataset:
-    """Turns what a scenario returned into a data set.
+MemoryDataset = ArrayDataset | SampleDataset
+
+
+def as_dataset(data: Any, origin: str) -> MemoryDataset:
+    """Turns what a scenario returned into a data set in memory, unprocessed.
 
     Args:
-        data: a `Dataset`; a pair `(inputs, targets)` of stacked arrays (or mappings of them), the first axis counting
-            samples; or an iterable of `Sample`.
+        data: a data set; a pair `(inputs, targets)` of stacked arrays (or mappings of them), the first axis counting
+            samples; or samples (see `as_source`).
         origin: how errors call the data, e.g. "Tutorial.train_data()".
 
     Raises:
         DataError: `data` is none of these, is empty, or its arrays have different lengths.
     """
     if isinstance(data, ArrayDataset | SampleDataset):
-        dataset: Dataset = data
-    elif isinstance(data, tuple) and len(data) == 2:
+        dataset: MemoryDataset = data
+    elif is_arrays(data):
         dataset = ArrayDataset(inputs=stacked(data[0], origin), targets=stacked(data[1], origin))
-    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | np.ndarray | Mapping):
-        dataset = _from_samples(data, origin)
     else:
-        raise DataError(
-            f"{origin} returned {type(data).__name__}: return a pair (inputs, targets) of arrays whose first axis "
-            "counts the samples, or an iterable of Sample."
-        )
+        source = as_source(data, origin)
+        dataset = from_samples([source[index] for index in range(len(source))], origin)
     lengths = {f"inputs[{k!r}]": len(v) for k, v in dataset.inputs.columns.items()}
     lengths |= {f"targets[{k!r}]": len(v) for k, v in dataset.targets.columns.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"{origin} returned arrays of different lengths ({counts}): give each one entry per sample.")
     if len(dataset) == 0:
-        raise DataError(f"{origin} returned no samples: check the data parameters and the files they name.")
+        raise no_samples(origin)
     return dataset
 
 
@@ -70,11 +72,12 @@ def _array(value: Any, origin: str) -> Array:
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array
 
 
-def _from_samples(data: Iterable[Any], origin: str) -> Dataset:
-    samples = list(data)
-    for index, sample in enumerate(samples):
-        if not isinstance(sample, Sample):
-            raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
+def from_samples(samples: Sequence[Sample], origin: str) -> MemoryDataset:
+    """Stacks samples, or keeps them side by side where their shapes differ.
+
+    Raises:
+        DataError: they do not have the same names, or a column has arrays of different ranks.
+    """
     columns: list[Fields] = []
     for part in ("inputs", "targets"):
         values = [getattr(sample, part) for sample in samples]
@@ -84,6 +87,40 @@ def _from_samples(data: Iterable[Any], origin: str) -> Dataset:
     ragged = any(isinstance(column, list) for fields in columns for column in fields.columns.values())
     kind = SampleDataset if ragged else ArrayDataset
     return kind(inputs=inputs, targets=targets, meta=meta if any(m is not None for m in meta) else None)
+
+
+def with_specs(dataset: MemoryDataset, declared: Specs | None, padding: Padding, origin: str) -> MemoryDataset:
+    """Gives a data set the specs that its author declared, and the values that fill its batches.
+
+    Raises:
+        DataError: the specs are not those of the samples, or a value is given for a column that is not there.
+    """
+    if isinstance(dataset, SampleDataset):
+        dataset = attrs.evolve(dataset, padding=padding)
+    if declared is None:
+        return dataset
+    for part, found, wanted in zip(("inputs", "targets"), dataset.specs(), declared, strict=True):
+        fits = found.keys() == wanted.keys() and all(
+            spec.dtype == wanted[name].dtype
+            and len(spec.shape) == len(wanted[name].shape)
+            and all(ours in (None, size) for ours, size in zip(wanted[name].shape, spec.shape, strict=True))
+            for name, spec in found.items()
+        )
+        if not fits:
+            raise DataError(
+                f"The {part} of {origin} are {describe(found)}, but sample_specs() declares {describe(wanted)}."
+            )
+    return attrs.evolve(dataset, declared=declared)
+
+
+def no_samples(origin: str) -> DataError:
+    """The error of empty data."""
+    return DataError(f"{origin} returned no samples: check the data parameters and the files they name.")
+
+
+def describe(specs: Mapping[str, ColumnSpec]) -> str:
+    """Specs in words."""
+    return ", ".join(f"{name or 'one array'} {spec.shape} {spec.dtype}" for name, spec in specs.items()) or "none"
 
 
 def _columns(values: list[Any], origin: str) -> Fields:
@@ -110,8 +147,9 @@ def _column(values: list[Any], name: str, origin: str) -> Any:
                 f"{array.dtype}, but sample 0 has shape {first.shape} and type {first.dtype}: "
                 "the number of axes must be the same and the type numeric."
             )
-    if all(array.dtype == np.float64 for array in arrays):
-        arrays = [array.astype(np.float32) for array in arrays]
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    dtype = np.dtype(np.float32) if dtype == np.float64 else dtype
+    arrays = [array.astype(dtype, copy=False) for array in arrays]
     if all(array.shape == first.shape for array in arrays):
         return np.stack(arrays)
     return arrays

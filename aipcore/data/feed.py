@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.dataset import Columns, Dataset
-from aipcore.data.order import SampleOrder
+from aipcore.data.dataset import Columns, Dataset, Rows
+from aipcore.data.order import SampleOrder, Visits
+from aipcore.errors import DataError
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -25,6 +27,7 @@ class Block:
         batch_size: samples in each batch.
         inputs: per name, an array of shape [steps or more, batch_size, ...].
         targets: likewise.
+        meta: the `Sample.meta` of the samples that count, batch after batch, or None if the data has none.
     """
 
     first: int
@@ -32,6 +35,7 @@ class Block:
     batch_size: int
     inputs: Columns
     targets: Columns
+    meta: Sequence[Any] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +56,15 @@ class Batching:
         return self.samples // self.batch_size
 
 
+@attrs.frozen
+class _Span:
+    """Consecutive batches of equal size: the first, their number, and their size."""
+
+    first: int
+    steps: int
+    batch_size: int
+
+
 class Feed:
     """Cuts epochs of a data set into blocks."""
 
@@ -60,8 +73,11 @@ class Feed:
         self.order = order
         self.batching = batching
 
-    def blocks(self, epoch: int, *, chunk: int, first: int = 0, pad: bool = False) -> Iterator[Block]:
+    def blocks(self, epoch: int, *, chunk: int, first: int = 0, pad: bool = False) -> Generator[Block, None, None]:
         """Yields the blocks of an epoch, from batch `first` on.
+
+        A sample that could not be used, and is to be skipped, is missing from its batch: that batch is smaller and
+        comes in a block of its own. Closing the generator gives up what was read ahead.
 
         Args:
             epoch: zero-based; it starts at position `epoch * samples` of the sample order.
@@ -69,27 +85,60 @@ class Feed:
             first: the batch of the epoch to start at.
             pad: whether the last block of full batches is filled up to `chunk` batches (with zeros, not to be run), so
                 that all such blocks have one shape.
+
+        Raises:
+            DataError: no sample of the epoch could be used.
         """
         chunk = chunk if self.dataset.uniform else 1
-        step = first
-        while step < self.batching.full_steps:
-            steps = min(chunk, self.batching.full_steps - step)
-            yield self._block(epoch, step, steps, self.batching.batch_size, chunk if pad else steps)
-            step += steps
-        if step < self.batching.steps:
-            yield self._block(epoch, step, 1, self.batching.samples - step * self.batching.batch_size, 1)
+        spans = list(self._spans(first, chunk))
+        empty = True
+        with closing(self.dataset.fetch(self._visits(epoch, span) for span in spans)) as rows:
+            for span, part in zip(spans, rows, strict=True):
+                room = chunk if pad and span.batch_size == self.batching.batch_size else 0
+                for block in _cut(span, part, room):
+                    empty = False
+                    yield block
+        if empty and spans and first == 0:
+            raise DataError("Not a single sample could be used: set --data.on_error raise to see why.")
 
-    def _block(self, epoch: int, step: int, steps: int, batch_size: int, room: int) -> Block:
-        start = epoch * self.batching.samples + step * self.batching.batch_size
-        indices = self.order.indices(start, start + steps * batch_size)
-        inputs, targets = self.dataset.take(indices)
-        return Block(
-            first=step,
-            steps=steps,
-            batch_size=batch_size,
-            inputs={name: _fold(column, steps, batch_size, room) for name, column in inputs.items()},
-            targets={name: _fold(column, steps, batch_size, room) for name, column in targets.items()},
-        )
+    def _spans(self, first: int, chunk: int) -> Iterator[_Span]:
+        batching = self.batching
+        for step in range(first, batching.full_steps, chunk):
+            yield _Span(step, min(chunk, batching.full_steps - step), batching.batch_size)
+        if max(first, batching.full_steps) < batching.steps:
+            yield _Span(batching.full_steps, 1, batching.samples - batching.full_steps * batching.batch_size)
+
+    def _visits(self, epoch: int, span: _Span) -> Visits:
+        start = epoch * self.batching.samples + span.first * self.batching.batch_size
+        return self.order.visits(start, start + span.steps * span.batch_size)
+
+
+def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
+    """The blocks of a span: one, or more if samples are missing from some batches."""
+    if rows.kept is None:
+        yield _block(rows, slice(None), span.first, span.steps, span.batch_size, room)
+        return
+    counts = rows.kept.reshape(span.steps, span.batch_size).sum(axis=1)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    step = 0
+    while step < span.steps:
+        count, end = int(counts[step]), step + 1
+        while count == span.batch_size and end < span.steps and counts[end] == count:
+            end += 1
+        if count:
+            part = slice(int(starts[step]), int(starts[end]))
+            whole = room if count == span.batch_size else 0
+            yield _block(rows, part, span.first + step, end - step, count, whole)
+        step = end
+
+
+def _block(rows: Rows, part: slice, first: int, steps: int, batch_size: int, room: int) -> Block:
+    inputs, targets = (
+        {name: _fold(column[part], steps, batch_size, max(room, steps)) for name, column in columns.items()}
+        for columns in (rows.inputs, rows.targets)
+    )
+    meta = None if rows.meta is None else rows.meta[part]
+    return Block(first=first, steps=steps, batch_size=batch_size, inputs=inputs, targets=targets, meta=meta)
 
 
 def _fold(column: npt.NDArray[Any], steps: int, batch_size: int, room: int) -> npt.NDArray[Any]:
@@ -126,6 +175,9 @@ def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int
             put(("error", error))
         else:
             put(("end", None))
+        finally:
+            if hasattr(source, "close"):
+                source.close()
 
     thread = threading.Thread(target=work, name="aip-feed", daemon=True)
     thread.start()

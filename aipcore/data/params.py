@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aipcore.params import at_least, field, params
+
+PRELOAD = (
+    "Keep in memory what processing gives the same each time; auto: if it fits into --data.preload_mib. "
+    "What is not kept is read and processed anew in each epoch."
+)
 
 
 @params
@@ -11,6 +18,13 @@ class TrainDataParams:
 
     batch_size: int = field(16, help="Samples in one training batch.", check=at_least(1))
     shuffle: bool = field(True, help="Visit the samples in a new random order each epoch, derived from the seed.")
+    bucket_window: int = field(
+        0,
+        help="Batches within which samples are sorted by length, so that each batch pads little; 100 is a good number, "
+        "0: do not sort.",
+        check=at_least(0),
+    )
+    preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
 
 
 @params
@@ -20,6 +34,7 @@ class ValDataParams:
     batch_size: int | None = field(
         None, help="Samples in one validation batch; by default that of training.", check=at_least(1)
     )
+    preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
 
 
 @params
@@ -29,3 +44,4 @@ class LavDataParams:
     batch_size: int | None = field(
         None, help="Samples in one batch of the extended validation; by default that of validation.", check=at_least(1)
     )
+    preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)

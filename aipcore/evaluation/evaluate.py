@@ -82,8 +82,8 @@ class Evaluation:
             targets = {name: column[step] for name, column in block.targets.items()}
             inputs = {name: column[step] for name, column in block.inputs.items()}
             outputs = self._outputs(*self._on_devices(inputs, targets, block.batch_size, axis=0))
-            first = (block.first + step) * self.batching.batch_size
-            meta = self.dataset.meta[first : first + block.batch_size] if self.dataset.meta is not None else None
+            first = step * block.batch_size
+            meta = None if block.meta is None else block.meta[first : first + block.batch_size]
             evaluator.update(targets, self._gathered(outputs, block.batch_size), meta)
 
     def _on_devices(self, inputs: Tensors, targets: Tensors, batch_size: int, *, axis: int) -> tuple[Any, Any]:
@@ -101,11 +101,10 @@ class Evaluation:
         return tf.function(function, autograph=False, input_signature=signature)
 
     def _chunk(self) -> int:
-        columns = (*self.dataset.inputs.columns.values(), *self.dataset.targets.columns.values())
         if not self.dataset.uniform:
             return 1
-        sample = sum(column.nbytes for column in columns) / len(self.dataset)
-        return max(1, int(CHUNK_BYTES / max(1.0, sample * self.batching.batch_size)))
+        sample = sum(spec.nbytes for side in self.dataset.specs() for spec in side.values())
+        return max(1, CHUNK_BYTES // max(1, sample * self.batching.batch_size))
 
     def _blocks(self, columns: Any, parts: Any) -> None:
         own = self._distribution.per_replica(columns)

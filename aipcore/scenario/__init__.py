@@ -1,19 +1,28 @@
 """Scenarios: what an author writes to have a model trained."""
 
+from aipcore.data.modes import Mode
+from aipcore.data.processor import GeneratingProcessor, PostProcessor, Processor, RandomProcessor
 from aipcore.data.samples import Sample
+from aipcore.data.specs import ColumnSpec
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
 
 __all__ = [
+    "ColumnSpec",
     "DataParams",
     "Evaluator",
+    "GeneratingProcessor",
     "Histogram",
     "Image",
     "ImageGrid",
+    "Mode",
     "ModelParams",
     "PRCurve",
+    "PostProcessor",
+    "Processor",
+    "RandomProcessor",
     "Sample",
     "Scenario",
     "ScenarioParams",

@@ -9,7 +9,8 @@ import attrs
 import keras
 import tensorflow as tf
 
-from aipcore.data.dataset import ColumnSpec, Dataset
+from aipcore.data.dataset import Dataset
+from aipcore.data.specs import ColumnSpec
 from aipcore.errors import ScenarioError
 from aipcore.scenario.scenario import Scenario
 
@@ -87,4 +88,4 @@ def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
             f"{name}.build() returned {type(outputs).__name__}: return a tensor or a mapping from name to tensor."
         )
     model = keras.Model(given, outputs)
-    return Graph(model=model, inputs=specs, outputs=list(outputs) if isinstance(outputs, dict) else [""])
+    return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])

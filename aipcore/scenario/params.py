@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aipcore.data.params import LavDataParams, TrainDataParams, ValDataParams
-from aipcore.params import group, params
+from aipcore.params import at_least, field, group, params
 
 
 @params
 class DataParams:
     """What data there is."""
+
+    on_error: Literal["raise", "skip"] = field(
+        "raise",
+        help="What to do about a sample that cannot be read or processed: end the run, or leave the sample out and say "
+        "after the epoch how many there were.",
+    )
+    preload_mib: int = field(
+        1024,
+        help="Most MiB of processed samples that preload auto keeps of one data set.",
+        check=at_least(0),
+    )
 
 
 @params

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from aipcore.data.processor import AnyProcessor, PostProcessor
+from aipcore.data.samples import Sample
+from aipcore.data.specs import Specs
 from aipcore.errors import ScenarioError
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import ScenarioParams
@@ -27,18 +30,26 @@ class Scenario:
         monitor: the validation value that says which model is best, and whether less ("min") or more ("max") of it is
             better.
         summary_samples: most validation samples that `summaries` is given.
+        padding: the value that fills a batch of samples of varying shapes, by the name of the input or target
+            ("inputs" or "targets" for a bare array); 0 if not named.
     """
 
     params_class: ClassVar[type[ScenarioParams]] = ScenarioParams
     defaults: ClassVar[Mapping[str, Any]] = {}
     monitor: ClassVar[tuple[Literal["min", "max"], str]] = ("min", "loss")
     summary_samples: ClassVar[int] = 256
+    padding: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, params: Any) -> None:
         self.params = params
 
     def train_data(self) -> Any:
-        """The training data: a pair `(inputs, targets)` of stacked arrays, or an iterable of `Sample`."""
+        """The training data: stacked arrays, samples, or an object that reads samples by index.
+
+        A pair `(inputs, targets)` of arrays whose first axis counts the samples; or an iterable of `Sample`, which is
+        read once and kept; or an object with `__len__` and `__getitem__`, which is asked for a `Sample` when one is
+        needed.
+        """
         raise _missing(self, "train_data()")
 
     def val_data(self) -> Any:
@@ -49,6 +60,21 @@ class Scenario:
         """Lists of data for the extended validation, by name, each of the form of `train_data`.
 
         None, the default: the validation data alone.
+        """
+        return None
+
+    def processors(self) -> Sequence[AnyProcessor | Callable[[Sample], Sample]]:
+        """What every sample goes through before the model, in this order; made from `self.params` alone."""
+        return []
+
+    def post_processors(self) -> Sequence[PostProcessor]:
+        """What every output goes through after the model, in this order; made from `self.params` alone."""
+        return []
+
+    def sample_specs(self) -> Specs | None:
+        """The `ColumnSpec`s of inputs and targets, each by name ("" for a bare array), behind the processors.
+
+        The default, None, takes them from the samples; only of data that is too large to keep are few of these seen.
         """
         return None
 

@@ -15,8 +15,8 @@ import attrs
 import numpy as np
 import tensorflow as tf
 
-from aipcore.data.dataset import ColumnSpec
 from aipcore.data.feed import Block
+from aipcore.data.specs import ColumnSpec
 from aipcore.devices.distribution import Distribution
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature

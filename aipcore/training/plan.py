@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching
+from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
@@ -23,6 +24,12 @@ def describe_data(train: Dataset, val: Dataset | None, batching: Batching) -> st
     return (
         f"{len(train):,} training samples{epoch} in {batching.steps:,} batches of {batching.batch_size}; {validation}"
     )
+
+
+def describe_processing(pipelines: list[Pipeline]) -> list[tuple[str, str]]:
+    """The processors of the training samples, the first pipeline, if there are any."""
+    text = pipelines[0].describe()
+    return [("processing", text)] if text else []
 
 
 def describe_model(model: Any) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 import tensorflow as tf
 
-from aipcore.data.convert import as_dataset
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
-from aipcore.data.order import SampleOrder
+from aipcore.data.modes import Mode
+from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
@@ -63,6 +63,8 @@ class RunData:
         batching: how an epoch of training is cut into batches.
         feed: these batches, in the run's order.
         horizon: optimizer updates per epoch, and epochs.
+        pipelines: where all of the samples come from.
+        left_out: a sentence for each pipeline that left samples out while they were read for the first time.
     """
 
     train: Dataset
@@ -71,6 +73,17 @@ class RunData:
     batching: Batching
     feed: Feed
     horizon: Horizon
+    pipelines: list[Pipeline]
+    left_out: list[str]
+
+    def skipped(self) -> list[str]:
+        """A sentence for each pipeline that left samples out since the last call."""
+        return _skipped(self.pipelines)
+
+    def close(self) -> None:
+        """Ends what works in the background."""
+        for pipeline in self.pipelines:
+            pipeline.close()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -111,27 +124,59 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
         DataError: it is empty, or no data at all.
     """
     kind = type(scenario).__name__
-    train = as_dataset(scenario.train_data(), f"{kind}.train_data()")
+    pipelines: list[Pipeline] = []
+
+    def pipeline(data: Any, origin: str, mode: Mode, preload: Any) -> Pipeline:
+        made = Pipeline(
+            data,
+            scenario.processors(),
+            mode=mode,
+            seed=seed,
+            origin=f"{kind}.{origin}",
+            preload=preload,
+            preload_bytes=params.data.preload_mib * 2**20,
+            on_error=params.data.on_error,
+            specs=scenario.sample_specs(),
+            padding=scenario.padding,
+        )
+        pipelines.append(made)
+        return made
+
+    training = pipeline(scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload)
+    train = training.dataset()
     val_data = scenario.val_data()
-    val = None if val_data is None else as_dataset(val_data, f"{kind}.val_data()")
+    val = None
+    if val_data is not None:
+        val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload).dataset()
+    lav: dict[str, Dataset] = {}
+    lists = scenario.lav_data() if trainer.lav_every_n else {}
+    if lists is None:
+        lav = {} if val is None else {"": val}
+    else:
+        for name, data in lists.items():
+            lav[name] = pipeline(data, f"lav_data()[{name!r}]", Mode.EVALUATION, params.lav.preload).dataset()
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
-    samples = max(1, round(wanted * trainer.scale_epoch_size))
-    batching = Batching(samples=samples, batch_size=params.train.batch_size)
+    feed = training.feed(
+        params.train.batch_size,
+        samples=max(1, round(wanted * trainer.scale_epoch_size)),
+        shuffle=params.train.shuffle,
+        bucket_window=params.train.bucket_window,
+    )
+    updates = math.ceil(feed.batching.steps / trainer.accumulate_steps)
     return RunData(
         train=train,
         val=val,
-        lav=_lav_lists(scenario, val) if trainer.lav_every_n else {},
-        batching=batching,
-        feed=Feed(train, SampleOrder(len(train), seed=seed, shuffle=params.train.shuffle), batching),
-        horizon=Horizon(updates_per_epoch=math.ceil(batching.steps / trainer.accumulate_steps), epochs=trainer.epochs),
+        lav=lav,
+        batching=feed.batching,
+        feed=feed,
+        horizon=Horizon(updates_per_epoch=updates, epochs=trainer.epochs),
+        pipelines=pipelines,
+        left_out=_skipped(pipelines),
     )
 
 
-def _lav_lists(scenario: Scenario, val: Dataset | None) -> dict[str, Dataset]:
-    lists = scenario.lav_data()
-    if lists is None:
-        return {} if val is None else {"": val}
-    return {name: as_dataset(data, f"{type(scenario).__name__}.lav_data()[{name!r}]") for name, data in lists.items()}
+def _skipped(pipelines: list[Pipeline]) -> list[str]:
+    return [text for text in (pipeline.skipped() for pipeline in pipelines) if text]
 
 
 def prepare_model(
@@ -161,17 +206,17 @@ def prepare_model(
     distribution.adopt_optimizer(optimizer)
     # Callbacks reach the optimizer through the model, as under Model.fit.
     graph.model.compile(optimizer=optimizer, jit_compile=False)
-    targets = list(data.train.targets.columns)
+    targets = list(data.train.specs()[1])
     objective = Objective(scenario, graph.outputs, targets)
     named = _named(kind, data)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
-            check_data(dataset, origin)
-            check_targets(objective, graph, dataset, origin)
+            check_data(dataset.known(), origin)
+            check_targets(objective, graph, dataset.known(), origin)
     losses = _loss_names(kind, objective, graph, data.feed)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
-            check_first_losses(objective, graph, dataset, origin, data.batching.batch_size)
+            check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
 
     def make_metrics() -> ReplicaMetrics:
         return ReplicaMetrics(lambda: MetricSet(scenario, graph.outputs, targets, losses), distribution)

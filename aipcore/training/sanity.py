@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aipcore.data.dataset import Dataset
+from aipcore.data.convert import MemoryDataset
 from aipcore.errors import DataError
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import Objective
@@ -26,7 +26,7 @@ ELEMENTWISE_NAMES = (
 """Losses that compare each element of a target with one of the output, and would broadcast one against the other."""
 
 
-def check_data(dataset: Dataset, origin: str) -> None:
+def check_data(dataset: MemoryDataset, origin: str) -> None:
     """Looks for numbers that are not finite.
 
     Raises:
@@ -44,7 +44,7 @@ def check_data(dataset: Dataset, origin: str) -> None:
                 )
 
 
-def check_targets(objective: Objective, graph: Graph, dataset: Dataset, origin: str) -> None:
+def check_targets(objective: Objective, graph: Graph, dataset: MemoryDataset, origin: str) -> None:
     """Compares targets with the outputs that they are paired with.
 
     Raises:
@@ -59,7 +59,9 @@ def check_targets(objective: Objective, graph: Graph, dataset: Dataset, origin: 
             _check_shapes(column, shape, _called("target", target), _called("output", output), origin)
 
 
-def check_first_losses(objective: Objective, graph: Graph, dataset: Dataset, origin: str, batch_size: int) -> None:
+def check_first_losses(
+    objective: Objective, graph: Graph, dataset: MemoryDataset, origin: str, batch_size: int
+) -> None:
     """Computes the loss of each sample of one batch, in the data's own order.
 
     Raises:

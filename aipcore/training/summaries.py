@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
+from aipcore.data.order import Visits
 from aipcore.errors import ScenarioError
 from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.scenario import Scenario
@@ -88,15 +89,15 @@ class SampleSummaries:
             ScenarioError: a record cannot be shown, and why.
         """
         # All samples are padded to one size, so that the outputs of the batches fit together.
-        inputs, targets = self._dataset.take(self._indices)
+        first_visits = Visits(indices=self._indices, passes=np.zeros(len(self._indices), np.int64))
+        rows = next(self._dataset.fetch([first_visits]))
+        inputs = rows.inputs
         parts = []
-        for first in range(0, len(self._indices), self._batch_size):
+        for first in range(0, len(next(iter(inputs.values()))), self._batch_size):
             batch = {name: tf.constant(column[first : first + self._batch_size]) for name, column in inputs.items()}
             parts.append({name: value.numpy() for name, value in self._outputs(batch).items()})
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        known = self._dataset.meta
-        meta = None if known is None else [known[index] for index in self._indices]
-        return self._checked(self._scenario.summaries(inputs, targets, outputs, meta))
+        return self._checked(self._scenario.summaries(inputs, rows.targets, outputs, rows.meta))
 
     def _checked(self, given: Iterable[Summary] | None) -> list[Summary]:
         if given is None or isinstance(given, str | Image | ImageGrid | Histogram | PRCurve):

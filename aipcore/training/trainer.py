@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from aipcore.training.plan import (
     describe_model,
     describe_optimizer,
     describe_output,
+    describe_processing,
 )
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
@@ -181,13 +182,16 @@ class Trainer:
         self.loop.compiled = compilation.mode
         self.chunk = 1 if self.per_batch else compilation.chunk
         self.reporter.plan(self._plan(compilation))
+        self._tell(self.data.left_out)
+        # What was left out while measuring is met again in the first epoch.
+        self.data.skipped()
         model = self.graph.model
         callbacks = keras.callbacks.CallbackList(
             list(self.callbacks.values()), add_history=True, model=model,
             epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
         )  # fmt: skip
         model.stop_training = False
-        with self._interruption as interruption, self._profiler:
+        with closing(self.data), self._interruption as interruption, self._profiler:
             self._profiler.begin(self._batches + 1, self.batching.steps * self.trainer.epochs)
             callbacks.on_train_begin()
             while self.epoch < self.trainer.epochs and not model.stop_training and not interruption.received:
@@ -243,8 +247,11 @@ class Trainer:
                 lav=tuple(lav),
             )
         )
-        for note in notes:
-            self.reporter.message(note)
+        self._tell([*notes, *self.data.skipped()])
+
+    def _tell(self, texts: list[str]) -> None:
+        for text in texts:
+            self.reporter.message(text)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()
@@ -302,6 +309,7 @@ class Trainer:
         return [
             ("scenario", self.name),
             ("data", describe_data(self.data.train, self.data.val, self.batching)),
+            *describe_processing(self.data.pipelines),
             ("model", describe_model(self.graph.model)),
             *describe_frozen(self.frozen),
             ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),

@@ -138,3 +138,29 @@ def test_summaries() -> None:
     assert records["digit"].labels.sum() == 4
     np.testing.assert_allclose(records["digit"].scores.sum(axis=-1), 1, rtol=1e-6)
     assert "misread" not in {record.name for record in digit_summaries(images[[0, 3]], labels[[0, 3]], logits[[0, 3]])}
+
+
+def test_shifted_images() -> None:
+    """With shifts of one pixel, every image is moved whole, in all nine ways, and the digits are still learnt."""
+    from aip_plugins.scenarios.tutorial.datasets import load
+    from aip_plugins.scenarios.tutorial.processors import RandomShift
+
+    from aipcore.data.pipeline import Pipeline
+
+    images, labels = load("digits")[0]
+    pipeline = Pipeline(({"image": images}, {"digit": labels}), [RandomShift(1)], seed=1)
+    moves = set()
+    for epoch in range(2):
+        for image, sample in zip(images[:200], pipeline.samples(epoch), strict=False):
+            padded = np.pad(image, 1)
+            found = [
+                (down, right)
+                for down in range(3)
+                for right in range(3)
+                if np.array_equal(padded[down : down + 8, right : right + 8], sample.inputs["image"])
+            ]
+            assert found
+            moves.add(found[0])
+    assert len(moves) == 9
+    result = train("--data.shift", "1", "--trainer.epochs", "20", "--trainer.random_seed", "5", "--model.graph", "CNN")
+    assert result.best >= 0.95

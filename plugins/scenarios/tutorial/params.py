@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aipcore.params import at_least, component, field, fraction, group, params
+from aipcore.params import at_least, between, component, field, fraction, group, params
 from aipcore.scenario import DataParams, ModelParams, ScenarioParams
 
 
@@ -15,6 +15,11 @@ class TutorialData(DataParams):
     dataset: Literal["digits", "mnist", "fashion_mnist"] = field(
         "digits",
         help="digits comes with aip (1,797 images of 8x8); the others are fetched by Keras once and then kept.",
+    )
+    shift: int = field(
+        0,
+        help="Pixels by which each training image is shifted at most, at random, anew in each epoch; 0: not at all.",
+        check=between(0, 7),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from aip_plugins.scenarios.tutorial.params import TutorialParams
 
-from aipcore.scenario import Evaluator, Scenario, Summary
+from aipcore.scenario import Evaluator, RandomProcessor, Scenario, Summary
 
 
 class Tutorial(Scenario):
@@ -25,6 +25,12 @@ class Tutorial(Scenario):
     def val_data(self) -> Any:
         """The held-out part, of the same form."""
         return self._part(1)
+
+    def processors(self) -> Sequence[RandomProcessor]:
+        """Random shifts of the training images, if asked for."""
+        from aip_plugins.scenarios.tutorial.processors import RandomShift
+
+        return [RandomShift(self.params.data.shift)] if self.params.data.shift else []
 
     def build(self, inputs: Any) -> Any:
         """Images to logits of the ten digits."""

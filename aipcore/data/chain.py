@@ -1,0 +1,197 @@
+"""Running processors on single samples, with errors that name the processor and the sample."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from reprlib import Repr
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.data.modes import Mode
+from aipcore.data.processor import AnyProcessor, GeneratingProcessor, Processor, RandomProcessor
+from aipcore.data.samples import Sample
+from aipcore.errors import DataError, ScenarioError
+
+WORD = 2**64
+
+Part = Sequence[tuple[int, AnyProcessor]]
+"""Some consecutive processors, each with its position among all of the scenario."""
+
+
+class SampleError(DataError):
+    """One sample cannot be used; the others may be."""
+
+
+class SkippedSamples:
+    """Counts the samples that were left out since it was last asked."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._lock = threading.Lock()
+        self._count = 0
+        self._first = ""
+
+    def add(self, error: SampleError) -> None:
+        """Counts one sample."""
+        with self._lock:
+            self._first = self._first if self._count else str(error)
+            self._count += 1
+
+    def report(self) -> str | None:
+        """One sentence on the samples left out since the last call, or None if there were none."""
+        with self._lock:
+            count, self._count = self._count, 0
+        if not count:
+            return None
+        times = "1 sample was" if count == 1 else f"{count:,} samples were"
+        return f"{times} left out of {self._origin}, as --data.on_error skip says; the first: {self._first}"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Chain:
+    """The processors of one mode, cut where their results can be kept.
+
+    Attributes:
+        generating: the part up to the last generating processor: one sample to many or none, without randomness.
+        fixed: what follows and gives the same on each visit.
+        varying: the rest, from the first processor that draws anew on each visit; empty but in training.
+        seed: of the random processors.
+        origin: how errors call the data.
+    """
+
+    generating: Part
+    fixed: Part
+    varying: Part
+    seed: int
+    origin: str
+    _local: threading.local = attrs.field(factory=threading.local, init=False)
+
+    @classmethod
+    def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Chain:
+        """Takes the processors that work in `mode`; each keeps its position, which seeds its randomness.
+
+        Raises:
+            ScenarioError: a random processor stands before a generating one.
+        """
+        active = [(position, each) for position, each in enumerate(processors) if mode in each.modes]
+        last = max((n for n, (_, each) in enumerate(active) if isinstance(each, GeneratingProcessor)), default=-1)
+        for _, each in active[: last + 1]:
+            if isinstance(each, RandomProcessor):
+                raise ScenarioError(
+                    f"The random processor {each.name} stands before the generating {active[last][1].name}: "
+                    "the number of samples would not be known; move it behind."
+                )
+        rest = active[last + 1 :]
+        first = len(rest)
+        if mode is Mode.TRAINING:
+            first = next((n for n, (_, each) in enumerate(rest) if isinstance(each, RandomProcessor)), first)
+        return cls(
+            generating=active[: last + 1], fixed=rest[:first], varying=rest[first:], seed=seed % WORD, origin=origin
+        )
+
+    @property
+    def processes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.generating or self.fixed or self.varying)
+
+    def apply(self, sample: Sample, index: int = 0) -> list[Sample]:
+        """Runs all processors on one sample, on its first visit.
+
+        Raises:
+            SampleError: a processor failed.
+        """
+        part = [*self.fixed, *self.varying]
+        made = self.expand(sample, index)
+        return [self.run(part, each, index=index + n, visit=0, source_index=index) for n, each in enumerate(made)]
+
+    def expand(self, sample: Sample, source_index: int) -> list[Sample]:
+        """Runs the generating part.
+
+        Raises:
+            SampleError: a processor failed.
+        """
+        samples = [sample]
+        for _, processor in self.generating:
+            made: list[Sample] = []
+            for each in samples:
+                if isinstance(processor, GeneratingProcessor):
+                    made += self._generated(processor, each, source_index)
+                else:
+                    made.append(self._called(processor, each, source_index, processor.process))
+            samples = made
+        return samples
+
+    def run(self, part: Part, sample: Sample, *, index: int, visit: int, source_index: int) -> Sample:
+        """Runs a part of processors that each make one sample of one.
+
+        Args:
+            part: `fixed`, `varying` or both.
+            sample: where to start from.
+            index: of the sample behind the generating part; seeds random processors.
+            visit: how often the sample was visited before; likewise.
+            source_index: of the sample in the source, for errors.
+
+        Raises:
+            SampleError: a processor failed.
+        """
+        for position, processor in part:
+            if isinstance(processor, RandomProcessor):
+                rng = self._generator(position, index, visit)
+                sample = self._called(processor, sample, source_index, processor.process, rng)
+            elif isinstance(processor, Processor):
+                sample = self._called(processor, sample, source_index, processor.process)
+        return sample
+
+    def _called(
+        self, processor: AnyProcessor, sample: Sample, source_index: int, process: Callable[..., Sample], *extra: Any
+    ) -> Sample:
+        made: Any
+        try:
+            made = process(sample, *extra)
+        except Exception as error:
+            raise self._failure(processor, sample, source_index, f"{type(error).__name__}: {error}") from error
+        if not isinstance(made, Sample):
+            hint = "; to leave samples out, extend GeneratingProcessor" if made is None else ""
+            raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}: return a Sample{hint}.")
+        return made
+
+    def _generated(self, processor: GeneratingProcessor, sample: Sample, source_index: int) -> list[Sample]:
+        try:
+            made = list(processor.generate(sample))
+        except Exception as error:
+            raise self._failure(processor, sample, source_index, f"{type(error).__name__}: {error}") from error
+        for each in made:
+            if not isinstance(each, Sample):
+                raise ScenarioError(f"Processor {processor.name} generated {type(each).__name__}: yield Samples.")
+        return made
+
+    def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, reason: str) -> SampleError:
+        return SampleError(
+            f"Processor {processor.name} failed on sample {source_index} of {self.origin}{_about(sample)}: "
+            f"{' '.join(reason.split())}; mend the sample or the processor, or set --data.on_error skip."
+        )
+
+    def _generator(self, position: int, index: int, visit: int) -> np.random.Generator:
+        # A fresh generator costs five times as much as setting the state of one. Keyed by seed and visit, its counter
+        # starts at a place of its own for each index and position, 2**128 numbers away from the next. The order of
+        # samples uses the same key with zeros there, hence the 1 that is added.
+        made = self._local.__dict__.setdefault("made", {})
+        if position not in made:
+            bits = np.random.Philox(key=0)
+            made[position] = bits, np.random.Generator(bits), bits.state
+        bits, generator, state = made[position]
+        state["state"]["key"][:] = (self.seed, visit)
+        state["state"]["counter"][:] = (0, 0, position + 1, index)
+        bits.state = state
+        return generator  # type: ignore[no-any-return]
+
+
+def _about(sample: Sample) -> str:
+    if sample.meta is None:
+        return ""
+    shortened = Repr()
+    shortened.maxstring = shortened.maxother = 120
+    return f" ({shortened.repr(sample.meta)})"

@@ -1,0 +1,224 @@
+"""The pipeline: from a source of samples through processors to a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from aipcore.data.base import Base, Plain, count, keep
+from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
+from aipcore.data.convert import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
+from aipcore.data.dataset import ArrayDataset, Dataset, Padding, SampleDataset
+from aipcore.data.feed import Batching, Feed
+from aipcore.data.modes import Mode
+from aipcore.data.order import Buckets, SampleOrder
+from aipcore.data.processor import as_processors
+from aipcore.data.samples import Sample
+from aipcore.data.source import DatasetSource, Source, as_source, is_arrays
+from aipcore.data.specs import Specs
+from aipcore.data.stream import StreamedDataset, probe
+from aipcore.errors import DataError
+
+Preload = Literal["auto", "on", "off"]
+
+
+class Pipeline:
+    """Samples of a source, processed for one mode. Needs no scenario.
+
+    What the leading processors without randomness make is kept in memory if it fits, so that they run once; if nothing
+    random follows, the samples are stacked and cost no more than raw arrays. Otherwise samples are made on demand, each
+    a function of (seed, earlier visits, index) alone. Nothing is read before it is needed.
+
+    Args:
+        source: a pair `(inputs, targets)` of stacked arrays, an iterable of `Sample` (read once and kept), or an object
+            with `__len__` and `__getitem__` (asked for a sample when it is needed).
+        processors: `Processor`, `RandomProcessor` and `GeneratingProcessor` objects, or functions from sample to
+            sample. The ones that do not work in `mode` are left out.
+        mode: what the data is for.
+        seed: of the random processors and of the order.
+        origin: how errors call the source.
+        preload: whether to keep processed samples in memory: if they fit ("auto"), always, or never.
+        preload_bytes: what fits.
+        on_error: whether a sample that cannot be read or processed is an error or left out and counted.
+        specs: shapes and types of inputs and targets, if the samples do not show them; see `Scenario.sample_specs`.
+        padding: the values that fill batches of varying shapes; see `Scenario.padding`.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        processors: Iterable[Any] = (),
+        *,
+        mode: Mode = Mode.TRAINING,
+        seed: int = 0,
+        origin: str = "the source",
+        preload: Preload = "auto",
+        preload_bytes: int = 2**30,
+        on_error: Literal["raise", "skip"] = "raise",
+        specs: Specs | None = None,
+        padding: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.mode = mode
+        self.origin = origin
+        self.chain = Chain.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
+        self._given = source
+        self._seed = seed
+        self._preload = preload
+        self._preload_bytes = preload_bytes
+        self._declared = specs
+        self._padding = dict(padding or {})
+        self._skip = on_error == "skip"
+        self._skipped = SkippedSamples(origin)
+        self._dataset: MemoryDataset | StreamedDataset | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset())
+
+    def dataset(self) -> Dataset:
+        """The processed samples; made on the first call.
+
+        Raises:
+            DataError: there is no sample, or one cannot be used.
+            ScenarioError: a processor is not as it should be.
+        """
+        if self._dataset is None:
+            self._dataset = self._made()
+            # An iterator is used up; and what was processed need not be there twice.
+            self._given = None
+        return self._dataset
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """One processed sample as it is on its visit in an epoch.
+
+        Raises:
+            DataError: it cannot be used, even if such samples are to be skipped.
+        """
+        dataset = self.dataset()
+        if isinstance(dataset, StreamedDataset):
+            return dataset.sample(index, epoch)
+        assert isinstance(dataset, ArrayDataset | SampleDataset)
+        return DatasetSource(dataset)[index]
+
+    def samples(self, epoch: int = 0) -> Iterator[Sample]:
+        """The processed samples of an epoch, in the order of the source; those that cannot be used are left out.
+
+        Raises:
+            DataError: one cannot be used, and is not to be skipped.
+        """
+        for index in range(len(self)):
+            try:
+                yield self.sample(index, epoch)
+            except SampleError as error:
+                if not self._skip:
+                    raise
+                self._skipped.add(error)
+
+    def feed(
+        self, batch_size: int, *, samples: int | None = None, shuffle: bool = False, bucket_window: int = 0
+    ) -> Feed:
+        """Batches of the processed samples.
+
+        Args:
+            batch_size: samples in a batch.
+            samples: in an epoch; by default all.
+            shuffle: whether they come in a new order on each pass.
+            bucket_window: batches within which samples are sorted by length, so that little is padded; 0: none.
+        """
+        dataset = self.dataset()
+        buckets = None
+        if bucket_window:
+            buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
+        order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
+        return Feed(dataset, order, Batching(samples=samples or len(dataset), batch_size=batch_size))
+
+    def describe(self) -> str:
+        """The processors in words, and what is kept of their results; empty if there is nothing to say."""
+        dataset = self.dataset()
+        again = dataset.again if isinstance(dataset, StreamedDataset) else []
+        once = [*self.chain.generating, *self.chain.fixed, *self.chain.varying]
+        once = once[: len(once) - len(again)]
+        parts = [f"{_names(once)} once, kept in memory"] if once else []
+        if again:
+            parts.append(f"{_names(again)} anew in each epoch")
+        elif isinstance(dataset, StreamedDataset):
+            parts.append("samples are read anew in each epoch")
+        return "; ".join(parts)
+
+    def skipped(self) -> str | None:
+        """One sentence on the samples that were left out since the last call, or None."""
+        return self._skipped.report()
+
+    def close(self) -> None:
+        """Ends what works in the background; the pipeline may be used again."""
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _made(self) -> MemoryDataset | StreamedDataset:
+        chain = self.chain
+        if isinstance(self._given, ArrayDataset | SampleDataset) or is_arrays(self._given):
+            dataset = as_dataset(self._given, self.origin)
+            if not chain.processes:
+                return self._finished(dataset)
+            source: Source = DatasetSource(dataset)
+        else:
+            source = as_source(self._given, self.origin)
+            if len(source) == 0:
+                raise no_samples(self.origin)
+        skipped = self._skipped if self._skip else None
+        kept = None
+        if self._preload != "off" and (chain.generating or chain.fixed or not source.in_memory):
+            kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes)
+        elif source.in_memory and not chain.processes:
+            kept = keep(source, chain, skipped, None)
+        if kept is not None:
+            if not chain.varying:
+                return self._finished(from_samples(kept.samples, self.origin))
+            return self._streamed(kept, chain.varying)
+        base = count(source, chain, skipped) if chain.generating else Plain(source)
+        return self._streamed(base, [*chain.fixed, *chain.varying])
+
+    def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
+        found = dataset.specs()
+        declared = self._declared
+        if declared is not None and self.mode in (Mode.PREDICTION, Mode.TARGETS):
+            # The side that is not there in this mode needs no specs.
+            declared = (declared[0] if found[0] else {}, declared[1] if found[1] else {})
+        return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
+
+    def _streamed(self, base: Base, part: Part) -> StreamedDataset:
+        skipped = self._skipped if self._skip else None
+        first, probed = probe(base, self.chain, part, skipped)
+        probed = self._finished(probed)
+        return StreamedDataset(
+            base=base,
+            chain=self.chain,
+            part=part,
+            bare=(probed.inputs.bare, probed.targets.bare),
+            declared=probed.specs(),
+            padding=self._sides_of_padding(probed.specs()),
+            skipped=skipped,
+            first=self._finished(first),
+        )
+
+    def _sides_of_padding(self, specs: Specs) -> Padding:
+        inputs, targets = (
+            {name: self._padding[name or side] for name in columns if (name or side) in self._padding}
+            for side, columns in zip(("inputs", "targets"), specs, strict=True)
+        )
+        names = {name or side for side, columns in zip(("inputs", "targets"), specs, strict=True) for name in columns}
+        unknown = self._padding.keys() - names
+        if unknown and self.mode in (Mode.TRAINING, Mode.EVALUATION):
+            raise DataError(
+                f"There is a padding value for {', '.join(map(repr, sorted(unknown)))}, but {self.origin} has "
+                f"{', '.join(map(repr, sorted(names)))}: name an input or target, or 'inputs' or 'targets' if it "
+                "is a single array."
+            )
+        return inputs, targets
+
+
+def _names(part: Part) -> str:
+    return ", ".join(processor.name for _, processor in part)

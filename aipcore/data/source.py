@@ -1,0 +1,129 @@
+"""Where samples come from: random access to what a scenario returned as its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+
+from aipcore.data.chain import SampleError
+from aipcore.data.dataset import ArrayDataset, Fields, SampleDataset
+from aipcore.data.samples import Sample
+from aipcore.errors import AipError, DataError
+
+
+class Source(Protocol):
+    """Samples by index."""
+
+    in_memory: bool
+    """Whether asking for a sample costs nothing."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class DatasetSource:
+    """The samples of a data set in memory; their arrays are views."""
+
+    in_memory = True
+
+    def __init__(self, dataset: ArrayDataset | SampleDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        meta = None if self.dataset.meta is None else self.dataset.meta[index]
+        return Sample(inputs=_row(self.dataset.inputs, index), targets=_row(self.dataset.targets, index), meta=meta)
+
+
+@attrs.frozen(eq=False)
+class ListSource:
+    """Samples that an iterable gave."""
+
+    samples: list[Sample]
+
+    in_memory = True
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+@attrs.frozen(eq=False)
+class AuthorSource:
+    """An author's object with `__len__` and `__getitem__`, which may read a file each time."""
+
+    given: Any
+    origin: str
+
+    in_memory = False
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __getitem__(self, index: int) -> Sample:
+        try:
+            sample = self.given[index]
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise SampleError(
+                f"Sample {index} of {self.origin} cannot be read ({reason}): mend it, or set --data.on_error skip."
+            ) from error
+        return _checked(sample, index, self.origin)
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether data is a pair (inputs, targets) of stacked arrays."""
+    return isinstance(data, tuple) and len(data) == 2 and not any(isinstance(part, Sample) for part in data)
+
+
+def as_source(data: Any, origin: str) -> Source:
+    """Gives random access to samples.
+
+    Args:
+        data: an iterable of `Sample`, which is read to its end and kept, or an object with `__len__` and `__getitem__`,
+            which is asked for a sample whenever it is needed.
+        origin: how errors call the data.
+
+    Raises:
+        DataError: it is neither, or holds something that is no `Sample`.
+    """
+    plain = isinstance(data, str | bytes | np.ndarray | Mapping)
+    if not plain and not isinstance(data, list | tuple) and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return AuthorSource(data, origin)
+    if plain or not isinstance(data, Iterable):
+        raise DataError(
+            f"{origin} returned {type(data).__name__}: return a pair (inputs, targets) of arrays whose first axis "
+            "counts the samples, an iterable of Sample, or an object with __len__ and __getitem__."
+        )
+    samples: list[Sample] = []
+    try:
+        for sample in data:
+            samples.append(_checked(sample, len(samples), origin))
+    except AipError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{origin} failed at sample {len(samples)}: {type(error).__name__}: {' '.join(str(error).split())}; "
+            "run again with --debug for the traceback."
+        ) from error
+    return ListSource(samples)
+
+
+def _checked(sample: Any, index: int, origin: str) -> Sample:
+    if not isinstance(sample, Sample):
+        raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
+    return sample
+
+
+def _row(fields: Fields, index: int) -> Any:
+    if fields.bare:
+        return fields.columns[""][index]
+    return {name: column[index] for name, column in fields.columns.items()} or None

@@ -1,0 +1,205 @@
+"""Training on processed samples: kept or on demand, the run is the same."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+
+from aipcore.errors import DataError
+from aipcore.scenario import Evaluator, GeneratingProcessor, Mode, Processor, RandomProcessor, Sample
+from aipcore.training.reporter import Reporter
+
+
+class Halve(Processor):
+    def process(self, sample: Sample) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs / 2)
+
+
+class Twice(GeneratingProcessor):
+    modes = frozenset({Mode.TRAINING})
+
+    def generate(self, sample: Sample) -> list[Sample]:
+        return [sample, sample]
+
+
+class Noise(RandomProcessor):
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        noise = rng.normal(scale=0.1, size=sample.inputs.shape).astype(np.float32)
+        return attrs.evolve(sample, inputs=sample.inputs + noise)
+
+
+class Refuse(Noise):
+    """Cannot process the class 3."""
+
+    modes = frozenset({Mode.TRAINING, Mode.EVALUATION})
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.targets == 3:
+            raise ValueError("too hard")
+        return sample
+
+
+class MetaEvaluator(Evaluator):
+    """Collects which samples were evaluated."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def update(self, targets: Any, outputs: Any, meta: Any) -> None:
+        assert len(meta) == len(targets[""]) == len(outputs[""])
+        self.seen += meta
+
+    def result(self) -> dict[str, float]:
+        assert len(set(self.seen)) == len(self.seen)
+        return {"samples": len(self.seen), "last": self.seen[-1]}
+
+
+def processed(base: Any, *chosen: Any) -> Any:
+    """A scenario whose samples go through processors and have meta."""
+
+    class Processed(base):  # type: ignore[misc]
+        def train_data(self) -> Any:
+            return self.listed(super().train_data())
+
+        def val_data(self) -> Any:
+            return self.listed(super().val_data())
+
+        def listed(self, data: Any) -> Any:
+            pairs = zip(*data, strict=True)
+            return [Sample(inputs=x, targets=y, meta=number) for number, (x, y) in enumerate(pairs)]
+
+        def processors(self) -> Any:
+            return list(chosen)
+
+        def evaluator(self) -> Any:
+            return MetaEvaluator()
+
+    return Processed
+
+
+class Messages(Reporter):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.rows: dict[str, str] = {}
+
+    def plan(self, rows: list[tuple[str, str]]) -> None:
+        self.rows = dict(rows)
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+ALL = ("--train.preload", "--val.preload")
+
+
+def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class: Any) -> None:
+    """With augmentation, a generating processor and a fixed one, weights and results are equal to the last bit."""
+    ends = []
+    for preload in ("auto", "off"):
+        cls = processed(noisy_class, Twice(), Halve(), Noise())
+        reporter = Messages()
+        words = [word for option in ALL for word in (option, preload)]
+        trainer = make_trainer(cls, *words, "--trainer.lav_every_n", "1", reporter=reporter)
+        result = trainer.run()
+        assert trainer.batching.samples == 400
+        assert trainer.validation.batching.samples == 64
+        ends.append((trainer.state.read(), result.history, reporter.rows["processing"]))
+    assert ends[0][2] == "Twice, Halve once, kept in memory; Noise anew in each epoch"
+    assert ends[1][2] == "Twice, Halve, Noise anew in each epoch"
+    assert ends[0][1] == ends[1][1]
+    for name, value in ends[0][0].items():
+        np.testing.assert_array_equal(value, ends[1][0][name], err_msg=name)
+
+
+def test_processors_without_randomness_equal_processed_arrays(make_trainer: Any, blobs_class: Any) -> None:
+    """They give the run that the same arrays, processed beforehand, give."""
+
+    class Beforehand(blobs_class):  # type: ignore[misc]
+        def train_data(self) -> Any:
+            x, y = super().train_data()
+            return x / 2, y
+
+        def val_data(self) -> Any:
+            x, y = super().val_data()
+            return x / 2, y
+
+    expected = make_trainer(Beforehand).run().history
+    assert make_trainer(processed(blobs_class, Halve())).run().history == expected
+    streamed = [word for option in ALL for word in (option, "off")]
+    assert make_trainer(processed(blobs_class, Halve()), *streamed).run().history == expected
+
+
+def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_class: Any) -> None:
+    """Augmentation after a checkpoint is that of an uninterrupted run."""
+    cls = processed(noisy_class, Noise())
+    whole = make_trainer(cls, "--trainer.epochs", "3", output="whole")
+    whole.run()
+    make_trainer(cls, "--trainer.epochs", "2", output="part").run()
+    resumed = make_trainer(cls, "--trainer.epochs", "3", output="rest")
+    folder = max((resumed.output_dir.parent / "part" / "checkpoint").iterdir(), key=lambda path: path.stat().st_mtime)
+    resumed.restore(folder)
+    resumed.run()
+    expected = whole.state.read()
+    for name, value in resumed.state.read().items():
+        if not name.startswith("metrics"):
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("preload", ["auto", "off"])
+def test_failing_samples(make_trainer: Any, blobs_class: Any, preload: str) -> None:
+    """By default they end the run; on request they are left out of training and evaluation, and counted each epoch."""
+    cls = processed(blobs_class, Refuse())
+    with pytest.raises(DataError, match=r"Refuse failed on sample \d+ of Processed.*\): ValueError: too hard"):
+        make_trainer(cls)
+    reporter = Messages()
+    trainer = make_trainer(
+        cls, "--data.on_error", "skip", "--trainer.lav_every_n", "1", "--val.preload", preload, reporter=reporter
+    )
+    hard = sum(int(sample.targets == 3) for sample in trainer.scenario.train_data())
+    kept = [sample.meta for sample in trainer.data.pipelines[1].samples()]
+    result = trainer.run()
+    counted = [text for text in reporter.texts if "train_data()" in text]
+    assert len(counted) == 2
+    assert f"{hard} samples were left out of Processed.train_data()" in counted[1]
+    of_validation = [text for text in reporter.texts if "val_data()" in text]
+    assert len(of_validation) == (1 if preload == "auto" else 2)
+    assert result.history[-1]["lav_samples"] == len(kept) < 64
+    assert result.history[-1]["lav_last"] == kept[-1]
+    assert np.isfinite(result.history[-1]["loss"])
+
+
+def test_sanity_check_sees_streamed_samples(make_trainer: Any, blobs_class: Any) -> None:
+    """The first samples are looked at."""
+
+    class Spoil(Noise):
+        def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            return attrs.evolve(sample, inputs=sample.inputs * (np.nan if sample.meta == 5 else 1))
+
+    with pytest.raises(DataError, match=r"Sample 5 of Processed.train_data\(\) has nan in its input"):
+        make_trainer(processed(blobs_class, Spoil()))
+
+
+def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
+    """Samples of varying length train in buckets, with random lengths on demand, and fewer padded numbers."""
+
+    class Cut(RandomProcessor):
+        def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            return attrs.evolve(sample, inputs=sample.inputs[: rng.integers(4, 13)])
+
+    class Lines(processed(blobs_class, Cut())):  # type: ignore[misc]
+        padding: ClassVar[Any] = {"inputs": -1}
+
+        def build(self, inputs: Any) -> Any:
+            from keras import layers
+
+            pooled = layers.GlobalAveragePooling1D()(layers.Reshape((-1, 1))(inputs))
+            return layers.Dense(4)(pooled)
+
+    trainer = make_trainer(Lines, "--train.bucket_window", "100")
+    assert trainer.data.train.specs()[0][""].shape == (None,)
+    assert trainer.compile().reason == "samples vary in size"
+    assert np.isfinite(trainer.run().history[-1]["val_loss"])
+    assert min(block.inputs[""].min() for block in trainer.data.feed.blocks(0, chunk=1)) <= -1
