@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,10 +57,10 @@ def install(site: Path) -> Install:
 def run_aip(site: Path, tmp_path: Path) -> RunAip:
     """Runs `aip` with `site` on the path, and returns the finished process.
 
-    Its arguments are the words after `aip`; keyword arguments are environment variables.
+    Its arguments are the words after `aip`; keyword arguments are environment variables, but for `timeout` in seconds.
     """
 
-    def run_aip(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())", *words],
             capture_output=True,
@@ -67,7 +68,7 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
             check=False,
             cwd=tmp_path,
             env={**_environment(), "PYTHONPATH": str(site), **environment},
-            timeout=120,
+            timeout=timeout,
         )
 
     return run_aip
@@ -76,3 +77,30 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON"))}
     return {**kept, "COLUMNS": "100", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Any]:
+    """Makes a trainer of a scenario class with command-line parameters."""
+    from aipcore.hooks.manager import get_plugin_manager
+    from aipcore.params import Layer, resolve
+    from aipcore.training.params import run_params_class
+    from aipcore.training.setup import make_parts
+    from aipcore.training.trainer import Trainer
+
+    def make(cls: type[Any], *words: str, output: str | None = None, **arguments: Any) -> Trainer:
+        plugins = get_plugin_manager()
+        layers = [
+            Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
+            Layer.from_mapping("scenario", cls.defaults),
+            Layer.from_arguments(words),
+        ]
+        params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value
+        folder = None
+        if output is not None:
+            folder = tmp_path / output
+            folder.mkdir(exist_ok=True)
+        parts = arguments.pop("parts", None) or make_parts(params.trainer, plugins)
+        return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, **arguments)
+
+    return make

@@ -101,6 +101,17 @@ class Request:
         """The parameters, complete and checked."""
         return resolve(self.root, self.layers, self.plugins)
 
+    def checked(self) -> Resolved[Any]:
+        """The parameters, after the scenario has looked at them and completed them from its data.
+
+        Raises:
+            AipError: the scenario finds something wrong.
+        """
+        resolved = self.resolved()
+        scenario = self.scenario.cls(resolved.value)
+        scenario.check()
+        return attrs.evolve(resolved, value=scenario.derived_params())
+
 
 def make_request(arguments: Arguments, command: str) -> Request:
     """Loads the scenario and reads the parameters given for it, without computing anything.

@@ -40,7 +40,7 @@ def command(words: tuple[str, ...]) -> None:
     if "--help" in arguments.options:
         show_help(console, request, "train", OPTIONS)
         return
-    resolved = request.resolved()
+    resolved = request.checked()
     output_dir = choose_output_dir(resolved.value.trainer.output_dir, request.scenario.name)
     json_log = arguments.options.get("--json-log")
     result = _train(

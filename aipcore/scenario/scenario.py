@@ -43,6 +43,21 @@ class Scenario:
     def __init__(self, params: Any) -> None:
         self.params = params
 
+    def check(self) -> None:
+        """Looks at parameters and the files they name, before TensorFlow is imported and anything is written.
+
+        Raises:
+            UsageError: something is not as it should be.
+        """
+
+    def derived_params(self) -> Any:
+        """The parameters, completed by what only the data can tell, such as the names of the classes.
+
+        They are recorded with the model, so that prediction needs no training data. The default completes nothing. An
+        override returns `attrs.evolve(self.params, ...)`; the scenario is then made anew with them.
+        """
+        return self.params
+
     def train_data(self) -> Any:
         """The training data: stacked arrays, samples, or an object that reads samples by index.
 

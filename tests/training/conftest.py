@@ -14,12 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aipcore.hooks.manager import get_plugin_manager
-from aipcore.params import Layer, resolve
 from aipcore.scenario import Scenario
-from aipcore.training.params import run_params_class
-from aipcore.training.setup import make_parts
-from aipcore.training.trainer import Trainer
 
 FEATURES = 12
 CLASSES = 4
@@ -83,28 +78,6 @@ def blobs_class() -> type[Blobs]:
 def noisy_class() -> type[NoisyBlobs]:
     """The scenario with dropout and batch normalisation."""
     return NoisyBlobs
-
-
-@pytest.fixture
-def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
-    """Makes a trainer of a scenario class with command-line parameters."""
-
-    def make(cls: type[Scenario], *words: str, output: str | None = None, **arguments: Any) -> Trainer:
-        plugins = get_plugin_manager()
-        layers = [
-            Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
-            Layer.from_mapping("scenario", cls.defaults),
-            Layer.from_arguments(words),
-        ]
-        params = resolve(run_params_class(cls.params_class), layers, plugins).value
-        folder = None
-        if output is not None:
-            folder = tmp_path / output
-            folder.mkdir(exist_ok=True)
-        parts = arguments.pop("parts", None) or make_parts(params.trainer, plugins)  # type: ignore[attr-defined]
-        return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, **arguments)
-
-    return make
 
 
 @pytest.fixture

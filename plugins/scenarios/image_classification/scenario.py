@@ -1,0 +1,108 @@
+"""The scenario of image classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+from aip_plugins.scenarios.image_classification.params import ImageParams
+
+from aipcore.errors import DataError
+from aipcore.scenario import Evaluator, ListFileScenario, Sample
+
+MODES = {"gray": "L", "rgb": "RGB"}
+
+
+class ImageClassification(ListFileScenario):
+    """Tells images apart by the folders they lie in; without lists it learns handwritten digits."""
+
+    params_class = ImageParams
+    params: ImageParams
+    defaults: ClassVar[dict[str, Any]] = {
+        "trainer.epochs": 15,
+        "learning_rate": "CosineDecay",
+        "learning_rate.lr": 0.003,
+    }
+    monitor = ("max", "accuracy")
+    suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+    def derived_params(self) -> ImageParams:
+        """The classes, which are the names of the folders if none are given."""
+        if self.params.data.classes:
+            return self.params
+        if self.params.train.lists:
+            classes = sorted({path.parent.name for path in self.paths(self.params.train.lists, "train")})
+        else:
+            classes = [str(digit) for digit in range(10)]
+        return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=tuple(classes)))
+
+    def own_train_data(self) -> Any:
+        """The digits of the tutorial, as images."""
+        return _digits(0)
+
+    def own_val_data(self) -> Any:
+        """The held-out digits."""
+        return _digits(1)
+
+    def read(self, path: Path, *, targets: bool) -> Sample:
+        """An image, and the name of its folder."""
+        import numpy as np
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert(MODES[self.params.data.colors]))
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(
+                f"The image {path} cannot be read ({error}): mend it or leave it out of the list."
+            ) from error
+        return Sample(inputs=pixels, targets=path.parent.name if targets else None, meta={"path": str(path)})
+
+    def processors(self) -> Sequence[Any]:
+        """Scale, augment in training, normalise; the class as a number."""
+        from aip_plugins.scenarios.image_classification.processors import Augment, EncodeClass, Normalize, Resize
+
+        data = self.params.data
+        augment = [Augment(data)] if data.flip or data.shift or data.rotate or data.contrast else []
+        return [Resize(data.height, data.width), *augment, Normalize(), EncodeClass(data.classes)]
+
+    def post_processors(self) -> Sequence[Any]:
+        """The most probable class."""
+        from aip_plugins.scenarios.image_classification.processors import DecodeClass
+
+        return [DecodeClass(self.params.data.classes)]
+
+    def build(self, inputs: Any) -> Any:
+        """Images to logits."""
+        from aip_plugins.scenarios.image_classification.networks import logits
+
+        return {"class": logits(inputs["image"], self.params.model.graph, len(self.params.data.classes))}
+
+    def losses(self) -> Any:
+        """Cross-entropy."""
+        import keras
+
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def metrics(self) -> Any:
+        """Accuracy."""
+        import keras
+
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def evaluator(self) -> Evaluator:
+        """What is confused with what."""
+        from aip_plugins.scenarios.tutorial.evaluator import ConfusionEvaluator
+
+        return ConfusionEvaluator(len(self.params.data.classes))
+
+
+def _digits(part: int) -> list[Sample]:
+    import numpy as np
+    from aip_plugins.scenarios.tutorial.datasets import load
+
+    images, labels = load("digits")[part]
+    pixels = np.round(images * 255).astype(np.uint8)
+    return [Sample(inputs=image, targets=str(label)) for image, label in zip(pixels, labels, strict=True)]

@@ -1,0 +1,1 @@
+"""Reading lines of text: images of varying width to characters."""

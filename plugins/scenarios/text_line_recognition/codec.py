@@ -1,0 +1,88 @@
+"""Characters as numbers: 0 is the blank of CTC, the characters count from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aipcore.errors import DataError, UsageError
+
+
+@attrs.frozen
+class Codec:
+    """The characters that a model can read.
+
+    Attributes:
+        alphabet: each character once; the character at position i has the number i + 1.
+    """
+
+    alphabet: str
+
+    @property
+    def classes(self) -> int:
+        """How many numbers there are, the blank included."""
+        return len(self.alphabet) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text.
+
+        Raises:
+            DataError: it has a character that is not in the alphabet.
+        """
+        numbers = [self.alphabet.find(character) + 1 for character in text]
+        if 0 in numbers:
+            missing = text[numbers.index(0)]
+            raise DataError(
+                f"The character {missing!r} of {text!r} is not in the alphabet: add it to the codec, or leave the line "
+                "out."
+            )
+        return numbers
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of numbers; blanks are left out."""
+        return "".join(self.alphabet[number - 1] for number in numbers if number > 0)
+
+    def read(self, logits: Any) -> tuple[str, float]:
+        """The text of the most probable path, and the geometric mean of the probabilities of its steps.
+
+        Args:
+            logits: float array of shape [steps, classes].
+        """
+        import numpy as np
+
+        shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+        best = shifted.argmax(axis=-1)
+        log_probabilities = -np.log(np.exp(shifted).sum(axis=-1))
+        changes = np.flatnonzero(np.diff(best, prepend=-1))
+        return self.decode(best[changes].tolist()), float(np.exp(log_probabilities.mean()))
+
+
+def alphabet_of(texts: Iterable[str]) -> str:
+    """The characters of some texts, in the order of their code points."""
+    return "".join(sorted(set("".join(texts))))
+
+
+def read_codec(path: Path) -> str:
+    """The alphabet of a codec file: UTF-8, one character a line.
+
+    Raises:
+        UsageError: the file cannot be read, is empty, or a line is no single character or is there twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--data.codec {path} cannot be read ({error}): give a UTF-8 text file.") from error
+    if lines and not lines[-1]:
+        lines.pop()
+    for number, line in enumerate(lines, start=1):
+        if len(line) != 1 or line in lines[: number - 1]:
+            raise UsageError(
+                f"--data.codec {path}, line {number}: {line!r} is not allowed, it must be one character that stands on "
+                "no other line."
+            )
+    if not lines:
+        raise UsageError(f"--data.codec {path} is empty: write one character a line.")
+    return "".join(lines)

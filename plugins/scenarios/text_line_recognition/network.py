@@ -1,0 +1,75 @@
+"""The network: convolutions, a bidirectional LSTM, and a class for each step along the line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from aip_plugins.scenarios.text_line_recognition.params import TextLineModel
+from keras import ops
+
+CERTAIN = 1e4
+"""Added to the blank's logit where a line has ended: no other class stands a chance there."""
+
+
+@keras.saving.register_keras_serializable(package="aip")
+class LineMask(keras.layers.Layer):
+    """1 within a line and 0 in the padding behind it.
+
+    Args:
+        stride: how many pixels of the line one step of the features stands for.
+    """
+
+    def __init__(self, stride: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.stride = stride
+
+    def call(self, features: Any, width: Any) -> Any:
+        """Features of shape [batch, steps, ...] and widths in pixels, [batch, 1], to float32 [batch, steps]."""
+        steps = ops.arange(ops.shape(features)[1], dtype="int32")
+        return ops.cast(steps[None, :] * self.stride < width, "float32")
+
+    def compute_output_spec(self, features: Any, width: Any) -> Any:
+        """One number a step."""
+        del width
+        return keras.KerasTensor((features.shape[0], features.shape[1]), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {**super().get_config(), "stride": self.stride}
+
+
+def logits(image: Any, width: Any, params: TextLineModel, classes: int) -> Any:
+    """The logits of each step, [batch, steps, classes], class 0 being the blank.
+
+    Padding is put back to zero after each layer, so that what a line is read as does not depend on the lines that it
+    shares a batch with; the steps behind the end of a line are blank.
+
+    Args:
+        image: float32 [batch, width, height, 1].
+        width: of each line without padding, int32 [batch, 1].
+        params: the size of the network.
+        classes: characters and the blank.
+    """
+    x, stride = image, 1
+    for number, filters in enumerate(params.filters, start=1):
+        x = keras.layers.Conv2D(filters, params.kernel_size, padding="same", activation="relu", name=f"conv_{number}")(
+            x
+        )
+        x = _masked(x, LineMask(stride, name=f"pixels_{number}")(x, width))
+        # "same" keeps the last columns of a line whose width is odd.
+        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
+        stride *= 2
+    mask = LineMask(stride, name="steps")(x, width)
+    x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="columns")(x)
+    lstm = keras.layers.LSTM(params.units, return_sequences=True)
+    x = keras.layers.Bidirectional(lstm, name="line")(x, mask=ops.cast(mask, "bool"))
+    if params.dropout:
+        x = keras.layers.Dropout(params.dropout, name="dropout")(x)
+    x = keras.layers.Dense(classes, name="characters", dtype="float32")(x)
+    blank = ops.one_hot(0, classes, dtype="float32")
+    return x * mask[:, :, None] + CERTAIN * (1 - mask)[:, :, None] * blank
+
+
+def _masked(x: Any, mask: Any) -> Any:
+    return x * ops.cast(mask, x.dtype)[:, :, None, None]

@@ -1,0 +1,101 @@
+"""From the image and the text of a line to what the network reads and learns, and back to text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import numpy as np
+from aip_plugins.scenarios.text_line_recognition.codec import Codec
+from PIL import Image, ImageFilter
+
+from aipcore.errors import DataError
+from aipcore.scenario import Mode, PostProcessor, Processor, RandomProcessor, Sample
+
+
+class ScaleToHeight(Processor):
+    """Scales a line to one height, keeping its proportions."""
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+
+    def process(self, sample: Sample) -> Sample:
+        """A uint8 image of shape [any, width] to uint8 [height, scaled width]."""
+        image = Image.fromarray(sample.inputs)
+        width = max(1, round(image.width * self.height / image.height))
+        scaled = image.resize((width, self.height), Image.Resampling.BILINEAR)
+        return attrs.evolve(sample, inputs=np.asarray(scaled))
+
+
+class Distort(RandomProcessor):
+    """Stretches, shears, blurs, and adds noise, a little of each."""
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A uint8 image to a uint8 image of the same height."""
+        image = Image.fromarray(sample.inputs)
+        stretched = max(1, round(image.width * rng.uniform(0.9, 1.1)))
+        image = image.resize((stretched, image.height), Image.Resampling.BILINEAR)
+        shear = rng.uniform(-0.15, 0.15)
+        image = image.transform(
+            image.size, Image.Transform.AFFINE, (1, shear, -shear * image.height / 2, 0, 1, 0),
+            resample=Image.Resampling.BILINEAR, fillcolor=255,
+        )  # fmt: skip
+        if rng.random() < 0.3:
+            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
+        noisy = np.asarray(image, np.float32) + rng.normal(0, rng.uniform(0, 10), (image.height, image.width))
+        return attrs.evolve(sample, inputs=np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+class Normalize(Processor):
+    """Ink becomes 1 and paper 0, with the line along the first axis; the width goes beside it."""
+
+    def process(self, sample: Sample) -> Sample:
+        """A uint8 image of shape [height, width] to float32 [width, height, 1] and its width, int32 [1]."""
+        ink = 1 - sample.inputs.astype(np.float32) / 255
+        columns = np.ascontiguousarray(ink.T)[:, :, None]
+        return attrs.evolve(sample, inputs={"image": columns, "width": np.array([len(columns)], np.int32)})
+
+
+class Encode(Processor):
+    """The text as numbers; where only inputs matter, there is none.
+
+    Args:
+        codec: the characters.
+        stride: pixels of the line for each step of the network.
+    """
+
+    modes = frozenset({Mode.TRAINING, Mode.EVALUATION, Mode.TARGETS})
+
+    def __init__(self, codec: Codec, stride: int) -> None:
+        self.codec = codec
+        self.stride = stride
+
+    def process(self, sample: Sample) -> Sample:
+        """A text to its numbers, int32 [characters].
+
+        Raises:
+            DataError: a character is unknown, or the image is too narrow: CTC needs a step for each character, and one
+                between two equal ones.
+        """
+        numbers = self.codec.encode(sample.targets)
+        needed = len(numbers) + sum(a == b for a, b in pairwise(numbers))
+        if isinstance(sample.inputs, dict) and needed * self.stride > len(sample.inputs["image"]) + self.stride - 1:
+            raise DataError(
+                f"An image of {len(sample.inputs['image'])} pixels is too narrow for the text {sample.targets!r}: "
+                f"it needs {needed * self.stride}; mend the text, or scale lines to a greater --data.height."
+            )
+        return attrs.evolve(sample, targets={"text": np.array(numbers, np.int32)})
+
+
+class Decode(PostProcessor):
+    """The most probable path as text."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
+        """Logits of shape [steps, classes] to `text` and `confidence`, from 0 to 1."""
+        del meta
+        text, confidence = self.codec.read(outputs["text"])
+        return {"text": text, "confidence": confidence}

@@ -1,0 +1,92 @@
+"""Image classification: folders and lists, classes, augmentation, and that it learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aip_plugins.scenarios.image_classification.params import ImageData
+from aip_plugins.scenarios.image_classification.processors import Augment, DecodeClass, EncodeClass, Resize
+from aip_plugins.scenarios.image_classification.scenario import ImageClassification
+
+from aipcore.errors import DataError
+from aipcore.scenario import Sample
+
+
+def write_images(folder: Path, count: int) -> Path:
+    """Bright and dark colour images of several sizes in two folders."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name, low in (("bright", 150), ("dark", 0)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            size = random.integers(10, 40, 2)
+            pixels = random.integers(low, low + 100, (*size, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("graph", ["CNN", pytest.param("ResNet", marks=pytest.mark.slow)])
+def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
+    """Either network reads at least 95 of 100 held-out digits after a few epochs of the default run."""
+    epochs = str(ImageClassification.defaults["trainer.epochs"])
+    trainer = make_trainer(
+        ImageClassification, "--model.graph", graph, "--data.classes", *"0123456789", "--trainer.epochs", epochs
+    )
+    assert trainer.run().best >= 0.95
+
+
+def test_folders(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """Colour images of any size in folders; the names of the folders are recorded as the classes."""
+    train, val = write_images(tmp_path / "train", 20), write_images(tmp_path / "val", 5)
+    done = run_aip(
+        "train", "image_classification", "--train.lists", str(train), "--val.lists", str(val), "--data.colors", "rgb",
+        "--trainer.epochs", "12", "--train.batch_size", "8", "--trainer.random_seed", "1", "--trainer.output_dir", str(tmp_path / "out"), "--json-log", "log.jsonl",
+        "--model.graph.filters", "4", "8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "40 training samples" in done.stdout
+    recorded = json.loads((tmp_path / "out" / "params.json").read_text())
+    assert recorded["data"]["classes"] == ["bright", "dark"]
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["best"] == 1.0
+
+
+def test_resize() -> None:
+    """Grey and colour images of any size come to one."""
+    for shape, channels in (((10, 20), 1), ((30, 9, 3), 3)):
+        made = Resize(8, 12).process(Sample(inputs=np.full(shape, 7, np.uint8)))
+        assert made.inputs.shape == (8, 12, channels)
+        assert (made.inputs == 7).all()
+
+
+def test_augmentation() -> None:
+    """A function of the generator alone; what is switched off does nothing."""
+    image = np.random.default_rng(1).integers(0, 256, (16, 16, 1)).astype(np.uint8)
+    sample = Sample(inputs=image)
+    first, again, other = (
+        Augment(ImageData()).process(sample, np.random.default_rng(seed)).inputs for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert first.shape == image.shape
+    off = Augment(ImageData(shift=0.0, rotate=0.0, contrast=0.0))
+    np.testing.assert_array_equal(off.process(sample, np.random.default_rng(1)).inputs, image)
+    flip = Augment(ImageData(shift=0.0, rotate=0.0, contrast=0.0, flip=True))
+    seen = {bool((flip.process(sample, np.random.default_rng(seed)).inputs == image).all()) for seed in range(9)}
+    assert seen == {True, False}
+
+
+def test_classes() -> None:
+    """There and back; an unknown class is named."""
+    encode = EncodeClass(["cat", "dog"])
+    assert encode.process(Sample(inputs=0, targets="dog")).targets["class"] == 1
+    with pytest.raises(DataError, match="The class 'cow' is none of cat, dog"):
+        encode.process(Sample(inputs=0, targets="cow"))
+    decoded = DecodeClass(["cat", "dog"]).process({"class": np.log(np.array([0.25, 0.75]))}, None)
+    assert decoded["class"] == "dog"
+    assert decoded["probability"] == pytest.approx(0.75)

@@ -1,0 +1,122 @@
+"""Scenarios whose samples are files: lists, folders, patterns, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipcore.errors import DataError, UsageError
+from aipcore.params import Layer, resolve
+from aipcore.scenario import ListFileParams, ListFileScenario, Sample
+
+
+class Texts(ListFileScenario):
+    """Each sample is the text of a file."""
+
+    suffixes = (".txt",)
+
+    def read(self, path: Path, *, targets: bool) -> Sample:
+        return Sample(inputs=path.read_text(), targets=path.stem if targets else None)
+
+
+class OwnTexts(Texts):
+    """With data of its own."""
+
+    def own_train_data(self) -> Any:
+        return [Sample(inputs="own")]
+
+    def own_val_data(self) -> Any:
+        return [Sample(inputs="own too")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six files in two folders, and a list of three of them."""
+    for name in ("a/1.txt", "a/2.txt", "a/deep/3.txt", "b/4.txt", "b/5.txt", "b/6.TXT", "b/7.png", "b/.hidden.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text {path.stem}")
+    (tmp_path / "three.lst").write_text("# a comment\n\na/1.txt\na/deep/3.txt\nb/4.txt\n")
+    return tmp_path
+
+
+def make(cls: type[ListFileScenario], *words: str) -> Any:
+    """A scenario with command-line parameters."""
+    return cls(resolve(ListFileParams, [Layer.from_arguments(words)]).value)
+
+
+def names(source: Any) -> list[str]:
+    """The targets of all samples."""
+    return [source[index].targets for index in range(len(source))]
+
+
+def test_lists_and_folders(folder: Path) -> None:
+    """A list's paths are relative to it, a folder gives all files below with a known ending, by name."""
+    scenario = make(Texts, "--train.lists", str(folder / "three.lst"), str(folder / "b"))
+    scenario.check()
+    assert names(scenario.train_data()) == ["1", "3", "4", "4", "5", "6"]
+    assert scenario.train_data()[0].inputs == "text 1"
+    assert scenario.val_data() is None
+
+
+def test_lav_lists_have_names(folder: Path) -> None:
+    """Each list is one data set; two of one name go by their paths."""
+    scenario = make(
+        Texts, "--train.lists", str(folder / "a"), "--lav.lists", str(folder / "three.lst"), str(folder / "b")
+    )
+    found = scenario.lav_data()
+    assert {name: names(source) for name, source in found.items()} == {"three": ["1", "3", "4"], "b": ["4", "5", "6"]}
+    assert make(Texts, "--train.lists", str(folder / "a")).lav_data() is None
+    same = make(Texts, "--train.lists", "x", "--lav.lists", str(folder / "a"), str(folder / "b" / ".." / "a"))
+    assert len(same.lav_data()) == 2
+
+
+def test_own_data(folder: Path) -> None:
+    """It is taken only where there are no lists: own validation data never judge a model of other training data."""
+    own = make(OwnTexts)
+    own.check()
+    assert own.train_data()[0].inputs == "own"
+    assert own.val_data()[0].inputs == "own too"
+    assert make(OwnTexts, "--train.lists", str(folder / "a")).val_data() is None
+
+
+def test_files_to_predict(folder: Path) -> None:
+    """Paths, folders and patterns, without the truth."""
+    scenario = make(Texts, "--data.files", str(folder / "a" / "*.txt"), str(folder / "b"), str(folder / "a/deep/3.txt"))
+    source = scenario.predict_data()
+    assert [path.stem for path in source.paths] == ["1", "2", "4", "5", "6", "3"]
+    assert source[0].targets is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Texts has no data of its own: give --train.lists FILE ..."),
+        (("--train.lists", "none.lst"), "--train.lists none.lst cannot be read (No such file or directory)"),
+        (
+            ("--train.lists", "three.lst", "--val.lists", "bad.lst"),
+            "--val.lists bad.lst, line 2: there is no file none.txt",
+        ),
+        (("--train.lists", "empty.lst"), "--train.lists empty.lst names no file"),
+        (("--train.lists", "empty"), "--train.lists empty holds no .txt"),
+        (("--train.lists", "b/7.png.lst"), "is no UTF-8 text"),
+    ],
+)
+def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str) -> None:
+    """Each is found before anything is computed, and named with file and line."""
+    monkeypatch.chdir(folder)
+    (folder / "bad.lst").write_text("a/1.txt\nnone.txt\n")
+    (folder / "empty.lst").write_text("\n# nothing\n")
+    (folder / "empty").mkdir()
+    (folder / "b" / "7.png.lst").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError) as caught:
+        make(Texts, *words).check()
+    assert message in str(caught.value)
+
+
+def test_missing_file_to_predict(folder: Path) -> None:
+    """A pattern that matches nothing is an error."""
+    with pytest.raises(DataError, match="names no file"):
+        make(Texts, "--data.files", str(folder / "*.nothing")).predict_data()

@@ -1,0 +1,163 @@
+"""Text line recognition: codec, distances, independence of the batch, files and lists, and that it learns to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aip_plugins.scenarios.text_line_recognition.codec import Codec, alphabet_of, read_codec
+from aip_plugins.scenarios.text_line_recognition.metrics import CharacterErrorRate, edit_distance
+from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
+from aip_plugins.scenarios.text_line_recognition.processors import Encode
+
+from aipcore.errors import DataError, UsageError
+from aipcore.scenario import Sample
+
+
+def write_lines(folder: Path, count: int, seed: int) -> Path:
+    """Printed lines as files, and a list of them."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    source = PrintedLines(count, seed)
+    for index in range(count):
+        sample = source[index]
+        Image.fromarray(sample.inputs).save(folder / f"{index}.png")
+        (folder / f"{index}.gt.txt").write_text(sample.targets + "\n", encoding="utf-8")
+    listed = folder.with_suffix(".lst")
+    listed.write_text("".join(f"{folder.name}/{index}.png\n" for index in range(count)))
+    return listed
+
+
+def test_codec() -> None:
+    """There and back, and what is not in the alphabet is named."""
+    codec = Codec(alphabet_of(["bach", "Abc"]))
+    assert codec.alphabet == "Aabch"
+    assert codec.encode("ach") == [2, 4, 5]
+    assert codec.decode([0, 2, 0, 4, 5]) == "ach"
+    with pytest.raises(DataError, match=r"The character 'x' of 'axe' is not in the alphabet"):
+        codec.encode("axe")
+
+
+def test_reading_a_path() -> None:
+    """Repeated numbers are one character unless a blank parts them; the confidence is the geometric mean."""
+    probabilities = np.full((6, 3), 0.1)
+    for step, best in enumerate([1, 1, 0, 1, 2, 2]):
+        probabilities[step, best] = 0.8
+    text, confidence = Codec("ab").read(np.log(probabilities))
+    assert text == "aab"
+    assert confidence == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a\nbc\n", "line 2: 'bc' is not allowed"), ("a\nb\na\n", "line 3: 'a' is not allowed"), ("", "is empty")],
+)
+def test_codec_files(tmp_path: Path, text: str, message: str) -> None:
+    """One character a line, each once."""
+    (tmp_path / "good.txt").write_text("a\n \nä\n", encoding="utf-8")
+    assert read_codec(tmp_path / "good.txt") == "a ä"
+    (tmp_path / "bad.txt").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_codec(tmp_path / "bad.txt")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [("", "", 0), ("abc", "abc", 0), ("kitten", "sitting", 3), ("", "abc", 3), ("flaw", "lawn", 2), ("ab", "ba", 2)],
+)
+def test_edit_distance(one: str, other: str, distance: int) -> None:
+    """Known distances, the same in both directions."""
+    assert edit_distance(one, other) == edit_distance(other, one) == distance
+
+
+def test_metric_equals_the_evaluator() -> None:
+    """On random logits, the compiled metric gives what the plain definition gives."""
+    from aip_plugins.scenarios.text_line_recognition.metrics import ReadingEvaluator
+
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(20, 15, 5)).astype(np.float32)
+    texts = np.zeros((20, 6), np.int32)
+    for row, length in zip(texts, random.integers(1, 7, 20), strict=True):
+        row[:length] = random.integers(1, 5, length)
+    metric, evaluator = CharacterErrorRate(), ReadingEvaluator(Codec("abcd"))
+    for part in (slice(0, 7), slice(7, 20)):
+        metric.update_state(texts[part], logits[part])
+        evaluator.update({"text": texts[part]}, {"text": logits[part]}, None)
+    assert float(metric.result()) == pytest.approx(evaluator.result()["character_error_rate"])
+
+
+def test_too_narrow_images_are_named() -> None:
+    """CTC needs a step for each character and one between two equal ones; the error says how many pixels."""
+    sample = Sample(inputs={"image": np.zeros((16, 32, 1), np.float32)}, targets="aabc")
+    with pytest.raises(DataError, match=r"16 pixels is too narrow for the text 'aabc': it needs 20"):
+        Encode(Codec("abc"), 4).process(sample)
+    Encode(Codec("abc"), 4).process(Sample(inputs={"image": np.zeros((17, 32, 1), np.float32)}, targets="aabc"))
+
+
+def test_printed_lines_are_functions_of_the_index() -> None:
+    """Asked for in any order, a line is the same; another seed gives others."""
+    first = PrintedLines(10, 1)
+    again = PrintedLines(10, 1)
+    np.testing.assert_array_equal(first[7].inputs, again[7].inputs)
+    assert first.texts()[7] == first[7].targets
+    assert PrintedLines(10, 2).texts() != first.texts()
+
+
+def test_a_line_is_read_alike_in_any_batch(make_trainer: Callable[..., Any]) -> None:
+    """The logits of a short line alone and beside a long one are the same, and blank behind its end."""
+    from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
+
+    trainer = make_trainer(TextLineRecognition, "--data.printed_lines", "20", "--data.alphabet", ALPHABET)
+    images, widths = np.random.default_rng(0).random((2, 90, 32, 1), np.float32), np.array([[37], [90]], np.int32)
+    images[0, 37:] = 0
+    both = trainer.graph({"image": images, "width": widths}, training=False)["text"].numpy()
+    alone = trainer.graph({"image": images[:1, :37], "width": widths[:1]}, training=False)["text"].numpy()
+    np.testing.assert_allclose(both[0, : alone.shape[1]], alone[0], rtol=1e-5, atol=1e-5)
+    assert (both[0, alone.shape[1] :].argmax(-1) == 0).all()
+
+
+ALPHABET = alphabet_of(PrintedLines(300, 1).texts() + PrintedLines(100, 1_000_001).texts())
+
+
+def test_trains_on_lists(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """Lists of images with their texts beside them; the alphabet found in them is recorded with the model."""
+    train, val = write_lines(tmp_path / "train", 24, 1), write_lines(tmp_path / "val", 6, 1)
+    done = run_aip(
+        "train", "text_line_recognition", "--train.lists", str(train), "--val.lists", str(val), "--trainer.epochs", "1",
+        "--trainer.output_dir", str(tmp_path / "out"), "--train.batch_size", "8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "24 training samples in 3 batches of 8; 6 validation samples" in done.stdout
+    recorded = json.loads((tmp_path / "out" / "params.json").read_text())
+    assert recorded["data"]["alphabet"] == alphabet_of(PrintedLines(24, 1).texts())
+
+
+def test_missing_texts_are_named(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """Before anything is computed or written."""
+    train = write_lines(tmp_path / "train", 3, 1)
+    (tmp_path / "train" / "1.gt.txt").unlink()
+    done = run_aip(
+        "train", "text_line_recognition", "--train.lists", str(train), "--trainer.output_dir", str(tmp_path / "out")
+    )
+    assert done.returncode != 0
+    assert "1.gt.txt of the image 1.png cannot be read" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_learns_to_read(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """At most 5 of 100 characters of held-out lines are wrong after the default run."""
+    done = run_aip(
+        "train", "text_line_recognition", "--trainer.output_dir", str(tmp_path / "out"), "--json-log", "log.jsonl",
+        "--trainer.random_seed", "1", timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert summary["monitor"] == "val_character_error_rate"
+    assert summary["best"] <= 0.05
