@@ -46,8 +46,8 @@ def test_folders(run_aip: Callable[..., Any], tmp_path: Path) -> None:
     train, val = write_images(tmp_path / "train", 20), write_images(tmp_path / "val", 5)
     done = run_aip(
         "train", "image_classification", "--train.lists", str(train), "--val.lists", str(val), "--data.colors", "rgb",
-        "--trainer.epochs", "12", "--train.batch_size", "8", "--trainer.random_seed", "1", "--trainer.output_dir", str(tmp_path / "out"), "--json-log", "log.jsonl",
-        "--model.graph.filters", "4", "8",
+        "--trainer.epochs", "12", "--train.batch_size", "8", "--trainer.random_seed", "1", "--json-log", "log.jsonl",
+        "--trainer.output_dir", str(tmp_path / "out"), "--model.graph.filters", "4", "8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "40 training samples" in done.stdout
