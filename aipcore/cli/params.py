@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 from rich.console import Console
 
 from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import UsageError
+from aipcore.hooks.manager import PluginManager
 from aipcore.params import to_dict, to_json, to_yaml
+from aipcore.training.params import TrainerParams
 
 FORMAT = CommandOption(("--format",), "yaml (the default) or json; both can be read back by --params.", "FORMAT")
-OPTIONS = (HELP, PARAMS, FORMAT)
+PLOT = CommandOption(("--plot",), "Also draw the learning rate over the run, as a comment.")
+OPTIONS = (HELP, PARAMS, FORMAT, PLOT)
 
 
 @click.command(
@@ -30,6 +35,8 @@ def command(words: tuple[str, ...]) -> None:
     form = arguments.options.get("--format", "yaml")
     if form not in ("yaml", "json"):
         raise UsageError(f"--format {form} is not allowed, it must be yaml or json.")
+    if form == "json" and "--plot" in arguments.options:
+        raise UsageError("--plot is drawn as a comment, which JSON has none of: leave out --format json.")
     request = make_request(arguments, "params")
     if "--help" in arguments.options:
         show_help(Console(), request, "params", OPTIONS)
@@ -39,3 +46,18 @@ def command(words: tuple[str, ...]) -> None:
         click.echo(to_json(to_dict(resolved.value, request.plugins)), nl=False)
     else:
         click.echo(to_yaml(resolved.tree, origins=True), nl=False)
+    if "--plot" in arguments.options:
+        _plot(request.plugins, resolved.value.trainer)
+
+
+def _plot(plugins: PluginManager, trainer: TrainerParams) -> None:
+    from aipcore.cli.plot import schedule_plot
+
+    # What has been printed can be read while TensorFlow is being imported.
+    sys.stdout.flush()
+    name = plugins.name_of("schedule", type(trainer.learning_rate))
+    width = Console().width - 2
+    drawn = schedule_plot(plugins, name, trainer.learning_rate, epochs=trainer.epochs, width=width)
+    click.echo(
+        "".join(f"# {line}".rstrip() + "\n" for line in ["", f"learning rate: {name}", *drawn.splitlines()]), nl=False
+    )

@@ -29,6 +29,8 @@ CHOSEN_BY = {
 }
 """How a plugin of each kind is put to use."""
 
+SHOWN_EPOCHS = 20
+
 PREFIXES = {
     "optimizer": "optimizer.",
     "schedule": "learning_rate.",
@@ -90,7 +92,19 @@ def _show_entry(console: Console, manager: PluginManager, entry: Entry) -> None:
         _print_text(console, inspect.cleandoc(cls.__doc__ or ""))
         prefix = PREFIXES.get(record.kind, "").format(name=record.name)
         _print_options(console, describe(cls, manager, prefix))
+        if record.kind == "schedule":
+            _print_curve(console, manager, record.name, cls)
     console.print()
+
+
+def _print_curve(console: Console, manager: PluginManager, name: str, cls: type) -> None:
+    from aipcore.cli.plot import schedule_plot
+
+    console.print(Text(f"\n  Over a run of {SHOWN_EPOCHS} epochs, with these defaults\n", "bold"))
+    # What has been printed can be read while TensorFlow is being imported.
+    console.file.flush()
+    drawn = schedule_plot(manager, name, cls(), epochs=SHOWN_EPOCHS, width=console.width - 2)
+    console.print(Padding(Text(drawn), (0, 0, 0, 2)))
 
 
 def _show_point(console: Console, plugin: Plugin, *, debug: bool) -> None:

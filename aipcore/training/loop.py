@@ -90,7 +90,8 @@ class TrainingLoop:
             tf.TensorSpec((), tf.int32),
         ]
         self._plain = tf.function(self._run, autograph=False, input_signature=signature)
-        self._xla = tf.function(self._run, autograph=False, jit_compile=True)
+        self._xla = tf.function(self._run_under_xla, autograph=False, jit_compile=True)
+        self._sums_in_slices = False
         self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
 
     def _zeros(self, replica: int) -> list[Any]:
@@ -154,6 +155,14 @@ class TrainingLoop:
     def traces(self) -> int:
         """How often the loop was traced."""
         return int(self._plain.experimental_get_tracing_count() + self._xla.experimental_get_tracing_count())
+
+    def _run_under_xla(self, *block: Any) -> None:
+        # While it is traced.
+        self._sums_in_slices = not tf.config.list_logical_devices("GPU")
+        try:
+            self._run(*block)
+        finally:
+            self._sums_in_slices = False
 
     def _run(self, columns: Any, updates: Any, steps: Any, samples: Any, parts: Any) -> None:
         own = self.distribution.per_replica(columns)
@@ -235,7 +244,7 @@ class TrainingLoop:
 
     def _apply_on_replica(self, replica: int, gradients: list[Any]) -> None:
         del replica
-        self.optimizer.apply(clip(gradients, self.clipping), self._weights)
+        self.optimizer.apply(clip(gradients, self.clipping, sliced=self._sums_in_slices), self._weights)
 
 
 def _all_finite(gradients: list[Any]) -> Any:

@@ -1,0 +1,59 @@
+"""Pictures of learning-rate schedules in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aipcore.hooks.manager import PluginManager
+
+HEIGHT = 12
+LABELS = 24
+"""Columns that the labels of the axes take."""
+
+POINTS = 400
+"""About how many updates are drawn; the shape of a schedule depends on the time in epochs only."""
+
+
+def schedule_plot(plugins: PluginManager, name: str, params: Any, *, epochs: int, width: int) -> str:
+    """The learning rate over a run as text.
+
+    Imports TensorFlow: what is drawn is what the schedule computes.
+
+    Args:
+        plugins: where the schedule is built.
+        name: the schedule's.
+        params: its parameters.
+        epochs: of the run.
+        width: of the text, in characters.
+    """
+    from aipcore.training.start import import_tensorflow
+
+    import_tensorflow()
+    from aipcore.training.curve import learning_rates
+    from aipcore.training.horizon import Horizon
+
+    horizon = Horizon(updates_per_epoch=max(2, POINTS // epochs), epochs=epochs)
+    return plot(*learning_rates(plugins.load_build("schedule", name), params, horizon), width=width)
+
+
+def plot(epochs: Sequence[float], rates: Sequence[float], *, width: int) -> str:
+    """A curve of learning rates over epochs, from 0 to a little above the highest rate."""
+    import plotille
+
+    figure = plotille.Figure()
+    figure.width, figure.height = max(20, width - LABELS), HEIGHT
+    figure.with_colors = False
+    figure.x_label, figure.y_label = "epoch", "rate"
+    figure.set_x_limits(min_=0, max_=epochs[-1])
+    figure.set_y_limits(min_=0, max_=1.05 * max(rates))
+    figure.register_label_formatter(float, _label)
+    figure.register_label_formatter(int, _label)
+    figure.plot(list(epochs), list(rates))
+    return "\n".join(line.rstrip() for line in str(figure.show()).splitlines())
+
+
+def _label(value: float, chars: int, delta: float, left: bool = False) -> str:
+    del delta
+    text = f"{value:.3g}"
+    return text.ljust(chars) if left else text.rjust(chars)
