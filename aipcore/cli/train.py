@@ -88,6 +88,8 @@ def _train(
             about=about,
             reporter=terminal if events is None else Reporters(terminal, events),
         )
+        # What cannot be compiled leaves no folder behind.
+        trainer.compilation = trainer.compile()
         claim_output_dir(output_dir)
         write_run_files(output_dir, about)
         with logging_to(ConsoleHandler(console, quiet=quiet), output_dir / "train.log"):

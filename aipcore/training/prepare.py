@@ -31,7 +31,7 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
-from aipcore.training.sanity import check_data, check_first_losses, check_targets
+from aipcore.training.sanity import check_data, check_first_losses, check_metrics, check_targets
 from aipcore.training.servable import Exportable
 
 
@@ -222,6 +222,11 @@ def prepare_model(
         return ReplicaMetrics(lambda: MetricSet(scenario, graph.outputs, targets, losses), distribution)
 
     metrics = make_metrics()
+    if not trainer.skip_sanity_check:
+        evaluator = scenario.evaluator() if data.lav else None
+        for dataset, _ in named[:1] if data.val is None else named[1:2]:
+            spare = MetricSet(scenario, graph.outputs, targets, losses)
+            check_metrics(spare, evaluator, graph, dataset.known(), kind, data.batching.batch_size)
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -9,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.data.convert import MemoryDataset
-from aipcore.errors import DataError
+from aipcore.errors import AipError, DataError, ScenarioError, TrainingError
+from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import Graph
+from aipcore.scenario.metrics import MetricSet
 from aipcore.scenario.objective import Objective
 
 ELEMENTWISE_NAMES = (
@@ -77,6 +80,62 @@ def check_first_losses(
                 f"The loss{f' {name}' if name else ''} of sample {bad[0]} of {origin} is {values.numpy()[bad[0]]} "
                 "before training: check the sample, the loss, and how the model's weights begin."
             )
+
+
+def check_metrics(
+    metrics: MetricSet, evaluator: Evaluator | None, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int
+) -> None:
+    """Has the metrics, and the evaluator if there is one, take in one batch; `metrics` are used up by it.
+
+    Raises:
+        ScenarioError: one of them cannot; names it.
+    """
+    rows = np.arange(min(batch_size, len(dataset)))
+    columns = dataset.take(rows)
+    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in columns)
+    outputs = graph(inputs, training=False)
+    for name, (metric, output, target) in metrics.metrics.items():
+        try:
+            metric.update_state(targets[target], outputs[output])
+            metric.result()
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise ScenarioError(
+                f"The metric {name} of {kind} cannot take an output of shape {tuple(outputs[output].shape)} and a "
+                f"target of shape {tuple(targets[target].shape)}: {_reason(error)}"
+            ) from error
+    if evaluator is None:
+        return
+    meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
+    try:
+        evaluator.update(columns[1], {name: value.numpy() for name, value in outputs.items()}, meta)
+        evaluator.result()
+    except AipError:
+        raise
+    except Exception as error:
+        raise ScenarioError(
+            f"The evaluator {type(evaluator).__name__} of {kind} fails on the first batch: {_reason(error)}; run again "
+            "with --debug for the traceback."
+        ) from error
+
+
+def check_first_steps(loss: float, batches: int, learning_rate: float) -> None:
+    """Looks at the loss after the first batches of a run.
+
+    Raises:
+        TrainingError: it is infinite or no number, and so are the weights by now.
+    """
+    if not np.isfinite(loss):
+        raise TrainingError(
+            f"The loss is {loss} after {batches} batches: lower --learning_rate.lr (the rate is {learning_rate:.3g}) "
+            "or give --optimizer.clip_global_norm 1; --trainer.skip_sanity_check goes on all the same."
+        )
+
+
+def _reason(error: Exception) -> str:
+    message = str(getattr(error, "message", None) or error).strip() or "no message"
+    # TensorFlow names the kernel, which tells an author nothing.
+    plain = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", message.splitlines()[0])
+    return f"{type(error).__name__}: {plain}"
 
 
 def _is_elementwise(loss: Any) -> bool:

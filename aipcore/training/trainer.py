@@ -38,6 +38,7 @@ from aipcore.training.plan import (
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.sanity import check_first_steps
 from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
 from aipcore.training.summaries import make_summaries
@@ -264,6 +265,8 @@ class Trainer:
             with self._profiler.around(self.epoch, block) as traced:
                 self.loop.run(prepared, full=block.batch_size == self.batching.batch_size, single=traced)
                 logs = self.metrics.result()
+            if self.epoch == 0 and block.first == 0 and not self.trainer.skip_sanity_check:
+                check_first_steps(logs["loss"], block.steps, float(self.optimizer.learning_rate))
             self.step = block.first + block.steps
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from aipcore.errors import DataError, ScenarioError
-from aipcore.scenario import Sample, Scenario
+from aipcore.errors import DataError, ScenarioError, TrainingError
+from aipcore.scenario import Evaluator, Sample, Scenario
 
 
 class Points(Scenario):
@@ -139,3 +139,62 @@ def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
         ends.append(trainer.state.read())
     for name, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
+
+
+class Uncountable(Evaluator):
+    """Cannot take anything."""
+
+    def update(self, targets: Any, outputs: Any, meta: Any) -> None:
+        raise KeyError("no such column")
+
+    def result(self) -> dict[str, float]:
+        return {}
+
+
+def test_metrics_that_do_not_fit_are_named(make_trainer: Any, blobs_class: Any) -> None:
+    """Before the first epoch, with the shapes that they were given."""
+
+    class Wrong(blobs_class):  # type: ignore[misc]
+        def metrics(self) -> Any:
+            return [*super().metrics(), keras.metrics.MeanIoU(num_classes=2, name="iou")]
+
+    with pytest.raises(ScenarioError, match=r"The metric iou of Wrong cannot take an output of shape \(16, 4\)"):
+        make_trainer(Wrong)
+    make_trainer(Wrong, "--trainer.skip_sanity_check")
+
+
+def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> None:
+    """Only where the extended validation is on, since nobody else asks them."""
+
+    class Wrong(blobs_class):  # type: ignore[misc]
+        def evaluator(self) -> Evaluator:
+            return Uncountable()
+
+    with pytest.raises(ScenarioError, match="The evaluator Uncountable of Wrong fails on the first batch: KeyError"):
+        make_trainer(Wrong, "--trainer.lav_every_n", "1")
+    make_trainer(Wrong)
+
+
+def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class: Any) -> None:
+    """A loss that is no number after the first batches is an error that says what to do, unless checks are off."""
+
+    class Squares(blobs_class):  # type: ignore[misc]
+        def train_data(self) -> Any:
+            points, _ = super().train_data()
+            return points, points[:, :4]
+
+        def val_data(self) -> None:
+            return None
+
+        def losses(self) -> Any:
+            return "mean_squared_error"
+
+        def metrics(self) -> Any:
+            return []
+
+        monitor = ("min", "loss")
+
+    words = ("--optimizer", "SGD", "--learning_rate.lr", "1e30", "--trainer.epochs", "1")
+    with pytest.raises(TrainingError, match=r"The loss is (inf|nan) after \d+ batches: lower --learning_rate.lr"):
+        make_trainer(Squares, *words).run()
+    make_trainer(Squares, *words, "--trainer.skip_sanity_check").run()

@@ -1,0 +1,173 @@
+"""One test for each trap of the predecessor and of Keras that belongs to training and has no file of its own.
+
+Traps with a file of their own: schedules and EMA under accumulation (test_accumulation.py, test_ema.py), swapping averaged
+weights (test_ema.py), accumulation on several devices (test_strategies.py), warm start (test_warmstart.py), resuming
+(test_resume.py), Ctrl-C (test_run.py), empty data (test_sanity.py).
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.errors import ParamsError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, resolve
+from aipcore.scenario import Scenario, ScenarioParams
+from aipcore.training.params import run_params_class
+
+
+def resolved(*words: str) -> Any:
+    """The parameters of a command line."""
+    return resolve(run_params_class(ScenarioParams), [Layer.from_arguments(words)], get_plugin_manager()).value
+
+
+class Constant(Scenario):
+    """Validates to the same value in every epoch, since nothing is learnt at a rate of almost 0."""
+
+    def train_data(self) -> Any:
+        return np.ones((4, 1), np.float32), np.zeros((4, 1), np.float32)
+
+    def val_data(self) -> Any:
+        return self.train_data()
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1, kernel_initializer="ones")(inputs)
+
+    def losses(self) -> Any:
+        return "mean_squared_error"
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_trap_early_stopping_is_off_by_one(make_trainer: Callable[..., Any], patience: int) -> None:
+    """After the first, best epoch exactly n_to_go epochs without improvement are trained; 1 does not turn it off."""
+    words = ("--learning_rate.lr", "1e-30", "--trainer.epochs", "9", "--early_stopping.n_to_go", str(patience))
+    result = make_trainer(Constant, *words).run()
+    assert (result.status, result.epochs, result.best_epoch) == ("stopped", 1 + patience, 1)
+
+
+def test_trap_a_boolean_of_maybe_is_false() -> None:
+    """It is an error."""
+    with pytest.raises(ParamsError, match="maybe is not allowed, it must be true or false"):
+        resolved("--trainer.force_eager", "maybe")
+
+
+def test_trap_without_an_output_folder_nothing_is_saved(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """A fresh folder is made, and a second run makes another one."""
+    for _ in range(2):
+        assert run_aip("train", "tutorial", "--trainer.epochs", "1", "--quiet").returncode == 0
+    for name in ("tutorial-1", "tutorial-2"):
+        assert (tmp_path / "runs" / name / "best" / "saved_model.pb").is_file()
+        assert list((tmp_path / "runs" / name / "checkpoint").iterdir())
+
+
+def test_trap_a_batch_size_of_0_divides_by_zero() -> None:
+    """It is an error."""
+    with pytest.raises(ParamsError, match="must be at least 1"):
+        resolved("--train.batch_size", "0")
+
+
+def test_trap_rmsprop_with_a_rho_of_0() -> None:
+    """Its default is the documented one, and reaches the optimizer."""
+    plugins = get_plugin_manager()
+    params = resolved("--optimizer", "RMSprop").trainer.optimizer
+    assert params.rho == 0.9
+    assert plugins.load_build("optimizer", "RMSprop")(params, 0.001).rho == 0.9
+
+
+def order(trainer: Any, epoch: int) -> list[float]:
+    """The samples of an epoch in their order."""
+    return [float(value) for block in trainer.data.feed.blocks(epoch, chunk=99) for value in block.targets[""].ravel()]
+
+
+class Counted(Constant):
+    """Samples that can be told apart."""
+
+    def train_data(self) -> Any:
+        return np.ones((40, 1), np.float32), np.arange(40, dtype=np.float32)[:, None]
+
+
+def test_trap_the_minimal_tutorial_never_shuffles(make_trainer: Callable[..., Any]) -> None:
+    """A scenario that says nothing about it has its samples shuffled."""
+    assert order(make_trainer(Counted), 0) != list(range(40))
+    assert sorted(order(make_trainer(Counted), 0)) == list(range(40))
+
+
+def test_trap_a_fixed_seed_repeats_one_order(make_trainer: Callable[..., Any]) -> None:
+    """Each epoch has an order of its own, and each run of the seed has the same ones."""
+    trainer, again = make_trainer(Counted), make_trainer(Counted)
+    orders = [order(trainer, epoch) for epoch in range(5)]
+    assert len({tuple(each) for each in orders}) == 5
+    assert [order(again, epoch) for epoch in (4, 2)] == [orders[4], orders[2]]
+
+
+def test_trap_help_shows_defaults_that_the_scenario_does_not_use(run_aip: Callable[..., Any]) -> None:
+    """The number of epochs in the help is the one that is trained."""
+    done = run_aip("train", "tutorial", "--help")
+    text = " ".join(done.stdout.replace("│", " ").split())
+    assert "--trainer.epochs INT Epochs to train. At least 1. [20, scenario tutorial]" in text
+
+
+def test_trap_the_state_of_dropout_is_in_no_saved_format(make_trainer: Callable[..., Any], noisy_class: Any) -> None:
+    """The seeds' counters are saved: they advance with every batch."""
+    trainer = make_trainer(noisy_class, output="out")
+    names = [name for name in trainer.state.read() if name.endswith("seed_generator_state")]
+    assert len(names) == 1
+    before = trainer.state.read()[names[0]][1]
+    trainer.run()
+    assert trainer.state.read()[names[0]][1] == before + 2 * trainer.batching.steps
+
+
+def test_trap_lamb_has_no_name() -> None:
+    """Keras cannot find it by its name; here it is one of the optimizers."""
+    assert get_plugin_manager().has("optimizer", "lamb")
+
+
+def test_trap_tensorflow_does_not_bring_tensorboard() -> None:
+    """Aip does, since it writes for it."""
+    needed = [text for text in requires("aipcore") or [] if "extra ==" not in text]
+    assert any(text.startswith("tensorboard") for text in needed)
+
+
+SAVE_AGAIN_AND_AGAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+folder = Path(sys.argv[1])
+number = 0
+while True:
+    number += 1
+    arrays = {f"w{part}": np.full(200_000, number, np.float32) for part in range(10)}
+    write_checkpoint(folder, number, Checkpoint(arrays=arrays, progress={"number": number}), keep=2)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.01, 0.02])
+def test_trap_a_kill_while_saving_loses_both_copies(tmp_path: Path, delay: float) -> None:
+    """Killed at any moment of writing, the newest complete checkpoint is at most one older than what was reported."""
+    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVE_AGAIN_AND_AGAIN, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    reported = [int(process.stdout.readline()) for _ in range(3)][-1]
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    rest, _ = process.communicate()
+    reported = int(rest.split()[-1]) if rest.split() else reported
+    stored = read_checkpoint(newest_checkpoint(tmp_path))
+    assert stored.progress["number"] >= reported
+    assert all((array == stored.progress["number"]).all() for array in stored.arrays.values())
