@@ -1,8 +1,8 @@
 """One test for each trap of the predecessor and of Keras that belongs to training and has no file of its own.
 
-Traps with a file of their own: schedules and EMA under accumulation (test_accumulation.py, test_ema.py), swapping averaged
-weights (test_ema.py), accumulation on several devices (test_strategies.py), warm start (test_warmstart.py), resuming
-(test_resume.py), Ctrl-C (test_run.py), empty data (test_sanity.py).
+Traps with a file of their own: schedules and EMA under accumulation (test_accumulation.py, test_ema.py), swapping
+averaged weights (test_ema.py), accumulation on several devices (test_strategies.py), warm start (test_warmstart.py),
+resuming (test_resume.py), Ctrl-C (test_run.py), empty data (test_sanity.py).
 """
 
 from __future__ import annotations
