@@ -1,0 +1,172 @@
+"""Training speed of aip against its peers, on six models.
+
+Each peer is a process of its own; their epochs take turns, so that all meet the same noise of the machine. Printed are
+ratios of medians: above 1, aip is faster. The limit is the faster of two loops written by hand, which do nothing but train.
+
+    python benchmarks/training_speed.py [--rounds 5] [--models MLP CNN] [--json FILE] [--markdown FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine.models import TASKS
+from peers import machine
+
+WORKER = Path(__file__).parent / "engine" / "worker.py"
+PEERS = (
+    "aip", "Model.fit", "Model.fit, 50 steps a call", "Model.fit, XLA", "by hand, graph", "by hand, XLA", "PyTorch",
+    "PyTorch, compiled", "Lightning", "JAX scan",
+)  # fmt: skip
+LIMIT_TARGET = 0.9
+FIT_TARGET = 5.0
+SLOWEST_EPOCH = 60.0
+"""Seconds. A peer whose epoch takes longer is measured once."""
+
+
+class Peer:
+    """A worker process."""
+
+    def __init__(self, task: str, name: str) -> None:
+        self.name = name
+        self.seconds: list[float] = []
+        self.first = self.peak = 0.0
+        self.skipped = ""
+        self._process = subprocess.Popen(
+            [sys.executable, str(WORKER), task, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def turn(self) -> None:
+        """Has it train one epoch; its first turn ends with its first update."""
+        if self.skipped or (self.seconds and self.seconds[-1] > SLOWEST_EPOCH):
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        for line in self._process.stdout:
+            if line.startswith("@"):
+                answer = json.loads(line[1:])
+                break
+        else:
+            answer = {"skipped": "it failed"}
+        if "skipped" in answer:
+            self.skipped = answer["skipped"]
+            return
+        self.peak = answer["peak_mib"]
+        if not self.first:
+            self.first = answer["seconds"]
+        else:
+            self.seconds.append(answer["seconds"])
+
+    @property
+    def median(self) -> float:
+        """Seconds of an epoch, without the first, which compiles."""
+        return statistics.median(self.seconds[1:] or self.seconds)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def measure(task: str, rounds: int) -> list[Peer]:
+    """All peers on one task."""
+    peers = [Peer(task, name) for name in PEERS]
+    try:
+        for _ in range(rounds + 2):
+            for peer in peers:
+                peer.turn()
+    finally:
+        for peer in peers:
+            peer.close()
+    return peers
+
+
+def rows(task: str, peers: list[Peer]) -> list[dict[str, Any]]:
+    """What is reported of each peer."""
+    ours = next(peer for peer in peers if peer.name == "aip").median
+    steps = TASKS[task].samples // TASKS[task].batch_size
+    found = []
+    for peer in peers:
+        row: dict[str, Any] = {"model": task, "peer": peer.name, "skipped": peer.skipped}
+        if peer.seconds:
+            row |= {
+                "ratio": peer.median / ours, "step_ms": 1000 * peer.median / steps, "peak_mib": peer.peak,
+                "samples_per_second": TASKS[task].samples / peer.median, "first_step_s": peer.first,
+                "compile_s": max(0.0, peer.seconds[0] - peer.median),
+            }  # fmt: skip
+        found.append(row)
+    return found
+
+
+def verdicts(task: str, found: list[dict[str, Any]]) -> list[str]:
+    """Whether the targets are met."""
+    ratios = {row["peer"]: row["ratio"] for row in found if "ratio" in row}
+    limit = min(ratio for name, ratio in ratios.items() if name.startswith("by hand"))
+    best_fit = min(ratio for name, ratio in ratios.items() if name.startswith("Model.fit"))
+    checks = [
+        (f"{limit:.2f} of the limit written by hand, {LIMIT_TARGET} wanted", limit >= LIMIT_TARGET),
+        (f"{best_fit:.2f} times the best of Model.fit, 1 wanted", best_fit >= 1),
+    ]
+    if task.startswith("MLP") and task.endswith(" 16"):
+        default = ratios["Model.fit"]
+        checks.append((f"{default:.2f} times Model.fit's defaults, {FIT_TARGET:g} wanted", default >= FIT_TARGET))
+    return [f"{'met' if met else 'NOT met'}: {text}" for text, met in checks]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table with bars."""
+    lines = ["| model | peer | aip is faster by | | ms a step | samples/s | peak MiB | first update, s | compiling, s |",
+             "|---|---|--:|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for row in found:
+        if row["skipped"]:
+            lines.append(f"| {row['model']} | {row['peer']} | | skipped: {row['skipped']} | | | | | |")
+            continue
+        bar = "█" * min(40, round(4 * row["ratio"]))
+        lines.append(
+            f"| {row['model']} | {row['peer']} | {row['ratio']:.2f} | {bar} | {row['step_ms']:.3f} | "
+            f"{row['samples_per_second']:,.0f} | {row['peak_mib']:.0f} | {row['first_step_s']:.1f} | "
+            f"{row['compile_s']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="epochs that count, of each peer")
+    parser.add_argument("--models", nargs="*", default=[], help="only models whose name begins like this")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
+    arguments = parser.parse_args()
+    head = machine("tensorflow", "keras", "numpy")
+    print(head)
+    everything: list[dict[str, Any]] = []
+    text = [f"{head}\n"]
+    for task in TASKS:
+        if arguments.models and not any(task.startswith(name) for name in arguments.models):
+            continue
+        found = rows(task, measure(task, arguments.rounds))
+        everything += found
+        part = "\n".join([f"### {task}\n", table(found), "", *(f"* {line}" for line in verdicts(task, found)), ""])
+        print(part, flush=True)
+        text.append(part)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": head, "rows": everything}, indent=1) + "\n", encoding="utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text("\n".join(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
