@@ -32,6 +32,7 @@ docs: $(VENV)/.installed
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/training_speed.py --json benchmarks/results.json --markdown benchmarks/results.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,7 +1,7 @@
 """Training speed of aip against its peers, on six models.
 
 Each peer is a process of its own; their epochs take turns, so that all meet the same noise of the machine. Printed are
-ratios of medians: above 1, aip is faster. The limit is the faster of two loops written by hand, which do nothing but train.
+ratios of medians: above 1, aip is faster. The limit is the faster of two loops written by hand, which only train.
 
     python benchmarks/training_speed.py [--rounds 5] [--models MLP CNN] [--json FILE] [--markdown FILE]
 """

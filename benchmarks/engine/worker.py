@@ -1,4 +1,4 @@
-"""One peer on one task: answers each line on its input with a line of JSON, the first with the time to its first update."""
+"""One peer on one task: answers each line on its input with a line of JSON, the first one after its first update."""
 
 from __future__ import annotations
 
