@@ -127,7 +127,7 @@ def verdicts(task: str, found: list[dict[str, Any]]) -> list[str]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table with bars."""
-    lines = ["| model | peer | aip is faster by | | ms a step | samples/s | peak MiB | first update, s | compiling, s |",
+    lines = ["| model | peer | aip is faster by | | ms a step | samples/s | peak MiB | first, s | compiling, s |",
              "|---|---|--:|---|--:|--:|--:|--:|--:|"]  # fmt: skip
     for row in found:
         if row["skipped"]:
