@@ -11,7 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from aipcore.cli.warm_start_table import MOST_ROWS, warm_start_lines
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
+from aipcore.training.warmstart.report import WarmStart
 
 logger = logging.getLogger("aipcore.training")
 plan_logger = logging.getLogger("aipcore.plan")
@@ -82,6 +84,16 @@ class ConsoleReporter(Reporter):
         for heading, text in rows:
             table.add_row(heading, Text(text))
         self._console.print(table)
+
+    def warm_start(self, done: WarmStart) -> None:
+        """A table of all variables; many that were loaded under their own names are one line on the terminal."""
+        lines = warm_start_lines(done.rows)
+        for line in lines:
+            plan_logger.info("%s", line)
+        if self._quiet:
+            return
+        for line in lines if len(lines) <= MOST_ROWS else warm_start_lines(done.rows, brief=True):
+            self._console.print(Text(line), soft_wrap=True)
 
     def message(self, text: str) -> None:
         """A line above the progress bar."""

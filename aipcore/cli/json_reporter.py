@@ -10,10 +10,11 @@ from typing import Any
 
 from aipcore.errors import UsageError
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.warmstart.report import WarmStart
 
 
 class JsonReporter(Reporter):
-    """Writes `plan`, `message`, `epoch` and `summary` events to a file, flushed after every line."""
+    """Writes `plan`, `warm_start`, `message`, `epoch` and `summary` events to a file, flushed after every line."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -26,6 +27,15 @@ class JsonReporter(Reporter):
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """The plan as one event."""
         self._write("plan", dict(rows))
+
+    def warm_start(self, done: WarmStart) -> None:
+        """The weights to begin with as one event: each variable with what became of it."""
+        rows = [
+            {"path": row.path or None, "source": row.source or None, "shape": row.shape,
+             "source_shape": row.source_shape, "status": row.status}
+            for row in done.rows
+        ]  # fmt: skip
+        self._write("warm_start", {"model": str(done.path), "kind": done.kind, "variables": rows})
 
     def message(self, text: str) -> None:
         """A sentence as one event."""

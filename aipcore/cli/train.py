@@ -14,6 +14,7 @@ from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_reque
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.params import Resolved
 from aipcore.training.output_dir import choose_output_dir
+from aipcore.training.warmstart.source import find_source
 
 if TYPE_CHECKING:
     from aipcore.training.reporter import TrainResult
@@ -41,6 +42,8 @@ def command(words: tuple[str, ...]) -> None:
         show_help(console, request, "train", OPTIONS)
         return
     resolved = request.checked()
+    if resolved.value.trainer.warmstart.model is not None:
+        find_source(resolved.value.trainer.warmstart.model)
     output_dir = choose_output_dir(resolved.value.trainer.output_dir, request.scenario.name)
     json_log = arguments.options.get("--json-log")
     result = _train(

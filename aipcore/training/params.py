@@ -11,6 +11,7 @@ from aipcore.devices.params import DeviceParams
 from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
 from aipcore.params import Check, above, at_least, component, components, field, group, params, positions, regex
 from aipcore.scenario.params import ScenarioParams
+from aipcore.training.warmstart.params import WarmstartParams
 
 
 @params
@@ -128,6 +129,7 @@ class TrainerParams:
     early_stopping: EarlyStoppingParams = group(
         EarlyStoppingParams, help="When to stop before the last epoch.", short=True
     )
+    warmstart: WarmstartParams = group(WarmstartParams, help="Weights to begin with.", short=True)
     checkpoint: CheckpointParams = group(CheckpointParams, help="What is kept for resuming.", short=True)
     export: ExportParams = group(ExportParams, help="What a finished model is written as.", short=True)
 

@@ -15,6 +15,7 @@ from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
 from aipcore.training.tuning import Compilation
+from aipcore.training.warmstart.report import WarmStart
 
 
 def describe_data(train: Dataset, val: Dataset | None, batching: Batching) -> str:
@@ -45,6 +46,11 @@ def describe_frozen(frozen: list[tuple[str, int]]) -> list[tuple[str, str]]:
     if not frozen:
         return []
     return [("frozen", ", ".join(f"{path} ({count:,} weights)" for path, count in frozen))]
+
+
+def describe_warm_start(warm_start: WarmStart | None) -> list[tuple[str, str]]:
+    """What weights training begins with, if not with fresh ones."""
+    return [] if warm_start is None else [("warm start", warm_start.summary())]
 
 
 def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:

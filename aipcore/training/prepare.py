@@ -33,6 +33,8 @@ from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
 from aipcore.training.sanity import check_data, check_first_losses, check_metrics, check_targets
 from aipcore.training.servable import Exportable
+from aipcore.training.warmstart.apply import warm_start
+from aipcore.training.warmstart.report import WarmStart
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -102,6 +104,7 @@ class RunModel:
         monitor: which epoch is best.
         average: of the weights, or None.
         frozen: the layers that are not trained and their numbers of weights.
+        warm_start: what weights the run begins with, or None.
     """
 
     graph: Graph
@@ -115,6 +118,7 @@ class RunModel:
     monitor: Monitor
     average: WeightAverage | None
     frozen: list[tuple[str, int]]
+    warm_start: WarmStart | None
 
 
 def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
@@ -191,11 +195,13 @@ def prepare_model(
 
     Raises:
         ScenarioError: model, losses, metrics and data do not fit together, and why.
+        ParamsError: the weights to begin with do not fit, or other parameters.
     """
     kind = type(scenario).__name__
     with distribution.scope():
         graph = build_graph(scenario, data.train)
     distribution.spread_seeds(graph.model.variables)
+    warm_started = warm_start(graph.model, trainer.warmstart)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
@@ -266,6 +272,7 @@ def prepare_model(
         monitor=monitor,
         average=average,
         frozen=frozen,
+        warm_start=warm_started,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import attrs
 
+from aipcore.training.warmstart.report import WarmStart
+
 
 @attrs.frozen(kw_only=True)
 class EpochReport:
@@ -72,6 +74,9 @@ class Reporter:
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """The plan before the first batch: pairs of a heading and its text."""
 
+    def warm_start(self, done: WarmStart) -> None:
+        """The weights that the run begins with, after the plan, if it does not begin with fresh ones."""
+
     def message(self, text: str) -> None:
         """One sentence for the user."""
 
@@ -102,6 +107,11 @@ class Reporters(Reporter):
         """See `Reporter`."""
         for reporter in self._reporters:
             reporter.plan(rows)
+
+    def warm_start(self, done: WarmStart) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.warm_start(done)
 
     def message(self, text: str) -> None:
         """See `Reporter`."""

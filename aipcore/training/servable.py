@@ -15,6 +15,7 @@ import tensorflow as tf
 from aipcore.errors import ScenarioError, TrainingError
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
 from aipcore.training.atomic import replaced_dir
+from aipcore.training.variable_names import unique_names
 
 SIGNATURE = "serving_default"
 
@@ -80,6 +81,8 @@ class ModelWriter:
     def write(self, path: Path) -> None:
         """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.
 
+        `aip.json` records, beside what is to be recorded, under `variables` the paths of the SavedModel's `state`.
+
         Raises:
             TrainingError: the disk is full or not writable; what was at `path` before is untouched.
         """
@@ -88,7 +91,8 @@ class ModelWriter:
                 exportable = Exportable(graph=self._graph, save_model=self._save_model)
                 for export in self._exporters.values():
                     export(exportable, fresh)
-                (fresh / "aip.json").write_text(json.dumps(self._about, indent=1), encoding="utf-8")
+                about = {**self._about, "variables": unique_names(each.path for each in self._graph.model.variables)}
+                (fresh / "aip.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             raise TrainingError(

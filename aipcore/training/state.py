@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from aipcore.devices.distribution import components
 from aipcore.errors import TrainingError
+from aipcore.training.variable_names import unique_names
 
 _REPLICA = re.compile(r"@\d+$")
 
@@ -27,14 +28,8 @@ class VariableState:
     def __init__(self, groups: Mapping[str, list[Any]]) -> None:
         self.variables: dict[str, Any] = {}
         for group, variables in groups.items():
-            for variable in variables:
-                name = f"{group}/{getattr(variable, 'path', variable.name.removesuffix(':0'))}"
-                count = 1
-                unique = name
-                while unique in self.variables:
-                    count += 1
-                    unique = f"{name}~{count}"
-                self.variables[unique] = variable
+            paths = [getattr(each, "path", each.name.removesuffix(":0")) for each in variables]
+            self.variables |= zip(unique_names(f"{group}/{path}" for path in paths), variables, strict=True)
 
     def read(self) -> Arrays:
         """Copies of all values."""

@@ -34,6 +34,7 @@ from aipcore.training.plan import (
     describe_optimizer,
     describe_output,
     describe_processing,
+    describe_warm_start,
 )
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
@@ -100,11 +101,10 @@ class Trainer:
         self.optimizer = made.optimizer
         self.metrics = made.metrics
         self.loop = made.loop
-        self.validation = made.validation
-        self.lav = made.lav
+        self.validation, self.lav = made.validation, made.lav
         self.monitor = made.monitor
-        self.average = made.average
-        self.frozen = made.frozen
+        self.average, self.frozen = made.average, made.frozen
+        self.warm_start = made.warm_start
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -152,7 +152,7 @@ class Trainer:
         self.epoch, self.step = progress["epoch"], progress["step"]
         self.history = progress["history"]
         self.monitor.restore(progress["monitor"])
-        self.compilation = Compilation(**progress["compilation"])
+        self.compilation, self.warm_start = Compilation(**progress["compilation"]), None
         for name, state in progress["callbacks"].items():
             if name in self.callbacks:
                 self.callbacks[name].set_state(state)
@@ -183,6 +183,8 @@ class Trainer:
         self.loop.compiled = compilation.mode
         self.chunk = 1 if self.per_batch else compilation.chunk
         self.reporter.plan(self._plan(compilation))
+        if self.warm_start is not None:
+            self.reporter.warm_start(self.warm_start)
         self._tell(self.data.left_out)
         # What was left out while measuring is met again in the first epoch.
         self.data.skipped()
@@ -314,6 +316,7 @@ class Trainer:
             ("data", describe_data(self.data.train, self.data.val, self.batching)),
             *describe_processing(self.data.pipelines),
             ("model", describe_model(self.graph.model)),
+            *describe_warm_start(self.warm_start),
             *describe_frozen(self.frozen),
             ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
             *describe_average(self.average),

@@ -1,0 +1,43 @@
+"""The table of a warm start in lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aipcore.training.warmstart.report import Row
+
+MOST_ROWS = 40
+"""How long a table a terminal is given in full; the log file has it in any case."""
+
+HEADINGS = ("variable", "taken from", "shape", "status")
+
+
+def warm_start_lines(rows: Sequence[Row], *, brief: bool = False) -> list[str]:
+    """One line for each variable below the headings.
+
+    Args:
+        rows: the variables.
+        brief: count those that were loaded under their own names, and those that are only in the file, in a line each.
+    """
+    counted = [row for row in rows if brief and (row.status == "loaded" or not row.path)]
+    cells = [HEADINGS, *(_cells(row) for row in rows if row not in counted)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    loaded = sum(bool(row.path) for row in counted)
+    if loaded:
+        lines.append(f"and {loaded:,} loaded under their own names")
+    if len(counted) > loaded:
+        lines.append(f"and {len(counted) - loaded:,} there that this model does not have")
+    return lines if len(lines) > 1 or not brief else []
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    shape = _shape(row.shape)
+    if row.status == "shape mismatch" and row.source_shape is not None:
+        shape = f"{shape}, there {_shape(row.source_shape)}"
+    source = "same" if row.source == row.path else row.source or "-"
+    return row.path or "not in this model", source, shape, row.status
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

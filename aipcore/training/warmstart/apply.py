@@ -1,0 +1,166 @@
+"""Doing a warm start: reading, matching, and assigning the model's variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.devices.distribution import components
+from aipcore.errors import ParamsError
+from aipcore.training.warmstart.matching import Matches, Target, match
+from aipcore.training.warmstart.params import WarmstartParams
+from aipcore.training.warmstart.readers import read_weights
+from aipcore.training.warmstart.renaming import add_suffix, rename, some, trim
+from aipcore.training.warmstart.report import Row, WarmStart
+from aipcore.training.warmstart.source import find_source
+from aipcore.training.warmstart.targets import SEEDS, model_targets
+
+
+def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
+    """Loads weights into a built Keras model; None if none are asked for.
+
+    Seeds of random generators stay as they are; statistics of batch normalisation are loaded.
+
+    Raises:
+        ParamsError: the weights cannot be read, rules do not fit, nothing matches, or something is missing or of
+            another shape and `allow_partial` is off; the model is as it was.
+    """
+    if params.model is None:
+        return None
+    source = find_source(params.model)
+    weights = read_weights(source)
+    everything, variables = model_targets(model, weights.naming)
+    targets = _renamed_targets(everything, params)
+    wanted = _selected(targets, params)
+    arrays = {name: array for name, array in weights.arrays.items() if not _is_seed(name)}
+    names = _renamed_source(list(arrays), params, {each.name for each in targets})
+    original = dict(zip(names, arrays, strict=True))
+    shapes: dict[str, tuple[int, ...]] = {name: arrays[before].shape for name, before in original.items()}
+    matches = match([each for each in targets if each.path in wanted], shapes)
+    done = WarmStart(
+        path=source.path, kind=source.kind, rows=_rows(targets, everything, wanted, matches, original, shapes)
+    )
+    _check(done, params, matches, [each.name for each in everything])
+    for each, variable in zip(targets, variables, strict=True):
+        if each.path in matches.found:
+            _assign(variable, arrays[original[matches.found[each.path]]])
+    return done
+
+
+def _is_seed(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(SEEDS)
+
+
+def _renamed_targets(targets: Sequence[Target], params: WarmstartParams) -> list[Target]:
+    names = [each.name for each in targets]
+    renamed = rename(names, params.rename_targets, "--warmstart.rename_targets", "this model")
+    # Under a name of the user's a layer is no longer one that Keras numbers.
+    units = [each.unit if each.name == name else () for each, name in zip(targets, renamed, strict=True)]
+    if params.trim_graph_name and (trimmed := trim(renamed)) != renamed:
+        renamed, units = trimmed, [unit[1:] for unit in units]
+    return [attrs.evolve(each, name=name, unit=unit) for each, name, unit in zip(targets, renamed, units, strict=True)]
+
+
+def _renamed_source(names: list[str], params: WarmstartParams, known: set[str]) -> list[str]:
+    renamed = rename(names, params.rename, "--warmstart.rename", str(params.model))
+    if params.trim_graph_name:
+        renamed = trim(renamed)
+    if params.add_suffix:
+        renamed = [add_suffix(name, params.add_suffix, known) for name in renamed]
+    return renamed
+
+
+def _selected(targets: Sequence[Target], params: WarmstartParams) -> set[str]:
+    paths = [each.path for each in targets]
+    selected = set(paths)
+    for option, pattern, keeps in (("include", params.include, True), ("exclude", params.exclude, False)):
+        if pattern is None:
+            continue
+        matching = {path for path in paths if re.fullmatch(pattern, path)}
+        if not matching:
+            raise ParamsError(
+                f"--warmstart.{option} {pattern!r} matches no variable of this model as a whole; "
+                f"they are: {some(paths)}."
+            )
+        selected &= matching if keeps else set(paths) - matching
+    if not selected:
+        raise ParamsError("--warmstart.include and --warmstart.exclude leave no variable to load: change one of them.")
+    return selected
+
+
+def _rows(
+    targets: Sequence[Target],
+    everything: Sequence[Target],
+    wanted: set[str],
+    matches: Matches,
+    original: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> list[Row]:
+    rows = []
+    used = set()
+    for each, before in zip(targets, everything, strict=True):
+        name: str | None
+        if each.path not in wanted:
+            name = each.name if each.name in shapes else None
+            status: Any = "skipped"
+        elif (name := matches.found.get(each.path)) is not None:
+            status = "loaded" if original[name] == before.own_name else "renamed"
+        elif (name := matches.differing.get(each.path)) is not None:
+            status = "shape mismatch"
+        else:
+            status = "missing"
+        if name is not None:
+            used.add(name)
+        rows.append(
+            Row(
+                path=each.path,
+                source="" if name is None else original[name],
+                shape=each.shape,
+                source_shape=None if name is None else shapes[name],
+                status=status,
+            )
+        )
+    return rows + [
+        Row(path="", source=original[name], shape=shape, source_shape=shape, status="skipped")
+        for name, shape in shapes.items()
+        if name not in used
+    ]
+
+
+def _check(done: WarmStart, params: WarmstartParams, matches: Matches, here: Sequence[str]) -> None:
+    there = [row.source for row in done.rows if row.source]
+    if not matches.found:
+        raise ParamsError(
+            f"--warmstart.model {done.path}: nothing matches; there are {some(there)}, and this model has "
+            f"{some(here)}: map the names with --warmstart.rename 'FROM->TO', or give weights of a similar model."
+        )
+    if params.allow_partial:
+        return
+    missing = [f"{row.path} {row.shape}" for row in done.rows if row.status == "missing"]
+    differing = [
+        f"{row.path} is {row.shape} here and {row.source_shape} there"
+        for row in done.rows
+        if row.status == "shape mismatch"
+    ]
+    if not missing and not differing:
+        return
+    unused = [f"{row.source} {row.shape}" for row in done.rows if not row.path]
+    parts = [f"this model has and they have not: {some(missing)}"] if missing else []
+    parts += [f"of another shape: {some(differing)}"] if differing else []
+    parts += [f"they have and this model has not: {some(unused)}"] if unused else []
+    hint = "layers of equal shapes can be told apart in several ways, " if matches.ambiguous else ""
+    raise ParamsError(
+        f"The weights of {done.path} do not fit this model; {'; '.join(parts)}: {hint}map names with "
+        "--warmstart.rename 'FROM->TO', leave variables out with --warmstart.exclude, or leave all of these as they "
+        "are initialised with --warmstart.allow_partial True."
+    )
+
+
+def _assign(variable: Any, array: Any) -> None:
+    dtype = np.dtype(str(variable.dtype)) if str(variable.dtype) != "bfloat16" else array.dtype
+    for part in components(variable):
+        part.assign(array.astype(dtype))

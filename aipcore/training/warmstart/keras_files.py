@@ -1,0 +1,146 @@
+"""Reading `.keras` and `.weights.h5` files.
+
+Such a file has a group for each layer, named by the layer's class and its position among the layers of this class
+(`layers/dense_1`), or by the attribute of the layer around it that holds it. Its variables are numbered: `vars/0`.
+Keras since 3.10 or so adds the layer's own name, older files have it in the configuration beside, if at all. The layers
+are never made: their code does not run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.training.warmstart.weights import Naming, Weights
+
+LAYERS = "layers"
+"""The group of the layers of a model."""
+
+
+def read_weights_file(path: Path) -> Weights:
+    """Reads a `.weights.h5` file, or the weights of an `.h5` file of Keras 2."""
+    with h5py.File(path, "r") as file:
+        return _read_old(file) if "layer_names" in _model_group(file).attrs else _read(file, config=None)
+
+
+def read_keras_file(path: Path) -> Weights:
+    """Reads the weights of a `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        if "model.weights.h5" not in archive.namelist():
+            raise ValueError("it has no model.weights.h5")
+        config = json.loads(archive.read("config.json"))
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            return _read(file, config=config)
+
+
+def snake_case(name: str) -> str:
+    """The name that Keras gives to a layer of a class: `batch_normalization` for BatchNormalization."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _read(file: Any, config: Any) -> Weights:
+    stored = {
+        name: array
+        for name, array in _arrays(file).items()
+        if "vars" in name.split("/")[:-1] and name.split("/")[0] not in ("optimizer", "vars")
+    }
+    names = _own_names(file, stored)
+    naming = Naming.LAYERS
+    if names is None:
+        names = {} if config is None else _configured(config, "")
+        naming = Naming.ORDER if config is None else Naming.ATTRIBUTES
+    return Weights(arrays={_named(name, names): array for name, array in stored.items()}, naming=naming)
+
+
+def _arrays(group: Any) -> dict[str, npt.NDArray[Any]]:
+    found: dict[str, npt.NDArray[Any]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = _array(item)
+
+    # It follows no links, so that nothing outside of the file is read.
+    group.visititems(visit)
+    return found
+
+
+def _own_names(file: Any, stored: Iterable[str]) -> dict[str, str] | None:
+    """The layers' names by group, as the file itself has them; None if it has not."""
+    names = {}
+    for path in stored:
+        parts = path.split("/")
+        for end in range(1, _vars_at(parts) + 1):
+            group = "/".join(parts[:end])
+            if f"{group}/vars" not in file:
+                continue
+            name = file[f"{group}/vars"].attrs.get("name")
+            if not isinstance(name, str) or not name:
+                return None
+            names[group] = name
+    return names
+
+
+def _named(path: str, names: Mapping[str, str]) -> str:
+    """A path with the groups' own names, without the containers that every model has."""
+    parts = path.split("/")
+    end = _vars_at(parts)
+    named = [names.get("/".join(parts[: at + 1]), part) for at, part in enumerate(parts[:end]) if part != LAYERS]
+    return "/".join([*named, *parts[end:]])
+
+
+def _vars_at(parts: Sequence[str]) -> int:
+    return len(parts) - 1 - list(reversed(parts)).index("vars")
+
+
+def _configured(config: Any, group: str) -> dict[str, str]:
+    """The names of the layers of a model, and of models inside of it, by their groups."""
+    names: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    layers = config.get("config", {}).get("layers", []) if isinstance(config, dict) else []
+    for layer in layers:
+        kind = snake_case(layer["class_name"])
+        number = counts[kind] = counts.get(kind, -1) + 1
+        path = f"{group}{LAYERS}/{kind}_{number}" if number else f"{group}{LAYERS}/{kind}"
+        names[path] = layer["config"]["name"]
+        names |= _configured(layer, f"{path}/")
+    return names
+
+
+def _array(item: Any) -> npt.NDArray[Any]:
+    if item.external:
+        raise ValueError(f"{item.name} lies in another file")
+    array = np.asarray(item)
+    # HDF5 has no bfloat16: Keras stores its bytes and says so.
+    if item.attrs.get("dtype") == "bfloat16":
+        import ml_dtypes
+
+        array = array.view(ml_dtypes.bfloat16)
+    return array
+
+
+def _model_group(file: Any) -> Any:
+    return file.get("model_weights", file)
+
+
+def _read_old(file: Any) -> Weights:
+    group = _model_group(file)
+    stored = _arrays(group)
+    arrays = {}
+    for layer in group.attrs["layer_names"]:
+        for name in map(_text, group[_text(layer)].attrs["weight_names"]):
+            arrays[name.removesuffix(":0")] = stored[f"{_text(layer)}/{name}"]
+    return Weights(arrays=arrays, naming=Naming.PATHS)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name

@@ -1,0 +1,173 @@
+"""Which variable of a source goes to which variable of the model; names and shapes only.
+
+The same name and shape come first. Where layers that Keras numbers (`dense`, `dense_1`) do not agree, since one was
+inserted or removed or the program counted on, all layers of this class at this place are compared in their order: the
+longest common sequence of shapes tells which is which, if there is only one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+
+Unit = tuple[tuple[str, str | None], ...]
+Shape = tuple[int, ...]
+Content = Mapping[str, Shape]
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """A variable of the model.
+
+    Attributes:
+        path: its path.
+        name: its name as the source would have it.
+        own_name: a name in the source that counts as the same.
+        shape: its shape.
+        unit: the beginning of `name` that stands for its layer, in parts, each with its class part if it is numbered.
+    """
+
+    path: str
+    name: str
+    own_name: str
+    shape: Shape
+    unit: Unit
+
+
+@attrs.frozen(kw_only=True)
+class Matches:
+    """What was found out.
+
+    Attributes:
+        found: from the target's path to the name in the source.
+        differing: the same for those whose shapes differ.
+        ambiguous: paths of targets whose numbered layers could be told apart in more than one way.
+    """
+
+    found: Mapping[str, str]
+    differing: Mapping[str, str]
+    ambiguous: frozenset[str]
+
+
+def match(targets: Sequence[Target], source: Mapping[str, Shape]) -> Matches:
+    """Finds for each target its variable of the source.
+
+    Args:
+        targets: those to be loaded.
+        source: the shapes of the source's variables by name.
+    """
+    found = {each.path: each.name for each in targets if source.get(each.name) == each.shape}
+    ambiguous: set[str] = set()
+    groups = _numbered(targets)
+    there = _layers_there(list(groups), source)
+    for pattern, layers in groups.items():
+        paths = {each.name: each.path for layer in layers.values() for each in layer}
+        here = [_content({each.name: each.shape for each in layer}, unit) for unit, layer in layers.items()]
+        theirs = [_content({name: source[name] for name in names}, unit) for unit, names in there[pattern].items()]
+        left = {name for names in there[pattern].values() for name in names} - set(found.values())
+        if not left or all(path in found for path in paths.values()):
+            continue
+        pairs = align([shapes for shapes, _ in here], [shapes for shapes, _ in theirs])
+        if pairs is None:
+            ambiguous |= {path for path in paths.values() if path not in found}
+        elif pairs:
+            for path in paths.values():
+                found.pop(path, None)
+            for one, other in pairs:
+                found |= {paths[name]: theirs[other][1][part] for part, name in here[one][1].items()}
+    used = set(found.values())
+    differing = {
+        each.path: each.name
+        for each in targets
+        if each.path not in found and each.name in source and each.name not in used
+    }
+    return Matches(found=found, differing=differing, ambiguous=frozenset(ambiguous))
+
+
+def _content(shapes: Mapping[str, Shape], unit: str) -> tuple[Content, dict[str, str]]:
+    """What a layer holds, comparable with other layers, and the full names: layers inside may be numbered too."""
+    content: dict[str, Shape] = {}
+    names: dict[str, str] = {}
+    for name in sorted(shapes, key=lambda name: (_numbers(name), name)):
+        part = re.sub(r"_\d+(?=/)", "", name[len(unit) + 1 :])
+        count = 1
+        while (unique := f"{part}~{count}") in content:
+            count += 1
+        content[unique] = shapes[name]
+        names[unique] = name
+    return content, names
+
+
+def align(here: Sequence[Content], there: Sequence[Content]) -> list[tuple[int, int]] | None:
+    """The pairs of equal layers in the longest common subsequence of two sequences; None if there are several.
+
+    Args:
+        here: the shapes of each layer's variables by name, in the order of the layers.
+        there: the same of the source.
+    """
+    rows, columns = len(here), len(there)
+    longest = [[0] * (columns + 1) for _ in range(rows + 1)]
+    ways = [[1] * (columns + 1) for _ in range(rows + 1)]
+    for i in range(1, rows + 1):
+        for j in range(1, columns + 1):
+            equal = dict(here[i - 1]) == dict(there[j - 1])
+            through = longest[i - 1][j - 1] + equal
+            best = longest[i][j] = max(longest[i - 1][j], longest[i][j - 1], through)
+            # Sets of pairs: what leaves out both layers was counted with either of them.
+            count = ways[i - 1][j] * (longest[i - 1][j] == best) + ways[i][j - 1] * (longest[i][j - 1] == best)
+            count -= ways[i - 1][j - 1] * (longest[i - 1][j - 1] == best)
+            count += ways[i - 1][j - 1] * (equal and through == best)
+            ways[i][j] = count
+    if ways[rows][columns] > 1:
+        return None
+    pairs = []
+    i, j = rows, columns
+    while i and j:
+        if longest[i - 1][j] == longest[i][j]:
+            i -= 1
+        elif longest[i][j - 1] == longest[i][j]:
+            j -= 1
+        else:
+            i, j = i - 1, j - 1
+            pairs.append((i, j))
+    return pairs[::-1]
+
+
+def _numbered(targets: Sequence[Target]) -> dict[Unit, dict[str, list[Target]]]:
+    """Targets whose layer is numbered: by place and class, and there by layer in the order of the numbers."""
+    groups: dict[Unit, dict[str, list[Target]]] = {}
+    for each in targets:
+        if any(base for _, base in each.unit):
+            pattern: Unit = tuple(("" if base else part, base) for part, base in each.unit)
+            groups.setdefault(pattern, {}).setdefault("/".join(part for part, _ in each.unit), []).append(each)
+    return {pattern: _in_order(units) for pattern, units in groups.items()}
+
+
+def _layers_there(patterns: Sequence[Unit], source: Iterable[str]) -> dict[Unit, dict[str, list[str]]]:
+    """The source's layers at each place and of each class, in the order of their numbers, with their variables."""
+    # The innermost layer is the one that a variable belongs to.
+    expressions = {pattern: _expression(pattern) for pattern in sorted(patterns, key=len, reverse=True)}
+    layers: dict[Unit, dict[str, list[str]]] = {pattern: {} for pattern in patterns}
+    for name in source:
+        for pattern, expression in expressions.items():
+            if found := expression.fullmatch(name):
+                layers[pattern].setdefault(found[1], []).append(name)
+                break
+    return {pattern: _in_order(units) for pattern, units in layers.items()}
+
+
+def _expression(pattern: Unit) -> re.Pattern[str]:
+    parts = (rf"{re.escape(base)}(?:_\d+)?" if base else re.escape(part) for part, base in pattern)
+    return re.compile(f"({'/'.join(parts)})/.+")
+
+
+def _in_order(units: dict[str, T]) -> dict[str, T]:
+    return dict(sorted(units.items(), key=lambda item: _numbers(item[0])))
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(found[1]) if (found := re.search(r"_(\d+)$", part)) else 0 for part in name.split("/")]

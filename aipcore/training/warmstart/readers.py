@@ -1,0 +1,119 @@
+"""Reading weights: from a source to arrays by name. No code of a source is run and nothing is unpickled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from aipcore.errors import AipError, ParamsError
+from aipcore.training.checkpoint import read_checkpoint
+from aipcore.training.variable_names import unique_names
+from aipcore.training.warmstart.keras_files import read_keras_file, read_weights_file
+from aipcore.training.warmstart.source import Kind, Source, variable_paths
+from aipcore.training.warmstart.weights import Naming, Weights
+
+_REPLICA = re.compile(r"@\d+$")
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_NOT_THE_MODEL = re.compile(r"(^|/)(optimizer|keras_api|save_counter|_optimizer)(/|$)|/\.OPTIMIZER_SLOT/")
+"""What a SavedModel of Keras holds beside the model: optimizer, metrics and a counter."""
+
+
+def read_weights(source: Source) -> Weights:
+    """Reads the weights of a source.
+
+    Raises:
+        ParamsError: it is damaged or not what its name says.
+    """
+    readers: dict[Kind, Callable[[Path], Weights]] = {
+        "checkpoint": _read_checkpoint,
+        "model": _read_model,
+        "SavedModel": _read_saved_model,
+        "Keras file": read_keras_file,
+        "weights file": read_weights_file,
+    }
+    try:
+        return readers[source.kind](source.path)
+    except AipError as error:
+        raise ParamsError(f"--warmstart.model: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+        reason = " ".join(str(getattr(error, "message", None) or error).split())
+        raise ParamsError(
+            f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}): it is damaged or something "
+            "else; give another."
+        ) from error
+
+
+def _read_checkpoint(path: Path) -> Weights:
+    """The model's variables, with the averaged weights instead of the raw ones where there are any."""
+    parts: dict[str, list[npt.NDArray[Any]]] = {}
+    averaged: dict[str, npt.NDArray[Any]] = {}
+    for name, array in read_checkpoint(path).arrays.items():
+        group, _, rest = name.partition("/")
+        if group == "model":
+            parts.setdefault(_REPLICA.sub("", rest), []).append(array)
+        elif group == "ema":
+            averaged[_REPLICA.sub("", rest)] = array
+    arrays = {name: _mean(values) for name, values in parts.items()} | averaged
+    return Weights(arrays=arrays, naming=Naming.PATHS)
+
+
+def _mean(values: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    # Batch-norm statistics of several replicas, in a checkpoint from within an epoch.
+    if len(values) == 1 or not np.issubdtype(values[0].dtype, np.floating):
+        return values[0]
+    mean: npt.NDArray[Any] = np.mean([value.astype(np.float64) for value in values], axis=0).astype(values[0].dtype)
+    return mean
+
+
+def _read_model(path: Path) -> Weights:
+    """What aip wrote: `state/N` is the N-th of the recorded paths."""
+    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    paths = variable_paths(path)
+    assert paths is not None
+    stored = [name for name in reader.get_variable_to_shape_map() if name.startswith("state/")]
+    if len(stored) != len(paths):
+        raise ValueError(f"aip.json names {len(paths)} variables, and {len(stored)} are there")
+    arrays = {name: reader.get_tensor(f"state/{number}{_VALUE}") for number, name in enumerate(paths)}
+    return Weights(arrays=arrays, naming=Naming.PATHS)
+
+
+def _read_saved_model(path: Path) -> Weights:
+    """Any SavedModel: names are those that its variables had in their program, from the graph of its objects."""
+    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    stored = reader.get_variable_to_shape_map()
+    names: dict[str, str] = {}
+    if _OBJECT_GRAPH in stored:
+        graph = trackable_object_graph_pb2.TrackableObjectGraph()
+        graph.ParseFromString(reader.get_tensor(_OBJECT_GRAPH))
+        for node in graph.nodes:
+            for attribute in node.attributes:
+                names[attribute.checkpoint_key] = attribute.full_name
+    found: list[tuple[str, npt.NDArray[Any]]] = []
+    for key in sorted(stored, key=_by_number):
+        if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key.removesuffix(_VALUE)):
+            continue
+        array = reader.get_tensor(key)
+        if not isinstance(array, np.ndarray):
+            continue
+        name = (names.get(key) or key.removesuffix(_VALUE)).removesuffix(":0")
+        # Keras' export lists each variable under two keys.
+        if not any(name == other and _same(array, value) for other, value in found):
+            found.append((name, array))
+    unique = unique_names(name for name, _ in found)
+    return Weights(arrays=dict(zip(unique, (array for _, array in found), strict=True)), naming=Naming.PATHS)
+
+
+def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+
+
+def _by_number(key: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in key.split("/")]

@@ -1,0 +1,143 @@
+"""The variables of this model and their names, of every kind that a source may use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import keras
+
+from aipcore.training.variable_names import unique_names
+from aipcore.training.warmstart.keras_files import LAYERS, snake_case
+from aipcore.training.warmstart.matching import Target
+from aipcore.training.warmstart.weights import Naming
+
+SEEDS = "seed_generator_state"
+"""The last part of the path of a random generator's state, which no run takes over from another."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Step:
+    """One layer on the way from the model to a variable.
+
+    Attributes:
+        layer: the layer.
+        attribute: the name of the attribute of the layer around that holds it, None for a layer of a model.
+        container: the attribute that holds the list that holds it; empty for a layer of a model.
+        order: its class and position in that list.
+    """
+
+    layer: Any
+    attribute: str | None
+    container: str = ""
+    order: str = ""
+
+    @property
+    def auto(self) -> str | None:
+        """The class part of the name, if Keras gave the name; layers that are attributes are not numbered."""
+        base = snake_case(type(self.layer).__name__)
+        if self.attribute is None and re.fullmatch(rf"{re.escape(base)}(_\d+)?", self.layer.name):
+            return base
+        return None
+
+    def parts(self, naming: Naming) -> list[tuple[str, str | None]]:
+        """The parts of a name for this layer, each with its class part if it is numbered."""
+        if self.attribute is not None:
+            return [(self.layer.name if naming is Naming.LAYERS else self.attribute, None)]
+        before: list[tuple[str, str | None]] = [(self.container, None)] if self.container else []
+        if naming is Naming.ORDER or (naming is Naming.ATTRIBUTES and self.container):
+            return [*before, (self.order, snake_case(type(self.layer).__name__))]
+        return [*before, (self.layer.name, self.auto)]
+
+
+def model_targets(model: Any, naming: Naming) -> tuple[list[Target], list[Any]]:
+    """The variables to be loaded, and the Keras variables themselves in the same order.
+
+    Args:
+        model: a built Keras model.
+        naming: how the source names variables.
+    """
+    places: dict[int, tuple[list[_Step], int]] = {}
+    for steps, layer in _walk(model, [], set()):
+        own = [*layer._trainable_variables, *layer._non_trainable_variables]
+        for number, variable in enumerate(own):
+            places.setdefault(id(variable), (steps, number))
+    targets, variables = [], []
+    paths = unique_names(variable.path for variable in model.variables)
+    for path, variable in zip(paths, model.variables, strict=True):
+        if path.rpartition("/")[2].startswith(SEEDS):
+            continue
+        steps, number = places.get(id(variable), ([], 0))
+        layers = "/".join([part for step in steps for part, _ in step.parts(Naming.LAYERS)])
+        name, unit = _by_path(path, steps) if naming is Naming.PATHS else _by_layers(path, steps, number, naming)
+        targets.append(
+            Target(
+                path=path,
+                name=name,
+                own_name=path if naming is Naming.PATHS or not steps else f"{layers}/vars/{number}",
+                shape=tuple(variable.shape),
+                unit=unit,
+            )
+        )
+        variables.append(variable)
+    return targets, variables
+
+
+def _by_path(path: str, steps: list[_Step]) -> tuple[str, tuple[tuple[str, str | None], ...]]:
+    parts = path.split("/")[:-1]
+    autos = {step.layer.name: step.auto for step in steps}
+    numbered = [step.layer.name for step in steps if step.attribute is None]
+    # Layers that belong to another one, as the cell to its LSTM, move with it.
+    end = next((at + 1 for at in reversed(range(len(parts))) if numbered and parts[at] == numbered[-1]), len(parts))
+    return path, tuple((part, autos.get(part)) for part in parts[:end])
+
+
+def _by_layers(
+    path: str, steps: list[_Step], number: int, naming: Naming
+) -> tuple[str, tuple[tuple[str, str | None], ...]]:
+    if not steps:
+        return path, ()
+    parts: list[tuple[str, str | None]] = []
+    end = 0
+    for step in steps:
+        parts += step.parts(naming)
+        if step.attribute is None:
+            end = len(parts)
+    return "/".join([*(part for part, _ in parts), "vars", str(number)]), tuple(parts[:end])
+
+
+def _walk(layer: Any, steps: list[_Step], seen: set[int]) -> Iterator[tuple[list[_Step], Any]]:
+    """All layers, each once, found in the order in which Keras saves them."""
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield steps, layer
+    if isinstance(layer, keras.Sequential | keras.src.models.Functional):
+        yield from _walk_list(layer.layers, "", steps, seen)
+    known = set(dir(keras.Model if isinstance(layer, keras.Model) else keras.Layer)) | {"_layers"}
+    for name in sorted(dir(layer)):
+        if name in known or name.startswith("__"):
+            continue
+        try:
+            value = getattr(layer, name)
+        except Exception:
+            continue
+        if isinstance(value, keras.Layer):
+            yield from _walk(value, [*steps, _Step(layer=value, attribute=name)], seen)
+        elif isinstance(value, list | tuple | dict):
+            children = list(value.values() if isinstance(value, dict) else value)
+            yield from _walk_list(children, "" if name == LAYERS else name, steps, seen)
+
+
+def _walk_list(children: Any, container: str, steps: list[_Step], seen: set[int]) -> Iterator[tuple[list[_Step], Any]]:
+    counts: dict[str, int] = {}
+    for child in children:
+        if not isinstance(child, keras.Layer):
+            continue
+        base = snake_case(type(child).__name__)
+        number = counts[base] = counts.get(base, -1) + 1
+        order = f"{base}_{number}" if number else base
+        step = _Step(layer=child, attribute=None, container=container, order=order)
+        yield from _walk(child, [*steps, step], seen)
