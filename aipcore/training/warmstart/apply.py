@@ -59,10 +59,10 @@ def _renamed_targets(targets: Sequence[Target], params: WarmstartParams) -> list
     names = [each.name for each in targets]
     renamed = rename(names, params.rename_targets, "--warmstart.rename_targets", "this model")
     # Under a name of the user's a layer is no longer one that Keras numbers.
-    units = [each.unit if each.name == name else () for each, name in zip(targets, renamed, strict=True)]
+    units = [each.units if each.name == name else () for each, name in zip(targets, renamed, strict=True)]
     if params.trim_graph_name and (trimmed := trim(renamed)) != renamed:
-        renamed, units = trimmed, [unit[1:] for unit in units]
-    return [attrs.evolve(each, name=name, unit=unit) for each, name, unit in zip(targets, renamed, units, strict=True)]
+        renamed, units = trimmed, [tuple(unit[1:] for unit in each) for each in units]
+    return [attrs.evolve(each, name=name, units=own) for each, name, own in zip(targets, renamed, units, strict=True)]
 
 
 def _renamed_source(names: list[str], params: WarmstartParams, known: set[str]) -> list[str]:

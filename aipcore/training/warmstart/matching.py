@@ -28,14 +28,15 @@ class Target:
         name: its name as the source would have it.
         own_name: a name in the source that counts as the same.
         shape: its shape.
-        unit: the beginning of `name` that stands for its layer, in parts, each with its class part if it is numbered.
+        units: beginnings of `name`, in parts, each with its class part if it is numbered: first what stands for the
+            layer of a model that it belongs to, then for a layer that is a part of that, if it belongs to one.
     """
 
     path: str
     name: str
     own_name: str
     shape: Shape
-    unit: Unit
+    units: tuple[Unit, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +63,24 @@ def match(targets: Sequence[Target], source: Mapping[str, Shape]) -> Matches:
     """
     found = {each.path: each.name for each in targets if source.get(each.name) == each.shape}
     ambiguous: set[str] = set()
-    groups = _numbered(targets)
+    # Layers as a whole; those that changed inside, in their parts.
+    for level in range(max((len(each.units) for each in targets), default=0)):
+        ambiguous = _match_numbered(targets, source, level, found)
+    used = set(found.values())
+    differing = {
+        each.path: each.name
+        for each in targets
+        if each.path not in found and each.name in source and each.name not in used
+    }
+    return Matches(found=found, differing=differing, ambiguous=frozenset(ambiguous))
+
+
+def _match_numbered(
+    targets: Sequence[Target], source: Mapping[str, Shape], level: int, found: dict[str, str]
+) -> set[str]:
+    """Corrects `found` for numbered layers; returns the paths of those that could be told apart in several ways."""
+    ambiguous: set[str] = set()
+    groups = _numbered(targets, level)
     there = _layers_there(list(groups), source)
     for pattern, layers in groups.items():
         paths = {each.name: each.path for layer in layers.values() for each in layer}
@@ -79,13 +97,7 @@ def match(targets: Sequence[Target], source: Mapping[str, Shape]) -> Matches:
                 found.pop(path, None)
             for one, other in pairs:
                 found |= {paths[name]: theirs[other][1][part] for part, name in here[one][1].items()}
-    used = set(found.values())
-    differing = {
-        each.path: each.name
-        for each in targets
-        if each.path not in found and each.name in source and each.name not in used
-    }
-    return Matches(found=found, differing=differing, ambiguous=frozenset(ambiguous))
+    return ambiguous
 
 
 def _content(shapes: Mapping[str, Shape], unit: str) -> tuple[Content, dict[str, str]]:
@@ -137,13 +149,14 @@ def align(here: Sequence[Content], there: Sequence[Content]) -> list[tuple[int, 
     return pairs[::-1]
 
 
-def _numbered(targets: Sequence[Target]) -> dict[Unit, dict[str, list[Target]]]:
+def _numbered(targets: Sequence[Target], level: int) -> dict[Unit, dict[str, list[Target]]]:
     """Targets whose layer is numbered: by place and class, and there by layer in the order of the numbers."""
     groups: dict[Unit, dict[str, list[Target]]] = {}
     for each in targets:
-        if any(base for _, base in each.unit):
-            pattern: Unit = tuple(("" if base else part, base) for part, base in each.unit)
-            groups.setdefault(pattern, {}).setdefault("/".join(part for part, _ in each.unit), []).append(each)
+        unit = each.units[min(level, len(each.units) - 1)] if each.units else ()
+        if any(base for _, base in unit):
+            pattern: Unit = tuple(("" if base else part, base) for part, base in unit)
+            groups.setdefault(pattern, {}).setdefault("/".join(part for part, _ in unit), []).append(each)
     return {pattern: _in_order(units) for pattern, units in groups.items()}
 
 

@@ -97,7 +97,7 @@ def _read_saved_model(path: Path) -> Weights:
             for attribute in node.attributes:
                 names[attribute.checkpoint_key] = attribute.full_name
     found: list[tuple[str, npt.NDArray[Any]]] = []
-    for key in sorted(stored, key=_by_number):
+    for key in sorted(stored, key=_in_order):
         if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key.removesuffix(_VALUE)):
             continue
         array = reader.get_tensor(key)
@@ -115,5 +115,7 @@ def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
 
-def _by_number(key: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in key.split("/")]
+def _in_order(key: str) -> tuple[bool, list[tuple[int, str]]]:
+    # By numbers, as lists of variables are stored; what Keras keeps for itself has no order.
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in key.split("/")]
+    return key.startswith("_all_variables/"), parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import keras
 
 from aipcore.training.variable_names import unique_names
 from aipcore.training.warmstart.keras_files import LAYERS, snake_case
-from aipcore.training.warmstart.matching import Target
+from aipcore.training.warmstart.matching import Target, Unit
 from aipcore.training.warmstart.weights import Naming
 
 SEEDS = "seed_generator_state"
@@ -36,16 +37,19 @@ class _Step:
 
     @property
     def auto(self) -> str | None:
-        """The class part of the name, if Keras gave the name; layers that are attributes are not numbered."""
+        """The class part of the name, if Keras gave the name."""
         base = snake_case(type(self.layer).__name__)
-        if self.attribute is None and re.fullmatch(rf"{re.escape(base)}(_\d+)?", self.layer.name):
-            return base
-        return None
+        return base if re.fullmatch(rf"{re.escape(base)}(_\d+)?", self.layer.name) else None
+
+    @property
+    def movable(self) -> bool:
+        """Whether it is a layer of a model, and not a part of another layer, which moves with that."""
+        return self.attribute is None and not self.container
 
     def parts(self, naming: Naming) -> list[tuple[str, str | None]]:
         """The parts of a name for this layer, each with its class part if it is numbered."""
         if self.attribute is not None:
-            return [(self.layer.name if naming is Naming.LAYERS else self.attribute, None)]
+            return [(self.layer.name, self.auto) if naming is Naming.LAYERS else (self.attribute, None)]
         before: list[tuple[str, str | None]] = [(self.container, None)] if self.container else []
         if naming is Naming.ORDER or (naming is Naming.ATTRIBUTES and self.container):
             return [*before, (self.order, snake_case(type(self.layer).__name__))]
@@ -71,41 +75,50 @@ def model_targets(model: Any, naming: Naming) -> tuple[list[Target], list[Any]]:
             continue
         steps, number = places.get(id(variable), ([], 0))
         layers = "/".join([part for step in steps for part, _ in step.parts(Naming.LAYERS)])
-        name, unit = _by_path(path, steps) if naming is Naming.PATHS else _by_layers(path, steps, number, naming)
+        name, units = _by_path(path, steps) if naming is Naming.PATHS else _by_layers(path, steps, number, naming)
         targets.append(
             Target(
                 path=path,
                 name=name,
                 own_name=path if naming is Naming.PATHS or not steps else f"{layers}/vars/{number}",
                 shape=tuple(variable.shape),
-                unit=unit,
+                units=units,
             )
         )
         variables.append(variable)
     return targets, variables
 
 
-def _by_path(path: str, steps: list[_Step]) -> tuple[str, tuple[tuple[str, str | None], ...]]:
+def _by_path(path: str, steps: list[_Step]) -> tuple[str, tuple[Unit, ...]]:
     parts = path.split("/")[:-1]
     autos = {step.layer.name: step.auto for step in steps}
-    numbered = [step.layer.name for step in steps if step.attribute is None]
-    # Layers that belong to another one, as the cell to its LSTM, move with it.
-    end = next((at + 1 for at in reversed(range(len(parts))) if numbered and parts[at] == numbered[-1]), len(parts))
-    return path, tuple((part, autos.get(part)) for part in parts[:end])
+    whole: Unit = tuple((part, autos.get(part)) for part in parts)
+    movable = [step.layer.name for step in steps if step.movable]
+    # A path need not have all layers around: those of a model that was built on its own do not.
+    ends = [at + 1 for at in range(len(parts)) if movable and parts[at] == movable[-1]]
+    return path, _units(whole, ends[-1] if ends else len(parts))
 
 
-def _by_layers(
-    path: str, steps: list[_Step], number: int, naming: Naming
-) -> tuple[str, tuple[tuple[str, str | None], ...]]:
+def _by_layers(path: str, steps: list[_Step], number: int, naming: Naming) -> tuple[str, tuple[Unit, ...]]:
     if not steps:
         return path, ()
     parts: list[tuple[str, str | None]] = []
     end = 0
     for step in steps:
         parts += step.parts(naming)
-        if step.attribute is None:
+        if step.movable:
             end = len(parts)
-    return "/".join([*(part for part, _ in parts), "vars", str(number)]), tuple(parts[:end])
+    return "/".join([*(part for part, _ in parts), "vars", str(number)]), _units(tuple(parts), end)
+
+
+def _units(whole: Unit, end: int) -> tuple[Unit, ...]:
+    return (whole[:end],) if end == len(whole) else (whole[:end], whole)
+
+
+@cache
+def _of_any_layer() -> frozenset[str]:
+    # An instance has more attributes than the class; these hold layers a second time.
+    return frozenset([*dir(keras.Layer(name="layer")), "operations", "_operations", "_functional"])
 
 
 def _walk(layer: Any, steps: list[_Step], seen: set[int]) -> Iterator[tuple[list[_Step], Any]]:
@@ -114,11 +127,11 @@ def _walk(layer: Any, steps: list[_Step], seen: set[int]) -> Iterator[tuple[list
         return
     seen.add(id(layer))
     yield steps, layer
-    if isinstance(layer, keras.Sequential | keras.src.models.Functional):
+    if layer._obj_type() in ("Sequential", "Functional"):
         yield from _walk_list(layer.layers, "", steps, seen)
-    known = set(dir(keras.Model if isinstance(layer, keras.Model) else keras.Layer)) | {"_layers"}
-    for name in sorted(dir(layer)):
-        if name in known or name.startswith("__"):
+    known = _of_any_layer()
+    for name in sorted(dir(layer), key=lambda name: (name.startswith("_"), name)):
+        if name in known or name.startswith(("__", "_self_")):
             continue
         try:
             value = getattr(layer, name)

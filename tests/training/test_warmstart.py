@@ -1,0 +1,471 @@
+"""Beginning with weights from elsewhere: what can be read, what goes where, and what errors say."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from aipcore.errors import ParamsError
+from aipcore.training.reporter import Reporter
+from aipcore.training.warmstart.apply import warm_start
+from aipcore.training.warmstart.matching import align
+from aipcore.training.warmstart.params import WarmstartParams
+from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.warmstart.source import find_source
+
+# Keras' own saving, which the tests make files with, is behind NumPy here.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+FEATURES, CLASSES = 12, 4
+
+
+def chain(*units: int, head: str | None = None) -> keras.Model:
+    """Dense layers in a row, numbered from `dense`; the last one may have a name."""
+    keras.utils.clear_session(free_memory=False)
+    inputs = keras.Input((FEATURES,))
+    outputs = inputs
+    for number, each in enumerate(units, start=1):
+        outputs = layers.Dense(each, name=head if number == len(units) else None)(outputs)
+    return distinct(keras.Model(inputs, outputs))
+
+
+def varied() -> keras.Model:
+    """A model with layers inside of layers, of all the kinds that files name differently."""
+    keras.utils.clear_session(free_memory=False)
+    inputs = keras.Input((8, FEATURES))
+    outputs = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(inputs)
+    outputs = layers.MultiHeadAttention(2, 3)(outputs, outputs)
+    inner = keras.Sequential(
+        [layers.Dense(5), layers.BatchNormalization(), layers.Dense(6, name="named")], name="inner"
+    )
+    outputs = layers.Dropout(0.2)(layers.GRU(4)(inner(outputs)))
+    return distinct(keras.Model(inputs, layers.Dense(2, name="head")(layers.Dense(7)(outputs))))
+
+
+def distinct(model: Any) -> Any:
+    """The model, each of its weights with numbers that no other has."""
+    generator = np.random.default_rng(len(model.variables))
+    for variable in weights_of(model):
+        variable.assign(generator.normal(size=variable.shape))
+    return model
+
+
+def weights_of(model: Any) -> list[Any]:
+    """All variables but the states of random generators."""
+    return [variable for variable in model.variables if "seed_generator" not in variable.path]
+
+
+def values(model: Any) -> dict[str, Any]:
+    """Copies of these by path."""
+    return {variable.path: variable.numpy().copy() for variable in weights_of(model)}
+
+
+def load(model: Any, path: Path, **params: Any) -> WarmStart:
+    """A warm start that is done."""
+    done = warm_start(model, WarmstartParams(model=path, **params))
+    assert done is not None
+    return done
+
+
+def statuses(done: WarmStart) -> dict[str, tuple[str, str]]:
+    """By variable of the model: where it comes from and what became of it."""
+    return {row.path: (row.source, row.status) for row in done.rows if row.path}
+
+
+def without_names(path: Path) -> Path:
+    """A weights file as Keras wrote it before it added the names of the layers."""
+    with h5py.File(path, "r+") as file:
+        file.visititems(lambda name, item: item.attrs.pop("name", None) and None)
+        file["vars"].attrs.pop("name", None)
+    return path
+
+
+def old_keras_file(path: Path, target: Path) -> Path:
+    """A `.keras` file whose weights have no names of layers."""
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as made:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name.endswith(".h5"):
+                content = without_names_in(content)
+            made.writestr(name, content)
+    return target
+
+
+def without_names_in(content: bytes) -> bytes:
+    """The same for the content of a file."""
+    buffer = io.BytesIO(content)
+    with h5py.File(buffer, "r+") as file:
+        file.visititems(lambda name, item: item.attrs.pop("name", None) and None)
+    return buffer.getvalue()
+
+
+def saved(model: Any, form: str, folder: Path) -> Path:
+    """The model as one of the forms that are not aip's own."""
+    path = folder / {"keras": "m.keras", "old keras": "m.keras"}.get(form, "m.weights.h5")
+    if form in ("keras", "old keras"):
+        model.save(path)
+        return old_keras_file(path, folder / "old.keras") if form == "old keras" else path
+    if form in ("weights", "old weights"):
+        model.save_weights(path)
+        return without_names(path) if form == "old weights" else path
+    if form == "SavedModel":
+        tf.saved_model.save(model, str(folder / "saved"))
+    else:
+        model.export(folder / "saved", verbose=False)
+    return folder / "saved"
+
+
+FORMS = ("keras", "old keras", "weights", "old weights", "SavedModel", "export")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_takes_more_than_its_own_formats(form: str, tmp_path: Path) -> None:
+    """Trap of the predecessor: files of Keras, with the layers' names or older, and foreign SavedModels load fully."""
+    trained = varied()
+    before = values(trained)
+    path = saved(trained, form, tmp_path)
+    fresh = varied()
+    for variable in weights_of(fresh):
+        variable.assign(np.zeros(variable.shape))
+    done = load(fresh, path)
+    after = values(fresh)
+    assert {row.status for row in done.rows} <= {"loaded", "renamed"}
+    assert after.keys() == before.keys()
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_h5_inserted_layer(form: str, tmp_path: Path) -> None:
+    """Trap of Keras: files that name layers by their order load all others when a layer was inserted in front."""
+    trained = chain(16, 10, 8, CLASSES)
+    before = values(trained)
+    path = saved(trained, form, tmp_path)
+    model = chain(20, 16, 10, 8, CLASSES)
+    with pytest.raises(ParamsError, match=r"do not fit this model; .*dense_1/kernel"):
+        load(model, path)
+    model = chain(FEATURES, 16, 10, 8, CLASSES)
+    fresh = values(model)
+    done = load(model, path, allow_partial=True)
+    after = values(model)
+    np.testing.assert_array_equal(after["dense/kernel"], fresh["dense/kernel"])
+    for number in range(4):
+        old = f"dense_{number}/kernel" if number else "dense/kernel"
+        np.testing.assert_array_equal(after[f"dense_{number + 1}/kernel"], before[old])
+    kinds = statuses(done)
+    assert kinds["dense/kernel"] == ("", "missing")
+    assert kinds["dense_2/kernel"][1] == "renamed"
+    assert done.summary().endswith("8 of 10 variables loaded, 8 of them renamed, 2 missing")
+
+
+class Tower(layers.Layer):
+    """Layers in a list and in attributes, two of them of one class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [layers.Dense(6), layers.Dense(6)]
+        self.gate = layers.Dense(6)
+
+    def build(self, shape: Any) -> None:
+        """Builds all."""
+        for layer in (*self.blocks, self.gate):
+            layer.build((None, 6))
+
+    def call(self, inputs: Any) -> Any:
+        """One after the other."""
+        return self.gate(self.blocks[1](self.blocks[0](inputs)))
+
+
+def towers(count: int) -> keras.Model:
+    """Layers of an author's own in a row, of the same shapes."""
+    inputs = keras.Input((6,))
+    outputs = inputs
+    for _ in range(count):
+        outputs = Tower()(outputs)
+    return distinct(keras.Model(inputs, outputs))
+
+
+@pytest.mark.parametrize("form", ["weights", "old weights", "SavedModel"])
+def test_numbers_that_counted_on(form: str, tmp_path: Path) -> None:
+    """Layers that got other numbers since more was built before them are found in their order, lists of layers too."""
+    keras.utils.clear_session(free_memory=False)
+    trained = towers(2)
+    path = saved(trained, form, tmp_path)
+    model = towers(2)
+    done = load(model, path)
+    assert {row.status for row in done.rows} == {"renamed"}
+    for one, other in zip(weights_of(trained), weights_of(model), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=other.path)
+
+
+def test_hdf5_of_keras_2(tmp_path: Path) -> None:
+    """The `.h5` files of Keras 2 name variables as their programs did; `model_weights` is beside the optimizer's."""
+    path = tmp_path / "old.h5"
+    kernel = np.arange(48, dtype=np.float32).reshape(FEATURES, CLASSES)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [b"input_1", b"dense"]
+        group.create_group("input_1").attrs["weight_names"] = np.zeros(0, "S1")
+        group.create_group("dense").attrs["weight_names"] = [b"dense/kernel:0", b"dense/bias:0"]
+        group["dense/dense/kernel:0"] = kernel
+        group["dense/dense/bias:0"] = np.ones(CLASSES, np.float32)
+        file.create_group("optimizer_weights")
+    model = chain(CLASSES)
+    assert load(model, path).summary().endswith("2 of 2 variables loaded")
+    np.testing.assert_array_equal(values(model)["dense/kernel"], kernel)
+
+
+def test_a_layer_of_the_same_shape_is_not_guessed(tmp_path: Path) -> None:
+    """Where several layers could be the inserted one, the user is asked; leaving it out by its path is an answer."""
+    path = saved(chain(16, 16, CLASSES), "weights", tmp_path)
+    with pytest.raises(ParamsError, match=r"dense_2/kernel is \(16, 16\) here and \(16, 4\) there.*in several ways"):
+        load(chain(16, 16, 16, CLASSES), path)
+    done = load(chain(16, 16, 16, CLASSES), path, exclude="dense_1/.*")
+    assert statuses(done)["dense_2/kernel"] == ("dense_1/vars/0", "renamed")
+    assert statuses(done)["dense_1/kernel"][1] == "skipped"
+    done = load(chain(16, 16, 16, CLASSES), path, rename=("dense_2->dense_3",), allow_partial=True)
+    assert statuses(done)["dense_1/kernel"] == ("dense_1/vars/0", "loaded")
+    assert statuses(done)["dense_3/kernel"] == ("dense_2/vars/0", "renamed")
+    assert statuses(done)["dense_2/kernel"] == ("", "missing")
+
+
+def test_error_labels_are_right(tmp_path: Path) -> None:
+    """Trap of the predecessor, which swapped them: what is missing where, and which shape is whose."""
+    path = saved(chain(16, CLASSES, head="head"), "export", tmp_path)
+    with pytest.raises(ParamsError) as caught:
+        load(chain(16, 7, head="other"), path)
+    assert "this model has and they have not: other/kernel (16, 7), other/bias (7,)" in str(caught.value)
+    assert "they have and this model has not: head/kernel (16, 4), head/bias (4,)" in str(caught.value)
+    with pytest.raises(ParamsError, match=r"head/kernel is \(16, 7\) here and \(16, 4\) there"):
+        load(chain(16, 7, head="head"), path)
+    model = chain(16, 7, head="head")
+    before = values(model)
+    done = load(model, path, allow_partial=True)
+    assert statuses(done)["head/kernel"] == ("head/kernel", "shape mismatch")
+    assert done.summary().endswith("2 of 4 variables loaded, 2 shape mismatch")
+    np.testing.assert_array_equal(values(model)["head/kernel"], before["head/kernel"])
+
+
+def test_nothing_matched_is_always_an_error(tmp_path: Path) -> None:
+    """Also with `allow_partial`; names of both sides are listed."""
+    path = saved(chain(5, head="alone"), "export", tmp_path)
+    with pytest.raises(
+        ParamsError, match=r"nothing matches; there are alone/kernel, .* and this model has dense/kernel"
+    ):
+        load(chain(16, CLASSES), path, allow_partial=True)
+
+
+def test_rules(tmp_path: Path) -> None:
+    """Names are renamed on either side, with groups, and suffixes and graph names taken into account."""
+    path = tmp_path / "saved"
+    module = tf.Module()
+    module.all = [
+        tf.Variable(np.full(shape, number, np.float32), name=name)
+        for number, (name, shape) in enumerate(
+            {"net/body/kernel": (FEATURES, 16), "net/body/bias": (16,), "net/top/kernel": (16, 4), "net/top/bias": (4,)}
+            .items()
+        )
+    ]  # fmt: skip
+    tf.saved_model.save(module, str(path))
+
+    def loaded(model: Any, **params: Any) -> list[float]:
+        done = load(model, path, **params)
+        assert {row.status for row in done.rows} == {"renamed"}
+        return [float(variable.numpy().flat[0]) for variable in model.variables]
+
+    order = [0.0, 1.0, 2.0, 3.0]
+    assert loaded(chain(16, 4), rename=("net/body->dense", r"^net/(to)p->dense_1")) == order
+    assert loaded(chain(16, 4, head="top"), rename_targets=(r"^dense/(.*)->net/body/\1", "^top->net/top")) == order
+    assert loaded(chain(16, 4, head="top"), trim_graph_name=True, rename=("body->dense",)) == order
+    model = chain(16, 4, head="top_new")
+    rules = {"trim_graph_name": True, "rename_targets": ("^dense/->body_new/",), "add_suffix": "_new"}
+    assert loaded(model, **rules) == order
+    with pytest.raises(ParamsError, match=r"rename 'nothing->x' matches no name of .*; the names are: net/body/kernel"):
+        load(chain(16, 4), path, rename=("nothing->x",))
+    with pytest.raises(ParamsError, match="rename makes one name, 'net/x/kernel', of"):
+        load(chain(16, 4), path, rename=("body|top->x",))
+    for rule in ("arrow", "(->x", r"a->\1"):
+        with pytest.raises(ParamsError, match="FROM->TO"):
+            WarmstartParams(rename=(rule,))
+
+
+def test_include_and_exclude(tmp_path: Path) -> None:
+    """Only what is asked for is loaded; an expression that matches nothing is a mistake."""
+    path = saved(chain(16, CLASSES), "export", tmp_path)
+    for params in ({"include": "dense/.*"}, {"exclude": "dense_1/.*"}):
+        model = chain(16, CLASSES)
+        done = load(model, path, **params)
+        assert [status for _, status in statuses(done).values()] == ["loaded", "loaded", "skipped", "skipped"]
+    with pytest.raises(ParamsError, match=r"--warmstart.include 'dens' matches no variable"):
+        load(chain(16, CLASSES), path, include="dens")
+    with pytest.raises(ParamsError, match="leave no variable"):
+        load(chain(16, CLASSES), path, exclude=".*")
+
+
+def test_longest_common_sequence() -> None:
+    """Against all pairs of subsequences: the alignment is the only longest one, or None if there are several."""
+    import itertools
+
+    generator = np.random.default_rng(5)
+    for _ in range(300):
+        here, there = ([int(each) for each in generator.integers(0, 3, generator.integers(0, 6))] for _ in range(2))
+        best: list[set[tuple[int, int]]] = [set()]
+        for size in range(1, min(len(here), len(there)) + 1):
+            ways = [
+                set(zip(one, other, strict=True))
+                for one in itertools.combinations(range(len(here)), size)
+                for other in itertools.combinations(range(len(there)), size)
+                if all(here[i] == there[j] for i, j in zip(one, other, strict=True))
+            ]
+            best = ways or best
+        found = align([{"kernel": (each,)} for each in here], [{"kernel": (each,)} for each in there])
+        assert (None if found is None else set(found)) == (best[0] if len(best) == 1 else None), (here, there)
+
+
+class Notes(Reporter):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+        self.done: WarmStart | None = None
+
+    def plan(self, rows: list[tuple[str, str]]) -> None:
+        """Keeps the plan."""
+        self.rows = dict(rows)
+
+    def warm_start(self, done: WarmStart) -> None:
+        """Keeps the table."""
+        self.done = done
+
+
+def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_path: Path) -> None:
+    """A run's folder, best, export and checkpoint: averaged weights and statistics are loaded, seeds are not."""
+    ema = ("--trainer.calc_ema", "0.5")
+    first = make_trainer(noisy_class, *ema, output="first")
+    first.run()
+    with first.average.applied():
+        averaged = values(first.graph.model)
+    folder = tmp_path / "first"
+    step = max((folder / "checkpoint").iterdir())
+    sources = {
+        "best": folder / "best", "export": folder / "export", "checkpoint": folder / "checkpoint", "step": step,
+        "run": folder,
+    }  # fmt: skip
+    assert find_source(folder).path == folder / "best"
+    # Both epochs were the best so far, so that all hold the same.
+    assert first.monitor.best_epoch == 2
+    for name, path in sources.items():
+        notes = Notes()
+        trainer = make_trainer(
+            noisy_class, *ema, "--trainer.random_seed", "3", "--warmstart.model", str(path), reporter=notes
+        )
+        loaded = values(trainer.graph.model)
+        assert loaded.keys() == averaged.keys()
+        for variable, value in loaded.items():
+            np.testing.assert_array_equal(value, averaged[variable], err_msg=f"{name}: {variable}")
+        for shadow, variable in zip(trainer.average.shadows, trainer.graph.model.trainable_variables, strict=True):
+            np.testing.assert_array_equal(shadow.numpy(), variable.numpy())
+        state = trainer.state.read()
+        assert state["optimizer/adam/iteration"] == 0
+        seeds = [key for key in state if "seed_generator" in key]
+        assert seeds
+        assert all((state[key] != first.state.read()[key]).any() for key in seeds)
+    trainer.run()
+    assert notes.done is not None
+    assert notes.rows["warm start"] == f"{folder / 'best'} (model): {len(averaged)} of {len(averaged)} variables loaded"
+    assert "warm start" not in first_plan(make_trainer, noisy_class, step)
+
+
+def first_plan(make_trainer: Callable[..., Any], scenario: Any, step: Path) -> dict[str, str]:
+    """The plan of a run that was to be started warm, but is resumed."""
+    notes = Notes()
+    trainer = make_trainer(
+        scenario, "--trainer.calc_ema", "0.5", "--warmstart.model", str(step), "--trainer.epochs", "3", reporter=notes
+    )
+    trainer.restore(step)
+    trainer.run()
+    assert notes.done is None
+    return notes.rows
+
+
+@pytest.mark.parametrize("content", ["nothing", "folder", "text.keras", "text.weights.h5", "model.pkl"])
+def test_a_path_without_weights_is_refused(content: str, tmp_path: Path) -> None:
+    """Before anything is read: the error lists what can be given."""
+    path = tmp_path / content
+    if content == "folder":
+        path.mkdir()
+    elif content != "nothing":
+        path.write_text("text")
+    with pytest.raises(ParamsError, match=r"--warmstart.model .*: give an output folder of aip, .* \.weights\.h5 file"):
+        find_source(path)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    """What only reading finds out is an error that names the file too."""
+    path = saved(chain(16, CLASSES), "weights", tmp_path)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(ParamsError, match="cannot be read as a weights file"):
+        load(chain(16, CLASSES), path)
+    model = saved(chain(16, CLASSES), "export", tmp_path)
+    (model / "variables" / "variables.index").write_bytes(b"nothing")
+    with pytest.raises(ParamsError, match="cannot be read as a SavedModel"):
+        load(chain(16, CLASSES), model)
+
+
+def test_files_do_not_reach_outside(tmp_path: Path) -> None:
+    """A weights file that points to another file is not followed."""
+    (tmp_path / "secret.bin").write_bytes(bytes(4 * FEATURES * CLASSES))
+    path = saved(chain(CLASSES), "weights", tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["layers/dense/vars/0"]
+        outside = [(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("layers/dense/vars/0", (FEATURES, CLASSES), "f4", external=outside)
+    with pytest.raises(ParamsError, match="lies in another file"):
+        load(chain(CLASSES), path)
+
+
+def test_command(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """The command checks the path before TensorFlow is imported, and shows and logs the table."""
+    quick = (
+        "train",
+        "tutorial",
+        "--trainer.epochs",
+        "1",
+        "--trainer.samples_per_epoch",
+        "64",
+        "--trainer.jit_compile",
+        "off",
+    )
+    result = run_aip(*quick, "--warmstart.model", "nowhere", "--trainer.output_dir", "out", PYTHONPROFILEIMPORTTIME="1")
+    assert result.returncode == 2
+    assert "--warmstart.model nowhere does not exist" in result.stderr
+    assert "tensorflow" not in result.stderr
+    assert not (tmp_path / "out").exists()
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(128, name="hidden"), layers.Dense(10, name="logits")])
+    model.save(tmp_path / "m.keras")
+    result = run_aip(
+        *quick, "--warmstart.model", "m.keras", "--warmstart.rename", "hidden->hidden_1", "--trainer.output_dir", "out",
+        "--json-log", "log.jsonl",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "warm start  m.keras (Keras file): 4 of 4 variables loaded, 2 of them renamed" in result.stdout
+    line = "hidden_1/kernel  hidden/vars/0  64x128  renamed"
+    assert line in result.stdout
+    assert line in (tmp_path / "out" / "train.log").read_text()
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    event = next(each for each in events if each["event"] == "warm_start")
+    assert event["variables"][0] == {
+        "path": "hidden_1/kernel", "source": "hidden/vars/0", "shape": [64, 128], "source_shape": [64, 128],
+        "status": "renamed",
+    }  # fmt: skip
