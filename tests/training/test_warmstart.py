@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +61,7 @@ def distinct(model: Any) -> Any:
     """The model, each of its weights with numbers that no other has."""
     generator = np.random.default_rng(len(model.variables))
     for variable in weights_of(model):
-        variable.assign(generator.normal(size=variable.shape))
+        variable.assign(generator.uniform(size=variable.shape))
     return model
 
 
@@ -435,28 +439,29 @@ def test_files_do_not_reach_outside(tmp_path: Path) -> None:
         load(chain(CLASSES), path)
 
 
-def test_command(run_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """The command checks the path before TensorFlow is imported, and shows and logs the table."""
-    quick = (
-        "train",
-        "tutorial",
-        "--trainer.epochs",
-        "1",
-        "--trainer.samples_per_epoch",
-        "64",
-        "--trainer.jit_compile",
-        "off",
-    )
-    result = run_aip(*quick, "--warmstart.model", "nowhere", "--trainer.output_dir", "out", PYTHONPROFILEIMPORTTIME="1")
+QUICK = (
+    "train", "tutorial", "--trainer.epochs", "1", "--trainer.samples_per_epoch", "64", "--trainer.output_dir", "out",
+)  # fmt: skip
+
+
+def test_command_checks_the_path_first(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """A path that is not there is told before TensorFlow is imported and anything is written."""
+    result = run_aip(*QUICK, "--warmstart.model", "nowhere", PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 2
     assert "--warmstart.model nowhere does not exist" in result.stderr
+    assert "aipcore.training" in result.stderr
     assert "tensorflow" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_command_shows_the_table(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+    """The table is on the terminal, in the log file, and an event of the JSON log."""
     model = keras.Sequential([keras.Input((64,)), layers.Dense(128, name="hidden"), layers.Dense(10, name="logits")])
     model.save(tmp_path / "m.keras")
     result = run_aip(
-        *quick, "--warmstart.model", "m.keras", "--warmstart.rename", "hidden->hidden_1", "--trainer.output_dir", "out",
-        "--json-log", "log.jsonl",
+        *QUICK, "--trainer.jit_compile", "off", "--warmstart.model", "m.keras", "--warmstart.rename",
+        "hidden->hidden_1", "--json-log", "log.jsonl",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "warm start  m.keras (Keras file): 4 of 4 variables loaded, 2 of them renamed" in result.stdout
@@ -469,3 +474,42 @@ def test_command(run_aip: Callable[..., Any], tmp_path: Path) -> None:
         "path": "hidden_1/kernel", "source": "hidden/vars/0", "shape": [64, 128], "source_shape": [64, 128],
         "status": "renamed",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["mirror", "central_storage"])
+def test_on_several_devices(strategy: str, tmp_path: Path) -> None:
+    """Each device begins with the loaded weights and statistics."""
+    keras.utils.clear_session(free_memory=False)
+    model = keras.Sequential(
+        [keras.Input((FEATURES,)), layers.Dense(16), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(4)]
+    )
+    distinct(model).save(tmp_path / "m.keras")
+    code = """
+        import sys
+        import numpy as np
+        from several_devices import NoisyBlobs, tf, trainer
+        from aipcore.devices.distribution import components
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+        made = trainer(NoisyBlobs, None, "--device.strategy", sys.argv[1], "--warmstart.model", sys.argv[2],
+                       "--trainer.calc_ema", "0.5")
+        assert made.distribution.replicas == 2
+        found = {v.path: [p.numpy() for p in components(v)] for v in made.graph.model.variables}
+        found |= {"ema/" + v.name: [v.numpy()] for v in made.average.shadows}
+        np.savez(sys.argv[3], **{f"{n}@{i}": p for n, parts in found.items() for i, p in enumerate(parts)})
+        made.run()
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), strategy, "m.keras", "found.npz"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, check=True, timeout=300,
+    )  # fmt: skip
+    trained = values(model)
+    with np.load(tmp_path / "found.npz") as found:
+        loaded = {name: found[name] for name in found if "seed" not in name}
+    assert sum("moving_mean" in name for name in loaded) == (2 if strategy == "mirror" else 1)
+    assert sum(name.startswith("ema/") for name in loaded) == 6
+    for name, value in loaded.items():
+        last = name.partition("@")[0].removesuffix(":0").rpartition("/")[2]
+        same = [each for path, each in trained.items() if path.endswith(f"/{last}") and each.shape == value.shape]
+        np.testing.assert_array_equal(value, same[0], err_msg=name)

@@ -136,7 +136,8 @@ def _check(done: WarmStart, params: WarmstartParams, matches: Matches, here: Seq
     if not matches.found:
         raise ParamsError(
             f"--warmstart.model {done.path}: nothing matches; there are {some(there)}, and this model has "
-            f"{some(here)}: map the names with --warmstart.rename 'FROM->TO', or give weights of a similar model."
+            f"{some(here)}: map the names with --warmstart.rename 'FROM->TO' or --warmstart.trim_graph_name True, or "
+            "give weights of a similar model."
         )
     if params.allow_partial:
         return
