@@ -25,6 +25,7 @@ from aipcore.training.reporter import Reporter
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.matching import align
 from aipcore.training.warmstart.params import WarmstartParams
+from aipcore.training.warmstart.readers import read_weights
 from aipcore.training.warmstart.report import WarmStart
 from aipcore.training.warmstart.source import find_source
 
@@ -124,6 +125,9 @@ def saved(model: Any, form: str, folder: Path) -> Path:
         model.save_weights(path)
         return without_names(path) if form == "old weights" else path
     if form == "SavedModel":
+        # A compiled model is stored with its optimizer, which has the model's variables too.
+        model.compile("adam", "mse", metrics=["mae"])
+        model.optimizer.build(model.trainable_variables)
         tf.saved_model.save(model, str(folder / "saved"))
     else:
         model.export(folder / "saved", verbose=False)
@@ -302,6 +306,16 @@ def test_rules(tmp_path: Path) -> None:
     for rule in ("arrow", "(->x", r"a->\1"):
         with pytest.raises(ParamsError, match="FROM->TO"):
             WarmstartParams(rename=(rule,))
+
+
+def test_names_that_tell_nothing(tmp_path: Path) -> None:
+    """Variables of a SavedModel that share their name go by the attributes that hold them."""
+    module = tf.Module()
+    module.first, module.second = (tf.Variable(np.full((3,), each, np.float32), name="bias") for each in (1, 2))
+    module.second = {"inner": module.second}
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    read = read_weights(find_source(tmp_path / "saved")).arrays
+    assert {name: float(value[0]) for name, value in read.items()} == {"first": 1.0, "second/inner": 2.0}
 
 
 def test_include_and_exclude(tmp_path: Path) -> None:

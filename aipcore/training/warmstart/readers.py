@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from aipcore.training.warmstart.weights import Naming, Weights
 _REPLICA = re.compile(r"@\d+$")
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_NOT_THE_MODEL = re.compile(r"(^|/)(optimizer|keras_api|save_counter|_optimizer)(/|$)|/\.OPTIMIZER_SLOT/")
-"""What a SavedModel of Keras holds beside the model: optimizer, metrics and a counter."""
+_NOT_THE_MODEL = re.compile(r"(^|/)(_?optimizer/(?!_trainable_variables/)|keras_api/|save_counter/)|/\.OPTIMIZER_SLOT/")
+"""What a SavedModel of Keras holds beside the model: optimizer, metrics and a counter.
+
+What the optimizer trains is the model's, and may be stored under its name.
+"""
 
 
 def read_weights(source: Source) -> Weights:
@@ -86,7 +90,10 @@ def _read_model(path: Path) -> Weights:
 
 
 def _read_saved_model(path: Path) -> Weights:
-    """Any SavedModel: names are those that its variables had in their program, from the graph of its objects."""
+    """Any SavedModel: names are those that its variables had in their program, from the graph of its objects.
+
+    Variables that share a name go by the attributes that hold them, such as `encoder/layers/0/kernel`.
+    """
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     stored = reader.get_variable_to_shape_map()
     names: dict[str, str] = {}
@@ -96,19 +103,22 @@ def _read_saved_model(path: Path) -> Weights:
         for node in graph.nodes:
             for attribute in node.attributes:
                 names[attribute.checkpoint_key] = attribute.full_name
-    found: list[tuple[str, npt.NDArray[Any]]] = []
+    found: list[tuple[str, str, npt.NDArray[Any]]] = []
     for key in sorted(stored, key=_in_order):
-        if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key.removesuffix(_VALUE)):
+        if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key):
             continue
         array = reader.get_tensor(key)
         if not isinstance(array, np.ndarray):
             continue
-        name = (names.get(key) or key.removesuffix(_VALUE)).removesuffix(":0")
+        place = key.removesuffix(_VALUE)
+        name = (names.get(key) or place).removesuffix(":0")
         # Keras' export lists each variable under two keys.
-        if not any(name == other and _same(array, value) for other, value in found):
-            found.append((name, array))
-    unique = unique_names(name for name, _ in found)
-    return Weights(arrays=dict(zip(unique, (array for _, array in found), strict=True)), naming=Naming.PATHS)
+        if not any(name == other and _same(array, value) for other, _, value in found):
+            found.append((name, place, array))
+    # A name that does not tell variables apart, as in models that are a class of their own, is of no use.
+    count = Counter(name for name, _, _ in found)
+    unique = unique_names(name if count[name] == 1 else place for name, place, _ in found)
+    return Weights(arrays=dict(zip(unique, (array for *_, array in found), strict=True)), naming=Naming.PATHS)
 
 
 def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
