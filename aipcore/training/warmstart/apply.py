@@ -150,9 +150,9 @@ def _check(done: WarmStart, params: WarmstartParams, matches: Matches, here: Seq
     if not missing and not differing:
         return
     unused = [f"{row.source} {row.shape}" for row in done.rows if not row.path]
-    parts = [f"this model has and they have not: {some(missing)}"] if missing else []
+    parts = [f"missing there: {some(missing)}"] if missing else []
     parts += [f"of another shape: {some(differing)}"] if differing else []
-    parts += [f"they have and this model has not: {some(unused)}"] if unused else []
+    parts += [f"only there: {some(unused)}"] if unused else []
     hint = "layers of equal shapes can be told apart in several ways, " if matches.ambiguous else ""
     raise ParamsError(
         f"The weights of {done.path} do not fit this model; {'; '.join(parts)}: {hint}map names with "
