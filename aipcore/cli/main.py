@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
     "params": ("aipcore.cli.params", "Print the parameters that a command line would train with."),
     "plugins": ("aipcore.cli.plugins", "List and describe plugins."),
+    "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),
+    "completion": ("aipcore.cli.completion", "Print the completion script of a shell."),
 }
 """From each command to its module, which holds it as `command`, and its summary."""
 
@@ -137,6 +139,10 @@ def main(words: Sequence[str] | None = None) -> int:
     Args:
         words: the command line after `aip`; by default that of this process.
     """
+    if words is None and (instruction := os.environ.get("_AIP_COMPLETE")):
+        from aipcore.cli.completion import complete
+
+        return complete(app, instruction)
     arguments = global_options_first(sys.argv[1:] if words is None else words)
     debug = "--debug" in arguments
     running: list[str] = []

@@ -7,6 +7,7 @@ import sys
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import ParametersCommand, complete_words
 from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import UsageError
@@ -19,12 +20,17 @@ PLOT = CommandOption(("--plot",), "Also draw the learning rate over the run, as 
 OPTIONS = (HELP, PARAMS, FORMAT, PLOT)
 
 
+class _Params(ParametersCommand):
+    own_options = OPTIONS
+
+
 @click.command(
     "params",
+    cls=_Params,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Print the parameters that a command line would train with."""
     arguments = split_arguments(words, OPTIONS, "params")

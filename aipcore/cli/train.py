@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import ParametersCommand, complete_words
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.params import Resolved
@@ -24,12 +25,17 @@ JSON_LOG = CommandOption(("--json-log",), "Also write plan, epochs and summary t
 OPTIONS = (HELP, PARAMS, QUIET, JSON_LOG)
 
 
+class _Train(ParametersCommand):
+    own_options = OPTIONS
+
+
 @click.command(
     "train",
+    cls=_Train,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Train a scenario."""
     arguments = split_arguments(words, OPTIONS, "train")

@@ -12,8 +12,11 @@ from aipcore.params.names import normalize, one_of
 
 RESERVED_COMMANDS = (
     "benchmark-input-pipeline",
+    "completion",
+    "doctor",
     "evaluate",
     "export",
+    "launch",
     "lav",
     "params",
     "plugins",

@@ -1,0 +1,117 @@
+"""`aip doctor`: versions, devices, plugins and known problems, in a form to paste into an issue."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from aipcore.cli.style import Command
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
+
+PACKAGES = (
+    "aipcore",
+    "tensorflow",
+    "keras",
+    "tensorboard",
+    "numpy",
+    "grain",
+    "pluggy",
+    "click",
+    "rich",
+    "attrs",
+    "cattrs",
+)
+LEAST_DISK = 2**30
+LEAST_SHARED_MEMORY = 2**28
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+@click.command("doctor", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> None:
+    """Show versions, devices, plugins and known problems.
+
+    The exit code is 1 if there is a problem.
+    """
+    plugins = get_plugin_manager()
+    facts = {
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores",
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        **{name: _version(name) for name in PACKAGES},
+        "devices": ", ".join(_devices()) or "none",
+        "plugins": _plugins(plugins),
+    }
+    problems = list(_problems(plugins))
+    if as_json:
+        click.echo(json.dumps({"facts": facts, "problems": problems}, indent=2))
+    else:
+        width = max(map(len, facts))
+        click.echo("".join(f"{name:<{width}}  {text}\n" for name, text in facts.items()))
+        click.echo("No known problem was found." if not problems else "Problems:")
+        click.echo("".join(f"- {problem}\n" for problem in problems), nl=False)
+    if problems:
+        sys.exit(1)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> Iterator[str]:
+    if _version("tensorflow") == "not installed":
+        return
+    from aipcore.training.start import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices():
+        name = device.name.removeprefix("/physical_device:")
+        model = tf.config.experimental.get_device_details(device).get("device_name", "") if "GPU" in name else ""
+        yield f"{name} ({model})" if model else name
+
+
+def _plugins(plugins: PluginManager) -> str:
+    strangers = [plugin for plugin in plugins.plugins if not plugin.is_own]
+    listed = ", ".join(f"{plugin.source} ({plugin.status})" for plugin in strangers)
+    return f"{len(plugins.plugins) - len(strangers)} of aip" + (f", {listed}" if listed else ", none of others")
+
+
+def _problems(plugins: PluginManager) -> Iterator[str]:
+    if not (3, 11) <= sys.version_info < (3, 14):
+        yield f"Python {platform.python_version()} is not supported: use 3.11 to 3.13."
+    for name, wanted in (("tensorflow", "2.21."), ("keras", "3.15.")):
+        found = _version(name)
+        if not found.startswith(wanted):
+            yield f"{name} is {found}, aip is made for {wanted}x: pip install '{name}=={wanted}*'."
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        yield f"KERAS_BACKEND is {backend!r}, aip trains with tensorflow: unset it."
+    level = os.environ.get("AIP_LOG_LEVEL", "info").strip().lower()
+    if level not in LEVELS:
+        yield f"AIP_LOG_LEVEL is {level!r}: set it to one of {', '.join(LEVELS)}, or unset it."
+    for plugin in plugins.plugins:
+        if plugin.status == "broken":
+            yield f"The plugin {plugin.name} of {plugin.source} is broken: {plugin.reason}."
+    for entry in plugins.entries:
+        if entry.status == "broken":
+            yield f"{entry.title} cannot be used: {entry.reason}."
+    if shutil.which("nvidia-smi") and not any("GPU" in device for device in _devices()):
+        yield "There is an NVIDIA driver, but TensorFlow sees no GPU: pip install 'aipcore[gpu]'."
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < LEAST_DISK:
+        yield f"{free / 2**20:.0f} MiB are free in {Path.cwd()}: a run may fill them; train elsewhere."
+    shared = Path("/dev/shm")
+    if shared.is_dir() and (left := shutil.disk_usage(shared).free) < LEAST_SHARED_MEMORY:
+        yield f"{left / 2**20:.0f} MiB of shared memory are free: start the container with --shm-size 1g."

@@ -1,0 +1,29 @@
+"""`aip doctor`: facts to paste, and the problems it knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+def test_facts(run_aip: Callable[..., Any]) -> None:
+    """Versions, devices and plugins; no problem here, so that the exit code is 0."""
+    done = run_aip("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(line.split("  ", 1) for line in done.stdout.splitlines() if "  " in line)
+    assert lines["tensorflow"].strip().startswith("2.21")
+    assert "CPU:0" in lines["devices"]
+    assert "none of others" in lines["plugins"]
+    assert "No known problem was found." in done.stdout
+
+
+def test_problems(run_aip: Callable[..., Any], install: Callable[..., Any]) -> None:
+    """A broken plugin and two wrong variables are named with what to do, and the exit code is 1."""
+    install("aip-plugin-broken", "1 / 0")
+    done = run_aip("doctor", "--json", KERAS_BACKEND="jax", AIP_LOG_LEVEL="loud")
+    assert done.returncode == 1
+    found = "\n".join(json.loads(done.stdout)["problems"])
+    assert "KERAS_BACKEND is 'jax'" in found
+    assert "AIP_LOG_LEVEL is 'loud'" in found
+    assert "The plugin aip-plugin-broken of aip-plugin-broken 1.0 is broken: " in found
