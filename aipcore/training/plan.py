@@ -76,7 +76,9 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if distribution.replicas > 1:
         names = ", ".join(device.rpartition("device:")[2] for device in distribution.devices)
-        kept = "on each" if strategy == "mirror" else "on the CPU"
+        if distribution.workers.count > 1:
+            names = f"{distribution.workers.count} workers with {names} each"
+        kept = "on the CPU" if strategy == "central_storage" else "on each"
         return f"{names} share each batch; the weights are kept {kept}{mixed}"
     alone = "" if strategy == "none" else f" (alone, so --device.strategy {strategy} changes nothing)"
     idle = f" of {len(gpus)}; --device.strategy mirror uses all" if len(gpus) > 1 else ""
