@@ -194,7 +194,7 @@ class Distribution:
         """The mean over all replicas of a variable's value, as a tensor, within a compiled step."""
         parts = components(variable)
         if self.workers.count > 1:
-            summed = self.run(lambda _: self.sum([tf.convert_to_tensor(variable.value)]))
+            summed = self.run(lambda _: self.sum([tf.identity(variable.value)]))
             return self.local(summed[0])[0] / self.replicas
         if len(parts) == 1:
             return variable.value
