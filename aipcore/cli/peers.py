@@ -50,12 +50,13 @@ def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:
 
     def last_words(reason: str) -> None:
         close()
-        hint = "" if output_dir is None else f"; go on from the last checkpoint with aip resume {output_dir}"
-        sentence = f"{reason}; all workers end{hint}."
+        sentence = f"{reason}; all workers end."
         record = logging.LogRecord("aipcore.devices", logging.ERROR, __file__, 0, sentence, None, None)
         for handler in logging.getLogger("aipcore").handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.emit(record)
         report("error", sentence)
+        if output_dir is not None and output_dir.exists():
+            report("next", f"aip resume {output_dir} goes on from the last checkpoint.")
 
     return Tell(note=note, last_words=last_words)

@@ -18,8 +18,13 @@ from aipcore.errors import UsageError
 
 HOST = "127.0.0.1"
 
-ALONE_SECONDS = 30.0
-"""How long the others may go on after one has failed; they end on their own much sooner."""
+ALONE_SECONDS = 10.0
+"""How long the others may go on after one has failed; once they have met, they end on their own sooner."""
+
+IDLE_SECONDS = 2.0
+"""The same where one was given something wrong, so that nothing has been computed yet."""
+
+USAGE = 2
 
 CHILD = """
 import ctypes, os, signal, sys
@@ -162,7 +167,7 @@ class Launch:
         while running := [worker for worker in self._workers if worker.poll() is None]:
             failed = next((worker.returncode for worker in self._workers if worker.poll()), 0)
             if failed and not first:
-                first, deadline = failed, time.monotonic() + ALONE_SECONDS
+                first, deadline = failed, time.monotonic() + (IDLE_SECONDS if failed == USAGE else ALONE_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
                 self._kill()
             try:

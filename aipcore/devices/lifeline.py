@@ -32,17 +32,12 @@ class Lifelines:
         self._last_words = last_words
         self._lock = threading.Lock()
         self._leaving = False
-        self._lost = threading.Event()
         self._threads = [
             threading.Thread(target=self._watch, args=item, name="aip-lifeline", daemon=True)
             for item in self._peers.items()
         ]
         for thread in self._threads:
             thread.start()
-
-    def wait(self, seconds: float) -> None:
-        """Returns after so many seconds, unless the process ends before."""
-        time.sleep(seconds)
 
     def leave(self) -> None:
         """Says good-bye to all; whatever they do from now on is no failure."""
@@ -86,10 +81,10 @@ class Lifelines:
             if self._leaving:
                 return
             self._leaving = True
-        self._tell(Message(about="over", value=reason))
         words = threading.Thread(target=self._last_words, args=[reason], daemon=True)
         words.start()
         words.join(FAREWELL)
+        self._tell(Message(about="over", value=reason))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(1)

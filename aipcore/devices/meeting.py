@@ -118,6 +118,7 @@ class _Reception:
             channel.close()
             return
         channel.wait_forever()
+        channel.send(Message(about="heard"))
         self._found[index, kind] = channel
 
 
@@ -151,9 +152,7 @@ def _connect(cluster: Cluster, timeout: float) -> tuple[Channel, Channel]:
         try:
             made.extend(_greet(cluster, kind, deadline) for kind in KINDS)
             for channel in made:
-                answer = channel.receive()
-                if answer.about != "welcome":
-                    raise ParamsError(str(answer.value))
+                channel.receive()
                 channel.wait_forever()
             return made[0], made[1]
         except (OSError, EOFError, ValueError) as error:
@@ -171,7 +170,10 @@ def _connect(cluster: Cluster, timeout: float) -> tuple[Channel, Channel]:
 def _greet(cluster: Cluster, kind: str, deadline: float) -> Channel:
     connection = socket.create_connection(split_address(cluster.addresses[0]), timeout=ANSWER_SECONDS)
     channel = Channel(connection)
-    # The chief answers when all are there.
-    connection.settimeout(max(ANSWER_SECONDS, deadline - time.monotonic()))
     channel.send(Message(about=GREETING, value=[cluster.index, kind, list(cluster.addresses)]))
+    answer = channel.receive()
+    if answer.about == "refused":
+        raise ParamsError(str(answer.value))
+    # The welcome comes when all are there.
+    connection.settimeout(max(ANSWER_SECONDS, deadline - time.monotonic()))
     return channel

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -129,7 +131,7 @@ class Workers:
     def _wait_for_the_reason(self) -> None:
         """Gives the lifelines, which know who is gone, the time to end this process with a better message."""
         if self._lifelines is not None:
-            self._lifelines.wait(PATIENCE)
+            time.sleep(PATIENCE)
 
     def __enter__(self) -> Workers:
         return self
@@ -154,7 +156,7 @@ class Workers:
             # Most likely a collective operation that lost a worker.
             self._wait_for_the_reason()
         self._lifelines.fail(describe(error))
-        if hasattr(signal, "alarm"):
+        if hasattr(signal, "alarm") and threading.current_thread() is threading.main_thread():
             # Nothing at the end of the process, TensorFlow's own good-bye say, may wait for the others for long.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(FAREWELL)

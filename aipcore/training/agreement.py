@@ -7,6 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from aipcore.devices.workers import Workers
+from aipcore.errors import ParamsError
+
+
+def alone(strategy: str) -> Workers:
+    """This process without any others.
+
+    Raises:
+        ParamsError: there must be others.
+    """
+    if strategy == "multi_worker":
+        raise ParamsError(
+            "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those of "
+            "aipcore.devices.joining.joined_workers."
+        )
+    return Workers()
 
 
 def agreed_seed(workers: Workers, given: int | None) -> int:

@@ -51,9 +51,13 @@ class Interruption:
             whether one of them does, for such a reason.
         """
         wishes = workers.exchange("stop", [self.noted, stop])
-        numbers = [number for number, _ in wishes if number is not None]
-        if numbers and self.received is None:
-            self.noted = self.received = signal.Signals(numbers[0])
+        told = [(index, number) for index, (number, _) in enumerate(wishes) if number is not None]
+        if told and self.received is None:
+            index, number = told[0]
+            self.received = signal.Signals(number)
+            if self.noted is None:
+                self._notify(f"Stopping and saving, since worker {index} received {self.received.name}.")
+            self.noted = self.received
         return any(wish for _, wish in wishes)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.agreement import agreed_seed, require_same_run
+from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
 from aipcore.training.context import RunContext
@@ -90,7 +90,7 @@ class Trainer:
         self.about = dict(about or {})
         self.reporter = reporter or Reporter()
         self.trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
-        self.workers = workers or Workers()
+        self.workers = workers or alone(self.trainer.device.strategy)
         self.seed = agreed_seed(self.workers, self.trainer.random_seed)
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)

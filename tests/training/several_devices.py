@@ -76,7 +76,7 @@ def trainer(cls: type[Any], folder: Path | None, *words: str, workers: Workers |
         run_params_class(cls.params_class), [Layer.from_mapping("test", first), Layer.from_arguments(words)], plugins
     ).value
     if folder is not None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
     parts = make_parts(params.trainer, plugins)
     return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, workers=workers)
 
