@@ -18,8 +18,8 @@ def alone(strategy: str) -> Workers:
     """
     if strategy == "multi_worker":
         raise ParamsError(
-            "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those of "
-            "aipcore.devices.joining.joined_workers."
+            "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those "
+            "of aipcore.devices.joining.joined_workers."
         )
     return Workers()
 

@@ -26,18 +26,7 @@ from aipcore.training.early_stopping import stop_reason
 from aipcore.training.interrupt import Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
-from aipcore.training.plan import (
-    describe_average,
-    describe_compilation,
-    describe_data,
-    describe_device,
-    describe_frozen,
-    describe_model,
-    describe_optimizer,
-    describe_output,
-    describe_processing,
-    describe_warm_start,
-)
+from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
@@ -327,21 +316,7 @@ class Trainer:
         self._save_progress()
 
     def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
-        return [
-            ("scenario", self.name),
-            ("data", describe_data(self.data.train, self.data.val, self.batching)),
-            *describe_processing(self.data.pipelines),
-            ("model", describe_model(self.graph.model)),
-            *describe_warm_start(self.warm_start),
-            *describe_frozen(self.frozen),
-            ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
-            *describe_average(self.average),
-            ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
-            ("device", describe_device(self.trainer.precision, self.distribution, self.trainer.device.strategy)),
-            ("loop", describe_compilation(compilation, self.per_batch)),
-            ("seed", str(self.seed)),
-            ("output", describe_output(self.output_dir)),
-        ]
+        return describe_run(self, compilation)
 
     @property
     def _batches(self) -> int:

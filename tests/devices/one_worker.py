@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import ml_dtypes
 import numpy as np
@@ -38,6 +38,11 @@ def talk(workers: Workers) -> dict[str, Any]:
     }
 
 
+def print_to(stream: TextIO, line: str) -> None:
+    """Writes a line."""
+    stream.write(line + "\n")
+
+
 def act(workers: Workers, what: str) -> Any:
     """Does one thing."""
     if what == "talk":
@@ -63,12 +68,15 @@ def main() -> int:
         with socket.create_connection(("127.0.0.1", int(addresses[0].rpartition(":")[2]))) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         what = "talk"
-    tell = Tell(note=lambda text: print("note:", text), last_words=lambda text: print("last:", text, file=sys.stderr))
+    tell = Tell(
+        note=lambda text: print_to(sys.stdout, f"note: {text}"),
+        last_words=lambda text: print_to(sys.stderr, f"last: {text}"),
+    )
     try:
         with meet(Cluster(tuple(addresses), int(index)), float(timeout), tell) as workers:
-            print(json.dumps(act(workers, "talk" if what == "knock" else what)))
+            sys.stdout.write(json.dumps(act(workers, "talk" if what == "knock" else what)) + "\n")
     except AipError as error:
-        print("error:", error, file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     return 0
 

@@ -64,8 +64,8 @@ def test_different_parameters() -> None:
     for code, _, err in start("differ", 3):
         assert code == 2
         assert err.splitlines() == [
-            "error: trainer.epochs is 3 for worker 2, but 2 for the chief: start all workers with the same command, code "
-            "and data."
+            "error: trainer.epochs is 3 for worker 2, but 2 for the chief: start all workers with the same command, "
+            "code and data."
         ]
 
 

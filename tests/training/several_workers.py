@@ -109,7 +109,7 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
     yield "same history", again.run().history == history
     first, second = whole.state.gather(), again.state.gather()
     own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
-    yield "different after resuming", sum(together.workers.exchange("different", own), [])
+    yield "different after resuming", [name for names in together.workers.exchange("different", own) for name in names]
     yield "histories of all", [each == history for each in together.workers.exchange("history", history)]
     yield "evaluated", [[logs["lav_share"], logs["lav_accuracy"], logs["lav_in_order"]] for logs in history]
     yield "written by", [bool(each) for each in together.workers.exchange("saved", whole.output_dir is not None)]
@@ -125,15 +125,15 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
 
 
 def main() -> None:
-    """Trains; everything that the brief list of arguments says."""
+    """Joins the others and does everything."""
     folder, index, *addresses = sys.argv[1:]
     params = DeviceParams(strategy="multi_worker")
     select_devices(params)
-    tell = Tell(note=lambda text: None, last_words=lambda text: print(text, file=sys.stderr))
+    tell = Tell(note=lambda text: None, last_words=lambda text: None)
     with joined_workers(params, Cluster(tuple(addresses), int(index)), tell) as workers:
         found = dict(cases(Together(Path(folder), workers)))
         if workers.is_chief:
-            print(json.dumps(found))
+            sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_same_numbers_as_one_device(found: dict[str, Any], case: str) -> None:
 
 
 def test_resumes_exactly(found: dict[str, Any]) -> None:
-    """Dropout, batch norm, EMA and accumulation of every worker go on from a checkpoint of the chief to the same bits."""
+    """Dropout, batch norm, EMA and accumulation of every worker go on from the chief's checkpoint to the same bits."""
     assert found["resumed in"] == 1
     assert found["same history"]
     assert found["different after resuming"] == []
