@@ -170,6 +170,10 @@ def _connect(cluster: Cluster, timeout: float) -> tuple[Channel, Channel]:
 def _greet(cluster: Cluster, kind: str, deadline: float) -> Channel:
     connection = socket.create_connection(split_address(cluster.addresses[0]), timeout=ANSWER_SECONDS)
     channel = Channel(connection)
+    if connection.getsockname() == connection.getpeername():
+        # Where nobody listens, the system may give this very port to the connection, which then meets itself.
+        channel.close()
+        raise OSError("nobody listens there")
     channel.send(Message(about=GREETING, value=[cluster.index, kind, list(cluster.addresses)]))
     answer = channel.receive()
     if answer.about == "refused":

@@ -38,6 +38,17 @@ def talk(workers: Workers) -> dict[str, Any]:
     }
 
 
+def knock(port: int) -> None:
+    """Asks the chief for a web page, as soon as it listens."""
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+
+
 def print_to(stream: TextIO, line: str) -> None:
     """Writes a line."""
     stream.write(line + "\n")
@@ -65,8 +76,7 @@ def main() -> int:
     """Meets the others, and ends as `aip` does."""
     what, index, timeout, *addresses = sys.argv[1:]
     if what == "knock" and index == "1":
-        with socket.create_connection(("127.0.0.1", int(addresses[0].rpartition(":")[2]))) as stranger:
-            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        knock(int(addresses[0].rpartition(":")[2]))
         what = "talk"
     tell = Tell(
         note=lambda text: print_to(sys.stdout, f"note: {text}"),

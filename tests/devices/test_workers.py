@@ -25,11 +25,12 @@ def start(what: str, count: int, *, only: range | None = None, timeout: float = 
         )
         for index in only or range(count)
     ]  # fmt: skip
-    ended = []
-    for worker in started:
-        out, err = worker.communicate(timeout=50)
-        ended.append((worker.returncode, out, err))
-    return ended
+    try:
+        return [(worker.returncode, *said) for worker in started for said in [worker.communicate(timeout=50)]]
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.communicate()
 
 
 @pytest.mark.parametrize("what", ["talk", "knock"])
