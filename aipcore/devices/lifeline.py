@@ -32,12 +32,17 @@ class Lifelines:
         self._last_words = last_words
         self._lock = threading.Lock()
         self._leaving = False
+        self._cleanups: list[Callable[[], None]] = []
         self._threads = [
             threading.Thread(target=self._watch, args=item, name="aip-lifeline", daemon=True)
             for item in self._peers.items()
         ]
         for thread in self._threads:
             thread.start()
+
+    def before_exit(self, cleanup: Callable[[], None]) -> None:
+        """Has `cleanup` called if this process is ended, since nothing else of it will run then."""
+        self._cleanups.append(cleanup)
 
     def leave(self) -> None:
         """Says good-bye to all; whatever they do from now on is no failure."""
@@ -81,10 +86,15 @@ class Lifelines:
             if self._leaving:
                 return
             self._leaving = True
-        words = threading.Thread(target=self._last_words, args=[reason], daemon=True)
-        words.start()
-        words.join(FAREWELL)
+        last = threading.Thread(target=self._say_and_clean, args=[reason], daemon=True)
+        last.start()
+        last.join(FAREWELL)
         self._tell(Message(about="over", value=reason))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(1)
+
+    def _say_and_clean(self, reason: str) -> None:
+        self._last_words(reason)
+        for cleanup in self._cleanups:
+            cleanup()

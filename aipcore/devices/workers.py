@@ -97,6 +97,8 @@ class Workers:
             return given or Path()
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="aip-worker-")
+            if self._lifelines is not None:
+                self._lifelines.before_exit(self._scratch.cleanup)
         return Path(self._scratch.name)
 
     def _collect(self, message: Message) -> list[Message]:
