@@ -43,9 +43,18 @@ class Group(click.Group):
     command_class = Command
 
 
+_prefix = ""
+
+
+def prefix_reports(text: str) -> None:
+    """From now on sentences on the error output begin with `text`, which says whose they are."""
+    global _prefix  # noqa: PLW0603 - who reports an error does not know that there are several processes
+    _prefix = text
+
+
 def report(label: str, message: str) -> None:
     """Writes one sentence to the error output, its label in red where there is a terminal."""
-    click.echo(f"{click.style(f'{label}:', fg='red', bold=True)} {message}", err=True, color=color_wanted())
+    click.echo(f"{_prefix}{click.style(f'{label}:', fg='red', bold=True)} {message}", err=True, color=color_wanted())
 
 
 def color_wanted() -> bool | None:

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.params import Resolved
@@ -18,6 +19,7 @@ from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.warmstart.source import find_source
 
 if TYPE_CHECKING:
+    from aipcore.devices.cluster import Cluster
     from aipcore.training.reporter import TrainResult
 
 QUIET = CommandOption(("--quiet", "-q"), "Print warnings and errors only.")
@@ -50,13 +52,18 @@ def command(words: tuple[str, ...]) -> None:
     resolved = request.checked()
     if resolved.value.trainer.warmstart.model is not None:
         find_source(resolved.value.trainer.warmstart.model)
-    output_dir = choose_output_dir(resolved.value.trainer.output_dir, request.scenario.name)
+    cluster = find_cluster(resolved.value.trainer.device)
     json_log = arguments.options.get("--json-log")
+    if cluster is not None and cluster.index:
+        output_dir, json_log = None, None
+    else:
+        output_dir = choose_output_dir(resolved.value.trainer.output_dir, request.scenario.name)
     result = _train(
         request,
         resolved,
         output_dir,
         console,
+        cluster,
         quiet="--quiet" in arguments.options,
         json_log=None if json_log is None else Path(json_log),
     )
@@ -65,7 +72,14 @@ def command(words: tuple[str, ...]) -> None:
 
 
 def _train(
-    request: Request, resolved: Resolved[Any], output_dir: Path, console: Console, *, quiet: bool, json_log: Path | None
+    request: Request,
+    resolved: Resolved[Any],
+    output_dir: Path | None,
+    console: Console,
+    cluster: Cluster | None,
+    *,
+    quiet: bool,
+    json_log: Path | None,
 ) -> TrainResult:
     from aipcore.training.logs import log_level, logging_to
     from aipcore.training.start import import_tensorflow
@@ -76,33 +90,41 @@ def _train(
     import_tensorflow(verbose=level <= logging.DEBUG)
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
+    from aipcore.devices.joining import joined_workers
     from aipcore.devices.selection import select_devices
     from aipcore.training.output_dir import claim_output_dir
-    from aipcore.training.reporter import Reporters
+    from aipcore.training.reporter import Reporter, Reporters
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
 
-    select_devices(resolved.value.trainer.device)
+    device = resolved.value.trainer.device
+    select_devices(device)
     terminal = ConsoleReporter(console, quiet=quiet)
     events = None if json_log is None else JsonReporter(json_log)
+    reporter: Reporter = terminal if events is None else Reporters(terminal, events)
+    handler = ConsoleHandler(console, quiet=quiet or output_dir is None)
+    handler.setFormatter(logging.Formatter(f"{prefix(cluster)}%(message)s"))
     try:
-        scenario = request.scenario.cls(resolved.value)
-        about = about_run(request.scenario, resolved, request.plugins)
-        trainer = Trainer(
-            scenario,
-            resolved.value,
-            name=request.scenario.name,
-            parts=make_parts(resolved.value.trainer, request.plugins),
-            output_dir=output_dir,
-            about=about,
-            reporter=terminal if events is None else Reporters(terminal, events),
-        )
-        # What cannot be compiled leaves no folder behind.
-        trainer.compilation = trainer.compile()
-        claim_output_dir(output_dir)
-        write_run_files(output_dir, about)
-        with logging_to(ConsoleHandler(console, quiet=quiet), output_dir / "train.log"):
-            return trainer.run()
+        with joined_workers(device, cluster, tell_user(output_dir, terminal.close)) as workers:
+            scenario = request.scenario.cls(resolved.value)
+            about = about_run(request.scenario, resolved, request.plugins)
+            trainer = Trainer(
+                scenario,
+                resolved.value,
+                name=request.scenario.name,
+                parts=make_parts(resolved.value.trainer, request.plugins),
+                output_dir=output_dir,
+                about=about,
+                reporter=reporter if workers.is_chief else Reporter(),
+                workers=workers,
+            )
+            # What cannot be compiled leaves no folder behind.
+            trainer.compilation = trainer.compile()
+            if output_dir is not None:
+                claim_output_dir(output_dir)
+                write_run_files(output_dir, about)
+            with logging_to(handler, None if output_dir is None else output_dir / "train.log"):
+                return trainer.run()
     finally:
         terminal.close()
         if events is not None:

@@ -13,33 +13,49 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Literal
 
+import attrs
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from aipcore.devices.params import Strategy
+from aipcore.devices.workers import Workers
 from aipcore.errors import ParamsError
+
+Array = npt.NDArray[Any]
 
 SEED_STRIDE = 0x9E3779B9
 """What the dropout seeds of two neighbouring replicas differ by."""
 
 
 class Distribution:
-    """One device, or several that share each batch.
+    """One device, or several that share each batch, of this process and maybe of other workers.
+
+    A replica is addressed by its number among those of this worker, unless its `global` number is asked for.
 
     Attributes:
         strategy: of TensorFlow; None for one device.
-        devices: the device of each replica, such as "/device:GPU:0"; one empty name means wherever TensorFlow likes.
+        workers: the processes that share each batch.
+        devices: the device of each replica of this worker, such as "/device:GPU:0"; one empty name means wherever
+            TensorFlow likes.
     """
 
-    def __init__(self, strategy: Any = None) -> None:
+    def __init__(self, strategy: Any = None, workers: Workers | None = None) -> None:
         self.strategy = strategy
+        self.workers = workers or Workers()
         self.devices: list[str] = [""]
         if strategy is not None:
             self.devices = list(strategy.extended.worker_devices)
 
     @property
     def replicas(self) -> int:
-        """How many parts a batch is cut into."""
-        return len(self.devices)
+        """How many parts a batch is cut into, over all workers."""
+        return len(self.devices) * self.workers.count
+
+    @property
+    def first(self) -> int:
+        """The global number of this worker's first replica."""
+        return len(self.devices) * self.workers.index
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -71,6 +87,8 @@ class Distribution:
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Calls `function(replica, *arguments)` on every replica; arguments made by `per_replica` are each one's own.
 
+        All workers must do so, in the same order if the function has collective operations.
+
         Returns:
             what the function returned: on several replicas, values that only `run`, `local` and TensorFlow's reductions
             understand.
@@ -81,20 +99,20 @@ class Distribution:
         def call(*given: Any) -> Any:
             # A constant: each replica has its own part of the graph.
             replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
-            return function(int(replica), *given)
+            return function(int(replica) - self.first, *given)
 
         return self.strategy.run(call, args=arguments)
 
     def per_replica(self, values: Sequence[Any]) -> Any:
-        """One argument of `run` from one value for each replica."""
+        """One argument of `run` from one value for each replica of this worker."""
         if self.strategy is None:
             return values[0]
         return self.strategy.experimental_distribute_values_from_function(
-            lambda context: values[context.replica_id_in_sync_group]
+            lambda context: values[context.replica_id_in_sync_group - self.first]
         )
 
     def local(self, value: Any) -> list[Any]:
-        """The value of each replica, of a single tensor that `run` returned."""
+        """The value of each replica of this worker, of a single tensor that `run` returned."""
         if self.strategy is None:
             return [value]
         return list(self.strategy.experimental_local_results(value))
@@ -107,7 +125,7 @@ class Distribution:
         return reduced
 
     def split(self, columns: Mapping[str, Any], *, axis: int) -> list[dict[str, Any]]:
-        """Cuts arrays along `axis` into one part for each replica and copies them to its device.
+        """Cuts arrays along `axis` into one part for each replica and copies this worker's parts to their devices.
 
         The first parts are larger by one if they cannot all be equal. If there are fewer samples than replicas, the
         last replicas get a copy of the first sample, which `parts` says does not count.
@@ -117,18 +135,27 @@ class Distribution:
         parts: list[dict[str, Any]] = []
         for replica, device in enumerate(self.devices):
             with tf.device(device):
-                parts.append({name: tf.constant(self._part(c, axis, replica)) for name, c in columns.items()})
+                parts.append(
+                    {name: tf.constant(self._part(c, axis, self.first + replica)) for name, c in columns.items()}
+                )
         return parts
 
     def _part(self, column: Any, axis: int, replica: int) -> Any:
-        size = column.shape[axis]
-        if size < self.replicas:
-            return np.take(column, [replica if replica < size else 0], axis=axis)
-        return np.array_split(column, self.replicas, axis=axis)[replica]
+        own = self.samples_of(replica, column.shape[axis])
+        return column[(slice(None),) * axis + (own if own.stop > own.start else slice(1),)]
+
+    def samples_of(self, replica: int, size: int) -> slice:
+        """Which samples of a batch of `size` a replica (its global number) computes on; none if there are too few.
+
+        All that a worker has to read or process of a batch are the samples of its own replicas.
+        """
+        each, larger = divmod(size, self.replicas)
+        start = replica * each + min(replica, larger)
+        return slice(start, start + each + (replica < larger))
 
     def parts(self, samples: int) -> int:
-        """How many replicas have samples of their own when a batch of `samples` is split."""
-        return min(self.replicas, samples)
+        """How many replicas of this worker have samples of their own when a batch of `samples` is split."""
+        return min(len(self.devices), max(0, samples - self.first))
 
     def adopt_optimizer(self, optimizer: Any) -> None:
         """Has a Keras optimizer take gradients as they are; it would sum them over the replicas a second time.
@@ -143,51 +170,110 @@ class Distribution:
         for variable in variables:
             if not variable.path.endswith("seed_generator_state"):
                 continue
-            for replica, part in enumerate(components(variable)[1:], start=1):
-                seed, count = (int(value) for value in part.numpy())
-                part.assign(np.array([(seed + replica * SEED_STRIDE) % 2**31, count], part.dtype.as_numpy_dtype))
+            for replica, part in enumerate(components(variable), start=self.first):
+                if replica:
+                    seed, count = (int(value) for value in part.numpy())
+                    part.assign(np.array([(seed + replica * SEED_STRIDE) % 2**31, count], part.dtype.as_numpy_dtype))
 
     def unify(self, variables: Sequence[Any]) -> None:
         """Puts the mean over the replicas into each: what batch-norm statistics of parts of batches come to.
 
         A moving average is linear in what it averages, so that the mean of averages is the average of means.
         """
-        for variable in variables:
-            parts = components(variable)
-            if len(parts) > 1 and not variable.trainable and parts[0].dtype.is_floating:
-                mean = tf.add_n([tf.cast(part, tf.float64) for part in parts]) / len(parts)
-                for part in parts:
-                    part.assign(tf.cast(mean, part.dtype))
+        if self.replicas == 1:
+            return
+        each = [v for v in variables if not v.trainable and len(components(v)) == len(self.devices)]
+        chosen = [v for v in each if tf.as_dtype(components(v)[0].dtype).is_floating]
+        values = self.gather([[components(v)[replica].numpy() for v in chosen] for replica in range(len(self.devices))])
+        for variable, *parts in zip(chosen, *values, strict=True):
+            mean = sum(part.astype(np.float64) for part in parts) / len(parts)
+            for part in components(variable):
+                part.assign(tf.cast(mean, part.dtype))
+
+    def mean(self, variable: Any) -> Any:
+        """The mean over all replicas of a variable's value, as a tensor, within a compiled step."""
+        parts = components(variable)
+        if self.workers.count > 1:
+            summed = self.run(lambda _: self.sum([tf.identity(variable.value)]))
+            return self.local(summed[0])[0] / self.replicas
+        if len(parts) == 1:
+            return variable.value
+        return tf.add_n([tf.convert_to_tensor(part) for part in parts]) / len(parts)
+
+    def gather(self, values: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """The arrays of each replica of all workers, everywhere, from those of each replica of this worker."""
+        if self.workers.count == 1:
+            return [list(each) for each in values]
+        named = {
+            f"{replica}/{position}": array
+            for replica, arrays in enumerate(values, start=self.first)
+            for position, array in enumerate(arrays)
+        }
+        gathered = {name: a for part in self.workers.gather_arrays("values", named) for name, a in part.items()}
+        everywhere = self.workers.broadcast_arrays("values", gathered)
+        count = len(values[0])
+        return [[everywhere[f"{replica}/{n}"] for n in range(count)] for replica in range(self.replicas)]
+
+
+@attrs.frozen(eq=False)
+class ReplicaVariables:
+    """Plain variables, one for each replica of this worker, that are one in a checkpoint."""
+
+    values: list[Any]
+
+    @property
+    def path(self) -> str:
+        """The name of the first."""
+        return path_of(self.values[0])
+
+    @property
+    def shape(self) -> Any:
+        """That of each."""
+        return self.values[0].shape
+
+
+def path_of(variable: Any) -> str:
+    """The name of a variable of Keras or TensorFlow."""
+    path: str = variable.path if hasattr(variable, "path") else variable.name.removesuffix(":0")
+    return path
 
 
 def components(variable: Any) -> list[Any]:
-    """The plain variables, one for each replica, that a variable (of Keras or TensorFlow) consists of."""
+    """The plain variables, one for each replica of this worker, that a variable of Keras or TensorFlow consists of."""
+    if isinstance(variable, ReplicaVariables):
+        return variable.values
     value = getattr(variable, "value", variable)
     if isinstance(value, tf.distribute.DistributedValues):
         return list(value.values)
     return [variable]
 
 
-def make_distribution(kind: Literal["none", "mirror", "central_storage"], batch_size: int) -> Distribution:
+def make_distribution(kind: Strategy, batch_size: int, workers: Workers) -> Distribution:
     """The distribution that the user asks for, over all visible GPUs or, without any, all parts of the CPU.
 
     Args:
         kind: "none" for one device.
         batch_size: samples in a training batch.
+        workers: this one and its peers; several of them bring TensorFlow's strategy with them.
 
     Raises:
         ParamsError: a batch has fewer samples than there are devices.
     """
-    gpus = tf.config.list_logical_devices("GPU")
-    names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    if kind == "none" or len(names) == 1:
-        return Distribution()
-    if batch_size < len(names):
+    if workers.count > 1:
+        distribution = Distribution(workers.strategy, workers)
+    else:
+        gpus = tf.config.list_logical_devices("GPU")
+        names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+        if kind == "none" or len(names) == 1:
+            return Distribution()
+        # One worker alone has nothing that mirroring has not.
+        distribution = Distribution(_strategy("mirror" if kind == "multi_worker" else kind, tuple(names)))
+    if batch_size < distribution.replicas:
         raise ParamsError(
-            f"--train.batch_size {batch_size} cannot be split among {len(names)} devices: give at least {len(names)}, "
-            "or use fewer devices."
+            f"--train.batch_size {batch_size} cannot be split among {distribution.replicas} devices: give at least "
+            f"{distribution.replicas}, or use fewer devices."
         )
-    return Distribution(_strategy(kind, tuple(names)))
+    return distribution
 
 
 @cache

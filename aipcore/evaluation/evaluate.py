@@ -62,9 +62,10 @@ class Evaluation:
 
         Args:
             evaluator: a new one, given every batch's targets and outputs; its results join those of the metrics.
+                The chief's alone is asked, the others need one too.
 
         Returns:
-            losses, metrics and evaluator results by name.
+            losses, metrics and evaluator results by name, the same on all workers.
         """
         self.metrics.reset()
         for block in prefetch(self._feed.blocks(0, chunk=self._chunk()), lambda block: block):
@@ -74,7 +75,9 @@ class Evaluation:
                 self._run_batches(block, evaluator)
         results = self.metrics.result()
         if evaluator is not None:
-            results |= {name: float(value) for name, value in evaluator.result().items()}
+            own = evaluator.result() if self._distribution.workers.is_chief else {}
+            own = {name: float(value) for name, value in own.items()}
+            results |= self._distribution.workers.broadcast("evaluator", own)
         return results
 
     def _run_batches(self, block: Block, evaluator: Evaluator) -> None:
@@ -84,7 +87,9 @@ class Evaluation:
             outputs = self._outputs(*self._on_devices(inputs, targets, block.batch_size, axis=0))
             first = step * block.batch_size
             meta = None if block.meta is None else block.meta[first : first + block.batch_size]
-            evaluator.update(targets, self._gathered(outputs, block.batch_size), meta)
+            gathered = self._gathered(outputs, block.batch_size)
+            if self._distribution.workers.is_chief:
+                evaluator.update(targets, gathered, meta)
 
     def _on_devices(self, inputs: Tensors, targets: Tensors, batch_size: int, *, axis: int) -> tuple[Any, Any]:
         """The columns on their devices, one part for each replica, and how many of these count."""
@@ -92,12 +97,15 @@ class Evaluation:
         return tuple(zip(*sides, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
 
     def _gathered(self, outputs: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
-        parts = outputs[: self._distribution.parts(batch_size)]
-        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+        """The outputs of the whole batch in its order, on the chief; nothing on the others."""
+        counted = outputs[: self._distribution.parts(batch_size)]
+        own = {name: np.concatenate([part[name].numpy() for part in counted]) for name in outputs[0] if counted}
+        parts = [part for part in self._distribution.workers.gather_arrays("outputs", own) if part]
+        return {name: np.concatenate([part[name] for part in parts]) for name in outputs[0] if parts}
 
     def _compiled(self, function: Any, *, axes: int) -> Any:
         sides = tuple(block_signature(side, axes=axes) for side in self.dataset.specs())
-        signature = [(sides,) * self._distribution.replicas, tf.TensorSpec((), tf.int32)]
+        signature = [(sides,) * len(self._distribution.devices), tf.TensorSpec((), tf.int32)]
         return tf.function(function, autograph=False, input_signature=signature)
 
     def _chunk(self) -> int:

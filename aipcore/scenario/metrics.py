@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aipcore.devices.distribution import Distribution
+from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
 from aipcore.scenario.objective import Tensors, by_output, target_of
 from aipcore.scenario.scenario import Scenario
@@ -82,11 +82,12 @@ class ReplicaMetrics:
     """
 
     def __init__(self, make: Callable[[], MetricSet], distribution: Distribution) -> None:
+        self._distribution = distribution
         self.sets: list[MetricSet] = []
-        for replica in range(distribution.replicas):
+        for replica in range(len(distribution.devices)):
             with distribution.on_replica(replica):
                 self.sets.append(make())
-        self._merged = make() if len(self.sets) > 1 else self.sets[0]
+        self._merged = make() if distribution.replicas > 1 else self.sets[0]
 
     @property
     def names(self) -> list[str]:
@@ -96,7 +97,7 @@ class ReplicaMetrics:
     @property
     def variables(self) -> list[Any]:
         """The state of all sets."""
-        return [variable for each in self.sets for variable in each.variables]
+        return [ReplicaVariables(list(parts)) for parts in zip(*(each.variables for each in self.sets), strict=True)]
 
     def update(self, replica: int, targets: Tensors, outputs: Tensors, losses: Tensors, penalty: Any) -> None:
         """Takes in one batch, or a replica's part of it; see `MetricSet.update`."""
@@ -108,16 +109,17 @@ class ReplicaMetrics:
             each.reset()
 
     def result(self) -> dict[str, float]:
-        """The values so far, over all replicas."""
-        if len(self.sets) > 1:
-            for merged, *parts in zip(self._merged.variables, *(each.variables for each in self.sets), strict=True):
+        """The values so far, over all replicas of all workers, which must all ask for them."""
+        if self._distribution.replicas > 1:
+            values = [[variable.numpy() for variable in each.variables] for each in self.sets]
+            for merged, *parts in zip(self._merged.variables, *self._distribution.gather(values), strict=True):
                 merged.assign(_merge(merged.aggregation, parts))
         return self._merged.result()
 
 
 def _merge(aggregation: str, parts: list[Any]) -> Any:
     if aggregation == "sum":
-        return sum(part.numpy() for part in parts)
+        return sum(parts)
     if aggregation == "mean":
-        return sum(part.numpy() for part in parts) / len(parts)
-    return parts[0].numpy()
+        return sum(parts) / len(parts)
+    return parts[0]

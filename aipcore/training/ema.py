@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aipcore.devices.distribution import components
+from aipcore.devices.distribution import Distribution
 from aipcore.scenario.graph import Graph
 
 LEAST_RATE, GREATEST_RATE = 0.9, 0.9999
@@ -43,10 +43,12 @@ class WeightAverage:
     Args:
         variables: the Keras variables to follow; the shadows begin with their values.
         rate: from 0 (no average: the shadow is the weight) to below 1.
+        distribution: what the variables are spread over.
     """
 
-    def __init__(self, variables: Sequence[Any], rate: float) -> None:
+    def __init__(self, variables: Sequence[Any], rate: float, distribution: Distribution) -> None:
         self.rate = rate
+        self._distribution = distribution
         self._followed = list(variables)
         self.shadows = [
             tf.Variable(tf.identity(variable.value), trainable=False, name=variable.path) for variable in self._followed
@@ -55,7 +57,9 @@ class WeightAverage:
     def update(self) -> None:
         """Takes in the weights as they are after an update; runs inside the compiled step."""
         for shadow, variable in zip(self.shadows, self._followed, strict=True):
-            shadow.assign_add((_over_replicas(variable) - shadow) * (1 - self.rate))
+            # Weights are the same on all replicas, batch-norm statistics are not.
+            value = variable.value if variable.trainable else self._distribution.mean(variable)
+            shadow.assign_add((value - shadow) * (1 - self.rate))
 
     def reset(self) -> None:
         """Begins anew with the weights as they are."""
@@ -73,11 +77,3 @@ class WeightAverage:
         finally:
             for variable, value in zip(self._followed, raw, strict=True):
                 variable.assign(value)
-
-
-def _over_replicas(variable: Any) -> Any:
-    """The value of a variable: weights are the same on all replicas, batch-norm statistics are averaged."""
-    parts = components(variable)
-    if variable.trainable or len(parts) == 1:
-        return variable.value
-    return tf.add_n([tf.convert_to_tensor(part) for part in parts]) / len(parts)

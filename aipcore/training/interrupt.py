@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from aipcore.devices.workers import Workers
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -15,10 +17,12 @@ class Interruption:
     """A context in which signals are noted instead of raised.
 
     Attributes:
-        received: the first signal that came, or None.
+        noted: the first signal that came, or None.
+        received: what the run goes by: that signal, once all workers of the run have agreed to stop.
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
+        self.noted: signal.Signals | None = None
         self.received: signal.Signals | None = None
         self._notify = notify
         self._previous: dict[signal.Signals, Any] = {}
@@ -36,9 +40,29 @@ class Interruption:
             signal.signal(number, handler)
         self._previous.clear()
 
+    def agree(self, workers: Workers, *, stop: bool) -> bool:
+        """Has all workers stop if one of them wants to; to be called by all at the same point.
+
+        Args:
+            workers: those of the run.
+            stop: whether this one wants to for another reason than a signal.
+
+        Returns:
+            whether one of them does, for such a reason.
+        """
+        wishes = workers.exchange("stop", [self.noted, stop])
+        told = [(index, number) for index, (number, _) in enumerate(wishes) if number is not None]
+        if told and self.received is None:
+            index, number = told[0]
+            self.received = signal.Signals(number)
+            if self.noted is None:
+                self._notify(f"Stopping and saving, since worker {index} received {self.received.name}.")
+            self.noted = self.received
+        return any(wish for _, wish in wishes)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.received is not None:
+        if self.noted is not None:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
+        self.noted = signal.Signals(number)
         self._notify("Stopping after this chunk and saving; press Ctrl-C again to stop at once.")

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from aipcore.data.feed import Block
 from aipcore.data.specs import ColumnSpec
-from aipcore.devices.distribution import Distribution
+from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.metrics import ReplicaMetrics
@@ -37,7 +37,7 @@ class Batch:
     Attributes:
         step: its index in the block, an int32 scalar.
         samples: samples in the whole batch, a float32 scalar.
-        parts: how many replicas have samples of their own, an int32 scalar.
+        parts: how many replicas of this worker have samples of their own, an int32 scalar.
     """
 
     step: Any
@@ -80,10 +80,10 @@ class TrainingLoop:
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
         self.group_samples = tf.Variable(0.0, trainable=False, name="group_samples")
-        self.group_gradients = [self._zeros(replica) for replica in range(distribution.replicas)]
+        self.group_gradients = [self._zeros(replica) for replica in range(len(distribution.devices))]
         sides = tuple(block_signature(side, axes=2) for side in specs)
         signature = [
-            (sides,) * distribution.replicas,
+            (sides,) * len(distribution.devices),
             tf.TensorSpec((None,), tf.bool),
             tf.TensorSpec((), tf.int32),
             tf.TensorSpec((), tf.float32),
@@ -107,7 +107,8 @@ class TrainingLoop:
     def variables(self) -> list[Any]:
         """The loop's own state beside the model's, the optimizer's and the metrics'."""
         scale = [] if self.loss_scale is None else self.loss_scale.variables
-        return [self.group_samples, *(each for sums in self.group_gradients for each in sums), *scale]
+        sums = [ReplicaVariables(list(parts)) for parts in zip(*self.group_gradients, strict=True)]
+        return [self.group_samples, *sums, *scale]
 
     def prepare(self, block: Block, updates: list[bool]) -> DeviceBlock:
         """Copies a block to the devices.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -16,6 +16,29 @@ from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
 from aipcore.training.tuning import Compilation
 from aipcore.training.warmstart.report import WarmStart
+
+if TYPE_CHECKING:
+    from aipcore.training.trainer import Trainer
+
+
+def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]]:
+    """The whole plan: pairs of a heading and its text."""
+    best = "least" if run.monitor.mode == "min" else "greatest"
+    return [
+        ("scenario", run.name),
+        ("data", describe_data(run.data.train, run.data.val, run.batching)),
+        *describe_processing(run.data.pipelines),
+        ("model", describe_model(run.graph.model)),
+        *describe_warm_start(run.warm_start),
+        *describe_frozen(run.frozen),
+        ("optimizer", describe_optimizer(run.trainer, run.data.horizon)),
+        *describe_average(run.average),
+        ("best", f"the epoch with the {best} {run.monitor.name}"),
+        ("device", describe_device(run.trainer.precision, run.distribution, run.trainer.device.strategy)),
+        ("loop", describe_compilation(compilation, run.per_batch)),
+        ("seed", str(run.seed)),
+        ("output", describe_output(run.output_dir)),
+    ]
 
 
 def describe_data(train: Dataset, val: Dataset | None, batching: Batching) -> str:
@@ -76,7 +99,9 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if distribution.replicas > 1:
         names = ", ".join(device.rpartition("device:")[2] for device in distribution.devices)
-        kept = "on each" if strategy == "mirror" else "on the CPU"
+        if distribution.workers.count > 1:
+            names = f"{distribution.workers.count} workers with {names} each"
+        kept = "on the CPU" if strategy == "central_storage" else "on each"
         return f"{names} share each batch; the weights are kept {kept}{mixed}"
     alone = "" if strategy == "none" else f" (alone, so --device.strategy {strategy} changes nothing)"
     idle = f" of {len(gpus)}; --device.strategy mirror uses all" if len(gpus) > 1 else ""

@@ -236,7 +236,7 @@ def prepare_model(
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
-        average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate)
+        average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate, distribution)
     loop = TrainingLoop(
         graph,
         optimizer,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.devices.distribution import components
+from aipcore.devices.distribution import Distribution, components, path_of
 from aipcore.errors import TrainingError
 from aipcore.training.variable_names import unique_names
 
@@ -22,24 +23,50 @@ class VariableState:
     """The variables of a run under unique names, such as `model/dense/kernel` or `optimizer/adam/iteration`.
 
     A variable that has a value on each of several replicas is stored once if these agree, as weights do, and otherwise
-    (batch-norm statistics within an epoch, seeds of dropout) also under `NAME@1`, `NAME@2` and so on.
+    (batch-norm statistics within an epoch, seeds of dropout) also under `NAME@1`, `NAME@2`, ...: the number is that
+    of the replica among those of all workers.
     """
 
-    def __init__(self, groups: Mapping[str, list[Any]]) -> None:
+    def __init__(self, groups: Mapping[str, list[Any]], distribution: Distribution) -> None:
+        self._distribution = distribution
         self.variables: dict[str, Any] = {}
         for group, variables in groups.items():
-            paths = [getattr(each, "path", each.name.removesuffix(":0")) for each in variables]
-            self.variables |= zip(unique_names(f"{group}/{path}" for path in paths), variables, strict=True)
+            names = unique_names(f"{group}/{path_of(each)}" for each in variables)
+            self.variables |= zip(names, variables, strict=True)
 
     def read(self) -> Arrays:
-        """Copies of all values."""
+        """Copies of all values that this worker has."""
         arrays: Arrays = {}
         for name, variable in self.variables.items():
-            first, *others = (np.array(part.numpy()) for part in components(variable))
-            arrays[name] = first
-            if any(other.tobytes() != first.tobytes() for other in others):
-                arrays |= {f"{name}@{replica}": other for replica, other in enumerate(others, start=1)}
+            parts = [np.array(part.numpy()) for part in components(variable)]
+            arrays[name] = parts[0]
+            if any(part.tobytes() != parts[0].tobytes() for part in parts):
+                arrays |= {f"{name}@{number}": part for number, part in self._numbered(parts) if number}
         return arrays
+
+    def gather(self) -> Arrays:
+        """Copies of the values of all workers, on the chief; what `read` gives on the others."""
+        own = self.read()
+        workers = self._distribution.workers
+        if workers.count == 1:
+            return own
+        # Weights are most of the state and the same everywhere: only what differs is sent.
+        prints = [f"{blake2b(array.tobytes()).hexdigest()} {name}" for name, array in own.items()]
+        found = [set(each) for each in workers.exchange("digests", prints)]
+        unshared = set.union(*found) - set.intersection(*found)
+        differing = {_REPLICA.sub("", each.partition(" ")[2]) for each in unshared}
+        sent = {
+            f"{name}@{number}": np.array(part.numpy())
+            for name in self.variables
+            if name in differing
+            for number, part in self._numbered(components(self.variables[name]))
+        }
+        for arrays in workers.gather_arrays("state", sent):
+            own |= {name: array for name, array in arrays.items() if not name.endswith("@0")}
+        return own
+
+    def _numbered(self, parts: list[Any]) -> Iterator[tuple[int, Any]]:
+        return enumerate(parts, start=self._distribution.first)
 
     def write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Assigns all values, after checking that names and shapes are those of this run.
@@ -61,7 +88,7 @@ class VariableState:
                     f"and {tuple(variable.shape)} here."
                 )
         for name, variable in self.variables.items():
-            for replica, part in enumerate(components(variable)):
+            for replica, part in self._numbered(components(variable)):
                 part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -16,26 +15,18 @@ import keras
 import aipcore
 from aipcore.data.feed import Block, prefetch
 from aipcore.devices.distribution import make_distribution
+from aipcore.devices.workers import Workers
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
+from aipcore.training.agreement import agreed_seed, alone, require_same_run
+from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
 from aipcore.training.context import RunContext
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.interrupt import Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
-from aipcore.training.plan import (
-    describe_average,
-    describe_compilation,
-    describe_data,
-    describe_device,
-    describe_frozen,
-    describe_model,
-    describe_optimizer,
-    describe_output,
-    describe_processing,
-    describe_warm_start,
-)
+from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
@@ -63,6 +54,7 @@ class Trainer:
         output_dir: an existing folder of this run alone, or None to write nothing.
         about: what to record beside checkpoints and models: resolved parameters, plugin versions.
         reporter: hears of the progress.
+        workers: this process and those that train with it, of which only the chief has an `output_dir`.
 
     Raises:
         DataError, ScenarioError: the data or the scenario cannot be used, and why.
@@ -78,6 +70,7 @@ class Trainer:
         output_dir: Path | None,
         about: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.scenario = scenario
         self.params = params
@@ -86,15 +79,16 @@ class Trainer:
         self.about = dict(about or {})
         self.reporter = reporter or Reporter()
         self.trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
-        given = self.trainer.random_seed
-        self.seed = secrets.randbelow(2**31) if given is None else given
+        self.workers = workers or alone(self.trainer.device.strategy)
+        self.seed = agreed_seed(self.workers, self.trainer.random_seed)
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(self.seed % 2**32)
         keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
         self.data = prepare_data(scenario, params, self.trainer, self.seed)
         self.batching = self.data.batching
-        self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size)
+        require_same_run(self.workers, self.about, self.batching.samples)
+        self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
         self.graph = made.graph
         self.learning_rate = made.learning_rate
@@ -110,7 +104,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.compilation: Compilation | None = None
         self.callbacks = self._make_callbacks(parts)
-        self.per_batch = [name for name, callback in self.callbacks.items() if _wants_batches(callback)]
+        self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = VariableState(
             {
                 "model": self.graph.model.variables,
@@ -119,7 +113,8 @@ class Trainer:
                 "metrics": self.metrics.variables,
                 "loop": self.loop.variables,
                 "ema": [] if self.average is None else self.average.shadows,
-            }
+            },
+            self.distribution,
         )
         self._interruption = Interruption(self.reporter.message)
         writer = ModelWriter(self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about})
@@ -127,12 +122,14 @@ class Trainer:
             writer.check()
         self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)
         self._summaries = None if output_dir is None else make_summaries(scenario, self.trainer, made)
-        traces = output_dir / "tensorboard" if output_dir is not None and self.trainer.profile else None
+        # What is traced runs in calls of its own, which all workers must make.
+        traced = self.trainer.profile and (output_dir is not None or not self.workers.is_chief)
+        traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self.trainer.profile_steps, self.batching.steps, self.reporter)
 
     def _make_callbacks(self, parts: Parts) -> dict[str, Any]:
         context = RunContext(
-            output_dir=self.output_dir or Path(),
+            output_dir=self.workers.folder(self.output_dir),
             scenario=self.name,
             monitor=(self.monitor.mode, self.monitor.name),
             horizon=self.data.horizon,
@@ -156,14 +153,15 @@ class Trainer:
         for name, state in progress["callbacks"].items():
             if name in self.callbacks:
                 self.callbacks[name].set_state(state)
+        self.workers.require_same({"the checkpoint": [self.epoch, self.step]})
 
     def compile(self) -> Compilation:
-        """Measures how this run is best compiled; leaves its state as it was.
+        """Measures how this run is best compiled, by the chief's clock; leaves its state as it was.
 
         Raises:
             TrainingError: the model cannot be compiled as asked.
         """
-        return choose_compilation(
+        chosen = choose_compilation(
             self.loop,
             self.data.feed,
             self.state,
@@ -171,6 +169,7 @@ class Trainer:
             eager=self.trainer.force_eager,
             total_steps=self.batching.steps * self.trainer.epochs,
         )
+        return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
     def run(self) -> TrainResult:
         """Trains to the end, to a callback's stop, or to a signal, and saves.
@@ -194,10 +193,10 @@ class Trainer:
             epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
         )  # fmt: skip
         model.stop_training = False
-        with closing(self.data), self._interruption as interruption, self._profiler:
+        with closing(self.data), self._interruption, self._profiler:
             self._profiler.begin(self._batches + 1, self.batching.steps * self.trainer.epochs)
             callbacks.on_train_begin()
-            while self.epoch < self.trainer.epochs and not model.stop_training and not interruption.received:
+            while not self._must_stop() and self.epoch < self.trainer.epochs:
                 self._run_epoch(callbacks)
             callbacks.on_train_end(self.history[-1] if self.history else {})
             return self._finish(started)
@@ -272,8 +271,14 @@ class Trainer:
             self.step = block.first + block.steps
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
-            if self._interruption.received or self.graph.model.stop_training:
+            if self._must_stop():
                 break
+
+    def _must_stop(self) -> bool:
+        """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
+        model = self.graph.model
+        model.stop_training = self._interruption.agree(self.workers, stop=bool(model.stop_training))
+        return bool(model.stop_training or self._interruption.received)
 
     def _prepared(self, block: Block) -> tuple[Block, Any]:
         group = self.trainer.accumulate_steps
@@ -295,7 +300,7 @@ class Trainer:
         for name, evaluation in self.lav.items():
             evaluator = self.scenario.evaluator()
             results[f"lav_{name}" if name else "lav"] = evaluation.run(evaluator)
-            if evaluator is not None and (text := evaluator.report()):
+            if evaluator is not None and self.workers.is_chief and (text := evaluator.report()):
                 notes.append(f"{name}: {text}" if name else text)
         return results
 
@@ -311,21 +316,7 @@ class Trainer:
         self._save_progress()
 
     def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
-        return [
-            ("scenario", self.name),
-            ("data", describe_data(self.data.train, self.data.val, self.batching)),
-            *describe_processing(self.data.pipelines),
-            ("model", describe_model(self.graph.model)),
-            *describe_warm_start(self.warm_start),
-            *describe_frozen(self.frozen),
-            ("optimizer", describe_optimizer(self.trainer, self.data.horizon)),
-            *describe_average(self.average),
-            ("best", f"the epoch with the {'least' if self.monitor.mode == 'min' else 'greatest'} {self.monitor.name}"),
-            ("device", describe_device(self.trainer.precision, self.distribution, self.trainer.device.strategy)),
-            ("loop", describe_compilation(compilation, self.per_batch)),
-            ("seed", str(self.seed)),
-            ("output", describe_output(self.output_dir)),
-        ]
+        return describe_run(self, compilation)
 
     @property
     def _batches(self) -> int:
@@ -359,7 +350,7 @@ class Trainer:
             },
             **self.about,
         }
-        self._keeper.write_checkpoint(self._batches, Checkpoint(arrays=self.state.read(), progress=progress))
+        self._keeper.write_checkpoint(self._batches, Checkpoint(arrays=self.state.gather(), progress=progress))
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
@@ -385,10 +376,3 @@ class Trainer:
         )
         self.reporter.summary(result)
         return result
-
-
-def _wants_batches(callback: Any) -> bool:
-    """Whether a callback must hear of every single batch: it overrides a batch hook and does not accept chunks."""
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-    overrides = any(getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook) for hook in hooks)
-    return overrides and not getattr(callback, "accepts_chunks", False)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from aipcore.devices.params import DeviceParams
 from aipcore.devices.selection import select_devices
+from aipcore.devices.workers import Workers
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, resolve
@@ -67,7 +68,7 @@ class Evaluated(NoisyBlobs):
 Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
 
 
-def trainer(cls: type[Any], folder: Path | None, *words: str) -> Trainer:
+def trainer(cls: type[Any], folder: Path | None, *words: str, workers: Workers | None = None) -> Trainer:
     """A trainer of a scenario class with command-line parameters."""
     plugins = get_plugin_manager()
     first = {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}
@@ -75,9 +76,9 @@ def trainer(cls: type[Any], folder: Path | None, *words: str) -> Trainer:
         run_params_class(cls.params_class), [Layer.from_mapping("test", first), Layer.from_arguments(words)], plugins
     ).value
     if folder is not None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
     parts = make_parts(params.trainer, plugins)
-    return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder)
+    return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, workers=workers)
 
 
 def distance(one: Trainer, other: Trainer) -> float:
@@ -99,7 +100,7 @@ def equal(one: Trainer, other: Trainer) -> bool:
 
 def losses(history: list[dict[str, float]]) -> list[float]:
     """The numbers that users compare."""
-    return [logs[name] for logs in history for name in ("loss", "val_loss", "accuracy", "val_accuracy")]
+    return [logs[name] for logs in history for name in ("loss", "val_loss", "accuracy", "val_accuracy") if name in logs]
 
 
 def cases(folder: Path) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,63 @@
+"""`aip launch`: several workers of a run as processes of this machine, to try `multi_worker` out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from aipcore.cli.style import Command
+from aipcore.devices.launcher import Launch, free_ports, gpu_shares
+from aipcore.errors import UsageError
+
+COMMANDS = ("train", "resume")
+STRATEGY = "--device.strategy"
+
+
+@click.command(
+    "launch",
+    cls=Command,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option("--workers", type=click.IntRange(1), required=True, help="How many processes to start.")
+@click.option(
+    "--port-base",
+    type=click.IntRange(1, 65535),
+    help="Port of the first worker, the others have the next ones; by default free ones are found.",
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...")
+def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
+    """Train with several worker processes on this machine.
+
+    \b
+      aip launch --workers 2 train tutorial --train.batch_size 64
+
+    Each process gets TF_CONFIG, --device.strategy multi_worker and its share of the GPUs. The first one, the chief,
+    prints as always; lines of the others begin with [worker N].
+    """  # noqa: D301 - click's mark for lines that are not to be rewrapped
+    name = words[0] if words else ""
+    if name not in COMMANDS:
+        given = f"not {name!r}" if name else "which is missing"
+        raise UsageError(f"aip launch starts {' or '.join(COMMANDS)}, {given}: aip launch --workers N train SCENARIO.")
+    if "--help" in words or "-h" in words:
+        from aipcore.cli.main import main
+
+        sys.exit(main(words))
+    ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
+    if ports[-1] > 65535:
+        raise UsageError(f"--port-base {port_base} leaves no room for {workers} workers: give a smaller one.")
+    launch = Launch([*words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
+    sys.exit(launch.run())
+
+
+def _strategy(words: Sequence[str]) -> list[str]:
+    for position, word in enumerate(words):
+        option, equals, value = word.replace("-", "_").partition("=")
+        if option in ("__device.strategy", "__trainer.device.strategy"):
+            given = value if equals else "".join(words[position + 1 : position + 2])
+            if given.replace("-", "_").lower() != "multi_worker":
+                raise UsageError(f"{STRATEGY} {given} does not go with aip launch, which trains with multi_worker.")
+            return []
+    return [STRATEGY, "multi_worker"]

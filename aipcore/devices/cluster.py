@@ -1,0 +1,165 @@
+"""Which workers train together, as the environment says: `TF_CONFIG`, or the variables of a Slurm job step.
+
+Light: a mistake in the environment is found before TensorFlow is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from aipcore.errors import UsageError
+
+EXAMPLE = '{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'
+SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
+"""What `srun` tells each task, as far as it is needed."""
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
+
+
+@attrs.frozen
+class Cluster:
+    """The workers of a run; the first one is the chief.
+
+    Attributes:
+        addresses: `host:port` of each worker.
+        index: which of them this process is.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    @property
+    def tf_config(self) -> str:
+        """The value of `TF_CONFIG` that says so."""
+        return json.dumps(
+            {"cluster": {"worker": list(self.addresses)}, "task": {"type": "worker", "index": self.index}}
+        )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`; the brackets of an IPv6 address are left out."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def read_cluster(environment: Mapping[str, str], slurm_port: int) -> Cluster:
+    """The cluster that the environment describes: `TF_CONFIG` if it is there, or else Slurm's variables.
+
+    Args:
+        environment: of this process.
+        slurm_port: the first port of the workers of a host, for Slurm, which gives none.
+
+    Raises:
+        UsageError: there is neither, or what is there is wrong, and how.
+    """
+    if "TF_CONFIG" in environment:
+        return _from_tf_config(environment["TF_CONFIG"])
+    if "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
+        return _from_slurm(environment, slurm_port)
+    raise UsageError(
+        "--device.strategy multi_worker needs to know its workers: set TF_CONFIG in each of them, such as "
+        f"{EXAMPLE}, start them with srun, or try it out here with aip launch --workers 2 train ..."
+    )
+
+
+def _from_tf_config(text: str) -> Cluster:
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise _wrong(f"is no JSON ({error})") from error
+    workers = _within(_within(config, "cluster"), "worker")
+    if not isinstance(workers, list) or not workers:
+        raise _wrong("has no list cluster.worker of addresses")
+    for number, address in enumerate(workers):
+        match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+        if match is None or not 0 < int(match[2]) < 2**16:
+            raise _wrong(f"has {address!r} as cluster.worker[{number}], where host:port should be")
+    if len(set(workers)) < len(workers):
+        raise _wrong("names an address twice in cluster.worker")
+    others = sorted(set(config["cluster"]) - {"worker"})
+    if others:
+        raise _wrong(f"has tasks of type {', '.join(others)}, but all must be workers, of which the first is the chief")
+    kind, index = (_within(_within(config, "task"), key) for key in ("type", "index"))
+    if kind != "worker":
+        raise _wrong(f"has the task.type {kind!r}, which must be 'worker'")
+    if isinstance(index, str) and index.isdecimal():
+        index = int(index)  # TensorFlow takes it too.
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(workers):
+        raise _wrong(f"has the task.index {index!r}, which must be from 0 to {len(workers) - 1}")
+    return Cluster(tuple(workers), index)
+
+
+def _within(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _wrong(what: str) -> UsageError:
+    return UsageError(f"TF_CONFIG {what}: set it to something like {EXAMPLE}.")
+
+
+def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
+    # TensorFlow's SlurmClusterResolver sorts the hosts as text, which puts node10 before node9 and gives a task the
+    # address of another; Slurm's own order is kept here.
+    missing = [name for name in SLURM if not environment.get(name)]
+    if missing:
+        raise UsageError(f"This Slurm job step lacks {', '.join(missing)}: start the workers with srun.")
+    rank, tasks, nodes, per_node = (environment[name] for name in SLURM)
+    try:
+        hosts, counts = expand_hosts(nodes), expand_counts(per_node)
+        places = [(node, task) for node, count in enumerate(counts) for task in range(count)]
+        addresses = tuple(f"{hosts[node]}:{port + task}" for node, task in places)
+        own = places[int(rank)]
+    except (ValueError, IndexError):
+        addresses, own = (), None
+    if own is None or len(hosts) != len(counts) or len(addresses) != int(tasks):
+        given = ", ".join(f"{name}={environment[name]}" for name in SLURM)
+        raise UsageError(f"Slurm's variables do not fit together ({given}): start the workers with srun.")
+    # Both are there in every step; they say where the task really is.
+    real = (environment.get("SLURM_NODEID", str(own[0])), environment.get("SLURM_LOCALID", str(own[1])))
+    if real != (str(own[0]), str(own[1])):
+        raise UsageError("The workers must be numbered host by host: start them with srun --distribution=block.")
+    return Cluster(addresses, int(rank))
+
+
+def expand_hosts(text: str) -> list[str]:
+    """The hosts of a Slurm node list such as `gpu[01-03,7],login`, in its order.
+
+    Raises:
+        ValueError: it is none.
+    """
+    hosts = []
+    for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        fixed = re.split(r"\[([^\]]*)\]", part)
+        names = [""]
+        for position, piece in enumerate(fixed):
+            ends = [piece] if position % 2 == 0 else [number for one in piece.split(",") for number in _numbers(one)]
+            names = [name + end for name in names for end in ends]
+        hosts += names
+    return hosts
+
+
+def _numbers(text: str) -> list[str]:
+    first, dash, last = text.partition("-")
+    if not dash:
+        return [str(int(first)).zfill(len(first))]
+    return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+
+
+def expand_counts(text: str) -> list[int]:
+    """The tasks of each host of Slurm's short form: `3(x2),2` is 3, 3, 2.
+
+    Raises:
+        ValueError: it is none.
+    """
+    counts = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if match is None:
+            raise ValueError(f"{part!r} is no number of tasks")
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts

@@ -1,0 +1,20 @@
+#!/bin/bash
+# Trains on all GPUs of 4 hosts with one worker (task) for each host: sbatch examples/cluster/slurm.sh
+#SBATCH --job-name=aip
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=32
+#SBATCH --distribution=block
+#SBATCH --signal=TERM@120
+#SBATCH --requeue
+
+# Two minutes before the time is up each worker gets SIGTERM, and the run stops with a checkpoint. One worker that ends
+# ends all; --kill-on-bad-exit also ends tasks that have not met the others yet.
+RUN=${RUN:-$PWD/runs/digits}
+if [ -d "$RUN/checkpoint" ]; then
+  WORDS=(resume "$RUN")
+else
+  WORDS=(train tutorial --train.batch_size 1024 --trainer.output_dir "$RUN" --device.strategy multi_worker)
+fi
+exec srun --kill-on-bad-exit=1 aip "${WORDS[@]}"

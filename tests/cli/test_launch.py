@@ -1,0 +1,66 @@
+"""`aip launch` before it starts anything, and what a worker needs to know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aipcore.devices.launcher import gpu_shares
+from aipcore.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--workers", "2"], "aip launch starts train or resume, which is missing"),
+        (["--workers", "2", "params", "tutorial"], "aip launch starts train or resume, not 'params'"),
+        (["--workers", "2", "train", "tutorial", "--device.strategy", "mirror"], "mirror does not go with aip launch"),
+        (["--workers", "2", "train", "tutorial", "--device.strategy=none"], "none does not go with aip launch"),
+        (["--workers", "9", "--port-base", "65530", "train", "tutorial"], "leaves no room for 9 workers"),
+        (["--workers", "0", "train", "tutorial"], "--workers"),
+        (["train", "tutorial"], "--workers"),
+    ],
+)
+def test_wrong(run_aip: Any, words: list[str], text: str) -> None:
+    """One sentence, exit code 2."""
+    done = run_aip("launch", *words)
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_help(run_aip: Any) -> None:
+    """Its own, and that of what it starts, once."""
+    own = run_aip("launch", "--help")
+    assert own.returncode == 0
+    assert "aip launch --workers 2 train tutorial" in own.stdout
+    inner = run_aip("launch", "--workers", "2", "train", "tutorial", "--help")
+    assert inner.returncode == 0
+    assert inner.stdout.count("--device.strategy") == 1
+
+
+def test_the_same_error_is_shown_once(run_aip: Any) -> None:
+    """All workers find a wrong parameter; the log has it once, and the exit code is theirs."""
+    done = run_aip("launch", "--workers", "3", "train", "tutorial", "--trainer.epochs", "many")
+    assert done.returncode == 2
+    assert done.stderr.count("--trainer.epochs") == 1
+
+
+@pytest.mark.parametrize("config", [None, "{}"])
+def test_no_cluster(run_aip: Any, config: str | None) -> None:
+    """A worker that does not know the others says what to set."""
+    environment = {} if config is None else {"TF_CONFIG": config}
+    done = run_aip("train", "tutorial", "--device.strategy", "multi_worker", **environment)
+    assert done.returncode == 2
+    assert "TF_CONFIG" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_gpus_are_shared() -> None:
+    """Each worker sees its own part of the GPUs that there are."""
+    shares = gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
+    assert shares == [{"CUDA_VISIBLE_DEVICES": "4,5"}, {"CUDA_VISIBLE_DEVICES": "6,7"}]
+    assert gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "-1"}) == [{}, {}]
+    assert gpu_shares(2, {"CUDA_VISIBLE_DEVICES": ""}) == [{}, {}]
+    with pytest.raises(UsageError, match="3 GPUs cannot be shared evenly by 2 workers"):
+        gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "0,1,2"})

@@ -1,0 +1,79 @@
+"""One worker of a run that may be killed: trains `whole`, `killed` (a worker dies in the fourth epoch), or `resumed`.
+
+The chief writes the end of the run to `END.json` beside the run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from aipcore.cli.peers import tell_user
+from aipcore.devices.cluster import Cluster
+from aipcore.devices.joining import joined_workers
+from aipcore.devices.params import DeviceParams
+from aipcore.devices.selection import select_devices
+from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.trainer import Trainer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from several_devices import Evaluated, trainer
+
+WORDS = ("--device.strategy", "multi_worker", "--train.batch_size", "8", "--trainer.accumulate_steps", "2",
+         "--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--optimizer", "AdaBelief",
+         "--trainer.lav_every_n", "2", "--trainer.epochs", "6")  # fmt: skip
+
+
+class Kill(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends its own process as the out-of-memory killer would, after some batches of the fourth epoch."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.epoch == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_of(run: Trainer) -> dict[str, Any]:
+    """What must be the same, however often the run was interrupted."""
+    arrays = run.state.gather()
+    return {
+        "history": run.history,
+        "state": {name: sha256(arrays[name].tobytes()).hexdigest() for name in sorted(arrays)},
+        "best": [run.monitor.best, run.monitor.best_epoch],
+    }
+
+
+def main() -> None:
+    """Trains."""
+    folder, what, victim, index, *addresses = sys.argv[1:]
+    output = Path(folder)
+    params = DeviceParams(strategy="multi_worker")
+    select_devices(params)
+    chief = index == "0"
+    tell = tell_user(output if chief else None, lambda: None)
+    with joined_workers(params, Cluster(tuple(addresses), int(index)), tell) as workers:
+        run = trainer(Evaluated, output if chief else None, *WORDS, workers=workers)
+        if what == "resumed":
+            run.restore(newest_checkpoint(output / "checkpoint"))
+        if what == "killed" and index == victim:
+            run.callbacks["kill"] = Kill()
+        run.run()
+        end = end_of(run)
+        if chief:
+            output.with_suffix(".json").write_text(json.dumps(end))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""One worker of a run on several: trains with the others, and the chief prints what came of it as JSON.
+
+Its arguments are a folder, `index` and the addresses of all workers. The chief also trains alone, on one device, while
+the others wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aipcore.devices.cluster import Cluster
+from aipcore.devices.joining import joined_workers
+from aipcore.devices.meeting import Tell
+from aipcore.devices.params import DeviceParams
+from aipcore.devices.selection import select_devices
+from aipcore.devices.workers import Workers
+from aipcore.scenario import Sample
+from aipcore.training.checkpoint import read_checkpoint
+from aipcore.training.trainer import Trainer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Blobs
+from several_devices import EVERYTHING, Evaluated, losses, trainer
+
+SEVERAL = ("--device.strategy", "multi_worker")
+
+
+class Ragged(Blobs):
+    """Samples of several lengths, so that each batch has a shape of its own."""
+
+    samples = 30
+
+    def train_data(self) -> Any:
+        generator = np.random.default_rng(5)
+        lengths = generator.integers(2, 7, self.samples)
+        rows = [generator.normal(size=(length, 3)).astype(np.float32) for length in lengths]
+        return [Sample(inputs=row, targets=np.int32(len(row) % 2)) for row in rows]
+
+    def val_data(self) -> Any:
+        return None
+
+    def build(self, inputs: Any) -> Any:
+        from keras import layers
+
+        return layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.Dense(4, activation="tanh")(inputs)))
+
+
+class Together:
+    """Makes trainers for this worker."""
+
+    def __init__(self, folder: Path, workers: Workers) -> None:
+        self.folder = folder
+        self.workers = workers
+
+    def alone(self, cls: type[Any], *words: str) -> Trainer | None:
+        """A finished run of the chief on one device."""
+        if not self.workers.is_chief:
+            return None
+        made = trainer(cls, None, *words)
+        made.run()
+        return made
+
+    def trainer(self, cls: type[Any], output: str | None, *words: str) -> Trainer:
+        """A trainer of all workers; only the chief has a folder."""
+        folder = self.folder / output if output is not None and self.workers.is_chief else None
+        return trainer(cls, folder, *words, *SEVERAL, workers=self.workers)
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference of weights, averages and optimizer states, relative to the largest value of each."""
+    names = [name for name in one if name.startswith(("model/", "optimizer/", "ema/"))]
+    return max(float(np.abs(one[n] - other[n]).max()) / max(1e-3, float(np.abs(one[n]).max())) for n in names)
+
+
+def cases(together: Together) -> Iterator[tuple[str, Any]]:
+    """Everything, as pairs of a name and a result; all workers must compute all of it."""
+    chief = together.workers.is_chief
+    for name, cls, words in (
+        ("everything", Blobs, (*EVERYTHING, "--train.batch_size", "16")),
+        ("accumulated", Blobs, (*EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")),
+        ("ragged", Ragged, ("--train.batch_size", "7", "--optimizer", "SGD")),
+    ):
+        shared = together.trainer(cls, None, *words)
+        history = shared.run().history
+        state = shared.state.gather()
+        single = together.alone(cls, *words)
+        if single is not None:
+            yield f"{name} together", losses(history)
+            yield f"{name} alone", losses(single.history)
+            yield f"{name} distance", distance(single.state.read(), state)
+            yield f"{name} traces", shared.loop.traces
+
+    words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
+             "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
+             "--trainer.epochs", "3")  # fmt: skip
+    whole = together.trainer(Evaluated, "whole", *words)
+    history = whole.run().history
+    again = together.trainer(Evaluated, "again", *words)
+    checkpoints = together.folder / "whole" / "checkpoint"
+    again.restore(sorted(checkpoints.iterdir())[0])
+    yield "resumed in", again.epoch
+    yield "same history", again.run().history == history
+    first, second = whole.state.gather(), again.state.gather()
+    own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
+    yield "different after resuming", [name for names in together.workers.exchange("different", own) for name in names]
+    yield "histories of all", [each == history for each in together.workers.exchange("history", history)]
+    yield "evaluated", [[logs["lav_share"], logs["lav_accuracy"], logs["lav_in_order"]] for logs in history]
+    yield "written by", [bool(each) for each in together.workers.exchange("saved", whole.output_dir is not None)]
+    if chief:
+        stored = read_checkpoint(sorted(checkpoints.iterdir())[-1])
+        yield "seeds", sorted(name for name in stored.arrays if "seed" in name)
+        yield "plan", dict(whole._plan(whole.compilation))["device"]  # type: ignore[arg-type]
+        serve = tf.saved_model.load(str(together.folder / "whole" / "export")).signatures["serving_default"]
+        points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
+        share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
+        yield "exported", [float(share), history[-1]["val_accuracy"]]
+    yield "waiting", together.workers.exchange("end", True)
+
+
+def main() -> None:
+    """Joins the others and does everything."""
+    folder, index, *addresses = sys.argv[1:]
+    params = DeviceParams(strategy="multi_worker")
+    select_devices(params)
+    tell = Tell(note=lambda text: None, last_words=lambda text: None)
+    with joined_workers(params, Cluster(tuple(addresses), int(index)), tell) as workers:
+        found = dict(cases(Together(Path(folder), workers)))
+        if workers.is_chief:
+            sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

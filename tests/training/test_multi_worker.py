@@ -1,0 +1,170 @@
+"""Several workers that share each batch: the numbers of one device, exact resuming, and no worker left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.devices.launcher import free_ports
+
+HERE = Path(__file__).parent
+AIP = (sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())")
+
+
+def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
+    """Runs a script as several workers; exit code, output and errors of each."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / script), *words, str(index), *addresses],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        for index in range(count)
+    ]  # fmt: skip
+    try:
+        return [(worker.returncode, out, err) for worker in workers for out, err in [worker.communicate(timeout=300)]]
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+@pytest.fixture(
+    scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=["two workers", "four workers"]
+)
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `several_workers.py` found."""
+    ended = start("several_workers.py", request.param, str(tmp_path_factory.mktemp("workers")))
+    for code, _, err in ended:
+        assert code == 0, err
+    assert [out for _, out, _ in ended[1:]] == [""] * (request.param - 1)
+    results: dict[str, Any] = json.loads(ended[0][1].splitlines()[-1])
+    return {**results, "count": request.param}
+
+
+@pytest.mark.parametrize("case", ["everything", "accumulated", "ragged"])
+def test_same_numbers_as_one_device(found: dict[str, Any], case: str) -> None:
+    """Clipping, decay, a schedule, EMA, accumulation; partial batches, and samples of several lengths."""
+    np.testing.assert_allclose(found[f"{case} together"], found[f"{case} alone"], rtol=1e-6, atol=1e-6)
+    assert found[f"{case} distance"] < 1e-5
+    assert found[f"{case} traces"] == 1
+
+
+def test_resumes_exactly(found: dict[str, Any]) -> None:
+    """Dropout, batch norm, EMA and accumulation of every worker go on from the chief's checkpoint to the same bits."""
+    assert found["resumed in"] == 1
+    assert found["same history"]
+    assert found["different after resuming"] == []
+
+
+def test_all_know_the_same(found: dict[str, Any]) -> None:
+    """Losses, metrics and the evaluator's results are those of all workers, on all of them."""
+    assert found["histories of all"] == [True] * found["count"]
+
+
+def test_evaluator_sees_each_sample_once_in_order(found: dict[str, Any]) -> None:
+    """The outputs of all workers come to the chief in the order of the data."""
+    for share, accuracy, in_order in found["evaluated"]:
+        assert share == pytest.approx(accuracy)
+        assert in_order == 1
+
+
+def test_chief_alone_writes(found: dict[str, Any]) -> None:
+    """Its model is an ordinary one, and its checkpoint holds the dropout seeds of all."""
+    assert found["written by"] == [True] + [False] * (found["count"] - 1)
+    share, printed = found["exported"]
+    assert share == pytest.approx(printed)
+    name = "model/seed_generator/seed_generator_state"
+    assert found["seeds"] == [name, *(f"{name}@{replica}" for replica in range(1, found["count"]))]
+    assert found["plan"] == f"{found['count']} workers with CPU:0 each share each batch; the weights are kept on each"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_killed_and_resumed(tmp_path: Path, victim: int) -> None:
+    """A worker, or the chief, is killed: all end with one message, and resuming leads to the same bits."""
+    for code, _, err in start("killed_workers.py", 2, str(tmp_path / "whole"), "whole", "-"):
+        assert code == 0, err
+    ended = start("killed_workers.py", 2, str(tmp_path / "run"), "killed", str(victim))
+    assert ended.pop(victim)[0] == -signal.SIGKILL
+    ((code, _, err),) = ended
+    assert code == 1
+    assert err.count("is gone: it was killed") == 1
+    assert ("The chief, worker 0" if victim == 0 else "Worker 1") in err
+    assert not (tmp_path / "run.json").exists()
+    for code, _, err in start("killed_workers.py", 2, str(tmp_path / "run"), "resumed", "-"):
+        assert code == 0, err
+    whole, resumed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "run"))
+    assert resumed == whole
+
+
+def launch(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Starts `aip launch` in a folder."""
+    return subprocess.Popen(
+        [*AIP, "launch", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_launch(tmp_path: Path) -> None:
+    """Two processes, one log, one folder of a run."""
+    process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "1", "--trainer.output_dir=o")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert "2 workers with CPU:0 each share each batch" in out
+    assert out.count("epoch 1/1") == 1
+    assert "[worker 1]" not in out
+    assert {"best", "export", "checkpoint", "train.log"} <= {path.name for path in (tmp_path / "o").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("whom", "number", "code"),
+    [(1, signal.SIGTERM, 143), (None, signal.SIGINT, 130), (1, signal.SIGKILL, 137), (None, signal.SIGKILL, -9)],
+    ids=["a worker is told to stop", "Ctrl-C", "a worker is killed", "the launcher is killed"],
+)
+def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -> None:
+    """All processes stop, at the same batch if they can; none is left."""
+    process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "9999",
+                     "--trainer.output_dir", "o")  # fmt: skip
+    log = tmp_path / "o" / "train.log"
+    deadline = time.monotonic() + 100
+    while not (log.exists() and "epoch    2/9999" in log.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(children) == 2
+    os.kill(process.pid if whom is None else children[whom], number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    while any(alive(pid) for pid in children):
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
+    if number == signal.SIGKILL:
+        assert err.count("is gone: it was killed") == (whom is not None)
+    else:
+        assert err == ""
+        assert out.count("Interrupted after") == 1
+        steps = sorted(path.name for path in (tmp_path / "o" / "checkpoint").iterdir())
+        assert steps == sorted(set(steps))
+    if number == signal.SIGTERM:
+        assert "Stopping and saving, since worker 1 received SIGTERM." in out
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended but was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
