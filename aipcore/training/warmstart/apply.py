@@ -16,6 +16,7 @@ from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
 from aipcore.training.warmstart.renaming import add_suffix, rename, some, trim
 from aipcore.training.warmstart.report import Row, WarmStart
+from aipcore.training.warmstart.scopes import told_apart
 from aipcore.training.warmstart.source import find_source
 from aipcore.training.warmstart.targets import SEEDS, model_targets
 
@@ -37,6 +38,8 @@ def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
     targets = _renamed_targets(everything, params)
     wanted = _selected(targets, params)
     arrays = {name: array for name, array in weights.arrays.items() if not _is_seed(name)}
+    if source.kind == "SavedModel":
+        arrays = told_apart(arrays, [each.path for each in everything], variables)
     names = _renamed_source(list(arrays), params, {each.name for each in targets})
     original = dict(zip(names, arrays, strict=True))
     shapes: dict[str, tuple[int, ...]] = {name: arrays[before].shape for name, before in original.items()}
@@ -45,6 +48,7 @@ def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
         path=source.path, kind=source.kind, rows=_rows(targets, everything, wanted, matches, original, shapes)
     )
     _check(done, params, matches, [each.name for each in everything])
+    _check_types(targets, variables, arrays, {path: original[name] for path, name in matches.found.items()})
     for each, variable in zip(targets, variables, strict=True):
         if each.path in matches.found:
             _assign(variable, arrays[original[matches.found[each.path]]])
@@ -159,6 +163,20 @@ def _check(done: WarmStart, params: WarmstartParams, matches: Matches, here: Seq
         "--warmstart.rename 'FROM->TO', leave variables out with --warmstart.exclude, or leave all of these as they "
         "are initialised with --warmstart.allow_partial True."
     )
+
+
+def _check_types(
+    targets: Sequence[Target], variables: Sequence[Any], arrays: Mapping[str, Any], found: Mapping[str, str]
+) -> None:
+    for each, variable in zip(targets, variables, strict=True):
+        if each.path not in found:
+            continue
+        here, there = str(variable.dtype), arrays[found[each.path]].dtype.name
+        if here != there and not ("float" in here and "float" in there):
+            raise ParamsError(
+                f"{each.path} holds {here} in this model, but {found[each.path]} there holds {there}: leave it out "
+                "with --warmstart.exclude, or map names with --warmstart.rename."
+            )
 
 
 def _assign(variable: Any, array: Any) -> None:

@@ -37,6 +37,10 @@ def read_keras_file(path: Path) -> Weights:
     with zipfile.ZipFile(path) as archive:
         if "model.weights.h5" not in archive.namelist():
             raise ValueError("it has no model.weights.h5")
+        for name in ("config.json", "model.weights.h5"):
+            # Keras does not compress: a small file cannot fill the memory.
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{name} in it is compressed, which Keras does not do")
         config = json.loads(archive.read("config.json"))
         with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
             return _read(file, config=config)
@@ -49,17 +53,20 @@ def snake_case(name: str) -> str:
 
 
 def _read(file: Any, config: Any) -> Weights:
+    # The paths of a model that is a class of its own begin with its name; it may have variables outside of all layers.
+    root = file["vars"].attrs.get("name") if "vars" in file and LAYERS not in file else None
     stored = {
         name: array
         for name, array in _arrays(file).items()
-        if "vars" in name.split("/")[:-1] and name.split("/")[0] not in ("optimizer", "vars")
+        if "vars" in name.split("/")[:-1] and name.split("/")[0] not in ("optimizer", "" if root else "vars")
     }
     names = _own_names(file, stored)
     naming = Naming.LAYERS
     if names is None:
         names = {} if config is None else _configured(config, "")
         naming = Naming.ORDER if config is None else Naming.ATTRIBUTES
-    return Weights(arrays={_named(name, names): array for name, array in stored.items()}, naming=naming)
+    prefix = f"{root}/" if root and naming is Naming.LAYERS else ""
+    return Weights(arrays={prefix + _named(name, names): array for name, array in stored.items()}, naming=naming)
 
 
 def _arrays(group: Any) -> dict[str, npt.NDArray[Any]]:
@@ -117,7 +124,7 @@ def _configured(config: Any, group: str) -> dict[str, str]:
 
 
 def _array(item: Any) -> npt.NDArray[Any]:
-    if item.external:
+    if item.external or item.is_virtual:
         raise ValueError(f"{item.name} lies in another file")
     array = np.asarray(item)
     # HDF5 has no bfloat16: Keras stores its bytes and says so.

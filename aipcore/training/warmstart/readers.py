@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from aipcore.training.warmstart.weights import Naming, Weights
 
 _REPLICA = re.compile(r"@\d+$")
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_LISTED = re.compile(r"variables/\d+/")
+"""Keys of the list of all variables, in the model's order, that Keras' export writes."""
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _NOT_THE_MODEL = re.compile(r"(^|/)(_?optimizer/(?!_trainable_variables/)|keras_api/|save_counter/)|/\.OPTIMIZER_SLOT/")
 """What a SavedModel of Keras holds beside the model: optimizer, metrics and a counter.
@@ -47,7 +50,7 @@ def read_weights(source: Source) -> Weights:
         return readers[source.kind](source.path)
     except AipError as error:
         raise ParamsError(f"--warmstart.model: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, BadZipFile, tf.errors.OpError) as error:
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise ParamsError(
             f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}): it is damaged or something "
@@ -92,7 +95,8 @@ def _read_model(path: Path) -> Weights:
 def _read_saved_model(path: Path) -> Weights:
     """Any SavedModel: names are those that its variables had in their program, from the graph of its objects.
 
-    Variables that share a name go by the attributes that hold them, such as `encoder/layers/0/kernel`.
+    Variables that share a name are counted in what Keras exported, where they are listed in the model's order, and
+    elsewhere go by the attributes that hold them, such as `encoder/layers/0/kernel`.
     """
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     stored = reader.get_variable_to_shape_map()
@@ -104,28 +108,23 @@ def _read_saved_model(path: Path) -> Weights:
             for attribute in node.attributes:
                 names[attribute.checkpoint_key] = attribute.full_name
     found: list[tuple[str, str, npt.NDArray[Any]]] = []
+    listed = any(_LISTED.match(key) for key in stored)
     for key in sorted(stored, key=_in_order):
-        if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key):
+        # Keras' export lists each variable under two keys, and under the other one in no order.
+        if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key) or (listed and not _LISTED.match(key)):
             continue
         array = reader.get_tensor(key)
         if not isinstance(array, np.ndarray):
             continue
         place = key.removesuffix(_VALUE)
         name = (names.get(key) or place).removesuffix(":0")
-        # Keras' export lists each variable under two keys.
-        if not any(name == other and _same(array, value) for other, _, value in found):
-            found.append((name, place, array))
+        found.append((name, place, array))
     # A name that does not tell variables apart, as in models that are a class of their own, is of no use.
     count = Counter(name for name, _, _ in found)
-    unique = unique_names(name if count[name] == 1 else place for name, place, _ in found)
+    unique = unique_names(name if listed or count[name] == 1 else place for name, place, _ in found)
     return Weights(arrays=dict(zip(unique, (array for *_, array in found), strict=True)), naming=Naming.PATHS)
 
 
-def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
-
-
-def _in_order(key: str) -> tuple[bool, list[tuple[int, str]]]:
-    # By numbers, as lists of variables are stored; what Keras keeps for itself has no order.
-    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in key.split("/")]
-    return key.startswith("_all_variables/"), parts
+def _in_order(key: str) -> list[tuple[int, str]]:
+    # By numbers, as lists of variables are stored.
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in key.split("/")]

@@ -1,0 +1,172 @@
+"""Files to begin with that were made elsewhere: models that are a class of their own, and files that are hostile."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aipcore.errors import ParamsError
+from aipcore.training.warmstart.apply import warm_start
+from aipcore.training.warmstart.params import WarmstartParams
+from aipcore.training.warmstart.report import WarmStart
+
+# Keras' own saving, which the tests make files with, is behind NumPy here.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+class Stack(keras.layers.Layer):
+    """A layer with layers of its own that TensorFlow names alike, one of them in a list, and a weight."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.many = [keras.layers.Dense(6), keras.layers.Dense(6, name="last")]
+        self.first = keras.layers.Dense(6)
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=(6,), name="scale", initializer="random_normal")
+
+    def call(self, inputs: Any) -> Any:
+        outputs = self.first(inputs)
+        for layer in self.many:
+            outputs = layer(outputs)
+        return outputs * self.scale
+
+
+class Own(keras.Model):
+    """A model that is a class of its own, with a weight outside of all layers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="own")
+        self.body = Stack(name="body")
+        self.end = keras.layers.Dense(4)
+
+    def build(self, shape: Any) -> None:
+        self.offset = self.add_weight(shape=(4,), name="offset", initializer="random_normal")
+
+    def call(self, inputs: Any) -> Any:
+        return self.end(self.body(inputs)) + self.offset
+
+
+def around(layer: Any) -> Any:
+    """A functional model of one layer or model."""
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, layer(inputs))
+
+
+def load(model: Any, path: Path, **params: Any) -> WarmStart:
+    """A warm start that is done."""
+    done = warm_start(model, WarmstartParams(model=path, **params))
+    assert done is not None
+    return done
+
+
+def assert_same(model: Any, other: Any) -> None:
+    """The same bits in the same order."""
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+def test_variables_of_one_name_and_equal_values(tmp_path: Path) -> None:
+    """What Keras exported has them in order: three kernels called the same, and three biases that are all zero."""
+    trained = around(Stack(name="stack"))
+    trained.export(tmp_path / "saved", verbose=False)
+    fresh = around(Stack(name="stack"))
+    load(fresh, tmp_path / "saved")
+    assert_same(fresh, trained)
+
+
+def test_variables_of_one_name_in_another_number(tmp_path: Path) -> None:
+    """If this model has fewer of a name, nothing is guessed."""
+    around(Stack(name="stack")).export(tmp_path / "saved", verbose=False)
+    fresh = Stack(name="stack")
+    fresh.many.pop()
+    with pytest.raises(ParamsError, match=r"missing there: stack/dense_\d+/kernel"):
+        load(around(fresh), tmp_path / "saved")
+
+
+@pytest.mark.parametrize("form", ["own.weights.h5", "own.keras", "saved"])
+def test_a_model_that_is_a_class(form: str, tmp_path: Path) -> None:
+    """Its name begins all paths, and its own variables are found too."""
+    trained = Own()
+    trained(np.zeros((1, 6)))
+    if form == "saved":
+        trained.export(tmp_path / form, verbose=False)
+    elif form == "own.keras":
+        trained.save(tmp_path / form)
+    else:
+        trained.save_weights(tmp_path / form)
+    fresh = around(Own())
+    # Without names of their own, layers are numbered on from the first model.
+    load(fresh, tmp_path / form)
+    assert_same(fresh, trained)
+
+
+def head() -> Any:
+    """A model of one named layer."""
+    return around(keras.layers.Dense(4, name="head"))
+
+
+def test_a_truncated_saved_model(tmp_path: Path) -> None:
+    """Values that are cut off are an error that names the folder."""
+    head().export(tmp_path / "saved", verbose=False)
+    data = next((tmp_path / "saved" / "variables").glob("variables.data-*"))
+    data.write_bytes(data.read_bytes()[:40])
+    with pytest.raises(ParamsError, match="cannot be read as a SavedModel"):
+        load(head(), tmp_path / "saved")
+
+
+def test_a_flipped_bit_in_a_keras_file(tmp_path: Path) -> None:
+    """The archive's checksum is compared."""
+    trained, path = head(), tmp_path / "head.keras"
+    trained.save(path)
+    content = bytearray(path.read_bytes())
+    content[content.find(trained.weights[0].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ParamsError, match=r"cannot be read as a Keras file \(Bad CRC-32"):
+        load(head(), path)
+
+
+def test_a_compressed_keras_file(tmp_path: Path) -> None:
+    """A small file cannot fill the memory: what Keras never writes is not unpacked."""
+    head().save(tmp_path / "head.keras")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(tmp_path / "head.keras") as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as to:
+        for name in archive.namelist():
+            to.writestr(name, archive.read(name))
+    (tmp_path / "head.keras").write_bytes(packed.getvalue())
+    with pytest.raises(ParamsError, match="is compressed, which Keras does not do"):
+        load(head(), tmp_path / "head.keras")
+
+
+def test_virtual_data_does_not_reach_outside(tmp_path: Path) -> None:
+    """A dataset that is put together from another file is not read."""
+    for name in ("secret", "given"):
+        head().save_weights(tmp_path / f"{name}.weights.h5")
+    layout = h5py.VirtualLayout(shape=(6, 4), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "secret.weights.h5"), "layers/dense/vars/0", shape=(6, 4))
+    with h5py.File(tmp_path / "given.weights.h5", "a") as file:
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars"].create_virtual_dataset("0", layout)
+    with pytest.raises(ParamsError, match="lies in another file"):
+        load(head(), tmp_path / "given.weights.h5")
+
+
+def test_numbers_of_another_kind(tmp_path: Path) -> None:
+    """Whole numbers are no weights: they are not converted in silence, and the model stays as it was."""
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones((6, 4), tf.int32), name="head/kernel")
+    module.bias = tf.Variable(tf.ones(4), name="head/bias")
+    tf.saved_model.save(module, tmp_path / "saved")
+    model = head()
+    with pytest.raises(ParamsError, match="head/kernel holds float32 in this model, but head/kernel there holds int32"):
+        load(model, tmp_path / "saved")
+    assert not model.weights[1].numpy().any()
+    assert load(model, tmp_path / "saved", exclude="head/kernel").rows[1].status == "loaded"
