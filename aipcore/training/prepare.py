@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import tensorflow as tf
@@ -23,6 +23,7 @@ from aipcore.scenario.graph import Graph, build_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
@@ -39,6 +40,7 @@ from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -93,20 +95,20 @@ class RunData:
         self.workers.close()
 
 
-def closing_data(construct: Callable[P, None]) -> Callable[P, None]:
-    """A constructor that ends what works in the background for its `data`, a `RunData`, if it fails."""
+def closing_data(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that ends what works in the background for the object's `data`, a `RunData`, if it fails."""
 
-    @wraps(construct)
-    def constructed(*args: P.args, **kwargs: P.kwargs) -> None:
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            construct(*args, **kwargs)
+            return method(*args, **kwargs)
         except BaseException:
             data: RunData | None = getattr(args[0], "data", None)
             if data is not None:
                 data.close()
             raise
 
-    return constructed
+    return called
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -148,7 +150,7 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
     Raises:
         DataError: it is empty, or no data at all.
     """
-    workers = Workers(params.data.workers, buffer_bytes=params.data.buffer_mib * 2**20)
+    workers = make_workers(params)
     try:
         return _read_data(scenario, params, trainer, seed, workers)
     except BaseException:
@@ -159,22 +161,11 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
 def _read_data(
     scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: Workers
 ) -> RunData:
-    kind = type(scenario).__name__
     pipelines: list[Pipeline] = []
 
     def pipeline(data: Any, origin: str, mode: Mode, preload: Any) -> Pipeline:
-        made = Pipeline(
-            data,
-            scenario.processors(),
-            mode=mode,
-            seed=seed,
-            origin=f"{kind}.{origin}",
-            preload=preload,
-            preload_bytes=params.data.preload_mib * 2**20,
-            on_error=params.data.on_error,
-            specs=scenario.sample_specs(),
-            padding=scenario.padding,
-            workers=workers,
+        made = make_pipeline(
+            scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers
         )
         pipelines.append(made)
         return made

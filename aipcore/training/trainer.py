@@ -172,6 +172,7 @@ class Trainer:
         )
         return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
+    @closing_data
     def run(self) -> TrainResult:
         """Trains to the end, to a callback's stop, or to a signal, and saves.
 
