@@ -7,7 +7,6 @@ process that trains, does not run that process' script again, and may be started
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -122,6 +121,9 @@ def _failure(error: Exception, *, loading: bool = False) -> Failure:
 
 def _end_with(parent: int, life: int) -> None:
     """Has this process end when the other does, whatever it is doing at that time."""
+    # Here, since this module is imported on systems without it too.
+    import fcntl
+
     if hasattr(fcntl, "F_SETOWN") and hasattr(os, "O_ASYNC"):
         # The system itself ends this process when the pipe closes, even within code that never lets other threads run.
         signal.signal(signal.SIGIO, signal.SIG_DFL)
