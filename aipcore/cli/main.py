@@ -22,6 +22,10 @@ from aipcore.params.names import nearest, normalize, one_of
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
     "launch": ("aipcore.cli.launch", "Train with several worker processes on this machine."),
+    "benchmark-input-pipeline": (
+        "aipcore.cli.benchmark_input_pipeline",
+        "Measure how many samples a second the data pipeline makes.",
+    ),
     "params": ("aipcore.cli.params", "Print the parameters that a command line would train with."),
     "plugins": ("aipcore.cli.plugins", "List and describe plugins."),
     "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),

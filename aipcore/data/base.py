@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.chain import Chain, SampleError, SkippedSamples
+from aipcore.data.chain import Chain
 from aipcore.data.samples import Sample
 from aipcore.data.source import Source
+from aipcore.data.stack import Stack, stack
 from aipcore.errors import DataError
-
-ESTIMATED = 64
-"""Samples from which the memory for all of them is estimated."""
 
 
 class Base(Protocol):
@@ -56,9 +53,28 @@ class Kept:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Few large arrays are quickly sent to workers, and shared by them; many small ones are not.
+        return Stacked, (stack(self.samples), np.asarray(self.source_indices))
+
     def get(self, index: int) -> tuple[Sample, int]:
         """See `Base`."""
         return self.samples[index], self.source_indices[index]
+
+
+@attrs.frozen(eq=False)
+class Stacked:
+    """Kept samples in a worker."""
+
+    samples: Stack
+    source_indices: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.source_indices)
+
+    def get(self, index: int) -> tuple[Sample, int]:
+        """See `Base`."""
+        return self.samples[index], int(self.source_indices[index])
 
 
 class Generated:
@@ -81,6 +97,9 @@ class Generated:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Generated, (self._source, self._chain, self._counts)
+
     def get(self, index: int) -> tuple[Sample, int]:
         """See `Base`."""
         source_index = int(np.searchsorted(self._ends, index, side="right"))
@@ -95,85 +114,3 @@ class Generated:
             )
         first = self._ends[source_index] - self._counts[source_index]
         return made[index - int(first)], source_index
-
-
-def keep(source: Source, chain: Chain, skipped: SkippedSamples | None, limit: int | None) -> Kept | None:
-    """Processes all samples as far as the same comes out each time.
-
-    Args:
-        source: the samples.
-        chain: the processors.
-        skipped: counts the samples that cannot be used; None: they are errors.
-        limit: most bytes to keep, or None.
-
-    Returns:
-        the samples, or None as soon as it is clear that they do not fit.
-
-    Raises:
-        DataError: a sample cannot be used, or none is left.
-    """
-    kept = Kept([], [])
-    errors: list[SampleError] = []
-    size = number = 0
-    for source_index in range(len(source)):
-        for sample in _expanded(source, chain, source_index, skipped, errors):
-            try:
-                made = chain.run(chain.fixed, sample, index=number, visit=0, source_index=source_index)
-            except SampleError as error:
-                if skipped is None:
-                    raise
-                errors.append(error)
-            else:
-                kept.samples.append(made)
-                kept.source_indices.append(source_index)
-                size += _bytes(made.inputs) + _bytes(made.targets)
-            number += 1
-        read = source_index + 1
-        if limit is not None and (size > limit or (read == ESTIMATED and size / read * len(source) > limit)):
-            return None
-    if not kept.samples:
-        raise _nothing_left(source, chain, errors)
-    _add(errors, skipped)
-    return kept
-
-
-def count(source: Source, chain: Chain, skipped: SkippedSamples | None) -> Generated:
-    """Counts once what the generating processors make.
-
-    Raises:
-        DataError: a sample cannot be used, or nothing is made.
-    """
-    errors: list[SampleError] = []
-    counts = [len(_expanded(source, chain, index, skipped, errors)) for index in range(len(source))]
-    if not any(counts):
-        raise _nothing_left(source, chain, errors)
-    _add(errors, skipped)
-    return Generated(source, chain, np.asarray(counts))
-
-
-def _expanded(
-    source: Source, chain: Chain, index: int, skipped: SkippedSamples | None, errors: list[SampleError]
-) -> list[Sample]:
-    try:
-        return chain.expand(source[index], index)
-    except SampleError as error:
-        if skipped is None:
-            raise
-        errors.append(error)
-        return []
-
-
-def _add(errors: list[SampleError], skipped: SkippedSamples | None) -> None:
-    if skipped is not None:
-        for error in errors:
-            skipped.add(error)
-
-
-def _nothing_left(source: Source, chain: Chain, errors: list[SampleError]) -> DataError:
-    reason = f"; the first error: {errors[0]}" if errors else ": the generating processors leave all out."
-    return DataError(f"Nothing is left of the {len(source)} samples of {chain.origin} after processing{reason}")
-
-
-def _bytes(side: Any) -> int:
-    values = side.values() if isinstance(side, Mapping) else [side]
-    return sum(np.asarray(value).nbytes for value in values if value is not None)

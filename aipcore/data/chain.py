@@ -34,7 +34,7 @@ class SkippedSamples:
         self._count = 0
         self._first = ""
 
-    def add(self, error: SampleError) -> None:
+    def add(self, error: SampleError | str) -> None:
         """Counts one sample."""
         with self._lock:
             self._first = self._first if self._count else str(error)
@@ -91,6 +91,14 @@ class Chain:
         return cls(
             generating=active[: last + 1], fixed=rest[:first], varying=rest[first:], seed=seed % WORD, origin=origin
         )
+
+    @property
+    def random_fixed(self) -> bool:
+        """Whether the fixed part draws random numbers, once and for all."""
+        return any(isinstance(each, RandomProcessor) for _, each in self.fixed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _chain, (self.generating, self.fixed, self.varying, self.seed, self.origin)
 
     @property
     def processes(self) -> bool:
@@ -187,6 +195,10 @@ class Chain:
         state["state"]["counter"][:] = (0, 0, position + 1, index)
         bits.state = state
         return generator  # type: ignore[no-any-return]
+
+
+def _chain(generating: Part, fixed: Part, varying: Part, seed: int, origin: str) -> Chain:
+    return Chain(generating=generating, fixed=fixed, varying=varying, seed=seed, origin=origin)
 
 
 def _about(sample: Sample) -> str:

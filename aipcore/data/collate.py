@@ -39,11 +39,16 @@ class Layout:
 
     def __init__(self, specs: Specs, bare: tuple[bool, bool], padding: Padding, origin: str) -> None:
         self.origin = origin
+        self._given = specs, bare, padding, origin
         self.stacked = all(None not in spec.shape for side in specs for spec in side.values())
         self.inputs, self.targets = (
             _Side(part=part, bare=bare[n], columns=_columns(specs[n]), padding=padding[n])
             for n, part in enumerate(("inputs", "targets"))
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, since types are compared by identity first.
+        return Layout, self._given
 
 
 class Collector:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from aipcore.data.base import Base, Plain, count, keep
+from aipcore.data.base import Base, Plain
 from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
 from aipcore.data.convert import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
 from aipcore.data.dataset import ArrayDataset, Dataset, Padding, SampleDataset
 from aipcore.data.feed import Batching, Feed
+from aipcore.data.keep import count, keep
 from aipcore.data.modes import Mode
 from aipcore.data.order import Buckets, SampleOrder
 from aipcore.data.processor import as_processors
@@ -17,6 +18,7 @@ from aipcore.data.samples import Sample
 from aipcore.data.source import DatasetSource, Source, as_source, is_arrays
 from aipcore.data.specs import Specs
 from aipcore.data.stream import StreamedDataset, probe
+from aipcore.data.workers import Workers
 from aipcore.errors import DataError
 
 Preload = Literal["auto", "on", "off"]
@@ -42,6 +44,8 @@ class Pipeline:
         on_error: whether a sample that cannot be read or processed is an error or left out and counted.
         specs: shapes and types of inputs and targets, if the samples do not show them; see `Scenario.sample_specs`.
         padding: the values that fill batches of varying shapes; see `Scenario.padding`.
+        workers: how many processes make samples, 0: this one; auto: as many as there are cores, if they pay. Or those
+            that several pipelines share, which `close` leaves running.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Pipeline:
         on_error: Literal["raise", "skip"] = "raise",
         specs: Specs | None = None,
         padding: Mapping[str, Any] | None = None,
+        workers: int | Literal["auto"] | Workers = "auto",
     ) -> None:
         self.mode = mode
         self.origin = origin
@@ -69,6 +74,8 @@ class Pipeline:
         self._padding = dict(padding or {})
         self._skip = on_error == "skip"
         self._skipped = SkippedSamples(origin)
+        self.workers = workers if isinstance(workers, Workers) else Workers(workers)
+        self._shares_workers = isinstance(workers, Workers)
         self._dataset: MemoryDataset | StreamedDataset | None = None
 
     def __len__(self) -> int:
@@ -132,7 +139,7 @@ class Pipeline:
         return Feed(dataset, order, Batching(samples=samples or len(dataset), batch_size=batch_size))
 
     def describe(self) -> str:
-        """The processors in words, and what is kept of their results; empty if there is nothing to say."""
+        """The processors in words, what is kept of their results, and who makes the rest; empty if there is no more."""
         dataset = self.dataset()
         again = dataset.again if isinstance(dataset, StreamedDataset) else []
         once = [*self.chain.generating, *self.chain.fixed, *self.chain.varying]
@@ -142,6 +149,8 @@ class Pipeline:
             parts.append(f"{_names(again)} anew in each epoch")
         elif isinstance(dataset, StreamedDataset):
             parts.append("samples are read anew in each epoch")
+        if isinstance(dataset, StreamedDataset):
+            parts[-1] += f" {dataset.choice().reason}"
         return "; ".join(parts)
 
     def skipped(self) -> str | None:
@@ -149,7 +158,9 @@ class Pipeline:
         return self._skipped.report()
 
     def close(self) -> None:
-        """Ends what works in the background; the pipeline may be used again."""
+        """Ends the workers, unless others use them too; the pipeline may be used again."""
+        if not self._shares_workers:
+            self.workers.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -171,14 +182,14 @@ class Pipeline:
         skipped = self._skipped if self._skip else None
         kept = None
         if self._preload != "off" and (chain.generating or chain.fixed or not source.in_memory):
-            kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes)
+            kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes, self.workers)
         elif source.in_memory and not chain.processes:
             kept = keep(source, chain, skipped, None)
         if kept is not None:
             if not chain.varying:
                 return self._finished(from_samples(kept.samples, self.origin))
             return self._streamed(kept, chain.varying)
-        base = count(source, chain, skipped) if chain.generating else Plain(source)
+        base = count(source, chain, skipped, self.workers) if chain.generating else Plain(source)
         return self._streamed(base, [*chain.fixed, *chain.varying])
 
     def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
@@ -202,6 +213,7 @@ class Pipeline:
             padding=self._sides_of_padding(probed.specs()),
             skipped=skipped,
             first=self._finished(first),
+            workers=self.workers,
         )
 
     def _sides_of_padding(self, specs: Specs) -> Padding:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from typing import Any
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from itertools import islice, tee
 
 import attrs
 import numpy as np
@@ -11,15 +13,16 @@ import numpy.typing as npt
 
 from aipcore.data.base import Base, Generated
 from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
-from aipcore.data.collate import Collector, Layout
+from aipcore.data.collate import Layout
 from aipcore.data.convert import from_samples
 from aipcore.data.dataset import ArrayDataset, Columns, Padding, Rows, SampleDataset
+from aipcore.data.delegation import Choice, Delegation, for_each, timed
+from aipcore.data.jobs import BatchJob, LengthsJob
 from aipcore.data.order import Visits
 from aipcore.data.samples import Sample
 from aipcore.data.specs import Specs
+from aipcore.data.workers import Workers
 from aipcore.errors import DataError
-
-Array = npt.NDArray[Any]
 
 PROBED = 32
 """Samples that are made to find shapes and types: the first half of them, and as many spread over the data."""
@@ -38,6 +41,7 @@ class StreamedDataset:
         padding: per side, the value that fills the columns of a batch, by name; 0 if not named.
         skipped: counts the samples that could not be used; None: they are errors.
         first: the first samples, in memory.
+        workers: who may make them; None: nobody else.
     """
 
     base: Base
@@ -48,11 +52,18 @@ class StreamedDataset:
     padding: Padding
     skipped: SkippedSamples | None
     first: ArrayDataset | SampleDataset
-    _layout: Layout = attrs.field(init=False)
+    workers: Workers | None = None
+    _job: BatchJob = attrs.field(init=False)
+    _delegation: Delegation = attrs.field(init=False)
 
-    @_layout.default
-    def _make_layout(self) -> Layout:
-        return Layout(self.declared, self.bare, self.padding, self.chain.origin)
+    @_job.default
+    def _make_job(self) -> BatchJob:
+        layout = Layout(self.declared, self.bare, self.padding, self.chain.origin)
+        return BatchJob(base=self.base, chain=self.chain, part=self.part, layout=layout, skips=self.skipped is not None)
+
+    @_delegation.default
+    def _make_delegation(self) -> Delegation:
+        return Delegation(self.workers, self._job)
 
     def __len__(self) -> int:
         return len(self.base)
@@ -65,7 +76,7 @@ class StreamedDataset:
     @property
     def uniform(self) -> bool:
         """See `Dataset`."""
-        return self._layout.stacked
+        return self._job.layout.stacked
 
     def specs(self) -> Specs:
         """See `Dataset`."""
@@ -77,16 +88,7 @@ class StreamedDataset:
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """See `Dataset`; of the samples on their first visit, all of which are made for this, once."""
-        return np.asarray([self._length(index) for index in range(len(self))])
-
-    def _length(self, index: int) -> int:
-        try:
-            inputs = self.sample(index).inputs
-        except SampleError:
-            # It is counted, or raised, when it is met in an epoch.
-            return 0
-        values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
-        return sum(np.size(value) for value in values)
+        return np.asarray(list(for_each(LengthsJob(self._job), len(self), self.workers)))
 
     def sample(self, index: int, visit: int = 0) -> Sample:
         """One processed sample.
@@ -94,14 +96,27 @@ class StreamedDataset:
         Raises:
             SampleError: it cannot be read or processed.
         """
-        visit = visit if self.chain.varying else 0
-        sample, source_index = self.base.get(index)
-        return self.chain.run(self.part, sample, index=index, visit=visit, source_index=source_index)
+        return self._job.sample(index, visit)
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
         """See `Dataset`; on their first visit."""
-        rows = next(self.fetch([Visits(indices=indices, passes=np.zeros(len(indices), np.int64))]))
+        rows, errors = self._job.do(_first_visits(indices))
+        self._skip(errors)
         return rows.inputs, rows.targets
+
+    def choice(self) -> Choice:
+        """Who makes the samples; measured on the first call.
+
+        Raises:
+            DataError: a sample cannot be made, or workers are demanded and cannot be had.
+        """
+        if self._delegation.choice is None:
+            timing = None
+            if self._delegation.possible:
+                timing = timed(lambda indices: self._job.do(_first_visits(np.asarray(indices))), len(self))
+            self._delegation.choose(timing, len(self))
+        assert self._delegation.choice is not None
+        return self._delegation.choice
 
     def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
         """See `Dataset`.
@@ -109,23 +124,52 @@ class StreamedDataset:
         Raises:
             SampleError: a sample cannot be made, and is not to be skipped.
         """
-        for visits in requests:
-            yield self._rows(visits)
+        choice = self.choice()
+        # Batches that are filled up are made as a whole.
+        task = choice.task if choice.workers and self.uniform else sys.maxsize
+        requests, again = tee(requests)
+        parts = (part for visits in again for part in _cut(visits, task))
+        with closing(self._delegation.run(parts, lambda part: len(part.indices))) as answers:
+            for visits in requests:
+                made = list(islice(answers, len(_cut(visits, task))))
+                for _, errors in made:
+                    self._skip(errors)
+                yield _joined([rows for rows, _ in made], [len(part.indices) for part in _cut(visits, task)])
 
-    def _rows(self, visits: Visits) -> Rows:
-        collector = Collector(self._layout, len(visits.indices))
-        kept = None
-        pairs = zip(visits.indices.tolist(), visits.passes.tolist(), strict=True)
-        for number, (index, visit) in enumerate(pairs):
-            try:
-                collector.add(self.sample(index, visit), index)
-            except SampleError as error:
-                if self.skipped is None:
-                    raise
+    def _skip(self, errors: list[str]) -> None:
+        if self.skipped is not None:
+            for error in errors:
                 self.skipped.add(error)
-                kept = np.ones(len(visits.indices), bool) if kept is None else kept
-                kept[number] = False
-        return collector.rows(kept)
+
+
+def _first_visits(indices: npt.NDArray[np.int64]) -> Visits:
+    return Visits(indices=indices, passes=np.zeros(len(indices), np.int64))
+
+
+def _cut(visits: Visits, size: int) -> list[Visits]:
+    starts = range(0, len(visits.indices), size)
+    return [Visits(indices=visits.indices[n : n + size], passes=visits.passes[n : n + size]) for n in starts]
+
+
+def _joined(parts: list[Rows], sizes: list[int]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    kept = None
+    if any(part.kept is not None for part in parts):
+        pairs = zip(parts, sizes, strict=True)
+        kept = np.concatenate([np.ones(size, bool) if part.kept is None else part.kept for part, size in pairs])
+    meta = None
+    if any(part.meta is not None for part in parts):
+        meta = [each for part in parts for each in part.meta or [None] * _length(part)]
+    inputs, targets = (
+        {name: np.concatenate([getattr(part, side)[name] for part in parts]) for name in getattr(parts[0], side)}
+        for side in ("inputs", "targets")
+    )
+    return Rows(inputs=inputs, targets=targets, meta=meta, kept=kept)
+
+
+def _length(rows: Rows) -> int:
+    return len(next(iter((rows.inputs or rows.targets).values())))
 
 
 def probe(

@@ -67,8 +67,8 @@ class FieldSpec:
 def field(default: Any = REQUIRED, *, help: str, check: Check | None = None) -> Any:
     """Declares a leaf.
 
-    Its type is bool, int, float, str, Path, an Enum, a Literal, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` or
-    `dict[str, X]`.
+    Its type is bool, int, float, str, Path, an Enum, a Literal, `int | Literal`, `X | None`, `tuple[X, ...]`,
+    `tuple[X, Y]` or `dict[str, X]`.
     """
     validator = None if check is None else _attrs_validator(check)
     if isinstance(default, dict):

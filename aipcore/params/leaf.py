@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -140,9 +141,9 @@ def leaf_type(annotation: Any, where: str) -> LeafType:
     if get_origin(annotation) in (Union, types.UnionType):
         parts = [part for part in get_args(annotation) if part is not type(None)]
         optional = len(parts) < len(get_args(annotation))
-        if len(parts) != 1:
+        if len(parts) != 1 and not _is_number_or_word(annotation):
             raise _unsupported(annotation, where)
-        annotation = parts[0]
+        annotation = parts[0] if len(parts) == 1 else Union[tuple(parts)]  # noqa: UP007 - made at run time
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is tuple and arguments:
         if arguments[-1] is Ellipsis:
@@ -184,6 +185,7 @@ def converter() -> Converter:
     made.register_structure_hook(float, _number)
     made.register_structure_hook(Path, _path)
     made.register_structure_hook_func(_is_literal, _literal)
+    made.register_structure_hook_func(_is_number_or_word, lambda value, kind: _either(made, value, kind))
     made.register_unstructure_hook(Path, str)
     made.register_unstructure_hook(tuple, lambda values: [made.unstructure(value) for value in values])
     return made
@@ -229,6 +231,24 @@ def _literal(value: Any, kind: Any) -> Any:
     raise NotAllowedError
 
 
+def _either(made: Converter, value: Any, kind: Any) -> Any:
+    for part in get_args(kind):
+        if part is type(None) and value is None:
+            return None
+        with suppress(NotAllowedError):
+            return made.structure(value, part)
+    raise NotAllowedError
+
+
+def _is_number_or_word(kind: Any) -> bool:
+    """Whether a type is `int | Literal["auto"]` or the like, with or without None."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return False
+    parts = {part for part in get_args(kind) if part is not type(None)}
+    words = {part for part in parts if get_origin(part) is Literal}
+    return bool(words) and len(parts - words) == 1 and parts - words <= {int, float}
+
+
 def _value(member: Any) -> Any:
     return member.value
 
@@ -243,6 +263,8 @@ def _member(value: Any, kind: Any) -> Any:
 def _is_single(annotation: Any) -> bool:
     if annotation in WORDS:
         return True
+    if _is_number_or_word(annotation):
+        return all(_is_single(part) for part in get_args(annotation))
     if get_origin(annotation) is not Literal and not (isinstance(annotation, type) and issubclass(annotation, Enum)):
         return False
     return all(option is None or isinstance(option, str | int | float) for option in _options(annotation))
@@ -251,7 +273,7 @@ def _is_single(annotation: Any) -> bool:
 def _unsupported(annotation: Any, where: str) -> ParamsError:
     return ParamsError(
         f"{where} has the type {type_name(annotation)}, which no option can have: give bool, int, float, str, Path, an "
-        "Enum or Literal of text or numbers, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
+        "Enum or Literal of text or numbers, int | Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
     )
 
 
@@ -262,10 +284,14 @@ def _options(annotation: Any) -> list[Any]:
 
 
 def _words(annotation: Any) -> str:
+    if _is_number_or_word(annotation):
+        return " or ".join(_words(part) for part in get_args(annotation))
     return WORDS[annotation] if annotation in WORDS else one_of(str(option) for option in _options(annotation))
 
 
 def _metavar(annotation: Any) -> str:
+    if _is_number_or_word(annotation):
+        return "|".join(_metavar(part) for part in get_args(annotation))
     if annotation in WORDS:
         return {bool: "BOOL", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}[annotation]
     return "|".join(str(option) for option in _options(annotation))
@@ -273,6 +299,11 @@ def _metavar(annotation: Any) -> str:
 
 def _from_word(annotation: Any, word: str) -> Any:
     plain: Any = word
+    if _is_number_or_word(annotation):
+        for part in get_args(annotation):
+            with suppress(NotAllowedError):
+                return _from_word(part, word)
+        raise NotAllowedError
     if annotation is bool:
         plain = True if word.casefold() in TRUE else False if word.casefold() in FALSE else word
     elif annotation in (int, float):

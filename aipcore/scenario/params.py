@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from aipcore.data.params import LavDataParams, TrainDataParams, ValDataParams
-from aipcore.params import at_least, field, group, params
+from aipcore.params import Check, at_least, field, group, params
 
 
 @params
@@ -21,6 +21,16 @@ class DataParams:
         1024,
         help="Most MiB of processed samples that preload auto keeps of one data set.",
         check=at_least(0),
+    )
+    workers: int | Literal["auto"] = field(
+        "auto",
+        help="Processes that make samples; auto: one for each core if that is measured to pay, 0: none.",
+        check=Check("auto or at least 0", lambda count: count == "auto" or count >= 0),
+    )
+    buffer_mib: int = field(
+        256,
+        help="Most MiB of samples that the workers make ahead of the training.",
+        check=at_least(1),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import tensorflow as tf
@@ -14,6 +15,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
@@ -21,6 +23,7 @@ from aipcore.scenario.graph import Graph, build_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
@@ -35,6 +38,9 @@ from aipcore.training.sanity import check_data, check_first_losses, check_metric
 from aipcore.training.servable import Exportable
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -67,6 +73,7 @@ class RunData:
         horizon: optimizer updates per epoch, and epochs.
         pipelines: where all of the samples come from.
         left_out: a sentence for each pipeline that left samples out while they were read for the first time.
+        workers: the processes that make samples for all of them.
     """
 
     train: Dataset
@@ -77,6 +84,7 @@ class RunData:
     horizon: Horizon
     pipelines: list[Pipeline]
     left_out: list[str]
+    workers: Workers
 
     def skipped(self) -> list[str]:
         """A sentence for each pipeline that left samples out since the last call."""
@@ -84,8 +92,23 @@ class RunData:
 
     def close(self) -> None:
         """Ends what works in the background."""
-        for pipeline in self.pipelines:
-            pipeline.close()
+        self.workers.close()
+
+
+def closing_data(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that ends what works in the background for the object's `data`, a `RunData`, if it fails."""
+
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except BaseException:
+            data: RunData | None = getattr(args[0], "data", None)
+            if data is not None:
+                data.close()
+            raise
+
+    return called
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -127,21 +150,22 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
     Raises:
         DataError: it is empty, or no data at all.
     """
-    kind = type(scenario).__name__
+    workers = make_workers(params)
+    try:
+        return _read_data(scenario, params, trainer, seed, workers)
+    except BaseException:
+        workers.close()
+        raise
+
+
+def _read_data(
+    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: Workers
+) -> RunData:
     pipelines: list[Pipeline] = []
 
     def pipeline(data: Any, origin: str, mode: Mode, preload: Any) -> Pipeline:
-        made = Pipeline(
-            data,
-            scenario.processors(),
-            mode=mode,
-            seed=seed,
-            origin=f"{kind}.{origin}",
-            preload=preload,
-            preload_bytes=params.data.preload_mib * 2**20,
-            on_error=params.data.on_error,
-            specs=scenario.sample_specs(),
-            padding=scenario.padding,
+        made = make_pipeline(
+            scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers
         )
         pipelines.append(made)
         return made
@@ -176,6 +200,7 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
         horizon=Horizon(updates_per_epoch=updates, epochs=trainer.epochs),
         pipelines=pipelines,
         left_out=_skipped(pipelines),
+        workers=workers,
     )
 
 

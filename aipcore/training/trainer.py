@@ -27,7 +27,7 @@ from aipcore.training.interrupt import Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.prepare import Parts, prepare_data, prepare_model
+from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.sanity import check_first_steps
@@ -60,6 +60,7 @@ class Trainer:
         DataError, ScenarioError: the data or the scenario cannot be used, and why.
     """
 
+    @closing_data
     def __init__(
         self,
         scenario: Scenario,
@@ -171,6 +172,7 @@ class Trainer:
         )
         return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
+    @closing_data
     def run(self) -> TrainResult:
         """Trains to the end, to a callback's stop, or to a signal, and saves.
 

@@ -75,6 +75,9 @@ WORDS: list[tuple[Any, str, Any]] = [
     (Mode, "auto", "auto"),
     (Mode, "off", "Off"),
     (Literal["A", "a"], "a", "a"),
+    (int | Literal["auto"], "Auto", "auto"),
+    (int | Literal["auto"], "4", 4),
+    (int | Literal["auto"] | None, "none", None),
     (Literal["A", "a"], "A", "A"),
     (Literal[1, 2], "2", 2),
     (int | None, "none", None),
@@ -150,6 +153,8 @@ PLAIN: list[tuple[Any, Any, Any]] = [
     (Level | None, 2, Level.HIGH),
     (Mode, "on", "on"),
     (Literal[1, 2], 2, 2),
+    (int | Literal["auto"], 3, 3),
+    (int | Literal["auto"], "auto", "auto"),
     (int | None, None, None),
     (tuple[int, ...], [1, 2], (1, 2)),
     (tuple[int, ...], (), ()),
@@ -185,6 +190,9 @@ NOT_PLAIN: list[tuple[Any, Any]] = [
     (Level, 1.0),
     (Mode, "off"),
     (Literal[1, 2], True),
+    (int | Literal["auto"], "3"),
+    (int | Literal["auto"], 1.0),
+    (int | Literal["auto"], None),
     (Literal[1, 2], 1.0),
     (int | None, "none"),
     (tuple[int, ...], 1),
@@ -299,5 +307,5 @@ def test_unsupported(annotation: Any, name: str) -> None:
         leaf_type(annotation, "Model.units")
     assert str(caught.value) == (
         f"Model.units has the type {name}, which no option can have: give bool, int, float, str, Path, an Enum or "
-        "Literal of text or numbers, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
+        "Literal of text or numbers, int | Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
@@ -107,8 +108,8 @@ def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class:
         assert trainer.batching.samples == 400
         assert trainer.validation.batching.samples == 64
         ends.append((trainer.state.read(), result.history, reporter.rows["processing"]))
-    assert ends[0][2] == "Twice, Halve once, kept in memory; Noise anew in each epoch"
-    assert ends[1][2] == "Twice, Halve, Noise anew in each epoch"
+    assert ends[0][2].startswith("Twice, Halve once, kept in memory; Noise anew in each epoch in this process (")
+    assert ends[1][2].startswith("Twice, Halve, Noise anew in each epoch in this process (")
     assert ends[0][1] == ends[1][1]
     for name, value in ends[0][0].items():
         np.testing.assert_array_equal(value, ends[1][0][name], err_msg=name)
@@ -203,3 +204,47 @@ def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
     assert trainer.compile().reason == "samples vary in size"
     assert np.isfinite(trainer.run().history[-1]["val_loss"])
     assert min(block.inputs[""].min() for block in trainer.data.feed.blocks(0, chunk=1)) <= -1
+
+
+class Children(Reporter):
+    """Notes which processes the run started."""
+
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+
+    def epoch_started(self, epoch: int, epochs: int, batches: int) -> None:
+        del epoch, epochs, batches
+        self.pids = children()
+
+
+def children() -> list[int]:
+    """The processes that this one started and that still are there."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return sorted(int(pid) for each in tasks for pid in each.read_text(encoding="utf-8").split())
+
+
+def test_workers_of_a_run(make_trainer: Any, noisy_class: Any) -> None:
+    """Two of them for all its data; the run is equal to the last bit; they end with it, and when it cannot begin."""
+    before = children()
+    ends = []
+    for workers in ("0", "2"):
+        cls = processed(noisy_class, Twice(), Halve(), Noise())
+        reporter = Children()
+        trainer = make_trainer(cls, "--data.workers", workers, "--train.preload", "off", reporter=reporter)
+        result = trainer.run()
+        ends.append((trainer.state.read(), result.history))
+        assert len(set(reporter.pids) - set(before)) == int(workers)
+        assert children() == before
+    assert ends[0][1] == ends[1][1]
+    for name, value in ends[0][0].items():
+        np.testing.assert_array_equal(value, ends[1][0][name], err_msg=name)
+
+    def broken(self: Any, inputs: Any) -> Any:
+        assert len(children()) > len(before)
+        raise RuntimeError("no model")
+
+    # The first thing that asks for samples, and so for workers, is the search for lengths.
+    cls = type("Broken", (processed(noisy_class, Noise()),), {"build": broken})
+    with pytest.raises(RuntimeError, match="no model"):
+        make_trainer(cls, "--data.workers", "1", "--train.bucket_window", "2")
+    assert children() == before

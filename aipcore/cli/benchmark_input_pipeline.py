@@ -1,0 +1,215 @@
+"""`aip benchmark-input-pipeline`: how fast the training data comes, and what limits it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
+from aipcore.cli.scenario_help import show_help, show_usage
+from aipcore.errors import UsageError
+
+if TYPE_CHECKING:
+    from aipcore.data.benchmark import Share
+    from aipcore.data.feed import Feed
+    from aipcore.data.pipeline import Pipeline
+
+NAME = "benchmark-input-pipeline"
+SUMMARY = "Measure how many samples a second the data pipeline makes, and what limits it."
+SECONDS = CommandOption(("--seconds",), "Stop after N seconds; by default Ctrl-C does.", "N")
+WITH_MODEL = CommandOption(("--with-model",), "Also build the model, time its training step, and say which is slower.")
+OPTIONS = (HELP, PARAMS, SECONDS, WITH_MODEL)
+
+INTERVAL = 1.0
+"""Seconds between two measurements that are shown."""
+
+CHUNK = 8
+"""Batches that are taken at once."""
+
+
+@attrs.define(kw_only=True)
+class Progress:
+    """What was measured so far.
+
+    Attributes:
+        samples: that came.
+        nbytes: their size.
+        seconds: since the first.
+        filled: the mean share of batches made ahead that were ready, over all looks at them.
+        looks: how many.
+    """
+
+    samples: int = 0
+    nbytes: int = 0
+    seconds: float = 0.0
+    filled: float = 0.0
+    looks: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Samples a second."""
+        return self.samples / self.seconds if self.seconds else 0.0
+
+
+@click.command(
+    NAME,
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> None:
+    """Measure the data pipeline."""
+    arguments = split_arguments(words, OPTIONS, NAME)
+    console = Console()
+    if "--help" in arguments.options and arguments.scenario is None:
+        show_usage(console, NAME, SUMMARY, OPTIONS)
+        return
+    seconds = _seconds(arguments.options.get("--seconds"))
+    request = make_request(arguments, NAME)
+    if "--help" in arguments.options:
+        show_help(console, request, NAME, OPTIONS)
+        return
+    run = _with_model if "--with-model" in arguments.options else _alone
+    run(request, request.resolved().value, console, seconds)
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--seconds {text} is not allowed, it must be a number above 0.")
+    return seconds
+
+
+def _alone(request: Request, params: Any, console: Console, seconds: float | None) -> None:
+    from aipcore.data.modes import Mode
+    from aipcore.scenario.pipelines import make_pipeline, make_workers
+
+    scenario = request.scenario.cls(params)
+    workers = make_workers(params)
+    given = params.trainer.random_seed
+    try:
+        pipeline = make_pipeline(
+            scenario,
+            params,
+            scenario.train_data(),
+            origin="train_data()",
+            mode=Mode.TRAINING,
+            preload=params.train.preload,
+            seed=secrets.randbelow(2**31) if given is None else given,
+            workers=workers,
+        )
+        feed = pipeline.feed(
+            params.train.batch_size, shuffle=params.train.shuffle, bucket_window=params.train.bucket_window
+        )
+        _report(console, pipeline, feed, seconds, model=None)
+    finally:
+        workers.close()
+
+
+def _with_model(request: Request, params: Any, console: Console, seconds: float | None) -> None:
+    from aipcore.training.start import import_tensorflow
+
+    import_tensorflow()
+    from aipcore.devices.selection import select_devices
+    from aipcore.training.setup import make_parts
+    from aipcore.training.step_time import samples_per_second
+    from aipcore.training.trainer import Trainer
+
+    select_devices(params.trainer.device)
+    trainer = Trainer(
+        request.scenario.cls(params),
+        params,
+        name=request.scenario.name,
+        parts=make_parts(params.trainer, request.plugins),
+        output_dir=None,
+    )
+    try:
+        with console.status("timing the model"):
+            model = samples_per_second(trainer)
+        _report(console, trainer.data.pipelines[0], trainer.data.feed, seconds, model=model)
+    finally:
+        trainer.data.close()
+
+
+def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | None, *, model: float | None) -> None:
+    from aipcore.data.benchmark import shares, verdict
+    from aipcore.data.stream import StreamedDataset
+
+    dataset = pipeline.dataset()
+    workers = dataset.choice().workers if isinstance(dataset, StreamedDataset) else 0
+    console.print(f"{len(dataset):,} training samples in batches of {feed.batching.batch_size}", highlight=False)
+    console.print(pipeline.describe() or "samples in memory, nothing to process", highlight=False)
+    parts = shares(dataset)
+    progress = Progress()
+    # Ctrl-C is how this is ended: the numbers so far count.
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, transient=True) as live:
+        _measure(progress, pipeline, feed, seconds, lambda line: _show(console, live, line))
+    _show_shares(console, parts)
+    console.print(
+        f"{progress.samples:,} samples in {progress.seconds:.1f} s: {progress.rate:,.0f} samples/s, "
+        f"{progress.nbytes / max(progress.seconds, 1e-9) / 2**20:,.1f} MiB/s",
+        highlight=False,
+    )
+    console.print(
+        verdict(parts, workers=workers, filled=progress.filled, data=progress.rate, model=model), highlight=False
+    )
+    if text := pipeline.skipped():
+        console.print(text, highlight=False)
+
+
+def _measure(progress: Progress, pipeline: Pipeline, feed: Feed, seconds: float | None, show: Any) -> None:
+    from aipcore.data.benchmark import endless, size_of
+
+    begun = shown = time.perf_counter()
+    samples = 0
+    with closing(endless(feed, chunk=CHUNK)) as blocks:
+        for block in blocks:
+            ready, ahead = pipeline.workers.filled()
+            now = time.perf_counter()
+            count = block.steps * block.batch_size
+            progress.samples += count
+            progress.nbytes += size_of(block)
+            progress.seconds = now - begun
+            if ahead:
+                progress.looks += 1
+                progress.filled += (ready / ahead - progress.filled) / progress.looks
+            samples += count
+            if now - shown >= INTERVAL:
+                queue = f", {ready} of {ahead} parts made ahead are ready" if ahead else ""
+                show(f"{samples / (now - shown):,.0f} samples/s{queue}")
+                shown, samples = now, 0
+            if seconds is not None and progress.seconds >= seconds:
+                return
+
+
+def _show(console: Console, live: Live, line: str) -> None:
+    if console.is_terminal:
+        live.update(line, refresh=True)
+    else:
+        console.print(line, highlight=False)
+
+
+def _show_shares(console: Console, parts: list[Share]) -> None:
+    if not parts:
+        return
+    total = max(sum(part.seconds for part in parts), 1e-12)
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    for part in parts:
+        table.add_row(part.name, f"{part.seconds * 1000:.3f} ms a sample", f"{part.seconds / total:.0%}")
+    console.print(table, highlight=False)

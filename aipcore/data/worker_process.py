@@ -1,0 +1,148 @@
+"""What a worker process does: takes a task from the pipe that all workers share, answers on a socket of its own.
+
+It is started as a program of its own, not by `multiprocessing`: so it has none of the threads, locks and devices of the
+process that trains, does not run that process' script again, and may be started from anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from typing import Any, Protocol
+
+import attrs
+
+from aipcore.data.shared import Area
+from aipcore.data.shipping import dump_any
+from aipcore.errors import AipError
+
+TASK = struct.Struct("<3q")
+"""Of a task: its number, its area and its job; of an answer: the number, the area, and the bytes written there."""
+
+CONTROL = struct.Struct("<2q")
+"""The number of a job, and whether the descriptor of its area follows (1) or it is to be forgotten (0)."""
+
+
+class Job(Protocol):
+    """What is to be done, sent to each worker once; its tasks only say with which samples."""
+
+    def do(self, task: Any) -> Any:
+        """The answer to a task."""
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """An answer in place of the result.
+
+    Attributes:
+        kind: the class of the error, one of `aipcore`, or None if it is another.
+        message: its text.
+        trace: the worker's traceback.
+        loading: whether the job could not be received at all.
+    """
+
+    kind: type[AipError] | None
+    message: str
+    trace: str
+    loading: bool = False
+
+
+def main() -> None:
+    """Works until the process that started this one ends or closes the pipe; the arguments are descriptors."""
+    parent, tasks, life, answers, *areas = (int(word) for word in sys.argv[1].split(","))
+    # A process group of its own keeps most of them away; what is sent by hand is no matter of the worker either.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with(parent, life)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _Worker(tasks, answers, areas).work()
+    _end()
+
+
+class _Worker:
+    def __init__(self, tasks: int, answers: int, areas: list[int]) -> None:
+        self._tasks = tasks
+        self._socket = socket.socket(fileno=answers)
+        self._areas = [Area(descriptor) for descriptor in areas]
+        self._jobs: dict[int, Job | Failure] = {}
+
+    def work(self) -> None:
+        # Messages are written in one piece and are of one size, so that a reader gets a whole one.
+        while message := os.read(self._tasks, TASK.size):
+            number, place, job = TASK.unpack(message)
+            area = self._areas[place]
+            size = 0 if area.cancelled else self._answer(area, self._job(job))
+            self._socket.sendall(TASK.pack(number, place, size))
+
+    def _answer(self, area: Area, job: Job | Failure) -> int:
+        answer: Any = job
+        if not isinstance(job, Failure):
+            try:
+                task = area.read(copy=True)
+                answer = None if task is None else job.do(task)
+            except Exception as error:
+                answer = _failure(error)
+        try:
+            return area.write(answer, dump=dump_any)
+        except Exception as error:
+            return area.write(_failure(error), dump=dump_any)
+
+    def _job(self, number: int) -> Job | Failure:
+        while number not in self._jobs or select.select([self._socket], [], [], 0)[0]:
+            message, descriptors, *_ = socket.recv_fds(self._socket, CONTROL.size, 1)
+            if not message:
+                _end()
+            about, comes = CONTROL.unpack(message)
+            if not comes:
+                self._jobs.pop(about, None)
+                continue
+            try:
+                self._jobs[about] = Area(descriptors[0]).read(copy=False)
+            except Exception as error:
+                self._jobs[about] = _failure(error, loading=True)
+        return self._jobs[number]
+
+
+def _failure(error: Exception, *, loading: bool = False) -> Failure:
+    own = isinstance(error, AipError) and type(error).__module__.startswith("aipcore.")
+    return Failure(
+        kind=type(error) if own else None,  # type: ignore[arg-type]
+        message=str(error) if own else f"{type(error).__name__}: {' '.join(str(error).split())}",
+        trace="".join(traceback.format_exception(error)),
+        loading=loading,
+    )
+
+
+def _end_with(parent: int, life: int) -> None:
+    """Has this process end when the other does, whatever it is doing at that time."""
+    # Here, since this module is imported on systems without it too.
+    import fcntl
+
+    if hasattr(fcntl, "F_SETOWN") and hasattr(os, "O_ASYNC"):
+        # The system itself ends this process when the pipe closes, even within code that never lets other threads run.
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def watch() -> None:
+        while not select.select([life], [], [], 1)[0]:
+            # Another child of that process may hold a copy of the pipe.
+            if os.getppid() != parent:
+                break
+        _end()
+
+    threading.Thread(target=watch, name="aip-watch", daemon=True).start()
+
+
+def _end() -> None:
+    # What an author printed is not lost; threads of his are not waited for.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(0)

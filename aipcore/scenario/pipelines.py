@@ -1,0 +1,54 @@
+"""From a scenario's data to pipelines; needs no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aipcore.data.modes import Mode
+from aipcore.data.pipeline import Pipeline, Preload
+from aipcore.data.workers import Workers
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.scenario import Scenario
+
+
+def make_workers(params: ScenarioParams) -> Workers:
+    """The worker processes of a run, none of which is started yet."""
+    return Workers(params.data.workers, buffer_bytes=params.data.buffer_mib * 2**20)
+
+
+def make_pipeline(
+    scenario: Scenario,
+    params: ScenarioParams,
+    data: Any,
+    *,
+    origin: str,
+    mode: Mode,
+    preload: Preload,
+    seed: int,
+    workers: Workers,
+) -> Pipeline:
+    """A pipeline through the scenario's processors.
+
+    Args:
+        scenario: says what is done with samples.
+        params: of the scenario.
+        data: what `train_data` or its like returned.
+        origin: which of these it was, for errors.
+        mode: what the data is for.
+        preload: whether to keep processed samples.
+        seed: of the order and of random processors.
+        workers: who makes samples.
+    """
+    return Pipeline(
+        data,
+        scenario.processors(),
+        mode=mode,
+        seed=seed,
+        origin=f"{type(scenario).__name__}.{origin}",
+        preload=preload,
+        preload_bytes=params.data.preload_mib * 2**20,
+        on_error=params.data.on_error,
+        specs=scenario.sample_specs(),
+        padding=scenario.padding,
+        workers=workers,
+    )
