@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import PluginManager
 
@@ -50,8 +52,9 @@ def _look_up(manager: PluginManager, kind: str, name: str, heavy: Sequence[str])
         if kind == "command":
             command: Any = manager.load_build(kind, name)
             answer["heavy"] = _loaded(heavy)
-            context = command.make_context(name, [], resilient_parsing=True)
-            answer["help"] = command.get_help(context)
+            if isinstance(command, click.Command):
+                context = command.make_context(name, [], resilient_parsing=True)
+                answer["help"] = command.get_help(context)
             answer["help_heavy"] = _loaded(heavy)
         else:
             manager.params_class(kind, name)

@@ -15,7 +15,7 @@ from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.testing.declaration import Declaration
 from aipcore.testing.processes import Processes
 from aipcore.testing.registry import ConformanceCheck, checks_of
-from aipcore.testing.results import Status
+from aipcore.testing.results import CheckResult
 from aipcore.testing.runner import declaration, find_entries, run_check
 
 
@@ -27,7 +27,7 @@ class BoundCheck:
     entry: Entry
     manager: PluginManager
     declared: Declaration
-    passed: dict[str, Status]
+    before: dict[str, CheckResult]
 
     def __call__(self) -> None:
         """Runs the check.
@@ -37,8 +37,8 @@ class BoundCheck:
         """
         __tracebackhide__ = True
         processes = _processes(self.manager)
-        result = run_check(self.check, self.entry, self.manager, self.declared, processes, self.passed)
-        self.passed[self.check.name] = result.status
+        result = run_check(self.check, self.entry, self.manager, self.declared, processes, self.before)
+        self.before[self.check.name] = result
         if result.status == "skipped":
             pytest.skip(result.reason)
         if result.status == "expected failure":
@@ -52,10 +52,10 @@ def parametrized(name: str, kind: str | None, declared: Mapping[str, Any]) -> py
     manager = get_plugin_manager()
     bound = []
     for entry in find_entries(manager, name, kind):
-        told, passed = declaration(entry, declared), dict[str, Status]()
+        told, before = declaration(entry, declared), dict[str, CheckResult]()
         bound += [
             pytest.param(
-                BoundCheck(check=check, entry=entry, manager=manager, declared=told, passed=passed),
+                BoundCheck(check=check, entry=entry, manager=manager, declared=told, before=before),
                 id=f"{entry.record.name}-{check.name}",
             )
             for check in checks_of(entry.record.kind)

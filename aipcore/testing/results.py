@@ -28,6 +28,7 @@ class CheckResult:
         status: "passed", "failed", "skipped" or "expected failure".
         reason: why it did not pass; empty if it did.
         seconds: that the check took.
+        unmet: the checks without which this one says nothing and which did not pass; it is skipped then.
     """
 
     kind: str
@@ -36,11 +37,17 @@ class CheckResult:
     status: Status
     reason: str = ""
     seconds: float = 0.0
+    unmet: tuple[str, ...] = ()
 
     @property
     def is_failure(self) -> bool:
         """Whether the plugin breaks its contract."""
         return self.status == "failed"
+
+    @property
+    def holds_up_others(self) -> bool:
+        """Whether checks that need this one say nothing; one that does not apply to a plugin holds up none."""
+        return self.status in ("failed", "expected failure") or bool(self.unmet)
 
     def as_json(self) -> dict[str, Any]:
         """All of it, in JSON's types."""

@@ -65,10 +65,10 @@ def run_checks(
     plugins = [(entry.record.kind, entry.record.name) for entry in entries]
     with Processes(plugins, manager.switches) as processes:
         for entry, each in told:
-            passed: dict[str, Status] = {}
+            before: dict[str, CheckResult] = {}
             for check in checks_of(entry.record.kind):
-                result = run_check(check, entry, manager, each, processes, passed)
-                passed[check.name] = result.status
+                result = run_check(check, entry, manager, each, processes, before)
+                before[check.name] = result
                 yield result
 
 
@@ -96,7 +96,7 @@ def run_check(
     manager: PluginManager,
     declared: Declaration,
     processes: Processes,
-    passed: Mapping[str, Status] | None = None,
+    before: Mapping[str, CheckResult] | None = None,
 ) -> CheckResult:
     """Runs one check.
 
@@ -106,13 +106,13 @@ def run_check(
         manager: where it was found.
         declared: what its author says of it.
         processes: further processes.
-        passed: what became of the checks before; one that needs a check that did not pass is skipped.
+        before: what became of the checks before; one that needs a check that did not pass is skipped.
     """
     started = time.perf_counter()
     status: Status = "passed"
     reason = ""
-    before = passed or {}
-    unmet = [name for name in check.needs if before.get(name, "passed") != "passed"]
+    known = before or {}
+    unmet = tuple(name for name in check.needs if name in known and known[name].holds_up_others)
     if unmet:
         status, reason = "skipped", f"it needs {one_of(unmet)}, which did not pass"
     else:
@@ -129,6 +129,7 @@ def run_check(
         status=status,
         reason=reason,
         seconds=time.perf_counter() - started,
+        unmet=unmet,
     )
 
 

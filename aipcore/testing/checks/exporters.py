@@ -103,39 +103,29 @@ def writes_into_its_folder(subject: Subject) -> None:
 
 
 @conformance_check("exporter", needs=WRITES)
-def takes_several_inputs_and_outputs(subject: Subject) -> None:
-    """A model with two named inputs, one of integers, and two named outputs is written too."""
-    from aipcore.testing.small import Pairs, small_graph
-
-    _writer(subject, small_graph(Pairs)).write(subject.folder / "model")
-
-
-@conformance_check("exporter", needs=WRITES)
 def reloads_in_another_process(subject: Subject) -> None:
     """A process that did not write it loads it as the record's `load` says, and gets each output by its name."""
-    from aipcore.testing.small import Blobs, Pairs, small_graph
+    from aipcore.testing.small import Blobs, small_graph
 
-    for cls in (Blobs, Pairs):
-        graph = small_graph(cls)
-        folder = subject.folder / cls.__name__
-        _writer(subject, graph).write(folder)
-        found = _read_back(subject, cls, folder, [FIRST_BATCH])
-        names = sorted(key.partition("/")[2] for key in found)
-        expected = sorted(name or "outputs" for name in graph.outputs)
-        require(names == expected, f"the outputs are {', '.join(names)} instead of {', '.join(expected)}")
+    graph = small_graph(Blobs)
+    folder = subject.folder / "model"
+    _writer(subject, graph).write(folder)
+    found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
+    names = sorted(key.partition("/")[2] for key in found)
+    expected = sorted(name or "outputs" for name in graph.outputs)
+    require(names == expected, f"the outputs are {', '.join(names)} instead of {', '.join(expected)}")
 
 
 @conformance_check("exporter", needs=("reloads_in_another_process",))
 def gives_the_same_numbers(subject: Subject) -> None:
     """What is loaded answers as the model does, within `tolerance`."""
-    from aipcore.testing.small import Blobs, Pairs, small_graph
+    from aipcore.testing.small import Blobs, small_graph
 
-    for cls in (Blobs, Pairs):
-        graph = small_graph(cls)
-        folder = subject.folder / cls.__name__
-        _writer(subject, graph).write(folder)
-        found = _read_back(subject, cls, folder, [FIRST_BATCH])
-        _compare(subject, found, _expected(graph, cls, [FIRST_BATCH]))
+    graph = small_graph(Blobs)
+    folder = subject.folder / "model"
+    _writer(subject, graph).write(folder)
+    found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
+    _compare(subject, found, _expected(graph, Blobs, [FIRST_BATCH]))
 
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))
@@ -162,6 +152,18 @@ def writes_current_weights(subject: Subject) -> None:
     writer.write(subject.folder / "model")
     found = _read_back(subject, Blobs, subject.folder / "model", [FIRST_BATCH])
     _compare(subject, found, _expected(graph, Blobs, [FIRST_BATCH]))
+
+
+@conformance_check("exporter", needs=(*WRITES, "gives_the_same_numbers"))
+def takes_several_inputs_and_outputs(subject: Subject) -> None:
+    """A model with two named inputs, one of integers, and two named outputs is written, and read back if that works."""
+    from aipcore.testing.small import Pairs, small_graph
+
+    graph = small_graph(Pairs)
+    _writer(subject, graph).write(subject.folder / "model")
+    if getattr(subject.entry.record, "load", None) is not None:
+        found = _read_back(subject, Pairs, subject.folder / "model", [FIRST_BATCH])
+        _compare(subject, found, _expected(graph, Pairs, [FIRST_BATCH]))
 
 
 @conformance_check("exporter", needs=WRITES)

@@ -91,8 +91,11 @@ def data_comes_twice(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=MADE)
 def data_fits_the_model(subject: Subject) -> None:
-    """Model, losses and metrics take the data; validation data has the names, shapes and types of training data."""
+    """Model and losses take the data; validation data has the names, shapes and types of training data."""
     from aipcore.data.convert import as_dataset
+    from aipcore.scenario.graph import build_graph
+    from aipcore.scenario.objective import Objective
+    from aipcore.training.sanity import check_data, check_first_losses, check_targets
 
     scenario = _scenario(subject)
     train, val = as_dataset(scenario.train_data(), "train_data()"), scenario.val_data()
@@ -101,8 +104,11 @@ def data_fits_the_model(subject: Subject) -> None:
         for side, ours, theirs in sides:
             for name in ours.keys() | theirs.keys():
                 _alike(f"{side} {name!r}" if name else side, ours.get(name), theirs.get(name))
-    # The constructor looks at data, targets and first losses as every run does.
-    _short_run(subject, subject.build, epochs=1, **_few(subject))
+    graph = build_graph(scenario, train)
+    objective = Objective(scenario, graph.outputs, list(train.targets.columns))
+    check_data(train, "train_data()")
+    check_targets(objective, graph, train, "train_data()")
+    check_first_losses(objective, graph, train, "train_data()", subject.params().train.batch_size)
 
 
 def _alike(what: str, ours: Any, theirs: Any) -> None:
@@ -126,7 +132,7 @@ def monitor_exists(subject: Subject) -> None:
     require(math.isfinite(value), f"{trainer.monitor.name} is {value} after one epoch")
 
 
-@conformance_check("scenario", needs=FITS)
+@conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def seed_decides(subject: Subject) -> None:
     """Two runs of one seed have the same weights at their beginning and after an epoch, to the last bit."""
     runs = []
@@ -143,7 +149,7 @@ def _weights(trainer: Trainer) -> list[bytes]:
     return [variable.numpy().tobytes() for variable in trainer.graph.model.trainable_variables]
 
 
-@conformance_check("scenario", needs=("data_fits_the_model", "data_comes_twice"))
+@conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
     from aipcore.data.convert import as_dataset
