@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -85,3 +86,30 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
     broken = [f"the plugin {each.name} of {each.source} {each.reason}." for each in manager.broken()] if every else []
     if not check_plugins(manager, entries, broken, as_json=as_json):
         sys.exit(1)
+
+
+@command.command("new")
+@click.argument("kind", type=KIND)
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to make for the package; by default aip-plugin-NAME here.",
+)
+def new(kind: str, name: str, output: Path | None) -> None:
+    """Begin a plugin: a package that works, with tests.
+
+    KIND is optimizer, schedule, scenario, callback, exporter or command. NAME is what users will type to choose the
+    plugin, such as SignSGD; the package is called aip-plugin-sign-sgd then.
+    """
+    from aipcore.scaffold.bake import bake, next_commands
+    from aipcore.scaffold.names import names_for
+
+    names = names_for(kind, name, get_plugin_manager())
+    folder = output or Path(names.distribution)
+    written = bake(names, folder)
+    click.echo(f"{folder} has a {kind} that works, in {len(written)} files:")
+    click.echo("".join(f"  {path}\n" for path in written))
+    click.echo("Next:")
+    click.echo("".join(f"  {line}\n" for line in next_commands(names, folder)), nl=False)

@@ -89,10 +89,12 @@ def build_adam(params, learning_rate):
 class Forgetful(keras.optimizers.SGD):
     def build(self, variables):
         super().build(variables)
-        self.kept = {variable.path: tf.Variable(tf.zeros(variable.shape, variable.dtype)) for variable in variables}
+        self.kept = {
+            str(variable.shape): tf.Variable(tf.zeros(variable.shape, variable.dtype)) for variable in variables
+        }
 
     def update_step(self, gradient, variable, learning_rate):
-        kept = self.kept[variable.path]
+        kept = self.kept[str(variable.shape)]
         rate = keras.ops.cast(learning_rate, variable.dtype)
         kept.assign(0.9 * kept - rate * keras.ops.cast(gradient, variable.dtype))
         self.assign_add(variable, kept.value())
