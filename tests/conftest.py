@@ -56,10 +56,10 @@ def install(site: Path) -> Install:
 def run_aip(site: Path, tmp_path: Path) -> RunAip:
     """Runs `aip` with `site` on the path, and returns the finished process.
 
-    Its arguments are the words after `aip`; keyword arguments are environment variables.
+    Its arguments are the words after `aip`; keyword arguments are environment variables, but for `timeout`, in seconds.
     """
 
-    def run_aip(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())", *words],
             capture_output=True,
@@ -67,7 +67,7 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
             check=False,
             cwd=tmp_path,
             env={**_environment(), "PYTHONPATH": str(site), **environment},
-            timeout=120,
+            timeout=timeout,
         )
 
     return run_aip
