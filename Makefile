@@ -28,6 +28,7 @@ format: $(VENV)/.installed-check
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_checks.py
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/startup.py

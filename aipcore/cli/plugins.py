@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from aipcore.cli.style import Group
+from aipcore.errors import UsageError
 from aipcore.hooks.loading import KINDS
 from aipcore.hooks.manager import get_plugin_manager
 
@@ -19,7 +21,7 @@ KIND = click.Choice(KINDS, case_sensitive=False)
 
 @click.group("plugins", cls=Group)
 def command() -> None:
-    """List and describe plugins."""
+    """List, describe, check and begin plugins."""
 
 
 @command.command("list")
@@ -62,3 +64,52 @@ def show(ctx: click.Context, name: str, kind: str | None) -> None:
     from aipcore.cli.plugin_details import show_plugin
 
     show_plugin(get_plugin_manager(), name, kind, debug=bool(ctx.find_root().params.get("debug")))
+
+
+@command.command("check")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--kind", type=KIND, help="Only the plugins of this kind.")
+@click.option("--all", "every", is_flag=True, help="Check all plugins; with `aip --no-plugins`, those of aip alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) -> None:
+    """Check that a plugin does what its kind must do.
+
+    NAME is that of a plugin, or of an entry point, for all that it registers. A line is printed for each check, and
+    the exit code is 1 if one fails. The checks are described in docs/testing-plugins.md.
+    """
+    if every == bool(names):
+        raise UsageError("Name the plugins to check, or give --all; `aip plugins list` shows all there are.")
+    from aipcore.cli.plugin_check import check_plugins, chosen_entries
+
+    manager = get_plugin_manager()
+    entries = chosen_entries(manager, names, kind, every=every)
+    broken = [f"the plugin {each.name} of {each.source} {each.reason}." for each in manager.broken()] if every else []
+    if not check_plugins(manager, entries, broken, as_json=as_json):
+        sys.exit(1)
+
+
+@command.command("new")
+@click.argument("kind", type=KIND)
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to make for the package; by default aip-plugin-NAME here.",
+)
+def new(kind: str, name: str, output: Path | None) -> None:
+    """Begin a plugin: a package that works, with tests.
+
+    KIND is optimizer, schedule, scenario, callback, exporter or command. NAME is what users will type to choose the
+    plugin, such as SignSGD; the package is called aip-plugin-sign-sgd then.
+    """
+    from aipcore.scaffold.bake import bake, next_commands
+    from aipcore.scaffold.names import names_for
+
+    names = names_for(kind, name, get_plugin_manager())
+    folder = output or Path(names.distribution)
+    written = bake(names, folder)
+    click.echo(f"{folder} has a {kind} that works, in {len(written)} files:")
+    click.echo("".join(f"  {path}\n" for path in written))
+    click.echo("Next:")
+    click.echo("".join(f"  {line}\n" for line in next_commands(names, folder)), nl=False)

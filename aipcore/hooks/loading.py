@@ -130,6 +130,9 @@ def _check_record(record: PluginRecord) -> None:
     params = getattr(record, "params", record.build)
     if not isinstance(params, type):
         references["params"] = params
+    load = getattr(record, "load", None)
+    if load is not None:
+        references["load"] = load
     for field, reference in references.items():
         if not (isinstance(reference, str) and REFERENCE.fullmatch(reference)):
             raise BrokenPluginError(f'{what} with {field}={reference!r}: it must be of the form "module:attribute"')

@@ -77,11 +77,15 @@ class ExporterRecord(PluginRecord):
 
     Attributes:
         suffix: what the exporter's file name ends in; empty if it writes a directory.
+        load: how to read back what it wrote: `load(folder)` returns a function from NumPy arrays by input name to
+            NumPy arrays by output name, the names being those of the serving signature (`inputs` and `outputs` where
+            the model has one without a name). None if this is not possible.
     """
 
     kind: ClassVar[str] = "exporter"
     params: type | Reference
     suffix: str = ""
+    load: Reference | None = None
 
 
 @attrs.frozen(kw_only=True)

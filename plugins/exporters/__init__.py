@@ -14,11 +14,13 @@ def aip_exporters() -> list[ExporterRecord]:
             summary="A TensorFlow SavedModel with a serving signature; loads without aip.",
             params="aip_plugins.exporters.params:SavedModelParams",
             build="aip_plugins.exporters.saved_model:build",
+            load="aip_plugins.exporters.saved_model:load",
         ),
         ExporterRecord(
             name="Keras",
             summary="Keras' own model.keras, to go on with the model in Python.",
             params="aip_plugins.exporters.params:KerasParams",
             build="aip_plugins.exporters.keras_file:build",
+            load="aip_plugins.exporters.keras_file:load",
         ),
     ]

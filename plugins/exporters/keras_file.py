@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 from aip_plugins.exporters.params import KerasParams
 
+from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT
 from aipcore.training.servable import Exportable
+
+FILE = "model.keras"
 
 
 def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
@@ -18,6 +22,20 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
     def export(exportable: Exportable, folder: Path) -> None:
         model = exportable.graph.model
         # Without the optimizer, whose class a reader may not have; the layers and weights are shared, not copied.
-        keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
+        keras.Model(model.input, model.output, name=model.name).save(folder / FILE)
 
     return export
+
+
+def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
+    model = keras.models.load_model(folder / FILE, compile=False)
+    named = isinstance(model.input, Mapping)
+
+    def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        answers = model(dict(inputs) if named else inputs[BARE_INPUT], training=False)
+        if not isinstance(answers, Mapping):
+            answers = {BARE_OUTPUT: answers}
+        return {name: keras.ops.convert_to_numpy(value) for name, value in answers.items()}
+
+    return run

@@ -30,3 +30,15 @@ def aip_optimizers() -> list[OptimizerRecord]:
         )
         for name, (module, summary) in _SUMMARIES.items()
     ]
+
+
+# Keras computes 1 - beta_2^t in the type of the weights, and 0.999 is 1 in bfloat16. In aip weights are float32.
+_NOT_BFLOAT16 = {"dtypes": ("float32", "float64")}
+
+AIP_TESTING = {
+    "Adam": _NOT_BFLOAT16,
+    "AdamW": _NOT_BFLOAT16,
+    "Nadam": _NOT_BFLOAT16,
+    # Keras' Muon multiplies float32 numbers into steps of any type.
+    "Muon": {"dtypes": ("float32",), "rates": (0.2, 0.1, 0.02)},
+}

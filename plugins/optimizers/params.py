@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aipcore.hooks.kinds import OptimizerParams
-from aipcore.params import above, at_least, field, fraction, params, regex
+from aipcore.params import Check, above, at_least, field, fraction, params, regex
 
 
 @params
@@ -101,7 +101,11 @@ class LAMBParams(MomentsParams):
 class LionParams(DecayingParams):
     """Chen et al., "Symbolic Discovery of Optimizers", 2023. For the tutorial: --learning_rate.lr 0.0003."""
 
-    beta_1: float = field(0.9, help="Weight of the average against the new gradient in the step.", check=fraction())
+    beta_1: float = field(
+        0.9,
+        help="Weight of the average against the new gradient in the step.",
+        check=Check("above 0 and below 1", lambda value: 0 < value < 1),
+    )
     beta_2: float = field(0.99, help="Decay of the average of gradients, per update.", check=fraction())
 
 

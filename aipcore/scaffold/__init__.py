@@ -1,0 +1,1 @@
+"""Makes new plugin packages from templates."""

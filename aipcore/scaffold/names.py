@@ -1,0 +1,72 @@
+"""From the name that an author gives to those of distribution, package and class."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+import attrs
+
+from aipcore.errors import PluginError
+from aipcore.hooks.entries import RESERVED_COMMANDS
+from aipcore.hooks.manager import PluginManager
+from aipcore.params.names import normalize
+
+PREFIX = "aip-plugin-"
+GIVEN = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_][A-Za-z0-9]+)*")
+WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[-_]+")
+
+
+@attrs.frozen(kw_only=True)
+class Names:
+    """The names of one plugin and its package.
+
+    Attributes:
+        kind: of plugin.
+        plugin: what users type; as it was given.
+        distribution: what pip installs, normalised as by PEP 503.
+        package: what Python imports.
+        point: the entry point.
+        cls: the beginning of class names.
+        snake: for functions and the like.
+    """
+
+    kind: str
+    plugin: str
+    distribution: str
+    package: str
+    point: str
+    cls: str
+    snake: str
+
+
+def names_for(kind: str, given: str, manager: PluginManager) -> Names:
+    """The names that follow from one.
+
+    Raises:
+        PluginError: it cannot be a name, or a plugin of this kind has it already.
+    """
+    bare = given[len(PREFIX) :] if given.lower().startswith(PREFIX) else given
+    if len(bare) > 40 or not GIVEN.fullmatch(bare):
+        raise PluginError(
+            f"{given!r} cannot be the name of a plugin: give a letter, then letters and digits, in words joined by "
+            "- or _, at most 40 in all, such as SignSGD or sign-sgd."
+        )
+    words = [word for word in WORD_ENDS.split(bare) if word]
+    names = Names(
+        kind=kind,
+        plugin=bare,
+        distribution=PREFIX + "-".join(words).lower(),
+        package="aip_plugin_" + "_".join(words).lower(),
+        point="_".join(words).lower(),
+        cls="".join(word[0].upper() + word[1:] for word in words),
+        snake="_".join(words).lower(),
+    )
+    if keyword.iskeyword(names.plugin) or keyword.iskeyword(names.snake):
+        raise PluginError(f"{given!r} is a word of Python itself: give the plugin another name.")
+    if manager.has(kind, names.plugin):
+        owner = manager.entry(kind, names.plugin).plugin.source
+        raise PluginError(f"The name {names.plugin} is taken by the {kind} of {owner}: give the plugin another name.")
+    if kind == "command" and normalize(names.plugin) in {normalize(name) for name in RESERVED_COMMANDS}:
+        raise PluginError(f"aip keeps the command {names.plugin} to itself: give the plugin another name.")
+    return names

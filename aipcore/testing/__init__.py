@@ -1,0 +1,59 @@
+"""The conformance kit: named checks that every plugin of a kind must pass.
+
+`aip plugins check NAME` runs them and needs nothing else; in a test-suite it takes one decorator::
+
+    from aipcore.testing import parametrize_checks
+
+    @parametrize_checks("SignSGD")
+    def test_conformance(check):
+        check()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aipcore.testing.declaration import Declaration, GoldenSteps
+from aipcore.testing.registry import ConformanceCheck, all_checks, checks_of
+from aipcore.testing.results import CheckResult
+from aipcore.testing.runner import run_checks
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = [
+    "CheckResult",
+    "ConformanceCheck",
+    "Declaration",
+    "GoldenSteps",
+    "all_checks",
+    "checks_of",
+    "parametrize_checks",
+    "run_checks",
+]
+
+
+def parametrize_checks(
+    name: str, *, kind: str | None = None, expected_failures: Mapping[str, str] | None = None, **declared: Any
+) -> pytest.MarkDecorator:
+    """Makes a test function of one argument, `check`, a test for each check of a plugin.
+
+    The function calls `check()`, which raises with the reason if the plugin fails, and has pytest skip or xfail what
+    is skipped or expected to fail.
+
+    Args:
+        name: of an installed plugin.
+        kind: of the plugin, if plugins of several kinds have that name.
+        expected_failures: from the name of a check to the reason why the plugin fails it.
+        declared: other fields of `Declaration`.
+
+    Raises:
+        PluginError: there is no such plugin, or no such check.
+    """
+    from aipcore.testing.pytest_checks import parametrized
+
+    given = dict(declared)
+    if expected_failures is not None:
+        given["expected_failures"] = expected_failures
+    return parametrized(name, kind, given)

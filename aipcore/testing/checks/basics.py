@@ -1,0 +1,30 @@
+"""Checks of every kind: what a plugin says of itself, and what that costs."""
+
+from __future__ import annotations
+
+from aipcore.hooks.loading import KINDS
+from aipcore.testing.registry import conformance_check
+from aipcore.testing.results import require
+from aipcore.testing.subject import Subject
+
+
+@conformance_check(*KINDS, light=True)
+def discovered_without_tensorflow(subject: Subject) -> None:
+    """A process that looks the plugin and its parameters up imports neither TensorFlow nor Keras, NumPy or grain."""
+    answer = subject.processes.light(subject.kind, subject.name)
+    require(not answer["error"], answer["error"])
+    record = subject.entry.record
+    what = f"{record.build}" if subject.kind in ("command", "scenario") else f"{getattr(record, 'params', '')}"
+    require(
+        not answer["heavy"],
+        f"looking up {what} imports {', '.join(answer['heavy'])}: import that inside the functions that need it",
+    )
+
+
+@conformance_check(*KINDS, light=True)
+def says_what_it_is(subject: Subject) -> None:
+    """The summary is a sentence of at most 120 characters that ends with a full stop."""
+    summary = subject.entry.record.summary
+    require(summary.strip() == summary != "", f"the summary is {summary!r}: say in a sentence what the plugin does")
+    require("\n" not in summary and len(summary) <= 120, "the summary is longer than one line of 120 characters")
+    require(summary.endswith("."), f"the summary {summary!r} does not end with a full stop")

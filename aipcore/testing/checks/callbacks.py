@@ -1,0 +1,179 @@
+"""Checks of callbacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aipcore.testing.checks.parameters import build_at_limits
+from aipcore.testing.registry import conformance_check
+from aipcore.testing.results import CheckSkippedError, require
+from aipcore.testing.subject import Subject
+
+if TYPE_CHECKING:
+    from aipcore.training.context import RunContext
+    from aipcore.training.trainer import Trainer
+
+MADE = ("parameters_can_be_made",)
+BUILT = ("builds",)
+RUNS = ("runs_in_training",)
+
+
+def _trainer(subject: Subject, name: str, *, with_it: bool = True, **values: Any) -> Trainer:
+    """A short run with the callback, or without."""
+    from aipcore.testing.small import make_trainer
+
+    folder = subject.folder / name
+    folder.mkdir(exist_ok=True)
+    callbacks = {subject.name: lambda context: subject.build(subject.params(), context)} if with_it else {}
+    return make_trainer(subject.manager, callbacks=callbacks, folder=folder, **values)
+
+
+def _made(trainer: Trainer) -> Any:
+    return next(iter(trainer.callbacks.values()))
+
+
+def _state(trainer: Trainer) -> dict[str, bytes]:
+    """Everything of the run that computes."""
+    return {name: array.tobytes() for name, array in trainer.state.read().items()}
+
+
+@conformance_check("callback", needs=MADE)
+def builds(subject: Subject) -> None:
+    """`build` returns a Keras callback."""
+    import keras
+
+    made = _made(_trainer(subject, "run"))
+    require(
+        isinstance(made, keras.callbacks.Callback),
+        f"build returned {type(made).__name__}: return a keras.callbacks.Callback",
+    )
+
+
+@conformance_check("callback", needs=BUILT)
+def builds_at_its_limits(subject: Subject) -> None:
+    """What the limits of the parameters allow, `build` takes, up to the last value."""
+    from aipcore.testing.small import make_trainer
+
+    contexts: list[RunContext] = []
+
+    def keep(context: RunContext) -> Any:
+        import keras
+
+        contexts.append(context)
+        return keras.callbacks.Callback()
+
+    make_trainer(subject.manager, callbacks={"keep": keep}, folder=subject.folder)
+    build_at_limits(subject, lambda params: subject.build(params, contexts[0]))
+
+
+@conformance_check("callback", needs=BUILT)
+def runs_in_training(subject: Subject) -> None:
+    """No hook raises in a run that validates only now and then, and the run reaches its last epoch."""
+    trainer = _trainer(subject, "run", epochs=3, val_every_n=2, write_checkpoints=False)
+    trainer.run()
+    require(trainer.epoch == 3, f"the run ended after epoch {trainer.epoch} of 3, although its losses were finite")
+
+
+@conformance_check("callback", needs=RUNS)
+def keeps_the_order_of_hooks(subject: Subject) -> None:
+    """Each hook is called in its order, with the model at hand, and leaves the logs as they are for the next."""
+    trainer = _trainer(subject, "run", epochs=2, write_checkpoints=False)
+    callback = _made(trainer)
+    called: list[str] = []
+    changed: list[str] = []
+    for hook in ("train_begin", "epoch_begin", "test_begin", "test_end", "epoch_end", "train_end"):
+        _record(callback, hook, called, changed)
+    trainer.run()
+    epoch = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
+    require(called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called as {', '.join(called)}")
+    require(callback.model is trainer.graph.model, "the callback does not keep the model that it was given")
+    require(not changed, f"{', '.join(dict.fromkeys(changed))} changes the logs that other callbacks read")
+
+
+def _record(callback: Any, hook: str, called: list[str], changed: list[str]) -> None:
+    original: Callable[..., Any] = getattr(callback, f"on_{hook}")
+
+    @wraps(original)
+    def recorded(*arguments: Any) -> Any:
+        called.append(hook)
+        logs = arguments[-1] if arguments and isinstance(arguments[-1], dict) else None
+        before = None if logs is None else dict(logs)
+        result = original(*arguments)
+        if logs != before:
+            changed.append(f"on_{hook}")
+        return result
+
+    setattr(callback, f"on_{hook}", recorded)
+
+
+@conformance_check("callback", needs=RUNS)
+def changes_nothing(subject: Subject) -> None:
+    """Weights and optimizer are the same to the last bit with and without the callback, if it is an `observer`."""
+    if not subject.declared.observer:
+        raise CheckSkippedError("declared as no observer")
+    states = []
+    for with_it in (True, False):
+        trainer = _trainer(subject, f"run-{with_it}", with_it=with_it, epochs=3, write_checkpoints=False)
+        trainer.run()
+        states.append(_state(trainer))
+    differ = [name for name, value in states[1].items() if states[0].get(name) != value]
+    require(not differ, f"with it, {', '.join(differ[:3])} differ: declare observer = False if that is meant")
+
+
+@conformance_check("callback", needs=RUNS)
+def keeps_its_state(subject: Subject) -> None:
+    """What `get_state` gives goes through JSON and `set_state` into a new callback, which gives the same."""
+    trainer = _trainer(subject, "first", epochs=2, write_checkpoints=False)
+    first = _made(trainer)
+    has = [name for name in ("get_state", "set_state") if hasattr(first, name)]
+    if not has:
+        raise CheckSkippedError("it keeps no state")
+    require(len(has) == 2, f"it has {has[0]} alone: a state is both given and taken")
+    trainer.run()
+    try:
+        text = json.dumps(first.get_state(), sort_keys=True)
+    except TypeError as error:
+        raise AssertionError(f"get_state() gives what JSON cannot hold: {error}") from error
+    second = _made(_trainer(subject, "second", epochs=2, write_checkpoints=False))
+    second.set_state(json.loads(text))
+    back = json.dumps(second.get_state(), sort_keys=True)
+    require(back == text, f"the state {text[:200]} comes back as {back[:200]}")
+
+
+@conformance_check("callback", needs=RUNS)
+def goes_on_when_resumed(subject: Subject) -> None:
+    """A run that is resumed after half of its epochs ends as one that was not, to the last bit."""
+    from aipcore.training.checkpoint import newest_checkpoint
+
+    whole = _trainer(subject, "whole", epochs=4, write_checkpoints=False)
+    whole.run()
+    first = _trainer(subject, "parts", epochs=2)
+    first.run()
+    second = _trainer(subject, "parts", epochs=4)
+    second.restore(newest_checkpoint(subject.folder / "parts" / "checkpoint"))
+    second.run()
+    expected, found = _state(whole), _state(second)
+    differ = [name for name, value in expected.items() if found.get(name) != value]
+    require(not differ, f"{', '.join(differ[:3])} differ: what the callback remembers must be in get_state()")
+
+
+@conformance_check("callback", needs=RUNS)
+def writes_into_its_folder(subject: Subject) -> None:
+    """Files appear in the run's output folder alone."""
+    from contextlib import chdir
+
+    here = subject.folder / "here"
+    here.mkdir()
+    with chdir(here):
+        _trainer(subject, "run", epochs=1, write_checkpoints=False).run()
+    _only(here, set(), "the working folder")
+    _only(subject.folder, {"here", "run"}, "the folder beside the output folder")
+
+
+def _only(folder: Path, expected: set[str], where: str) -> None:
+    found = sorted({path.name for path in folder.iterdir()} - expected)
+    require(not found, f"it writes {', '.join(found)} into {where}: write into context.output_dir")

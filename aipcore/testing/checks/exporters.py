@@ -1,0 +1,209 @@
+"""Checks of exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aipcore.testing.checks.parameters import build_at_limits
+from aipcore.testing.registry import conformance_check
+from aipcore.testing.results import CheckSkippedError, require
+from aipcore.testing.subject import Subject
+
+if TYPE_CHECKING:
+    from aipcore.scenario import Scenario
+    from aipcore.scenario.graph import Graph
+    from aipcore.training.servable import ModelWriter
+
+MADE = ("parameters_can_be_made",)
+BUILT = ("builds",)
+WRITES = ("writes_into_its_folder",)
+FIRST_BATCH = 4
+
+
+def _writer(subject: Subject, graph: Graph) -> ModelWriter:
+    from aipcore.training.servable import ModelWriter
+
+    return ModelWriter(graph, {subject.name: subject.build(subject.params())}, {})
+
+
+def _read_back(subject: Subject, cls: type[Scenario], folder: Path, batches: Sequence[int]) -> dict[str, Any]:
+    """The answers of the exported model by `BATCH/OUTPUT`, from another process."""
+    import numpy as np
+
+    from aipcore.testing.small import batch_of
+
+    load = getattr(subject.entry.record, "load", None)
+    if load is None:
+        raise CheckSkippedError("its record does not say how to load what it writes")
+    inputs, outputs = subject.folder / "inputs.npz", subject.folder / "outputs.npz"
+    arrays = {f"{batch}/{name}": value for batch in batches for name, value in batch_of(cls, batch).items()}
+    np.savez(inputs, **arrays)
+    error = subject.processes.read_model(load, folder, inputs, outputs)
+    require(not error, f"{load} cannot load or run it: {error}")
+    with np.load(outputs, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def _expected(graph: Graph, cls: type[Scenario], batches: Sequence[int]) -> dict[str, Any]:
+    """The model's own answers, likewise."""
+    import numpy as np
+
+    from aipcore.testing.small import batch_of
+
+    answers = {}
+    for batch in batches:
+        inputs = {"" if name == "inputs" else name: value for name, value in batch_of(cls, batch).items()}
+        for name, value in graph(inputs, training=False).items():
+            answers[f"{batch}/{name or 'outputs'}"] = np.asarray(value)
+    return answers
+
+
+def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    import numpy as np
+
+    for key, value in expected.items():
+        batch, _, name = key.partition("/")
+        where = f"the output {name} for a batch of {batch}"
+        require(key in found, f"{where} is missing")
+        require(found[key].shape == value.shape, f"{where} has shape {found[key].shape} instead of {value.shape}")
+        error = float(np.max(np.abs(found[key].astype(np.float64) - value) / np.maximum(np.abs(value), 1.0)))
+        require(error <= subject.declared.tolerance, f"{where} is {error:.2g} from the model's")
+
+
+@conformance_check("exporter", needs=MADE)
+def builds(subject: Subject) -> None:
+    """`build` returns a function."""
+    made = subject.build(subject.params())
+    require(callable(made), f"build returned {type(made).__name__}: return a function export(exportable, folder)")
+
+
+@conformance_check("exporter", needs=BUILT)
+def builds_at_its_limits(subject: Subject) -> None:
+    """What the limits of the parameters allow, `build` takes, up to the last value."""
+    build_at_limits(subject, subject.build)
+
+
+@conformance_check("exporter", needs=BUILT)
+def writes_into_its_folder(subject: Subject) -> None:
+    """Something is written into the folder that it is given, and nothing beside it or into the working folder."""
+    from aipcore.testing.small import Blobs, small_graph
+
+    here, place = subject.folder / "here", subject.folder / "place"
+    for folder in (here, place):
+        folder.mkdir()
+    with chdir(here):
+        _writer(subject, small_graph(Blobs)).write(place / "model")
+    written = {path.name for path in (place / "model").rglob("*") if path.is_file()} - {"aip.json"}
+    require(written, "nothing was written")
+    beside = sorted(path.name for folder in (here, place) for path in folder.iterdir() if path.name != "model")
+    require(not beside, f"{', '.join(beside)} was written outside of the folder")
+
+
+@conformance_check("exporter", needs=WRITES)
+def reloads_in_another_process(subject: Subject) -> None:
+    """A process that did not write it loads it as the record's `load` says, and gets each output by its name."""
+    from aipcore.testing.small import Blobs, small_graph
+
+    graph = small_graph(Blobs)
+    folder = subject.folder / "model"
+    _writer(subject, graph).write(folder)
+    found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
+    names = sorted(key.partition("/")[2] for key in found)
+    expected = sorted(name or "outputs" for name in graph.outputs)
+    require(names == expected, f"the outputs are {', '.join(names)} instead of {', '.join(expected)}")
+
+
+@conformance_check("exporter", needs=("reloads_in_another_process",))
+def gives_the_same_numbers(subject: Subject) -> None:
+    """What is loaded answers as the model does, within `tolerance`."""
+    from aipcore.testing.small import Blobs, small_graph
+
+    graph = small_graph(Blobs)
+    folder = subject.folder / "model"
+    _writer(subject, graph).write(folder)
+    found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
+    _compare(subject, found, _expected(graph, Blobs, [FIRST_BATCH]))
+
+
+@conformance_check("exporter", needs=("gives_the_same_numbers",))
+def takes_any_batch(subject: Subject) -> None:
+    """What is loaded takes batches of 1 and of 3 samples."""
+    from aipcore.testing.small import Blobs, small_graph
+
+    graph = small_graph(Blobs)
+    _writer(subject, graph).write(subject.folder / "model")
+    found = _read_back(subject, Blobs, subject.folder / "model", [1, 3])
+    _compare(subject, found, _expected(graph, Blobs, [1, 3]))
+
+
+@conformance_check("exporter", needs=("gives_the_same_numbers",))
+def writes_current_weights(subject: Subject) -> None:
+    """Written again after a change of the weights, as `best` is, the file has the new ones."""
+    from aipcore.testing.small import Blobs, small_graph
+
+    graph = small_graph(Blobs)
+    writer = _writer(subject, graph)
+    writer.write(subject.folder / "model")
+    for weight in graph.model.trainable_variables:
+        weight.assign(weight * 0.5 + 0.1)
+    writer.write(subject.folder / "model")
+    found = _read_back(subject, Blobs, subject.folder / "model", [FIRST_BATCH])
+    _compare(subject, found, _expected(graph, Blobs, [FIRST_BATCH]))
+
+
+@conformance_check("exporter", needs=(*WRITES, "gives_the_same_numbers"))
+def takes_several_inputs_and_outputs(subject: Subject) -> None:
+    """A model with two named inputs, one of integers, and two named outputs is written, and read back if that works."""
+    from aipcore.testing.small import Pairs, small_graph
+
+    graph = small_graph(Pairs)
+    _writer(subject, graph).write(subject.folder / "model")
+    if getattr(subject.entry.record, "load", None) is not None:
+        found = _read_back(subject, Pairs, subject.folder / "model", [FIRST_BATCH])
+        _compare(subject, found, _expected(graph, Pairs, [FIRST_BATCH]))
+
+
+@conformance_check("exporter", needs=WRITES)
+def a_failing_write_leaves_nothing(subject: Subject) -> None:
+    """On a full disk it raises, so that the model that was there before stays, and no half of another."""
+    from aipcore.errors import TrainingError
+    from aipcore.testing.small import Blobs, small_graph
+
+    graph = small_graph(Blobs)
+    place = subject.folder / "place"
+    writer = _writer(subject, graph)
+    writer.write(place / "model")
+    before = _contents(place)
+    for weight in graph.model.trainable_variables:
+        weight.assign(weight + 1)
+    try:
+        with _no_room():
+            writer.write(place / "model")
+    except (TrainingError, OSError):
+        pass
+    else:
+        raise AssertionError("a file of more than 64 bytes could not be written, but no error was raised")
+    after = _contents(place)
+    require(after == before, f"what was there before has changed: {', '.join(sorted(after.keys() ^ before.keys()))}")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """As long as it lasts, no file of this process can grow beyond 64 bytes."""
+    try:
+        import resource
+    except ImportError:
+        raise CheckSkippedError("this system cannot limit the size of files") from None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

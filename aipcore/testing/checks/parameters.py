@@ -1,0 +1,128 @@
+"""Checks of the parameter class of a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aipcore.errors import ParamsError
+from aipcore.params import Layer, Resolved, fill, from_dict, resolve, to_dict, to_json, to_yaml
+from aipcore.params.tree import Component, Components, Leaf, Node, leaves, parts
+from aipcore.testing.registry import WITH_PARAMS, conformance_check
+from aipcore.testing.results import CheckFailedError, require
+from aipcore.testing.subject import Subject
+from aipcore.testing.values import allowed_values, around, edge_values, formed, limits, words_of
+
+
+@conformance_check(*WITH_PARAMS, light=True)
+def parameters_can_be_made(subject: Subject) -> None:
+    """The parameters can be made from their defaults, and from `params` of the declaration where there are none."""
+    tree = fill(subject.params_class, [Layer.from_mapping("declared", subject.declared.params)], subject.manager)
+    missing = [".".join(leaf.path) for leaf in leaves(tree) if leaf.missing]
+    require(not missing, f"{', '.join(missing)} must be given: declare a value in `params` of AIP_TESTING")
+    subject.params()
+
+
+@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
+def parameters_are_documented(subject: Subject) -> None:
+    """The parameter class has a docstring, and each parameter a sentence for `--help`."""
+    cls = subject.params_class
+    require((cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring: say in a sentence what it describes")
+    for leaf in leaves(subject.resolved().tree):
+        text = leaf.spec.help.strip()
+        require(text.endswith((".", ":", "?", "!")), f"the help of {'.'.join(leaf.path)} is no sentence: {text!r}")
+
+
+@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
+def parameters_round_trip(subject: Subject) -> None:
+    """Parameters come back equal from a mapping, a JSON file, a YAML file and the command line."""
+    for varied in _variations(subject):
+        value, choices = varied.value, subject.manager
+        plain = to_dict(value, choices)
+        _same(from_dict(subject.params_class, plain, choices), value, "to_dict and from_dict")
+        for suffix, text in ((".json", to_json(plain)), (".yaml", to_yaml(varied.tree))):
+            path = subject.folder / f"params{suffix}"
+            path.write_text(text, encoding="utf-8")
+            back: Any = resolve(subject.params_class, [Layer.from_file(path)], choices).value
+            _same(back, value, f"a {suffix} file")
+        words = [word for leaf in leaves(varied.tree) for word in words_of(leaf, leaf.value)]
+        line = Layer.from_arguments([*_chosen(varied.tree), *words])
+        _same(resolve(subject.params_class, [line], choices).value, value, "the command line")
+
+
+def _variations(subject: Subject) -> Iterator[Resolved[Any]]:
+    """The parameters as they are, then with each leaf changed to another allowed value, all at once."""
+    first = subject.resolved()
+    yield first
+    for number in range(3):
+        changed = {}
+        for leaf in leaves(first.tree):
+            others = [value for value in allowed_values(leaf) if value != leaf.value]
+            if others:
+                changed[".".join(leaf.path)] = others[number % len(others)]
+        if changed:
+            yield subject.resolved(changed)
+
+
+def _chosen(node: Node) -> Iterator[str]:
+    if isinstance(node, Component):
+        yield from (f"--{'.'.join(node.path)}", node.choice or "none")
+    if isinstance(node, Components):
+        yield from (f"--{'.'.join(node.path)}", *node.groups) if node.groups else (f"--{'.'.join(node.path)}=",)
+    for below in parts(node):
+        yield from _chosen(below)
+
+
+def _same(back: Any, value: Any, way: str) -> None:
+    if back != value:
+        raise AssertionError(f"{value} comes back from {way} as {back}")
+
+
+@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
+def limits_hold(subject: Subject) -> None:
+    """Every number that a limit names in words is one: just outside of it, values are refused."""
+    for leaf in leaves(subject.resolved().tree):
+        check = leaf.spec.check
+        if check is None:
+            continue
+        name = ".".join(leaf.path)
+        for limit in limits(leaf):
+            values = [formed(leaf, value) for value in around(leaf, limit)]
+            refused = [value for value in values if not check.accepts(value)]
+            require(
+                refused and len(refused) < len(values),
+                f"{name} says that it must be {check.allowed}, but {'refuses' if refused else 'accepts'} "
+                f"{', '.join(str(value) for value in values)}",
+            )
+            for value in refused:
+                _refused(subject, leaf, value)
+
+
+def build_at_limits(subject: Subject, build: Callable[[Any], Any]) -> None:
+    """Has `build` make something from each allowed value next to each limit, one at a time.
+
+    Raises:
+        CheckFailedError: it raises; names the parameter.
+    """
+    declared = Layer.from_mapping("declared", subject.declared.params)
+    for leaf in leaves(subject.resolved().tree):
+        for value in edge_values(leaf):
+            line = Layer.from_arguments(words_of(leaf, value))
+            params: Any = resolve(subject.params_class, [declared, line], subject.manager).value
+            try:
+                build(params)
+            except Exception as error:
+                raise CheckFailedError(
+                    f"{'.'.join(leaf.path)} = {value} is allowed, but build raises {type(error).__name__}: {error}"
+                ) from error
+
+
+def _refused(subject: Subject, leaf: Leaf, value: Any) -> None:
+    name = ".".join(leaf.path)
+    line = Layer.from_arguments(words_of(leaf, value))
+    try:
+        resolve(subject.params_class, [Layer.from_mapping("declared", subject.declared.params), line], subject.manager)
+    except ParamsError as error:
+        require(leaf.path[-1] in str(error), f"the error about {name} = {value} does not name it: {error}")
+    else:
+        raise AssertionError(f"{name} = {value} is accepted, although it must be {leaf.spec.check.allowed}")  # type: ignore[union-attr]

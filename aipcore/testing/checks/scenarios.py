@@ -1,0 +1,227 @@
+"""Checks of scenarios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aipcore.testing.registry import conformance_check
+from aipcore.testing.results import CheckSkippedError, require
+from aipcore.testing.subject import Subject
+
+if TYPE_CHECKING:
+    from aipcore.scenario import Scenario
+    from aipcore.training.trainer import Trainer
+
+MADE = ("is_a_scenario", "parameters_can_be_made")
+FITS = ("data_fits_the_model",)
+
+
+def _scenario(subject: Subject) -> Scenario:
+    cls: Any = subject.build
+    return cls(subject.params())  # type: ignore[no-any-return]
+
+
+def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
+    """A run as `aip train` sets it up, on few samples, with Keras' Adam at a constant rate."""
+    import keras
+
+    from aipcore.params import Layer, resolve
+    from aipcore.training.params import run_params_class
+    from aipcore.training.prepare import Parts
+    from aipcore.training.trainer import Trainer
+
+    off = dict.fromkeys(("export_best", "export_final", "write_checkpoints"), False)
+    fixed = {"random_seed": 11, "jit_compile": "off", **off}
+    layers = [
+        Layer.from_mapping("scenario", cls.defaults),
+        Layer.from_mapping("declared", subject.declared.params),
+        Layer.from_mapping("check", {f"trainer.{name}": value for name, value in {**fixed, **values}.items()}),
+    ]
+    params = resolve(run_params_class(cls.params_class), layers, subject.manager).value
+    rate = subject.declared.learning_rate
+    parts = Parts(
+        schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 1.0), optimizer=keras.optimizers.Adam
+    )
+    return Trainer(cls(params), params, name=subject.name, parts=parts, output_dir=None)
+
+
+def _few(subject: Subject) -> dict[str, int]:
+    """Samples of a short epoch: two full batches and a partial one."""
+    size = subject.params().train.batch_size
+    return {"samples_per_epoch": 2 * size + max(1, size // 2)}
+
+
+@conformance_check("scenario", light=True)
+def is_a_scenario(subject: Subject) -> None:
+    """`build` names a class that extends `aipcore.scenario.Scenario`, and its defaults are parameters of a run."""
+    from aipcore.params import Layer, resolve
+    from aipcore.scenario import Scenario
+    from aipcore.training.params import run_params_class
+
+    cls: Any = subject.build
+    require(
+        isinstance(cls, type) and issubclass(cls, Scenario),
+        f"build names {cls!r}: name a class that extends aipcore.scenario.Scenario",
+    )
+    layers = [Layer.from_mapping("defaults", cls.defaults), Layer.from_mapping("declared", subject.declared.params)]
+    resolve(run_params_class(cls.params_class), layers, subject.manager)
+
+
+@conformance_check("scenario", needs=MADE)
+def data_comes_twice(subject: Subject) -> None:
+    """The same parameters give the same data, from one scenario asked twice and from another."""
+    import numpy as np
+
+    from aipcore.data.convert import as_dataset
+
+    first = _scenario(subject)
+    for part in ("train_data", "val_data"):
+        given = [getattr(scenario, part)() for scenario in (first, first, _scenario(subject))]
+        if given[0] is None:
+            continue
+        datasets = [as_dataset(each, f"{part}()") for each in given]
+        indices = np.arange(min(len(datasets[0]), 64))
+        for other in datasets[1:]:
+            require(len(other) == len(datasets[0]), f"{part}() has {len(datasets[0])} samples, then {len(other)}")
+            for ours, theirs in zip(datasets[0].take(indices), other.take(indices), strict=True):
+                same = all(name in theirs and np.array_equal(ours[name], theirs[name]) for name in ours)
+                require(same, f"{part}() gives other samples when it is asked again: seed what is random in it")
+
+
+@conformance_check("scenario", needs=MADE)
+def data_fits_the_model(subject: Subject) -> None:
+    """Model and losses take the data; validation data has the names, shapes and types of training data."""
+    from aipcore.data.convert import as_dataset
+    from aipcore.scenario.graph import build_graph
+    from aipcore.scenario.objective import Objective
+    from aipcore.training.sanity import check_data, check_first_losses, check_targets
+
+    scenario = _scenario(subject)
+    train, val = as_dataset(scenario.train_data(), "train_data()"), scenario.val_data()
+    if val is not None:
+        sides = zip(("input", "target"), train.specs(), as_dataset(val, "val_data()").specs(), strict=True)
+        for side, ours, theirs in sides:
+            for name in ours.keys() | theirs.keys():
+                _alike(f"{side} {name!r}" if name else side, ours.get(name), theirs.get(name))
+    graph = build_graph(scenario, train)
+    objective = Objective(scenario, graph.outputs, list(train.targets.columns))
+    check_data(train, "train_data()")
+    check_targets(objective, graph, train, "train_data()")
+    check_first_losses(objective, graph, train, "train_data()", subject.params().train.batch_size)
+
+
+def _alike(what: str, ours: Any, theirs: Any) -> None:
+    require(ours is not None and theirs is not None, f"train_data() and val_data() do not both have the {what}")
+    require(ours.dtype == theirs.dtype, f"the {what} is {ours.dtype} in train_data(), {theirs.dtype} in val_data()")
+    sizes = zip(ours.shape, theirs.shape, strict=False)
+    fits = len(ours.shape) == len(theirs.shape) and all(a == b or None in (a, b) for a, b in sizes)
+    require(fits, f"the {what} of a sample has shape {ours.shape} in train_data(), {theirs.shape} in val_data()")
+
+
+@conformance_check("scenario", needs=FITS)
+def monitor_exists(subject: Subject) -> None:
+    """After an epoch the monitored value is there, and a number; the evaluator reports too, if there is one."""
+    import math
+
+    trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
+    result = trainer.run()
+    logs = result.history[-1]
+    require(trainer.monitor.name in logs, f"there is no {trainer.monitor.name} among {', '.join(logs)}")
+    value = logs[trainer.monitor.name]
+    require(math.isfinite(value), f"{trainer.monitor.name} is {value} after one epoch")
+
+
+@conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
+def seed_decides(subject: Subject) -> None:
+    """Two runs of one seed have the same weights at their beginning and after an epoch, to the last bit."""
+    runs = []
+    for _ in range(2):
+        trainer = _short_run(subject, subject.build, epochs=1, **_few(subject))
+        begin = _weights(trainer)
+        trainer.run()
+        runs.append((begin, _weights(trainer)))
+    require(runs[0][0] == runs[1][0], "the first weights differ: something random in build() has no seed of Keras")
+    require(runs[0][1] == runs[1][1], "the weights after an epoch differ")
+
+
+def _weights(trainer: Trainer) -> list[bytes]:
+    return [variable.numpy().tobytes() for variable in trainer.graph.model.trainable_variables]
+
+
+@conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
+def learns_a_few_by_heart(subject: Subject) -> None:
+    """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
+    from aipcore.data.convert import as_dataset
+
+    declared = subject.declared
+    original: Any = subject.build
+
+    class Few(original):  # type: ignore[misc]
+        """The scenario with its first samples only."""
+
+        def train_data(self) -> Any:
+            """Those samples."""
+            dataset = as_dataset(super().train_data(), "train_data()")
+            return _first(dataset, min(declared.samples, len(dataset)))
+
+        def val_data(self) -> Any:
+            """The same, for a loss without dropout."""
+            return self.train_data()
+
+        def lav_data(self) -> Any:
+            """Only those."""
+            return None
+
+    size = subject.params().train.batch_size
+    trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
+    assert trainer.validation is not None
+    before = trainer.validation.run()["loss"]
+    trainer.run()
+    after = trainer.validation.run()["loss"]
+    require(
+        after <= declared.overfit * before,
+        f"the loss of {declared.samples} samples only goes from {before:.3g} to {after:.3g} in {declared.steps} "
+        f"updates of Adam at {declared.learning_rate}: declare samples, steps, learning_rate or overfit that suit it",
+    )
+
+
+def _first(dataset: Any, count: int) -> Any:
+    import attrs
+
+    def cut(fields: Any) -> Any:
+        return attrs.evolve(fields, columns={name: column[:count] for name, column in fields.columns.items()})
+
+    meta = None if dataset.meta is None else dataset.meta[:count]
+    return attrs.evolve(dataset, inputs=cut(dataset.inputs), targets=cut(dataset.targets), meta=meta)
+
+
+@conformance_check("scenario", needs=FITS)
+def exports(subject: Subject) -> None:
+    """As a SavedModel, loaded again, the model answers batches of 1 and of 3 samples as it did before."""
+    import numpy as np
+    import tensorflow as tf
+
+    from aipcore.data.convert import as_dataset
+    from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph
+    from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
+
+    scenario = _scenario(subject)
+    dataset = as_dataset(scenario.train_data(), "train_data()")
+    if len(dataset) < 3:
+        raise CheckSkippedError("there are fewer than 3 samples")
+    graph = build_graph(scenario, dataset)
+
+    def export(exportable: Exportable, folder: Path) -> None:
+        exportable.save_model(folder)
+
+    ModelWriter(graph, {"SavedModel": export}, {}).write(subject.folder / "model")
+    loaded = tf.saved_model.load(str(subject.folder / "model"))
+    for batch in (1, 3):
+        inputs, _ = dataset.take(np.arange(batch))
+        expected = graph(inputs, training=False)
+        named = {name or BARE_INPUT: tf.constant(column) for name, column in inputs.items()}
+        found = loaded.signatures[SIGNATURE](**named)
+        for name, value in expected.items():
+            error = float(np.max(np.abs(np.asarray(found[name or BARE_OUTPUT], np.float64) - np.asarray(value))))
+            require(error <= 1e-4, f"the output {name or BARE_OUTPUT} for a batch of {batch} differs by {error:.2g}")

@@ -1,0 +1,159 @@
+"""Runs checks and says what became of them."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from aipcore.errors import PluginError
+from aipcore.hooks.entries import Entry
+from aipcore.hooks.loading import KINDS
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
+from aipcore.params.names import nearest, normalize, one_of
+from aipcore.testing.declaration import Declaration, declared_for
+from aipcore.testing.processes import Processes
+from aipcore.testing.registry import ConformanceCheck, checks_of
+from aipcore.testing.results import CheckResult, CheckSkippedError, Status
+from aipcore.testing.subject import Subject
+
+
+def find_entries(manager: PluginManager, name: str, kind: str | None = None) -> list[Entry]:
+    """The plugins of a name, or all that the entry point of this name registers.
+
+    Raises:
+        PluginError: there is none, or it cannot be used.
+    """
+    kinds = [each for each in KINDS if kind in (None, each)]
+    named = [manager.entry(each, name) for each in kinds if manager.has(each, name)]
+    if named:
+        return named
+    points = [plugin for plugin in manager.plugins if normalize(plugin.name) == normalize(name)]
+    found = [entry for entry in manager.entries if entry.plugin in points and entry.record.kind in kinds]
+    if found:
+        return [manager.entry(entry.record.kind, entry.record.name) for entry in found]
+    for plugin in points:
+        if plugin.status != "ok":
+            raise PluginError(f"The plugin {plugin.name} of {plugin.source} {plugin.reason}.")
+    near = nearest(name, [entry.record.name for entry in manager.entries if entry.record.kind in kinds])
+    hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all there are."
+    raise PluginError(f"There is no {kind or 'plugin'} {name!r}; {hint}")
+
+
+def run_checks(
+    entries: Sequence[Entry],
+    *,
+    manager: PluginManager | None = None,
+    declared: Mapping[str, Any] | None = None,
+) -> Iterator[CheckResult]:
+    """Runs all checks of some plugins, one after another, and yields each result as soon as it is there.
+
+    Args:
+        entries: the plugins.
+        manager: where they were found; by default that of this process.
+        declared: fields of `Declaration`, on top of what the plugins' modules declare.
+
+    Raises:
+        PluginError: something is declared that does not exist.
+    """
+    manager = manager or get_plugin_manager()
+    told = [(entry, declaration(entry, declared)) for entry in entries]
+    plugins = [(entry.record.kind, entry.record.name) for entry in entries]
+    with Processes(plugins, manager.switches) as processes:
+        for entry, each in told:
+            before: dict[str, CheckResult] = {}
+            for check in checks_of(entry.record.kind):
+                result = run_check(check, entry, manager, each, processes, before)
+                before[check.name] = result
+                yield result
+
+
+def declaration(entry: Entry, given: Mapping[str, Any] | None = None) -> Declaration:
+    """What is declared for a plugin.
+
+    Raises:
+        PluginError: something is declared that does not exist.
+    """
+    declared = declared_for(entry, given)
+    names = [check.name for check in checks_of(entry.record.kind)]
+    for name in declared.expected_failures:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f"did you mean {one_of(near)}?" if near else f"there are {', '.join(names)}."
+            raise PluginError(
+                f"{entry.title} is expected to fail {name!r}, which is no check of the kind {entry.record.kind}; {hint}"
+            )
+    return declared
+
+
+def run_check(
+    check: ConformanceCheck,
+    entry: Entry,
+    manager: PluginManager,
+    declared: Declaration,
+    processes: Processes,
+    before: Mapping[str, CheckResult] | None = None,
+) -> CheckResult:
+    """Runs one check.
+
+    Args:
+        check: what to run.
+        entry: the plugin.
+        manager: where it was found.
+        declared: what its author says of it.
+        processes: further processes.
+        before: what became of the checks before; one that needs a check that did not pass is skipped.
+    """
+    started = time.perf_counter()
+    status: Status = "passed"
+    reason = ""
+    known = before or {}
+    unmet = tuple(name for name in check.needs if name in known and known[name].holds_up_others)
+    if unmet:
+        status, reason = "skipped", f"it needs {one_of(unmet)}, which did not pass"
+    else:
+        status, reason = _outcome(check, entry, manager, declared, processes)
+    expected = declared.expected_failures.get(check.name)
+    if expected is not None and status == "failed":
+        status, reason = "expected failure", expected
+    elif expected is not None and status == "passed":
+        status, reason = "failed", f"it passes, but was expected to fail ({expected}): take it off expected_failures"
+    return CheckResult(
+        kind=entry.record.kind,
+        plugin=entry.record.name,
+        check=check.name,
+        status=status,
+        reason=reason,
+        seconds=time.perf_counter() - started,
+        unmet=unmet,
+    )
+
+
+def _outcome(
+    check: ConformanceCheck, entry: Entry, manager: PluginManager, declared: Declaration, processes: Processes
+) -> tuple[Status, str]:
+    quieten: Callable[[], AbstractContextManager[None]] = nullcontext
+    if not check.light:
+        from aipcore.training.start import import_tensorflow
+
+        if "tensorflow" not in sys.modules:
+            import_tensorflow()
+        from aipcore.testing.isolation import quiet, start_anew
+
+        start_anew()
+        quieten = quiet
+    with tempfile.TemporaryDirectory(prefix="aip-check-") as folder, quieten():
+        subject = Subject(entry, manager, declared, processes, Path(folder))
+        try:
+            check.run(subject)
+        except CheckSkippedError as reason:
+            return "skipped", str(reason)
+        except AssertionError as reason:
+            return "failed", str(reason) or "an assertion does not hold"
+        except (Exception, SystemExit) as error:
+            return "failed", f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+    return "passed", ""

@@ -1,0 +1,180 @@
+"""`aip plugins new`: packages that work from the first minute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from aipcore.errors import PluginError
+from aipcore.hooks.loading import KINDS
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.scaffold.bake import bake, next_commands
+from aipcore.scaffold.names import names_for
+
+NAMES = {
+    "optimizer": "SignSGD",
+    "schedule": "triangle-wave",
+    "scenario": "ring_world",
+    "callback": "BestLogger",
+    "exporter": "Weights",
+    "command": "greet",
+}
+
+
+def test_every_kind_has_a_template() -> None:
+    """What can be registered can be begun."""
+    assert set(NAMES) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "distribution", "cls"),
+    [
+        ("SignSGD", "aip-plugin-sign-sgd", "SignSGD"),
+        ("sign-sgd", "aip-plugin-sign-sgd", "SignSgd"),
+        ("sign_sgd2", "aip-plugin-sign-sgd2", "SignSgd2"),
+        ("LAMBPlus", "aip-plugin-lamb-plus", "LAMBPlus"),
+        ("aip-plugin-x", "aip-plugin-x", "X"),
+    ],
+)
+def test_names(given: str, distribution: str, cls: str) -> None:
+    """All names follow from one; that of the distribution is normalised, the others are identifiers."""
+    names = names_for("optimizer", given, get_plugin_manager())
+    assert (names.distribution, names.cls) == (distribution, cls)
+    assert names.package == distribution.replace("-", "_")
+    assert names.package.isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        ("optimizer", "1st", "'1st' cannot be the name of a plugin: give a letter"),
+        ("optimizer", "a--b", "cannot be the name"),
+        ("optimizer", "sign sgd", "cannot be the name"),
+        ("optimizer", "../x", "cannot be the name"),
+        ("optimizer", "", "cannot be the name"),
+        ("optimizer", "é", "cannot be the name"),
+        ("optimizer", "x" * 41, "cannot be the name"),
+        ("command", "import", "'import' is a word of Python itself"),
+        ("optimizer", "ada-belief", "The name ada-belief is taken by the optimizer of aipcore"),
+        ("command", "train", "aip keeps the command train to itself"),
+    ],
+)
+def test_bad_names(kind: str, given: str, message: str) -> None:
+    """What cannot be a name, or is one already, is refused with the reason."""
+    with pytest.raises(PluginError) as error:
+        names_for(kind, given, get_plugin_manager())
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_style(kind: str, tmp_path: Path) -> None:
+    """What is written is formatted, finds no fault with ruff, and names its entry point; nothing is left unfilled."""
+    names = names_for(kind, NAMES[kind], get_plugin_manager())
+    folder = tmp_path / "package"
+    for path in bake(names, folder):
+        assert "@@" not in (folder / path).read_text(encoding="utf-8")
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
+    if ruff is None:
+        pytest.skip("ruff is not installed")
+    for words in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [ruff, *words, "--no-cache", "."], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["name"] == names.distribution
+    assert project["project"]["entry-points"]["aip"] == {names.point: names.package}
+    assert {"README.md", ".gitignore", ".github", "src", "tests"} <= {path.name for path in folder.iterdir()}
+    workflow = (folder / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert "${{ matrix.python }}" in workflow
+    assert next_commands(names, folder)[-1] in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("there", ["folder", "file", "link"])
+def test_never_overwrites(there: str, tmp_path: Path, run_aip) -> None:
+    """What is there already stays as it is: an empty folder, a file, a link that leads nowhere."""
+    target = tmp_path / "mine"
+    if there == "folder":
+        target.mkdir()
+    elif there == "file":
+        target.write_text("mine")
+    else:
+        target.symlink_to(tmp_path / "nowhere")
+    done = run_aip("plugins", "new", "optimizer", "SignSGD", "--output", "mine")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: mine exists already: give another folder with --output.\n",
+    )
+    assert not (tmp_path / "nowhere").exists()
+    assert not target.is_dir() or not list(target.iterdir())
+
+
+def test_prints_what_comes_next(tmp_path: Path, run_aip) -> None:
+    """The files, and the commands to go on with; the folder has the package's name."""
+    done = run_aip("plugins", "new", "schedule", "Triangle")
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / "aip-plugin-triangle"
+    assert (folder / "src" / "aip_plugin_triangle" / "schedule.py").is_file()
+    assert done.stdout.splitlines()[-6:] == [
+        "Next:",
+        "  cd aip-plugin-triangle",
+        "  python -m pip install --editable '.[test]'",
+        "  aip plugins check Triangle",
+        "  python -m pytest",
+        "  aip train tutorial --learning_rate Triangle",
+    ]
+
+
+def pip(*words: object) -> None:
+    """Runs pip without a network."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, run_aip) -> None:
+    """Baked, installed by pip, checked, its own tests passed, trained with, uninstalled."""
+    name = NAMES[kind]
+    assert run_aip("plugins", "new", kind, name, "--output", "package").returncode == 0
+    package = tmp_path / "package"
+    pip("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", site, package)
+    checked = run_aip("plugins", "check", name, "--kind", kind)
+    assert checked.returncode == 0, checked.stdout
+    assert "0 passed" not in checked.stdout
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        capture_output=True, text=True, check=False, cwd=package, env={**os.environ, "PYTHONPATH": str(site)},
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout[-3000:]
+    words = {
+        "optimizer": ["train", "tutorial", "--optimizer", name],
+        "schedule": ["train", "tutorial", "--learning_rate", name],
+        "scenario": ["train", name],
+        "callback": ["train", "tutorial", "--callbacks", name],
+        "exporter": ["train", "tutorial", "--export.formats", name],
+        "command": [name],
+    }[kind]
+    if kind != "command":
+        words += ["--trainer.epochs", "1", "--trainer.output_dir", "run"]
+    used = run_aip(*words)
+    assert used.returncode == 0, used.stderr
+    if kind == "exporter":
+        assert (tmp_path / "run" / "export" / "weights.npz").is_file()
+    if kind == "callback":
+        assert "the best so far" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    for part in site.iterdir():
+        shutil.rmtree(part)
+    gone = run_aip("plugins", "show", name)
+    assert gone.returncode == 2

@@ -1,0 +1,171 @@
+"""A plugin for each check, which does everything right but for that one thing.
+
+The name of each is that of the check it fails, with its kind where several kinds have such a check.
+"""
+
+from aipcore.plugin import (
+    CallbackRecord,
+    CommandRecord,
+    ExporterRecord,
+    OptimizerRecord,
+    ScenarioRecord,
+    ScheduleRecord,
+    hookimpl,
+)
+
+
+def _record(cls, name, *, params="Plain", build="build", summary="Does nearly everything right.", **more):
+    kind = cls.kind
+    return cls(
+        name=name,
+        summary=summary,
+        params=f"aip_broken.{kind}_params:{params}",
+        build=f"aip_broken.{kind}s:{build}",
+        **more,
+    )
+
+
+@hookimpl
+def aip_optimizers():
+    """The optimizers."""
+
+    def record(name, **more):
+        return _record(OptimizerRecord, name, **more)
+
+    return [
+        OptimizerRecord(
+            name="discovered_without_tensorflow",
+            summary="Does nearly everything right.",
+            params="aip_broken.heavy:Heavy",
+            build="aip_broken.optimizers:build",
+        ),
+        record("says_what_it_is", params="Untold", summary="Steps"),
+        record("parameters_can_be_made", params="Required"),
+        record("parameters_are_documented", params="Undocumented"),
+        record("parameters_round_trip", params="Changing"),
+        record("limits_hold", params="Lying"),
+        record("builds", params="ForBuilds", build="build_name"),
+        record("builds_at_its_limits", params="Momentum", build="build_choosy"),
+        record("uses_the_learning_rate", params="ForRate", build="build_restless"),
+        record("leaves_the_rest_to_the_loop", params="ForClipping", build="build_clipping"),
+        record("golden_steps", params="ForGolden"),
+        record("minimises_a_quadratic", params="ForQuadratic", build="build_slow_for_vectors"),
+        record("descends_rosenbrock", params="ForRosenbrock", build="build_tired"),
+        record("is_traced_once", params="ForTrace", build="build_counting_twice"),
+        record("keeps_dtypes", params="ForDtypes", build="build_adam"),
+        record("resumes_at_every_step", params="ForResume", build="build_forgetful"),
+        record("same_under_xla", params="ForXla", build="build_uncompilable"),
+    ]
+
+
+@hookimpl
+def aip_schedules():
+    """The schedules."""
+
+    def record(name, cls):
+        return _record(ScheduleRecord, name, params=f"{cls}Params", build=f"build_{cls.lower()}")
+
+    return [
+        record("builds", "Number"),
+        record("builds_at_its_limits", "Choosy"),
+        record("gives_a_float32_scalar", "Double"),
+        record("is_pure", "Counting"),
+        record("is_finite_everywhere", "Overflowing"),
+        record("is_never_negative", "Falling"),
+        record("works_when_compiled", "Eager"),
+        record("follows_lr", "Stubborn"),
+    ]
+
+
+@hookimpl
+def aip_scenarios():
+    """The scenarios."""
+    names = (
+        "is_a_scenario",
+        "data_comes_twice",
+        "data_fits_the_model",
+        "monitor_exists",
+        "seed_decides",
+        "learns_a_few_by_heart",
+        "exports",
+    )
+    return [
+        ScenarioRecord(
+            name=name,
+            summary="Does nearly everything right.",
+            build=f"aip_broken.scenarios:{name.title().replace('_', '')}",
+        )
+        for name in names
+    ]
+
+
+@hookimpl
+def aip_callbacks():
+    """The callbacks."""
+    names = (
+        "builds",
+        "builds_at_its_limits",
+        "runs_in_training",
+        "keeps_the_order_of_hooks",
+        "changes_nothing",
+        "keeps_its_state",
+        "goes_on_when_resumed",
+        "writes_into_its_folder",
+    )
+    return [
+        _record(CallbackRecord, name, params=f"{name.title().replace('_', '')}Params", build=f"build_{name}")
+        for name in names
+    ]
+
+
+@hookimpl
+def aip_exporters():
+    """The exporters."""
+    names = (
+        "builds",
+        "builds_at_its_limits",
+        "writes_into_its_folder",
+        "reloads_in_another_process",
+        "gives_the_same_numbers",
+        "takes_any_batch",
+        "writes_current_weights",
+        "takes_several_inputs_and_outputs",
+        "a_failing_write_leaves_nothing",
+    )
+    loads = {
+        "reloads_in_another_process": "load_nothing",
+        "gives_the_same_numbers": "load_nearly",
+        "takes_any_batch": "load_for_four",
+    }
+    return [
+        _record(
+            ExporterRecord,
+            name,
+            params=f"{name.title().replace('_', '')}Params",
+            build=f"build_{name}",
+            load=f"aip_broken.exporters:{loads.get(name, 'load')}",
+        )
+        for name in names
+    ]
+
+
+@hookimpl
+def aip_commands():
+    """The commands."""
+    modules = {
+        "discovered_without_tensorflow": "heavy:hello",
+        "is_a_command": "commands:function",
+        "has_help_without_tensorflow": "commands:slow_help",
+        "refuses_unknown_options": "commands:lenient",
+    }
+    return [
+        CommandRecord(name=name, summary="Does nearly everything right.", build=f"aip_broken.{target}")
+        for name, target in modules.items()
+    ]
+
+
+AIP_TESTING = {
+    "golden_steps": {"golden": "aip_broken.optimizers:golden"},
+    "minimises_a_quadratic": {"dtypes": ("float32", "float64")},
+    "goes_on_when_resumed": {"observer": False},
+}

@@ -1,0 +1,202 @@
+"""The two doors of the conformance kit, and what its documentation says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+COMMAND = """
+import click
+from aipcore.plugin import CommandRecord, hookimpl
+
+@hookimpl
+def aip_commands():
+    summary = "Says hello."
+    return [
+        CommandRecord(name=name, summary=summary, build=f"aip_plugin_two:{name}") for name in ("hello", "lenient")
+    ]
+
+@click.command()
+def hello():
+    "Says hello."
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def lenient(words):
+    "Takes anything."
+"""
+
+
+@pytest.fixture
+def two(install):
+    """Two commands, of which one fails a check."""
+    install("aip-plugin-two", COMMAND)
+
+
+@pytest.mark.usefixtures("two")
+class TestCommandLine:
+    def test_a_line_for_each_check(self, run_aip):
+        """In a pipe: status, plugin, check, seconds, reason; at the end a summary; the exit code tells of a failure."""
+        done = run_aip("plugins", "check", "hello")
+        assert (done.returncode, done.stderr) == (0, "")
+        *lines, summary = done.stdout.splitlines()
+        assert len(lines) == 5
+        assert all(re.fullmatch(r"passed  command hello  \w+  \d+\.\d\d s", line) for line in lines)
+        assert re.fullmatch(r"5 checks of 1 plugin in \d+\.\d s: 5 passed", summary)
+
+    def test_failure(self, run_aip):
+        """An entry point stands for all that it registers; one failure is exit code 1."""
+        done = run_aip("plugins", "check", "aip_plugin_two")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "failed  command lenient  refuses_unknown_options" in done.stdout
+        assert "it accepts --no-such-option-exists" in done.stdout
+        assert done.stdout.splitlines()[-1].endswith("9 passed, 1 failed")
+
+    def test_json(self, run_aip):
+        """One JSON object with every result."""
+        done = run_aip("plugins", "check", "lenient", "--json")
+        assert done.returncode == 1
+        content = json.loads(done.stdout)
+        assert content["counts"] == {"passed": 4, "failed": 1, "skipped": 0, "expected failure": 0}
+        [failed] = [result for result in content["results"] if result["status"] == "failed"]
+        assert failed["check"] == "refuses_unknown_options"
+        assert failed["kind"] == "command"
+
+    def test_all_of_a_kind(self, install, run_aip):
+        """`--all` checks whatever is installed, and counts what cannot be loaded as a failure."""
+        install("aip-plugin-bad", "1 / 0")
+        done = run_aip("plugins", "check", "--all", "--kind", "command")
+        assert done.returncode == 1
+        assert "failed: the plugin aip-plugin-bad of aip-plugin-bad 1.0 cannot be imported" in done.stdout
+        assert done.stdout.splitlines()[-1].endswith("1 that cannot be loaded")
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ([], "Name the plugins to check, or give --all"),
+            (["hello", "--all"], "Name the plugins to check, or give --all"),
+            (["helo"], "There is no plugin 'helo'; did you mean hello?"),
+            (["hello", "--kind", "optimizer"], "There is no optimizer 'hello'"),
+        ],
+    )
+    def test_bad_input(self, words, message, run_aip):
+        """What is missing or unknown is said in a sentence."""
+        done = run_aip("plugins", "check", *words)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {message}")
+
+    def test_works_without_pytest(self, site, run_aip):
+        """Pytest is not needed: with one that cannot be imported the command works."""
+        (site / "pytest.py").write_text("raise ImportError('not here')")
+        assert run_aip("plugins", "check", "hello").returncode == 0
+
+
+@pytest.mark.usefixtures("two")
+def test_five_lines_in_a_stranger_s_suite(site, tmp_path):
+    """Every check is a test; an expected failure is an xfail with its reason, another says what is wrong."""
+    (tmp_path / "test_conformance.py").write_text(
+        "from aipcore.testing import parametrize_checks\n\n"
+        '@parametrize_checks("hello")\n'
+        "def test_hello(check):\n"
+        "    check()\n\n"
+        '@parametrize_checks("lenient", expected_failures={"refuses_unknown_options": "on purpose"})\n'
+        "def test_expected(check):\n"
+        "    check()\n\n"
+        '@parametrize_checks("lenient")\n'
+        "def test_lenient(check):\n"
+        "    check()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rfx", "-W", "error", "-p", "no:cacheprovider", tmp_path],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)},
+    )  # fmt: skip
+    assert "1 failed, 13 passed, 1 xfailed" in done.stdout, done.stdout
+    assert "lenient-refuses_unknown_options] - on purpose" in done.stdout
+    assert "command lenient, refuses_unknown_options: it accepts --no-such-option-exists" in done.stdout
+
+
+def test_listing_checks_imports_nothing_heavy():
+    """The registry can be read, and tests collected, without TensorFlow."""
+    code = "import sys; from aipcore.testing import all_checks; all_checks(); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_every_check_is_documented():
+    """docs/testing-plugins.md is what `make docs` writes, and tells of every field of a declaration."""
+    import attrs
+
+    from aipcore.testing import Declaration
+
+    done = subprocess.run([sys.executable, ROOT / "docs" / "make_checks.py", "--check"], check=False)
+    assert done.returncode == 0, "docs/testing-plugins.md is not up to date: run `make docs`"
+    text = (ROOT / "docs" / "testing-plugins.md").read_text(encoding="utf-8")
+    for attribute in attrs.fields(Declaration):
+        assert f"`{attribute.name}`" in text
+
+
+@pytest.mark.slow
+def test_all_shipped_plugins_pass(run_aip):
+    """What comes with aip passes every check."""
+    done = run_aip("--no-plugins", "plugins", "check", "--all", "--json", timeout=600)
+    content = json.loads(done.stdout)
+    failed = [result for result in content["results"] if result["status"] == "failed"]
+    assert failed == []
+    assert done.returncode == 0
+    assert content["counts"]["passed"] > 300
+
+
+def documented_path() -> list[str]:
+    """The commands of the first block of docs/plugins.md."""
+    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    block = re.search(r"## From nothing to a passing check\n\n```console\n(.*?)```", text, re.DOTALL)
+    assert block
+    return block[1].splitlines()
+
+
+def test_the_author_s_path_is_short():
+    """From nothing to a passing check, and on to training and removal, in less than ten commands."""
+    commands = documented_path()
+    assert len(commands) < 10
+    assert any(command.startswith("aip plugins check") for command in commands)
+
+
+@pytest.mark.slow
+def test_the_author_s_path_works(tmp_path):
+    """The documented commands, one after another, in an environment of their own without a network."""
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    # What is installed here is installed there: the path would fetch it.
+    site = next((environment / "lib").glob("python*/site-packages"))
+    (site / "here.pth").write_text("".join(f"{path}\n" for path in sys.path if path) + f"{ROOT_OF_CORE}\n")
+    aip = environment / "bin" / "aip"
+    aip.write_text(f"#!{python}\nimport sys\nfrom aipcore.cli.main import main\nsys.exit(main())\n")
+    aip.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euxc", "\n".join(documented_path())], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "AIP_"))},
+            "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "false",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        },
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert " 0 failed" not in done.stdout
+    assert not list(site.glob("aip_plugin_sign_sgd*"))
+
+
+ROOT_OF_CORE = Path(importlib.util.find_spec("aipcore").origin).parents[1]  # type: ignore[union-attr, arg-type]

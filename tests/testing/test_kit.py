@@ -1,0 +1,134 @@
+"""The conformance kit: a plugin that is broken in one way fails the one check that is about it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aipcore.errors import PluginError
+from aipcore.hooks.discovery import Switches
+from aipcore.hooks.loading import KINDS
+from aipcore.hooks.manager import PluginManager
+from aipcore.testing import all_checks, run_checks
+from aipcore.testing.processes import Processes
+from aipcore.testing.registry import checks_of
+from aipcore.testing.runner import declaration, find_entries, run_check
+
+BROKEN = Path(__file__).parent / "broken"
+
+
+def faults() -> list[tuple[str, str]]:
+    """Kind and name of each broken plugin, which is the name of the check that it fails."""
+    sys.path.insert(0, str(BROKEN))
+    try:
+        module = importlib.import_module("aip_broken")
+    finally:
+        sys.path.remove(str(BROKEN))
+    return [(kind, record.name) for kind in KINDS for record in getattr(module, f"aip_{kind}s")()]
+
+
+FAULTS = faults()
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginManager]:
+    """All plugins, with the broken ones installed."""
+    info = tmp_path_factory.mktemp("site") / "aip_broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aip-broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aip]\nbroken = aip_broken\n")
+    added = [str(info.parent), str(BROKEN)]
+    sys.path[:0] = added
+    importlib.invalidate_caches()
+    yield PluginManager(Switches(only=("aip-broken",)))
+    for path in added:
+        sys.path.remove(path)
+
+
+@pytest.fixture(scope="module")
+def processes(manager: PluginManager) -> Iterator[Processes]:
+    """The processes that all checks here share."""
+    with Processes(FAULTS, manager.switches) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broken plugins write into the working folder is thrown away."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "name"), FAULTS, ids=lambda value: value)
+def test_a_fault_is_found(kind: str, name: str, manager: PluginManager, processes: Processes) -> None:
+    """The check that a plugin is named after fails, with a reason."""
+    [entry] = find_entries(manager, name, kind)
+    [check] = [check for check in checks_of(kind) if check.name == name]
+    result = run_check(check, entry, manager, declaration(entry), processes)
+    assert result.status == "failed"
+    assert len(result.reason) > 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_is_the_only_one(kind: str, manager: PluginManager) -> None:
+    """No other check of the plugin fails: they pass, do not apply, or need the one that failed."""
+    entries = [entry for entry in manager.of_kind(kind) if entry.plugin.distribution == "aip-broken"]
+    assert entries
+    wrong = [
+        (result.plugin, result.check, result.reason)
+        for result in run_checks(entries, manager=manager)
+        if result.is_failure != (result.check == result.plugin)
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_every_check_has_a_broken_plugin() -> None:
+    """No check of the kit is without a plugin that fails it."""
+    found = {(kind, name) for kind, name in FAULTS}
+    for kind, checks in all_checks().items():
+        for check in checks:
+            # Checks of several kinds are one function: a fault in one kind shows that it works.
+            assert any((each, check.name) in found for each in check.kinds), (kind, check.name)
+
+
+def test_every_check_has_a_sentence() -> None:
+    """The docstring of each check is one line, for the list in the documentation."""
+    for checks in all_checks().values():
+        assert len({check.name for check in checks}) == len(checks)
+        for check in checks:
+            assert check.summary.endswith(".")
+            assert "\n" not in check.summary
+            assert set(check.needs) <= {other.name for other in checks}
+
+
+def test_expected_failures(manager: PluginManager) -> None:
+    """An expected failure is told with its reason; one that does not come is a failure; a misspelt one an error."""
+    [entry] = find_entries(manager, "limits_hold")
+    given = {"expected_failures": {"limits_hold": "0 means never", "says_what_it_is": "no time"}}
+    results = {}
+    for result in run_checks([entry], manager=manager, declared=given):
+        if result.check == "builds":
+            break
+        results[result.check] = result
+    assert (results["limits_hold"].status, results["limits_hold"].reason) == ("expected failure", "0 means never")
+    assert results["says_what_it_is"].is_failure
+    assert results["says_what_it_is"].reason == (
+        "it passes, but was expected to fail (no time): take it off expected_failures"
+    )
+    with pytest.raises(PluginError, match=r"limits_holds.*did you mean limits_hold"):
+        declaration(entry, {"expected_failures": {"limits_holds": "typo"}})
+    with pytest.raises(PluginError, match=r"declares 'rate'.*did you mean rates"):
+        declaration(entry, {"rate": 1})
+
+
+def test_a_check_that_needs_another_is_skipped(manager: PluginManager) -> None:
+    """What cannot be built is not checked further, and the reason says why."""
+    [entry] = find_entries(manager, "builds", "optimizer")
+    results = {result.check: result for result in run_checks([entry], manager=manager)}
+    assert results["builds"].is_failure
+    assert results["keeps_dtypes"].status == "skipped"
+    assert results["keeps_dtypes"].reason == "it needs builds, which did not pass"
