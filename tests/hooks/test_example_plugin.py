@@ -47,10 +47,17 @@ def test_comes_and_goes(run_aip, site):
 
 
 @pytest.mark.usefixtures("installed_example")
-def test_passes_its_own_test(site):
-    """The plugin's test, as its README runs it."""
+@pytest.mark.parametrize(
+    "tests",
+    [
+        pytest.param("tests/test_lookahead.py", id="own"),
+        pytest.param("tests/test_conformance.py", id="conformance", marks=pytest.mark.slow),
+    ],
+)
+def test_passes_its_own_tests(tests, site):
+    """The plugin's tests, as its README runs them."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", EXAMPLE / "tests"],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", EXAMPLE / tests],
         capture_output=True,
         text=True,
         check=False,

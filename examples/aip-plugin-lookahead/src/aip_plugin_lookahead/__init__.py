@@ -16,3 +16,7 @@ def aip_optimizers() -> list[OptimizerRecord]:
             build="aip_plugin_lookahead.optimizer:build",
         )
     ]
+
+
+# As in Keras' Adam, 1 - beta_2^t is computed in the type of the weights, and 0.999 is 1 in bfloat16.
+AIP_TESTING = {"Lookahead": {"dtypes": ("float32", "float64")}}
