@@ -103,9 +103,9 @@ class Processes:
 
 
 def _environment() -> dict[str, str]:
-    # What this process can import, the other can too.
+    # What this process can import, the other can too. A GPU that this process holds has no room for another.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def _last(text: str) -> str:

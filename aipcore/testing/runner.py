@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tempfile
 import time
@@ -108,6 +109,8 @@ def run_check(
         processes: further processes.
         before: what became of the checks before; one that needs a check that did not pass is skipped.
     """
+    if not check.light:
+        _load_tensorflow()
     started = time.perf_counter()
     status: Status = "passed"
     reason = ""
@@ -133,15 +136,20 @@ def run_check(
     )
 
 
+def _load_tensorflow() -> None:
+    """Before a check, which is not to be blamed for the seconds that this takes."""
+    from aipcore.training.start import import_tensorflow
+
+    if "tensorflow" not in sys.modules:
+        import_tensorflow()
+    importlib.import_module("aipcore.testing.isolation")
+
+
 def _outcome(
     check: ConformanceCheck, entry: Entry, manager: PluginManager, declared: Declaration, processes: Processes
 ) -> tuple[Status, str]:
     quieten: Callable[[], AbstractContextManager[None]] = nullcontext
     if not check.light:
-        from aipcore.training.start import import_tensorflow
-
-        if "tensorflow" not in sys.modules:
-            import_tensorflow()
         from aipcore.testing.isolation import quiet, start_anew
 
         start_anew()
