@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -179,7 +178,8 @@ def test_the_author_s_path_works(tmp_path):
     python = environment / "bin" / "python"
     # What is installed here is installed there: the path would fetch it.
     site = next((environment / "lib").glob("python*/site-packages"))
-    (site / "here.pth").write_text("".join(f"{path}\n" for path in sys.path if path) + f"{ROOT_OF_CORE}\n")
+    lines = [f"import site; site.addsitedir({path!r})\n" for path in sys.path if path.endswith("site-packages")]
+    (site / "here.pth").write_text("".join(lines))
     aip = environment / "bin" / "aip"
     aip.write_text(f"#!{python}\nimport sys\nfrom aipcore.cli.main import main\nsys.exit(main())\n")
     aip.chmod(0o755)
@@ -197,6 +197,3 @@ def test_the_author_s_path_works(tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert " 0 failed" not in done.stdout
     assert not list(site.glob("aip_plugin_sign_sgd*"))
-
-
-ROOT_OF_CORE = Path(importlib.util.find_spec("aipcore").origin).parents[1]  # type: ignore[union-attr, arg-type]
