@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import types
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from aipcore.params.leaf import LeafType, to_plain
 from aipcore.params.tree import Leaf
@@ -43,6 +44,8 @@ def _values(kind: LeafType) -> Iterator[Any]:
 def _items(item: Any) -> tuple[Any, ...]:
     if get_origin(item) is Literal:
         return get_args(item)
+    if get_origin(item) in (Union, types.UnionType):
+        return tuple(value for part in get_args(item) for value in _items(part))
     if isinstance(item, type) and issubclass(item, Enum):
         return tuple(item)
     known: dict[Any, tuple[Any, ...]] = {

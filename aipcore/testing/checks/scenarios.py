@@ -10,6 +10,7 @@ from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
 
 if TYPE_CHECKING:
+    from aipcore.data.dataset import Dataset
     from aipcore.scenario import Scenario
     from aipcore.training.trainer import Trainer
 
@@ -18,8 +19,23 @@ FITS = ("data_fits_the_model",)
 
 
 def _scenario(subject: Subject) -> Scenario:
+    """The scenario with its parameters, completed from its data."""
     cls: Any = subject.build
-    return cls(subject.params())  # type: ignore[no-any-return]
+    return cls(cls(subject.params()).derived_params())  # type: ignore[no-any-return]
+
+
+def _dataset(scenario: Scenario, part: str) -> Dataset | None:
+    """The processed samples of `train_data` or `val_data`, made on demand; without randomness."""
+    from aipcore.data.modes import Mode
+    from aipcore.data.pipeline import Pipeline
+
+    data = getattr(scenario, part)()
+    if data is None:
+        return None
+    return Pipeline(
+        data, scenario.processors(), mode=Mode.EVALUATION, origin=f"{part}()", preload="off",
+        specs=scenario.sample_specs(), padding=scenario.padding,
+    ).dataset()  # fmt: skip
 
 
 def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
@@ -43,6 +59,7 @@ def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
     parts = Parts(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 1.0), optimizer=keras.optimizers.Adam
     )
+    params = cls(params).derived_params()
     return Trainer(cls(params), params, name=subject.name, parts=parts, output_dir=None)
 
 
@@ -73,18 +90,16 @@ def data_comes_twice(subject: Subject) -> None:
     """The same parameters give the same data, from one scenario asked twice and from another."""
     import numpy as np
 
-    from aipcore.data.convert import as_dataset
-
     first = _scenario(subject)
     for part in ("train_data", "val_data"):
-        given = [getattr(scenario, part)() for scenario in (first, first, _scenario(subject))]
-        if given[0] is None:
+        begin, *others = (_dataset(scenario, part) for scenario in (first, first, _scenario(subject)))
+        if begin is None:
             continue
-        datasets = [as_dataset(each, f"{part}()") for each in given]
-        indices = np.arange(min(len(datasets[0]), 64))
-        for other in datasets[1:]:
-            require(len(other) == len(datasets[0]), f"{part}() has {len(datasets[0])} samples, then {len(other)}")
-            for ours, theirs in zip(datasets[0].take(indices), other.take(indices), strict=True):
+        indices = np.arange(min(len(begin), 64))
+        for other in others:
+            assert other is not None
+            require(len(other) == len(begin), f"{part}() has {len(begin)} samples, then {len(other)}")
+            for ours, theirs in zip(begin.take(indices), other.take(indices), strict=True):
                 same = all(name in theirs and np.array_equal(ours[name], theirs[name]) for name in ours)
                 require(same, f"{part}() gives other samples when it is asked again: seed what is random in it")
 
@@ -92,23 +107,24 @@ def data_comes_twice(subject: Subject) -> None:
 @conformance_check("scenario", needs=MADE)
 def data_fits_the_model(subject: Subject) -> None:
     """Model and losses take the data; validation data has the names, shapes and types of training data."""
-    from aipcore.data.convert import as_dataset
     from aipcore.scenario.graph import build_graph
     from aipcore.scenario.objective import Objective
     from aipcore.training.sanity import check_data, check_first_losses, check_targets
 
     scenario = _scenario(subject)
-    train, val = as_dataset(scenario.train_data(), "train_data()"), scenario.val_data()
+    train, val = _dataset(scenario, "train_data"), _dataset(scenario, "val_data")
+    assert train is not None
     if val is not None:
-        sides = zip(("input", "target"), train.specs(), as_dataset(val, "val_data()").specs(), strict=True)
+        sides = zip(("input", "target"), train.specs(), val.specs(), strict=True)
         for side, ours, theirs in sides:
             for name in ours.keys() | theirs.keys():
                 _alike(f"{side} {name!r}" if name else side, ours.get(name), theirs.get(name))
     graph = build_graph(scenario, train)
-    objective = Objective(scenario, graph.outputs, list(train.targets.columns))
-    check_data(train, "train_data()")
-    check_targets(objective, graph, train, "train_data()")
-    check_first_losses(objective, graph, train, "train_data()", subject.params().train.batch_size)
+    objective = Objective(scenario, graph.outputs, list(train.specs()[1]))
+    known = train.known()
+    check_data(known, "train_data()")
+    check_targets(objective, graph, known, "train_data()")
+    check_first_losses(objective, graph, known, "train_data()", subject.params().train.batch_size)
 
 
 def _alike(what: str, ours: Any, theirs: Any) -> None:
@@ -152,8 +168,6 @@ def _weights(trainer: Trainer) -> list[bytes]:
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
-    from aipcore.data.convert import as_dataset
-
     declared = subject.declared
     original: Any = subject.build
 
@@ -162,8 +176,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
         def train_data(self) -> Any:
             """Those samples."""
-            dataset = as_dataset(super().train_data(), "train_data()")
-            return _first(dataset, min(declared.samples, len(dataset)))
+            return _first(super().train_data(), declared.samples)
 
         def val_data(self) -> Any:
             """The same, for a loss without dropout."""
@@ -186,8 +199,18 @@ def learns_a_few_by_heart(subject: Subject) -> None:
     )
 
 
-def _first(dataset: Any, count: int) -> Any:
+def _first(data: Any, count: int) -> Any:
+    """The first samples of what `train_data` returned, in the form that it has."""
     import attrs
+
+    from aipcore.data.convert import as_dataset
+    from aipcore.data.source import as_source, is_arrays
+
+    if not is_arrays(data):
+        source = as_source(data, "train_data()")
+        return [source[index] for index in range(min(count, len(source)))]
+    dataset: Any = as_dataset(data, "train_data()")
+    count = min(count, len(dataset))
 
     def cut(fields: Any) -> Any:
         return attrs.evolve(fields, columns={name: column[:count] for name, column in fields.columns.items()})
@@ -202,12 +225,12 @@ def exports(subject: Subject) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.data.convert import as_dataset
     from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph
     from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
 
     scenario = _scenario(subject)
-    dataset = as_dataset(scenario.train_data(), "train_data()")
+    dataset = _dataset(scenario, "train_data")
+    assert dataset is not None
     if len(dataset) < 3:
         raise CheckSkippedError("there are fewer than 3 samples")
     graph = build_graph(scenario, dataset)

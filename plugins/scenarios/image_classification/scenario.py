@@ -96,7 +96,8 @@ class ImageClassification(ListFileScenario):
         """What is confused with what."""
         from aip_plugins.scenarios.tutorial.evaluator import ConfusionEvaluator
 
-        return ConfusionEvaluator(len(self.params.data.classes))
+        classes = self.params.data.classes
+        return ConfusionEvaluator(len(classes), "class", classes)
 
 
 def _digits(part: int) -> list[Sample]:

@@ -11,15 +11,23 @@ from aipcore.scenario import Evaluator
 
 
 class ConfusionEvaluator(Evaluator):
-    """Counts, for every pair of classes, how often the first was taken for the second."""
+    """Counts, for every pair of classes, how often the first was taken for the second.
 
-    def __init__(self, classes: int) -> None:
+    Args:
+        classes: how many there are.
+        output: the name of the output and its target.
+        names: what to call the classes; by default by their numbers.
+    """
+
+    def __init__(self, classes: int, output: str = "digit", names: Sequence[str] = ()) -> None:
+        self.output = output
+        self.names = names or [str(number) for number in range(classes)]
         self.counts = np.zeros((classes, classes), np.int64)
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
         """Takes in labels of shape [batch] and logits of shape [batch, classes]."""
         del meta
-        np.add.at(self.counts, (targets["digit"], outputs["digit"].argmax(axis=-1)), 1)
+        np.add.at(self.counts, (targets[self.output], outputs[self.output].argmax(axis=-1)), 1)
 
     def result(self) -> dict[str, float]:
         """The error rate, and the recall of the class that is recognised worst."""
@@ -38,5 +46,7 @@ class ConfusionEvaluator(Evaluator):
         pairs = [divmod(int(index), len(wrong)) for index in worst if wrong.flat[index] > 0]
         if not pairs:
             return "Nothing was confused."
-        listed = ", ".join(f"{truth} taken for {guess} ({wrong[truth, guess]} times)" for truth, guess in pairs)
+        listed = ", ".join(
+            f"{self.names[truth]} taken for {self.names[guess]} ({wrong[truth, guess]} times)" for truth, guess in pairs
+        )
         return f"Most confused: {listed}."
