@@ -18,37 +18,32 @@ FITS = ("data_fits_the_model",)
 
 
 def _scenario(subject: Subject) -> Scenario:
-    cls: Any = subject.build
-    return cls(subject.params())  # type: ignore[no-any-return]
+    from aipcore.testing.scenario_data import made_scenario
+
+    return made_scenario(subject, subject.build)  # type: ignore[arg-type]
 
 
 def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
     """A run as `aip train` sets it up, on few samples, with Keras' Adam at a constant rate."""
     import keras
 
-    from aipcore.params import Layer, resolve
-    from aipcore.training.params import run_params_class
+    from aipcore.testing.scenario_data import SEED, made_scenario
     from aipcore.training.prepare import Parts
     from aipcore.training.trainer import Trainer
 
     off = dict.fromkeys(("export_best", "export_final", "write_checkpoints"), False)
-    fixed = {"random_seed": 11, "jit_compile": "off", **off}
-    layers = [
-        Layer.from_mapping("scenario", cls.defaults),
-        Layer.from_mapping("declared", subject.declared.params),
-        Layer.from_mapping("check", {f"trainer.{name}": value for name, value in {**fixed, **values}.items()}),
-    ]
-    params = resolve(run_params_class(cls.params_class), layers, subject.manager).value
+    fixed = {"random_seed": SEED, "jit_compile": "off", **off, **values}
+    scenario = made_scenario(subject, cls, {f"trainer.{name}": value for name, value in fixed.items()})
     rate = subject.declared.learning_rate
     parts = Parts(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 1.0), optimizer=keras.optimizers.Adam
     )
-    return Trainer(cls(params), params, name=subject.name, parts=parts, output_dir=None)
+    return Trainer(scenario, scenario.params, name=subject.name, parts=parts, output_dir=None)
 
 
 def _few(subject: Subject) -> dict[str, int]:
     """Samples of a short epoch: two full batches and a partial one."""
-    size = subject.params().train.batch_size
+    size = _scenario(subject).params.train.batch_size
     return {"samples_per_epoch": 2 * size + max(1, size // 2)}
 
 
@@ -73,42 +68,46 @@ def data_comes_twice(subject: Subject) -> None:
     """The same parameters give the same data, from one scenario asked twice and from another."""
     import numpy as np
 
-    from aipcore.data.convert import as_dataset
+    from aipcore.testing.scenario_data import dataset_of
 
     first = _scenario(subject)
-    for part in ("train_data", "val_data"):
-        given = [getattr(scenario, part)() for scenario in (first, first, _scenario(subject))]
-        if given[0] is None:
+    for part in ("train", "val"):
+        datasets = [dataset_of(scenario, part) for scenario in (first, first, _scenario(subject))]
+        if datasets[0] is None:
             continue
-        datasets = [as_dataset(each, f"{part}()") for each in given]
         indices = np.arange(min(len(datasets[0]), 64))
         for other in datasets[1:]:
-            require(len(other) == len(datasets[0]), f"{part}() has {len(datasets[0])} samples, then {len(other)}")
+            size = 0 if other is None else len(other)
+            require(size == len(datasets[0]), f"{part}_data() has {len(datasets[0])} samples, then {size}")
+            assert other is not None
             for ours, theirs in zip(datasets[0].take(indices), other.take(indices), strict=True):
                 same = all(name in theirs and np.array_equal(ours[name], theirs[name]) for name in ours)
-                require(same, f"{part}() gives other samples when it is asked again: seed what is random in it")
+                require(same, f"{part}_data() gives other samples when it is asked again: seed what is random in it")
 
 
 @conformance_check("scenario", needs=MADE)
 def data_fits_the_model(subject: Subject) -> None:
     """Model and losses take the data; validation data has the names, shapes and types of training data."""
-    from aipcore.data.convert import as_dataset
     from aipcore.scenario.graph import build_graph
     from aipcore.scenario.objective import Objective
+    from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.sanity import check_data, check_first_losses, check_targets
 
     scenario = _scenario(subject)
-    train, val = as_dataset(scenario.train_data(), "train_data()"), scenario.val_data()
+    train, val = dataset_of(scenario, "train"), dataset_of(scenario, "val")
+    assert train is not None
     if val is not None:
-        sides = zip(("input", "target"), train.specs(), as_dataset(val, "val_data()").specs(), strict=True)
+        sides = zip(("input", "target"), train.specs(), val.specs(), strict=True)
         for side, ours, theirs in sides:
             for name in ours.keys() | theirs.keys():
                 _alike(f"{side} {name!r}" if name else side, ours.get(name), theirs.get(name))
     graph = build_graph(scenario, train)
-    objective = Objective(scenario, graph.outputs, list(train.targets.columns))
-    check_data(train, "train_data()")
-    check_targets(objective, graph, train, "train_data()")
-    check_first_losses(objective, graph, train, "train_data()", subject.params().train.batch_size)
+    objective = Objective(scenario, graph.outputs, list(train.specs()[1]))
+    # Of a data set that is too large to keep, the few samples that were read to know it.
+    known = train.known()
+    check_data(known, "train_data()")
+    check_targets(objective, graph, known, "train_data()")
+    check_first_losses(objective, graph, known, "train_data()", scenario.params.train.batch_size)
 
 
 def _alike(what: str, ours: Any, theirs: Any) -> None:
@@ -152,7 +151,7 @@ def _weights(trainer: Trainer) -> list[bytes]:
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
-    from aipcore.data.convert import as_dataset
+    from aipcore.testing.scenario_data import first_samples
 
     declared = subject.declared
     original: Any = subject.build
@@ -162,8 +161,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
         def train_data(self) -> Any:
             """Those samples."""
-            dataset = as_dataset(super().train_data(), "train_data()")
-            return _first(dataset, min(declared.samples, len(dataset)))
+            return first_samples(super().train_data(), declared.samples)
 
         def val_data(self) -> Any:
             """The same, for a loss without dropout."""
@@ -173,7 +171,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
             """Only those."""
             return None
 
-    size = subject.params().train.batch_size
+    size = _scenario(subject).params.train.batch_size
     trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
     assert trainer.validation is not None
     before = trainer.validation.run()["loss"]
@@ -186,29 +184,19 @@ def learns_a_few_by_heart(subject: Subject) -> None:
     )
 
 
-def _first(dataset: Any, count: int) -> Any:
-    import attrs
-
-    def cut(fields: Any) -> Any:
-        return attrs.evolve(fields, columns={name: column[:count] for name, column in fields.columns.items()})
-
-    meta = None if dataset.meta is None else dataset.meta[:count]
-    return attrs.evolve(dataset, inputs=cut(dataset.inputs), targets=cut(dataset.targets), meta=meta)
-
-
 @conformance_check("scenario", needs=FITS)
 def exports(subject: Subject) -> None:
     """As a SavedModel, loaded again, the model answers batches of 1 and of 3 samples as it did before."""
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.data.convert import as_dataset
     from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph
+    from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
 
     scenario = _scenario(subject)
-    dataset = as_dataset(scenario.train_data(), "train_data()")
-    if len(dataset) < 3:
+    dataset = dataset_of(scenario, "train")
+    if dataset is None or len(dataset) < 3:
         raise CheckSkippedError("there are fewer than 3 samples")
     graph = build_graph(scenario, dataset)
 
