@@ -42,10 +42,10 @@ def _values(kind: LeafType) -> Iterator[Any]:
 
 
 def _items(item: Any) -> tuple[Any, ...]:
-    if get_origin(item) is Literal:
-        return get_args(item)
     if get_origin(item) in (Union, types.UnionType):
         return tuple(value for part in get_args(item) for value in _items(part))
+    if get_origin(item) is Literal:
+        return get_args(item)
     if isinstance(item, type) and issubclass(item, Enum):
         return tuple(item)
     known: dict[Any, tuple[Any, ...]] = {
@@ -81,14 +81,22 @@ def _word(plain: Any) -> str:
 
 def limits(leaf: Leaf) -> list[float]:
     """The numbers that a numeric leaf's limit names in words, such as 0 and 1 in "at least 0 and below 1"."""
-    if leaf.spec.check is None or leaf.type.items[0] not in (int, float):
+    kind = _number_type(leaf)
+    if leaf.spec.check is None or kind is None:
         return []
-    return [leaf.type.items[0](float(text)) for text in NUMBER.findall(leaf.spec.check.allowed)]
+    return [kind(float(text)) for text in NUMBER.findall(leaf.spec.check.allowed)]
+
+
+def _number_type(leaf: Leaf) -> type[float] | None:
+    """The type of number that a leaf holds, alone or beside words such as "auto"."""
+    item = leaf.type.items[0]
+    parts = get_args(item) if get_origin(item) in (Union, types.UnionType) else (item,)
+    return next((part for part in parts if part in (int, float)), None)
 
 
 def around(leaf: Leaf, limit: float) -> tuple[float, float, float]:
     """The next value below a limit, the limit, and the next above, in the leaf's type."""
-    if leaf.type.items[0] is int:
+    if _number_type(leaf) is int:
         return limit - 1, limit, limit + 1
     return math.nextafter(limit, -math.inf), limit, math.nextafter(limit, math.inf)
 

@@ -10,7 +10,6 @@ from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
 
 if TYPE_CHECKING:
-    from aipcore.data.dataset import Dataset
     from aipcore.scenario import Scenario
     from aipcore.training.trainer import Trainer
 
@@ -19,53 +18,32 @@ FITS = ("data_fits_the_model",)
 
 
 def _scenario(subject: Subject) -> Scenario:
-    """The scenario with its parameters, completed from its data."""
-    cls: Any = subject.build
-    return cls(cls(subject.params()).derived_params())  # type: ignore[no-any-return]
+    from aipcore.testing.scenario_data import made_scenario
 
-
-def _dataset(scenario: Scenario, part: str) -> Dataset | None:
-    """The processed samples of `train_data` or `val_data`, made on demand; without randomness."""
-    from aipcore.data.modes import Mode
-    from aipcore.data.pipeline import Pipeline
-
-    data = getattr(scenario, part)()
-    if data is None:
-        return None
-    return Pipeline(
-        data, scenario.processors(), mode=Mode.EVALUATION, origin=f"{part}()", preload="off",
-        specs=scenario.sample_specs(), padding=scenario.padding,
-    ).dataset()  # fmt: skip
+    return made_scenario(subject, subject.build)  # type: ignore[arg-type]
 
 
 def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
     """A run as `aip train` sets it up, on few samples, with Keras' Adam at a constant rate."""
     import keras
 
-    from aipcore.params import Layer, resolve
-    from aipcore.training.params import run_params_class
+    from aipcore.testing.scenario_data import SEED, made_scenario
     from aipcore.training.prepare import Parts
     from aipcore.training.trainer import Trainer
 
     off = dict.fromkeys(("export_best", "export_final", "write_checkpoints"), False)
-    fixed = {"random_seed": 11, "jit_compile": "off", **off}
-    layers = [
-        Layer.from_mapping("scenario", cls.defaults),
-        Layer.from_mapping("declared", subject.declared.params),
-        Layer.from_mapping("check", {f"trainer.{name}": value for name, value in {**fixed, **values}.items()}),
-    ]
-    params = resolve(run_params_class(cls.params_class), layers, subject.manager).value
+    fixed = {"random_seed": SEED, "jit_compile": "off", **off, **values}
+    scenario = made_scenario(subject, cls, {f"trainer.{name}": value for name, value in fixed.items()})
     rate = subject.declared.learning_rate
     parts = Parts(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 1.0), optimizer=keras.optimizers.Adam
     )
-    params = cls(params).derived_params()
-    return Trainer(cls(params), params, name=subject.name, parts=parts, output_dir=None)
+    return Trainer(scenario, scenario.params, name=subject.name, parts=parts, output_dir=None)
 
 
 def _few(subject: Subject) -> dict[str, int]:
     """Samples of a short epoch: two full batches and a partial one."""
-    size = subject.params().train.batch_size
+    size = _scenario(subject).params.train.batch_size
     return {"samples_per_epoch": 2 * size + max(1, size // 2)}
 
 
@@ -90,18 +68,21 @@ def data_comes_twice(subject: Subject) -> None:
     """The same parameters give the same data, from one scenario asked twice and from another."""
     import numpy as np
 
+    from aipcore.testing.scenario_data import dataset_of
+
     first = _scenario(subject)
-    for part in ("train_data", "val_data"):
-        begin, *others = (_dataset(scenario, part) for scenario in (first, first, _scenario(subject)))
-        if begin is None:
+    for part in ("train", "val"):
+        datasets = [dataset_of(scenario, part) for scenario in (first, first, _scenario(subject))]
+        if datasets[0] is None:
             continue
-        indices = np.arange(min(len(begin), 64))
-        for other in others:
+        indices = np.arange(min(len(datasets[0]), 64))
+        for other in datasets[1:]:
+            size = 0 if other is None else len(other)
+            require(size == len(datasets[0]), f"{part}_data() has {len(datasets[0])} samples, then {size}")
             assert other is not None
-            require(len(other) == len(begin), f"{part}() has {len(begin)} samples, then {len(other)}")
-            for ours, theirs in zip(begin.take(indices), other.take(indices), strict=True):
+            for ours, theirs in zip(datasets[0].take(indices), other.take(indices), strict=True):
                 same = all(name in theirs and np.array_equal(ours[name], theirs[name]) for name in ours)
-                require(same, f"{part}() gives other samples when it is asked again: seed what is random in it")
+                require(same, f"{part}_data() gives other samples when it is asked again: seed what is random in it")
 
 
 @conformance_check("scenario", needs=MADE)
@@ -109,10 +90,11 @@ def data_fits_the_model(subject: Subject) -> None:
     """Model and losses take the data; validation data has the names, shapes and types of training data."""
     from aipcore.scenario.graph import build_graph
     from aipcore.scenario.objective import Objective
+    from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.sanity import check_data, check_first_losses, check_targets
 
     scenario = _scenario(subject)
-    train, val = _dataset(scenario, "train_data"), _dataset(scenario, "val_data")
+    train, val = dataset_of(scenario, "train"), dataset_of(scenario, "val")
     assert train is not None
     if val is not None:
         sides = zip(("input", "target"), train.specs(), val.specs(), strict=True)
@@ -121,10 +103,11 @@ def data_fits_the_model(subject: Subject) -> None:
                 _alike(f"{side} {name!r}" if name else side, ours.get(name), theirs.get(name))
     graph = build_graph(scenario, train)
     objective = Objective(scenario, graph.outputs, list(train.specs()[1]))
+    # Of a data set that is too large to keep, the few samples that were read to know it.
     known = train.known()
     check_data(known, "train_data()")
     check_targets(objective, graph, known, "train_data()")
-    check_first_losses(objective, graph, known, "train_data()", subject.params().train.batch_size)
+    check_first_losses(objective, graph, known, "train_data()", scenario.params.train.batch_size)
 
 
 def _alike(what: str, ours: Any, theirs: Any) -> None:
@@ -168,6 +151,8 @@ def _weights(trainer: Trainer) -> list[bytes]:
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
+    from aipcore.testing.scenario_data import first_samples
+
     declared = subject.declared
     original: Any = subject.build
 
@@ -176,7 +161,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
         def train_data(self) -> Any:
             """Those samples."""
-            return _first(super().train_data(), declared.samples)
+            return first_samples(super().train_data(), declared.samples)
 
         def val_data(self) -> Any:
             """The same, for a loss without dropout."""
@@ -186,7 +171,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
             """Only those."""
             return None
 
-    size = subject.params().train.batch_size
+    size = _scenario(subject).params.train.batch_size
     trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
     assert trainer.validation is not None
     before = trainer.validation.run()["loss"]
@@ -199,26 +184,6 @@ def learns_a_few_by_heart(subject: Subject) -> None:
     )
 
 
-def _first(data: Any, count: int) -> Any:
-    """The first samples of what `train_data` returned, in the form that it has."""
-    import attrs
-
-    from aipcore.data.convert import as_dataset
-    from aipcore.data.source import as_source, is_arrays
-
-    if not is_arrays(data):
-        source = as_source(data, "train_data()")
-        return [source[index] for index in range(min(count, len(source)))]
-    dataset: Any = as_dataset(data, "train_data()")
-    count = min(count, len(dataset))
-
-    def cut(fields: Any) -> Any:
-        return attrs.evolve(fields, columns={name: column[:count] for name, column in fields.columns.items()})
-
-    meta = None if dataset.meta is None else dataset.meta[:count]
-    return attrs.evolve(dataset, inputs=cut(dataset.inputs), targets=cut(dataset.targets), meta=meta)
-
-
 @conformance_check("scenario", needs=FITS)
 def exports(subject: Subject) -> None:
     """As a SavedModel, loaded again, the model answers batches of 1 and of 3 samples as it did before."""
@@ -226,12 +191,12 @@ def exports(subject: Subject) -> None:
     import tensorflow as tf
 
     from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph
+    from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
 
     scenario = _scenario(subject)
-    dataset = _dataset(scenario, "train_data")
-    assert dataset is not None
-    if len(dataset) < 3:
+    dataset = dataset_of(scenario, "train")
+    if dataset is None or len(dataset) < 3:
         raise CheckSkippedError("there are fewer than 3 samples")
     graph = build_graph(scenario, dataset)
 

@@ -168,4 +168,6 @@ AIP_TESTING = {
     "golden_steps": {"golden": "aip_broken.optimizers:golden"},
     "minimises_a_quadratic": {"dtypes": ("float32", "float64")},
     "goes_on_when_resumed": {"observer": False},
+    # A rate at which nothing diverges: what it remembers, no other attempt could forget.
+    "resumes_at_every_step": {"rates": (0.0025,)},
 }
