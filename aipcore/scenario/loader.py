@@ -20,14 +20,28 @@ from aipcore.scenario.scenario import Scenario
 
 @attrs.frozen
 class LoadedScenario:
-    """A scenario class and the name it goes by in file names and titles."""
+    """A scenario class and the name it goes by in file names and titles.
+
+    Attributes:
+        name: the name.
+        cls: the class.
+        origin: what finds it again: "plugin NAME", a module as it was given, or a file's absolute path.
+        folder: where a module was looked for besides the installed packages; None for plugins and files.
+    """
 
     name: str
     cls: type[Scenario]
     origin: str
+    folder: Path | None = None
 
 
-def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[str, object] | None]) -> LoadedScenario:
+def load_scenario(
+    text: str,
+    *,
+    names: list[str],
+    find: Callable[[str], tuple[str, object] | None],
+    folder: Path | None = None,
+) -> LoadedScenario:
     """Finds and imports a scenario.
 
     Args:
@@ -35,6 +49,7 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
             holds several.
         names: the names of all scenario plugins, for the error message.
         find: returns the plugin's display name and the object its record names, or None if no plugin has that name.
+        folder: where to look for modules besides the installed packages; by default the working folder.
 
     Raises:
         ScenarioError: nothing of that name exists, it cannot be imported, or it holds no or several scenarios.
@@ -44,10 +59,16 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
         name, cls = found
         return LoadedScenario(name, _checked(cls, f"plugin {name}"), f"plugin {name}")
     target, _, attribute = text.partition(":")
+    here = folder or Path.cwd()
     if target.endswith(".py") or "/" in target:
-        module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
-    elif "." in target or attribute or _is_module_here(target):
-        module, name = _module_of_name(target, text), target.rpartition(".")[2]
+        path = Path(target).expanduser()
+        module, name = _module_of_file(path), path.stem
+        cls = _pick(module, attribute, text)
+        # The run may be asked for from another folder.
+        origin = f"{path.resolve()}{f':{attribute}' if attribute else ''}"
+        return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, origin)
+    if "." in target or attribute or _is_module_here(target, here):
+        module, name = _module_of_name(target, text, here), target.rpartition(".")[2]
     else:
         near = nearest(text, names)
         hint = f"did you mean {one_of(near)}?" if near else f"there are: {', '.join(names) or 'none'}."
@@ -55,19 +76,19 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
             f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
         )
     cls = _pick(module, attribute, text)
-    return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, text)
+    return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, text, here)
 
 
-def _is_module_here(name: str) -> bool:
+def _is_module_here(name: str, folder: Path) -> bool:
     if not name.isidentifier():
         return False
-    _search_here()
+    _search_in(folder)
     return importlib.util.find_spec(name) is not None
 
 
-def _search_here() -> None:
+def _search_in(folder: Path) -> None:
     # As with `python -m`: what lies in the working folder can be imported.
-    here = str(Path.cwd())
+    here = str(folder)
     if here not in sys.path:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
@@ -88,8 +109,8 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _module_of_name(name: str, text: str) -> ModuleType:
-    _search_here()
+def _module_of_name(name: str, text: str, folder: Path) -> ModuleType:
+    _search_in(folder)
     for candidate in (f"{name}.scenario", name):
         if _exists(candidate, text):
             _import(partial(importlib.import_module, candidate), candidate)
