@@ -24,6 +24,7 @@ from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.prediction.formats import PREDICTIONS, check_output
 from aipcore.prediction.params import FIXED
+from aipcore.scenario.list_file import matching_files
 
 if TYPE_CHECKING:
     from aipcore.prediction.predictor import Prediction
@@ -62,6 +63,9 @@ def command(words: tuple[str, ...]) -> None:
     resolved = [request.resolved() for request in requests]
     targets = "--targets" in arguments.options
     output = Path(arguments.options["--output"]) if "--output" in arguments.options else None
+    for each in resolved:
+        # Files that are not there are told before TensorFlow is imported.
+        matching_files(getattr(each.value.data, "files", ()))
     if output is not None:
         check_output(output, "--output", PREDICTIONS if not targets else PREDICTIONS[1:])
     elif targets:

@@ -125,9 +125,11 @@ def _model(path: Path) -> ModelDir:
         )
     if not isinstance(about.get("signature"), dict):
         raise UsageError(f"{path / ABOUT_FILE} does not name the model's inputs and outputs: it is damaged.")
-    missing = [name for name in (SAVED_MODEL, "variables") if not (path / name).exists()]
-    if missing:
-        raise UsageError(f"The model {path} lacks {missing[0]}: it is damaged, take another copy.")
+    for name in (SAVED_MODEL, "variables"):
+        if not (path / name).exists():
+            raise UsageError(
+                f"The model {path} has no {name}, so that it is no SavedModel or damaged: give best or export of a run."
+            )
     return ModelDir(path=path, kind="model", about=about, home=path)
 
 

@@ -227,6 +227,10 @@ class Predictor:
                 datasets.append(pipeline.dataset())
             yield from self._predict_datasets(datasets, batch_size, targets=targets)
 
+    def skipped(self) -> list[str]:
+        """A sentence on the samples that `predict_data` left out since the last call, if it did."""
+        return [text for text in (pipeline.skipped() for pipeline in self._pipelines) if text]
+
     def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
         if targets and not datasets[0].specs()[1]:
             raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")

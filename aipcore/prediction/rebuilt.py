@@ -82,7 +82,7 @@ def _of_saved_model(model: ModelDir, names: list[str]) -> Arrays:
             (int(match[1]), key) for key in reader.get_variable_to_shape_map() if (match := _STATE.fullmatch(key))
         )
         arrays = [reader.get_tensor(key) for _, key in stored]
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise UsageError(f"The weights of {model.path} cannot be read ({reason}): take another copy.") from error
     if len(arrays) != len(order):

@@ -37,7 +37,8 @@ class ServedModel:
             self.signature = self._loaded.signatures[SIGNATURE]
             self.inputs: dict[str, ColumnSpec] = inputs_of(model.about["signature"])
             self.outputs = [str(name) for name in model.about["signature"]["outputs"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
+        except Exception as error:
+            # TensorFlow raises whatever comes of a damaged file: IndexError, DecodeError, OpError and others.
             reason = " ".join(str(getattr(error, "message", None) or error).split())
             raise UsageError(f"The model {model.path} cannot be loaded ({reason}): take another copy.") from error
         self._score = getattr(self._loaded, "score", None)

@@ -192,7 +192,8 @@ def _write_npz(path: Path, stored: Stored, columns: Mapping[str, _Packed], heade
 
 
 def _read_npz(path: Path) -> tuple[str, dict[str, Any], dict[str, list[Any]]]:
-    with np.load(path, allow_pickle=False) as file:
+    # Opened here, since NumPy leaves a file open that is no archive.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     plain = {name: arrays.pop(name).tolist() for name in PLAIN}
     header = str(arrays.pop("aip"))
