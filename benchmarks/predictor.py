@@ -42,9 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, words in MODELS.items():
             path = Path(folder) / name
-            if aip(
-                ["train", "tutorial", "--quiet", "--trainer.epochs", "1", "--trainer.output_dir", str(path), *words]
-            ):
+            options = ["--quiet", "--trainer.epochs", "1", "--trainer.output_dir", str(path), *words]
+            if aip(["train", "tutorial", *options]):
                 sys.exit("training failed")
             image = np.random.default_rng(0).random((8, 8), np.float32)
             predictor = Predictor.load(path / "best")

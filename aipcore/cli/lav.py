@@ -39,7 +39,7 @@ SUMMARY = "Score a trained model: losses, metrics and evaluator, on its validati
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> None:
-    """Score a trained model."""
+    """Score a trained model on its validation data or other data."""
     arguments = split_model_arguments(words, OPTIONS, "lav")
     console = Console()
     wants_help = "--help" in arguments.options

@@ -49,7 +49,7 @@ SUMMARY = "Apply a trained model to data, or let several vote; by default to the
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> None:
-    """Apply trained models to data."""
+    """Apply one or several trained models to data."""
     arguments = split_model_arguments(words, OPTIONS, "predict", several=True)
     console = Console()
     wants_help = "--help" in arguments.options
