@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import attrs
 
 from aipcore.data.modes import Mode
-from aipcore.data.pipeline import Pipeline
+from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.samples import Sample
 from aipcore.data.source import is_arrays
 from aipcore.errors import DataError
+from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 
-Preload = Literal["auto", "on", "off"]
 
-
-def make_pipeline(
+@contextmanager
+def open_pipeline(
     scenario: Scenario, data: Any, origin: str, *, mode: Mode, seed: int, preload: Preload = "auto"
-) -> Pipeline:
-    """Processes data as training does; without the targets if only inputs matter."""
-    params = scenario.params.data
-    return Pipeline(
-        _without_targets(data) if mode is Mode.PREDICTION else data,
-        scenario.processors(),
-        mode=mode,
-        seed=seed,
-        origin=f"{type(scenario).__name__}.{origin}",
-        preload=preload,
-        preload_bytes=params.preload_mib * 2**20,
-        on_error=params.on_error,
-        specs=scenario.sample_specs(),
-        padding=scenario.padding,
-    )
+) -> Iterator[Pipeline]:
+    """Processes data as training does, without the targets if only inputs matter; ends its workers at last."""
+    workers = make_workers(scenario.params)
+    given = _without_targets(data) if mode is Mode.PREDICTION else data
+    try:
+        yield make_pipeline(
+            scenario, scenario.params, given, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers
+        )
+    finally:
+        workers.close()
 
 
 def lav_lists(scenario: Scenario) -> dict[str, Any]:

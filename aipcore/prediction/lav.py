@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import DataError
 from aipcore.evaluation.evaluate import Evaluation
-from aipcore.prediction.data import lav_lists, make_pipeline
+from aipcore.prediction.data import lav_lists, open_pipeline
 from aipcore.prediction.member import Member, Model, has_extras, load_graph
 from aipcore.prediction.model_dir import ModelDir
 from aipcore.prediction.scoring import ListScore
@@ -55,8 +54,7 @@ def run_lav(
     for name, data in lav_lists(scenario).items():
         origin = f"lav_data()[{name!r}]" if name else "val_data()"
         preload = params.lav.preload if name else params.val.preload
-        pipeline = make_pipeline(scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload)
-        with closing(pipeline):
+        with open_pipeline(scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload) as pipeline:
             dataset = pipeline.dataset()
             evaluation = _evaluation(graph, scenario, dataset, params.lav.batch_size or validation, origin, eager)
             evaluator = scenario.evaluator()

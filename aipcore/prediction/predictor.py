@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from aipcore.data.samples import Sample
 from aipcore.errors import DataError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
-from aipcore.prediction.data import make_pipeline
+from aipcore.prediction.data import open_pipeline
 from aipcore.prediction.member import Extras, Member, load_graph
 from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, scenario_of
 from aipcore.prediction.voting import vote
@@ -222,8 +222,10 @@ class Predictor:
                         "option, or call Predictor.predict with samples."
                     )
                 mode = Mode.EVALUATION if targets else Mode.PREDICTION
-                pipeline = make_pipeline(group[0].scenario, data, origin, mode=mode, seed=group[0].model.seed)
-                self._pipelines.append(stack.enter_context(closing(pipeline)))
+                pipeline = stack.enter_context(
+                    open_pipeline(group[0].scenario, data, origin, mode=mode, seed=group[0].model.seed)
+                )
+                self._pipelines.append(pipeline)
                 datasets.append(pipeline.dataset())
             yield from self._predict_datasets(datasets, batch_size, targets=targets)
 

@@ -17,8 +17,8 @@ from aipcore.prediction.model_dir import ModelDir
 from aipcore.scenario.graph import Graph, build_graph_of, inputs_of
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
-from aipcore.training.state import VariableState
 from aipcore.training.trainer import POLICIES
+from aipcore.training.variable_names import unique_names
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -46,8 +46,8 @@ def rebuild(model: ModelDir, scenario: Scenario) -> Graph:
         graph = build_graph_of(scenario, inputs_of(model.about["signature"]))
     finally:
         keras.config.set_dtype_policy(before)
-    variables = VariableState({"": graph.model.variables}).variables
-    named = {name.removeprefix("/"): variable for name, variable in variables.items()}
+    variables = list(graph.model.variables)
+    named = dict(zip(unique_names(variable.path for variable in variables), variables, strict=True))
     arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
     _assign(named, arrays, model.path)
     return graph
@@ -105,5 +105,11 @@ def _assign(variables: Mapping[str, Any], arrays: Mapping[str, Any], path: Path)
                 f"{path} has {name} of shape {arrays[name].shape}, but the scenario builds it of shape "
                 f"{tuple(variable.shape)}: use the version that trained the model."
             )
+    unused = sorted(arrays.keys() - variables.keys())
+    if unused:
+        raise UsageError(
+            f"{path} has weights for {unused[0]}, which the model that the scenario builds now has not: use the version "
+            "that trained it."
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
