@@ -14,7 +14,13 @@ from aipcore.params import Layer, Resolved, resolve
 from aipcore.params.resources import localized, refuse_foreign_resources
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.recorded import ABOUT_FILE, MODEL_FORMAT, read_record, recorded_scenario
+from aipcore.scenario.recorded import (
+    ABOUT_FILE,
+    MODEL_FORMAT,
+    read_checkpoint_record,
+    read_record,
+    recorded_scenario,
+)
 
 SAVED_MODEL = "saved_model.pb"
 MANIFEST = "manifest.json"
@@ -134,7 +140,7 @@ def _model(path: Path) -> ModelDir:
 
 
 def _checkpoint(path: Path) -> ModelDir:
-    about = read_record(path / "progress.json")
+    about = read_checkpoint_record(path)
     if not isinstance(about.get("signature"), dict):
         raise UsageError(f"The checkpoint {path} does not name the model's inputs and outputs: it is damaged.")
     return ModelDir(path=path, kind="checkpoint", about=about, home=path.absolute().parent.parent)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from aipcore.errors import ScenarioError, UsageError
 from aipcore.scenario.loader import LoadedScenario, load_scenario
 
@@ -30,12 +32,27 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it is damaged, or lacks the scenario or its parameters.
     """
+    return checked_record(_read(path), path)
+
+
+def read_checkpoint_record(folder: Path) -> dict[str, Any]:
+    """The record of a checkpoint, which is part of its manifest or of its progress.
+
+    Raises:
+        UsageError: see `read_record`.
+    """
+    manifest = _read(folder / "manifest.json")
+    if isinstance(manifest, dict) and "about" in manifest:
+        return checked_record(manifest["about"], folder / "manifest.json")
+    return read_record(folder / "progress.json")
+
+
+def _read(path: Path) -> Any:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is no valid JSON"
         raise UsageError(f"{path} cannot be read ({reason}): the folder is damaged, take another copy.") from error
-    return checked_record(about, path)
 
 
 def checked_record(about: Any, path: Path) -> dict[str, Any]:
@@ -49,7 +66,7 @@ def checked_record(about: Any, path: Path) -> dict[str, Any]:
         UsageError: it lacks the scenario or its parameters.
     """
     scenario = about.get("scenario") if isinstance(about, dict) else None
-    texts = [scenario.get(key) for key in ("name", "origin")] if isinstance(scenario, dict) else [None]
+    texts = [scenario.get(key) for key in ("name", "kind", "reference")] if isinstance(scenario, dict) else [None]
     if not all(isinstance(text, str) for text in texts) or not isinstance(about.get("params"), dict):
         raise UsageError(f"{path} does not say what it is of: it is no record of aip, or damaged.")
     return about  # type: ignore[no-any-return]
@@ -67,8 +84,8 @@ def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust
         ScenarioError: its plugin is not installed, it is no plugin and not trusted, or it cannot be imported.
     """
     recorded = about["scenario"]
-    name, origin = recorded["name"], recorded["origin"]
-    if origin.startswith("plugin "):
+    name, kind, reference = recorded["name"], recorded["kind"], recorded["reference"]
+    if kind == "plugin":
         found = plugins.find_scenario(name)
         if found is None:
             raise ScenarioError(
@@ -78,12 +95,12 @@ def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust
         return load_scenario(name, names=plugins.names("scenario"), find=plugins.find_scenario)
     if not trust:
         raise ScenarioError(
-            f"The scenario is no plugin but {origin}, whose code would be run: add --trust if you know where the "
-            "model comes from."
+            f"The scenario is no plugin but the {kind} {reference}, whose code would be run: add --trust if you know "
+            "where the model comes from."
         )
-    folder = recorded.get("folder")
-    folder = Path(folder) if isinstance(folder, str) else None
-    return load_scenario(origin, names=plugins.names("scenario"), find=lambda _: None, folder=folder)
+    folder = Path(str(recorded["folder"])) if "folder" in recorded else None
+    loaded = load_scenario(reference, names=plugins.names("scenario"), find=lambda _: None, folder=folder)
+    return attrs.evolve(loaded, name=name)
 
 
 def _source(recorded: Mapping[str, Any]) -> str:

@@ -65,10 +65,14 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
 
 
 def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[str, Any]:
-    about: dict[str, Any] = {"name": scenario.name, "origin": scenario.origin}
-    if scenario.folder is not None:
-        about["folder"] = str(scenario.folder)
-    if scenario.origin.startswith("plugin "):
+    about: dict[str, Any] = {
+        "name": scenario.name,
+        "origin": scenario.origin,
+        "kind": scenario.kind,
+        "reference": scenario.reference,
+        "folder": str(Path.cwd()),
+    }
+    if scenario.kind == "plugin":
         plugin = plugins.entry("scenario", scenario.name).plugin
         about |= {"distribution": plugin.distribution, "version": plugin.version}
     return about

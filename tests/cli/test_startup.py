@@ -25,7 +25,7 @@ def write_record(folder):
     (folder / "saved_model.pb").touch()
     about = {
         "format": 1,
-        "scenario": {"name": "tutorial", "origin": "plugin tutorial"},
+        "scenario": {"name": "tutorial", "kind": "plugin", "reference": "tutorial"},
         "params": {"train": {"batch_size": 7}, "model": {"graph": "CNN"}},
         "signature": {"inputs": {"image": {"shape": [8, 8], "dtype": "float32"}}, "outputs": ["digit"]},
     }

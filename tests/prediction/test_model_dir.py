@@ -37,7 +37,7 @@ def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
     """Its absolute path is named, and its code not run."""
     assert main(["lav", str(points.folder)]) == 2
     error = capsys.readouterr().err
-    assert f"no plugin but {points.folder.parent / 'scenario.py'}" in error
+    assert f"no plugin but the file {points.folder.parent / 'scenario.py'}" in error
     assert "add --trust" in error
 
 
@@ -47,10 +47,10 @@ def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()")
     for number, scenario in enumerate(
         (
-            {"name": "x", "origin": "evil", "folder": str(tmp_path)},
-            {"name": "x", "origin": str(tmp_path / "evil.py")},
-            {"name": str(tmp_path / "evil.py"), "origin": "plugin x"},
-            {"name": "evil:Class", "origin": "plugin x"},
+            {"name": "x", "kind": "module", "reference": "evil", "folder": str(tmp_path)},
+            {"name": "x", "kind": "file", "reference": str(tmp_path / "evil.py")},
+            {"name": str(tmp_path / "evil.py"), "kind": "plugin", "reference": "x"},
+            {"name": "evil:Class", "kind": "plugin", "reference": "x"},
         )
     ):
         path = edited(lambda about, s=scenario: about.update(scenario=s)) if number == 0 else tmp_path / "model"
@@ -63,7 +63,13 @@ def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path) -> None:
 
 def test_missing_plugin_names_its_distribution(edited: Edit) -> None:
     """What to install, in which version."""
-    scenario = {"name": "gone", "origin": "plugin gone", "distribution": "aip-plugin-gone", "version": "1.2"}
+    scenario = {
+        "name": "gone",
+        "kind": "plugin",
+        "reference": "gone",
+        "distribution": "aip-plugin-gone",
+        "version": "1.2",
+    }
     with pytest.raises(UsageError, match=r"gone is not installed: install aip-plugin-gone==1\.2"):
         Predictor.load(edited(lambda about: about.update(scenario=scenario)))
 
@@ -71,7 +77,7 @@ def test_missing_plugin_names_its_distribution(edited: Edit) -> None:
 def test_plugin_records_where_it_came_from(digits: Any) -> None:
     """A model of a plugin names distribution and version."""
     recorded = find_model(digits.folder).about["scenario"]
-    assert (recorded["origin"], recorded["distribution"]) == ("plugin tutorial", "aipcore")
+    assert (recorded["kind"], recorded["distribution"]) == ("plugin", "aipcore")
     assert recorded["version"]
 
 
