@@ -35,6 +35,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/training_speed.py --json benchmarks/results.json --markdown benchmarks/results.md
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/predictor.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -11,6 +11,7 @@ import attrs
 from aipcore.errors import ScenarioError, UsageError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, resolve
+from aipcore.params.resources import check_resources
 from aipcore.scenario.loader import LoadedScenario, load_scenario
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.params import run_params_class
@@ -52,11 +53,14 @@ class Arguments:
     rest: list[str]
 
 
-def split_arguments(words: Sequence[str], options: Sequence[CommandOption], command: str) -> Arguments:
-    """Sorts the words of a command.
+def sort_words(words: Sequence[str], options: Sequence[CommandOption]) -> tuple[dict[str, str], list[str]]:
+    """Takes the command's own options out of its words.
+
+    Returns:
+        the values of the options by long name, a flag's being ""; and the other words.
 
     Raises:
-        UsageError: an option of the command lacks its value or comes twice, or the scenario does not come first.
+        UsageError: an option lacks its value or comes twice.
     """
     by_name = {name: option for option in options for name in option.names}
     given: dict[str, str] = {}
@@ -82,6 +86,16 @@ def split_arguments(words: Sequence[str], options: Sequence[CommandOption], comm
                     raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
                 value = words.pop(0)
             given[key] = value
+    return given, rest
+
+
+def split_arguments(words: Sequence[str], options: Sequence[CommandOption], command: str) -> Arguments:
+    """Sorts the words of a command.
+
+    Raises:
+        UsageError: an option of the command lacks its value or comes twice, or the scenario does not come first.
+    """
+    given, rest = sort_words(words, options)
     scenario = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if scenario is None and rest:
         raise UsageError(f"The scenario comes first: aip {command} SCENARIO {' '.join(rest)}")
@@ -108,6 +122,7 @@ class Request:
             AipError: the scenario finds something wrong.
         """
         resolved = self.resolved()
+        check_resources(resolved.value, self.plugins)
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
         return attrs.evolve(resolved, value=scenario.derived_params())

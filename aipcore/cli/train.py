@@ -15,6 +15,7 @@ from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.params import Resolved
+from aipcore.params.resources import planned_copies
 from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.warmstart.source import find_source
 
@@ -122,7 +123,8 @@ def _train(
             trainer.compilation = trainer.compile()
             if output_dir is not None:
                 claim_output_dir(output_dir)
-                write_run_files(output_dir, about)
+                _, resources = planned_copies(resolved.value, request.plugins)
+                write_run_files(output_dir, about, resources)
             with logging_to(handler, None if output_dir is None else output_dir / "train.log"):
                 return trainer.run()
     finally:

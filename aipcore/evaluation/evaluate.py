@@ -13,7 +13,7 @@ from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.scenario.evaluator import Evaluator
-from aipcore.scenario.graph import Graph, block_signature
+from aipcore.scenario.graph import GraphLike, block_signature
 from aipcore.scenario.metrics import ReplicaMetrics
 from aipcore.scenario.objective import Objective
 
@@ -38,7 +38,7 @@ class Evaluation:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: GraphLike,
         dataset: Dataset,
         objective: Objective,
         metrics: ReplicaMetrics,

@@ -55,6 +55,7 @@ class FieldSpec:
         choices: for components, either the plugin kind (`"optimizer"`) or a mapping from name to parameter class.
         short: whether the group's or component's options also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
+        resource: whether a leaf names files that go into the model's folder.
     """
 
     kind: FieldKind
@@ -62,20 +63,30 @@ class FieldSpec:
     check: Check | None = None
     choices: str | Mapping[str, type] | None = None
     short: bool = False
+    resource: bool = False
 
 
-def field(default: Any = REQUIRED, *, help: str, check: Check | None = None) -> Any:
+def field(default: Any = REQUIRED, *, help: str, check: Check | None = None, resource: bool = False) -> Any:
     """Declares a leaf.
 
     Its type is bool, int, float, str, Path, an Enum, a Literal, `int | Literal`, `X | None`, `tuple[X, ...]`,
     `tuple[X, Y]` or `dict[str, X]`.
+
+    Args:
+        default: the value that the user need not give; without one, it is required.
+        help: one sentence for `--help`.
+        check: the limit of the value.
+        resource: for a `Path`, `Path | None` or `tuple[Path, ...]`: the files are part of the model. They must exist,
+            and are copied into its folder, where they are found again wherever that folder is.
     """
     validator = None if check is None else _attrs_validator(check)
     if isinstance(default, dict):
         # Instances must not share one table.
         default = attrs.Factory(default.copy)
     return attrs.field(
-        default=default, validator=validator, metadata={METADATA_KEY: FieldSpec(kind="value", help=help, check=check)}
+        default=default,
+        validator=validator,
+        metadata={METADATA_KEY: FieldSpec(kind="value", help=help, check=check, resource=resource)},
     )
 
 

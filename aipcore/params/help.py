@@ -136,8 +136,17 @@ def as_typed(value: Any) -> str:
     return repr(plain) if isinstance(plain, float) else str(plain)
 
 
-def render_help(root: type, layers: Sequence[Layer], choices: Choices, console: Console) -> None:
+def render_help(
+    root: type, layers: Sequence[Layer], choices: Choices, console: Console, hidden: Sequence[str] = ()
+) -> None:
     """Prints a panel for each section of `root` with the layers applied; required values may be missing.
+
+    Args:
+        root: the parameter class.
+        layers: where values come from.
+        choices: of the components.
+        console: where to print.
+        hidden: fields of `root` that are left out.
 
     Raises:
         ParamsError: a layer holds something that is not allowed.
@@ -147,7 +156,10 @@ def render_help(root: type, layers: Sequence[Layer], choices: Choices, console: 
     from rich.panel import Panel
     from rich.text import Text
 
-    for section in sections(fill(root, layers, choices)):
+    tree = fill(root, layers, choices)
+    for name in hidden:
+        tree.children.pop(name, None)
+    for section in sections(tree):
         lines: list[Any] = []
         if section.help and not section.options[0].choices:
             lines.append(Text(section.help, "dim"))

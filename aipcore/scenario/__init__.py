@@ -5,7 +5,7 @@ from aipcore.data.processor import GeneratingProcessor, PostProcessor, Processor
 from aipcore.data.samples import Sample
 from aipcore.data.specs import ColumnSpec
 from aipcore.scenario.evaluator import Evaluator
-from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileScenario
+from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileScenario, matching_files
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
@@ -31,4 +31,5 @@ __all__ = [
     "Scenario",
     "ScenarioParams",
     "Summary",
+    "matching_files",
 ]

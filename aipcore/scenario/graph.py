@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import keras
@@ -16,6 +16,16 @@ from aipcore.scenario.scenario import Scenario
 
 BARE_INPUT = "inputs"
 BARE_OUTPUT = "outputs"
+
+
+class GraphLike(Protocol):
+    """What evaluation needs of a model: a `Graph`, or an exported one."""
+
+    def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
+        """Runs the model on tensors of shape [batch, ...] by name."""
+
+    def penalty(self) -> Any:
+        """What regularizers and `add_loss` gave in the last call, a float32 scalar."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -57,6 +67,22 @@ class Graph:
         return "" in self.outputs
 
 
+def signature_of(graph: Graph) -> dict[str, Any]:
+    """The inputs and outputs of a model as JSON, so that it can be built again without data."""
+    return {
+        "inputs": {name: {"shape": list(spec.shape), "dtype": spec.dtype} for name, spec in graph.inputs.items()},
+        "outputs": list(graph.outputs),
+    }
+
+
+def inputs_of(signature: Mapping[str, Any]) -> dict[str, ColumnSpec]:
+    """The specs of the inputs that `signature_of` gave."""
+    return {
+        str(name): ColumnSpec(shape=tuple(spec["shape"]), dtype=str(spec["dtype"]))
+        for name, spec in signature["inputs"].items()
+    }
+
+
 def block_signature(specs: Mapping[str, ColumnSpec], *, axes: int) -> dict[str, Any]:
     """What a compiled function is told of its columns: `axes` leading axes of any length, then the sample's shape.
 
@@ -71,7 +97,15 @@ def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
     Raises:
         ScenarioError: `build` fails or returns something that is no tensor or mapping of tensors.
     """
-    specs, _ = dataset.specs()
+    return build_graph_of(scenario, dataset.specs()[0])
+
+
+def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph:
+    """Builds the scenario's model for inputs of these shapes and types.
+
+    Raises:
+        ScenarioError: see `build_graph`.
+    """
     inputs = {name: keras.Input(spec.shape, dtype=spec.dtype, name=name or BARE_INPUT) for name, spec in specs.items()}
     given: Any = inputs[""] if "" in inputs else dict(inputs)
     name = type(scenario).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, ClassVar
@@ -133,20 +133,12 @@ class ListFileScenario(Scenario):
         """
         found: list[Path] = []
         for entry in entries:
-            listed = list(self._below(entry)) if entry.is_dir() else _listed(entry, group_name)
+            listed = _below(entry, self.suffixes) if entry.is_dir() else _listed(entry, group_name)
             if not listed:
                 what = f"holds no {' or '.join(self.suffixes) or 'file'}" if entry.is_dir() else "names no file"
                 raise UsageError(f"--{group_name}.lists {entry} {what}: give another one.")
             found += listed
         return found
-
-    def _below(self, folder: Path) -> Iterator[Path]:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith(".") and self._is_sample(path):
-                yield path
-
-    def _is_sample(self, path: Path) -> bool:
-        return not self.suffixes or path.suffix.lower() in self.suffixes
 
     def train_data(self) -> Any:
         """The files of `train.lists`, or the scenario's own data."""
@@ -171,25 +163,45 @@ class ListFileScenario(Scenario):
         """The files of `data.files`, without the truth; the validation data if none are given."""
         if not self.params.data.files:
             return self.val_data()
-        return FileSource(list(self._matching(self.params.data.files)), self, targets=False)
-
-    def _matching(self, patterns: Sequence[str]) -> Iterator[Path]:
-        for pattern in patterns:
-            path = Path(pattern).expanduser()
-            if path.is_dir():
-                found = list(self._below(path))
-            elif path.exists() or not has_magic(pattern):
-                found = [path] if path.is_file() else []
-            else:
-                # A pattern may begin at the root, which Path.glob does not take.
-                matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207
-                found = [Path(name) for name in matches if Path(name).is_file()]
-            if not found:
-                raise DataError(f"--data.files {pattern} names no file: check the path.")
-            yield from found
+        return FileSource(matching_files(self.params.data.files, self.suffixes), self, targets=False)
 
     def _source(self, lists: Sequence[Path], group_name: str) -> FileSource:
         return FileSource(self.paths(lists, group_name), self, targets=True)
+
+
+def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> list[Path]:
+    """The files that paths, folders and patterns name, in this order; each pattern's and folder's sorted.
+
+    Args:
+        patterns: what the user gave as `--data.files`.
+        suffixes: of the files that are taken from a folder, in lower case; none: all.
+
+    Raises:
+        DataError: one of them names no file.
+    """
+    matching: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            found = _below(path, suffixes)
+        elif path.exists() or not has_magic(pattern):
+            found = [path] if path.is_file() else []
+        else:
+            # A pattern may begin at the root, which Path.glob does not take.
+            matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207
+            found = [Path(name) for name in matches if Path(name).is_file()]
+        if not found:
+            raise DataError(f"--data.files {pattern} names no file: check the path.")
+        matching += found
+    return matching
+
+
+def _below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and (not suffixes or path.suffix.lower() in suffixes)
+    ]
 
 
 def _listed(path: Path, group_name: str) -> list[Path]:

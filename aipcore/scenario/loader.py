@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import attrs
 
@@ -20,14 +21,30 @@ from aipcore.scenario.scenario import Scenario
 
 @attrs.frozen
 class LoadedScenario:
-    """A scenario class and the name it goes by in file names and titles."""
+    """A scenario class and where it came from.
+
+    Attributes:
+        name: what it goes by in file names and titles.
+        cls: the class.
+        origin: what the user named, in words.
+        kind: whether a plugin registers it, or it was found as a file or a module.
+        reference: what `load_scenario` finds it by from any working folder.
+    """
 
     name: str
     cls: type[Scenario]
     origin: str
+    kind: Literal["plugin", "file", "module"] = "plugin"
+    reference: str = ""
 
 
-def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[str, object] | None]) -> LoadedScenario:
+def load_scenario(
+    text: str,
+    *,
+    names: list[str],
+    find: Callable[[str], tuple[str, object] | None],
+    folder: Path | None = None,
+) -> LoadedScenario:
     """Finds and imports a scenario.
 
     Args:
@@ -35,6 +52,7 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
             holds several.
         names: the names of all scenario plugins, for the error message.
         find: returns the plugin's display name and the object its record names, or None if no plugin has that name.
+        folder: where to look for modules besides the installed packages; by default the working folder.
 
     Raises:
         ScenarioError: nothing of that name exists, it cannot be imported, or it holds no or several scenarios.
@@ -42,12 +60,14 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
     found = find(text)
     if found is not None:
         name, cls = found
-        return LoadedScenario(name, _checked(cls, f"plugin {name}"), f"plugin {name}")
+        return LoadedScenario(name, _checked(cls, f"plugin {name}"), f"plugin {name}", "plugin", name)
     target, _, attribute = text.partition(":")
-    if target.endswith(".py") or "/" in target:
+    here = folder or Path.cwd()
+    is_file = target.endswith(".py") or "/" in target
+    if is_file:
         module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
-    elif "." in target or attribute or _is_module_here(target):
-        module, name = _module_of_name(target, text), target.rpartition(".")[2]
+    elif "." in target or attribute or _is_module_here(target, here):
+        module, name = _module_of_name(target, text, here), target.rpartition(".")[2]
     else:
         near = nearest(text, names)
         hint = f"did you mean {one_of(near)}?" if near else f"there are: {', '.join(names) or 'none'}."
@@ -55,19 +75,26 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
             f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
         )
     cls = _pick(module, attribute, text)
-    return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, text)
+    where = str(Path(target).expanduser().resolve()) if is_file else module.__name__
+    return LoadedScenario(
+        _file_name(cls.__name__ if attribute else name),
+        cls,
+        text,
+        "file" if is_file else "module",
+        f"{where}:{attribute or cls.__name__}",
+    )
 
 
-def _is_module_here(name: str) -> bool:
+def _is_module_here(name: str, folder: Path) -> bool:
     if not name.isidentifier():
         return False
-    _search_here()
+    _search_in(folder)
     return importlib.util.find_spec(name) is not None
 
 
-def _search_here() -> None:
+def _search_in(folder: Path) -> None:
     # As with `python -m`: what lies in the working folder can be imported.
-    here = str(Path.cwd())
+    here = str(folder)
     if here not in sys.path:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
@@ -88,8 +115,8 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _module_of_name(name: str, text: str) -> ModuleType:
-    _search_here()
+def _module_of_name(name: str, text: str, folder: Path) -> ModuleType:
+    _search_in(folder)
     for candidate in (f"{name}.scenario", name):
         if _exists(candidate, text):
             _import(partial(importlib.import_module, candidate), candidate)

@@ -51,7 +51,7 @@ class Objective:
 
 def _per_sample(loss: Any, target: Any, output: Any) -> Any:
     function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    mask = keras.src.backend.get_keras_mask(output)
+    mask = mask_of(output)
     if output.dtype in (tf.float16, tf.bfloat16):
         # Exponentials and sums of a loss need more digits than activations do.
         output = tf.cast(output, tf.float32)
@@ -64,6 +64,16 @@ def _per_sample(loss: Any, target: Any, output: Any) -> Any:
         weights = tf.cast(tf.broadcast_to(mask, tf.shape(values)), tf.float32)
         return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))
     return tf.reduce_mean(values, axes) if axes else values
+
+
+def mask_of(output: Any) -> Any:
+    """The mask that Keras attached to an output, of shape [batch, ...], or None."""
+    return keras.src.backend.get_keras_mask(output)
+
+
+def set_mask(output: Any, mask: Any) -> None:
+    """Attaches a mask to an output, as Keras does."""
+    keras.src.backend.set_keras_mask(output, mask)
 
 
 def by_output(given: Any, outputs: list[str], what: str, *, several: bool = False) -> dict[str, Any]:

@@ -78,6 +78,13 @@ class Scenario:
         """
         return None
 
+    def predict_data(self) -> Any:
+        """What `aip predict` applies the model to, of the form of `train_data`; targets need not be there.
+
+        The default is the validation data. An override reads what parameters name, such as `--data.files`.
+        """
+        return self.val_data()
+
     def processors(self) -> Sequence[AnyProcessor | Callable[[Sample], Sample]]:
         """What every sample goes through before the model, in this order; made from `self.params` alone."""
         return []
@@ -113,6 +120,18 @@ class Scenario:
         The default, None, makes the values from `losses`. Runs inside the compiled training step.
         """
         del inputs, targets, outputs
+        return None
+
+    def vote(self, outputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """What several models together answer for a batch; the default, None, is the mean of all.
+
+        Args:
+            outputs: what each model answered: by name, an array of shape [batch, ...], the same of all models.
+
+        Returns:
+            arrays by the same names, to be post-processed.
+        """
+        del outputs
         return None
 
     def evaluator(self) -> Evaluator | None:

@@ -144,13 +144,15 @@ def _is_elementwise(loss: Any) -> bool:
 
 
 def _check_classes(column: Any, classes: int, ignored: int | None, target: str, origin: str) -> None:
-    values = np.asarray(column)
-    wrong = (values < 0) | (values >= classes)
-    if ignored is not None:
-        wrong &= values != ignored
-    if wrong.any():
-        index = int(np.argwhere(wrong)[0][0])
-        value = values[wrong].flat[0]
+    # Samples of different lengths come as a list of arrays.
+    for first, values in [(0, column)] if isinstance(column, np.ndarray) else enumerate(column):
+        wrong = np.atleast_1d((values < 0) | (values >= classes))
+        if ignored is not None:
+            wrong &= np.atleast_1d(values != ignored)
+        if not wrong.any():
+            continue
+        index = int(np.argwhere(wrong)[0][0]) if isinstance(column, np.ndarray) else first
+        value = np.atleast_1d(values)[wrong].flat[0]
         raise DataError(
             f"Sample {index} of {origin} has the {target} {value}, but the model has outputs for 0 to {classes - 1}: "
             "give the output as many units as there are classes, or mend the sample."

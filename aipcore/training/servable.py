@@ -13,15 +13,25 @@ import attrs
 import tensorflow as tf
 
 from aipcore.errors import ScenarioError, TrainingError
+from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.objective import mask_of
+from aipcore.scenario.recorded import ABOUT_FILE, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
 from aipcore.training.variable_names import unique_names
 
 SIGNATURE = "serving_default"
 
+OUTPUT, MASK, PENALTY = "output/", "mask/", "penalty"
+"""What the names in the result of `_Module.score` begin with, and the name of the penalty."""
+
 
 class _Module(tf.Module):  # type: ignore[misc]
-    """What the SavedModel holds: the model's variables and one function."""
+    """What the SavedModel holds: the model's variables, the function that serves, and if need be one that scores.
+
+    A signature gives nothing but outputs. What losses need besides them, the penalty of regularizers and the masks that
+    Keras attaches to outputs, comes from `score`, which is there only if the model has any.
+    """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -31,11 +41,28 @@ class _Module(tf.Module):  # type: ignore[misc]
             for name, spec in graph.inputs.items()
         }
 
+        needed: list[bool] = []
+
+        def run(inputs: dict[str, Any]) -> dict[str, Any]:
+            return graph({name: inputs[name or BARE_INPUT] for name in graph.inputs}, training=False)
+
         def serve(**inputs: Any) -> dict[str, Any]:
-            named = {name: inputs[name or BARE_INPUT] for name in graph.inputs}
-            return {name or BARE_OUTPUT: value for name, value in graph(named, training=False).items()}
+            outputs = run(inputs)
+            needed.append(bool(graph.model.losses) or any(mask_of(value) is not None for value in outputs.values()))
+            return {name or BARE_OUTPUT: value for name, value in outputs.items()}
+
+        def score(**inputs: Any) -> dict[str, Any]:
+            outputs = run(inputs)
+            masks = {name: mask_of(value) for name, value in outputs.items()}
+            return {
+                PENALTY: graph.penalty(),
+                **{f"{OUTPUT}{name or BARE_OUTPUT}": value for name, value in outputs.items()},
+                **{f"{MASK}{name or BARE_OUTPUT}": mask for name, mask in masks.items() if mask is not None},
+            }
 
         self.serve = tf.function(serve, autograph=False).get_concrete_function(**specs)
+        if any(needed):
+            self.score = tf.function(score, autograph=False).get_concrete_function(**specs)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -55,12 +82,24 @@ class ModelWriter:
     """Writes a model again and again with its current weights; the graph is traced and saved only once.
 
     A SavedModel keeps its weights in files of their own, so that a second one of the same graph needs only these.
+
+    Args:
+        graph: the model.
+        exporters: by name, what writes it.
+        about: what to record beside it.
+        resources: a folder of files that belong to the model, if there are any.
     """
 
     def __init__(
-        self, graph: Graph, exporters: Mapping[str, Callable[[Exportable, Path], None]], about: dict[str, Any]
+        self,
+        graph: Graph,
+        exporters: Mapping[str, Callable[[Exportable, Path], None]],
+        about: dict[str, Any],
+        *,
+        resources: Path | None = None,
     ):
         self._graph = graph
+        self._resources = resources
         self._exporters = dict(exporters)
         self._about = about
         self._module: _Module | None = None
@@ -91,8 +130,11 @@ class ModelWriter:
                 exportable = Exportable(graph=self._graph, save_model=self._save_model)
                 for export in self._exporters.values():
                     export(exportable, fresh)
-                about = {**self._about, "variables": unique_names(each.path for each in self._graph.model.variables)}
-                (fresh / "aip.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+                if self._resources is not None and self._resources.is_dir():
+                    shutil.copytree(self._resources, fresh / RESOURCES)
+                variables = unique_names(each.path for each in self._graph.model.variables)
+                about = {"format": MODEL_FORMAT, **self._about, "variables": variables}
+                (fresh / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             raise TrainingError(

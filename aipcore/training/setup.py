@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aipcore.errors import TrainingError
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Resolved, to_dict
+from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.training.params import TrainerParams
 from aipcore.training.prepare import Parts
@@ -47,9 +50,11 @@ def _bound(build: Any, params: Any) -> Any:
 
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
     """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
+    copies, _ = planned_copies(resolved.value, plugins)
     return {
-        "scenario": {"name": scenario.name, "origin": scenario.origin},
+        "scenario": _about_scenario(scenario, plugins),
         "params": to_dict(resolved.value, plugins),
+        "resources": copies,
         "origins": dict(resolved.origins),
         "versions": {
             "python": platform.python_version(),
@@ -59,7 +64,37 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
     }
 
 
-def write_run_files(output_dir: Path, about: dict[str, Any]) -> None:
-    """Writes the resolved parameters to `params.json`, for `--params`, and the rest to `run.json`."""
+def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": scenario.name,
+        "origin": scenario.origin,
+        "kind": scenario.kind,
+        "reference": scenario.reference,
+        "folder": str(Path.cwd()),
+    }
+    if scenario.kind == "plugin":
+        plugin = plugins.entry("scenario", scenario.name).plugin
+        about |= {"distribution": plugin.distribution, "version": plugin.version}
+    return about
+
+
+def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[str, Path] | None = None) -> None:
+    """Writes the resolved parameters to `params.json`, for `--params`, the rest to `run.json`, and copies resources.
+
+    Args:
+        output_dir: the run's folder.
+        about: from `about_run`.
+        resources: from `planned_copies`: the source of each copy.
+
+    Raises:
+        TrainingError: a resource cannot be copied.
+    """
     for name, content in (("params.json", about["params"]), ("run.json", about)):
         (output_dir / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    try:
+        copy_resources(resources or {}, output_dir)
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or 'A resource'} could not be copied to {output_dir} ({error.strerror}): see whether it "
+            "is still there."
+        ) from error

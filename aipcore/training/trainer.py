@@ -16,6 +16,8 @@ import aipcore
 from aipcore.data.feed import Block, prefetch
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
+from aipcore.params.resources import FOLDER as RESOURCES
+from aipcore.scenario.graph import signature_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
@@ -92,6 +94,7 @@ class Trainer:
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
         self.graph = made.graph
+        self.about |= {"seed": self.seed, "signature": signature_of(made.graph)}
         self.learning_rate = made.learning_rate
         self.optimizer = made.optimizer
         self.metrics = made.metrics
@@ -118,7 +121,10 @@ class Trainer:
             self.distribution,
         )
         self._interruption = Interruption(self.reporter.message)
-        writer = ModelWriter(self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about})
+        resources = None if output_dir is None else output_dir / RESOURCES
+        writer = ModelWriter(
+            self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about}, resources=resources
+        )
         if output_dir is not None and not self.trainer.skip_sanity_check:
             writer.check()
         self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)

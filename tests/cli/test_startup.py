@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -16,6 +17,19 @@ code = main(sys.argv[1:])
 print("heavy:", *[name for name in {HEAVY} if name in sys.modules])
 sys.exit(code)
 """
+
+
+def write_record(folder):
+    """A model dir of the tutorial as far as it is looked at before TensorFlow is imported."""
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    about = {
+        "format": 1,
+        "scenario": {"name": "tutorial", "kind": "plugin", "reference": "tutorial"},
+        "params": {"train": {"batch_size": 7}, "model": {"graph": "CNN"}},
+        "signature": {"inputs": {"image": {"shape": [8, 8], "dtype": "float32"}}, "outputs": ["digit"]},
+    }
+    (folder / "aip.json").write_text(json.dumps(about))
 
 
 @pytest.mark.parametrize(
@@ -34,10 +48,23 @@ sys.exit(code)
         (["train", "tutorial", "--optimizer", "sgd", "--help"], 0),
         (["train", "tutorial", "--optimiser", "sgd"], 2),
         (["params", "tutorial"], 0),
+        (["lav", "--help"], 0),
+        (["lav"], 2),
+        (["lav", "nowhere"], 2),
+        (["lav", "model", "--help"], 0),
+        (["lav", "model", "--data.shift", "99"], 2),
+        (["lav", "model", "--dump", "x.pkl"], 2),
+        (["predict", "model", "--help"], 0),
+        (["predict", "model", "--data.files", "nowhere.png"], 1),
+        (["evaluate", "--help"], 0),
+        (["evaluate", "nowhere.npz"], 2),
+        (["export", "model", "--help"], 0),
+        (["export", "model", "--format", "kears"], 2),
     ],
 )
 def test_nothing_heavy_is_imported(words, code, tmp_path):
     """No TensorFlow, Keras, NumPy or grain for help, lists and errors."""
+    write_record(tmp_path / "model")
     done = subprocess.run(
         [sys.executable, "-c", CODE, *words], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120
     )

@@ -82,3 +82,26 @@ def test_what_cannot_be_loaded_is_named(folder: Path, text: str, message: str) -
     del folder
     with pytest.raises(ScenarioError, match=message):
         load(text)
+
+
+def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file given by a relative path, and a module in the working folder, are loaded again from elsewhere."""
+    from aipcore.hooks.manager import get_plugin_manager
+    from aipcore.scenario.recorded import recorded_scenario
+
+    source = "from aipcore.scenario import Scenario\n\nclass One(Scenario):\n    pass\n"
+    (tmp_path / "some_file.py").write_text(source)
+    (tmp_path / "recorded_package").mkdir()
+    (tmp_path / "recorded_package" / "scenario.py").write_text(source)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    plugins = get_plugin_manager()
+    loaded = [load_scenario(text, names=[], find=lambda _: None) for text in ("some_file.py:One", "recorded_package")]
+    assert loaded[0].reference == f"{tmp_path / 'some_file.py'}:One"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    for each in loaded:
+        recorded = {"name": each.name, "kind": each.kind, "reference": each.reference, "folder": str(tmp_path)}
+        found = recorded_scenario({"scenario": recorded}, plugins, trust=True)
+        assert (found.name, found.cls.__name__) == (each.name, "One")

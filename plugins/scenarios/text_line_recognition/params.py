@@ -16,6 +16,7 @@ class TextLineData(ListFileData):
     codec: Path | None = field(
         None,
         help="Text file with the characters that can be read, one a line; by default those of the training texts.",
+        resource=True,
     )
     alphabet: str = field(
         "", help="The characters that can be read, as one text; found in the training texts or the codec if empty."

@@ -14,6 +14,9 @@ Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 Part = tuple[Images, Labels]
 
+SIZES = {"digits": 8, "mnist": 28, "fashion_mnist": 28}
+"""Height and width of the images of each data set."""
+
 
 def load(name: str) -> tuple[Part, Part]:
     """The training and the validation part of a data set.

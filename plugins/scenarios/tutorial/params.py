@@ -21,6 +21,11 @@ class TutorialData(DataParams):
         help="Pixels by which each training image is shifted at most, at random, anew in each epoch; 0: not at all.",
         check=between(0, 7),
     )
+    files: tuple[str, ...] = field(
+        (),
+        help="Images to predict, white on black: PNG and the like, or arrays in .npy files (numbers from 0 to 1, or "
+        "whole ones from 0 to 255); paths, folders, or patterns such as 'scans/*.png'.",
+    )
 
 
 @params

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from aip_plugins.scenarios.tutorial.params import TutorialParams
 
-from aipcore.scenario import Evaluator, RandomProcessor, Scenario, Summary
+from aipcore.scenario import Evaluator, PostProcessor, RandomProcessor, Scenario, Summary, matching_files
 
 
 class Tutorial(Scenario):
@@ -25,6 +25,20 @@ class Tutorial(Scenario):
     def val_data(self) -> Any:
         """The held-out part, of the same form."""
         return self._part(1)
+
+    def predict_data(self) -> Any:
+        """The images of `data.files`, or the held-out digits."""
+        if not self.params.data.files:
+            return self.val_data()
+        from aip_plugins.scenarios.tutorial.images import ImageFiles
+
+        return ImageFiles(matching_files(self.params.data.files), self.params.data.dataset)
+
+    def post_processors(self) -> Sequence[PostProcessor]:
+        """The digit and its probability."""
+        from aip_plugins.scenarios.tutorial.images import NameDigit
+
+        return [NameDigit()]
 
     def processors(self) -> Sequence[RandomProcessor]:
         """Random shifts of the training images, if asked for."""

@@ -1,0 +1,64 @@
+"""`aip evaluate`: scores answers that were stored, without the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from aipcore.cli.model_request import TRUST
+from aipcore.cli.request import HELP, CommandOption, sort_words
+from aipcore.cli.scenario_help import show_options
+from aipcore.cli.score_table import show_scores, write_scores
+from aipcore.errors import UsageError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.prediction.formats import STORED, check_output, check_stored
+
+JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
+OPTIONS = (HELP, JSON, TRUST)
+
+
+@click.command(
+    "evaluate",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> None:
+    """Score stored answers of a model."""
+    options, rest = sort_words(words, OPTIONS)
+    console = Console()
+    if "--help" in options:
+        console.print(
+            "Usage: [bold]aip evaluate PREDICTIONS \\[OPTIONS][/bold]\n\n"
+            "Score what aip lav --dump or aip predict --targets --output wrote: losses, metrics and evaluator.\n"
+        )
+        show_options(console, OPTIONS)
+        return
+    if len(rest) != 1 or rest[0].startswith("-"):
+        given = f"was given {' '.join(rest)}" if rest else "needs one"
+        raise UsageError(
+            f"aip evaluate takes one file, which aip lav --dump or aip predict --targets --output wrote, and {given}."
+        )
+    path = Path(rest[0]).expanduser()
+    check_stored(path, STORED)
+    json_file = Path(options["--json"]) if "--json" in options else None
+    if json_file is not None:
+        check_output(json_file, "--json", (".json",))
+    _evaluate(path, json_file, console, trust="--trust" in options)
+
+
+def _evaluate(path: Path, json_file: Path | None, console: Console, *, trust: bool) -> None:
+    from aipcore.cli.compute import start_computing
+
+    start_computing()
+    from aipcore.prediction.scoring import score_stored
+    from aipcore.prediction.stored import read_stored
+    from aipcore.prediction.stored_scenario import scenario_of_stored
+
+    stored = read_stored(path)
+    scores = score_stored(stored, scenario_of_stored(stored, path, get_plugin_manager(), trust=trust))
+    show_scores(console, scores)
+    if json_file is not None:
+        write_scores(json_file, scores, {"predictions": str(path), "scenario": stored.about["scenario"]["name"]})

@@ -1,0 +1,96 @@
+"""`aip lav`: load and validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from aipcore.cli.model_request import (
+    TRUST,
+    ModelRequest,
+    make_model_requests,
+    show_model_help,
+    show_model_usage,
+    split_model_arguments,
+)
+from aipcore.cli.request import HELP, CommandOption
+from aipcore.cli.score_table import show_scores, write_scores
+from aipcore.cli.style import report
+from aipcore.params import Resolved, to_dict
+from aipcore.prediction.formats import STORED, check_output
+
+JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
+DUMP = CommandOption(
+    ("--dump",), "Write targets and outputs to FILE, which ends in .npz or .parquet, for aip evaluate.", "FILE"
+)
+EAGER = CommandOption(("--eager",), "Compile nothing, to debug a scenario; slow.")
+OPTIONS = (HELP, JSON, DUMP, EAGER, TRUST)
+USAGE = "lav MODEL \\[OPTIONS] \\[PARAMETERS]"
+SUMMARY = "Score a trained model: losses, metrics and evaluator, on its validation data or what parameters name."
+
+
+@click.command(
+    "lav",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> None:
+    """Score a trained model on its validation data or other data."""
+    arguments = split_model_arguments(words, OPTIONS, "lav")
+    console = Console()
+    wants_help = "--help" in arguments.options
+    if wants_help and not arguments.models:
+        show_model_usage(console, USAGE, SUMMARY, OPTIONS)
+        return
+    (request,) = make_model_requests(arguments, "lav")
+    if wants_help:
+        show_model_help(console, request, USAGE, SUMMARY, OPTIONS)
+        return
+    resolved = request.resolved()
+    json_file, dump = (
+        Path(arguments.options[name]) if name in arguments.options else None for name in ("--json", "--dump")
+    )
+    if json_file is not None:
+        check_output(json_file, "--json", (".json",))
+    if dump is not None:
+        check_output(dump, "--dump", STORED)
+    _lav(request, resolved, console, json_file=json_file, dump=dump, eager="--eager" in arguments.options)
+
+
+def _lav(
+    request: ModelRequest,
+    resolved: Resolved[Any],
+    console: Console,
+    *,
+    json_file: Path | None,
+    dump: Path | None,
+    eager: bool,
+) -> None:
+    from aipcore.cli.compute import start_computing
+
+    start_computing(resolved.value.device)
+    from aipcore.prediction.lav import run_lav
+    from aipcore.prediction.stored import Stored, write_stored
+
+    about = applied_record(request, resolved)
+    stored = None if dump is None else Stored(about=about)
+    scenario = request.scenario.cls(resolved.value)
+    scores, skipped = run_lav(request.model, scenario, eager=eager, stored=stored)
+    show_scores(console, scores)
+    for text in skipped:
+        report("warning", text)
+    if json_file is not None:
+        write_scores(json_file, scores, {"model": str(request.model.path), "scenario": request.scenario.name})
+    if stored is not None and dump is not None:
+        write_stored(dump, stored)
+
+
+def applied_record(request: ModelRequest, resolved: Resolved[Any]) -> dict[str, Any]:
+    """The record of a model with the parameters that it is applied with, for a file of its answers."""
+    kept = ("scenario", "versions", "plugins", "signature", "seed")
+    about = {name: request.model.about[name] for name in kept if name in request.model.about}
+    return {**about, "model": str(request.model.path), "params": to_dict(resolved.value, request.plugins)}

@@ -1,0 +1,142 @@
+"""What `aip lav`, `aip predict` and `aip export` are given: trained models, options of the command, and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.console import Console
+
+from aipcore.cli.request import HELP, CommandOption, sort_words
+from aipcore.cli.scenario_help import show_options
+from aipcore.errors import UsageError
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
+from aipcore.params import Layer, Resolved, render_help
+from aipcore.params.tree import build_tree, short_paths
+from aipcore.prediction.model_dir import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
+from aipcore.prediction.params import FIXED, applied_params_class
+from aipcore.scenario.loader import LoadedScenario
+from aipcore.training.params import run_params_class
+
+TRUST = CommandOption(
+    ("--trust",), "Run the code of a scenario that is no installed plugin; only for models whose origin you know."
+)
+
+
+@attrs.frozen(kw_only=True)
+class ModelArguments:
+    """The words after the command's name, sorted.
+
+    Attributes:
+        models: the words before the first option.
+        options: values of the command's own options by long name; a flag's value is "".
+        rest: the words that are parameters.
+    """
+
+    models: list[str]
+    options: dict[str, str]
+    rest: list[str]
+
+
+def split_model_arguments(
+    words: Sequence[str], options: Sequence[CommandOption], command: str, *, several: bool = False
+) -> ModelArguments:
+    """Sorts the words of a command.
+
+    Raises:
+        UsageError: an option lacks its value or comes twice, the model does not come first, or there are too many.
+    """
+    given, rest = sort_words(words, options)
+    models: list[str] = []
+    while rest and not rest[0].startswith("-"):
+        models.append(rest.pop(0))
+    if not models and HELP.names[0] not in given:
+        dots = "MODEL ..." if several else "MODEL"
+        raise UsageError(
+            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}; a model is best, export "
+            "or checkpoint of a run, or the run's folder."
+        )
+    if len(models) > 1 and not several:
+        raise UsageError(f"aip {command} takes one model, and was given {len(models)}: {' '.join(models)}.")
+    return ModelArguments(models=models, options=given, rest=rest)
+
+
+@attrs.frozen(kw_only=True)
+class ModelRequest:
+    """One model, its scenario and what the user wants otherwise than recorded.
+
+    Attributes:
+        model: what is on disk.
+        scenario: that it was trained with.
+        overrides: the parameters on the command line.
+        fixed: the groups that have no effect in this command.
+        plugins: the installed plugins.
+    """
+
+    model: ModelDir
+    scenario: LoadedScenario
+    overrides: Layer
+    fixed: tuple[str, ...]
+    plugins: PluginManager
+
+    def resolved(self) -> Resolved[Any]:
+        """The parameters, complete and checked."""
+        return resolved_params(self.model, self.scenario, self.plugins, self.overrides)
+
+
+def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[str, ...] = FIXED) -> list[ModelRequest]:
+    """Reads the records of models, without loading them.
+
+    Raises:
+        UsageError: a path holds no model, its scenario cannot be used, or an option has no effect.
+    """
+    plugins = get_plugin_manager()
+    overrides = Layer.from_arguments(arguments.rest)
+    requests = []
+    for text in arguments.models:
+        model = find_model(Path(text).expanduser())
+        scenario = scenario_of(model, plugins, trust=TRUST.names[0] in arguments.options)
+        _refuse_fixed(overrides, scenario, fixed, command, plugins)
+        requests.append(ModelRequest(model=model, scenario=scenario, overrides=overrides, fixed=fixed, plugins=plugins))
+    return requests
+
+
+def _refuse_fixed(
+    overrides: Layer, scenario: LoadedScenario, fixed: tuple[str, ...], command: str, plugins: PluginManager
+) -> None:
+    shorts = short_paths(build_tree(run_params_class(scenario.cls.params_class), plugins))
+    own = build_tree(applied_params_class(scenario.cls.params_class), plugins).children
+    for option in overrides.options:
+        first = option.name.split(".")[0]
+        group = first if first in own else shorts.get(first, (first,))[0]
+        if group in (*fixed, "trainer"):
+            why = "the model is as it was trained" if group in (*FIXED, "trainer") else "it belongs to aip lav"
+            raise UsageError(f"{option.written} has no effect in aip {command}, since {why}: leave it out.")
+
+
+def show_model_usage(
+    console: Console, usage: str, summary: str, options: tuple[CommandOption, ...], *, parameters: bool = True
+) -> None:
+    """Prints the help of a command before a model is named."""
+    console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
+    show_options(console, options)
+    console.print(
+        "\nMODEL is what training left: [bold]best[/bold], [bold]export[/bold], [bold]checkpoint[/bold], or the folder "
+        "of the run."
+    )
+    if parameters:
+        console.print(f"\nAll parameters of one: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
+
+
+def show_model_help(
+    console: Console, request: ModelRequest, usage: str, summary: str, options: tuple[CommandOption, ...]
+) -> None:
+    """Prints the help of a command for a model, with the parameters as this very command line sets them."""
+    console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
+    show_options(console, options)
+    console.print(f"\nParameters of {request.scenario.name}, with the values they have in this command:")
+    layers = [recorded_layer(request.model), request.overrides]
+    root = applied_params_class(request.scenario.cls.params_class)
+    render_help(root, layers, request.plugins, console, hidden=request.fixed)

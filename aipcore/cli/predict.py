@@ -1,0 +1,106 @@
+"""`aip predict`: applies one or several models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from aipcore.cli.compute import start_computing
+from aipcore.cli.lav import applied_record
+from aipcore.cli.model_request import (
+    TRUST,
+    ModelRequest,
+    make_model_requests,
+    show_model_help,
+    show_model_usage,
+    split_model_arguments,
+)
+from aipcore.cli.request import HELP, CommandOption
+from aipcore.errors import UsageError
+from aipcore.params import Resolved
+from aipcore.prediction.formats import PREDICTIONS, check_output
+from aipcore.prediction.params import FIXED
+from aipcore.scenario.list_file import matching_files
+
+if TYPE_CHECKING:
+    from aipcore.prediction.predictor import Prediction
+
+OUTPUT = CommandOption(
+    ("--output",), "Write the predictions to FILE, which ends in .jsonl, .npz or .parquet, instead of here.", "FILE"
+)
+TARGETS = CommandOption(
+    ("--targets",),
+    "Read and process the targets of the data too, and write them and what the model itself gave to the FILE, "
+    "for aip evaluate.",
+)
+OPTIONS = (HELP, OUTPUT, TARGETS, TRUST)
+USAGE = "predict MODEL ... \\[OPTIONS] \\[PARAMETERS]"
+SUMMARY = "Apply a trained model to data, or let several vote; by default to the validation data."
+
+
+@click.command(
+    "predict",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> None:
+    """Apply one or several trained models to data."""
+    arguments = split_model_arguments(words, OPTIONS, "predict", several=True)
+    console = Console()
+    wants_help = "--help" in arguments.options
+    if wants_help and not arguments.models:
+        show_model_usage(console, USAGE, SUMMARY, OPTIONS)
+        return
+    requests = make_model_requests(arguments, "predict", (*FIXED, "lav"))
+    if wants_help:
+        show_model_help(console, requests[0], USAGE, SUMMARY, OPTIONS)
+        return
+    resolved = [request.resolved() for request in requests]
+    targets = "--targets" in arguments.options
+    output = Path(arguments.options["--output"]) if "--output" in arguments.options else None
+    for each in resolved:
+        # Files that are not there are told before TensorFlow is imported.
+        matching_files(getattr(each.value.data, "files", ()))
+    if output is not None:
+        check_output(output, "--output", PREDICTIONS if not targets else PREDICTIONS[1:])
+    elif targets:
+        raise UsageError("--targets needs --output FILE, where the targets are written to: add it.")
+    _predict(requests, resolved, console, output=output, targets=targets)
+
+
+def _predict(
+    requests: list[ModelRequest],
+    resolved: list[Resolved[Any]],
+    console: Console,
+    *,
+    output: Path | None,
+    targets: bool,
+) -> None:
+    from aipcore.cli.prediction_table import show_predictions
+    from aipcore.cli.style import report
+
+    start_computing(resolved[0].value.device)
+    from aipcore.prediction.predictor import Predictor, load_voter
+    from aipcore.prediction.writers import write_predictions
+
+    predictor = Predictor(
+        [
+            load_voter(request.model, request.scenario.cls(each.value))
+            for request, each in zip(requests, resolved, strict=True)
+        ]
+    )
+    params = resolved[0].value
+    batch_size = params.val.batch_size or params.train.batch_size
+    predictions: Iterator[Prediction] = predictor.predict_data(batch_size=batch_size, targets=targets)
+    if output is None:
+        show_predictions(console, predictions)
+    else:
+        count = write_predictions(output, predictions, applied_record(requests[0], resolved[0]))
+        click.echo(f"{count:,} predictions written to {output}.")
+    for text in predictor.skipped():
+        report("warning", text)

@@ -1,0 +1,178 @@
+"""Files that are part of a model: found among its parameters, copied beside it, and found there again."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
+from aipcore.params.declare import FieldSpec, spec_of
+from aipcore.params.tree import COMPONENT_KEY
+
+FOLDER = "resources"
+"""The folder of the copies, inside of that of a run or a model."""
+
+Steps = tuple[str, ...]
+Copies = dict[str, str | list[str]]
+"""By the dotted name of a parameter: where the copy of its file is, or of each, relative to the folder of the model."""
+
+
+def check_resources(params: Any, choices: Choices = NO_CHOICES) -> None:
+    """Looks whether all files that are to become part of a model are there.
+
+    Raises:
+        ParamsError: one is no file, or cannot be read.
+    """
+    for steps, files in _resources(params, (), choices):
+        for path in _listed(files, steps):
+            if not path.is_file():
+                raise ParamsError(f"--{'.'.join(steps)} {path} is no file: give the path of an existing one.")
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise ParamsError(
+                    f"--{'.'.join(steps)} {path} cannot be read ({error.strerror}): mend its permissions."
+                ) from error
+
+
+def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, dict[str, Path]]:
+    """Where the copies of all files of the parameters go.
+
+    Returns:
+        the copies by parameter, as they are recorded; and the source of each copy. Two files of one name get different
+        copies, and one that is named twice gets one.
+    """
+    copies: Copies = {}
+    sources: dict[str, Path] = {}
+    taken: dict[Path, str] = {}
+    for steps, files in _resources(params, (), choices):
+        places = []
+        for path in _listed(files, steps):
+            whole = path.absolute()
+            if whole not in taken:
+                taken[whole] = _free_name(path.name, sources)
+                sources[taken[whole]] = whole
+            places.append(taken[whole])
+        copies[".".join(steps)] = places if isinstance(files, tuple) else places[0]
+    return copies, sources
+
+
+def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
+    """Writes the copies into the folder of a run or a model.
+
+    Raises:
+        OSError: a file is gone, or the copy cannot be written.
+    """
+    for place, source in sources.items():
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[str, Any]:
+    """Recorded parameters, with the copies in `folder` in the place of the files that were copied.
+
+    Args:
+        recorded: nested, as `to_dict` gave them.
+        copies: what `planned_copies` gave, as it was read from the folder: not to be trusted.
+        folder: of the run or the model.
+
+    Raises:
+        ParamsError: a copy lies outside of the folder or is missing, or belongs to no parameter.
+    """
+    result = copy.deepcopy(dict(recorded))
+    if not isinstance(copies, Mapping):
+        raise ParamsError(f"The resources recorded in {folder} are no mapping: the folder is damaged.")
+    for dotted, places in copies.items():
+        *outer, last = str(dotted).split(".")
+        parent: Any = result
+        for step in outer:
+            parent = _below(parent, step)
+        if not isinstance(parent, dict) or last not in parent:
+            raise ParamsError(f"{folder} records a resource of {dotted!r}, which is no parameter: it is damaged.")
+        parent[last] = (
+            [_inside(place, folder) for place in places] if isinstance(places, list) else _inside(places, folder)
+        )
+    return result
+
+
+def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CHOICES) -> None:
+    """Makes sure that every file that is part of a model is a copy in its folder.
+
+    Raises:
+        ParamsError: one is not.
+    """
+    home = (folder / FOLDER).resolve()
+    for steps, files in _resources(params, (), choices):
+        for path in _listed(files, steps):
+            if not path.resolve().is_relative_to(home):
+                raise ParamsError(
+                    f"The model {folder} names {path} for {'.'.join(steps)}, which is not in its {FOLDER} folder: "
+                    f"give --{'.'.join(steps)} FILE."
+                )
+
+
+def _inside(place: Any, folder: Path) -> str:
+    pure = PurePosixPath(place) if isinstance(place, str) else PurePosixPath("/")
+    wrong = pure.is_absolute() or ".." in pure.parts or pure.parts[:1] != (FOLDER,) or "\\" in str(place)
+    # A link in the folder could lead out of it, too.
+    path = folder / pure if not wrong else folder
+    if wrong or not path.resolve().is_relative_to((folder / FOLDER).resolve()):
+        raise ParamsError(
+            f"{folder} names the resource {place!r}, which lies outside of its {FOLDER} folder: do not trust it."
+        )
+    if not path.is_file():
+        raise ParamsError(f"{folder} lacks its resource {place}: copy the whole folder.")
+    return str(path)
+
+
+def _below(parent: Any, step: str) -> Any:
+    if isinstance(parent, dict):
+        return parent.get(step)
+    if isinstance(parent, list):
+        return next((each for each in parent if isinstance(each, dict) and each.get(COMPONENT_KEY) == step), None)
+    return None
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    # Some file systems do not tell upper from lower case.
+    used = {each.casefold() for each in taken}
+    stem, suffix = Path(name).stem, Path(name).suffix
+    number = 1
+    while (place := f"{FOLDER}/{stem}{f'-{number}' if number > 1 else ''}{suffix}").casefold() in used:
+        number += 1
+    return place
+
+
+def _resources(value: Any, steps: Steps, choices: Choices) -> Iterator[tuple[Steps, Any]]:
+    """Each resource that has a value: its dotted name in steps, and a path or a tuple of paths."""
+    for attribute in attrs.fields(type(value)):
+        spec, part = spec_of(attribute), getattr(value, attribute.name)
+        here = (*steps, attribute.name)
+        if spec.kind == "value":
+            if spec.resource and part is not None and part != ():
+                yield here, part
+        elif spec.kind == "components":
+            for each in part:
+                yield from _resources(each, (*here, _name(each, spec, attribute.name, choices)), choices)
+        elif part is not None:
+            yield from _resources(part, here, choices)
+
+
+def _name(value: Any, spec: FieldSpec, field_name: str, choices: Choices) -> str:
+    if isinstance(spec.choices, Mapping):
+        return StaticChoices({field_name: spec.choices}).name_of(field_name, type(value))
+    return choices.name_of(str(spec.choices), type(value))
+
+
+def _listed(files: Any, steps: Steps) -> list[Path]:
+    listed = list(files) if isinstance(files, tuple) else [files]
+    if not all(isinstance(path, Path) for path in listed):
+        raise ParamsError(f"{'.'.join(steps)} is declared as a resource: its type must be Path or tuple[Path, ...].")
+    return listed

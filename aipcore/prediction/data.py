@@ -1,0 +1,73 @@
+"""The data of a scenario for applying a model: pipelines for evaluation or prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from aipcore.data.modes import Mode
+from aipcore.data.pipeline import Pipeline, Preload
+from aipcore.data.samples import Sample
+from aipcore.data.source import is_arrays
+from aipcore.errors import DataError
+from aipcore.scenario.pipelines import make_pipeline, make_workers
+from aipcore.scenario.scenario import Scenario
+
+
+@contextmanager
+def open_pipeline(
+    scenario: Scenario, data: Any, origin: str, *, mode: Mode, seed: int, preload: Preload = "auto"
+) -> Iterator[Pipeline]:
+    """Processes data as training does, without the targets if only inputs matter; ends its workers at last."""
+    workers = make_workers(scenario.params)
+    given = _without_targets(data) if mode is Mode.PREDICTION else data
+    try:
+        yield make_pipeline(
+            scenario, scenario.params, given, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers
+        )
+    finally:
+        workers.close()
+
+
+def lav_lists(scenario: Scenario) -> dict[str, Any]:
+    """The data of the extended validation by name; the validation data alone have the name "".
+
+    Raises:
+        DataError: there is none.
+    """
+    lists = scenario.lav_data()
+    if lists is not None:
+        return dict(lists)
+    data = scenario.val_data()
+    if data is None:
+        raise DataError(
+            f"{type(scenario).__name__} has no validation data: give some by the options of --data, --val or --lav."
+        )
+    return {"": data}
+
+
+def _without_targets(data: Any) -> Any:
+    if is_arrays(data):
+        return (data[0], None)
+    if not isinstance(data, list | tuple) and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return _InputsOnly(data)
+    # Whatever is no sample is left for the pipeline to name.
+    return (_stripped(sample) for sample in data) if hasattr(data, "__iter__") else data
+
+
+def _stripped(sample: Any) -> Any:
+    return attrs.evolve(sample, targets=None) if isinstance(sample, Sample) else sample
+
+
+@attrs.frozen(eq=False)
+class _InputsOnly:
+    given: Any
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __getitem__(self, index: int) -> Any:
+        return _stripped(self.given[index])

@@ -1,0 +1,349 @@
+"""The predictor: samples to answers, by one model or by the vote of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.chain import Chain
+from aipcore.data.collate import Collector, Layout
+from aipcore.data.dataset import Dataset
+from aipcore.data.feed import Batching, Feed, prefetch
+from aipcore.data.modes import Mode
+from aipcore.data.order import SampleOrder
+from aipcore.data.pipeline import Pipeline
+from aipcore.data.processor import as_processors, post_process
+from aipcore.data.samples import Sample
+from aipcore.errors import DataError, UsageError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer
+from aipcore.prediction.data import open_pipeline
+from aipcore.prediction.member import Extras, Member, load_graph
+from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, scenario_of
+from aipcore.prediction.voting import vote
+from aipcore.scenario.graph import BARE_INPUT
+from aipcore.scenario.scenario import Scenario
+
+Array = npt.NDArray[Any]
+
+BATCH_SIZE = 32
+"""Samples that are predicted together, if nobody says otherwise."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Prediction:
+    """What was predicted for one sample.
+
+    Attributes:
+        index: the number of the sample among those given, from 0; several predictions share it if a processor makes
+            several samples of one.
+        outputs: behind the post-processors; a bare output has the name "".
+        raw: what the model answered, arrays without a batch axis; a bare output has the name "".
+        meta: the sample's.
+        targets: the sample's, as the model is trained with them, if they were asked for.
+        batch: the number of the batch that it was part of.
+        extras: of that batch, if the targets were asked for.
+        masks: of what Keras masks in the outputs, likewise, arrays without a batch axis.
+    """
+
+    index: int
+    outputs: dict[str, Any]
+    raw: dict[str, Array]
+    meta: Any = None
+    targets: dict[str, Array] | None = None
+    batch: int = 0
+    extras: Extras = attrs.field(factory=Extras, repr=False)
+    masks: dict[str, Array] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Voter:
+    """A loaded model with its scenario.
+
+    Attributes:
+        model: where it is.
+        scenario: made with the parameters that it is applied with.
+        member: the model.
+        chain: the processors of prediction.
+        layout: what its samples must look like.
+    """
+
+    model: ModelDir
+    scenario: Scenario
+    member: Member
+    chain: Chain
+    layout: Layout
+
+
+class Predictor:
+    """One or several loaded models.
+
+    Args:
+        voters: the models; the first one's scenario post-processes and votes.
+
+    Raises:
+        UsageError: they do not have the same inputs and outputs.
+    """
+
+    def __init__(self, voters: Sequence[Voter]) -> None:
+        self.voters = list(voters)
+        self.scenario = self.voters[0].scenario
+        first = self.voters[0]
+        for other in self.voters[1:]:
+            for what, ours, theirs in (
+                ("inputs", list(first.member.inputs), list(other.member.inputs)),
+                ("outputs", first.member.outputs, other.member.outputs),
+            ):
+                if ours != theirs:
+                    raise UsageError(
+                        f"{other.model.path} has the {what} {_listed(theirs)}, but {first.model.path} has "
+                        f"{_listed(ours)}: models that vote must have the same."
+                    )
+        self._pipelines: list[Pipeline] = []
+        self._post = list(self.scenario.post_processors())
+        # Models that process samples alike, as most do, have them processed once.
+        self._groups: list[list[Voter]] = []
+        for voter in self.voters:
+            alike = next((group for group in self._groups if _process_alike(group[0], voter)), None)
+            if alike is None:
+                self._groups.append([voter])
+            else:
+                alike.append(voter)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | Sequence[str | Path],
+        *,
+        trust: bool = False,
+        params: Mapping[str, Any] | None = None,
+    ) -> Predictor:
+        """Loads one model, or several that vote.
+
+        Args:
+            path: what `aip predict` takes: `best`, `export`, a run's folder or a checkpoint, or several of these.
+            trust: whether to import a scenario that is no installed plugin.
+            params: parameters that differ from those recorded, by dotted name: `{"data.on_error": "skip"}`.
+
+        Raises:
+            UsageError: a path holds no model, its scenario is missing or not trusted, or models do not fit together.
+        """
+        plugins = get_plugin_manager()
+        paths = [path] if isinstance(path, str | Path) else list(path)
+        if not paths:
+            raise UsageError("There is no model to load: give at least one path.")
+        overrides = None if params is None else Layer.from_mapping("params", params)
+        voters = []
+        for each in paths:
+            model = find_model(Path(each))
+            loaded = scenario_of(model, plugins, trust=trust)
+            voters.append(load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides).value)))
+        return cls(voters)
+
+    def predict(self, samples: Iterable[Any], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
+        """Pre-processes samples, applies the models, and post-processes what they answer.
+
+        Args:
+            samples: `Sample` objects, or inputs alone; read as they are needed.
+            batch_size: samples that are predicted together; shorter arrays are padded.
+
+        Yields:
+            the predictions in the order of the samples.
+
+        Raises:
+            DataError: a sample cannot be processed or does not fit the model; names it.
+        """
+        source = enumerate(each if isinstance(each, Sample) else Sample(inputs=each) for each in samples)
+        number = 0
+        while taken := list(islice(source, batch_size)):
+            for part in self._processed(taken, batch_size):
+                yield from self._predict_processed(part, number)
+                number += 1
+
+    def predict_raw(self, inputs: Any) -> Any:
+        """Applies the models to arrays, without any processing.
+
+        Args:
+            inputs: an array of shape [batch, ...], or a mapping from name to array, as the model takes it.
+
+        Returns:
+            an array of shape [batch, ...], or a dict of these, as the model gives it.
+
+        Raises:
+            DataError: the arrays do not fit the model.
+        """
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        outputs = self._vote([voter.member.run(named) for voter in self.voters])
+        return outputs[""] if self.voters[0].member.outputs == [""] else outputs
+
+    def predict_dataset(
+        self, dataset: Dataset, *, batch_size: int = BATCH_SIZE, targets: bool = False
+    ) -> Iterator[Prediction]:
+        """Applies the models to a data set whose samples are processed already, such as `Pipeline.dataset()`.
+
+        Args:
+            dataset: for all models.
+            batch_size: samples that are predicted together.
+            targets: whether the predictions shall have the data set's targets.
+
+        Yields:
+            the predictions in the order of the data set; post-processed.
+        """
+        return self._predict_datasets([dataset] * len(self._groups), batch_size, targets=targets)
+
+    def predict_data(
+        self, *, batch_size: int = BATCH_SIZE, targets: bool = False, origin: str = "predict_data()"
+    ) -> Iterator[Prediction]:
+        """Applies the models to what the scenario's parameters name as the data to predict.
+
+        Args:
+            batch_size: samples that are predicted together.
+            targets: whether the data's targets are to be read and processed too.
+            origin: how errors call the data.
+
+        Raises:
+            DataError: there is no data, or a sample cannot be processed; names it.
+        """
+        with ExitStack() as stack:
+            datasets = []
+            self._pipelines.clear()
+            for group in self._groups:
+                data = group[0].scenario.predict_data()
+                if data is None:
+                    raise DataError(
+                        f"{type(self.scenario).__name__} has nothing to predict: give --data.files if it has that "
+                        "option, or call Predictor.predict with samples."
+                    )
+                mode = Mode.EVALUATION if targets else Mode.PREDICTION
+                pipeline = stack.enter_context(
+                    open_pipeline(group[0].scenario, data, origin, mode=mode, seed=group[0].model.seed)
+                )
+                self._pipelines.append(pipeline)
+                datasets.append(pipeline.dataset())
+            yield from self._predict_datasets(datasets, batch_size, targets=targets)
+
+    def skipped(self) -> list[str]:
+        """A sentence on the samples that `predict_data` left out since the last call, if it did."""
+        return [text for text in (pipeline.skipped() for pipeline in self._pipelines) if text]
+
+    def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
+        if targets and not datasets[0].specs()[1]:
+            raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")
+        sizes = {len(dataset) for dataset in datasets}
+        if len(sizes) > 1:
+            raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
+        for dataset, group in zip(datasets, self._groups, strict=True):
+            for voter in group:
+                _check_inputs(dataset, voter)
+        feeds = [_feed(dataset, batch_size) for dataset in datasets]
+        first = 0
+        for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
+            size = blocks[0].batch_size
+            sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
+            raw = self._outputs(sides)
+            extras = self.voters[0].member.extras(sides[0]) if targets and len(self.voters) == 1 else Extras()
+            meta = blocks[0].meta or [None] * size
+            for row in range(size):
+                truth = {name: column[0][row] for name, column in blocks[0].targets.items()} if targets else None
+                mode = Mode.EVALUATION if targets else Mode.PREDICTION
+                known = {"targets": truth, "batch": blocks[0].first, "extras": extras}
+                masks = _row(extras.masks, row)
+                yield self._prediction(first + row, _row(raw, row), meta[row], mode, masks=masks, **known)
+            first += size
+
+    def _processed(
+        self, taken: Sequence[tuple[int, Sample]], batch_size: int
+    ) -> Iterator[list[tuple[int, list[Sample]]]]:
+        """Samples as each group of models takes them, in batches: for each, the index it was made of."""
+        ready: list[tuple[int, list[Sample]]] = []
+        for index, sample in taken:
+            made = [group[0].chain.apply(sample, index) for group in self._groups]
+            if len({len(each) for each in made}) > 1:
+                raise UsageError(f"The models' processors make different numbers of samples of sample {index}.")
+            ready += [(index, list(each)) for each in zip(*made, strict=True)]
+        for start in range(0, len(ready), batch_size):
+            yield ready[start : start + batch_size]
+
+    def _predict_processed(self, part: list[tuple[int, list[Sample]]], number: int) -> Iterator[Prediction]:
+        sides = []
+        for position, group in enumerate(self._groups):
+            collector = Collector(group[0].layout, len(part))
+            for index, samples in part:
+                collector.add(attrs.evolve(samples[position], targets=None), index)
+            sides.append(collector.rows(None).inputs)
+        raw = self._outputs(sides)
+        for row, (index, samples) in enumerate(part):
+            yield self._prediction(index, _row(raw, row), samples[0].meta, Mode.PREDICTION, batch=number)
+
+    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        answers = {
+            id(voter): voter.member.run(side)
+            for side, group in zip(sides, self._groups, strict=True)
+            for voter in group
+        }
+        return self._vote([answers[id(voter)] for voter in self.voters])
+
+    def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
+        return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
+
+    def _prediction(self, index: int, raw: dict[str, Array], meta: Any, mode: Mode, **known: Any) -> Prediction:
+        outputs = post_process(self._post, dict(raw), meta, mode=mode) if self._post else raw
+        return Prediction(index=index, outputs=outputs, raw=raw, meta=meta, **known)
+
+
+def load_voter(model: ModelDir, scenario: Scenario) -> Voter:
+    """Loads a model for a scenario that was made with its parameters.
+
+    Raises:
+        UsageError: it is damaged, or does not fit its record or scenario.
+    """
+    origin = f"{type(scenario).__name__}.processors()"
+    member = Member(load_graph(model, scenario))
+    # The name of a bare input, as an author writes it and as columns are called.
+    given = {name: name or BARE_INPUT for name in member.inputs}
+    padding = {name: scenario.padding[key] for name, key in given.items() if key in scenario.padding}
+    return Voter(
+        model=model,
+        scenario=scenario,
+        member=member,
+        chain=Chain.make(
+            as_processors(scenario.processors(), origin), Mode.PREDICTION, seed=model.seed, origin="the samples"
+        ),
+        layout=Layout((member.inputs, {}), ("" in member.inputs, False), (padding, {}), "the samples"),
+    )
+
+
+def _process_alike(one: Voter, other: Voter) -> bool:
+    return type(one.scenario) is type(other.scenario) and one.scenario.params == other.scenario.params
+
+
+def _check_inputs(dataset: Dataset, voter: Voter) -> None:
+    specs, _ = dataset.specs()
+    if set(specs) != set(voter.member.inputs):
+        raise DataError(
+            f"The data has the inputs {_listed(specs)}, but {voter.model.path} takes {_listed(voter.member.inputs)}."
+        )
+
+
+def _feed(dataset: Dataset, batch_size: int) -> Feed:
+    order = SampleOrder(len(dataset), seed=0, shuffle=False)
+    return Feed(dataset, order, Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset))))
+
+
+def _row(columns: Mapping[str, Array], row: int) -> dict[str, Array]:
+    return {name: np.asarray(column[row]) for name, column in columns.items()}
+
+
+def _same(block: Any) -> Any:
+    return block
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(name or "one array" for name in names) or "nothing"

@@ -1,0 +1,66 @@
+"""What several models answer together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.errors import ScenarioError, UsageError
+from aipcore.scenario.scenario import Scenario
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def vote(scenario: Scenario, outputs: Sequence[Arrays]) -> dict[str, npt.NDArray[Any]]:
+    """Joins the outputs of several models for one batch.
+
+    Args:
+        scenario: its `vote` joins them if it is overridden.
+        outputs: of each model, by name, arrays of shape [batch, ...].
+
+    Raises:
+        UsageError: the models gave arrays of different names or shapes.
+        ScenarioError: an output is no floating-point number and the scenario does not say how to join it.
+    """
+    first = outputs[0]
+    for number, other in enumerate(outputs[1:], start=2):
+        if list(other) != list(first):
+            raise UsageError(f"Model {number} gives {_names(other)}, the first one {_names(first)}: they cannot vote.")
+        for name, array in first.items():
+            if array.shape != other[name].shape:
+                raise UsageError(
+                    f"Model {number} gives {name or 'its output'} of shape {other[name].shape}, the first one of "
+                    f"shape {array.shape}: they cannot vote."
+                )
+    joined = scenario.vote(outputs)
+    if joined is None:
+        return mean_vote(outputs, type(scenario).__name__)
+    if set(joined) != set(first):
+        raise ScenarioError(f"{type(scenario).__name__}.vote() returned {_names(joined)} instead of {_names(first)}.")
+    return {name: np.asarray(joined[name]) for name in first}
+
+
+def mean_vote(outputs: Sequence[Arrays], kind: str) -> dict[str, npt.NDArray[Any]]:
+    """The mean of each output over the models, computed in float64, in the type of the output.
+
+    Args:
+        outputs: of each model, with the same names and shapes.
+        kind: the scenario's class, for errors.
+    """
+    joined = {}
+    for name, array in outputs[0].items():
+        if not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
+            raise ScenarioError(
+                f"The output {name or 'of the model'} is of type {array.dtype}, of which there is no mean: "
+                f"define {kind}.vote(outputs)."
+            )
+        total = sum(each[name].astype(np.float64) for each in outputs)
+        joined[name] = np.asarray(total / len(outputs), array.dtype)
+    return joined
+
+
+def _names(outputs: Mapping[str, Any]) -> str:
+    return ", ".join(name or "one output without a name" for name in outputs) or "nothing"

@@ -1,0 +1,56 @@
+"""Writing predictions to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aipcore.errors import UsageError
+from aipcore.prediction.plain import to_json
+from aipcore.prediction.predictor import Prediction
+from aipcore.prediction.stored import Stored, write_stored
+
+
+def write_predictions(path: Path, predictions: Iterable[Prediction], about: Mapping[str, Any]) -> int:
+    """Writes predictions: `.jsonl` line by line, `.npz` and `.parquet` at the end.
+
+    A line of JSON has `index`, `meta` if there is any, and `outputs`: what the post-processors made, by name; numbers
+    that are not finite are null. The other two hold these as `predictions`, and if the predictions have targets, these
+    and the raw `outputs`.
+
+    Returns:
+        how many there were.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if path.suffix == ".jsonl":
+        return _write_lines(path, predictions)
+    stored = Stored(about=dict(about))
+    for each in predictions:
+        stored.add_sample(index=each.index, batch=each.batch, meta=each.meta, penalty=each.extras.penalty)
+        stored.add_values("predictions", each.outputs)
+        if each.targets is not None:
+            stored.add_values("targets", each.targets)
+            stored.add_values("outputs", each.raw)
+            stored.add_values("masks", each.masks)
+    write_stored(path, stored)
+    return len(stored)
+
+
+def _write_lines(path: Path, predictions: Iterable[Prediction]) -> int:
+    count = 0
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for each in predictions:
+                line: dict[str, Any] = {"index": each.index}
+                if each.meta is not None:
+                    line["meta"] = to_json(each.meta)
+                line["outputs"] = to_json(each.outputs)
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                count += 1
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}): give another file, or make room.") from error
+    return count

@@ -1,0 +1,110 @@
+"""What a run records about itself in `aip.json`, `run.json` and checkpoints, and the scenario that it names.
+
+Reading a record runs no code: a scenario plugin is found by its name among those that are installed, and a scenario
+from a file or module is imported only if the user trusts the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aipcore.errors import ScenarioError, UsageError
+from aipcore.scenario.loader import LoadedScenario, load_scenario
+
+if TYPE_CHECKING:
+    from aipcore.hooks.manager import PluginManager
+
+ABOUT_FILE = "aip.json"
+"""The record in the folder of a model."""
+
+MODEL_FORMAT = 1
+"""Version of the record of a model."""
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads a record.
+
+    Raises:
+        UsageError: it is damaged, or lacks the scenario or its parameters.
+    """
+    return checked_record(_read(path), path)
+
+
+def read_checkpoint_record(folder: Path) -> dict[str, Any]:
+    """The record of a checkpoint, which is part of its manifest or of its progress.
+
+    Raises:
+        UsageError: see `read_record`.
+    """
+    manifest = _read(folder / "manifest.json")
+    if isinstance(manifest, dict) and "about" in manifest:
+        return checked_record(manifest["about"], folder / "manifest.json")
+    return read_record(folder / "progress.json")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is no valid JSON"
+        raise UsageError(f"{path} cannot be read ({reason}): the folder is damaged, take another copy.") from error
+
+
+def checked_record(about: Any, path: Path) -> dict[str, Any]:
+    """What was read, if it is a record.
+
+    Args:
+        about: from a file that anybody may have written.
+        path: of the file.
+
+    Raises:
+        UsageError: it lacks the scenario or its parameters.
+    """
+    scenario = about.get("scenario") if isinstance(about, dict) else None
+    texts = [scenario.get(key) for key in ("name", "kind", "reference")] if isinstance(scenario, dict) else [None]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(about.get("params"), dict):
+        raise UsageError(f"{path} does not say what it is of: it is no record of aip, or damaged.")
+    return about  # type: ignore[no-any-return]
+
+
+def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust: bool) -> LoadedScenario:
+    """The scenario that a record names.
+
+    Args:
+        about: from `read_record`, or what a checkpoint recorded.
+        plugins: the installed plugins.
+        trust: whether to import a scenario that is no plugin.
+
+    Raises:
+        ScenarioError: its plugin is not installed, it is no plugin and not trusted, or it cannot be imported.
+    """
+    recorded = about["scenario"]
+    name, kind, reference = recorded["name"], recorded["kind"], recorded["reference"]
+    if kind == "plugin":
+        found = plugins.find_scenario(name)
+        if found is None:
+            raise ScenarioError(
+                f"The scenario {name} is not installed: install {_source(recorded)}, or enable the plugin if it is "
+                "disabled."
+            )
+        return load_scenario(name, names=plugins.names("scenario"), find=plugins.find_scenario)
+    if not trust:
+        raise ScenarioError(
+            f"The scenario is no plugin but the {kind} {reference}, whose code would be run: add --trust if you know "
+            "where the model comes from."
+        )
+    folder = Path(str(recorded["folder"])) if "folder" in recorded else None
+    loaded = load_scenario(reference, names=plugins.names("scenario"), find=lambda _: None, folder=folder)
+    return attrs.evolve(loaded, name=name)
+
+
+def _source(recorded: Mapping[str, Any]) -> str:
+    distribution, version = recorded.get("distribution"), recorded.get("version")
+    if not isinstance(distribution, str):
+        return "the package that it comes from"
+    return f"{distribution}=={version}" if isinstance(version, str) else distribution

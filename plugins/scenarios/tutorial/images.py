@@ -1,0 +1,77 @@
+"""Images of digits from files, and the model's answer in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from aip_plugins.scenarios.tutorial.datasets import SIZES
+from PIL import Image, UnidentifiedImageError
+
+from aipcore.errors import DataError
+from aipcore.scenario import PostProcessor, Sample
+
+
+@attrs.frozen(eq=False)
+class ImageFiles:
+    """Images that are read when they are asked for: PNG and the like, or arrays in `.npy` files.
+
+    Attributes:
+        paths: of the files.
+        dataset: whose images the model was trained on.
+    """
+
+    paths: Sequence[Path]
+    dataset: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.paths[index]
+        pixels = _array(path) if path.suffix == ".npy" else _image(path)
+        return Sample(inputs={"image": _scaled(pixels, SIZES[self.dataset])}, meta={"path": str(path)})
+
+
+def _image(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"), np.float32) / 255
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"The image {path} cannot be read ({error}): mend it or leave it out.") from error
+
+
+def _array(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"The array {path} cannot be read ({error}): mend it or leave it out.") from error
+    if array.ndim != 2 or array.dtype.kind not in "uif" or 0 in array.shape:
+        raise DataError(
+            f"The array {path} has shape {array.shape} and type {array.dtype}: give numbers of shape [height, width]."
+        )
+    scale = 255 if array.dtype.kind in "ui" else 1
+    return array.astype(np.float32) / np.float32(scale)
+
+
+def _scaled(pixels: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
+    if pixels.shape == (size, size):
+        return pixels
+    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(image, np.float32)
+
+
+class NameDigit(PostProcessor):
+    """The most probable digit and its probability."""
+
+    def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
+        """Logits of shape [10] to `digit` and `probability`."""
+        del meta
+        logits = outputs["digit"].astype(np.float64)
+        weights = np.exp(logits - logits.max())
+        best = int(logits.argmax())
+        return {"digit": best, "probability": float(weights[best] / weights.sum())}

@@ -1,0 +1,81 @@
+"""`aip export`: a model in another format, which answers the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.cli.main import main
+from aipcore.prediction import Predictor
+
+
+# Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("source", ["best", "checkpoint"])
+def test_keras_file_answers_like_the_model(points: Any, tmp_path: Path, source: str) -> None:
+    """The file that Keras loads has the averaged weights, of a SavedModel or a checkpoint."""
+    import keras
+
+    target = tmp_path / "keras"
+    model = str(points.folder / source)
+    assert main(["export", model, "--trust", "--format", "keras", "--output", str(target)]) == 0
+    inputs = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
+    loaded = keras.saving.load_model(target / "model.keras", safe_mode=True)
+    expected = Predictor.load(model, trust=True).predict_raw(inputs)
+    np.testing.assert_allclose(loaded(inputs), expected, rtol=1e-5, atol=1e-6)
+    assert json.loads((target / "aip.json").read_text())["scenario"]["name"] == "scenario"
+    assert (target / "resources" / "words.txt").is_file()
+
+
+def test_saved_model_of_a_checkpoint(points: Any, lav: Any, tmp_path: Path) -> None:
+    """A checkpoint becomes a model that lav scores like the run did."""
+    target = tmp_path / "model"
+    newest = str(points.folder / "checkpoint")
+    assert main(["export", newest, "--trust", "--format", "SavedModel", "--output", str(target)]) == 0
+    found = lav(str(target))[""]
+    expected = points.validated(-1)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_nothing_is_overwritten(points: Any, tmp_path: Path, capsys: Any) -> None:
+    """A folder that holds anything is refused, and stays as it is."""
+    (tmp_path / "file").write_text("mine")
+    words = ["export", str(points.folder), "--trust", "--format", "keras", "--output"]
+    assert main([*words, str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, tmp_path: Path, capsys: Any) -> None:
+    """A layer that is missing or of another size is named, and one that computes otherwise is noticed."""
+    run = train(dense_source, "--trainer.epochs", "1")
+    file = run.folder.parent / "scenario.py"
+    words = ["export", str(run.folder), "--trust", "--format", "keras", "--output", str(tmp_path / "out")]
+    for old, new, message in (
+        ("layers.Dense(16", "layers.Dense(17", "dense/kernel of shape (12, 16), but the scenario builds it of shape"),
+        ("layers.BatchNormalization()(hidden)", "hidden", "has weights for batch_normalization/beta, which the model"),
+        ('activation="relu"', 'activation="tanh"', "does not answer like"),
+    ):
+        file.write_text(dense_source.replace(old, new))
+        assert main(words) != 0
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Name a format: --format"),
+        (["--format", "kears"], "did you mean Keras?"),
+        (["--format", "keras", "--format.opset", "3"], "There is no option --format.opset"),
+        (["--model.graph", "x"], "There is no option --model.graph"),
+    ],
+)
+def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
+    """A format must be named, and only its own options exist."""
+    assert main(["export", str(points.folder), "--trust", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""`aip lav` gives the numbers that training printed, on the validation data."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipcore.cli.main import main
+
+
+def close(found: dict[str, float], expected: dict[str, float]) -> None:
+    """Every expected value is there, to 1e-6."""
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_best_gives_the_printed_numbers(points: Any, lav: Any) -> None:
+    """Loss with three penalties, and accuracy, of averaged weights."""
+    close(lav(str(points.folder / "best"))[""], points.validated(points.best))
+
+
+def test_export_and_checkpoint_give_those_of_the_last_epoch(points: Any, lav: Any) -> None:
+    """The final model, and the newest checkpoint with the average in the place of the weights."""
+    for name in ("export", "checkpoint"):
+        close(lav(str(points.folder / name))[""], points.validated(-1))
+    older = min((points.folder / "checkpoint").glob("step-*"))
+    close(lav(str(older))[""], points.validated(-2))
+
+
+def test_masked_outputs_give_the_printed_loss(steps: Any, lav: Any) -> None:
+    """The mask of the padding reaches the loss, although a signature does not have it."""
+    close(lav(str(steps.folder / "export"))[""], steps.validated(-1))
+
+
+def test_run_folder_means_best(points: Any, lav: Any, tmp_path: Path) -> None:
+    """The folder of a run stands for its best, else its export, else its newest checkpoint."""
+    copy = tmp_path / "copy"
+    shutil.copytree(points.folder, copy)
+    close(lav(str(copy))[""], points.validated(points.best))
+    shutil.rmtree(copy / "best")
+    close(lav(str(copy))[""], points.validated(-1))
+    shutil.rmtree(copy / "export")
+    close(lav(str(copy))[""], points.validated(-1))
+
+
+def test_scores_validation_and_not_training_data(points: Any, lav: Any, capsys: Any) -> None:
+    """Trap of the predecessor: 61 validation samples are scored, not the 150 training samples."""
+    values = lav(str(points.folder / "best"))[""]
+    assert values["seen"] == 61
+    out = capsys.readouterr().out
+    assert "samples\t61\n" in out
+    assert f"{round(values['share'] * 61)} are right." in out
+
+
+def test_parameters_change_the_data(points: Any, lav: Any) -> None:
+    """Points with less noise are told apart more often, and the others are as before."""
+    noisy, clear = (lav(str(points.folder / "best"), "--data.noise", noise)[""] for noise in ("1.0", "0.01"))
+    close(noisy, points.validated(points.best))
+    assert clear["accuracy"] > noisy["accuracy"]
+
+
+def test_eager_gives_the_same(points: Any, lav: Any) -> None:
+    """Nothing is compiled, and the numbers stay."""
+    close(lav(str(points.folder / "best"), "--eager")[""], points.validated(points.best))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--optimizer", "sgd"], "--optimizer has no effect in aip lav, since the model is as it was trained"),
+        (["--trainer.epochs", "3"], "--trainer.epochs has no effect in aip lav"),
+        (["--train.batch_size", "3"], "--train.batch_size has no effect in aip lav"),
+        (["--data.nose", "3"], "There is no option --data.nose; did you mean --data.noise?"),
+        (["--dump", "x.pkl"], "--dump x.pkl is not allowed, the file must end in .npz or .parquet."),
+    ],
+)
+def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
+    """Options without an effect, and unknown ones, are errors."""
+    assert main(["lav", str(points.folder), "--trust", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("name", ["points", "steps"])
+def test_evaluate_of_a_dump_equals_lav(request: Any, lav: Any, tmp_path: Path, name: str, suffix: str) -> None:
+    """Losses with penalties and masks, metrics, and evaluator results, from the file alone."""
+    run = request.getfixturevalue(name)
+    dump = tmp_path / f"dump{suffix}"
+    expected = lav(str(run.folder / "best"), "--dump", str(dump))[""]
+    found = lav(str(dump), command="evaluate")[""]
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_dump_holds_targets_outputs_and_meta(points: Any, lav: Any, tmp_path: Path) -> None:
+    """Plain NumPy reads it without unpickling, sample by sample in the order of the data."""
+    import json
+
+    import numpy as np
+
+    dump = tmp_path / "dump.npz"
+    lav(str(points.folder / "best"), "--dump", str(dump))
+    with np.load(dump, allow_pickle=False) as stored:
+        assert stored["targets/"].shape == (61,)
+        assert stored["outputs/"].shape == (61, 4)
+        assert stored["index"].tolist() == list(range(61))
+        assert [json.loads(text)["number"] for text in stored["meta"]] == list(range(61))
+        assert not any(array.dtype.hasobject for array in (stored[name] for name in stored.files))
+
+
+LISTS = """
+    def lav_data(self):
+        return {"near": self.samples(20, 5, 0.1), "far": self.samples(33, 6, 2.0)}
+
+    def evaluator(self):
+"""
+
+
+def test_several_lists(train: Any, dense_source: str, lav: Any, tmp_path: Path) -> None:
+    """Each list has results of its own, also from a dump."""
+    run = train(dense_source.replace("    def evaluator(self):\n", LISTS), "--trainer.lav_every_n", "1")
+    dump = tmp_path / "dump.npz"
+    found = lav(str(run.folder / "export"), "--dump", str(dump))
+    assert list(found) == ["near", "far"]
+    assert (found["near"]["seen"], found["far"]["seen"]) == (20, 33)
+    for name, values in found.items():
+        logged = run.history[-1]
+        assert values == pytest.approx({key: logged[f"lav_{name}_{key}"] for key in values}, rel=1e-6, abs=1e-6)
+    for name, values in lav(str(dump), command="evaluate").items():
+        assert values == pytest.approx(found[name], rel=1e-6, abs=1e-6)
