@@ -108,8 +108,8 @@ def _assign(variables: Mapping[str, Any], arrays: Mapping[str, Any], path: Path)
     unused = sorted(arrays.keys() - variables.keys())
     if unused:
         raise UsageError(
-            f"{path} has weights for {unused[0]}, which the model that the scenario builds now has not: use the version "
-            "that trained it."
+            f"{path} has weights for {unused[0]}, which the model that the scenario builds now has not: use the "
+            "version that trained it."
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])
