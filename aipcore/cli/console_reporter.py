@@ -72,6 +72,10 @@ class ConsoleReporter(Reporter):
         """A line above the progress bar."""
         logger.info(text)
 
+    def warning(self, text: str) -> None:
+        """A coloured line above the progress bar."""
+        logger.warning(text)
+
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """A new progress bar."""
         if self._quiet or not self._console.is_terminal:

@@ -21,6 +21,7 @@ from aipcore.params.names import nearest, normalize, one_of
 
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
+    "resume": ("aipcore.cli.resume", "Go on with a run from its newest checkpoint."),
     "params": ("aipcore.cli.params", "Print the parameters that a command line would train with."),
     "plugins": ("aipcore.cli.plugins", "List and describe plugins."),
 }

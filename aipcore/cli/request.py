@@ -52,7 +52,9 @@ class Arguments:
     rest: list[str]
 
 
-def split_arguments(words: Sequence[str], options: Sequence[CommandOption], command: str) -> Arguments:
+def split_arguments(
+    words: Sequence[str], options: Sequence[CommandOption], command: str, *, first: str = "SCENARIO"
+) -> Arguments:
     """Sorts the words of a command.
 
     Raises:
@@ -84,7 +86,8 @@ def split_arguments(words: Sequence[str], options: Sequence[CommandOption], comm
             given[key] = value
     scenario = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if scenario is None and rest:
-        raise UsageError(f"The scenario comes first: aip {command} SCENARIO {' '.join(rest)}")
+        what = "folder" if first == "DIR" else "scenario"
+        raise UsageError(f"The {what} comes first: aip {command} {first} {' '.join(rest)}")
     return Arguments(scenario=scenario, options=given, rest=rest)
 
 

@@ -13,7 +13,7 @@ from aipcore.params import render_help
 def show_usage(console: Console, name: str, summary: str, options: tuple[CommandOption, ...]) -> None:
     """Prints the help of a command before a scenario is named."""
     console.print(f"Usage: [bold]aip {name} SCENARIO \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{summary}\n")
-    _show_options(console, options)
+    show_options(console, options)
     plugins = get_plugin_manager()
     console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
     table = Table.grid(padding=(0, 2))
@@ -31,12 +31,13 @@ def show_help(console: Console, request: Request, name: str, options: tuple[Comm
     summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
     if summary:
         console.print(summary[0] + "\n", markup=False)
-    _show_options(console, options)
+    show_options(console, options)
     console.print("\nParameters, with the values they have in this command:")
     render_help(request.root, request.layers, request.plugins, console)
 
 
-def _show_options(console: Console, options: tuple[CommandOption, ...]) -> None:
+def show_options(console: Console, options: tuple[CommandOption, ...]) -> None:
+    """Prints the options of a command itself."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()

@@ -67,6 +67,7 @@ def _train(
     from aipcore.training.devices import select_devices
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporters
+    from aipcore.training.run_folder import locked
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
 
@@ -86,8 +87,10 @@ def _train(
             reporter=terminal if events is None else Reporters(terminal, events),
         )
         claim_output_dir(output_dir)
-        write_run_files(output_dir, about)
-        with logging_to(ConsoleHandler(console, quiet=quiet), output_dir / "train.log"):
+        with locked(output_dir), logging_to(ConsoleHandler(console, quiet=quiet), output_dir / "train.log"):
+            # What the run is must be on the disk before its first checkpoint, or nobody could go on from that.
+            trainer.about["seed"] = trainer.seed
+            write_run_files(output_dir, trainer.about)
             return trainer.run()
     finally:
         terminal.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import attrs
 
@@ -20,11 +21,21 @@ from aipcore.scenario.scenario import Scenario
 
 @attrs.frozen
 class LoadedScenario:
-    """A scenario class and the name it goes by in file names and titles."""
+    """A scenario class and where it came from.
+
+    Attributes:
+        name: what it goes by in file names and titles.
+        cls: the class.
+        origin: what the user named, in words.
+        kind: whether a plugin registers it, or it was found as a file or a module.
+        reference: what `load_scenario` finds it by from any working folder.
+    """
 
     name: str
     cls: type[Scenario]
     origin: str
+    kind: Literal["plugin", "file", "module"] = "plugin"
+    reference: str = ""
 
 
 def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[str, object] | None]) -> LoadedScenario:
@@ -42,9 +53,10 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
     found = find(text)
     if found is not None:
         name, cls = found
-        return LoadedScenario(name, _checked(cls, f"plugin {name}"), f"plugin {name}")
+        return LoadedScenario(name, _checked(cls, f"plugin {name}"), f"plugin {name}", "plugin", name)
     target, _, attribute = text.partition(":")
-    if target.endswith(".py") or "/" in target:
+    is_file = target.endswith(".py") or "/" in target
+    if is_file:
         module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
     elif "." in target or attribute or _is_module_here(target):
         module, name = _module_of_name(target, text), target.rpartition(".")[2]
@@ -55,7 +67,14 @@ def load_scenario(text: str, *, names: list[str], find: Callable[[str], tuple[st
             f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
         )
     cls = _pick(module, attribute, text)
-    return LoadedScenario(_file_name(cls.__name__ if attribute else name), cls, text)
+    where = str(Path(target).expanduser().resolve()) if is_file else module.__name__
+    return LoadedScenario(
+        _file_name(cls.__name__ if attribute else name),
+        cls,
+        text,
+        "file" if is_file else "module",
+        f"{where}:{attribute or cls.__name__}",
+    )
 
 
 def _is_module_here(name: str) -> bool:

@@ -37,3 +37,11 @@ def select_devices(params: DeviceParams) -> None:
         raise ParamsError(
             "--device cannot be set any more, since TensorFlow is running already in this process: start a new one."
         ) from error
+
+
+def make_deterministic() -> None:
+    """Lets this process use only operations that give the same bits each time; seeds must be set already.
+
+    An operation that has no such variant on a GPU raises when it runs. Source: TensorFlow, `enable_op_determinism`.
+    """
+    tf.config.experimental.enable_op_determinism()

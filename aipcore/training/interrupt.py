@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal came while something ran that is not worth finishing; no `Exception`, so that nobody swallows it."""
 
 
 class Interruption:
@@ -16,11 +23,18 @@ class Interruption:
 
     Attributes:
         received: the first signal that came, or None.
+
+    Args:
+        notify: is told what happens now.
+        grace_seconds: after this time the process ends, whatever it is doing.
     """
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
+    def __init__(self, notify: Callable[[str], None], grace_seconds: float) -> None:
         self.received: signal.Signals | None = None
         self._notify = notify
+        self._grace = grace_seconds
+        self._breaks = False
+        self._timer: threading.Timer | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -32,13 +46,43 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Within, a signal raises `Interrupted` at once: for what is long and changes nothing that is saved."""
+        if self.received is not None:
+            raise Interrupted
+        self._breaks = True
+        try:
+            yield
+        finally:
+            self._breaks = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        self._notify("Stopping after this chunk and saving; press Ctrl-C again to stop at once.")
+        self._timer = threading.Timer(self._grace, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+        what = "now" if self._breaks else "after this chunk"
+        self._notify(f"Stopping {what} and saving; press Ctrl-C again to stop at once.")
+        if self._breaks:
+            self._breaks = False
+            raise Interrupted
+
+    def _give_up(self) -> None:
+        assert self.received is not None
+        self._notify(
+            f"The run did not end within {self._grace:g} s (trainer.grace_seconds): it ends here, "
+            "and the last complete checkpoint is what there is."
+        )
+        sys.stdout.flush()
+        # Neither other threads nor handlers at exit are waited for: they may be what hangs.
+        os._exit(128 + self.received)

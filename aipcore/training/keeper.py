@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import tensorflow as tf
+
+from aipcore.errors import TrainingError
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.params import CheckpointParams
+from aipcore.training.saving import BackgroundWriter
 from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
 
@@ -19,13 +25,18 @@ class Keeper:
     Args:
         folder: the run's output folder, or None.
         writer: writes the model with its current weights.
-        keep: how many checkpoints to keep.
+        params: how many checkpoints to keep, and what to do when something cannot be written.
+        warn: is told what could not be written, if training goes on.
     """
 
-    def __init__(self, folder: Path | None, writer: ModelWriter, *, keep: int) -> None:
+    def __init__(
+        self, folder: Path | None, writer: ModelWriter, *, params: CheckpointParams, warn: Callable[[str], None]
+    ) -> None:
         self.folder = folder
         self._writer = writer
-        self._keep = keep
+        self._params = params
+        self._warn = warn
+        self._background = BackgroundWriter()
         self._events = None if folder is None else EventWriter(folder / "tensorboard")
 
     def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
@@ -38,6 +49,13 @@ class Keeper:
         """
         if self._events is None:
             return
+        try:
+            self._log(self._events, epoch, logs, lav)
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "message", None) or str(error)
+            self._failed(TrainingError(f"The event files could not be written ({reason}): make room on the disk."))
+
+    def _log(self, events: EventWriter, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
         rest = dict(logs)
         # The longest names first: a list may be called like the beginning of another.
         prefixes = {**{f"{part}_": part for part in sorted(lav, key=len, reverse=True)}, "val_": "validation"}
@@ -45,24 +63,91 @@ class Keeper:
             names = [name for name in rest if name.startswith(prefix)]
             values = {name.removeprefix(prefix): rest.pop(name) for name in names}
             if values:
-                self._events.write(part, epoch, values)
-        self._events.write("train", epoch, rest)
+                events.write(part, epoch, values)
+        events.write("train", epoch, rest)
 
-    def write_model(self, name: str) -> None:
-        """Writes the model to the folder of this name, `best` or `export`."""
-        if self.folder is not None:
-            self._writer.write(self.folder / name)
+    def write_model(self, name: str, about: Mapping[str, Any]) -> None:
+        """Writes the model to the folder of this name, `best` or `export`, with a note of what it is.
 
-    def write_checkpoint(self, step: int, checkpoint: Checkpoint) -> None:
-        """Writes the state after `step` batches."""
-        if self.folder is not None:
-            write_checkpoint(self.folder / "checkpoint", step, checkpoint, keep=self._keep)
+        Raises:
+            TrainingError: it cannot be written, and `checkpoint.on_error` is raise; what was there before stays.
+        """
+        if self.folder is None:
+            return
+        try:
+            self._writer.write(self.folder / name, about)
+        except TrainingError as error:
+            self._failed(error)
+
+    def write_checkpoint(self, step: int, take: Callable[[], Checkpoint], *, wait: bool = False) -> bool:
+        """Writes the state after `step` batches, in the background.
+
+        Args:
+            step: what names the checkpoint.
+            take: copies the state; called before this returns, and not at all if there is nowhere to write.
+            wait: whether to return only when it is on the disk.
+
+        Returns:
+            whether the write began, or with `wait`, whether it succeeded.
+
+        Raises:
+            TrainingError: this one or the one before could not be written, and `checkpoint.on_error` is raise.
+        """
+        if self.folder is None:
+            return False
+        folder = self.folder / "checkpoint"
+        # The one before has to be done first, so that memory holds one copy of the state and not two.
+        self.drain()
+        state = take()
+        self._background.submit(lambda: write_checkpoint(folder, step, state, keep=self._params.keep))
+        return self.drain() if wait else True
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._background.busy
+
+    def drain(self) -> bool:
+        """Waits until nothing is being written; whether all went well.
+
+        Raises:
+            TrainingError: it did not, and `checkpoint.on_error` is raise.
+        """
+        try:
+            self._background.drain()
+        except TrainingError as error:
+            self._failed(error)
+            return False
+        return True
+
+    def check(self) -> None:
+        """Says now what went wrong in the background.
+
+        Raises:
+            TrainingError: something did, and `checkpoint.on_error` is raise.
+        """
+        try:
+            self._background.check()
+        except TrainingError as error:
+            self._failed(error)
+
+    def _failed(self, error: TrainingError) -> None:
+        if self._params.on_error == "raise":
+            raise error
+        self._warn(f"{error} Training goes on (checkpoint.on_error warn).")
 
     def saved(self) -> list[str]:
         """The names of what there is to go on with."""
         return [name for name in FOLDERS if self.folder is not None and (self.folder / name).exists()]
 
     def close(self) -> None:
-        """Ends the event files."""
-        if self._events is not None:
-            self._events.close()
+        """Waits for the last checkpoint and ends the event files.
+
+        Raises:
+            TrainingError: see `drain`.
+        """
+        try:
+            self.drain()
+        finally:
+            if self._events is not None:
+                self._events.close()

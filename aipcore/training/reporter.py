@@ -71,6 +71,10 @@ class Reporter:
     def message(self, text: str) -> None:
         """One sentence for the user."""
 
+    def warning(self, text: str) -> None:
+        """One sentence that the user should not miss; by default like any other."""
+        self.message(text)
+
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """An epoch (counted from 1) of `steps` batches begins."""
 
@@ -99,6 +103,11 @@ class Reporters(Reporter):
         """See `Reporter`."""
         for reporter in self._reporters:
             reporter.message(text)
+
+    def warning(self, text: str) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.warning(text)
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """See `Reporter`."""

@@ -77,8 +77,12 @@ class ModelWriter:
             reason = " ".join(str(error).split())
             raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, note: Mapping[str, Any] | None = None) -> None:
         """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.
+
+        Args:
+            path: the folder.
+            note: what to record in its `aip.json` beside what the run is.
 
         Raises:
             TrainingError: the disk is full or not writable; what was at `path` before is untouched.
@@ -88,7 +92,7 @@ class ModelWriter:
                 exportable = Exportable(graph=self._graph, save_model=self._save_model)
                 for export in self._exporters.values():
                     export(exportable, fresh)
-                (fresh / "aip.json").write_text(json.dumps(self._about, indent=1), encoding="utf-8")
+                (fresh / "aip.json").write_text(json.dumps({**self._about, **(note or {})}, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             raise TrainingError(

@@ -11,6 +11,7 @@ from typing import Any
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Resolved, to_dict
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.training.atomic import write_file
 from aipcore.training.params import TrainerParams
 from aipcore.training.prepare import Parts
 
@@ -48,7 +49,13 @@ def _bound(build: Any, params: Any) -> Any:
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
     """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
     return {
-        "scenario": {"name": scenario.name, "origin": scenario.origin},
+        "scenario": {
+            "name": scenario.name,
+            "origin": scenario.origin,
+            "kind": scenario.kind,
+            "reference": scenario.reference,
+            "folder": str(Path.cwd()),
+        },
         "params": to_dict(resolved.value, plugins),
         "origins": dict(resolved.origins),
         "versions": {
@@ -56,10 +63,28 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
             **{name: version(name) for name in ("aipcore", "tensorflow", "keras", "numpy")},
         },
         "plugins": plugins.versions(),
+        "components": _components(scenario, resolved.value.trainer, plugins),
     }
 
 
+def _components(scenario: LoadedScenario, params: TrainerParams, plugins: PluginManager) -> list[dict[str, str]]:
+    """The plugins that the run is made of, each with the package that it came from."""
+    chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
+    used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
+    several = (("callback", params.callbacks), ("exporter", params.export.formats))
+    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, each in used]
+    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, those in several for each in those]
+    found = []
+    for kind, name in chosen:
+        plugin = plugins.entry(kind, name).plugin
+        found.append({"kind": kind, "name": name, "package": plugin.distribution, "version": plugin.version})
+    return found
+
+
 def write_run_files(output_dir: Path, about: dict[str, Any]) -> None:
-    """Writes the resolved parameters to `params.json`, for `--params`, and the rest to `run.json`."""
-    for name, content in (("params.json", about["params"]), ("run.json", about)):
-        (output_dir / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Writes everything to `run.json`, and the resolved parameters alone to `params.json`, for `--params`.
+
+    Each file is replaced as a whole.
+    """
+    for name, content in (("run.json", about), ("params.json", about["params"])):
+        write_file(output_dir / name, json.dumps(content, indent=2) + "\n")

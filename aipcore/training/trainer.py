@@ -10,17 +10,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import attrs
 import keras
 
 import aipcore
 from aipcore.data.feed import Block, prefetch
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.checkpoint import Checkpoint, read_checkpoint
+from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import RunContext
+from aipcore.training.devices import make_deterministic
 from aipcore.training.early_stopping import stop_reason
-from aipcore.training.interrupt import Interruption
+from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import (
@@ -35,6 +35,8 @@ from aipcore.training.plan import (
 )
 from aipcore.training.prepare import Parts, prepare_data, prepare_model
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.resume import restore, restore_callbacks, snapshot
+from aipcore.training.saving import SavePolicy
 from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
 from aipcore.training.tuning import Compilation, choose_compilation
@@ -85,6 +87,8 @@ class Trainer:
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(self.seed % 2**32)
+        if self.trainer.deterministic:
+            make_deterministic()
         keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
         self.data = prepare_data(scenario, params, self.trainer, self.seed)
         self.batching = self.data.batching
@@ -102,6 +106,9 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, float]] = []
+        self.stopped = ""
+        self.kept_best: float | None = None
+        self.pending_states: dict[str, tuple[Any, Any]] = {}
         self.compilation: Compilation | None = None
         self.callbacks = self._make_callbacks(parts)
         self.per_batch = [name for name, callback in self.callbacks.items() if _wants_batches(callback)]
@@ -115,11 +122,13 @@ class Trainer:
                 "ema": [] if self.average is None else self.average.shadows,
             }
         )
-        self._interruption = Interruption(self.reporter.message)
+        self._interruption = Interruption(self.reporter.message, self.trainer.grace_seconds)
+        self._policy = SavePolicy(self.trainer.checkpoint)
+        self._saved_at: tuple[int, int] | None = None
         writer = ModelWriter(self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about})
         if output_dir is not None and not self.trainer.skip_sanity_check:
             writer.check()
-        self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)
+        self._keeper = Keeper(output_dir, writer, params=self.trainer.checkpoint, warn=self.reporter.warning)
 
     def _make_callbacks(self, parts: Parts) -> dict[str, Any]:
         context = RunContext(
@@ -131,22 +140,14 @@ class Trainer:
         )
         return {name: build(context) for name, build in parts.callbacks.items()}
 
-    def restore(self, checkpoint: Path) -> None:
-        """Goes on from a complete checkpoint: all variables, the position in the data, the history and the best.
+    def restore(self, checkpoint: Path, *, recompile: bool = False) -> None:
+        """Goes on from a complete checkpoint; see `aipcore.training.resume.restore`.
 
         Raises:
             TrainingError: it is damaged, or of another model.
         """
-        stored = read_checkpoint(checkpoint)
-        self.state.write(stored.arrays)
-        progress = stored.progress
-        self.epoch, self.step = progress["epoch"], progress["step"]
-        self.history = progress["history"]
-        self.monitor.restore(progress["monitor"])
-        self.compilation = Compilation(**progress["compilation"])
-        for name, state in progress["callbacks"].items():
-            if name in self.callbacks:
-                self.callbacks[name].set_state(state)
+        restore(self, read_checkpoint(checkpoint), recompile=recompile)
+        self._saved_at = self.epoch, self.step
 
     def compile(self) -> Compilation:
         """Measures how this run is best compiled; leaves its state as it was.
@@ -170,22 +171,42 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         started = time.perf_counter()
-        compilation = self.compilation = self.compilation or self.compile()
-        self.loop.compiled = compilation.mode
-        self.chunk = 1 if self.per_batch else compilation.chunk
-        self.reporter.plan(self._plan(compilation))
+        with self._interruption as interruption:
+            try:
+                try:
+                    self._begin(interruption)
+                    self._run_epochs(interruption)
+                except Interrupted:
+                    self.reporter.message("The run was interrupted before its first batch.")
+                return self._finish(started)
+            finally:
+                self._keeper.close()
+
+    def _begin(self, interruption: Interruption) -> None:
+        if self.compilation is None:
+            with interruption.breaking():
+                self.compilation = self.compile()
+        self.loop.compiled = self.compilation.mode
+        self.chunk = 1 if self.per_batch else self._policy.chunk(self.compilation.chunk)
+        self.reporter.plan(self._plan(self.compilation))
+
+    def _run_epochs(self, interruption: Interruption) -> None:
         model = self.graph.model
         callbacks = keras.callbacks.CallbackList(
             list(self.callbacks.values()), add_history=True, model=model,
             epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
         )  # fmt: skip
-        model.stop_training = False
-        with self._interruption as interruption:
-            callbacks.on_train_begin()
-            while self.epoch < self.trainer.epochs and not model.stop_training and not interruption.received:
-                self._run_epoch(callbacks)
-            callbacks.on_train_end(self.history[-1] if self.history else {})
-            return self._finish(started)
+        model.stop_training = bool(self.stopped)
+        callbacks.on_train_begin()
+        restore_callbacks(self)
+        # A run that is killed before its first epoch ends has to go on with the same seed and the same compiled loop.
+        self._save_progress(wait=True)
+        while self.epoch < self.trainer.epochs and not model.stop_training and not interruption.received:
+            self._run_epoch(callbacks)
+        if interruption.received:
+            # Callbacks may do away with their state, or change the weights, when training ends.
+            self._save_progress()
+        callbacks.on_train_end(self.history[-1] if self.history else {})
 
     def _run_epoch(self, callbacks: Any) -> None:
         started = time.perf_counter()
@@ -196,6 +217,15 @@ class Trainer:
         self._run_chunks(callbacks)
         if self._interruption.received and self.step < self.batching.steps:
             return
+        before = self.monitor.state()
+        try:
+            self._validate_and_end_epoch(callbacks, started)
+        except Interrupted:
+            # The epoch's batches are done, its end is not: a resumed run begins with the validation.
+            self.monitor.restore(before)
+            self.stopped = ""
+
+    def _validate_and_end_epoch(self, callbacks: Any, started: float) -> None:
         logs = self.metrics.result()
         logs["learning_rate"] = float(self.optimizer.learning_rate)
         last = self.epoch + 1 == self.trainer.epochs or self.graph.model.stop_training
@@ -204,7 +234,8 @@ class Trainer:
         with self._averaged():
             if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
                 callbacks.on_test_begin()
-                results = self.validation.run()
+                with self._interruption.breaking():
+                    results = self.validation.run()
                 callbacks.on_test_end(results)
                 logs |= {f"val_{name}": value for name, value in results.items()}
             lav: dict[str, dict[str, float]] = {}
@@ -212,10 +243,11 @@ class Trainer:
             # Weights that are no numbers can still score by chance: such an epoch is never the best.
             is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
             if reason := stop_reason(self.trainer.early_stopping, self.monitor, self.epoch + 1, logs):
-                self.reporter.message(f"Early stopping: {reason}.")
+                self.stopped = f"Early stopping: {reason}"
                 self.graph.model.stop_training = True
             if self._lav_is_due(last or bool(reason)):
-                lav = self._run_lav()
+                with self._interruption.breaking():
+                    lav = self._run_lav()
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
         self._end_epoch(callbacks, logs, list(lav), is_best=is_best)
         self.reporter.epoch_ended(
@@ -242,8 +274,12 @@ class Trainer:
             logs = self.metrics.result()
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
+            self._keeper.check()
             if self._interruption.received or self.graph.model.stop_training:
                 break
+            # While one checkpoint is being written, the next waits for the end of a later chunk.
+            if self._policy.due(self._total_steps()) and not self._keeper.busy:
+                self._save_progress()
 
     def _prepared(self, block: Block) -> tuple[Block, Any]:
         group = self.trainer.accumulate_steps
@@ -272,11 +308,24 @@ class Trainer:
         self.history.append(logs)
         self._keeper.log(self.epoch + 1, logs, lav)
         if is_best and self.trainer.export_best:
-            with self._averaged():
-                self._keeper.write_model("best")
+            self._write_best()
         self.epoch += 1
         self.step = 0
+        if self.graph.model.stop_training:
+            self.stopped = self.stopped or "A callback stopped the run"
+            self.reporter.message(f"{self.stopped}.")
         self._save_progress()
+
+    def _write_best(self) -> None:
+        monitor = self.monitor
+        assert monitor.best is not None
+        if self.kept_best is not None and monitor.beats(self.kept_best, monitor.best):
+            # The model in `best` is of a later epoch than the checkpoint that this run went on from.
+            return
+        self.kept_best = None
+        note = {"mode": monitor.mode, "name": monitor.name, "value": monitor.best, "epoch": monitor.best_epoch}
+        with self._averaged():
+            self._keeper.write_model("best", {"monitor": note})
 
     def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
         return [
@@ -293,44 +342,31 @@ class Trainer:
             ("output", describe_output(self.output_dir)),
         ]
 
-    def _save_progress(self) -> None:
-        if not self.trainer.write_checkpoints:
+    def _total_steps(self) -> int:
+        return self.epoch * self.batching.steps + self.step
+
+    def _save_progress(self, *, wait: bool = False) -> None:
+        here = self.epoch, self.step
+        if not self.trainer.write_checkpoints or self.compilation is None or self._saved_at == here:
             return
         if self._diverged():
             self.reporter.message("The loss is not finite: no checkpoint is written, the last good one stays.")
             return
-        self._checkpoint()
+        if self._keeper.write_checkpoint(self._total_steps(), lambda: snapshot(self), wait=wait):
+            self._saved_at = here
+        # After a failure, too, the next one is tried when the next is due.
+        self._policy.saved(self._total_steps())
 
     def _diverged(self) -> bool:
+        if self.step:
+            return not math.isfinite(self.metrics.result()["loss"])
         return bool(self.history) and not math.isfinite(self.history[-1]["loss"])
-
-    def _checkpoint(self) -> None:
-        assert self.compilation is not None
-        progress = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "seed": self.seed,
-            "history": self.history,
-            "monitor": self.monitor.state(),
-            "compilation": attrs.asdict(self.compilation),
-            "callbacks": {
-                name: callback.get_state()
-                for name, callback in self.callbacks.items()
-                if hasattr(callback, "get_state")
-            },
-            **self.about,
-        }
-        self._keeper.write_checkpoint(
-            self.epoch * self.batching.steps + self.step, Checkpoint(arrays=self.state.read(), progress=progress)
-        )
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
-        if received and self.step:
-            self._save_progress()
         if self.trainer.export_final and not received and not self._diverged():
             with self._averaged():
-                self._keeper.write_model("export")
+                self._keeper.write_model("export", {"epoch": self.epoch})
         self._keeper.close()
         result = TrainResult(
             status="interrupted" if received else "finished" if self.epoch == self.trainer.epochs else "stopped",

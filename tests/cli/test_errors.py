@@ -53,7 +53,7 @@ def greeting(install):
     ("words", "message"),
     [
         (["trainn"], "There is no command 'trainn'; did you mean train?"),
-        (["zzz"], "There is no command 'zzz'; there are train, params, plugins."),
+        (["zzz"], "There is no command 'zzz'; there are train, resume, params, plugins."),
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
         (["-p", "optimizers", "plugins", "list"], "-p optimizers is not allowed: write -p no:NAME to leave the plugin"),
         (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no plugin of this name is installed"),
