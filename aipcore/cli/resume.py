@@ -1,4 +1,4 @@
-"""`aip resume`: goes on with a run from its newest complete checkpoint, with any parameter that can change overridden."""
+"""`aip resume`: goes on with a run from its newest complete checkpoint, under changed parameters if asked to."""
 
 from __future__ import annotations
 
@@ -265,9 +265,7 @@ def _resume(resumption: Resumption, console: Console, *, quiet: bool, json_log: 
         trainer.about["seed"] = trainer.seed
         # From here on the folder changes; everything that could be wrong has been looked at.
         moved = set_aside(folder, path)
-        warnings += [
-            f"{each.name} is newer than what the run goes on from: it is in {each.parent} now." for each in moved
-        ]
+        warnings += [f"{each.name} is newer than where the run goes on: it is in {each.parent} now." for each in moved]
         trim_events(folder.path / "tensorboard", trainer.epoch)
         write_run_files(folder.path, trainer.about)
         with logging_to(ConsoleHandler(console, quiet=quiet), folder.path / "train.log"):

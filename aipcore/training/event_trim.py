@@ -7,7 +7,7 @@ files after the clock was set back, sees one point for each epoch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -29,32 +29,28 @@ def trim_events(folder: Path, epoch: int) -> None:
         return
     for part in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = sorted(part.glob("events.out.tfevents.*"))
-        if not files:
-            continue
-        if epoch == 0:
-            for file in files:
-                file.unlink()
-            continue
-        fresh = part / ".events.new"
-        kept: dict[bytes, None] = {}
+        if files and epoch > 0:
+            _join(files, epoch)
         for file in files:
-            for record in _records(file):
-                # The same record in two files is what a kill between the two steps below leaves.
-                kept.setdefault(record)
-        with tf.io.TFRecordWriter(str(fresh)) as writer:
-            for number, record in enumerate(kept):
-                event = Event.FromString(record)
-                if event.HasField("file_version"):
-                    if number == 0:
-                        writer.write(record)
-                elif not event.HasField("summary") or event.step <= epoch:
-                    writer.write(record)
-        with fresh.open("rb") as written:
-            os.fsync(written.fileno())
-        fresh.replace(part / FIRST)
-        for file in files:
-            if file.name != FIRST:
+            if epoch == 0 or file.name != FIRST:
                 file.unlink()
+
+
+def _join(files: Sequence[Path], epoch: int) -> None:
+    kept: dict[bytes, None] = {}
+    for file in files:
+        # The same record in two files is what a kill before the old ones are gone leaves.
+        kept.update(dict.fromkeys(_records(file)))
+    fresh = files[0].with_name(".events.new")
+    with tf.io.TFRecordWriter(str(fresh)) as writer:
+        for number, record in enumerate(kept):
+            event = Event.FromString(record)
+            first = number == 0 or not event.HasField("file_version")
+            if first and (not event.HasField("summary") or event.step <= epoch):
+                writer.write(record)
+    with fresh.open("rb") as written:
+        os.fsync(written.fileno())
+    fresh.replace(fresh.with_name(FIRST))
 
 
 def _records(file: Path) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,7 +143,9 @@ def set_aside(folder: RunFolder, checkpoint: Path | None) -> list[Path]:
 
 
 def recover_models(folder: RunFolder) -> None:
-    """Brings back models that a kill left between two names."""
+    """Brings back models that a kill left between two names, and clears away what it left unfinished."""
+    for leftover in folder.checkpoints.glob(".step-*.new"):
+        shutil.rmtree(leftover, ignore_errors=True)
     for name in ("best", "export"):
         recover_dir(folder.path / name)
 
