@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +73,12 @@ WORDS = (
     "--trainer.lav_every_n", "2",
 )  # fmt: skip
 
+FEW = 3
+"""Kills in the test that always runs."""
+
+STEPS = 6 * 375
+"""Batches in the run."""
+
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """Starts `aip` in a folder."""
@@ -125,36 +133,35 @@ def curves(folder: Path) -> dict[tuple[str, str], list[tuple[int, bytes]]]:
     }
 
 
-def train_and_kill(folder: Path, *words: str, kills: int, seed: int) -> tuple[list[str], list[int]]:
-    """Trains, killing the process after random times, until one is left to finish.
+def resume_and_kill(folder: Path, kills: int, seed: int) -> dict[str, list[Any]]:
+    """Resumes a run, killing the process at random moments, until one is left to finish.
 
     Returns:
         the newest checkpoint after each kill, and the number of unfinished folders that each kill left.
     """
     chance = random.Random(seed)
     run = folder / "killed"
-    process = start(folder, "train", "points.py", *WORDS, *words, "--trainer.output_dir", "killed")
-    seen: list[str] = []
-    torn = []
-    while len(seen) < kills:
-        # Most of a process's time is the start of TensorFlow: what is random is how far it comes after that.
-        changes, before = chance.randint(2, 60), listing(run)
-        while changes > 0 and process.poll() is None:
+    seen: dict[str, list[Any]] = {"killed at": [], "unfinished writes": []}
+    for target in sorted(chance.randint(1, STEPS - 200) for _ in range(kills)):
+        process = start(folder, "resume", "killed", "--trust", "--quiet")
+        # Most of a process's time is the start of TensorFlow: what is random is how far it comes after that. A name
+        # that begins with a dot is a write that has begun; if the run is beyond the target, one more will do.
+        begun, now = listing(run), listing(run)
+        while process.poll() is None and (now == begun or max(map(step_of, now), default=0) < target):
             now = listing(run)
-            changes -= now != before
-            before = now
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.02))
+        time.sleep(chance.choice([0, 0.01]) * chance.random())
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if process.returncode == 0:
+            # It was faster than we: the bits can still be compared.
             break
-        torn.append(len(list((run / "checkpoint").glob(".step-*"))) + len(list(run.glob(".best*"))))
-        seen.append(getattr(find_newest(run / "checkpoint")[0], "name", "none"))
-        process = start(folder, "resume", "killed", "--trust")
-    if process.returncode is None:
-        finish(process)
-    return seen, torn
+        assert process.returncode == -signal.SIGKILL
+        seen["killed at"].append(getattr(find_newest(run / "checkpoint")[0], "name", "none"))
+        seen["unfinished writes"].append(len(list(run.glob(".*.new"))) + len(list(run.glob("checkpoint/.*.new"))))
+    assert seen["killed at"]
+    finish(start(folder, "resume", "killed", "--trust"))
+    return seen
 
 
 def listing(run: Path) -> set[str]:
@@ -166,13 +173,21 @@ def listing(run: Path) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A run that is left alone: its parent folder and outcome."""
-    folder = tmp_path_factory.mktemp("kill")
+def step_of(name: str) -> int:
+    """The number in the name of a checkpoint, finished or not."""
+    found = re.fullmatch(r"\.?step-(\d+)(\.new)?", name)
+    return int(found[1]) if found else 0
+
+
+def begin_and_kill(folder: Path, *words: str) -> None:
+    """Begins a run and kills it when it has computed little or nothing, but chosen how it is compiled."""
     (folder / "points.py").write_text(SCENARIO)
-    finish(start(folder, "train", "points.py", *WORDS, "--trainer.output_dir", "alone"))
-    return folder, outcome(folder / "alone")
+    process = start(folder, "train", "points.py", *WORDS, *words, "--trainer.output_dir", "killed")
+    while process.poll() is None and find_newest(folder / "killed" / "checkpoint")[0] is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
 
 def compare(run: Path, expected: dict[str, Any]) -> None:
@@ -185,11 +200,23 @@ def compare(run: Path, expected: dict[str, Any]) -> None:
         assert found[part] == value, part
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
-def test_kill_and_resume(alone: tuple[Path, dict[str, Any]], tmp_path: Path, kills: int) -> None:
-    """Variables, history, CSV file, curves, best and export are bit for bit those of the run left alone."""
-    folder, expected = alone
-    (tmp_path / "points.py").write_text((folder / "points.py").read_text())
-    seen, torn = train_and_kill(tmp_path, kills=kills, seed=kills)
-    print(json.dumps({"killed at": seen, "unfinished writes": torn}))  # noqa: T201 - shown if the test fails
-    compare(tmp_path / "killed", expected)
+@pytest.mark.parametrize(
+    ("kills", "jit"),
+    [(FEW, "off"), pytest.param(25, "off", marks=pytest.mark.slow), pytest.param(8, "on", marks=pytest.mark.slow)],
+)
+def test_kill_and_resume(tmp_path: Path, kills: int, jit: str) -> None:
+    """Variables, history, CSV file, curves, best and export are bit for bit those of a run left alone."""
+    begin_and_kill(tmp_path, "--trainer.jit_compile", jit)
+    finish(start(tmp_path, "train", "points.py", *WORDS, "--trainer.jit_compile", jit, "--trainer.output_dir", "alone"))
+    print(json.dumps(resume_and_kill(tmp_path, kills, seed=kills)))  # noqa: T201 - shown if the test fails
+    compare(tmp_path / "killed", outcome(tmp_path / "alone"))
+
+
+@pytest.mark.slow
+def test_kill_with_a_measured_choice(tmp_path: Path) -> None:
+    """Which way of compiling is faster is measured once, before the first batch, and then kept, also by a copy."""
+    begin_and_kill(tmp_path)
+    shutil.copytree(tmp_path / "killed", tmp_path / "alone")
+    finish(start(tmp_path, "resume", "alone", "--trust"))
+    print(json.dumps(resume_and_kill(tmp_path, 3, seed=1)))  # noqa: T201 - shown if the test fails
+    compare(tmp_path / "killed", outcome(tmp_path / "alone"))
