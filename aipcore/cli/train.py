@@ -95,6 +95,7 @@ def _train(
     from aipcore.devices.selection import select_devices
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporter, Reporters
+    from aipcore.training.run_folder import locked
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
 
@@ -121,11 +122,14 @@ def _train(
             )
             # What cannot be compiled leaves no folder behind.
             trainer.compilation = trainer.compile()
-            if output_dir is not None:
-                claim_output_dir(output_dir)
+            if output_dir is None:
+                with logging_to(handler, None):
+                    return trainer.run()
+            claim_output_dir(output_dir)
+            with locked(output_dir), logging_to(handler, output_dir / "train.log"):
+                # What the run is must be on the disk before its first checkpoint, or nobody could go on from that.
                 _, resources = planned_copies(resolved.value, request.plugins)
-                write_run_files(output_dir, about, resources)
-            with logging_to(handler, None if output_dir is None else output_dir / "train.log"):
+                write_run_files(output_dir, trainer.about, resources)
                 return trainer.run()
     finally:
         terminal.close()

@@ -35,6 +35,14 @@ def select_devices(params: DeviceParams) -> None:
         ) from error
 
 
+def make_deterministic() -> None:
+    """Lets this process use only operations that give the same bits each time; seeds must be set already.
+
+    An operation that has no such variant on a GPU raises when it runs. Source: TensorFlow, `enable_op_determinism`.
+    """
+    tf.config.experimental.enable_op_determinism()
+
+
 def _numbered(numbers: tuple[int, ...], present: list[Any]) -> list[Any]:
     missing = [number for number in numbers if number >= len(present)]
     if missing:

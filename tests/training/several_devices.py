@@ -23,6 +23,7 @@ from aipcore.params import Layer, resolve
 from aipcore.scenario import Evaluator
 from aipcore.training.checkpoint import newest_checkpoint
 from aipcore.training.params import run_params_class
+from aipcore.training.plan import describe_run
 from aipcore.training.setup import make_parts
 from aipcore.training.trainer import Trainer
 
@@ -143,7 +144,8 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.run().history[-1]["val_accuracy"]
-    plan = dict(half._plan(half.compilation))  # type: ignore[arg-type]
+    assert half.compilation is not None
+    plan = dict(describe_run(half, half.compilation))
     yield "plan", [plan["device"], plan["loop"]]
     for words in (("--train.batch_size", "1"), ("--trainer.jit_compile", "on")):
         try:
