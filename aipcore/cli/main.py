@@ -32,9 +32,9 @@ COMMANDS: Final = {
     "evaluate": ("aipcore.cli.evaluate", "Score stored answers of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
     "params": ("aipcore.cli.params", "Print the parameters that a command line would train with."),
-    "plugins": ("aipcore.cli.plugins", "List and describe plugins."),
+    "plugins": ("aipcore.cli.plugins", "List, describe, check and begin plugins."),
     "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),
-    "completion": ("aipcore.cli.completion", "Print the completion script of a shell."),
+    "completion": ("aipcore.cli.completion", "Print the completion script of a shell: bash, zsh or fish."),
 }
 """From each command to its module, which holds it as `command`, and its summary."""
 

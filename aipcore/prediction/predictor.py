@@ -101,7 +101,7 @@ class Predictor:
                 ("inputs", list(first.member.inputs), list(other.member.inputs)),
                 ("outputs", first.member.outputs, other.member.outputs),
             ):
-                if ours != theirs:
+                if set(ours) != set(theirs):
                     raise UsageError(
                         f"{other.model.path} has the {what} {_listed(theirs)}, but {first.model.path} has "
                         f"{_listed(ours)}: models that vote must have the same."

@@ -27,7 +27,7 @@ def vote(scenario: Scenario, outputs: Sequence[Arrays]) -> dict[str, npt.NDArray
     """
     first = outputs[0]
     for number, other in enumerate(outputs[1:], start=2):
-        if list(other) != list(first):
+        if set(other) != set(first):
             raise UsageError(f"Model {number} gives {_names(other)}, the first one {_names(first)}: they cannot vote.")
         for name, array in first.items():
             if array.shape != other[name].shape:
