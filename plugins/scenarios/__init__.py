@@ -25,3 +25,7 @@ def aip_scenarios() -> list[ScenarioRecord]:
             build="aip_plugins.scenarios.text_line_recognition.scenario:TextLineRecognition",
         ),
     ]
+
+
+# Few printed lines are soon printed, and a hundred updates are enough for eight of them.
+AIP_TESTING = {"text_line_recognition": {"params": {"data.printed_lines": 60}, "steps": 150}}
