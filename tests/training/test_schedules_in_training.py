@@ -1,0 +1,76 @@
+"""Schedules in a run: the rate of each optimizer update is the schedule's at that update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.scenario import Scenario
+
+
+class Slope(Scenario):
+    """A loss whose gradient is 1: SGD moves the weight by the learning rate. 10 samples."""
+
+    def train_data(self) -> Any:
+        return np.ones((10, 1), np.float32), np.zeros((10, 1), np.float32)
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs)
+
+    def losses(self) -> Any:
+        return lambda target, output: keras.ops.sum(output, -1)
+
+
+def moved(make_trainer: Any, *words: str) -> tuple[float, Any]:
+    """The sum of the rates of all updates, and the trainer."""
+    trainer = make_trainer(Slope, "--optimizer", "SGD", "--train.batch_size", "2", "--learning_rate.lr", "0.1", *words)
+    trainer.run()
+    return -float(trainer.graph.model.get_weights()[0][0, 0]), trainer
+
+
+def halving(times: Any) -> float:
+    """The sum of 0.1 * 0.5^t over times in epochs, none below 0."""
+    return float(np.sum(0.1 * 0.5 ** np.maximum(0.0, np.asarray(times))))
+
+
+HALF = ("--learning_rate", "ExponentialDecay", "--learning_rate.decay", "0.5")
+
+
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_counts_updates(make_trainer: Any, jit: str) -> None:
+    """5 updates an epoch, each with the rate of its own time, whatever the chunks."""
+    total, trainer = moved(make_trainer, *HALF, "--trainer.epochs", "3", "--trainer.jit_compile", jit)
+    assert total == pytest.approx(halving(np.arange(15) / 5), rel=1e-5)
+    assert int(trainer.optimizer.iterations) == 15
+
+
+@pytest.mark.parametrize(("steps", "updates"), [(2, 3), (5, 1), (7, 1)])
+def test_counts_updates_not_batches(make_trainer: Any, steps: int, updates: int) -> None:
+    """Under accumulation an epoch has as many updates as groups, the partial one included."""
+    total, trainer = moved(make_trainer, *HALF, "--trainer.epochs", "2", "--trainer.accumulate_steps", str(steps))
+    assert trainer.data.horizon.updates_per_epoch == updates
+    assert total == pytest.approx(halving(np.arange(2 * updates) / updates), rel=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.4, 1, 2.5])
+def test_offset_epochs(make_trainer: Any, offset: float) -> None:
+    """The schedule begins so many epochs later, and stays at its beginning until then."""
+    words = ("--learning_rate.offset_epochs", str(offset), "--trainer.epochs", "3")
+    total, _ = moved(make_trainer, *HALF, *words)
+    assert total == pytest.approx(halving(np.arange(15) / 5 - offset), rel=1e-5)
+
+
+def test_a_cosine_ends_with_the_run(make_trainer: Any) -> None:
+    """It is cut to the run's epochs: the logged rate of the last is 0, that of the middle one half."""
+    _, trainer = moved(make_trainer, "--learning_rate", "CosineDecay", "--trainer.epochs", "4")
+    rates = [logs["learning_rate"] for logs in trainer.history]
+    np.testing.assert_allclose(rates, [0.1 * (1 + np.cos(np.pi * e / 4)) / 2 for e in (1, 2, 3, 4)], atol=1e-8)
+
+
+def test_epochs_are_those_of_the_run_not_of_the_data(make_trainer: Any) -> None:
+    """With samples_per_epoch an epoch has fewer updates, and the schedule falls as fast per epoch."""
+    total, _ = moved(make_trainer, *HALF, "--trainer.epochs", "3", "--trainer.samples_per_epoch", "4")
+    assert total == pytest.approx(halving(np.arange(6) / 2), rel=1e-5)
