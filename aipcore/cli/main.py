@@ -21,6 +21,7 @@ from aipcore.params.names import nearest, normalize, one_of
 
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
+    "resume": ("aipcore.cli.resume", "Go on with a run from its newest checkpoint."),
     "launch": ("aipcore.cli.launch", "Train with several worker processes on this machine."),
     "benchmark-input-pipeline": (
         "aipcore.cli.benchmark_input_pipeline",

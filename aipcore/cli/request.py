@@ -89,7 +89,9 @@ def sort_words(words: Sequence[str], options: Sequence[CommandOption]) -> tuple[
     return given, rest
 
 
-def split_arguments(words: Sequence[str], options: Sequence[CommandOption], command: str) -> Arguments:
+def split_arguments(
+    words: Sequence[str], options: Sequence[CommandOption], command: str, *, first: str = "SCENARIO"
+) -> Arguments:
     """Sorts the words of a command.
 
     Raises:
@@ -98,7 +100,8 @@ def split_arguments(words: Sequence[str], options: Sequence[CommandOption], comm
     given, rest = sort_words(words, options)
     scenario = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if scenario is None and rest:
-        raise UsageError(f"The scenario comes first: aip {command} SCENARIO {' '.join(rest)}")
+        what = "folder" if first == "DIR" else "scenario"
+        raise UsageError(f"The {what} comes first: aip {command} {first} {' '.join(rest)}")
     return Arguments(scenario=scenario, options=given, rest=rest)
 
 

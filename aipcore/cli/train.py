@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,7 @@ def _train(
     from aipcore.devices.selection import select_devices
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporter, Reporters
+    from aipcore.training.run_folder import locked
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
 
@@ -123,10 +125,13 @@ def _train(
             trainer.compilation = trainer.compile()
             if output_dir is not None:
                 claim_output_dir(output_dir)
-                _, resources = planned_copies(resolved.value, request.plugins)
-                write_run_files(output_dir, about, resources)
-            with logging_to(handler, None if output_dir is None else output_dir / "train.log"):
-                return trainer.run()
+            with nullcontext() if output_dir is None else locked(output_dir):
+                if output_dir is not None:
+                    # What the run is must be on the disk before its first checkpoint, or none could go on from that.
+                    _, resources = planned_copies(resolved.value, request.plugins)
+                    write_run_files(output_dir, trainer.about, resources)
+                with logging_to(handler, None if output_dir is None else output_dir / "train.log"):
+                    return trainer.run()
     finally:
         terminal.close()
         if events is not None:

@@ -43,3 +43,11 @@ def _numbered(numbers: tuple[int, ...], present: list[Any]) -> list[Any]:
         hint = "give one of these" if present else "leave the option out to train on the CPU"
         raise ParamsError(f"--device.gpus {given}: there is no GPU {missing[0]}; {there}; {hint}.")
     return [present[number] for number in dict.fromkeys(numbers)]
+
+
+def make_deterministic() -> None:
+    """Lets this process use only operations that give the same bits each time; seeds must be set already.
+
+    An operation that has no such variant on a GPU raises when it runs. Source: TensorFlow, `enable_op_determinism`.
+    """
+    tf.config.experimental.enable_op_determinism()

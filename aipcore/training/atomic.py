@@ -1,12 +1,23 @@
-"""Writing folders so that a reader, or a kill at any moment, sees the old one or the new one, never half of one."""
+"""Writing files and folders so that a reader, or a kill at any moment, sees the old or the new one, never half of one.
+
+Where the system can exchange two folders at once (Linux), a replaced folder is there at every moment. Elsewhere there
+is a moment between two renames in which only `.NAME.old` is; `recover_dir` brings it back.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+RENAME_EXCHANGE = 2
+AT_FDCWD = -100
 
 
 @contextmanager
@@ -15,22 +26,53 @@ def replaced_dir(path: Path) -> Iterator[Path]:
 
     If the body raises, `path` stays as it was and the unfinished folder is removed.
     """
-    fresh = path.with_name(f".{path.name}.new")
-    old = path.with_name(f".{path.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    recover_dir(path)
+    fresh, old = _beside(path)
     fresh.mkdir(parents=True)
     try:
         yield fresh
         sync_tree(fresh)
-        if path.exists():
+        if not path.exists():
+            fresh.rename(path)
+        elif not _exchange(fresh, path):
             path.rename(old)
-        fresh.rename(path)
-        _sync_dir(path.parent)
+            fresh.rename(path)
+        sync_dir(path.parent)
     except BaseException:
+        if not path.exists() and old.exists():
+            old.rename(path)
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def recover_dir(path: Path) -> None:
+    """Clears away what a kill in `replaced_dir` left beside `path`; brings the old folder back if `path` is gone."""
+    fresh, old = _beside(path)
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replaces a text file as a whole, so that a kill leaves the old or the new one.
+
+    Raises:
+        OSError: the disk is full or not writable; the old file is untouched.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_dir(path.parent)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def sync_tree(path: Path) -> None:
@@ -43,11 +85,12 @@ def sync_tree(path: Path) -> None:
             finally:
                 os.close(descriptor)
         else:
-            _sync_dir(entry)
-    _sync_dir(path)
+            sync_dir(entry)
+    sync_dir(path)
 
 
-def _sync_dir(path: Path) -> None:
+def sync_dir(path: Path) -> None:
+    """Makes sure that the names in a folder are on the disk."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -55,3 +98,30 @@ def _sync_dir(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Lets two paths change places in one step; False if this system or file system cannot."""
+    function = _renameat2()
+    if function is None:
+        return False
+    if function(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+@cache
+def _renameat2() -> Any:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return function

@@ -1,8 +1,9 @@
 """Checkpoints: the full state of a run, for resuming.
 
-`checkpoint/step-0000001234/` holds `variables.npz` (every variable), `progress.json` (epoch, position in the data,
-history, best value, callbacks) and, written last, `manifest.json` with the size and SHA-256 of the two. A checkpoint
-counts as complete when its manifest is there and agrees. Nothing in it is pickled.
+`checkpoint/step-0000001234/` holds `variables.npz` (every variable), `progress.json` (position in the data, history,
+best value, callbacks) and, written last, `manifest.json`, which is described in docs/checkpoints.md. A checkpoint
+counts as complete when its manifest is there and agrees with the files. Nothing in it is pickled, and no size or name
+in it is believed before it has been checked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,20 +22,38 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.errors import TrainingError
-from aipcore.training.atomic import replaced_dir
+from aipcore.training.atomic import recover_dir, replaced_dir
+from aipcore.training.checkpoint_formats import FORMAT, NewerFormatError, current_manifest
 
-FORMAT = 1
-"""Version of the layout above."""
+VARIABLES, PROGRESS, MANIFEST = "variables.npz", "progress.json", "manifest.json"
+FILES = {VARIABLES, PROGRESS}
+
+MANIFEST_BYTES = 64 * 2**20
+"""Most bytes of a manifest; a larger one is no manifest."""
+
+HEADER_BYTES = 2**12
+"""Most bytes that NumPy's header of one array takes."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
+class DamagedError(Exception):
+    """Why a checkpoint is not complete, in words."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Checkpoint:
-    """What a checkpoint holds: all variables by name, and everything else as JSON."""
+    """What a checkpoint holds.
+
+    Attributes:
+        arrays: all variables by name.
+        progress: everything else of the state, as JSON values.
+        about: what the run is: parameters, scenario, versions of aip and its plugins.
+    """
 
     arrays: Arrays
     progress: dict[str, Any]
+    about: dict[str, Any] = attrs.field(factory=dict)
 
 
 def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -51,45 +71,80 @@ def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep
     path = folder / f"step-{updates:010d}"
     try:
         with replaced_dir(path) as fresh:
-            _write_arrays(fresh / "variables.npz", checkpoint.arrays)
-            (fresh / "progress.json").write_text(json.dumps(checkpoint.progress, indent=1), encoding="utf-8")
-            manifest = {
+            _write_arrays(fresh / VARIABLES, checkpoint.arrays)
+            (fresh / PROGRESS).write_text(json.dumps(checkpoint.progress, indent=1), encoding="utf-8")
+            content = {
                 "format": FORMAT,
-                "dtypes": {name: array.dtype.name for name, array in checkpoint.arrays.items()},
+                "about": checkpoint.about,
+                "variables": {
+                    name: {"dtype": array.dtype.name, "shape": list(array.shape)}
+                    for name, array in checkpoint.arrays.items()
+                },
                 "files": {file.name: _fingerprint(file) for file in sorted(fresh.iterdir())},
             }
-            (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            (fresh / MANIFEST).write_text(
+                json.dumps({**content, "sha256": digest(content)}, indent=1), encoding="utf-8"
+            )
     except OSError as error:
         raise TrainingError(
             f"The checkpoint {path} could not be written ({error.strerror or error}); earlier ones are untouched: "
             "make room or mend the folder's permissions."
         ) from error
-    for old in _newest_first(folder)[keep:]:
+    complete = [each for each in newest_first(folder) if _looks_complete(each)]
+    for old in complete[max(1, keep) :]:
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of a manifest's content, in a notation that depends on nothing but the content."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def newest_checkpoint(folder: Path) -> Path:
     """The newest complete checkpoint of a run.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: there is none, or it is written by a newer aip.
     """
-    for path in _newest_first(folder):
-        if not problems(path):
-            return path
-    raise TrainingError(f"{folder} holds no complete checkpoint: train with --trainer.write_checkpoints True.")
+    path, damaged = find_newest(folder)
+    if path is None:
+        listed = "".join(f"; {each.name} is damaged ({why})" for each, why in damaged)
+        raise TrainingError(
+            f"{folder} holds no complete checkpoint{listed}: train with --trainer.write_checkpoints True."
+        )
+    return path
+
+
+def find_newest(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest complete checkpoint, if any, and the newer ones that are damaged, each with the reason.
+
+    Raises:
+        TrainingError: a newer one is written by a newer aip.
+    """
+    for leftover in folder.glob(".step-*.old"):
+        # A kill between two renames; the name is `.step-N.old`.
+        recover_dir(folder / leftover.name[1:-4])
+    damaged: list[tuple[Path, str]] = []
+    for path in newest_first(folder):
+        problem = problems(path)
+        if not problem:
+            return path, damaged
+        damaged.append((path, problem))
+    return None, damaged
 
 
 def problems(path: Path) -> str:
-    """Why a checkpoint is not complete; empty if it is."""
+    """Why a checkpoint is not complete; empty if it is.
+
+    Raises:
+        TrainingError: it is written by a newer aip.
+    """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        for name, expected in manifest["files"].items():
-            if _fingerprint(path / name) != expected:
-                return f"{name} differs from the manifest"
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
+        _checked_manifest(path)
+    except DamagedError as error:
+        return str(error)
     return ""
 
 
@@ -99,22 +154,80 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         TrainingError: it is damaged, or written by a newer aip.
     """
-    problem = problems(path)
-    if problem:
-        raise TrainingError(f"The checkpoint {path} is damaged ({problem}): take an older one.")
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    if manifest["format"] > FORMAT:
-        raise TrainingError(
-            f"The checkpoint {path} has format {manifest['format']}, this aip reads up to {FORMAT}: upgrade aipcore."
-        )
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    with np.load(path / "variables.npz", allow_pickle=False) as stored:
-        for position, (name, dtype) in enumerate(manifest["dtypes"].items()):
-            array = stored[f"{position:06d}"]
-            arrays[name] = (
-                array.view(np.dtype(getattr(ml_dtypes, dtype, dtype))) if array.dtype.name != dtype else array
-            )
-    return Checkpoint(arrays=arrays, progress=json.loads((path / "progress.json").read_text(encoding="utf-8")))
+    try:
+        manifest = _checked_manifest(path)
+        arrays = _read_arrays(path / VARIABLES, manifest["variables"])
+        progress = _read_json(path / PROGRESS)
+        if not isinstance(progress, dict):
+            raise DamagedError(f"{PROGRESS} holds no mapping")
+    except DamagedError as error:
+        raise TrainingError(f"The checkpoint {path} is damaged ({error}): take an older one.") from error
+    return Checkpoint(arrays=arrays, progress=progress, about=manifest["about"])
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The folders of all checkpoints of a run, complete or not."""
+    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+
+
+def _looks_complete(path: Path) -> bool:
+    """Whether manifest and sizes agree; the checksums are left to who reads."""
+    try:
+        return all((path / name).stat().st_size == size for name, size in _sizes(_manifest(path)).items())
+    except (DamagedError, OSError, TrainingError):
+        return False
+
+
+def _sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
+    return {name: print_["bytes"] for name, print_ in manifest["files"].items()}
+
+
+def _checked_manifest(path: Path) -> dict[str, Any]:
+    manifest = _manifest(path)
+    for name, expected in manifest["files"].items():
+        file = path / name
+        try:
+            if file.is_symlink() or not file.is_file():
+                raise DamagedError(f"{name} is missing")
+            if file.stat().st_size != expected["bytes"] or _fingerprint(file) != expected:
+                raise DamagedError(f"{name} differs from the manifest")
+        except OSError as error:
+            raise DamagedError(f"{name} cannot be read: {error.strerror or error}") from error
+    return manifest
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest, in the current format, its own checksum and form checked."""
+    manifest = _read_json(path / MANIFEST)
+    try:
+        number = manifest["format"]
+        if number != 1:
+            content = {key: value for key, value in manifest.items() if key != "sha256"}
+            if digest(content) != manifest["sha256"]:
+                raise DamagedError(f"{MANIFEST} differs from its own checksum")
+        manifest = current_manifest(manifest, path)
+        if set(manifest["files"]) != FILES:
+            raise DamagedError(f"{MANIFEST} names other files than {' and '.join(sorted(FILES))}")
+        for each in manifest["variables"].values():
+            _dtype(each["dtype"])
+            if not all(isinstance(size, int) and size >= 0 for size in each["shape"]):
+                raise DamagedError(f"{MANIFEST} holds an impossible shape")
+        if not all(isinstance(each["bytes"], int) for each in manifest["files"].values()):
+            raise DamagedError(f"{MANIFEST} holds an impossible size")
+    except NewerFormatError as error:
+        raise TrainingError(f"The checkpoint {path} has {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise DamagedError(f"{MANIFEST}: {type(error).__name__}: {error}") from error
+    return manifest
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.is_symlink() or (path.stat().st_size > MANIFEST_BYTES and path.name == MANIFEST):
+            raise DamagedError(f"{path.name} is no manifest")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path.name}: {type(error).__name__}: {error}") from error
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
@@ -127,8 +240,53 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
         np.savez(file, **plain)  # type: ignore[arg-type]
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+def _read_arrays(path: Path, variables: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """Reads the arrays one by one, each only after its size is known to be what the manifest says.
+
+    Members are stored and never compressed, so that nothing can unpack to more than the file itself holds.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [f"{position:06d}.npy" for position in range(len(variables))]
+            if archive.namelist() != names:
+                raise DamagedError(f"{VARIABLES} holds other arrays than the manifest")
+            for member, (name, spec) in zip(archive.infolist(), variables.items(), strict=True):
+                arrays[name] = _read_array(archive, member, name, spec)
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DamagedError(f"{VARIABLES}: {type(error).__name__}: {error}") from error
+    return arrays
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, spec: Any) -> npt.NDArray[Any]:
+    dtype, shape = _dtype(spec["dtype"]), tuple(spec["shape"])
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    stored = member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
+    if not stored or not size < member.file_size <= size + HEADER_BYTES:
+        raise DamagedError(f"{VARIABLES}: {name} takes {member.file_size:,} bytes instead of about {size:,}")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise DamagedError(f"{VARIABLES}: {name} has an unknown version of NumPy's format")
+        found, fortran, kind = np.lib.format.read_array_header_1_0(file)
+        plain = dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
+        if (found, kind) != (shape, plain):
+            raise DamagedError(f"{VARIABLES}: {name} is {kind} {found} instead of {plain} {shape}")
+        array = np.frombuffer(bytearray(file.read(size)), plain)
+    array = array.reshape(shape, order="F" if fortran else "C")
+    return array if plain == dtype else array.view(dtype)
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    if not isinstance(name, str):
+        raise DamagedError(f"{MANIFEST} holds an impossible type")
+    try:
+        dtype = np.dtype(getattr(ml_dtypes, name, name))
+    except TypeError as error:
+        raise DamagedError(f"{MANIFEST} holds the unknown type {name!r}") from error
+    if dtype.kind not in "biufcV" or dtype.hasobject or dtype.names is not None:
+        raise DamagedError(f"{MANIFEST} holds the type {name!r}, which no variable has")
+    return dtype
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

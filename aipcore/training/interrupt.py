@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -13,18 +16,31 @@ from aipcore.devices.workers import Workers
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(BaseException):
+    """A signal came while something ran that is not worth finishing; no `Exception`, so that nobody swallows it."""
+
+
 class Interruption:
     """A context in which signals are noted instead of raised.
 
     Attributes:
         noted: the first signal that came, or None.
         received: what the run goes by: that signal, once all workers of the run have agreed to stop.
+
+    Args:
+        notify: is told what happens now.
+        grace_seconds: after this time the process ends, whatever it is doing.
+        alone: whether there are no other workers, without whose consent nothing can be broken off.
     """
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
+    def __init__(self, notify: Callable[[str], None], grace_seconds: float, *, alone: bool = True) -> None:
         self.noted: signal.Signals | None = None
         self.received: signal.Signals | None = None
         self._notify = notify
+        self._grace = grace_seconds
+        self._alone = alone
+        self._breaks = False
+        self._timer: threading.Timer | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -36,6 +52,8 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -60,9 +78,42 @@ class Interruption:
             self.noted = self.received
         return any(wish for _, wish in wishes)
 
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Within, a signal raises `Interrupted` at once: for what is long and changes nothing that is saved."""
+        if self._alone:
+            self._break_off()
+            self._breaks = True
+        try:
+            yield
+        finally:
+            self._breaks = False
+
+    def _break_off(self) -> None:
+        if self.noted is not None:
+            self.received = self.noted
+            raise Interrupted
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.noted is not None:
             raise KeyboardInterrupt
         self.noted = signal.Signals(number)
-        self._notify("Stopping after this chunk and saving; press Ctrl-C again to stop at once.")
+        self._timer = threading.Timer(self._grace, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+        what = "now" if self._breaks else "after this chunk"
+        self._notify(f"Stopping {what} and saving; press Ctrl-C again to stop at once.")
+        if self._breaks:
+            self._breaks = False
+            self._break_off()
+
+    def _give_up(self) -> None:
+        assert self.noted is not None
+        self._notify(
+            f"The run did not end within {self._grace:g} s (trainer.grace_seconds): it ends here, "
+            "and the last complete checkpoint is what there is."
+        )
+        sys.stdout.flush()
+        # Neither other threads nor handlers at exit are waited for: they may be what hangs.
+        os._exit(128 + self.noted)

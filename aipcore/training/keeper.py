@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import tensorflow as tf
+
+from aipcore.errors import TrainingError
 from aipcore.scenario.summaries import Summary
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.params import CheckpointParams
 from aipcore.training.reporter import by_part
+from aipcore.training.saving import BackgroundWriter
 from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
 
@@ -21,13 +28,18 @@ class Keeper:
     Args:
         folder: the run's output folder, or None.
         writer: writes the model with its current weights.
-        keep: how many checkpoints to keep.
+        params: how many checkpoints to keep, and what to do when something cannot be written.
+        warn: is told what could not be written, if training goes on.
     """
 
-    def __init__(self, folder: Path | None, writer: ModelWriter, *, keep: int) -> None:
+    def __init__(
+        self, folder: Path | None, writer: ModelWriter, *, params: CheckpointParams, warn: Callable[[str], None]
+    ) -> None:
         self.folder = folder
         self._writer = writer
-        self._keep = keep
+        self._params = params
+        self._warn = warn
+        self._background = BackgroundWriter()
         self._events = None if folder is None else EventWriter(folder / "tensorboard")
 
     def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
@@ -40,29 +52,101 @@ class Keeper:
         """
         if self._events is None:
             return
-        for part, values in by_part(logs, lav).items():
-            self._events.write(part, epoch, values)
+        with self._told():
+            for part, values in by_part(logs, lav).items():
+                self._events.write(part, epoch, values)
 
     def log_summaries(self, epoch: int, records: Iterable[Summary]) -> None:
         """Adds what the scenario shows of the validation data to the event files, beside the curves of validation."""
         if self._events is not None:
-            self._events.write_summaries("validation", epoch, records)
+            with self._told():
+                self._events.write_summaries("validation", epoch, records)
 
-    def write_model(self, name: str) -> None:
-        """Writes the model to the folder of this name, `best` or `export`."""
-        if self.folder is not None:
-            self._writer.write(self.folder / name)
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what goes wrong with the event files into an error or a warning."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "message", None) or str(error)
+            self._failed(TrainingError(f"The event files could not be written ({reason}): make room on the disk."))
 
-    def write_checkpoint(self, step: int, checkpoint: Checkpoint) -> None:
-        """Writes the state after `step` batches."""
-        if self.folder is not None:
-            write_checkpoint(self.folder / "checkpoint", step, checkpoint, keep=self._keep)
+    def write_model(self, name: str, about: Mapping[str, Any]) -> None:
+        """Writes the model to the folder of this name, `best` or `export`, with a note of what it is.
+
+        Raises:
+            TrainingError: it cannot be written, and `checkpoint.on_error` is raise; what was there before stays.
+        """
+        if self.folder is None:
+            return
+        try:
+            self._writer.write(self.folder / name, about)
+        except TrainingError as error:
+            self._failed(error)
+
+    def write_checkpoint(self, step: int, checkpoint: Checkpoint, *, wait: bool = False) -> None:
+        """Writes the state after `step` batches, in the background, once the one before is written.
+
+        Args:
+            step: what names the checkpoint.
+            checkpoint: the state, which must not change any more.
+            wait: whether to return only when it is on the disk.
+
+        Raises:
+            TrainingError: this one or the one before could not be written, and `checkpoint.on_error` is raise.
+        """
+        if self.folder is None:
+            return
+        folder = self.folder / "checkpoint"
+        self.drain()
+        self._background.submit(lambda: write_checkpoint(folder, step, checkpoint, keep=self._params.keep))
+        if wait:
+            self.drain()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._background.busy
+
+    def drain(self) -> None:
+        """Waits until nothing is being written.
+
+        Raises:
+            TrainingError: it did not, and `checkpoint.on_error` is raise.
+        """
+        try:
+            self._background.drain()
+        except TrainingError as error:
+            self._failed(error)
+
+    def check(self) -> None:
+        """Says now what went wrong in the background.
+
+        Raises:
+            TrainingError: something did, and `checkpoint.on_error` is raise.
+        """
+        try:
+            self._background.check()
+        except TrainingError as error:
+            self._failed(error)
+
+    def _failed(self, error: TrainingError) -> None:
+        if self._params.on_error == "raise":
+            raise error
+        self._warn(f"{error} Training goes on (checkpoint.on_error warn).")
 
     def saved(self) -> list[str]:
         """The names of what there is to go on with."""
         return [name for name in FOLDERS if self.folder is not None and (self.folder / name).exists()]
 
     def close(self) -> None:
-        """Ends the event files."""
-        if self._events is not None:
-            self._events.close()
+        """Waits for the last checkpoint and ends the event files.
+
+        Raises:
+            TrainingError: see `drain`.
+        """
+        try:
+            self.drain()
+        finally:
+            if self._events is not None:
+                self._events.close()

@@ -37,9 +37,11 @@ class Monitor:
 
     def is_better(self, value: float) -> bool:
         """Whether `value` is strictly better than the best so far."""
-        if self.best is None:
-            return True
-        return value < self.best if self.mode == "min" else value > self.best
+        return self.best is None or self.beats(value, self.best)
+
+    def beats(self, value: float, other: float) -> bool:
+        """Whether `value` is strictly better than `other`."""
+        return value < other if self.mode == "min" else value > other
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

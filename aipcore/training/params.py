@@ -19,6 +19,21 @@ class CheckpointParams:
     """What is kept for resuming."""
 
     keep: int = field(2, help="Newest complete checkpoints to keep.", check=at_least(1))
+    every_steps: int | None = field(
+        None,
+        help="Batches after which to write one within an epoch, at the end of a chunk; none: only between epochs.",
+        check=at_least(1),
+    )
+    every_minutes: float | None = field(
+        None,
+        help="Minutes after which to write one within an epoch, at the end of a chunk; none: only between epochs.",
+        check=above(0),
+    )
+    on_error: Literal["raise", "warn"] = field(
+        "raise",
+        help="When a checkpoint, a model or the event files cannot be written: raise ends the run with an error, warn "
+        "says so and trains on. What was written before stays as it is.",
+    )
 
 
 @params
@@ -74,6 +89,16 @@ class TrainerParams:
         help="Seed of weights, data order and dropout; by default drawn at random and recorded.",
         check=at_least(0),
     )
+    deterministic: bool = field(
+        False,
+        help="Use only operations that give the same bits each time, on GPUs too, where that is slower; an operation "
+        "without such a variant is an error.",
+    )
+    grace_seconds: float = field(
+        30.0,
+        help="Seconds after SIGINT or SIGTERM in which to finish the chunk and save; then the process ends at once.",
+        check=above(0),
+    )
     force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
@@ -117,7 +142,9 @@ class TrainerParams:
     skip_sanity_check: bool = field(
         False, help="Do not look at data, targets, first losses and the export before the first epoch."
     )
-    write_checkpoints: bool = field(True, help="Write a checkpoint of the full state after each epoch.")
+    write_checkpoints: bool = field(
+        True, help="Write a checkpoint of the full state before the first batch and after each epoch."
+    )
     export_best: bool = field(True, help="Keep the model with the best monitored value in OUTPUT_DIR/best.")
     export_final: bool = field(True, help="Write the final model to OUTPUT_DIR/export.")
     optimizer: OptimizerParams = component("optimizer", default="Adam", help="The optimizer.", short=True)

@@ -117,8 +117,12 @@ class ModelWriter:
             reason = " ".join(str(error).split())
             raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, note: Mapping[str, Any] | None = None) -> None:
         """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.
+
+        Args:
+            path: the folder.
+            note: what to record in its `aip.json` beside what the run is.
 
         `aip.json` records, beside what is to be recorded, under `variables` the paths of the SavedModel's `state`.
 
@@ -133,7 +137,7 @@ class ModelWriter:
                 if self._resources is not None and self._resources.is_dir():
                     shutil.copytree(self._resources, fresh / RESOURCES)
                 variables = unique_names(each.path for each in self._graph.model.variables)
-                about = {"format": MODEL_FORMAT, **self._about, "variables": variables}
+                about = {"format": MODEL_FORMAT, **self._about, **(note or {}), "variables": variables}
                 (fresh / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)

@@ -14,6 +14,7 @@ from aipcore.hooks.manager import PluginManager
 from aipcore.params import Resolved, to_dict
 from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.training.atomic import write_file
 from aipcore.training.params import TrainerParams
 from aipcore.training.prepare import Parts
 
@@ -61,7 +62,22 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
             **{name: version(name) for name in ("aipcore", "tensorflow", "keras", "numpy")},
         },
         "plugins": plugins.versions(),
+        "components": _components(scenario, resolved.value.trainer, plugins),
     }
+
+
+def _components(scenario: LoadedScenario, params: TrainerParams, plugins: PluginManager) -> list[dict[str, str]]:
+    """The plugins that the run is made of, each with the package that it came from."""
+    chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
+    used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
+    several = (("callback", params.callbacks), ("exporter", params.export.formats))
+    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, each in used]
+    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, those in several for each in those]
+    found = []
+    for kind, name in chosen:
+        plugin = plugins.entry(kind, name).plugin
+        found.append({"kind": kind, "name": name, "package": plugin.distribution, "version": plugin.version})
+    return found
 
 
 def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[str, Any]:
@@ -81,6 +97,8 @@ def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[st
 def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[str, Path] | None = None) -> None:
     """Writes the resolved parameters to `params.json`, for `--params`, the rest to `run.json`, and copies resources.
 
+    Each file is replaced as a whole.
+
     Args:
         output_dir: the run's folder.
         about: from `about_run`.
@@ -89,8 +107,8 @@ def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[
     Raises:
         TrainingError: a resource cannot be copied.
     """
-    for name, content in (("params.json", about["params"]), ("run.json", about)):
-        (output_dir / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    for name, content in (("run.json", about), ("params.json", about["params"])):
+        write_file(output_dir / name, json.dumps(content, indent=2) + "\n")
     try:
         copy_resources(resources or {}, output_dir)
     except OSError as error:

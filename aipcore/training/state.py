@@ -38,7 +38,7 @@ class VariableState:
         """Copies of all values that this worker has."""
         arrays: Arrays = {}
         for name, variable in self.variables.items():
-            parts = [np.array(part.numpy()) for part in components(variable)]
+            parts = [_own(np.asarray(part.numpy())) for part in components(variable)]
             arrays[name] = parts[0]
             if any(part.tobytes() != parts[0].tobytes() for part in parts):
                 arrays |= {f"{name}@{number}": part for number, part in self._numbered(parts) if number}
@@ -90,6 +90,11 @@ class VariableState:
         for name, variable in self.variables.items():
             for replica, part in self._numbered(components(variable)):
                 part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
+
+
+def _own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, which is copied only if its memory is another's: states can be large."""
+    return array if array.flags.owndata else array.copy()
 
 
 def _some(names: set[str]) -> str:

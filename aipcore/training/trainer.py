@@ -15,6 +15,7 @@ import keras
 import aipcore
 from aipcore.data.feed import Block, prefetch
 from aipcore.devices.distribution import make_distribution
+from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.graph import signature_of
@@ -22,16 +23,18 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
-from aipcore.training.checkpoint import Checkpoint, read_checkpoint
+from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import RunContext
 from aipcore.training.early_stopping import stop_reason
-from aipcore.training.interrupt import Interruption
+from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
+from aipcore.training.progress import Progress
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.resume import restore, restore_callbacks
 from aipcore.training.sanity import check_first_steps
 from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
@@ -87,6 +90,8 @@ class Trainer:
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(self.seed % 2**32)
+        if self.trainer.deterministic:
+            make_deterministic()
         keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
         self.data = prepare_data(scenario, params, self.trainer, self.seed)
         self.batching = self.data.batching
@@ -106,6 +111,8 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, float]] = []
+        self.stopped = ""
+        self.pending_states: dict[str, tuple[Any, Any]] = {}
         self.compilation: Compilation | None = None
         self.callbacks = self._make_callbacks(parts)
         self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
@@ -120,14 +127,17 @@ class Trainer:
             },
             self.distribution,
         )
-        self._interruption = Interruption(self.reporter.message)
+        self._interruption = Interruption(
+            self.reporter.message, self.trainer.grace_seconds, alone=self.workers.count == 1
+        )
         resources = None if output_dir is None else output_dir / RESOURCES
         writer = ModelWriter(
             self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about}, resources=resources
         )
         if output_dir is not None and not self.trainer.skip_sanity_check:
             writer.check()
-        self._keeper = Keeper(output_dir, writer, keep=self.trainer.checkpoint.keep)
+        self._keeper = Keeper(output_dir, writer, params=self.trainer.checkpoint, warn=self.reporter.warning)
+        self.progress = Progress(self, self._keeper)
         self._summaries = None if output_dir is None else make_summaries(scenario, self.trainer, made)
         # What is traced runs in calls of its own, which all workers must make.
         traced = self.trainer.profile and (output_dir is not None or not self.workers.is_chief)
@@ -144,23 +154,13 @@ class Trainer:
         )
         return {name: build(context) for name, build in parts.callbacks.items()}
 
-    def restore(self, checkpoint: Path) -> None:
-        """Goes on from a complete checkpoint: all variables, the position in the data, the history and the best.
+    def restore(self, checkpoint: Path, *, recompile: bool = False) -> None:
+        """Goes on from a complete checkpoint; see `aipcore.training.resume.restore`.
 
         Raises:
             TrainingError: it is damaged, or of another model.
         """
-        stored = read_checkpoint(checkpoint)
-        self.state.write(stored.arrays)
-        progress = stored.progress
-        self.epoch, self.step = progress["epoch"], progress["step"]
-        self.history = progress["history"]
-        self.monitor.restore(progress["monitor"])
-        self.compilation, self.warm_start = Compilation(**progress["compilation"]), None
-        for name, state in progress["callbacks"].items():
-            if name in self.callbacks:
-                self.callbacks[name].set_state(state)
-        self.workers.require_same({"the checkpoint": [self.epoch, self.step]})
+        restore(self, read_checkpoint(checkpoint), recompile=recompile)
 
     def compile(self) -> Compilation:
         """Measures how this run is best compiled, by the chief's clock; leaves its state as it was.
@@ -186,28 +186,45 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         started = time.perf_counter()
-        compilation = self.compilation = self.compilation or self.compile()
-        self.loop.compiled = compilation.mode
-        self.chunk = 1 if self.per_batch else compilation.chunk
-        self.reporter.plan(self._plan(compilation))
+        with closing(self.data), self._interruption, closing(self._keeper), self._profiler:
+            try:
+                self._begin()
+                self._run_epochs()
+            except Interrupted:
+                self.reporter.message("The run was interrupted before its first batch.")
+            return self._finish(started)
+
+    def _begin(self) -> None:
+        if self.compilation is None:
+            with self._interruption.breaking():
+                self.compilation = self.compile()
+        self.loop.compiled = self.compilation.mode
+        self.chunk = 1 if self.per_batch else self.progress.policy.chunk(self.compilation.chunk)
+        self.reporter.plan(describe_run(self, self.compilation))
         if self.warm_start is not None:
             self.reporter.warm_start(self.warm_start)
         self._tell(self.data.left_out)
         # What was left out while measuring is met again in the first epoch.
         self.data.skipped()
+
+    def _run_epochs(self) -> None:
         model = self.graph.model
         callbacks = keras.callbacks.CallbackList(
             list(self.callbacks.values()), add_history=True, model=model,
             epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
         )  # fmt: skip
-        model.stop_training = False
-        with closing(self.data), self._interruption, self._profiler:
-            self._profiler.begin(self._batches + 1, self.batching.steps * self.trainer.epochs)
-            callbacks.on_train_begin()
-            while not self._must_stop() and self.epoch < self.trainer.epochs:
-                self._run_epoch(callbacks)
-            callbacks.on_train_end(self.history[-1] if self.history else {})
-            return self._finish(started)
+        model.stop_training = bool(self.stopped)
+        self._profiler.begin(self.batches + 1, self.batching.steps * self.trainer.epochs)
+        callbacks.on_train_begin()
+        restore_callbacks(self)
+        # A run that is killed before its first epoch ends has to go on with the same seed and the same compiled loop.
+        self.progress.save(wait=True)
+        while not self._must_stop() and self.epoch < self.trainer.epochs:
+            self._run_epoch(callbacks)
+        if self._interruption.received:
+            # Callbacks may do away with their state, or change the weights, when training ends.
+            self.progress.save()
+        callbacks.on_train_end(self.history[-1] if self.history else {})
 
     def _run_epoch(self, callbacks: Any) -> None:
         started = time.perf_counter()
@@ -218,16 +235,26 @@ class Trainer:
         self._run_chunks(callbacks)
         if self._interruption.received and self.step < self.batching.steps:
             return
+        before = self.monitor.state()
+        try:
+            self._validate_and_end_epoch(callbacks, started)
+        except Interrupted:
+            # The epoch's batches are done, its end is not: a resumed run begins with the validation.
+            self.monitor.restore(before)
+            self.stopped = ""
+
+    def _validate_and_end_epoch(self, callbacks: Any, started: float) -> None:
         logs = self.metrics.result()
         logs["learning_rate"] = float(self.optimizer.learning_rate)
         last = self.epoch + 1 == self.trainer.epochs or self.graph.model.stop_training
         if self.average is not None:
             logs["ema_rate"] = self.average.rate
         self.distribution.unify(self.graph.model.variables)
-        with self._averaged():
+        with self.averaged():
             if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
                 callbacks.on_test_begin()
-                results = self.validation.run()
+                with self._interruption.breaking():
+                    results = self.validation.run()
                 callbacks.on_test_end(results)
                 logs |= {f"val_{name}": value for name, value in results.items()}
             lav: dict[str, dict[str, float]] = {}
@@ -236,11 +263,13 @@ class Trainer:
             # Weights that are no numbers can still score by chance: such an epoch is never the best.
             is_best = math.isfinite(logs["loss"]) and self.monitor.update(self.epoch + 1, logs)
             if reason := stop_reason(self.trainer.early_stopping, self.monitor, self.epoch + 1, logs):
-                notes.append(f"Early stopping: {reason}.")
+                self.stopped = f"Early stopping: {reason}"
+                notes.append(f"{self.stopped}.")
                 self.graph.model.stop_training = True
             last = last or bool(reason)
             if self.lav and self._is_due(self.trainer.lav_every_n, last, first=self.trainer.lav_min_epoch):
-                lav = self._run_lav(notes)
+                with self._interruption.breaking():
+                    lav = self._run_lav(notes)
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
             if self._summaries is not None and self._is_due(self.trainer.summaries_every_n, last):
                 self._keeper.log_summaries(self.epoch + 1, self._summaries.make())
@@ -263,7 +292,8 @@ class Trainer:
         for text in texts:
             self.reporter.message(text)
 
-    def _averaged(self) -> AbstractContextManager[None]:
+    def averaged(self) -> AbstractContextManager[None]:
+        """A context in which the weights are their averages, if there are any."""
         return nullcontext() if self.average is None else self.average.applied()
 
     def _run_chunks(self, callbacks: Any) -> None:
@@ -281,6 +311,7 @@ class Trainer:
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
             if self._must_stop():
                 break
+            self.progress.save_if_due()
 
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
@@ -317,58 +348,24 @@ class Trainer:
         self.history.append(logs)
         self._keeper.log(self.epoch + 1, logs, lav)
         if is_best and self.trainer.export_best:
-            with self._averaged():
-                self._keeper.write_model("best")
+            self.progress.write_best()
         self.epoch += 1
         self.step = 0
-        self._save_progress()
-
-    def _plan(self, compilation: Compilation) -> list[tuple[str, str]]:
-        return describe_run(self, compilation)
+        if self._must_stop() and self.graph.model.stop_training:
+            self.stopped = self.stopped or "A callback stopped the run"
+        self.progress.save()
 
     @property
-    def _batches(self) -> int:
+    def batches(self) -> int:
         """Batches of the run that are done."""
         return self.epoch * self.batching.steps + self.step
 
-    def _save_progress(self) -> None:
-        if not self.trainer.write_checkpoints:
-            return
-        if self._diverged():
-            self.reporter.warning("The loss is not finite: no checkpoint is written, the last good one stays.")
-            return
-        self._checkpoint()
-
-    def _diverged(self) -> bool:
-        return bool(self.history) and not math.isfinite(self.history[-1]["loss"])
-
-    def _checkpoint(self) -> None:
-        assert self.compilation is not None
-        progress = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "seed": self.seed,
-            "history": self.history,
-            "monitor": self.monitor.state(),
-            "compilation": attrs.asdict(self.compilation),
-            "callbacks": {
-                name: callback.get_state()
-                for name, callback in self.callbacks.items()
-                if hasattr(callback, "get_state")
-            },
-            **self.about,
-        }
-        self._keeper.write_checkpoint(self._batches, Checkpoint(arrays=self.state.gather(), progress=progress))
-
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
-        if received and self.step:
-            self._save_progress()
-        if self.trainer.export_final and not received and not self._diverged():
-            with self._averaged():
-                self._keeper.write_model("export")
+        if self.trainer.export_final and not received and not self.progress.diverged():
+            self.progress.write_export()
         self._keeper.close()
-        self._profiler.end(self._batches)
+        self._profiler.end(self.batches)
         result = TrainResult(
             status="interrupted" if received else "finished" if self.epoch == self.trainer.epochs else "stopped",
             output_dir=self.output_dir or Path(),

@@ -39,13 +39,15 @@ class CSVLog(keras.callbacks.Callback):
 
     def get_state(self) -> dict[str, Any]:
         """The rows so far."""
-        return {"columns": self.columns, "rows": self.rows}
+        return {"columns": list(self.columns), "rows": list(self.rows)}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on after the rows of a checkpoint; later ones in the file belong to epochs that run again."""
         self.columns, self.rows = list(state["columns"]), list(state["rows"])
         if self.rows:
             self._write("w", self.rows)
+        else:
+            self.path.unlink(missing_ok=True)
 
     def _write(self, mode: str, rows: list[dict[str, Any]]) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as file:

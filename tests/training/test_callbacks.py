@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -145,7 +146,7 @@ class Diverging(keras.initializers.Initializer):
         return keras.ops.full(shape, 1e38, dtype)
 
 
-def test_terminate_on_nan(make_trainer: Any, blobs_class: Any) -> None:
+def test_terminate_on_nan(make_trainer: Any, blobs_class: Any, tmp_path: Path) -> None:
     """The run ends in the epoch in which the loss is no number; nothing of the broken state is kept."""
 
     class Overflowing(blobs_class):  # type: ignore[misc]
@@ -159,7 +160,8 @@ def test_terminate_on_nan(make_trainer: Any, blobs_class: Any) -> None:
     trainer = make_trainer(Overflowing, *words, output="out")
     result = trainer.run()
     assert (result.status, result.epochs) == ("stopped", 1)
-    assert result.saved == []
+    assert result.saved == ["checkpoint"]
+    assert [path.name for path in (tmp_path / "out" / "checkpoint").iterdir()] == ["step-0000000000"]
 
 
 def test_monitor() -> None:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import attrs
 import ml_dtypes
 import numpy as np
 import pytest
 
 from aipcore.errors import TrainingError
-from aipcore.training.checkpoint import Checkpoint, newest_checkpoint, problems, read_checkpoint, write_checkpoint
+from aipcore.training import atomic
+from aipcore.training.checkpoint import (
+    Checkpoint,
+    digest,
+    newest_checkpoint,
+    problems,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 
 def example(value: float = 1.0) -> Checkpoint:
@@ -62,51 +75,196 @@ def test_damage_is_found(tmp_path: Path, damage: str) -> None:
         read_checkpoint(newest)
 
 
-def test_newer_format_is_refused(tmp_path: Path) -> None:
-    """A checkpoint of a later aip is refused with a sentence."""
-    path = write_checkpoint(tmp_path, 1, example(), keep=2)
+def rewrite(path: Path, change: Any) -> None:
+    """Changes a manifest as its author could, with a checksum that fits."""
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(TrainingError, match="format 99, this aip reads up to"):
+    del manifest["sha256"]
+    change(manifest)
+    (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": digest(manifest)}))
+
+
+def refit(path: Path) -> None:
+    """Makes the manifest agree with files that have been changed."""
+    import hashlib
+
+    def change(manifest: Any) -> None:
+        for name in manifest["files"]:
+            content = (path / name).read_bytes()
+            manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    rewrite(path, change)
+
+
+def test_newer_format_is_refused(tmp_path: Path) -> None:
+    """A checkpoint of a later aip is refused with a sentence, and no older one is taken instead."""
+    write_checkpoint(tmp_path, 1, example(), keep=2)
+    path = write_checkpoint(tmp_path, 2, example(), keep=2)
+    rewrite(path, lambda manifest: manifest.update(format=99))
+    for read in (lambda: read_checkpoint(path), lambda: newest_checkpoint(tmp_path)):
+        with pytest.raises(TrainingError, match="has format 99, this aip reads up to 2: upgrade aipcore"):
+            read()
+
+
+def test_format_1_is_read(tmp_path: Path) -> None:
+    """A checkpoint of format 1, made here by its rules, gives what it held; its files stay as they are."""
+    path = write_checkpoint(tmp_path, 1, attrs.evolve(example(), progress={"epoch": 3, "params": {"a": 1}}), keep=2)
+    manifest = json.loads((path / "manifest.json").read_text())
+    dtypes = {name: each["dtype"] for name, each in manifest["variables"].items()}
+    old = json.dumps({"format": 1, "dtypes": dtypes, "files": manifest["files"]})
+    (path / "manifest.json").write_text(old)
+    stored = read_checkpoint(path)
+    for name, array in example().arrays.items():
+        assert (stored.arrays[name].dtype, stored.arrays[name].shape) == (array.dtype, array.shape)
+        assert stored.arrays[name].tobytes() == array.tobytes()
+    assert (stored.progress["epoch"], stored.about) == (3, {"params": {"a": 1}})
+    assert (path / "manifest.json").read_text() == old
+
+
+HOSTILE = {
+    "path traversal": (lambda m: m["files"].update({"../../secret": {"bytes": 1, "sha256": "0"}}), "names other files"),
+    "absolute path": (lambda m: m["files"].update({"/etc/hostname": {"bytes": 1, "sha256": "0"}}), "names other files"),
+    "no file": (lambda m: m["files"].pop("variables.npz"), "names other files"),
+    "object type": (lambda m: m["variables"]["float"].update(dtype="object"), "which no variable has"),
+    "unknown type": (lambda m: m["variables"]["float"].update(dtype="os.system"), "unknown type"),
+    "no text": (lambda m: m["variables"]["float"].update(dtype=["f4"]), "impossible type"),
+    "negative shape": (lambda m: m["variables"]["float"].update(shape=[-1]), "impossible shape"),
+    "huge shape": (lambda m: m["variables"]["float"].update(shape=[2**60, 2**60]), "instead of about"),
+    "other shape": (lambda m: m["variables"]["float"].update(shape=[1, 2]), r"instead of float32 \(1, 2\)"),
+    "other type": (lambda m: m["variables"]["float"].update(dtype="int32"), "instead of int32"),
+    "one too many": (lambda m: m["variables"].update(more={"dtype": "int8", "shape": []}), "other arrays"),
+    "no mapping": (lambda m: m.update(variables=3), "AttributeError"),
+    "size as text": (lambda m: m["files"]["variables.npz"].update(bytes="1"), "impossible size"),
+    "format as text": (lambda m: m.update(format="2"), "is no format"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_manifest(tmp_path: Path, case: str) -> None:
+    """A manifest that lies, though its checksum fits, is found out before anything it names is read or made."""
+    path = write_checkpoint(tmp_path, 1, example(), keep=2)
+    change, message = HOSTILE[case]
+    rewrite(path, change)
+    with pytest.raises(TrainingError, match=message):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("case", ["compressed", "pickle", "huge header", "deep json", "link"])
+def test_hostile_files(tmp_path: Path, case: str) -> None:
+    """Zip bombs, pickles, arrays that claim to be huge, deep nesting and links are refused."""
+    path = write_checkpoint(tmp_path, 1, example(), keep=2)
+    names = [f"{position:06d}" for position in range(4)]
+    if case == "compressed":
+        zeros = np.zeros(10**6, np.float32)
+        np.savez_compressed(path / "variables.npz", **{names[0]: zeros}, **dict.fromkeys(names[1:], zeros[:1]))
+        rewrite(path, lambda m: [each.update(dtype="float32", shape=[10**6]) for each in m["variables"].values()])
+    elif case == "pickle":
+        np.savez(path / "variables.npz", **dict.fromkeys(names, np.array([print], object)), allow_pickle=True)
+    elif case == "huge header":
+        header = str({"descr": "<f4", "fortran_order": False, "shape": (10**12,)}).encode().ljust(117) + b"\n"
+        with zipfile.ZipFile(path / "variables.npz", "w") as archive:
+            for name in names:
+                archive.writestr(
+                    f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"12345678"
+                )
+    elif case == "deep json":
+        (path / "progress.json").write_text("[" * 100_000)
+    else:
+        (path / "progress.json").rename(tmp_path / "elsewhere.json")
+        (path / "progress.json").symlink_to(tmp_path / "elsewhere.json")
+    refit(path)
+    with pytest.raises(TrainingError, match="is damaged"):
+        read_checkpoint(path)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    """Wherever one bit of a checkpoint is flipped, it is damaged or its number of the format unknown."""
+    path = write_checkpoint(tmp_path, 1, example(), keep=2)
+    generator = np.random.default_rng(3)
+    for file in sorted(path.iterdir()):
+        content = file.read_bytes()
+        for position in generator.integers(0, len(content), 60):
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << int(generator.integers(8))
+            file.write_bytes(flipped)
+            with pytest.raises(TrainingError):
+                read_checkpoint(path)
+        file.write_bytes(content)
+    read_checkpoint(path)
+
+
+def test_damaged_ones_do_not_count_among_the_kept(tmp_path: Path) -> None:
+    """Where newer checkpoints are cut short, as many complete ones are kept as asked for."""
+    for step in (1, 2, 3):
+        write_checkpoint(tmp_path, step, example(), keep=9)
+    for step in (2, 3):
+        file = tmp_path / f"step-{step:010d}" / "variables.npz"
+        file.write_bytes(file.read_bytes()[:100])
+    write_checkpoint(tmp_path, 4, example(), keep=2)
+    assert {"step-0000000001", "step-0000000004"} <= {path.name for path in tmp_path.iterdir()}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from aipcore.training import atomic
+
+folder, left, exchange = Path(sys.argv[1]), [int(sys.argv[2])], sys.argv[3] == "True"
+if not exchange:
+    atomic._renameat2 = lambda: None
+
+def watch(event, arguments):
+    if event in ("os.rename", "shutil.rmtree", "os.mkdir", "ctypes.get_errno", "os.remove"):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+with atomic.replaced_dir(folder) as fresh:
+    (fresh / "new").touch()
+"""
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_replaced_folder_is_never_gone(tmp_path: Path, exchange: bool) -> None:
+    """Killed before any step of replacing a folder, the old or the new one is there, at once or after recovery."""
+    if exchange and atomic._renameat2() is None:
+        pytest.skip("this system cannot exchange folders")
+    gone = []
+    for count in range(20):
+        folder = tmp_path / str(count) / "best"
+        folder.mkdir(parents=True)
+        (folder / "old").touch()
+        words = [sys.executable, "-c", KILLED, str(folder), str(count), str(exchange)]
+        code = subprocess.run(words, check=False, timeout=60).returncode
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        gone.append(not folder.exists())
+        atomic.recover_dir(folder)
+        assert [path.name for path in folder.iterdir()] in (["old"], ["new"])
+        assert [path.name for path in folder.parent.iterdir()] == ["best"]
+    assert len(gone) >= 3
+    assert any(gone) == (not exchange)
+    assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+def test_full_disk_leaves_the_old_ones(tmp_path: Path) -> None:
+    """When a file cannot grow, the error says so, and nothing else has changed."""
+    import resource
+
+    write_checkpoint(tmp_path, 1, example(), keep=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        with pytest.raises(TrainingError, match=r"could not be written .*earlier ones are untouched"):
+            write_checkpoint(tmp_path, 2, example(), keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000001"]
+    assert newest_checkpoint(tmp_path).name == "step-0000000001"
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
     """Nothing to go on from is said."""
     with pytest.raises(TrainingError, match="holds no complete checkpoint"):
         newest_checkpoint(tmp_path)
-
-
-def final_bits(trainer: Any) -> dict[str, bytes]:
-    """All variables of a run, as bytes."""
-    return {name: array.tobytes() for name, array in trainer.state.read().items()}
-
-
-@pytest.mark.parametrize("optimizer", ["AdaBelief", "Nadam"])
-def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any, optimizer: str) -> None:
-    """From the checkpoint of any epoch, training ends with the variables and history of the uninterrupted run."""
-    words = (
-        "--optimizer", optimizer, "--trainer.epochs", "4", "--checkpoint.keep", "4", "--trainer.accumulate_steps", "2",
-        "--callbacks", "CSVLog", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1",
-    )  # fmt: skip
-    whole = make_trainer(noisy_class, *words, output="whole")
-    history = whole.run().history
-    bits = final_bits(whole)
-    assert whole.output_dir is not None
-    for path in sorted((whole.output_dir / "checkpoint").iterdir())[:-1]:
-        again = make_trainer(noisy_class, *words, "--trainer.random_seed", "7", output=f"from-{path.name}")
-        again.restore(path)
-        assert again.run().history == history
-        assert final_bits(again) == bits
-        assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
-
-
-def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any) -> None:
-    """State of another model is refused before anything is assigned."""
-    first = make_trainer(blobs_class, "--trainer.epochs", "1", output="first")
-    first.run()
-    second = make_trainer(noisy_class, output="second")
-    before = final_bits(second)
-    with pytest.raises(TrainingError, match="another model"):
-        second.restore(newest_checkpoint(first.output_dir / "checkpoint"))
-    assert final_bits(second) == before

@@ -1,0 +1,124 @@
+"""The state of callbacks in checkpoints: of those with `get_state` and `set_state`, and of Keras' own without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.errors import TrainingError
+
+PREFIX = "callbacks/"
+"""What the names of arrays that belong to callbacks begin with."""
+
+ARRAY_KEY = "__array__"
+"""Marks the place of an array in the JSON values; its value is the array's name."""
+
+KERAS_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    "ReduceLROnPlateau": ("best", "wait", "cooldown_counter"),
+    "ModelCheckpoint": ("best", "epochs_since_last_save", "_batches_seen_since_last_saving", "_last_batch_seen"),
+}
+"""By callback of Keras, the attributes that it goes on from. CSVLogger has its file beside these."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def get_state(name: str, callback: Any) -> tuple[Any, Arrays]:
+    """The state of a callback as JSON values, and the arrays in it by name; `(None, {})` if it has none.
+
+    Raises:
+        TrainingError: the state holds something else than JSON values and arrays.
+    """
+    arrays: Arrays = {}
+    state = callback.get_state() if hasattr(callback, "get_state") else _keras_state(callback)
+    return _taken_apart(state, name, arrays), arrays
+
+
+def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -> None:
+    """Lets a callback go on from its state; to be called after `on_train_begin`, where Keras' callbacks start anew.
+
+    Raises:
+        TrainingError: an array is missing, or the callback cannot make sense of the state.
+    """
+    if state is None:
+        return
+    try:
+        state = _put_together(state, arrays)
+        if hasattr(callback, "set_state"):
+            callback.set_state(state)
+        else:
+            _set_keras_state(callback, state)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise TrainingError(
+            f"The callback {name} cannot go on from its saved state ({type(error).__name__}: {error}): "
+            "resume with other --callbacks, or with the version of its plugin that wrote it."
+        ) from error
+
+
+def _keras_kind(callback: Any) -> str:
+    """The class of Keras that a callback is or extends, among those whose state is known; else empty."""
+    for cls in type(callback).__mro__:
+        if cls.__name__ in ("CSVLogger", *KERAS_ATTRIBUTES) and cls is getattr(keras.callbacks, cls.__name__):
+            return str(cls.__name__)
+    return ""
+
+
+def _keras_state(callback: Any) -> Any:
+    kind = _keras_kind(callback)
+    if not kind:
+        return None
+    if kind == "CSVLogger":
+        if callback.csv_file is None or callback.csv_file.closed:
+            return None
+        callback.csv_file.flush()
+        with keras.src.utils.file_utils.File(callback.filename, "r") as file:
+            return {"keys": callback.keys, "text": file.read()}
+    return {each: getattr(callback, each) for each in KERAS_ATTRIBUTES[kind] if hasattr(callback, each)}
+
+
+def _set_keras_state(callback: Any, state: Mapping[str, Any]) -> None:
+    kind = _keras_kind(callback)
+    if kind == "CSVLogger":
+        file = callback.csv_file
+        file.seek(0)
+        file.truncate()
+        file.write(state["text"])
+        file.flush()
+        callback.keys, callback.writer, callback.append_header = state["keys"], None, not state["text"]
+        return
+    for each in KERAS_ATTRIBUTES.get(kind, ()):
+        if each in state:
+            setattr(callback, each, state[each])
+
+
+def _taken_apart(value: Any, name: str, arrays: Arrays) -> Any:
+    """A copy in JSON values, in which names stand for the arrays."""
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _taken_apart(item, name, arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_taken_apart(item, name, arrays) for item in value]
+    if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+        key = f"{PREFIX}{name}/{len(arrays)}"
+        arrays[key] = np.array(value)
+        return {ARRAY_KEY: key}
+    raise TrainingError(
+        f"The state of the callback {name} holds {type(value).__name__}: "
+        "get_state() must return None, numbers, text, lists, mappings with text as keys, and NumPy arrays."
+    )
+
+
+def _put_together(value: Any, arrays: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {ARRAY_KEY}:
+            array = arrays[value[ARRAY_KEY]]
+            return array[()] if array.ndim == 0 else array
+        return {key: _put_together(item, arrays) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_put_together(item, arrays) for item in value]
+    return value

@@ -1,0 +1,61 @@
+"""Event files of a run that goes on: points of epochs that will run again are taken out.
+
+They are taken out of the files rather than marked as void, so that every reader, and one that goes by the names of
+files after the clock was set back, sees one point for each epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.util.event_pb2 import Event
+
+FIRST = "events.out.tfevents.0000000000.before-resume.v2"
+"""Where what is kept goes. Readers take files in the order of their names, and all others begin with a later time."""
+
+
+def trim_events(folder: Path, epoch: int) -> None:
+    """Leaves the points up to `epoch`, counted from 1, of each part in `folder`, joined into one file.
+
+    A kill at any moment leaves files from which doing it again gives the same.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    if not folder.is_dir():
+        return
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = sorted(part.glob("events.out.tfevents.*"))
+        if files and epoch > 0:
+            _join(files, epoch)
+        for file in files:
+            if epoch == 0 or file.name != FIRST:
+                file.unlink()
+
+
+def _join(files: Sequence[Path], epoch: int) -> None:
+    kept: dict[bytes, None] = {}
+    for file in files:
+        # The same record in two files is what a kill before the old ones are gone leaves.
+        kept.update(dict.fromkeys(_records(file)))
+    fresh = files[0].with_name(".events.new")
+    with tf.io.TFRecordWriter(str(fresh)) as writer:
+        for number, record in enumerate(kept):
+            event = Event.FromString(record)
+            first = number == 0 or not event.HasField("file_version")
+            if first and (not event.HasField("summary") or event.step <= epoch):
+                writer.write(record)
+    with fresh.open("rb") as written:
+        os.fsync(written.fileno())
+    fresh.replace(fresh.with_name(FIRST))
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """The records of a file up to its end, or to one that a kill cut short."""
+    try:
+        yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    except tf.errors.DataLossError:
+        return

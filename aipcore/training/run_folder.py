@@ -1,0 +1,158 @@
+"""The folder of a run that is to go on: found, locked, read without belief in what it says, and made ready.
+
+Nothing here imports TensorFlow, and nothing that a folder holds is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aipcore.errors import UsageError
+from aipcore.training.atomic import recover_dir
+
+LOCK = ".lock"
+ASIDE = "aside"
+"""Where checkpoints go that are newer than the one a run goes on from."""
+
+
+@attrs.frozen(kw_only=True)
+class RunFolder:
+    """A run on disk.
+
+    Attributes:
+        path: its output folder.
+        about: what its `run.json` holds.
+        chosen: the checkpoint that the user named, or None for the newest.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    chosen: Path | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.path / "checkpoint"
+
+    @property
+    def params_file(self) -> Path:
+        """Its resolved parameters."""
+        return self.path / "params.json"
+
+
+def find_run(given: Path) -> RunFolder:
+    """The run that a path means: its output folder, the `checkpoint` folder in it, or one checkpoint.
+
+    Raises:
+        UsageError: it is none of these, or what it says of itself cannot be read.
+    """
+    path, chosen = given, None
+    if (given / "manifest.json").exists() or given.name.startswith("step-"):
+        chosen, path = given, given.resolve().parent.parent
+    elif not (given / "run.json").exists() and given.resolve().name == "checkpoint":
+        path = given.resolve().parent
+    if not given.is_dir():
+        raise UsageError(f"There is no folder {given}: give the output folder of a run.")
+    if not (path / "run.json").is_file() or not (path / "params.json").is_file():
+        raise UsageError(
+            f"{given} is no output folder of a run (it has no run.json and params.json): give the folder of one."
+        )
+    try:
+        about = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not all(isinstance(about["scenario"][key], str) for key in ("name", "kind", "reference", "folder")):
+            raise TypeError("the scenario is no text")
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path / 'run.json'} cannot be read ({type(error).__name__}: {error}): restore it from a copy."
+        ) from error
+    return RunFolder(path=path, about=about, chosen=chosen)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps all other processes from writing to a run's folder, until the context or the process ends.
+
+    The lock belongs to this process alone and not to those it starts, and a kill takes it away.
+
+    Raises:
+        UsageError: another process has it, or the folder cannot be written to.
+    """
+    try:
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}): mend its permissions, or copy it elsewhere and resume there."
+        ) from error
+    try:
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            raise UsageError(
+                f"{path} is being written to by another process: wait for it to end, or stop it."
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+
+    def _lock(descriptor: int) -> None:
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+
+    def _lock(descriptor: int) -> None:
+        import fcntl
+
+        # Not flock, whose locks a forked process would keep when this one is killed.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def set_aside(folder: RunFolder, checkpoint: Path | None) -> list[Path]:
+    """Moves checkpoints that are newer than `checkpoint` out of the way: damaged ones, and those of another course.
+
+    Left where they are, they would be what the next resume finds.
+
+    Returns:
+        where they are now.
+    """
+    moved = []
+    for path in sorted(folder.checkpoints.glob("step-*")):
+        if checkpoint is None or path.name > checkpoint.name:
+            target = folder.checkpoints / ASIDE / path.name
+            number = 1
+            while target.exists():
+                number += 1
+                target = target.with_name(f"{path.name}-{number}")
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+            moved.append(target)
+    return moved
+
+
+def recover_models(folder: RunFolder) -> None:
+    """Brings back models that a kill left between two names, and clears away what it left unfinished."""
+    for leftover in folder.checkpoints.glob(".step-*.new"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for name in ("best", "export"):
+        recover_dir(folder.path / name)
+
+
+def exported_epoch(folder: RunFolder) -> int | None:
+    """The epoch after which the model in `export` was written; None if there is none."""
+    try:
+        return int(json.loads((folder.path / "export" / "aip.json").read_text(encoding="utf-8"))["epoch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

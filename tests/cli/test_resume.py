@@ -1,0 +1,326 @@
+"""`aip resume` in processes of its own: what it goes on with, what it refuses, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipcore.training.checkpoint import find_newest, newest_checkpoint, read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+Aip = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def aip(folder: Path, *words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs `aip` in a folder."""
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    return subprocess.run(
+        [*AIP, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two epochs."""
+    folder = tmp_path_factory.mktemp("finished")
+    words = ["--trainer.epochs", "2", "--trainer.output_dir", "out", "--callbacks", "CSVLog", "--checkpoint.keep", "9"]
+    done = aip(folder, "train", "tutorial", *words)
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file of a folder with its time and content."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def edit(file: Path, change: Callable[[Any], object]) -> None:
+    """Changes a JSON file."""
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Name the folder of a run: aip resume DIR; aip resume --help shows more."),
+        (["nowhere"], "There is no folder nowhere: give the output folder of a run."),
+        (["."], ". is no output folder of a run (it has no run.json and params.json): give the folder of one."),
+        (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
+        (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
+        (
+            ["run", "--model.graph", "CNN"],
+            "--model.graph cannot change from MLP to CNN when a run goes on: the",
+        ),
+        (["run", "--model.graph.units", "7"], "--model.graph.units cannot change from [128] to [7] when a run goes on"),
+        (
+            ["run", "--optimizer", "sgd"],
+            "--optimizer cannot change from Adam to SGD when a run goes on: the",
+        ),
+        (["run", "--trainer.precision", "float16"], "--trainer.precision cannot change from float32 to float16"),
+        (["run", "--trainer.random_seed", "5"], "--trainer.random_seed cannot change from"),
+        (["run", "--trainer.calc_ema", "0.9"], "--trainer.calc_ema cannot change from 0.0 to 0.9"),
+        (["run", "--trainer.output_dir", "x"], "--trainer.output_dir cannot change from run to x when a run goes on"),
+        (["run", "--train.batch_size", "0"], "--train.batch_size: 0 is not allowed, it must be at least 1."),
+    ],
+)
+def test_refused(run: Path, words: list[str], message: str) -> None:
+    """What cannot be is one sentence and exit code 2, without TensorFlow, and nothing is written."""
+    before = contents(run)
+    code = "import sys; from aipcore.cli.main import main; code = main(); print(sorted(sys.modules)); sys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "resume", *words], cwd=run.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert "'tensorflow'" not in done.stdout
+    assert contents(run) == before
+
+
+def test_help(run: Path) -> None:
+    """The help shows what the run was trained with, and needs no TensorFlow."""
+    code = "import sys; from aipcore.cli.main import main; main(); sys.exit('tensorflow' in sys.modules)"
+    for words in (["resume", "--help"], ["resume", "run", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=run.parent, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "--trust" in done.stdout
+    assert "[2, run/params.json]" in " ".join(done.stdout.replace("│", " ").split())
+
+
+def test_nothing_to_do(run: Path) -> None:
+    """A finished run says so, and what would go on."""
+    before = contents(run)
+    done = aip(run.parent, "resume", "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "The run has finished its 2 epochs, so there is nothing to do; to go on, give more, such as "
+        "--trainer.epochs 4.\n"
+    )
+    assert contents(run) == before
+
+
+def test_more_epochs_in_a_copy(finished: Path, run: Path) -> None:
+    """A copy goes on in its own place, with what is overridden recorded; the original stays as it is."""
+    before = contents(finished)
+    done = aip(run.parent, "resume", "run", "--trainer.epochs", "4", "--learning_rate.lr", "0.01", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert contents(finished) == before
+    about = json.loads((run / "run.json").read_text())
+    params = json.loads((run / "params.json").read_text())
+    assert about["params"] == params
+    assert (params["trainer"]["epochs"], params["trainer"]["output_dir"]) == (4, "run")
+    assert about["resumed"][0]["overrides"] == {
+        "trainer.epochs": {"from": 2, "to": 4},
+        "trainer.learning_rate.lr": {"from": 0.001, "to": 0.01},
+    }
+    assert len((run / "log.csv").read_text().splitlines()) == 5
+    assert json.loads((run / "export" / "aip.json").read_text())["epoch"] == 4
+    # Once more, and the first entry is still there.
+    done = aip(run.parent / "run", "resume", ".", "--trainer.epochs", "5", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [entry["checkpoint"][-3:] for entry in json.loads((run / "run.json").read_text())["resumed"]] == [
+        "182",
+        "364",
+    ]
+    stored = read_checkpoint(newest_checkpoint(run / "checkpoint"))
+    assert (stored.progress["epoch"], stored.progress["seed"]) == (5, about["seed"])
+
+
+def test_a_chosen_checkpoint(run: Path) -> None:
+    """From an older checkpoint the run takes another course; newer ones are set aside and said to be."""
+    done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "step-0000000182 is newer than where the run goes on" in done.stdout
+    assert "Goes on from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
+    assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
+    assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
+
+
+def test_damaged_newest(run: Path) -> None:
+    """The checkpoint before a damaged one is taken, and both are said; a missing export is written again."""
+    file = run / "checkpoint" / "step-0000000182" / "variables.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    shutil.rmtree(run / "export")
+    done = aip(run.parent, "resume", "run/checkpoint")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "step-0000000182 is damaged (variables.npz differs from the manifest) and is set aside." in done.stdout
+    assert "epoch 2/2" in done.stdout
+    assert (run / "export").is_dir()
+
+
+def test_killed_before_the_first_checkpoint(run: Path) -> None:
+    """A folder that was claimed but holds no checkpoint is begun anew, with the seed that was recorded."""
+    for name in ("checkpoint", "export", "best"):
+        shutil.rmtree(run / name)
+    seed = json.loads((run / "run.json").read_text())["seed"]
+    done = aip(run.parent, "resume", "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Goes on from the beginning, since there is no checkpoint yet." in done.stdout
+    assert read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["seed"] == seed
+    assert len((run / "log.csv").read_text().splitlines()) == 3
+
+
+def test_two_at_once(run: Path) -> None:
+    """A second process keeps away from a run that is going on, and a kill leaves no lock behind."""
+    first = subprocess.Popen(
+        [*AIP, "resume", "run", "--trainer.epochs", "100000", "--quiet"], cwd=run.parent, stderr=subprocess.PIPE
+    )
+    before = newest_checkpoint(run / "checkpoint").name
+    while first.poll() is None and getattr(find_newest(run / "checkpoint")[0], "name", before) == before:
+        time.sleep(0.05)
+    second = aip(run.parent, "resume", "run", "--trainer.epochs", "100000")
+    assert second.returncode == 2
+    assert second.stderr == "error: run is being written to by another process: wait for it to end, or stop it.\n"
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    epoch = read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["epoch"]
+    done = aip(run.parent, "resume", "run", "--trainer.epochs", str(epoch + 1), "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+EVIL = """
+from pathlib import Path
+
+Path("ran").touch()
+from aipcore.scenario import Scenario
+
+
+class Evil(Scenario):
+    pass
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "module"])
+def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
+    """A folder that names a file or a module as its scenario runs nothing unless told to."""
+    evil = run / "evil.py"
+    evil.write_text(EVIL)
+    reference = {"file": f"{evil}:Evil", "module": "evil:Evil"}[kind]
+    edit(
+        run / "run.json",
+        lambda about: about["scenario"].update(kind=kind, reference=reference, folder=str(run), name="evil"),
+    )
+    done = aip(run.parent, "resume", "run")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: The run's scenario is the {kind} {reference}, and to resume it runs that code: look at it, and add "
+        "--trust.\n"
+    )
+    assert not (run.parent / "ran").exists()
+    aip(run.parent, "resume", "run", "--trust")
+    assert (run.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["evil:Evil", "evil.py", "os:path"])
+def test_a_plugin_name_is_only_that(run: Path, name: str) -> None:
+    """A folder that passes a module off as a plugin runs nothing, trusted or not."""
+    (run.parent / "evil.py").write_text(EVIL)
+    edit(run / "run.json", lambda about: about["scenario"].update(name=name))
+    done = aip(run.parent, "resume", "run", "--trust")
+    assert done.returncode == 2
+    assert f"the plugin {name}, which is not installed" in done.stderr
+    assert not (run.parent / "ran").exists()
+
+
+def test_file_scenario_from_elsewhere(tmp_path: Path) -> None:
+    """A scenario that was given as a relative path is found from another working folder."""
+    shutil.copy(ROOT / "examples" / "minimal_scenario.py", tmp_path / "mine.py")
+    words = ["--trainer.epochs", "1", "--trainer.output_dir", "out", "--quiet"]
+    assert aip(tmp_path, "train", "mine.py", *words).returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    done = aip(tmp_path / "elsewhere", "resume", "../out", "--trust", "--trainer.epochs", "2", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+LOOKAHEAD = ROOT / "examples" / "aip-plugin-lookahead" / "src"
+
+
+def site_with_lookahead(folder: Path, version: str) -> Path:
+    """A folder of installed packages with the example plugin."""
+    shutil.copytree(LOOKAHEAD, folder)
+    info = folder / "aip_plugin_lookahead.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aip-plugin-lookahead\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text("[aip]\nlookahead = aip_plugin_lookahead\n")
+    return folder
+
+
+def test_missing_and_other_plugin(tmp_path: Path) -> None:
+    """A missing plugin is named with its package and version; another version is a warning."""
+    first = site_with_lookahead(tmp_path / "first", "1.0")
+    words = ["--trainer.epochs", "1", "--trainer.output_dir", "out", "--quiet", "--optimizer", "Lookahead"]
+    done = aip(tmp_path, "train", "tutorial", *words, path=first)
+    assert done.returncode == 0, done.stderr
+    done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: The optimizer Lookahead of this run came from aip-plugin-lookahead 1.0, which is not installed: "
+        "install it (pip install aip-plugin-lookahead==1.0).\n"
+    )
+    second = site_with_lookahead(tmp_path / "second", "2.0")
+    done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", path=second)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        "The optimizer Lookahead was that of aip-plugin-lookahead 1.0 so far and is that of aip-plugin-lookahead 2.0 "
+        "now" in done.stdout
+    )
+
+
+def test_missing_callback_can_be_left_out(run: Path) -> None:
+    """Where a callback's plugin is missing, the run goes on with others."""
+
+    def change(about: Any) -> None:
+        for each in about["components"]:
+            if each["kind"] == "callback":
+                each.update(name="Bell", package="aip-plugin-bell", version="3.1")
+
+    edit(run / "run.json", change)
+    edit(run / "params.json", lambda params: params["trainer"].update(callbacks=[{"name": "Bell", "loud": True}]))
+    done = aip(run.parent, "resume", "run", "--trainer.epochs", "3")
+    assert done.returncode == 2
+    assert "came from aip-plugin-bell 3.1, which is not installed" in done.stderr
+    assert "or give --trainer.callbacks without it" in done.stderr
+    done = aip(run.parent, "resume", "run", "--trainer.epochs", "3", "--callbacks", "CSVLog", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    """A run that stopped early goes on only when what stopped it changes."""
+    words = ["--trainer.epochs", "9", "--trainer.output_dir", "out", "--early_stopping.upper_threshold", "0.1", "-q"]
+    assert aip(tmp_path, "train", "tutorial", *words).returncode == 0
+    done = aip(tmp_path, "resume", "out", "--trainer.epochs", "10")
+    assert done.returncode == 0
+    assert "stopped after epoch 1 (early stopping: val_accuracy" in done.stdout
+    assert "to go on, change what stopped it" in done.stdout
+    done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", "--early_stopping.upper_threshold", "2")
+    assert done.returncode == 0
+    assert "epoch 2/2" in done.stdout

@@ -1,0 +1,439 @@
+"""Runs that go on from a checkpoint: the same bits as one that was never interrupted, and what cannot go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import keras
+import numpy as np
+import pytest
+
+from aipcore.errors import TrainingError
+from aipcore.training import callback_state
+from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+from aipcore.training.event_trim import trim_events
+from aipcore.training.interrupt import Interrupted
+from aipcore.training.resume import restore
+
+
+def final_bits(trainer: Any) -> dict[str, bytes]:
+    """All variables of a run, as bytes."""
+    return {name: array.tobytes() for name, array in trainer.state.read().items()}
+
+
+@pytest.mark.parametrize("optimizer", ["AdaBelief", "Nadam"])
+def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any, optimizer: str) -> None:
+    """From the checkpoint of any epoch, training ends with the variables and history of the uninterrupted run."""
+    words = (
+        "--optimizer", optimizer, "--trainer.epochs", "4", "--checkpoint.keep", "4", "--trainer.accumulate_steps", "2",
+        "--callbacks", "CSVLog", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1",
+    )  # fmt: skip
+    whole = make_trainer(noisy_class, *words, output="whole")
+    history = whole.run().history
+    bits = final_bits(whole)
+    assert whole.output_dir is not None
+    for path in sorted((whole.output_dir / "checkpoint").iterdir())[:-1]:
+        again = make_trainer(noisy_class, *words, "--trainer.random_seed", "7", output=f"from-{path.name}")
+        again.restore(path)
+        assert again.run().history == history
+        assert final_bits(again) == bits
+        assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
+
+
+WORDS = (
+    "--trainer.epochs", "3", "--trainer.calc_ema", "0.9", "--learning_rate", "CosineDecay", "--callbacks", "CSVLog",
+    "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1", "--checkpoint.keep", "99",
+)  # fmt: skip
+
+
+def chunked(trainer: Any, chunk: int) -> Any:
+    """The trainer with chunks of a given size."""
+    trainer.compilation = attrs.evolve(trainer.compile(), chunk=chunk)
+    return trainer
+
+
+@pytest.mark.parametrize("jit", ["off", pytest.param("on", marks=pytest.mark.slow)])
+def test_chunks_only_group_steps(make_trainer: Any, noisy_class: Any, jit: str) -> None:
+    """Whatever the size of the chunks, and wherever they are cut for a checkpoint, the bits are the same."""
+    words = (*WORDS, "--trainer.accumulate_steps", "3", "--trainer.jit_compile", jit)
+    runs = [
+        chunked(make_trainer(noisy_class, *words, *more, output=f"{jit}-{number}"), chunk)
+        for number, (chunk, more) in enumerate([(1, ()), (5, ()), (12, ()), (12, ("--checkpoint.every_steps", "7"))])
+    ]
+    histories = [trainer.run().history for trainer in runs]
+    assert all(history == histories[0] for history in histories)
+    assert all(final_bits(trainer) == final_bits(runs[0]) for trainer in runs)
+
+
+class Waiting(keras.callbacks.Callback):
+    """Waits after each chunk until what was to be saved is saved."""
+
+    accepts_chunks = True
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__()
+        self.trainer = trainer
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.trainer._keeper.drain()
+
+
+@pytest.mark.parametrize("batch", ["--trainer.accumulate_steps", "--trainer.precision"])
+def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> None:
+    """From a checkpoint after every third batch, within epochs and groups, the run ends in the same bits."""
+    value = {"--trainer.accumulate_steps": "2", "--trainer.precision": "float16"}[batch]
+    words = (*WORDS, batch, value, "--checkpoint.every_steps", "3")
+    whole = make_trainer(noisy_class, *words, output="whole")
+    whole.callbacks["wait"] = Waiting(whole)
+    history = whole.run().history
+    bits, csv = final_bits(whole), (whole.output_dir / "log.csv").read_text()
+    paths = sorted((whole.output_dir / "checkpoint").iterdir())
+    within = [path for path in paths if read_checkpoint(path).progress["step"] % 13]
+    assert len(within) == 12
+    for path in [paths[0], *within[::4], within[-1]]:
+        again = make_trainer(noisy_class, *words, output=f"from-{path.name}")
+        again.restore(path)
+        assert again.run().history == history
+        assert final_bits(again) == bits
+        assert (again.output_dir / "log.csv").read_text() == csv
+
+
+class Stopping(keras.callbacks.Callback):
+    """Sends this process a signal at a moment of the run."""
+
+    accepts_chunks = True
+
+    def __init__(self, moment: str, epoch: int) -> None:
+        super().__init__()
+        self.moment, self.at, self.epoch = moment, epoch, -1
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def _stop(self, moment: str) -> None:
+        if (self.moment, self.at) == (moment, self.epoch):
+            self.moment = ""
+            signal.raise_signal(signal.SIGTERM)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._stop("batch")
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._stop("validation")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._stop("epoch")
+
+
+@pytest.mark.parametrize("moment", ["batch", "validation", "epoch"])
+def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
+    """After a signal within an epoch, before its validation or at its end, the resumed run ends in the same bits."""
+    words = (*WORDS, "--checkpoint.every_steps", "100")
+    whole = chunked(make_trainer(noisy_class, *words, output="whole"), 5)
+    history = whole.run().history
+
+    stopped = chunked(make_trainer(noisy_class, *words, output="stopped"), 5)
+    stopped.callbacks["stop"] = Stopping(moment, 1)
+    result = stopped.run()
+    assert (result.status, result.signal) == ("interrupted", signal.SIGTERM)
+    assert not (stopped.output_dir / "export").exists()
+    path = newest_checkpoint(stopped.output_dir / "checkpoint")
+    progress = read_checkpoint(path).progress
+    expected = {"batch": (1, 5), "validation": (1, 13), "epoch": (2, 0)}[moment]
+    assert (progress["epoch"], progress["step"]) == expected
+    assert (result.epochs, len(result.history)) == (expected[0], expected[0])
+
+    again = make_trainer(noisy_class, *words, output="stopped")
+    again.restore(path)
+    assert again.run().history == history
+    assert final_bits(again) == final_bits(whole)
+    assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
+
+
+def test_signal_while_compiling(make_trainer: Any, blobs_class: Any, monkeypatch: Any) -> None:
+    """A signal while the loop is being compiled ends the run at once; nothing is saved, since nothing was computed."""
+    trainer = make_trainer(blobs_class, output="out")
+
+    def compile_slowly() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(trainer, "compile", compile_slowly)
+    result = trainer.run()
+    assert (result.status, result.signal, result.saved) == ("interrupted", signal.SIGINT, [])
+
+
+def test_second_signal(make_trainer: Any, blobs_class: Any) -> None:
+    """A second signal is not waited for."""
+
+    class Twice(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    trainer = make_trainer(blobs_class, output="out")
+    trainer.callbacks["twice"] = Twice()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+
+
+def test_interrupted_is_no_exception() -> None:
+    """Code that catches `Exception` does not swallow the end of the run."""
+    assert not issubclass(Interrupted, Exception)
+
+
+@pytest.fixture
+def interrupted(make_trainer: Any, noisy_class: Any) -> tuple[Any, Any]:
+    """A checkpoint within an epoch, after batch 5 of 13 at 16 samples, and the class of its scenario."""
+    trainer = chunked(make_trainer(noisy_class, "--trainer.accumulate_steps", "2", output="first"), 5)
+    trainer.callbacks["stop"] = Stopping("batch", 1)
+    trainer.run()
+    return read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")), noisy_class
+
+
+ACCUMULATE = ("--trainer.accumulate_steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*ACCUMULATE, "--trainer.random_seed", "8"), "has 8: the order of the data"),
+        ((*ACCUMULATE, "--trainer.samples_per_epoch", "150"), "150 samples now instead of 200"),
+        ((*ACCUMULATE, "--train.batch_size", "32"), "these 80 samples are no whole number of batches of 32"),
+        (("--trainer.accumulate_steps", "4"), "the last 1 wait for their optimizer update"),
+        ((*ACCUMULATE, "--optimizer", "SGD"), "of another model or optimizer"),
+        ((*ACCUMULATE, "--trainer.calc_ema", "0.9"), "of another model or optimizer: missing ema/"),
+    ],
+)
+def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str, ...], message: str) -> None:
+    """A change that the position or the state does not allow is refused, and nothing was assigned."""
+    stored, cls = interrupted
+    trainer = make_trainer(cls, *words, output="second")
+    before = final_bits(trainer)
+    with pytest.raises(TrainingError, match=message):
+        restore(trainer, stored)
+    assert final_bits(trainer) == before
+    assert (trainer.epoch, trainer.step, trainer.history) == (0, 0, [])
+
+
+def test_hostile_state(make_trainer: Any, interrupted: Any) -> None:
+    """State of other shapes or types, and progress that is no progress, are refused with nothing assigned."""
+    stored, cls = interrupted
+    trainer = make_trainer(cls, *ACCUMULATE)
+    before = final_bits(trainer)
+    name = "model/dense/kernel"
+    for array, message in ((np.zeros((2, 2), np.float32), "has shape"), (np.zeros((12, 16)), "is of type float64")):
+        with pytest.raises(TrainingError, match=message):
+            restore(trainer, attrs.evolve(stored, arrays={**stored.arrays, name: array}))
+    for change in ({"epoch": "x"}, {"epoch": -1}, {"monitor": 3}, {"history": [3]}, {"compilation": {"evil": 1}}):
+        with pytest.raises(TrainingError, match=r"progress\.json is not what aip writes"):
+            restore(trainer, attrs.evolve(stored, progress={**stored.progress, **change}))
+    assert final_bits(trainer) == before
+
+
+@pytest.mark.parametrize(
+    "words", [(*ACCUMULATE, "--train.batch_size", "8"), (*ACCUMULATE, "--learning_rate", "Constant")]
+)
+def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, ...]) -> None:
+    """Batches of a size that fits where the run stopped, and another schedule; each sample is still seen once."""
+    stored, cls = interrupted
+    stored.progress["step"] = 4
+    trainer = make_trainer(cls, *words, output="second")
+    restore(trainer, stored)
+    assert trainer.step * trainer.batching.batch_size == 64
+    result = trainer.run()
+    assert (result.status, result.epochs) == ("finished", 2)
+
+
+def test_other_groups_between_epochs(make_trainer: Any, noisy_class: Any) -> None:
+    """Between epochs the number of batches in a group can change, also to and from one."""
+    first = make_trainer(noisy_class, "--trainer.epochs", "1", output="first")
+    first.run()
+    path = newest_checkpoint(first.output_dir / "checkpoint")
+    for steps in ("1", "3"):
+        trainer = make_trainer(noisy_class, "--trainer.accumulate_steps", steps, output=f"second-{steps}")
+        trainer.restore(path)
+        assert trainer.run().epochs == 2
+
+
+def test_best_is_not_overwritten_by_a_worse_one(make_trainer: Any, noisy_class: Any) -> None:
+    """Gone on from before the best epoch with a rate at which nothing is learnt, `best` stays as it is."""
+    words = ("--trainer.epochs", "4", "--checkpoint.keep", "9")
+    first = make_trainer(noisy_class, *words, "--learning_rate.lr", "0.01", output="out")
+    result = first.run()
+    assert result.best_epoch > 2
+    recorded = (first.output_dir / "best" / "aip.json").read_text()
+    assert json.loads(recorded)["monitor"]["value"] == result.best
+    path = sorted((first.output_dir / "checkpoint").iterdir())[1]
+    again = make_trainer(noisy_class, *words, "--learning_rate.lr", "1e-5", output="out")
+    again.restore(path)
+    assert again.run().best < result.best
+    assert (first.output_dir / "best" / "aip.json").read_text() == recorded
+
+
+def keras_parts(make_trainer: Any, cls: Any, folder: Path, output: str) -> Any:
+    """A trainer with callbacks of Keras, as a plugin might give them."""
+    trainer = make_trainer(cls, "--trainer.epochs", "6", "--checkpoint.keep", "9", output=output)
+    trainer.callbacks.update(
+        stop=keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True, min_delta=0.2),
+        log=keras.callbacks.CSVLogger(str(folder / f"{output}.csv")),
+    )
+    return trainer
+
+
+def test_keras_callbacks(make_trainer: Any, noisy_class: Any, tmp_path: Path) -> None:
+    """Early stopping with its best weights, and the CSV file, of Keras go on where they were."""
+    whole = keras_parts(make_trainer, noisy_class, tmp_path, "whole")
+    history = whole.run().history
+    assert 3 <= len(history) < 6
+    for path in sorted((whole.output_dir / "checkpoint").iterdir())[1:-1:2]:
+        again = keras_parts(make_trainer, noisy_class, tmp_path, f"from-{path.name}")
+        again.restore(path)
+        assert again.run().history == history
+        assert final_bits(again) == final_bits(whole)
+        assert (tmp_path / f"from-{path.name}.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def test_state_of_callbacks() -> None:
+    """JSON values and arrays come back as they were; anything else is an error that names the callback."""
+
+    class Mine(keras.callbacks.Callback):
+        def get_state(self) -> Any:
+            return self.kept
+
+        def set_state(self, state: Any) -> None:
+            self.kept = state
+
+    callback = Mine()
+    callback.kept = {"a": [1, None, "x", 0.1], "b": np.arange(3, dtype=np.int8), "c": np.float32(2)}
+    state, arrays = callback_state.get_state("Mine", callback)
+    json.dumps(state)
+    other = Mine()
+    callback_state.set_state("Mine", other, json.loads(json.dumps(state)), arrays)
+    assert other.kept["a"] == [1, None, "x", 0.1]
+    assert other.kept["b"].tolist() == [0, 1, 2]
+    assert (other.kept["c"], other.kept["c"].dtype) == (2, np.float32)
+    for wrong in (print, {1: 2}, {"x": {1, 2}}, np.array([print])):
+        callback.kept = wrong
+        with pytest.raises(TrainingError, match="state of the callback Mine holds"):
+            callback_state.get_state("Mine", callback)
+
+
+def curve(folder: Path, tag: str = "loss") -> list[tuple[int, float]]:
+    """The points that TensorBoard's own reader finds in the part `train`."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    events = EventAccumulator(str(folder / "train"))
+    events.Reload()
+    return [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+
+
+def test_curves_have_no_double_points(tmp_path: Path) -> None:
+    """Points of epochs to come are gone, those before stay, whatever the clock says and wherever a kill came."""
+    from aipcore.training.tensorboard import EventWriter
+
+    writer = EventWriter(tmp_path)
+    for epoch in (1, 2, 3):
+        writer.write("train", epoch, {"loss": epoch / 2})
+    writer.close()
+    (old,) = (tmp_path / "train").iterdir()
+    # As if the clock had been set back since, and the last write cut short.
+    old.rename(old.with_name(old.name.replace("tfevents.1", "tfevents.9")))
+    (old,) = (tmp_path / "train").iterdir()
+    copy = tmp_path / "copy"
+    with old.open("ab") as file:
+        file.write(b"\x12\x00\x00")
+    shutil.copy(old, copy)
+    trim_events(tmp_path, 2)
+    assert curve(tmp_path) == [(1, 0.5), (2, 1.0)]
+    # Killed before the old file was removed.
+    shutil.copy(copy, old)
+    trim_events(tmp_path, 2)
+    assert curve(tmp_path) == [(1, 0.5), (2, 1.0)]
+    writer = EventWriter(tmp_path)
+    writer.write("train", 3, {"loss": 9.0})
+    writer.close()
+    assert curve(tmp_path) == [(1, 0.5), (2, 1.0), (3, 9.0)]
+    trim_events(tmp_path, 0)
+    assert list((tmp_path / "train").iterdir()) == []
+    trim_events(tmp_path / "nothing", 2)
+
+
+@pytest.fixture
+def unwritable() -> Iterator[Any]:
+    """A way to let every file of this process be too large for the disk, undone at the end."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class Filling(keras.callbacks.Callback):
+    """Fills the disk in the second epoch."""
+
+    def __init__(self, trainer: Any, fill: Any) -> None:
+        super().__init__()
+        self.trainer, self.fill = trainer, fill
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            self.trainer._keeper.drain()
+            self.fill()
+
+
+def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable: Any) -> None:
+    """With `raise` the run ends with the error, and what was written before stays."""
+    trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--trainer.export_best", "False", output="out")
+    trainer.callbacks["fill"] = Filling(trainer, unwritable)
+    with pytest.raises(TrainingError, match="could not be written"):
+        trainer.run()
+    assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
+
+
+def test_full_disk_is_a_warning(make_trainer: Any, blobs_class: Any, unwritable: Any) -> None:
+    """With `warn` the run goes on to its end and says what is missing."""
+    from aipcore.training.reporter import Reporter
+
+    class Listening(Reporter):
+        said: list[str] = []  # noqa: RUF012
+
+        def warning(self, text: str) -> None:
+            self.said.append(text)
+
+    words = ("--trainer.epochs", "4", "--checkpoint.on_error", "warn")
+    trainer = make_trainer(blobs_class, *words, output="out", reporter=Listening())
+    trainer.callbacks["fill"] = Filling(trainer, unwritable)
+    assert trainer.run().status == "finished"
+    assert any("checkpoint" in text and "Training goes on" in text for text in Listening.said)
+    assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
+
+
+def test_deterministic(make_trainer: Any, blobs_class: Any) -> None:
+    """`trainer.deterministic` has TensorFlow use nothing else than deterministic operations."""
+    from tensorflow.python.framework import config
+
+    assert not config.is_op_determinism_enabled()
+    try:
+        make_trainer(blobs_class, "--trainer.deterministic", "True")
+        assert config.is_op_determinism_enabled()
+    finally:
+        config.disable_op_determinism()
+
+
+def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any) -> None:
+    """State of another model is refused before anything is assigned."""
+    first = make_trainer(blobs_class, "--trainer.epochs", "1", output="first")
+    first.run()
+    second = make_trainer(noisy_class, output="second")
+    before = final_bits(second)
+    with pytest.raises(TrainingError, match="another model"):
+        second.restore(newest_checkpoint(first.output_dir / "checkpoint"))
+    assert final_bits(second) == before
