@@ -55,12 +55,12 @@ class RunSaver:
                 "ends such a run."
             )
             return
-        if trainer.workers.is_chief:
+        saved = False
+        if self._keeper.folder is not None:
             saved = self._keeper.write_checkpoint(trainer.batches, lambda: snapshot(trainer), wait=wait)
-        else:
+        elif trainer.workers.count > 1:
             # The chief writes, but all of them have a part of the state.
             snapshot(trainer)
-            saved = False
         if trainer.workers.broadcast("saved", saved):
             self._saved_at = here
         # After a failure, too, the next one is tried when the next is due.

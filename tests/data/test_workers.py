@@ -219,7 +219,10 @@ def test_the_buffer_is_bounded(tmp_path: Path) -> None:
         before = len(list(tmp_path.iterdir()))
         blocks = pipeline.feed(8).blocks(20, chunk=1)
         next(blocks)
-        time.sleep(1)
+        deadline = time.monotonic() + 30
+        while workers.filled()[0] < workers.filled()[1] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
         ahead = len(list(tmp_path.iterdir())) - before
         assert 8 <= ahead <= 11 * 8
         assert workers.filled()[0] == workers.filled()[1] > 0

@@ -15,6 +15,7 @@ import pytest
 
 from aipcore.data.feed import Block
 from aipcore.errors import ParamsError
+from aipcore.training.checkpoint import newest_checkpoint
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import Reporter
 
@@ -119,7 +120,7 @@ def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
     first.run()
     words = ("--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "10", "20")
     second = make_trainer(blobs_class, *words, output="second", reporter=heard)
-    (checkpoint,) = (first.output_dir / "checkpoint").iterdir()
+    checkpoint = newest_checkpoint(first.output_dir / "checkpoint")
     second.restore(checkpoint)
     assert second.run().profiled is None
     assert heard.warnings == []

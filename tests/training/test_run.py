@@ -174,7 +174,8 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
     assert time.monotonic() - sent < 5
     assert process.returncode == code
     assert "Traceback" not in output + errors
-    assert "Stopping after this chunk" in output
+    # A signal that comes during the validation breaks it off.
+    assert "Stopping after this chunk" in output or "Stopping now and saving" in output
     assert "Interrupted after" in output
     assert "out/checkpoint" in output
     assert not (tmp_path / "out" / "export").exists()
