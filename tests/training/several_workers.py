@@ -23,6 +23,7 @@ from aipcore.devices.selection import select_devices
 from aipcore.devices.workers import Workers
 from aipcore.scenario import Sample
 from aipcore.training.checkpoint import read_checkpoint
+from aipcore.training.plan import describe_run
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -104,7 +105,7 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
     history = whole.run().history
     again = together.trainer(Evaluated, "again", *words)
     checkpoints = together.folder / "whole" / "checkpoint"
-    again.restore(sorted(checkpoints.iterdir())[0])
+    again.restore(sorted(checkpoints.iterdir())[1])
     yield "resumed in", again.epoch
     yield "same history", again.run().history == history
     first, second = whole.state.gather(), again.state.gather()
@@ -116,7 +117,7 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
     if chief:
         stored = read_checkpoint(sorted(checkpoints.iterdir())[-1])
         yield "seeds", sorted(name for name in stored.arrays if "seed" in name)
-        yield "plan", dict(whole._plan(whole.compilation))["device"]  # type: ignore[arg-type]
+        yield "plan", dict(describe_run(whole, whole.compilation))["device"]  # type: ignore[arg-type]
         serve = tf.saved_model.load(str(together.folder / "whole" / "export")).signatures["serving_default"]
         points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
