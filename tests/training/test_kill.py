@@ -23,8 +23,17 @@ from aipcore.training.checkpoint import find_newest, newest_checkpoint, read_che
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 SCENARIO = '''
-"""Noisy points, with dropout and batch normalisation."""
-from aipcore.scenario import Scenario
+"""Noisy points, with dropout, batch normalisation and augmentation."""
+import attrs
+
+from aipcore.scenario import RandomProcessor, Scenario
+
+
+class Jitter(RandomProcessor):
+    """Moves each point a little, to another place on each visit."""
+
+    def process(self, sample, rng):
+        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(0, 0.1, 12).astype("float32"))
 
 
 class Points(Scenario):
@@ -45,6 +54,9 @@ class Points(Scenario):
 
     def val_data(self):
         return self._points(500, 2)
+
+    def processors(self):
+        return [Jitter()]
 
     def build(self, inputs):
         from keras import layers
@@ -201,13 +213,19 @@ def compare(run: Path, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kills", "jit"),
-    [(FEW, "off"), pytest.param(25, "off", marks=pytest.mark.slow), pytest.param(8, "on", marks=pytest.mark.slow)],
+    ("kills", "words"),
+    [
+        pytest.param(FEW, ("--trainer.jit_compile", "off"), id="few"),
+        pytest.param(25, ("--trainer.jit_compile", "off"), id="many", marks=pytest.mark.slow),
+        pytest.param(8, ("--trainer.jit_compile", "on"), id="XLA", marks=pytest.mark.slow),
+        pytest.param(8, ("--trainer.jit_compile", "off", "--data.workers", "2"), id="workers", marks=pytest.mark.slow),
+        pytest.param(8, ("--device.cpus", "2", "--device.strategy", "mirror"), id="mirror", marks=pytest.mark.slow),
+    ],
 )
-def test_kill_and_resume(tmp_path: Path, kills: int, jit: str) -> None:
+def test_kill_and_resume(tmp_path: Path, kills: int, words: tuple[str, ...]) -> None:
     """Variables, history, CSV file, curves, best and export are bit for bit those of a run left alone."""
-    begin_and_kill(tmp_path, "--trainer.jit_compile", jit)
-    finish(start(tmp_path, "train", "points.py", *WORDS, "--trainer.jit_compile", jit, "--trainer.output_dir", "alone"))
+    begin_and_kill(tmp_path, *words)
+    finish(start(tmp_path, "train", "points.py", *WORDS, *words, "--trainer.output_dir", "alone"))
     print(json.dumps(resume_and_kill(tmp_path, kills, seed=kills)))  # noqa: T201 - shown if the test fails
     compare(tmp_path / "killed", outcome(tmp_path / "alone"))
 
