@@ -22,6 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aipcore.devices.distribution import make_distribution
+from aipcore.devices.workers import Workers
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
 from aipcore.training.saving import BackgroundWriter
 from aipcore.training.state import VariableState
@@ -51,7 +53,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     arguments = parser.parse_args()
     model, optimizer = network(arguments.weights)
-    state = VariableState({"model": model.variables, "optimizer": optimizer.variables})
+    state = VariableState(
+        {"model": model.variables, "optimizer": optimizer.variables},
+        make_distribution("none", arguments.batch, Workers()),
+    )
     size = sum(array.nbytes for array in state.read().values())
     print(f"{model.count_params():,} weights, {size / 2**20:,.0f} MiB of state with Adam")
 
