@@ -108,7 +108,7 @@ def check_metrics(
     meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
     try:
         evaluator.update(columns[1], {name: value.numpy() for name, value in outputs.items()}, meta)
-        evaluator.result()
+        results = evaluator.result()
     except AipError:
         raise
     except Exception as error:
@@ -116,6 +116,19 @@ def check_metrics(
             f"The evaluator {type(evaluator).__name__} of {kind} fails on the first batch: {_reason(error)}; run again "
             "with --debug for the traceback."
         ) from error
+    for name, value in results.items():
+        if not _is_number(value):
+            raise ScenarioError(
+                f"{type(evaluator).__name__}.result() of {kind} gives {value!r} for {name!r}: results must be numbers."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check_first_steps(loss: float, batches: int, learning_rate: float) -> None:

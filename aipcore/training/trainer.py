@@ -173,6 +173,7 @@ class Trainer:
             jit_compile=self.trainer.jit_compile,
             eager=self.trainer.force_eager,
             total_steps=self.batching.steps * self.trainer.epochs,
+            look=None if self.trainer.skip_sanity_check else self._look,
         )
         return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
@@ -307,7 +308,7 @@ class Trainer:
                 self.loop.run(prepared, full=block.batch_size == self.batching.batch_size, single=traced)
                 logs = self.metrics.result()
             if self.epoch == 0 and block.first == 0 and not self.trainer.skip_sanity_check:
-                check_first_steps(logs["loss"], block.steps, float(self.optimizer.learning_rate))
+                self._look(logs["loss"], block.steps)
             self.step = block.first + block.steps
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
@@ -315,6 +316,9 @@ class Trainer:
             if self._must_stop():
                 break
             self.saver.save_if_due()
+
+    def _look(self, loss: float, batches: int) -> None:
+        check_first_steps(loss, batches, float(self.optimizer.learning_rate))
 
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""

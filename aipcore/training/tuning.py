@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
@@ -49,6 +50,7 @@ def choose_compilation(
     jit_compile: Literal["auto", "on", "off"],
     eager: bool,
     total_steps: int,
+    look: Callable[[float, int], None] | None = None,
 ) -> Compilation:
     """Measures how the loop runs best and leaves the state as it was, bit for bit.
 
@@ -59,6 +61,7 @@ def choose_compilation(
         jit_compile: the user's wish.
         eager: whether to compile nothing.
         total_steps: batches in the whole run.
+        look: is given the mean loss of the batches that were tried, and their number; may raise.
     """
     if eager:
         return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
@@ -69,18 +72,24 @@ def choose_compilation(
         return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
     before = state.read()
     try:
-        return _measured(loop, feed, jit_compile, total_steps)
+        return _measured(loop, feed, jit_compile, total_steps, look)
     finally:
         state.write(before)
 
 
 def _measured(
-    loop: TrainingLoop, feed: Feed, jit_compile: Literal["auto", "on", "off"], total_steps: int
+    loop: TrainingLoop,
+    feed: Feed,
+    jit_compile: Literal["auto", "on", "off"],
+    total_steps: int,
+    look: Callable[[float, int], None] | None,
 ) -> Compilation:
     full = feed.batching.full_steps
     probe = next(feed.blocks(0, chunk=min(PROBE_STEPS, full)))
     _seconds(loop, probe, "graph")
     plain = _seconds(loop, probe, "graph") / probe.steps
+    if look is not None:
+        look(loop.metrics.result()["loss"], 2 * probe.steps)
     sample_bytes = sum(column.nbytes for column in (*probe.inputs.values(), *probe.targets.values()))
     fits = max(1, int(CHUNK_BYTES / max(1, sample_bytes / probe.steps)))
     chunk = max(1, min(full, fits, round(CHUNK_SECONDS / plain)))

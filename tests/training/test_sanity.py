@@ -175,6 +175,24 @@ def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> 
     make_trainer(Wrong)
 
 
+def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any) -> None:
+    """A result that is a word is named."""
+
+    class Words(Uncountable):
+        def update(self, targets: Any, outputs: Any, meta: Any) -> None:
+            pass
+
+        def result(self) -> Any:
+            return {"share": "half"}
+
+    class Wrong(blobs_class):  # type: ignore[misc]
+        def evaluator(self) -> Evaluator:
+            return Words()
+
+    with pytest.raises(ScenarioError, match=r"Words.result\(\) of Wrong gives 'half' for 'share'"):
+        make_trainer(Wrong, "--trainer.lav_every_n", "1")
+
+
 def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class: Any) -> None:
     """A loss that is no number after the first batches is an error that says what to do, unless checks are off."""
 
@@ -196,5 +214,6 @@ def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class:
 
     words = ("--optimizer", "SGD", "--learning_rate.lr", "1e30", "--trainer.epochs", "1")
     with pytest.raises(TrainingError, match=r"The loss is (inf|nan) after \d+ batches: lower --learning_rate.lr"):
-        make_trainer(Squares, *words).run()
+        # Before the folder of the run is made: measuring is what comes first.
+        make_trainer(Squares, *words).compile()
     make_trainer(Squares, *words, "--trainer.skip_sanity_check").run()
