@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from aipcore.hooks.kinds import OptimizerParams
 
-SLICES = 64
+SLICES = 32
 """Parts of a gradient whose squares are added element by element before the rest is summed."""
 
 LARGE = 2**14
