@@ -15,6 +15,7 @@ import click
 
 from aipcore.cli.style import Command
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
+from aipcore.training.logs import LEVELS
 
 PACKAGES = (
     "aipcore",
@@ -31,7 +32,6 @@ PACKAGES = (
 )
 LEAST_DISK = 2**30
 LEAST_SHARED_MEMORY = 2**28
-LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @click.command("doctor", cls=Command)
