@@ -73,7 +73,7 @@ class Feed:
         self.order = order
         self.batching = batching
 
-    def blocks(self, epoch: int, *, chunk: int, first: int = 0, pad: bool = False) -> Generator[Block, None, None]:
+    def blocks(self, epoch: int, *, chunk: int, first: int = 0, room: int = 0) -> Generator[Block, None, None]:
         """Yields the blocks of an epoch, from batch `first` on.
 
         A sample that could not be used, and is to be skipped, is missing from its batch: that batch is smaller and
@@ -83,19 +83,19 @@ class Feed:
             epoch: zero-based; it starts at position `epoch * samples` of the sample order.
             chunk: most batches in a block. Samples whose shapes differ come one batch a block.
             first: the batch of the epoch to start at.
-            pad: whether the last block of full batches is filled up to `chunk` batches (with zeros, not to be run), so
-                that all such blocks have one shape.
+            room: how many batches the blocks of full batches are filled up to (with zeros, not to be run), so that all
+                such blocks have one shape; 0: they are not.
 
         Raises:
             DataError: no sample of the epoch could be used.
         """
-        chunk = chunk if self.dataset.uniform else 1
+        if not self.dataset.uniform:
+            chunk, room = 1, min(room, 1)
         spans = list(self._spans(first, chunk))
         empty = True
         with closing(self.dataset.fetch(self._visits(epoch, span) for span in spans)) as rows:
             for span, part in zip(spans, rows, strict=True):
-                room = chunk if pad and span.batch_size == self.batching.batch_size else 0
-                for block in _cut(span, part, room):
+                for block in _cut(span, part, room if span.batch_size == self.batching.batch_size else 0):
                     empty = False
                     yield block
         if empty and spans and first == 0:

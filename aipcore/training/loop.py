@@ -4,6 +4,8 @@ One step is forward, backward, clipping, optimizer update and metric update; und
 of several batches are summed, weighted by their samples, and the update follows the last of them. The same step serves
 both ways of compiling, a plain TensorFlow graph and XLA, and one device as well as several: each replica computes the
 gradients of its part of the batch, and their sum over the replicas is that of the whole batch.
+
+Samples come with the block, or lie on the device already (`resident`), and the block has their numbers only.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import attrs
 import numpy as np
 import tensorflow as tf
 
+from aipcore.data.dataset import Columns
 from aipcore.data.feed import Block
+from aipcore.data.resident import NUMBERS
 from aipcore.data.specs import ColumnSpec
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.hooks.kinds import OptimizerParams
@@ -64,6 +68,7 @@ class TrainingLoop:
         distribution: Distribution,
         clipping: OptimizerParams,
         accumulate_steps: int,
+        resident: tuple[Columns, Columns] | None = None,
         average: WeightAverage | None = None,
         loss_scale: LossScale | None = None,
     ) -> None:
@@ -81,6 +86,9 @@ class TrainingLoop:
         self._values = [weight.value for weight in self._weights]
         self.group_samples = tf.Variable(0.0, trainable=False, name="group_samples")
         self.group_gradients = [self._zeros(replica) for replica in range(len(distribution.devices))]
+        self._resident: list[Tensors] | None = None
+        if resident is not None:
+            self._resident = [{name: tf.constant(column) for name, column in side.items()} for side in resident]
         sides = tuple(block_signature(side, axes=2) for side in specs)
         signature = [
             (sides,) * len(distribution.devices),
@@ -188,7 +196,7 @@ class TrainingLoop:
 
     def _replica_gradients(self, replica: int, columns: Any, step: Any, samples: Any, parts: Any) -> list[Any]:
         """The gradients of a replica's part of a batch: of the batch's mean loss, or of the sum, to be accumulated."""
-        inputs, targets = ({name: column[step] for name, column in side.items()} for side in columns)
+        inputs, targets = self._samples(columns, step)
         own = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
         counts = replica < parts
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -215,6 +223,13 @@ class TrainingLoop:
         for total, gradient in zip(self.group_gradients[replica], gradients, strict=True):
             total.assign_add(gradient)
         return []
+
+    def _samples(self, columns: Any, step: Any) -> list[Tensors]:
+        """The inputs and targets of a batch."""
+        if self._resident is None:
+            return [{name: column[step] for name, column in side.items()} for side in columns]
+        numbers = columns[0][NUMBERS][step]
+        return [{name: tf.gather(column, numbers) for name, column in side.items()} for side in self._resident]
 
     def _update_from_group(self) -> None:
         self._update(self.distribution.run(self._group_mean))

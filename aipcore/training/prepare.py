@@ -15,6 +15,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.resident import Numbers, resident
 from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
@@ -122,6 +123,7 @@ class RunModel:
         distribution: the devices that share each batch.
         metrics: of training.
         loop: the training step.
+        feed: what the loop is given: the data's, or the numbers of samples that lie on the device.
         validation: the pass over the validation data, or None.
         lav: those of the extended validation, by list.
         monitor: which epoch is best.
@@ -136,6 +138,7 @@ class RunModel:
     distribution: Distribution
     metrics: ReplicaMetrics
     loop: TrainingLoop
+    feed: Feed
     validation: Evaluation | None
     lav: dict[str, Evaluation]
     monitor: Monitor
@@ -262,12 +265,15 @@ def prepare_model(
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
         average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate, distribution)
+    held = resident(data.train) if distribution.strategy is None else None
+    feed = data.feed if held is None else Feed(Numbers(held), data.feed.order, data.batching)
     loop = TrainingLoop(
         graph,
         optimizer,
         objective,
         metrics,
-        data.train.specs(),
+        feed.dataset.specs(),
+        resident=None if held is None else (held.inputs.columns, held.targets.columns),
         distribution=distribution,
         clipping=trainer.optimizer,
         accumulate_steps=trainer.accumulate_steps,
@@ -292,6 +298,7 @@ def prepare_model(
         distribution=distribution,
         metrics=metrics,
         loop=loop,
+        feed=feed,
         validation=validation,
         lav=lav,
         monitor=monitor,

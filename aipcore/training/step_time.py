@@ -21,7 +21,7 @@ def samples_per_second(trainer: Trainer, *, seconds: float = 2.0) -> float:
     state = trainer.state.read()
     compilation = trainer.compile()
     trainer.loop.compiled = compilation.mode
-    with closing(trainer.data.feed.blocks(0, chunk=compilation.chunk)) as blocks:
+    with closing(trainer.feed.blocks(0, chunk=compilation.chunk)) as blocks:
         block = next(blocks)
     full = block.batch_size == trainer.batching.batch_size
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import attrs
 import keras
 
 import aipcore
-from aipcore.data.feed import Block, prefetch
+from aipcore.data.ahead import Ahead
+from aipcore.data.feed import Block
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
@@ -39,7 +40,7 @@ from aipcore.training.sanity import check_first_steps
 from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
 from aipcore.training.summaries import make_summaries
-from aipcore.training.tuning import Compilation, choose_compilation
+from aipcore.training.tuning import Compilation, choose_compilation, xla_room
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """Keras' policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
@@ -101,7 +102,7 @@ class Trainer:
         self.graph = made.graph
         self.about |= {"seed": self.seed, "signature": signature_of(made.graph)}
         self.learning_rate, self.optimizer = made.learning_rate, made.optimizer
-        self.metrics, self.loop = made.metrics, made.loop
+        self.metrics, self.loop, self.feed = made.metrics, made.loop, made.feed
         self.validation, self.lav = made.validation, made.lav
         self.monitor = made.monitor
         self.average, self.frozen = made.average, made.frozen
@@ -124,6 +125,9 @@ class Trainer:
             },
             self.distribution,
         )
+        # Left-out samples are counted when they are met: those of the next epoch would count in this one.
+        across = params.data.on_error == "raise"
+        self._ahead = Ahead(self._blocks, self._prepared, epochs=self.trainer.epochs, across=across)
         self._interruption = Interruption(
             self.reporter.message, self.trainer.grace_seconds, alone=self.workers.count == 1
         )
@@ -168,7 +172,7 @@ class Trainer:
         """
         chosen = choose_compilation(
             self.loop,
-            self.data.feed,
+            self.feed,
             self.state,
             jit_compile=self.trainer.jit_compile,
             eager=self.trainer.force_eager,
@@ -185,7 +189,7 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         started = time.perf_counter()
-        with closing(self.data), self._interruption as interruption, self._profiler:
+        with closing(self.data), closing(self._ahead), self._interruption as interruption, self._profiler:
             try:
                 try:
                     self._begin(interruption)
@@ -300,9 +304,7 @@ class Trainer:
         return nullcontext() if self.average is None else self.average.applied()
 
     def _run_chunks(self, callbacks: Any) -> None:
-        pad = self.loop.compiled == "xla"
-        blocks = self.data.feed.blocks(self.epoch, chunk=self.chunk, first=self.step, pad=pad)
-        for block, prepared in prefetch(self._profiler.cut(blocks, self.epoch, pad=pad), self._prepared):
+        for block, prepared in self._ahead.epoch(self.epoch, self.step):
             callbacks.on_train_batch_begin(block.first)
             with self._profiler.around(self.epoch, block) as traced:
                 self.loop.run(prepared, full=block.batch_size == self.batching.batch_size, single=traced)
@@ -316,6 +318,11 @@ class Trainer:
             if self._must_stop():
                 break
             self.saver.save_if_due()
+
+    def _blocks(self, epoch: int, first: int) -> Iterator[Block]:
+        room = xla_room(self.feed, self.chunk) if self.loop.compiled == "xla" else 0
+        blocks = self.feed.blocks(epoch, chunk=self.chunk, first=first, room=room)
+        return self._profiler.cut(blocks, epoch, pad=room > 0)
 
     def _look(self, loss: float, batches: int) -> None:
         check_first_steps(loss, batches, float(self.optimizer.learning_rate))

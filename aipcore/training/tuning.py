@@ -9,7 +9,10 @@ from typing import Literal
 import attrs
 import tensorflow as tf
 
+from aipcore.data.ahead import BLOCKS
 from aipcore.data.feed import Block, Feed
+from aipcore.data.resident import Numbers
+from aipcore.data.stream import StreamedDataset
 from aipcore.errors import TrainingError
 from aipcore.scenario.graph import Graph
 from aipcore.training.loop import TrainingLoop
@@ -25,6 +28,9 @@ WORTH_SECONDS = 5.0
 """A run that the plain graph finishes within this time is not worth an XLA compilation."""
 
 PROBE_STEPS = 4
+
+MOST_ROOM = 4096
+"""Batches in a block of numbers of samples, at most."""
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +98,9 @@ def _measured(
         look(loop.metrics.result()["loss"], 2 * probe.steps)
     sample_bytes = sum(column.nbytes for column in (*probe.inputs.values(), *probe.targets.values()))
     fits = max(1, int(CHUNK_BYTES / max(1, sample_bytes / probe.steps)))
-    chunk = max(1, min(full, fits, round(CHUNK_SECONDS / plain)))
+    # Samples made on demand are made while others are trained on, which takes several blocks an epoch.
+    most = -(-full // BLOCKS) if isinstance(feed.dataset, StreamedDataset) else full
+    chunk = max(1, min(most, fits, round(CHUNK_SECONDS / plain)))
     if loop.distribution.replicas > 1:
         if jit_compile == "on":
             raise TrainingError(
@@ -107,7 +115,8 @@ def _measured(
             return Compilation(mode="graph", chunk=chunk, reason="convolutions on a CPU are slow under XLA")
         if plain * total_steps < WORTH_SECONDS:
             return Compilation(mode="graph", chunk=chunk, reason="the run is too short for XLA to pay")
-    block = next(feed.blocks(0, chunk=chunk))
+    room = xla_room(feed, chunk)
+    block = next(feed.blocks(0, chunk=min(chunk, room), room=room))
     try:
         _seconds(loop, block, "xla")
         xla = _seconds(loop, block, "xla") / block.steps
@@ -118,11 +127,21 @@ def _measured(
                 f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
             ) from error
         return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
+    fitting = max(block.steps, min(room, round(CHUNK_SECONDS / xla)))
     if jit_compile == "on":
-        return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on")
+        return Compilation(mode="xla", chunk=fitting, reason="trainer.jit_compile on")
     if xla < plain:
+        chunk = fitting
         return Compilation(mode="xla", chunk=chunk, reason=f"{plain / xla:.1f} times the speed of the plain graph")
     return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times the speed of XLA")
+
+
+def xla_room(feed: Feed, chunk: int) -> int:
+    """How many batches have room in the blocks of the one shape that XLA is compiled for.
+
+    Where a block is the numbers of samples, room costs nothing, and how many batches a call runs needs no other shape.
+    """
+    return min(feed.batching.full_steps, MOST_ROOM) if isinstance(feed.dataset, Numbers) else chunk
 
 
 def _seconds(loop: TrainingLoop, block: Block, mode: Literal["graph", "xla"]) -> float:

@@ -40,7 +40,7 @@ def test_blocks_hold_every_batch_once(chunk: int, first: int) -> None:
 
 def test_padding_keeps_one_shape() -> None:
     """With padding, all blocks of full batches have one shape, and `steps` says how many count."""
-    blocks = list(feed(22, 5).blocks(0, chunk=3, pad=True))
+    blocks = list(feed(22, 5).blocks(0, chunk=3, room=3))
     assert [block.inputs[""].shape for block in blocks] == [(3, 5, 1), (3, 5, 1), (1, 2, 1)]
     assert [block.steps for block in blocks] == [3, 1, 1]
 

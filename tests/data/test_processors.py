@@ -194,7 +194,7 @@ def test_failing_samples_can_be_skipped(preload: Any) -> None:
 def test_batches_are_smaller_by_what_is_skipped() -> None:
     """Every other sample comes once, with its meta, in the batch it belongs to; a batch of none does not come."""
     pipeline = Pipeline(numbers(12), [RandomlyFails(1, 6, 7, 8)], on_error="skip")
-    blocks = list(pipeline.feed(3).blocks(0, chunk=4, pad=True))
+    blocks = list(pipeline.feed(3).blocks(0, chunk=4, room=4))
     assert [(block.first, block.steps, block.batch_size) for block in blocks] == [(0, 1, 2), (1, 1, 3), (3, 1, 3)]
     assert [len(block.inputs[""]) for block in blocks] == [1, 4, 4]
     shown = [block.targets[""][: block.steps].ravel().tolist() for block in blocks]

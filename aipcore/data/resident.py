@@ -1,0 +1,61 @@
+"""Data that lies on the device as a whole: the host sends the numbers of samples, the device gathers them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.dataset import ArrayDataset, Columns, Dataset, Rows
+from aipcore.data.order import Visits
+from aipcore.data.specs import ColumnSpec, Specs
+
+NUMBERS = "numbers"
+"""The one column of `Numbers`."""
+
+MOST_BYTES = 2**28
+"""Most bytes of a data set that is copied to the device."""
+
+
+def resident(dataset: Dataset) -> ArrayDataset | None:
+    """The data set, if it may lie on the device: samples of one shape, in memory, and not too many."""
+    if not isinstance(dataset, ArrayDataset):
+        return None
+    columns = [*dataset.inputs.columns.values(), *dataset.targets.columns.values()]
+    return dataset if sum(column.nbytes for column in columns) <= MOST_BYTES else None
+
+
+@attrs.frozen(eq=False)
+class Numbers:
+    """The numbers of the samples of a data set in place of the samples: a `Dataset` of one column, int32."""
+
+    dataset: ArrayDataset
+
+    uniform = True
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
+        """See `Dataset`."""
+        return {NUMBERS: indices.astype(np.int32)}, {}
+
+    def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
+        """See `Dataset`."""
+        for visits in requests:
+            inputs, targets = self.take(visits.indices)
+            yield Rows(inputs=inputs, targets=targets)
+
+    def specs(self) -> Specs:
+        """See `Dataset`."""
+        return {NUMBERS: ColumnSpec(shape=(), dtype="int32")}, {}
+
+    def known(self) -> ArrayDataset:
+        """See `Dataset`."""
+        return self.dataset
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """See `Dataset`."""
+        return self.dataset.lengths()
