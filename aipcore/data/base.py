@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.chain import Chain
+from aipcore.data.dataset import ArrayDataset
 from aipcore.data.samples import Sample
-from aipcore.data.source import Source
+from aipcore.data.source import DatasetSource, Source
 from aipcore.data.stack import Stack, stack
 from aipcore.errors import DataError
 
@@ -60,6 +61,21 @@ class Kept:
     def get(self, index: int) -> tuple[Sample, int]:
         """See `Base`."""
         return self.samples[index], self.source_indices[index]
+
+
+@attrs.frozen(eq=False)
+class Arrays:
+    """Kept samples of one shape, side by side."""
+
+    dataset: ArrayDataset
+    source_indices: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def get(self, index: int) -> tuple[Sample, int]:
+        """See `Base`."""
+        return DatasetSource(self.dataset)[index], int(self.source_indices[index])
 
 
 @attrs.frozen(eq=False)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from reprlib import Repr
 from typing import Any
 
 import attrs
 import numpy as np
 
+from aipcore.data.batch_random import BatchRandom
 from aipcore.data.modes import Mode
-from aipcore.data.processor import AnyProcessor, GeneratingProcessor, Processor, RandomProcessor
-from aipcore.data.samples import Sample
+from aipcore.data.processor import AnyProcessor, GeneratingProcessor, Processor, RandomBatchProcessor, RandomProcessor
+from aipcore.data.samples import Sample, SampleBatch
 from aipcore.errors import DataError, ScenarioError
 
 WORD = 2**64
+
+RANDOM = (RandomProcessor, RandomBatchProcessor)
 
 Part = Sequence[tuple[int, AnyProcessor]]
 """Some consecutive processors, each with its position among all of the scenario."""
@@ -79,7 +83,7 @@ class Chain:
         active = [(position, each) for position, each in enumerate(processors) if mode in each.modes]
         last = max((n for n, (_, each) in enumerate(active) if isinstance(each, GeneratingProcessor)), default=-1)
         for _, each in active[: last + 1]:
-            if isinstance(each, RandomProcessor):
+            if isinstance(each, RANDOM):
                 raise ScenarioError(
                     f"The random processor {each.name} stands before the generating {active[last][1].name}: "
                     "the number of samples would not be known; move it behind."
@@ -87,7 +91,7 @@ class Chain:
         rest = active[last + 1 :]
         first = len(rest)
         if mode is Mode.TRAINING:
-            first = next((n for n, (_, each) in enumerate(rest) if isinstance(each, RandomProcessor)), first)
+            first = next((n for n, (_, each) in enumerate(rest) if isinstance(each, RANDOM)), first)
         return cls(
             generating=active[: last + 1], fixed=rest[:first], varying=rest[first:], seed=seed % WORD, origin=origin
         )
@@ -95,7 +99,7 @@ class Chain:
     @property
     def random_fixed(self) -> bool:
         """Whether the fixed part draws random numbers, once and for all."""
-        return any(isinstance(each, RandomProcessor) for _, each in self.fixed)
+        return any(isinstance(each, RANDOM) for _, each in self.fixed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _chain, (self.generating, self.fixed, self.varying, self.seed, self.origin)
@@ -127,7 +131,7 @@ class Chain:
             for each in samples:
                 if isinstance(processor, GeneratingProcessor):
                     made += self._generated(processor, each, source_index)
-                else:
+                elif isinstance(processor, Processor):
                     made.append(self._called(processor, each, source_index, processor.process))
             samples = made
         return samples
@@ -149,6 +153,9 @@ class Chain:
             if isinstance(processor, RandomProcessor):
                 rng = self._generator(position, index, visit)
                 sample = self._called(processor, sample, source_index, processor.process, rng)
+            elif isinstance(processor, RandomBatchProcessor):
+                random = BatchRandom(self.seed, np.asarray([visit]), position, np.asarray([index]))
+                sample = self._called(processor, sample, source_index, partial(_alone, processor), random)
             elif isinstance(processor, Processor):
                 sample = self._called(processor, sample, source_index, processor.process)
         return sample
@@ -195,6 +202,27 @@ class Chain:
         state["state"]["counter"][:] = (0, 0, position + 1, index)
         bits.state = state
         return generator  # type: ignore[no-any-return]
+
+
+def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom) -> Sample:
+    """A sample as a batch of its own."""
+    batch = SampleBatch(inputs=_each(sample.inputs, _with_axis), targets=_each(sample.targets, _with_axis))
+    made = processor.process(batch, random)
+    return Sample(inputs=_each(made.inputs, _first), targets=_each(made.targets, _first), meta=sample.meta)
+
+
+def _each(side: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(side, Mapping):
+        return {name: change(value) for name, value in side.items()}
+    return None if side is None else change(side)
+
+
+def _with_axis(value: Any) -> Any:
+    return np.asarray(value)[None]
+
+
+def _first(value: Any) -> Any:
+    return value[0]
 
 
 def _chain(generating: Part, fixed: Part, varying: Part, seed: int, origin: str) -> Chain:

@@ -26,6 +26,19 @@ class _Side:
     columns: list[tuple[str, tuple[int | None, ...], np.dtype[Any]]]
     padding: Mapping[str, Any]
 
+    def together(self, values: Any, count: int) -> dict[str, Array] | None:
+        """The columns of samples that are side by side already, or None if they are not as they should be."""
+        given = {"": values} if self.bare else values or {}
+        if given.keys() != {name for name, *_ in self.columns}:
+            return None
+        made = {}
+        for name, shape, dtype in self.columns:
+            array = np.asarray(given[name])
+            if array.shape != (count, *shape) or not np.can_cast(array.dtype, dtype, "same_kind"):
+                return None
+            made[name] = array.astype(dtype, copy=False)
+        return made
+
 
 class Layout:
     """What samples must look like.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import attrs
 import numpy as np
 
+from aipcore.data.at_once import AtOnce, at_once
 from aipcore.data.base import Base
 from aipcore.data.chain import Chain, Part, SampleError
 from aipcore.data.collate import Collector, Layout
@@ -34,12 +36,19 @@ class BatchJob:
     layout: Layout
     skips: bool
 
+    @cached_property
+    def together(self) -> AtOnce | None:
+        """What makes samples as arrays, where that can be done."""
+        return at_once(self.base, self.chain, self.part, self.layout)
+
     def do(self, task: Visits) -> tuple[Rows, list[str]]:
         """The samples, and the errors of those that were left out.
 
         Raises:
             SampleError: one cannot be made, and is not to be left out.
         """
+        if self.together is not None and (rows := self.together.rows(self._counted(task))) is not None:
+            return rows, []
         collector = Collector(self.layout, len(task.indices))
         kept = None
         errors: list[str] = []
@@ -54,6 +63,9 @@ class BatchJob:
                 kept = np.ones(len(task.indices), bool) if kept is None else kept
                 kept[number] = False
         return collector.rows(kept), errors
+
+    def _counted(self, task: Visits) -> Visits:
+        return task if self.chain.varying else attrs.evolve(task, passes=np.zeros_like(task.passes))
 
     def sample(self, index: int, visit: int) -> Sample:
         """One processed sample.

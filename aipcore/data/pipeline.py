@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+from aipcore.data.at_once import of_batches, side_by_side
 from aipcore.data.base import Base, Plain
 from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
 from aipcore.data.convert import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
@@ -34,8 +35,8 @@ class Pipeline:
     Args:
         source: a pair `(inputs, targets)` of stacked arrays, an iterable of `Sample` (read once and kept), or an object
             with `__len__` and `__getitem__` (asked for a sample when it is needed).
-        processors: `Processor`, `RandomProcessor` and `GeneratingProcessor` objects, or functions from sample to
-            sample. The ones that do not work in `mode` are left out.
+        processors: `Processor`, `RandomProcessor`, `RandomBatchProcessor` and `GeneratingProcessor` objects, or
+            functions from sample to sample. The ones that do not work in `mode` are left out.
         mode: what the data is for.
         seed: of the random processors and of the order.
         origin: how errors call the source.
@@ -188,7 +189,7 @@ class Pipeline:
         if kept is not None:
             if not chain.varying:
                 return self._finished(from_samples(kept.samples, self.origin))
-            return self._streamed(kept, chain.varying)
+            return self._streamed(side_by_side(kept, self.origin) if of_batches(chain.varying) else kept, chain.varying)
         base = count(source, chain, skipped, self.workers) if chain.generating else Plain(source)
         return self._streamed(base, [*chain.fixed, *chain.varying])
 
@@ -204,7 +205,8 @@ class Pipeline:
         skipped = self._skipped if self._skip else None
         first, probed = probe(base, self.chain, part, skipped)
         probed = self._finished(probed)
-        return StreamedDataset(
+        first = self._finished(first)
+        dataset = StreamedDataset(
             base=base,
             chain=self.chain,
             part=part,
@@ -212,9 +214,11 @@ class Pipeline:
             declared=probed.specs(),
             padding=self._sides_of_padding(probed.specs()),
             skipped=skipped,
-            first=self._finished(first),
+            first=first,
             workers=self.workers,
         )
+        dataset.check_together()
+        return dataset
 
     def _sides_of_padding(self, specs: Specs) -> Padding:
         inputs, targets = (

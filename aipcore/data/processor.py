@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aipcore.data.modes import ALL_MODES, Mode
-from aipcore.data.samples import Sample
+from aipcore.data.samples import Sample, SampleBatch
 from aipcore.errors import ScenarioError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from aipcore.data.batch_random import BatchRandom
 
 
 class _Named:
@@ -58,6 +60,26 @@ class RandomProcessor(_Named):
                 depend neither on the order of visits nor on the number of worker processes.
         """
         raise _missing(self, "process(sample, rng)")
+
+
+class RandomBatchProcessor(_Named):
+    """As `RandomProcessor`, but changes many samples at once, as arrays: a fraction of the time where these are small.
+
+    Each sample must come out as it would alone, to the last bit, which is tried on the first ones. If no other kind of
+    processor follows the first random one, and samples have one shape, whole blocks come here; otherwise each sample
+    comes as a batch of its own.
+    """
+
+    modes: Collection[Mode] = frozenset({Mode.TRAINING})
+
+    def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
+        """The samples to go on with, as many as there are, usually `attrs.evolve(batch, ...)`.
+
+        Args:
+            batch: arrays of shape [n, ...]; make new ones instead of writing into them.
+            random: the only source of randomness to use, with a row for each sample, seeded as for `RandomProcessor`.
+        """
+        raise _missing(self, "process(batch, random)")
 
 
 class GeneratingProcessor(_Named):
@@ -105,7 +127,7 @@ class PostProcessor(_Named):
         raise _missing(self, "process(outputs, meta)")
 
 
-AnyProcessor = Processor | RandomProcessor | GeneratingProcessor
+AnyProcessor = Processor | RandomProcessor | RandomBatchProcessor | GeneratingProcessor
 
 
 def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
@@ -116,15 +138,15 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
     """
     processors: list[AnyProcessor] = []
     for each in given:
-        if isinstance(each, Processor | RandomProcessor | GeneratingProcessor):
+        if isinstance(each, AnyProcessor):
             processors.append(each)
         elif callable(each) and not isinstance(each, type):
             processors.append(FunctionProcessor(each))
         else:
             shown = f"the class {each.__name__}" if isinstance(each, type) else type(each).__name__
             raise ScenarioError(
-                f"{origin} has {shown} as a processor: give objects of Processor, RandomProcessor or "
-                "GeneratingProcessor, or functions from Sample to Sample."
+                f"{origin} has {shown} as a processor: give objects of Processor, RandomProcessor, "
+                "RandomBatchProcessor or GeneratingProcessor, or functions from Sample to Sample."
             )
     return processors
 

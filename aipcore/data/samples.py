@@ -20,3 +20,16 @@ class Sample:
     inputs: Any
     targets: Any = None
     meta: Any = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SampleBatch:
+    """Several samples of one shape, side by side.
+
+    Attributes:
+        inputs: as `Sample.inputs`, with an axis in front that counts the samples.
+        targets: likewise.
+    """
+
+    inputs: Any
+    targets: Any = None

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.data.at_once import compare
 from aipcore.data.base import Base, Generated
 from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
 from aipcore.data.collate import Layout
@@ -20,6 +21,7 @@ from aipcore.data.delegation import Choice, Delegation, for_each, timed
 from aipcore.data.jobs import BatchJob, LengthsJob
 from aipcore.data.order import Visits
 from aipcore.data.samples import Sample
+from aipcore.data.source import DatasetSource
 from aipcore.data.specs import Specs
 from aipcore.data.workers import Workers
 from aipcore.errors import DataError
@@ -97,6 +99,16 @@ class StreamedDataset:
             SampleError: it cannot be read or processed.
         """
         return self._job.sample(index, visit)
+
+    def check_together(self) -> None:
+        """Tries whether samples that are made together come out as they do alone.
+
+        Raises:
+            ScenarioError: they do not.
+        """
+        if self._job.together is not None and len(self.first) == min(PROBED // 2, len(self)):
+            source = DatasetSource(self.first)
+            compare(self._job.together, [source[index] for index in range(len(source))], self.chain.origin)
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
         """See `Dataset`; on their first visit."""

@@ -1,8 +1,14 @@
 """Scenarios: what an author writes to have a model trained."""
 
 from aipcore.data.modes import Mode
-from aipcore.data.processor import GeneratingProcessor, PostProcessor, Processor, RandomProcessor
-from aipcore.data.samples import Sample
+from aipcore.data.processor import (
+    GeneratingProcessor,
+    PostProcessor,
+    Processor,
+    RandomBatchProcessor,
+    RandomProcessor,
+)
+from aipcore.data.samples import Sample, SampleBatch
 from aipcore.data.specs import ColumnSpec
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileScenario, matching_files
@@ -26,8 +32,10 @@ __all__ = [
     "PRCurve",
     "PostProcessor",
     "Processor",
+    "RandomBatchProcessor",
     "RandomProcessor",
     "Sample",
+    "SampleBatch",
     "Scenario",
     "ScenarioParams",
     "Summary",

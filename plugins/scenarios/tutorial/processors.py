@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 import numpy as np
 
-from aipcore.scenario import RandomProcessor, Sample
+from aipcore.scenario import RandomBatchProcessor, SampleBatch
+
+if TYPE_CHECKING:
+    from aipcore.data.batch_random import BatchRandom
 
 
-class RandomShift(RandomProcessor):
+class RandomShift(RandomBatchProcessor):
     """Shifts an image by up to `pixels` in each direction; what moves in is 0."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
 
-    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Takes `image` of shape [height, width]."""
-        image = sample.inputs["image"]
-        height, width = image.shape
-        down, right = rng.integers(-self.pixels, self.pixels + 1, 2).tolist()
-        shifted = np.zeros_like(image)
-        shifted[max(down, 0) : height + down, max(right, 0) : width + right] = image[
-            max(-down, 0) : height - down, max(-right, 0) : width - right
-        ]
-        return attrs.evolve(sample, inputs={**sample.inputs, "image": shifted})
+    def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
+        """Takes `image` of shape [n, height, width]."""
+        images = batch.inputs["image"]
+        count, height, width = images.shape
+        frame = self.pixels
+        framed = np.zeros((count, height + 2 * frame, width + 2 * frame), images.dtype)
+        framed[:, frame : frame + height, frame : frame + width] = images
+        first = random.integers(0, 2 * frame + 1, 2)
+        rows = first[:, :1] + np.arange(height)
+        columns = first[:, 1:] + np.arange(width)
+        shifted = framed[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return attrs.evolve(batch, inputs={**batch.inputs, "image": shifted})

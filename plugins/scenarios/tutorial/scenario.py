@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from aip_plugins.scenarios.tutorial.params import TutorialParams
 
-from aipcore.scenario import Evaluator, PostProcessor, RandomProcessor, Scenario, Summary, matching_files
+from aipcore.scenario import Evaluator, PostProcessor, RandomBatchProcessor, Scenario, Summary, matching_files
 
 
 class Tutorial(Scenario):
@@ -40,7 +40,7 @@ class Tutorial(Scenario):
 
         return [NameDigit()]
 
-    def processors(self) -> Sequence[RandomProcessor]:
+    def processors(self) -> Sequence[RandomBatchProcessor]:
         """Random shifts of the training images, if asked for."""
         from aip_plugins.scenarios.tutorial.processors import RandomShift
 

@@ -1,0 +1,111 @@
+"""Processing whole blocks of samples as arrays, where all that is to be done can do so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.data.base import Arrays, Base, Kept, Plain
+from aipcore.data.batch_random import BatchRandom
+from aipcore.data.chain import Chain, Part
+from aipcore.data.collate import Layout
+from aipcore.data.convert import from_samples
+from aipcore.data.dataset import ArrayDataset, Rows
+from aipcore.data.order import Visits
+from aipcore.data.processor import RandomBatchProcessor
+from aipcore.data.samples import Sample, SampleBatch
+from aipcore.data.source import DatasetSource
+from aipcore.errors import ScenarioError
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AtOnce:
+    """Makes samples together.
+
+    Attributes:
+        dataset: what to start from.
+        part: processors of batches, each with its position among all.
+        seed: of the run.
+        layout: what the samples must look like.
+    """
+
+    dataset: ArrayDataset
+    part: Part
+    seed: int
+    layout: Layout
+
+    def rows(self, task: Visits) -> Rows | None:
+        """The samples, or None if something is not as it should be: one by one, it will be found which and why."""
+        dataset = self.dataset
+        inputs, targets = dataset.take(task.indices)
+        batch = SampleBatch(
+            inputs=inputs[""] if dataset.inputs.bare else inputs,
+            targets=targets[""] if dataset.targets.bare else targets or None,
+        )
+        for position, processor in self.part:
+            assert isinstance(processor, RandomBatchProcessor)
+            random = BatchRandom(self.seed, task.passes, position, task.indices)
+            made: Any
+            try:
+                made = processor.process(batch, random)
+            except Exception:
+                return None
+            if not isinstance(made, SampleBatch):
+                return None
+            batch = made
+        columns = [
+            side.together(values, len(task.indices))
+            for side, values in ((self.layout.inputs, batch.inputs), (self.layout.targets, batch.targets))
+        ]
+        if columns[0] is None or columns[1] is None:
+            return None
+        meta = None if dataset.meta is None else [dataset.meta[index] for index in task.indices.tolist()]
+        return Rows(inputs=columns[0], targets=columns[1], meta=meta)
+
+
+def of_batches(part: Part) -> bool:
+    """Whether all of these processors take batches."""
+    return bool(part) and all(isinstance(processor, RandomBatchProcessor) for _, processor in part)
+
+
+def side_by_side(kept: Kept, origin: str) -> Base:
+    """Kept samples as arrays, if they have one shape."""
+    dataset = from_samples(kept.samples, origin)
+    return Arrays(dataset, np.asarray(kept.source_indices)) if isinstance(dataset, ArrayDataset) else kept
+
+
+def at_once(base: Base, chain: Chain, part: Part, layout: Layout) -> AtOnce | None:
+    """What makes the samples together, if that can be done."""
+    dataset: Any = base.dataset if isinstance(base, Arrays) else None
+    if isinstance(base, Plain) and isinstance(base.source, DatasetSource):
+        dataset = base.source.dataset
+    if not isinstance(dataset, ArrayDataset) or not layout.stacked or not of_batches(part):
+        return None
+    return AtOnce(dataset=dataset, part=part, seed=chain.seed, layout=layout)
+
+
+def compare(together: AtOnce, alone: Sequence[Sample], origin: str) -> None:
+    """Compares the first samples, made together, with what they are alone, on their first visit.
+
+    Raises:
+        ScenarioError: they differ.
+    """
+    indices = np.arange(len(alone))
+    rows = together.rows(Visits(indices=indices, passes=np.zeros(len(alone), np.int64)))
+    if rows is None:
+        # They will be made one by one, and then it will be found what is wrong.
+        return
+    for number, sample in enumerate(alone):
+        for columns, side in ((rows.inputs, sample.inputs), (rows.targets, sample.targets)):
+            for name, column in columns.items():
+                value = np.asarray(side[name] if isinstance(side, Mapping) else side)
+                if not np.array_equal(column[number], value.astype(column.dtype), equal_nan=column.dtype.kind in "fc"):
+                    names = ", ".join(processor.name for _, processor in together.part)
+                    raise ScenarioError(
+                        f"Sample {number} of {origin} comes out of {names} differently alone and in a batch: compute "
+                        "each sample from its own values and its own row of random numbers alone, or extend "
+                        "RandomProcessor."
+                    )
