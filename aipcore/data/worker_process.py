@@ -29,6 +29,9 @@ TASK = struct.Struct("<3q")
 CONTROL = struct.Struct("<2q")
 """The number of a job, and whether the descriptor of its area follows (1) or it is to be forgotten (0)."""
 
+KEPT_BLOCK = 24 * 2**20
+"""Bytes; glibc's limit is 32 MiB."""
+
 
 class Job(Protocol):
     """What is to be done, sent to each worker once; its tasks only say with which samples."""
@@ -60,9 +63,20 @@ def main() -> None:
     # A process group of its own keeps most of them away; what is sent by hand is no matter of the worker either.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent, life)
+    _keep_freed_memory()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _Worker(tasks, answers, areas).work()
     _end()
+
+
+def _keep_freed_memory() -> None:
+    """Has the C library keep the memory of arrays that are freed, for the next sample's.
+
+    glibc gives large blocks back to the system until one of that size has been freed once; without this, each sample's
+    arrays cost page faults anew: an eighth of the time of a sample made of arrays of 160 kB.
+    """
+    block = bytearray(KEPT_BLOCK)
+    del block
 
 
 class _Worker:
