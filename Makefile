@@ -31,11 +31,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/make_checks.py
 
 bench: $(VENV)/.installed-test
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/train_step.py
-	$(BIN)/python benchmarks/training_speed.py --json benchmarks/results.json --markdown benchmarks/results.md
-	$(BIN)/python benchmarks/pipeline.py
-	$(BIN)/python benchmarks/predictor.py
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
