@@ -52,14 +52,14 @@ BENCHMARKS = (
         "Training",
         "Each peer is a process that trains the same network on the same data; their epochs take turns. `aip is faster "
         "by` is the peer's median time of an epoch divided by ours: above 1, aip is faster. `by hand` is a compiled "
-        "loop over a whole epoch, written for this model alone, that only trains: the limit. `first` are the seconds from "
-        "TensorFlow's (or the peer's) import to the first update, `compiling` what the first epoch takes longer.",
+        "loop over a whole epoch, written for this model alone, that only trains: the limit. `first` are the seconds "
+        "from the import to the first update, `compiling` is what the first epoch takes longer.",
         quick=("--rounds", "2", "--models", "MLP"),
     ),
     Benchmark(
         "train_step",
         "What options cost",
-        "An epoch of the MLP against `Model.fit`, and with AdaBelief, averaged weights and clipping against plain Adam.",
+        "An epoch of the MLP against `Model.fit`; AdaBelief, averaged weights and clipping against plain Adam.",
         quick=("--epochs", "1", "--runs", "1"),
     ),
     Benchmark(
