@@ -48,6 +48,12 @@ BENCHMARKS = (
         quick=("3",),
     ),
     Benchmark(
+        "first_step",
+        "The first step",
+        "From `aip train tutorial` to the end of its first epoch, against importing TensorFlow and Keras alone.",
+        quick=("1",),
+    ),
+    Benchmark(
         "training_speed",
         "Training",
         "Each peer is a process that trains the same network on the same data; their epochs take turns. `aip is faster "
@@ -67,6 +73,11 @@ BENCHMARKS = (
         "The data pipeline",
         "Samples a second of a task of about 1 ms in Python, and in NumPy, with 0, 1 and 2 worker processes.",
         quick=("--rounds", "1"),
+    ),
+    Benchmark(
+        "memory",
+        "Memory",
+        "What a process holds after 20 and after 200 epochs; how many times data is there with and without workers.",
     ),
     Benchmark(
         "predictor",

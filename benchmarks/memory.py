@@ -1,0 +1,106 @@
+"""Memory of a long run, and of data with and without worker processes.
+
+The first part trains the tutorial for 200 epochs with averaged weights, validation, checkpoints and TensorBoard, and
+compares what the process holds after epoch 20 and at the end. The second trains on an array of 256 MiB that is
+augmented, without workers and with two, and compares what it takes in all (proportional set size, so that shared pages
+count once) with the size of the array.
+
+    python benchmarks/memory.py
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import machine
+
+FLAT, ONCE = 1.05, 1.3
+EPOCHS, SETTLED = 200, 20
+DATA_BYTES = 2**28
+
+
+def held(pid: int | str = "self") -> int:
+    """The proportional set size of a process, in bytes."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pss:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError("no Pss in smaps_rollup")
+
+
+def long_run() -> None:
+    """Prints what the process holds after some epochs, and after many."""
+    from aipcore.training.start import import_tensorflow
+
+    import_tensorflow()
+    from aip_plugins.scenarios.tutorial.scenario import Tutorial
+
+    from aipcore.hooks.manager import get_plugin_manager
+    from aipcore.params import Layer, resolve
+    from aipcore.training.params import run_params_class
+    from aipcore.training.reporter import EpochReport, Reporter
+    from aipcore.training.setup import make_parts
+    from aipcore.training.trainer import Trainer
+
+    sizes: dict[int, int] = {}
+
+    class Sizes(Reporter):
+        def epoch_ended(self, report: EpochReport) -> None:
+            if report.epoch in (SETTLED, EPOCHS):
+                gc.collect()
+                sizes[report.epoch] = held()
+
+    plugins = get_plugin_manager()
+    words = ["--trainer.epochs", str(EPOCHS), "--trainer.calc_ema", "0.99", "--trainer.random_seed", "1"]
+    params: Any = resolve(run_params_class(Tutorial.params_class), [Layer.from_arguments(words)], plugins).value
+    with tempfile.TemporaryDirectory() as folder:
+        parts = make_parts(params.trainer, plugins)
+        run = Trainer(Tutorial(params), params, name="t", parts=parts, output_dir=Path(folder), reporter=Sizes())
+        run.run()
+    ratio = sizes[EPOCHS] / sizes[SETTLED]
+    print(
+        f"after epoch {SETTLED} {sizes[SETTLED] / 2**20:.0f} MiB, after epoch {EPOCHS} {sizes[EPOCHS] / 2**20:.0f} MiB"
+    )
+    print(f"{'met' if ratio <= FLAT else 'NOT met'}: {ratio:.3f} times (limit {FLAT})")
+
+
+def data(workers: int) -> None:
+    """Prints how many times the data is there while it is read."""
+    from aipcore.data.pipeline import Pipeline
+    from aipcore.scenario import RandomProcessor, Sample
+
+    class Noise(RandomProcessor):
+        def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            return Sample(inputs=sample.inputs + rng.standard_normal(len(sample.inputs), np.float32))
+
+    samples = DATA_BYTES // 4 // 4096
+    array = np.full((samples, 4096), 0.5, np.float32)
+    before = held() - array.nbytes
+    with Pipeline((array, None), [Noise()], workers=workers) as pipeline:
+        del array
+        for block in pipeline.feed(32, shuffle=True).blocks(0, chunk=4):
+            total = held() + sum(held(pid) - 30 * 2**20 for pid in pipeline.workers.processes())
+            if block.first > 3 * samples // 32 // 4:
+                break
+    ratio = (total - before) / DATA_BYTES
+    print(f"{'met' if ratio <= ONCE else 'NOT met'}: {workers} workers, data is there {ratio:.2f} times (limit {ONCE})")
+
+
+def main() -> None:
+    """Each part in a process of its own."""
+    if len(sys.argv) > 1:
+        _, part, *words = sys.argv
+        long_run() if part == "long" else data(int(words[0]))
+        return
+    print(machine("tensorflow", "keras", "numpy"))
+    for words in (["long"], ["data", "0"], ["data", "2"]):
+        subprocess.run([sys.executable, __file__, *words], check=True, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
