@@ -103,6 +103,11 @@ class TrainerParams:
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
     )
+    tune: Literal["auto", "off"] = field(
+        "auto",
+        help="auto measures before the first batch what is fastest: XLA or not, and how many batches make a call. off "
+        "measures nothing: no XLA unless jit_compile is on, and 16 batches a call or as many as 32 MiB hold.",
+    )
     precision: Literal["float32", "bfloat16", "float16"] = field(
         "float32",
         help="Number format of activations and gradients; weights stay float32. float16 scales the loss as needed.",

@@ -161,7 +161,7 @@ class Trainer:
         self.saver.is_saved()
 
     def compile(self) -> Compilation:
-        """Measures how this run is best compiled, by the chief's clock; leaves its state as it was.
+        """Measures how this run is best compiled, by the chief's clock, unless it may not; leaves its state as it was.
 
         Raises:
             TrainingError: the model cannot be compiled as asked.
@@ -170,6 +170,7 @@ class Trainer:
             self.loop,
             self.data.feed,
             self.state,
+            tune=self.trainer.tune,
             jit_compile=self.trainer.jit_compile,
             eager=self.trainer.force_eager,
             total_steps=self.batching.steps * self.trainer.epochs,

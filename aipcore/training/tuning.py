@@ -1,4 +1,4 @@
-"""How the loop is compiled and how many batches make a chunk: measured on throw-away copies of the state."""
+"""How the loop is compiled and how many batches make a chunk: measured on throw-away copies of the state, or fixed."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ WORTH_SECONDS = 5.0
 
 PROBE_STEPS = 4
 
+FIXED_CHUNK = 16
+"""Batches in a chunk if nothing is measured, or as many as `CHUNK_BYTES` hold."""
+
+Jit = Literal["auto", "on", "off"]
+
 
 @attrs.frozen(kw_only=True)
 class Compilation:
@@ -47,21 +52,26 @@ def choose_compilation(
     feed: Feed,
     state: VariableState,
     *,
-    jit_compile: Literal["auto", "on", "off"],
+    tune: Literal["auto", "off"] = "auto",
+    jit_compile: Jit,
     eager: bool,
     total_steps: int,
     look: Callable[[float, int], None] | None = None,
 ) -> Compilation:
-    """Measures how the loop runs best and leaves the state as it was, bit for bit.
+    """Measures how the loop runs best, or takes what is fixed, and leaves the state as it was, bit for bit.
 
     Args:
         loop: the loop, its variables built.
         feed: the training data.
         state: all variables that a step may change.
+        tune: "off" measures nothing: the plain graph, unless `jit_compile` is "on", and `FIXED_CHUNK`.
         jit_compile: the user's wish.
         eager: whether to compile nothing.
         total_steps: batches in the whole run.
         look: is given the mean loss of the batches that were tried, and their number; may raise.
+
+    Raises:
+        TrainingError: the model cannot be compiled as asked.
     """
     if eager:
         return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
@@ -70,35 +80,39 @@ def choose_compilation(
     full = feed.batching.full_steps
     if full == 0:
         return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
+    if loop.distribution.replicas > 1 and jit_compile == "on":
+        raise TrainingError(
+            "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
+            "--device.strategy none."
+        )
+    sides = feed.dataset.specs()
+    batch_bytes = feed.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
+    most = max(1, min(full, CHUNK_BYTES // max(1, batch_bytes)))
+    if tune == "off" and jit_compile != "on":
+        return Compilation(mode="graph", chunk=min(most, FIXED_CHUNK), reason="trainer.tune off")
     before = state.read()
     try:
-        return _measured(loop, feed, jit_compile, total_steps, look)
+        if tune == "off":
+            # Compiled now, as it would be by the first chunk: an error can still be explained.
+            chunk = min(most, FIXED_CHUNK)
+            _under_xla(loop, feed, chunk, must=True)
+            return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on, trainer.tune off")
+        return _measured(loop, feed, jit_compile, most, total_steps, look)
     finally:
         state.write(before)
 
 
 def _measured(
-    loop: TrainingLoop,
-    feed: Feed,
-    jit_compile: Literal["auto", "on", "off"],
-    total_steps: int,
+    loop: TrainingLoop, feed: Feed, jit_compile: Jit, most: int, total_steps: int,
     look: Callable[[float, int], None] | None,
-) -> Compilation:
-    full = feed.batching.full_steps
-    probe = next(feed.blocks(0, chunk=min(PROBE_STEPS, full)))
+) -> Compilation:  # fmt: skip
+    probe = next(feed.blocks(0, chunk=min(PROBE_STEPS, feed.batching.full_steps)))
     _seconds(loop, probe, "graph")
     plain = _seconds(loop, probe, "graph") / probe.steps
     if look is not None:
         look(loop.metrics.result()["loss"], 2 * probe.steps)
-    sample_bytes = sum(column.nbytes for column in (*probe.inputs.values(), *probe.targets.values()))
-    fits = max(1, int(CHUNK_BYTES / max(1, sample_bytes / probe.steps)))
-    chunk = max(1, min(full, fits, round(CHUNK_SECONDS / plain)))
+    chunk = max(1, min(most, round(CHUNK_SECONDS / plain)))
     if loop.distribution.replicas > 1:
-        if jit_compile == "on":
-            raise TrainingError(
-                "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
-                "--device.strategy none."
-            )
         return Compilation(mode="graph", chunk=chunk, reason="several devices share each batch")
     if jit_compile == "off":
         return Compilation(mode="graph", chunk=chunk, reason="trainer.jit_compile off")
@@ -107,22 +121,29 @@ def _measured(
             return Compilation(mode="graph", chunk=chunk, reason="convolutions on a CPU are slow under XLA")
         if plain * total_steps < WORTH_SECONDS:
             return Compilation(mode="graph", chunk=chunk, reason="the run is too short for XLA to pay")
-    block = next(feed.blocks(0, chunk=chunk))
-    try:
-        _seconds(loop, block, "xla")
-        xla = _seconds(loop, block, "xla") / block.steps
-    except tf.errors.OpError as error:
-        message = (error.message or str(error)).splitlines()[0]
-        if jit_compile == "on":
-            raise TrainingError(
-                f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
-            ) from error
+    xla = _under_xla(loop, feed, chunk, must=jit_compile == "on")
+    if xla is None:
         return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
     if jit_compile == "on":
         return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on")
     if xla < plain:
         return Compilation(mode="xla", chunk=chunk, reason=f"{plain / xla:.1f} times the speed of the plain graph")
     return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times the speed of XLA")
+
+
+def _under_xla(loop: TrainingLoop, feed: Feed, chunk: int, *, must: bool) -> float | None:
+    """Seconds of a step under XLA, or None if it cannot compile the model and need not."""
+    block = next(feed.blocks(0, chunk=chunk))
+    try:
+        _seconds(loop, block, "xla")
+        return _seconds(loop, block, "xla") / block.steps
+    except tf.errors.OpError as error:
+        if not must:
+            return None
+        message = (error.message or str(error)).splitlines()[0]
+        raise TrainingError(
+            f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
+        ) from error
 
 
 def _seconds(loop: TrainingLoop, block: Block, mode: Literal["graph", "xla"]) -> float:
