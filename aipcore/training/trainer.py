@@ -97,6 +97,7 @@ class Trainer:
         self.batching = self.data.batching
         require_same_run(self.workers, self.about, self.batching.samples)
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
+        self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
         self.graph = made.graph
         self.about |= {"seed": self.seed, "signature": signature_of(made.graph)}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,27 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return {**results, "count": request.param}
 
 
-@pytest.mark.parametrize("case", ["everything", "accumulated", "ragged"])
+@pytest.mark.parametrize("case", ["everything", "accumulated", "ragged", "streamed"])
 def test_same_numbers_as_one_device(found: dict[str, Any], case: str) -> None:
     """Clipping, decay, a schedule, EMA, accumulation; partial batches, and samples of several lengths."""
     np.testing.assert_allclose(found[f"{case} together"], found[f"{case} alone"], rtol=1e-6, atol=1e-6)
     assert found[f"{case} distance"] < 1e-5
     assert found[f"{case} traces"] == 1
+
+
+@pytest.mark.parametrize(("side", "samples", "size"), [(0, 50, 12), (1, 33, 8)], ids=["training", "validation"])
+def test_each_worker_reads_its_own_samples(found: dict[str, Any], side: int, samples: int, size: int) -> None:
+    """In two epochs each sample is read twice, by one worker each time, partial batches included."""
+    parts = [read[side] for read in found["read"]]
+    count = found["count"]
+    batches = [min(size, samples - start) for start in range(0, samples, size)]
+    # Where the last batch has fewer samples than there are workers, its first one keeps the others company.
+    shares = [sum(max(1, each // count + (index < each % count)) for each in batches) for index in range(count)]
+    assert [len(part) for part in parts] == [2 * share for share in shares]
+    counts = Counter(index for part in parts for index in part)
+    assert sorted(counts) == list(range(samples))
+    assert min(counts.values()) == 2
+    assert sum(counts.values()) == 2 * (samples + max(0, count - batches[-1]))
 
 
 def test_resumes_exactly(found: dict[str, Any]) -> None:
