@@ -106,7 +106,7 @@ class TrainerParams:
     tune: Literal["auto", "off"] = field(
         "auto",
         help="auto measures before the first batch what is fastest: XLA or not, and how many batches make a call. off "
-        "measures nothing: no XLA unless jit_compile is on, and 16 batches a call or as many as 32 MiB hold.",
+        "measures nothing: no XLA unless jit_compile is on, and 16 batches a call or as many as 16 MiB hold.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = field(
         "float32",

@@ -28,6 +28,7 @@ from aipcore.training.context import RunContext
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
+from aipcore.training.memory import peak_memory
 from aipcore.training.params import TrainerParams
 from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_model
@@ -331,7 +332,9 @@ class Trainer:
     def _prepared(self, block: Block) -> tuple[Block, Any]:
         group = self.trainer.accumulate_steps
         numbers = range(block.first + 1, block.first + block.steps + 1)
-        return block, self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
+        prepared = self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
+        # On the device are copies: what waits there need not wait here too.
+        return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared
 
     def _is_due(self, every: int, last: bool, first: int = 1) -> bool:
         """Whether what is to run every so many epochs does now: if at all, in the first and the last epoch too."""
@@ -388,6 +391,7 @@ class Trainer:
             saved=self._keeper.saved(),
             signal=received,
             profiled=self._profiler.traced,
+            memory=peak_memory(self.data.workers.processes()),
         )
         self.reporter.summary(result)
         return result

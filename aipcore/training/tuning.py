@@ -18,8 +18,8 @@ from aipcore.training.state import VariableState
 CHUNK_SECONDS = 0.2
 """How long a chunk should take: short enough to answer Ctrl-C, long enough for the call itself to cost nothing."""
 
-CHUNK_BYTES = 32 * 2**20
-"""Most bytes of samples in a chunk."""
+CHUNK_BYTES = 16 * 2**20
+"""Most bytes of samples in a chunk; up to four of them are held at a time, one that runs and three that wait."""
 
 WORTH_SECONDS = 5.0
 """A run that the plain graph finishes within this time is not worth an XLA compilation."""
