@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from aipcore.devices.launcher import free_ports
+from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 
 HERE = Path(__file__).parent
 AIP = (sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())")
@@ -176,6 +177,36 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
         assert steps == sorted(set(steps))
     if number == signal.SIGTERM:
         assert "Stopping and saving, since worker 1 received SIGTERM." in out
+
+
+@pytest.mark.slow
+def test_launch_resumes(tmp_path: Path) -> None:
+    """A worker is killed: all end within a minute and say so once; the launcher resumes the run to the same bits."""
+    words = ("--trainer.epochs", "30", "--trainer.random_seed", "5", "--trainer.tune", "off",
+             "--trainer.calc_ema", "0.9", "--checkpoint.every_steps", "30", "--train.batch_size", "15")  # fmt: skip
+    whole = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "whole")
+    _, err = whole.communicate(timeout=300)
+    assert (whole.returncode, err) == (0, "")
+    killed = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "killed")
+    log = tmp_path / "killed" / "train.log"
+    while not (log.exists() and "epoch  3/30" in log.read_text()):
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    _, err = killed.communicate(timeout=60)
+    assert killed.returncode == 137
+    assert err.count("is gone: it was killed") == 1
+    resumed = launch(tmp_path, "--workers", "2", "resume", "killed")
+    out, err = resumed.communicate(timeout=300)
+    assert (resumed.returncode, err) == (0, "")
+    assert "2 workers with CPU:0 each share each batch" in out
+    assert out.count("epoch 30/30") == 1
+    stored = [read_checkpoint(newest_checkpoint(tmp_path / name / "checkpoint")) for name in ("whole", "killed")]
+    assert stored[0].progress["history"] == stored[1].progress["history"]
+    assert stored[0].arrays.keys() == stored[1].arrays.keys()
+    for name, array in stored[0].arrays.items():
+        assert array.tobytes() == stored[1].arrays[name].tobytes(), name
 
 
 def alive(pid: int) -> bool:
