@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from aipcore.errors import UsageError
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.warmstart.report import WarmStart
@@ -60,7 +62,8 @@ class JsonReporter(Reporter):
             {"status": result.status, "output_dir": str(result.output_dir), "epochs": result.epochs,
              "monitor": result.monitor, "best": result.best, "best_epoch": result.best_epoch,
              "seconds": result.seconds, "saved": result.saved,
-             "profiled": result.profiled},
+             "profiled": result.profiled,
+             "memory": None if result.memory is None else attrs.asdict(result.memory)},
         )  # fmt: skip
 
     def close(self) -> None:

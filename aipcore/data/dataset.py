@@ -54,6 +54,10 @@ class Dataset(Protocol):
     def uniform(self) -> bool:
         """Whether all samples have one shape."""
 
+    @property
+    def separable(self) -> bool:
+        """Whether some samples of a batch can be made without the others; not if they decide how it is padded."""
+
     def __len__(self) -> int: ...
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
@@ -88,7 +92,7 @@ class ArrayDataset:
     meta: Sequence[Any] | None = None
     declared: Specs | None = None
 
-    uniform = True
+    uniform = separable = True
 
     def __len__(self) -> int:
         return len(next(iter((self.inputs.columns or self.targets.columns).values()), ()))
@@ -135,7 +139,7 @@ class SampleDataset:
     declared: Specs | None = None
     padding: Padding = ({}, {})
 
-    uniform = False
+    uniform = separable = False
 
     def __len__(self) -> int:
         return len(next(iter((self.inputs.columns or self.targets.columns).values()), ()))

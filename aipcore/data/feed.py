@@ -19,13 +19,13 @@ from aipcore.errors import DataError
 
 @attrs.frozen(kw_only=True, eq=False)
 class Block:
-    """Some consecutive batches of equal size.
+    """Some consecutive batches of equal size, or of each of them the samples that one of several workers computes on.
 
     Attributes:
         first: index of the first batch within the epoch.
         steps: number of batches that count; further ones at the end of the arrays are padding and not to be run.
-        batch_size: samples in each batch.
-        inputs: per name, an array of shape [steps or more, batch_size, ...].
+        batch_size: samples in each batch, those of all workers.
+        inputs: per name, an array of shape [steps or more, batch_size (or the worker's share of it), ...].
         targets: likewise.
         meta: the `Sample.meta` of the samples that count, batch after batch, or None if the data has none.
     """
@@ -65,13 +65,23 @@ class _Span:
     batch_size: int
 
 
-class Feed:
-    """Cuts epochs of a data set into blocks."""
+Share = Callable[[int], npt.NDArray[np.int64]]
+"""From the size of a batch to the positions in it of the samples that are this worker's."""
 
-    def __init__(self, dataset: Dataset, order: SampleOrder, batching: Batching) -> None:
+
+class Feed:
+    """Cuts epochs of a data set into blocks.
+
+    Attributes:
+        share: what of each batch is wanted; None: all of it. Nothing else is read or processed, unless a batch must be
+            seen as a whole, since its samples are padded to the largest, or are missing if they cannot be used.
+    """
+
+    def __init__(self, dataset: Dataset, order: SampleOrder, batching: Batching, share: Share | None = None) -> None:
         self.dataset = dataset
         self.order = order
         self.batching = batching
+        self.share = share
 
     def blocks(self, epoch: int, *, chunk: int, first: int = 0, room: int = 0) -> Generator[Block, None, None]:
         """Yields the blocks of an epoch, from batch `first` on.
@@ -95,7 +105,8 @@ class Feed:
         empty = True
         with closing(self.dataset.fetch(self._visits(epoch, span) for span in spans)) as rows:
             for span, part in zip(spans, rows, strict=True):
-                for block in _cut(span, part, room if span.batch_size == self.batching.batch_size else 0):
+                full = span.batch_size == self.batching.batch_size
+                for block in self._cut(span, part, room if full else 0):
                     empty = False
                     yield block
         if empty and spans and first == 0:
@@ -110,7 +121,33 @@ class Feed:
 
     def _visits(self, epoch: int, span: _Span) -> Visits:
         start = epoch * self.batching.samples + span.first * self.batching.batch_size
-        return self.order.visits(start, start + span.steps * span.batch_size)
+        visits = self.order.visits(start, start + span.steps * span.batch_size)
+        if self.share is None or not self.dataset.separable:
+            return visits
+        wanted = _in_each(self.share(span.batch_size), span.steps, span.batch_size)
+        return Visits(indices=visits.indices[wanted], passes=visits.passes[wanted])
+
+    def _cut(self, span: _Span, rows: Rows, room: int) -> Iterator[Block]:
+        if self.share is not None and self.dataset.separable:
+            yield _block(rows, slice(None), span.first, span.steps, span.batch_size, room)
+            return
+        for block in _cut(span, rows, room):
+            yield block if self.share is None else _shared(block, self.share(block.batch_size))
+
+
+def _in_each(positions: npt.NDArray[np.int64], steps: int, batch_size: int) -> npt.NDArray[np.int64]:
+    """The positions in each of several batches, counted from the first of these on."""
+    return (np.arange(steps)[:, None] * batch_size + positions).ravel()
+
+
+def _shared(block: Block, positions: npt.NDArray[np.int64]) -> Block:
+    inputs, targets = (
+        {name: column[:, positions] for name, column in columns.items()} for columns in (block.inputs, block.targets)
+    )
+    meta = block.meta
+    if meta is not None:
+        meta = [meta[index] for index in _in_each(positions, block.steps, block.batch_size).tolist()]
+    return attrs.evolve(block, inputs=inputs, targets=targets, meta=meta)
 
 
 def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
@@ -134,15 +171,15 @@ def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
 
 def _block(rows: Rows, part: slice, first: int, steps: int, batch_size: int, room: int) -> Block:
     inputs, targets = (
-        {name: _fold(column[part], steps, batch_size, max(room, steps)) for name, column in columns.items()}
+        {name: _fold(column[part], steps, max(room, steps)) for name, column in columns.items()}
         for columns in (rows.inputs, rows.targets)
     )
     meta = None if rows.meta is None else rows.meta[part]
     return Block(first=first, steps=steps, batch_size=batch_size, inputs=inputs, targets=targets, meta=meta)
 
 
-def _fold(column: npt.NDArray[Any], steps: int, batch_size: int, room: int) -> npt.NDArray[Any]:
-    folded = column.reshape(steps, batch_size, *column.shape[1:])
+def _fold(column: npt.NDArray[Any], steps: int, room: int) -> npt.NDArray[Any]:
+    folded = column.reshape(steps, len(column) // steps, *column.shape[1:])
     if room == steps:
         return folded
     return np.concatenate([folded, np.zeros((room - steps, *folded.shape[1:]), folded.dtype)])

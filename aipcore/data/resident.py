@@ -33,7 +33,7 @@ class Numbers:
 
     dataset: ArrayDataset
 
-    uniform = True
+    uniform = separable = True
 
     def __len__(self) -> int:
         return len(self.dataset)

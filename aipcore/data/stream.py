@@ -80,6 +80,11 @@ class StreamedDataset:
         """See `Dataset`."""
         return self._job.layout.stacked
 
+    @property
+    def separable(self) -> bool:
+        """See `Dataset`; a batch is smaller, for all workers, if any sample is left out."""
+        return self.uniform and self.skipped is None
+
     def specs(self) -> Specs:
         """See `Dataset`."""
         return self.declared

@@ -125,33 +125,44 @@ class Distribution:
         return reduced
 
     def split(self, columns: Mapping[str, Any], *, axis: int) -> list[dict[str, Any]]:
-        """Cuts arrays along `axis` into one part for each replica and copies this worker's parts to their devices.
+        """Cuts this worker's samples along `axis` into one part for each of its replicas and copies these there.
 
         The first parts are larger by one if they cannot all be equal. If there are fewer samples than replicas, the
         last replicas get a copy of the first sample, which `parts` says does not count.
+
+        Args:
+            columns: all samples of a batch if there are no other workers, or else those that `own_samples` says.
+            axis: which counts the samples of a batch.
         """
         if self.strategy is None:
             return [{name: tf.constant(column) for name, column in columns.items()}]
         parts: list[dict[str, Any]] = []
         for replica, device in enumerate(self.devices):
             with tf.device(device):
-                parts.append(
-                    {name: tf.constant(self._part(c, axis, self.first + replica)) for name, c in columns.items()}
-                )
+                parts.append({name: tf.constant(self._part(c, axis, replica)) for name, c in columns.items()})
         return parts
 
     def _part(self, column: Any, axis: int, replica: int) -> Any:
-        own = self.samples_of(replica, column.shape[axis])
+        own = _share(column.shape[axis], replica, len(self.devices))
         return column[(slice(None),) * axis + (own if own.stop > own.start else slice(1),)]
 
     def samples_of(self, replica: int, size: int) -> slice:
-        """Which samples of a batch of `size` a replica (its global number) computes on; none if there are too few.
+        """Which samples of a batch of `size` a replica (its global number) computes on; none if there are too few."""
+        return _share(size, replica, self.replicas)
 
-        All that a worker has to read or process of a batch are the samples of its own replicas.
+    def own_samples(self, size: int) -> npt.NDArray[np.int64]:
+        """Positions in a batch of `size` of all samples that this worker has to read or process.
+
+        They are those of its replicas, in their order: a part of the batch that no other worker has. The first sample
+        of the batch stands for a replica for which none is left, so that it has something to compute on.
         """
-        each, larger = divmod(size, self.replicas)
-        start = replica * each + min(replica, larger)
-        return slice(start, start + each + (replica < larger))
+        parts = [self.samples_of(replica, size) for replica in range(self.first, self.first + len(self.devices))]
+        return np.concatenate([np.arange(part.start, part.stop) if part.stop > part.start else [0] for part in parts])
+
+    @property
+    def share(self) -> Callable[[int], npt.NDArray[np.int64]] | None:
+        """`own_samples` where several workers share each batch, else None."""
+        return self.own_samples if self.workers.count > 1 else None
 
     def parts(self, samples: int) -> int:
         """How many replicas of this worker have samples of their own when a batch of `samples` is split."""
@@ -230,6 +241,13 @@ class ReplicaVariables:
     def shape(self) -> Any:
         """That of each."""
         return self.values[0].shape
+
+
+def _share(size: int, part: int, parts: int) -> slice:
+    """One of some parts of equal size, or larger by one."""
+    each, larger = divmod(size, parts)
+    start = part * each + min(part, larger)
+    return slice(start, start + each + (part < larger))
 
 
 def path_of(variable: Any) -> str:

@@ -53,7 +53,7 @@ class Evaluation:
         self._objective = objective
         self._distribution = distribution
         self.batching = Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset)))
-        self._feed = Feed(dataset, SampleOrder(len(dataset), seed=0, shuffle=False), self.batching)
+        self._order = SampleOrder(len(dataset), seed=0, shuffle=False)
         self._run = self._blocks if eager else self._compiled(self._blocks, axes=2)
         self._outputs = self._batch if eager else self._compiled(self._batch, axes=1)
 
@@ -68,7 +68,9 @@ class Evaluation:
             losses, metrics and evaluator results by name, the same on all workers.
         """
         self.metrics.reset()
-        for block in prefetch(self._feed.blocks(0, chunk=self._chunk()), lambda block: block):
+        share = None if self._gives_all(evaluator) else self._distribution.share
+        feed = Feed(self.dataset, self._order, self.batching, share)
+        for block in prefetch(feed.blocks(0, chunk=self._chunk()), lambda block: block):
             if evaluator is None:
                 self._run(*self._on_devices(block.inputs, block.targets, block.batch_size, axis=1))
             else:
@@ -80,11 +82,19 @@ class Evaluation:
             results |= self._distribution.workers.broadcast("evaluator", own)
         return results
 
+    def _gives_all(self, evaluator: Evaluator | None) -> bool:
+        """Whether this worker needs whole batches, for their targets."""
+        return evaluator is not None and self._distribution.workers.is_chief
+
     def _run_batches(self, block: Block, evaluator: Evaluator) -> None:
+        share = self._distribution.share if self._gives_all(evaluator) else None
+        own = slice(None) if share is None else share(block.batch_size)
         for step in range(block.steps):
             targets = {name: column[step] for name, column in block.targets.items()}
-            inputs = {name: column[step] for name, column in block.inputs.items()}
-            outputs = self._outputs(*self._on_devices(inputs, targets, block.batch_size, axis=0))
+            inputs, counted = (
+                {name: column[step][own] for name, column in side.items()} for side in (block.inputs, block.targets)
+            )
+            outputs = self._outputs(*self._on_devices(inputs, counted, block.batch_size, axis=0))
             first = step * block.batch_size
             meta = None if block.meta is None else block.meta[first : first + block.batch_size]
             gathered = self._gathered(outputs, block.batch_size)

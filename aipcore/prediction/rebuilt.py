@@ -17,7 +17,7 @@ from aipcore.prediction.model_dir import ModelDir
 from aipcore.scenario.graph import Graph, build_graph_of, inputs_of
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
-from aipcore.training.trainer import POLICIES
+from aipcore.training.params import POLICIES
 from aipcore.training.variable_names import unique_names
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -21,3 +21,17 @@ class Horizon:
     def total_updates(self) -> int:
         """Optimizer updates in the whole run."""
         return self.updates_per_epoch * self.epochs
+
+
+def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
+    """Whether what is to run every so many epochs does in this one: if at all, in the first and the last epoch too.
+
+    Args:
+        epoch: counted from 0.
+        every: how many epochs from one time to the next; 0: never.
+        last: whether this is the last epoch.
+        first: the epoch, counted from 1, before which it does not run but in the very first.
+    """
+    if not every:
+        return False
+    return last or epoch == 0 or ((epoch + 1) % every == 0 and epoch + 1 >= first)

@@ -26,7 +26,7 @@ REFUSED: Mapping[str, str] = {
 }
 """By dotted path, itself or a group, why it cannot change."""
 
-RECOMPILE = ("trainer.jit_compile", "trainer.force_eager")
+RECOMPILE = ("trainer.tune", "trainer.jit_compile", "trainer.force_eager")
 """Parameters with which it is chosen anew how the loop is compiled."""
 
 

@@ -13,6 +13,9 @@ from aipcore.params import Check, above, at_least, component, components, field,
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.warmstart.params import WarmstartParams
 
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras' policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
+
 
 @params
 class CheckpointParams:
@@ -102,6 +105,11 @@ class TrainerParams:
     force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
+    )
+    tune: Literal["auto", "off"] = field(
+        "auto",
+        help="auto measures before the first batch what is fastest: XLA or not, and how many batches make a call. off "
+        "measures nothing: no XLA unless jit_compile is on, and 16 batches a call or as many as 16 MiB hold.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = field(
         "float32",

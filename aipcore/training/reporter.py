@@ -37,6 +37,35 @@ class EpochReport:
 
 
 @attrs.frozen(kw_only=True)
+class PeakMemory:
+    """The most memory that a run took, in bytes.
+
+    Attributes:
+        process: of the process that trained; 0 where the system does not say.
+        workers: of all data workers at the end of the run; what they share counts once.
+        worker_processes: how many these are.
+        gpus: of TensorFlow's tensors on each GPU, by its name, such as "GPU:0".
+    """
+
+    process: int
+    workers: int = 0
+    worker_processes: int = 0
+    gpus: Mapping[str, int] = attrs.field(factory=dict)
+
+    def __str__(self) -> str:
+        parts = [_mib(self.process)] if self.process else []
+        if self.workers:
+            number = self.worker_processes
+            parts.append(f"{_mib(self.workers)} in {number} worker process{'es' if number > 1 else ''}")
+        parts += [f"{_mib(size)} on {name}" for name, size in self.gpus.items()]
+        return ", ".join(parts)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+@attrs.frozen(kw_only=True)
 class TrainResult:
     """How a run ended.
 
@@ -53,6 +82,7 @@ class TrainResult:
         saved: the names within `output_dir` of what can be used now.
         signal: the number of the signal that interrupted the run, else None.
         profiled: the first and the last batch of the profile, counted over the run from 1, None without a profile.
+        memory: the most that the run took.
     """
 
     status: Literal["finished", "stopped", "interrupted"]
@@ -66,6 +96,7 @@ class TrainResult:
     saved: list[str]
     signal: int | None = None
     profiled: tuple[int, int] | None = None
+    memory: PeakMemory | None = None
 
 
 class Reporter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -27,6 +28,9 @@ ELEMENTWISE_NAMES = (
     "poisson",
 )
 """Losses that compare each element of a target with one of the output, and would broadcast one against the other."""
+
+PIECE_BYTES = 2**20
+"""About how much of the data is looked at in one go."""
 
 
 def check_data(dataset: MemoryDataset, origin: str) -> None:
@@ -157,14 +161,13 @@ def _is_elementwise(loss: Any) -> bool:
 
 
 def _check_classes(column: Any, classes: int, ignored: int | None, target: str, origin: str) -> None:
-    # Samples of different lengths come as a list of arrays.
-    for first, values in [(0, column)] if isinstance(column, np.ndarray) else enumerate(column):
+    for first, values in _pieces(column):
         wrong = np.atleast_1d((values < 0) | (values >= classes))
         if ignored is not None:
             wrong &= np.atleast_1d(values != ignored)
         if not wrong.any():
             continue
-        index = int(np.argwhere(wrong)[0][0]) if isinstance(column, np.ndarray) else first
+        index = first + (int(np.argwhere(wrong)[0][0]) if isinstance(column, np.ndarray) else 0)
         value = np.atleast_1d(values)[wrong].flat[0]
         raise DataError(
             f"Sample {index} of {origin} has the {target} {value}, but the model has outputs for 0 to {classes - 1}: "
@@ -190,11 +193,25 @@ def _without_ones(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
 
 def _not_finite(column: Any) -> int | None:
     """The first sample of a column that holds something that is not finite."""
-    if isinstance(column, np.ndarray):
-        if column.dtype.kind != "f" or np.isfinite(column).all():
+    for first, values in _pieces(column):
+        if values.dtype.kind != "f":
             return None
-        return int(np.flatnonzero(~np.isfinite(column).reshape(len(column), -1).all(axis=1))[0])
-    return next((i for i, array in enumerate(column) if array.dtype.kind == "f" and not np.isfinite(array).all()), None)
+        if not (finite := np.isfinite(values)).all():
+            return first + (int(np.argwhere(~finite)[0][0]) if isinstance(column, np.ndarray) else 0)
+    return None
+
+
+def _pieces(column: Any) -> Iterator[tuple[int, Any]]:
+    """Parts of a column, and the sample that each begins with, so that no check needs memory for all of it.
+
+    They are some samples each, or single ones that come as a list of arrays, since their lengths differ.
+    """
+    if not isinstance(column, np.ndarray):
+        yield from enumerate(column)
+        return
+    step = max(1, PIECE_BYTES // max(1, column[:1].nbytes))
+    for first in range(0, len(column), step):
+        yield first, column[first : first + step]
 
 
 def _called(part: str, name: str) -> str:

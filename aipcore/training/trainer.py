@@ -27,9 +27,11 @@ from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import RunContext
 from aipcore.training.early_stopping import stop_reason
+from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
-from aipcore.training.params import TrainerParams
+from aipcore.training.memory import peak_memory
+from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_model
 from aipcore.training.profile import BatchProfiler
@@ -41,9 +43,6 @@ from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
 from aipcore.training.summaries import make_summaries
 from aipcore.training.tuning import Compilation, choose_compilation, xla_room
-
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras' policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
 
 
 class Trainer:
@@ -98,6 +97,7 @@ class Trainer:
         self.batching = self.data.batching
         require_same_run(self.workers, self.about, self.batching.samples)
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
+        self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
         self.graph = made.graph
         self.about |= {"seed": self.seed, "signature": signature_of(made.graph)}
@@ -165,7 +165,7 @@ class Trainer:
         self.saver.is_saved()
 
     def compile(self) -> Compilation:
-        """Measures how this run is best compiled, by the chief's clock; leaves its state as it was.
+        """Measures how this run is best compiled, by the chief's clock, unless it may not; leaves its state as it was.
 
         Raises:
             TrainingError: the model cannot be compiled as asked.
@@ -174,6 +174,7 @@ class Trainer:
             self.loop,
             self.feed,
             self.state,
+            tune=self.trainer.tune,
             jit_compile=self.trainer.jit_compile,
             eager=self.trainer.force_eager,
             total_steps=self.batching.steps * self.trainer.epochs,
@@ -272,11 +273,11 @@ class Trainer:
                 self.stopped = f"Early stopping: {reason}"
                 self.graph.model.stop_training = True
             last = last or bool(reason)
-            if self.lav and self._is_due(self.trainer.lav_every_n, last, first=self.trainer.lav_min_epoch):
+            if self.lav and is_due(self.epoch, self.trainer.lav_every_n, last, first=self.trainer.lav_min_epoch):
                 with self._interruption.breaking():
                     lav = self._run_lav(notes)
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
-            if self._summaries is not None and self._is_due(self.trainer.summaries_every_n, last):
+            if self._summaries is not None and is_due(self.epoch, self.trainer.summaries_every_n, last):
                 self._keeper.log_summaries(self.epoch + 1, self._summaries.make())
         self._end_epoch(callbacks, logs, list(lav), is_best=is_best)
         if self.stopped:
@@ -336,13 +337,9 @@ class Trainer:
     def _prepared(self, block: Block) -> tuple[Block, Any]:
         group = self.trainer.accumulate_steps
         numbers = range(block.first + 1, block.first + block.steps + 1)
-        return block, self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
-
-    def _is_due(self, every: int, last: bool, first: int = 1) -> bool:
-        """Whether what is to run every so many epochs does now: if at all, in the first and the last epoch too."""
-        if not every:
-            return False
-        return last or self.epoch == 0 or ((self.epoch + 1) % every == 0 and self.epoch + 1 >= first)
+        prepared = self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
+        # On the device are copies: what waits there need not wait here too.
+        return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared
 
     def _run_lav(self, notes: list[str]) -> dict[str, dict[str, float]]:
         """The results of each list, under `lav` for the validation data and `lav_NAME` for a list of its own.
@@ -393,6 +390,7 @@ class Trainer:
             saved=self._keeper.saved(),
             signal=received,
             profiled=self._profiler.traced,
+            memory=peak_memory(self.data.workers.processes()),
         )
         self.reporter.summary(result)
         return result

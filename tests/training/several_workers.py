@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,15 +23,16 @@ from aipcore.devices.meeting import Tell
 from aipcore.devices.params import DeviceParams
 from aipcore.devices.selection import select_devices
 from aipcore.devices.workers import Workers
-from aipcore.scenario import Sample
+from aipcore.scenario import RandomProcessor, Sample
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.plan import describe_run
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Blobs
+from conftest import FEATURES, Blobs, blobs
 from several_devices import EVERYTHING, Evaluated, losses, trainer
 
+STREAMED = ("--train.preload", "off", "--val.preload", "off", "--data.workers", "0", "--trainer.epochs", "2")
 SEVERAL = ("--device.strategy", "multi_worker")
 
 
@@ -51,6 +54,56 @@ class Ragged(Blobs):
         from keras import layers
 
         return layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.Dense(4, activation="tanh")(inputs)))
+
+
+class Notes:
+    """Samples that are read by index, and which of them were."""
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self.points, self.labels = blobs(samples, seed)
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        self.read.append(index)
+        return Sample(inputs=self.points[index], targets=self.labels[index])
+
+
+class Jitter(RandomProcessor):
+    """Moves a point by what depends on the seed, the epoch and the sample."""
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(size=FEATURES).astype(np.float32))
+
+
+class Streamed(Blobs):
+    """Samples that are read and moved anew in each epoch."""
+
+    def train_data(self) -> Any:
+        self.train = Notes(50, 1)
+        return self.train
+
+    def val_data(self) -> Any:
+        self.val = Notes(33, 2)
+        return self.val
+
+    def processors(self) -> Any:
+        return [Jitter()]
+
+
+class Start(keras.callbacks.Callback):  # type: ignore[misc]
+    """Forgets what was read before the first epoch."""
+
+    def __init__(self, scenario: Streamed) -> None:
+        super().__init__()
+        self.notes = scenario.train, scenario.val
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 0:
+            for each in self.notes:
+                each.read.clear()
 
 
 class Together:
@@ -87,8 +140,11 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
         ("everything", Blobs, (*EVERYTHING, "--train.batch_size", "16")),
         ("accumulated", Blobs, (*EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")),
         ("ragged", Ragged, ("--train.batch_size", "7", "--optimizer", "SGD")),
+        ("streamed", Streamed, (*STREAMED, "--train.batch_size", "12", "--val.batch_size", "8")),
     ):
         shared = together.trainer(cls, None, *words)
+        if cls is Streamed:
+            shared.callbacks["start"] = Start(shared.scenario)
         history = shared.run().history
         state = shared.state.gather()
         single = together.alone(cls, *words)
@@ -97,6 +153,8 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
             yield f"{name} alone", losses(single.history)
             yield f"{name} distance", distance(single.state.read(), state)
             yield f"{name} traces", shared.loop.traces
+        if cls is Streamed:
+            yield "read", together.workers.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
 
     words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from aipcore.devices.launcher import free_ports
+from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 
 HERE = Path(__file__).parent
 AIP = (sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())")
@@ -51,12 +53,27 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return {**results, "count": request.param}
 
 
-@pytest.mark.parametrize("case", ["everything", "accumulated", "ragged"])
+@pytest.mark.parametrize("case", ["everything", "accumulated", "ragged", "streamed"])
 def test_same_numbers_as_one_device(found: dict[str, Any], case: str) -> None:
     """Clipping, decay, a schedule, EMA, accumulation; partial batches, and samples of several lengths."""
     np.testing.assert_allclose(found[f"{case} together"], found[f"{case} alone"], rtol=1e-6, atol=1e-6)
     assert found[f"{case} distance"] < 1e-5
     assert found[f"{case} traces"] == 1
+
+
+@pytest.mark.parametrize(("side", "samples", "size"), [(0, 50, 12), (1, 33, 8)], ids=["training", "validation"])
+def test_each_worker_reads_its_own_samples(found: dict[str, Any], side: int, samples: int, size: int) -> None:
+    """In two epochs each sample is read twice, by one worker each time, partial batches included."""
+    parts = [read[side] for read in found["read"]]
+    count = found["count"]
+    batches = [min(size, samples - start) for start in range(0, samples, size)]
+    # Where the last batch has fewer samples than there are workers, its first one keeps the others company.
+    shares = [sum(max(1, each // count + (index < each % count)) for each in batches) for index in range(count)]
+    assert [len(part) for part in parts] == [2 * share for share in shares]
+    counts = Counter(index for part in parts for index in part)
+    assert sorted(counts) == list(range(samples))
+    assert min(counts.values()) == 2
+    assert sum(counts.values()) == 2 * (samples + max(0, count - batches[-1]))
 
 
 def test_resumes_exactly(found: dict[str, Any]) -> None:
@@ -160,6 +177,36 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
         assert steps == sorted(set(steps))
     if number == signal.SIGTERM:
         assert "Stopping and saving, since worker 1 received SIGTERM." in out
+
+
+@pytest.mark.slow
+def test_launch_resumes(tmp_path: Path) -> None:
+    """A worker is killed: all end within a minute and say so once; the launcher resumes the run to the same bits."""
+    words = ("--trainer.epochs", "30", "--trainer.random_seed", "5", "--trainer.tune", "off",
+             "--trainer.calc_ema", "0.9", "--checkpoint.every_steps", "30", "--train.batch_size", "15")  # fmt: skip
+    whole = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "whole")
+    _, err = whole.communicate(timeout=300)
+    assert (whole.returncode, err) == (0, "")
+    killed = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "killed")
+    log = tmp_path / "killed" / "train.log"
+    while not (log.exists() and "epoch  3/30" in log.read_text()):
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    _, err = killed.communicate(timeout=60)
+    assert killed.returncode == 137
+    assert err.count("is gone: it was killed") == 1
+    resumed = launch(tmp_path, "--workers", "2", "resume", "killed")
+    out, err = resumed.communicate(timeout=300)
+    assert (resumed.returncode, err) == (0, "")
+    assert "2 workers with CPU:0 each share each batch" in out
+    assert out.count("epoch 30/30") == 1
+    stored = [read_checkpoint(newest_checkpoint(tmp_path / name / "checkpoint")) for name in ("whole", "killed")]
+    assert stored[0].progress["history"] == stored[1].progress["history"]
+    assert stored[0].arrays.keys() == stored[1].arrays.keys()
+    for name, array in stored[0].arrays.items():
+        assert array.tobytes() == stored[1].arrays[name].tobytes(), name
 
 
 def alive(pid: int) -> bool:

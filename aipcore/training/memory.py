@@ -1,0 +1,48 @@
+"""How much memory a run took."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from aipcore.training.reporter import PeakMemory
+
+
+def peak_memory(workers: Sequence[int]) -> PeakMemory:
+    """The memory of this process, of processes that make samples for it, and on GPUs, up to now.
+
+    Args:
+        workers: the ids of these processes, which still run.
+    """
+    shares = [share for share in (_status(f"/proc/{each}/smaps_rollup", "Pss") for each in workers) if share]
+    gpus = {}
+    for device in tf.config.list_logical_devices("GPU"):
+        name = device.name.removeprefix("/device:")
+        gpus[name] = int(tf.config.experimental.get_memory_info(name)["peak"])
+    return PeakMemory(process=_peak(), workers=sum(shares), worker_processes=len(shares), gpus=gpus)
+
+
+def _peak() -> int:
+    # The system's accounts (getrusage) may hold what the process was before it became this program.
+    peak = _status("/proc/self/status", "VmHWM")
+    if peak or sys.platform == "win32":
+        return peak
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status(path: str, name: str) -> int:
+    """A number of bytes from one of Linux' reports on a process, 0 if there is none."""
+    try:
+        lines = Path(path).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,131 @@
+"""Trains on large and small data in one process, and prints how much memory that took as JSON, in MiB."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import keras
+import numpy as np
+
+from aipcore.scenario import RandomProcessor, Sample, Scenario
+from aipcore.training.trainer import Trainer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from several_devices import trainer
+
+FEATURES = 1024
+LARGE, SMALL = 75_000, 7_500
+
+
+class Constant(Scenario):
+    """As many samples of 4 KiB as are asked for, in one array."""
+
+    samples = SMALL
+    monitor = ("min", "val_loss")
+
+    def train_data(self) -> Any:
+        return np.ones((self.samples, FEATURES), np.float32), np.zeros(self.samples, np.int32)
+
+    def val_data(self) -> Any:
+        return np.ones((99, FEATURES), np.float32), np.zeros(99, np.int32)
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(2)(inputs)
+
+    def losses(self) -> Any:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+class Large(Constant):
+    """300 MiB."""
+
+    samples = LARGE
+
+
+class Bytes(Constant):
+    """300 MiB of bytes, which the model turns into numbers."""
+
+    def train_data(self) -> Any:
+        return np.ones((LARGE, 4 * FEATURES), np.uint8), np.zeros(LARGE, np.int32)
+
+    def val_data(self) -> Any:
+        return np.ones((99, 4 * FEATURES), np.uint8), np.zeros(99, np.int32)
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(2)(keras.layers.Rescaling(1 / 255)(inputs))
+
+
+class Generated(Constant):
+    """300 MiB in samples that come one by one."""
+
+    def train_data(self) -> Any:
+        return (Sample(inputs=np.full(FEATURES, 1, np.float32), targets=np.int32(0)) for _ in range(LARGE))
+
+
+class Dim(RandomProcessor):
+    """Anew in each epoch."""
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs * rng.random(dtype=np.float32))
+
+
+class Dimmed(Large):
+    """300 MiB, from which two worker processes make samples."""
+
+    def processors(self) -> Any:
+        return [Dim()]
+
+
+class Look(keras.callbacks.Callback):  # type: ignore[misc]
+    """Measures the worker processes while they run."""
+
+    def __init__(self, run: Trainer) -> None:
+        super().__init__()
+        self.run = run
+        self.own: list[int] = []
+        self.shared: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for process in self.run.data.workers.processes():
+            path = f"/proc/{process}/smaps_rollup"
+            self.own.append(status(path, "Private_Dirty") + status(path, "Private_Clean"))
+            self.shared.append(status(path, "Shared_Dirty"))
+
+
+def status(path: str, name: str) -> int:
+    """A size from one of Linux' reports on a process."""
+    return next(int(line.split()[1]) // 1024 for line in Path(path).read_text().splitlines() if line.startswith(name))
+
+
+def measured(cls: type[Constant], workers: int = 0) -> tuple[int, Look, Any]:
+    """By how much this process grew at most in a run, what the workers had, and what the summary says."""
+    gc.collect()
+    # Has the system measure the peak anew.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("/proc/self/status", "VmRSS")
+    words = ("--train.batch_size", "500", "--trainer.epochs", "2", "--data.workers", str(workers))
+    run = trainer(cls, None, *words)
+    look = run.callbacks["look"] = Look(run)
+    memory = run.run().memory
+    return status("/proc/self/status", "VmHWM") - before, look, memory
+
+
+def main() -> None:
+    """Measures; the first run pays for what TensorFlow loads and keeps."""
+    measured(Constant)
+    found: dict[str, Any] = {"data": LARGE * FEATURES * 4 // 2**20}
+    for cls in (Constant, Large, Bytes, Generated):
+        found[cls.__name__], *_ = measured(cls)
+    found["Dimmed"], look, memory = measured(Dimmed, workers=2)
+    found["own"], found["shared"], found["memory"] = look.own, look.shared, attrs.asdict(memory)
+    found["now"] = status("/proc/self/status", "VmHWM") * 2**20
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""How a run is compiled: measured or fixed, recorded, and traced once however long it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aipcore.errors import TrainingError
+from aipcore.scenario import Evaluator, Sample, Scenario
+from aipcore.training import overrides, tuning
+from aipcore.training.plan import describe_run
+
+OFF = ("--trainer.tune", "off")
+
+
+class Counted(Scenario):
+    """Counts how often Python computes its loss within a graph, which is once for each trace."""
+
+    monitor = ("min", "val_loss")
+    traced = 0
+
+    def train_data(self) -> Any:
+        x = np.random.default_rng(3).normal(size=(90, 5)).astype(np.float32)
+        return x, x.sum(axis=1, keepdims=True)
+
+    def val_data(self) -> Any:
+        x, y = self.train_data()
+        return x[:21], y[:21]
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1)(keras.layers.Dropout(0.1)(keras.layers.Dense(4)(inputs)))
+
+    def losses(self) -> Any:
+        def squared(targets: Any, outputs: Any) -> Any:
+            Counted.traced += tf.inside_function()
+            return tf.reduce_mean(tf.square(outputs - targets), axis=-1)
+
+        return squared
+
+    def evaluator(self) -> Any:
+        class Nothing(Evaluator):
+            def update(self, targets: Any, outputs: Any, meta: Any = None) -> None:
+                """Looks at nothing."""
+
+            def result(self) -> Any:
+                return {"nothing": 0.0}
+
+        return Nothing()
+
+
+class CountedBuckets(Counted):
+    """Samples of 2 to 9 rows, in batches that are sorted by length, so that many shapes come."""
+
+    def train_data(self) -> Any:
+        generator = np.random.default_rng(3)
+        rows = [generator.normal(size=(2 + n % 8, 5)).astype(np.float32) for n in range(90)]
+        return [Sample(inputs=row, targets=row.sum(keepdims=True)[0]) for row in rows]
+
+    def val_data(self) -> Any:
+        return self.train_data()[:21]
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(inputs))
+
+
+@pytest.mark.parametrize(
+    ("cls", "words", "expected"),
+    [
+        (Counted, ("--trainer.jit_compile", "off"), 3),
+        # What XLA compiles is a trace of its own, and the partial last batch is left to the plain graph.
+        (Counted, ("--trainer.jit_compile", "on"), 4),
+        (Counted, ("--trainer.accumulate_steps", "2", "--trainer.jit_compile", "off"), 3),
+        (CountedBuckets, ("--train.bucket_window", "3"), 3),
+    ],
+    ids=["graph", "XLA", "accumulated", "buckets"],
+)
+def test_each_part_is_traced_once(
+    make_trainer: Any, monkeypatch: pytest.MonkeyPatch, cls: type[Counted], words: tuple[str, ...], expected: int
+) -> None:
+    """Training, validation and LAV are one trace each: partial batches and chunks, EMA, shapes, epochs, resuming."""
+    words = ("--train.batch_size", "8", "--trainer.calc_ema", "0.9", "--trainer.lav_every_n", "2", *OFF, *words)
+    monkeypatch.setattr(tuning, "FIXED_CHUNK", 4)
+    Counted.traced = 0
+    whole = make_trainer(cls, *words, "--trainer.epochs", "5", "--checkpoint.keep", "9", output="whole")
+    assert Counted.traced == 0
+    whole.run()
+    assert Counted.traced == expected
+    again = make_trainer(cls, *words, "--trainer.epochs", "5")
+    again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[2])
+    Counted.traced = 0
+    assert again.run().history == whole.history
+    assert (again.epoch, Counted.traced) == (5, expected)
+
+
+def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a batch is computed to choose; plan and checkpoint say what was taken, and resuming takes the same."""
+    trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run")
+    trainer.run()
+    assert trainer.loop.traces == 1
+    fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
+    assert trainer.compilation == fixed
+    assert dict(describe_run(trainer, fixed))["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
+    monkeypatch.setattr(tuning, "FIXED_CHUNK", 5)
+    again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
+    again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])
+    again.run()
+    assert again.compilation == fixed
+    assert "trainer.tune" in overrides.RECOMPILE
+
+
+def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -> None:
+    """Choosing traces nothing, where measuring does."""
+    traces = {}
+    for tune in ("off", "auto"):
+        trainer = make_trainer(blobs_class, "--trainer.tune", tune)
+        trainer.compile()
+        traces[tune] = trainer.loop.traces
+    assert traces == {"off": 0, "auto": 1}
+
+
+def test_off_takes_fewer_large_batches(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as the limit of bytes holds: 4 samples of 12 float32 and one int32 are 208 bytes."""
+    monkeypatch.setattr(tuning, "CHUNK_BYTES", 700)
+    monkeypatch.setattr("aipcore.data.resident.MOST_BYTES", 0)
+    trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4")
+    assert trainer.compile().chunk == 3
+    assert make_trainer(blobs_class, *OFF, "--train.batch_size", "100").compile().chunk == 1
+
+
+def test_measured_and_fixed_are_the_same_run(make_trainer: Any, noisy_class: Any) -> None:
+    """The number of batches in a call and whether it was measured do not change a bit."""
+    words = ("--train.batch_size", "8")
+    histories = [make_trainer(noisy_class, "--trainer.tune", tune, *words).run().history for tune in ("auto", "off")]
+    assert histories[0] == histories[1]
+
+
+class Unsupported(Counted):
+    """A model that XLA cannot compile: its loss has an operation that only the CPU's kernels know."""
+
+    def losses(self) -> Any:
+        def squared(targets: Any, outputs: Any) -> Any:
+            text = tf.strings.length(tf.strings.as_string(outputs[0, 0]))
+            return tf.reduce_mean(tf.square(outputs - targets), axis=-1) + 0.0 * tf.cast(text, tf.float32)
+
+        return squared
+
+
+@pytest.mark.parametrize("tune", ["off", "auto"])
+def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str) -> None:
+    """Whoever asks for XLA is told in one sentence that the model cannot have it."""
+    trainer = make_trainer(Unsupported, "--trainer.tune", tune, "--trainer.jit_compile", "on")
+    with pytest.raises(TrainingError, match=r"^XLA cannot compile this model \(.*\): train with --trainer.jit_compile"):
+        trainer.compile()
+
+
+def test_off_with_xla(make_trainer: Any, blobs_class: Any) -> None:
+    """XLA is had for the asking, without measuring; choosing leaves the state as it was."""
+    trainer = make_trainer(blobs_class, *OFF, "--trainer.jit_compile", "on", "--train.batch_size", "4")
+    before = trainer.state.read()
+    chosen = trainer.compile()
+    assert (chosen.mode, chosen.chunk) == ("xla", 16)
+    assert chosen.reason == "trainer.jit_compile on, trainer.tune off"
+    for name, value in trainer.state.read().items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
