@@ -1,4 +1,4 @@
-"""How long a run is, in the unit that schedules count: optimizer updates."""
+"""How long a run is, in the unit that schedules count: optimizer updates; and what is due in which epoch."""
 
 from __future__ import annotations
 
