@@ -34,3 +34,7 @@ class DataError(AipError):
 
 class TrainingError(AipError):
     """Training cannot go on, and the message says why and what was saved."""
+
+
+class FormatError(TrainingError):
+    """A model cannot be written in a format, or what was written does not answer like it; no such file is left."""

@@ -17,6 +17,7 @@ from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, component, one_of, params, render_help, resolve
 from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, scenario_of
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.training.requirements import require_packages
 
 OUTPUT = CommandOption(("--output",), "The new folder to write to; by default MODEL-FORMAT beside the model.", "DIR")
 OPTIONS = (HELP, OUTPUT, TRUST)
@@ -54,6 +55,7 @@ def command(words: tuple[str, ...]) -> None:
     chosen: Any = resolve(ExportCommandParams, [layer], plugins).value.format
     if chosen is None:
         raise UsageError(f"Name a format: --format {one_of(plugins.names('exporter'))}.")
+    require_packages([chosen], plugins, "--format")
     model = find_model(Path(arguments.models[0]).expanduser())
     scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
     name = plugins.name_of("exporter", type(chosen))
@@ -76,7 +78,10 @@ def _export(
 
     start_computing(resolved.value.device)
     from aipcore.prediction.export import export_model
+    from aipcore.training.formats import make_format
 
-    exporter = plugins.load_build("exporter", name)(chosen)
-    difference = export_model(model, scenario.cls(resolved.value), exporter, output)
-    click.echo(f"{model.path} written as {name} to {output}; outputs differ by at most {difference:.2g}.")
+    exported = export_model(model, scenario.cls(resolved.value), make_format(chosen, plugins), name, output)
+    click.echo(
+        f"{model.path} written as {name} to {output}; outputs differ by at most {exported.deviation:.2g} "
+        f"for {exported.inputs}."
+    )

@@ -15,6 +15,7 @@ from aipcore.params.resources import check_resources
 from aipcore.scenario.loader import LoadedScenario, load_scenario
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.params import run_params_class
+from aipcore.training.requirements import require_packages
 
 
 @attrs.frozen
@@ -126,6 +127,7 @@ class Request:
         """
         resolved = self.resolved()
         check_resources(resolved.value, self.plugins)
+        require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
         return attrs.evolve(resolved, value=scenario.derived_params())

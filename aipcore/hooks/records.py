@@ -79,13 +79,21 @@ class ExporterRecord(PluginRecord):
         suffix: what the exporter's file name ends in; empty if it writes a directory.
         load: how to read back what it wrote: `load(folder)` returns a function from NumPy arrays by input name to
             NumPy arrays by output name, the names being those of the serving signature (`inputs` and `outputs` where
-            the model has one without a name). None if this is not possible.
+            the model has one without a name). What was written is compared with the model through it. None if this is
+            not possible.
+        tolerance: how far an output may be from the model's, relative to the largest of its numbers or to 1 if that is
+            more; or `"module:function"`, a function from the exporter's parameters to that.
+        packages: what must be importable to export, by import name.
+        install: what to give to `pip install` if one of them is missing.
     """
 
     kind: ClassVar[str] = "exporter"
     params: type | Reference
     suffix: str = ""
     load: Reference | None = None
+    tolerance: float | Reference = 1e-4
+    packages: tuple[str, ...] = ()
+    install: str = ""
 
 
 @attrs.frozen(kw_only=True)

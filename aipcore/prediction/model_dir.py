@@ -16,6 +16,7 @@ from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import (
     ABOUT_FILE,
+    ALWAYS_WRITTEN,
     MODEL_FORMAT,
     read_checkpoint_record,
     read_record,
@@ -131,6 +132,12 @@ def _model(path: Path) -> ModelDir:
         )
     if not isinstance(about.get("signature"), dict):
         raise UsageError(f"{path / ABOUT_FILE} does not name the model's inputs and outputs: it is damaged.")
+    formats = about.get("formats")
+    if isinstance(formats, list) and ALWAYS_WRITTEN not in formats:
+        raise UsageError(
+            f"The model {path} was exported as {', '.join(map(str, formats))} alone, which aip itself does not apply: "
+            "give the model that it was exported from, best, export or checkpoint of a run."
+        )
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
             raise UsageError(

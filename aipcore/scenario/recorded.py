@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ABOUT_FILE = "aip.json"
 """The record in the folder of a model."""
 
+ALWAYS_WRITTEN = "SavedModel"
+"""The format that every run writes, by the name of its exporter; the one that aip itself can apply."""
+
 MODEL_FORMAT = 1
 """Version of the record of a model."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aipcore.errors import TrainingError
+from aipcore.errors import FormatError, TrainingError
 from aipcore.scenario.summaries import Summary
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
 from aipcore.training.params import CheckpointParams
@@ -39,6 +39,7 @@ class Keeper:
         self._params = params
         self._warn = warn
         self._background = BackgroundWriter()
+        self._formats_failed: dict[str, FormatError] = {}
         self._events = None if folder is None else EventWriter(folder / "tensorboard")
 
     def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
@@ -70,8 +71,15 @@ class Keeper:
             reason = getattr(error, "message", None) or str(error)
             self._failed(TrainingError(f"The event files could not be written ({reason}): make room on the disk."))
 
-    def write_model(self, name: str, about: Mapping[str, Any]) -> None:
+    def write_model(self, name: str, about: Mapping[str, Any], *, compare: bool = False) -> None:
         """Writes the model to the folder of this name, `best` or `export`, with a note of what it is.
+
+        If some of its formats fail, the others are written and the run goes on; see `check_formats`.
+
+        Args:
+            name: of the folder.
+            about: the note.
+            compare: whether to compare what was written with the model.
 
         Raises:
             TrainingError: it cannot be written, and `checkpoint.on_error` is raise; what was there before stays.
@@ -79,9 +87,25 @@ class Keeper:
         if self.folder is None:
             return
         try:
-            self._writer.write(self.folder / name, about)
+            self._writer.write(self.folder / name, about, compare=compare)
+        except FormatError as error:
+            if str(error) != str(self._formats_failed.get(name)):
+                self._warn(f"{name}: {error}")
+            self._formats_failed[name] = error
         except TrainingError as error:
             self._failed(error)
+        else:
+            self._formats_failed.pop(name, None)
+
+    def check_formats(self) -> None:
+        """Ends a run that is complete but for a format that its models could not be written in.
+
+        Raises:
+            FormatError: there is one, and `checkpoint.on_error` is raise.
+        """
+        for name, error in self._formats_failed.items():
+            if self._params.on_error == "raise":
+                raise FormatError(f"{name} lacks a format that it was to have, the rest is complete: {error}")
 
     def write_checkpoint(self, step: int, take: Callable[[], Checkpoint], *, wait: bool = False) -> bool:
         """Writes the state after `step` batches, in the background.

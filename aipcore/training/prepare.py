@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -28,6 +27,7 @@ from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
+from aipcore.training.formats import Format
 from aipcore.training.freezing import freeze
 from aipcore.training.horizon import Horizon
 from aipcore.training.learning_rate import ScaledSchedule
@@ -36,7 +36,6 @@ from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
 from aipcore.training.sanity import check_data, check_first_losses, check_metrics, check_targets
-from aipcore.training.servable import Exportable
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
 
@@ -52,13 +51,13 @@ class Parts:
         schedule: from the horizon to a `keras.optimizers.schedules.LearningRateSchedule`.
         optimizer: from that schedule to a `keras.optimizers.Optimizer`.
         callbacks: by name, from the run's context to a `keras.callbacks.Callback`.
-        exporters: by name, what writes a model to a folder.
+        formats: by name, what a model is written in.
     """
 
     schedule: Callable[[Horizon], Any]
     optimizer: Callable[[Any], Any]
     callbacks: Mapping[str, Callable[[RunContext], Any]] = attrs.field(factory=dict)
-    exporters: Mapping[str, Callable[[Exportable, Path], None]] = attrs.field(factory=dict)
+    formats: Mapping[str, Format] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -5,29 +5,35 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import tensorflow as tf
 
-from aipcore.errors import ScenarioError, TrainingError
+from aipcore.errors import FormatError, ScenarioError, TrainingError
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
 from aipcore.scenario.objective import mask_of
-from aipcore.scenario.recorded import ABOUT_FILE, MODEL_FORMAT
+from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
+from aipcore.training.formats import Arrays, Format, write_format
 from aipcore.training.variable_names import unique_names
 
 SIGNATURE = "serving_default"
 
 OUTPUT, MASK, PENALTY = "output/", "mask/", "penalty"
-"""What the names in the result of `_Module.score` begin with, and the name of the penalty."""
+"""What the names in the result of `ServedModule.score` begin with, and the name of the penalty."""
 
 
-class _Module(tf.Module):  # type: ignore[misc]
+class ServedModule(tf.Module):  # type: ignore[misc]
     """What the SavedModel holds: the model's variables, the function that serves, and if need be one that scores.
+
+    Attributes:
+        state: the variables.
+        serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
 
     A signature gives nothing but outputs. What losses need besides them, the penalty of regularizers and the masks that
     Keras attaches to outputs, comes from `score`, which is there only if the model has any.
@@ -72,10 +78,12 @@ class Exportable:
     Attributes:
         graph: the model, its inputs and outputs by name.
         save_model: writes it as a TensorFlow SavedModel into an existing empty folder.
+        served: the module of the function that serves, for converters; its names are those of the signature.
     """
 
     graph: Graph
     save_model: Callable[[Path], None]
+    served: Callable[[], ServedModule]
 
 
 class ModelWriter:
@@ -85,59 +93,88 @@ class ModelWriter:
 
     Args:
         graph: the model.
-        exporters: by name, what writes it.
+        formats: by name, what to write it in.
         about: what to record beside it.
         resources: a folder of files that belong to the model, if there are any.
+        batches: gives inputs to compare answers for, arrays of shape [batch, ...] by name.
     """
 
     def __init__(
         self,
         graph: Graph,
-        exporters: Mapping[str, Callable[[Exportable, Path], None]],
+        formats: Mapping[str, Format],
         about: dict[str, Any],
         *,
         resources: Path | None = None,
+        batches: Callable[[], Sequence[Arrays]] = list,
     ):
         self._graph = graph
         self._resources = resources
-        self._exporters = dict(exporters)
+        self._formats = dict(formats)
         self._about = about
-        self._module: _Module | None = None
+        self._batches = batches
+        self._module: ServedModule | None = None
         self._written: Path | None = None
 
     def check(self) -> None:
-        """Traces the serving function, as the first `write` would.
+        """Traces the serving function, and writes all formats but the SavedModel once, to a folder that is removed.
 
         Raises:
             ScenarioError: the model cannot be served.
+            FormatError: one of the formats cannot express it, or answers otherwise.
         """
         try:
-            self._module = _Module(self._graph)
+            self._module = ServedModule(self._graph)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())
             raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
+        others = {name: form for name, form in self._formats.items() if name != ALWAYS_WRITTEN}
+        if not others:
+            return
+        batches = self._batches()
+        with tempfile.TemporaryDirectory(prefix="aip-") as folder:
+            for name, form in others.items():
+                write_format(name, form, self._exportable(), Path(folder), batches)
 
-    def write(self, path: Path, note: Mapping[str, Any] | None = None) -> None:
+    def write(self, path: Path, note: Mapping[str, Any] | None = None, *, compare: bool = False) -> float:
         """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.
 
-        `aip.json` records, beside what is to be recorded, under `variables` the paths of the SavedModel's `state`.
+        `aip.json` records, beside what is to be recorded, under `variables` the paths of the SavedModel's `state`, and
+        under `formats` what was written.
 
         Args:
             path: the folder.
             note: what to record in its `aip.json` beside what the run is.
+            compare: whether to read back each format and compare its answers with the model's.
+
+        Returns:
+            the largest deviation of an answer.
 
         Raises:
+            FormatError: a format cannot express the model, or answers otherwise; the others have been written, if any.
             TrainingError: the disk is full or not writable; what was at `path` before is untouched.
         """
+        failed: dict[str, FormatError] = {}
+        worst = 0.0
+        batches = self._batches() if compare else []
         try:
             with replaced_dir(path) as fresh:
-                exportable = Exportable(graph=self._graph, save_model=self._save_model)
-                for export in self._exporters.values():
-                    export(exportable, fresh)
+                for name, form in self._formats.items():
+                    try:
+                        worst = max(worst, write_format(name, form, self._exportable(), fresh, batches))
+                    except FormatError as error:
+                        failed[name] = error
+                if len(failed) == len(self._formats):
+                    raise _joined(failed)
                 if self._resources is not None and self._resources.is_dir():
                     shutil.copytree(self._resources, fresh / RESOURCES)
-                variables = unique_names(each.path for each in self._graph.model.variables)
-                about = {"format": MODEL_FORMAT, **self._about, **(note or {}), "variables": variables}
+                about = {
+                    "format": MODEL_FORMAT,
+                    **self._about,
+                    **(note or {}),
+                    "formats": [name for name in self._formats if name not in failed],
+                    "variables": unique_names(each.path for each in self._graph.model.variables),
+                }
                 (fresh / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
@@ -145,17 +182,32 @@ class ModelWriter:
                 f"The model could not be written to {path} ({reason}): make room or mend the folder's permissions."
             ) from error
         self._written = path
+        if failed:
+            raise _joined(failed)
+        return worst
+
+    def _exportable(self) -> Exportable:
+        return Exportable(graph=self._graph, save_model=self._save_model, served=self._served)
+
+    def _served(self) -> ServedModule:
+        if self._module is None:
+            self._module = ServedModule(self._graph)
+        return self._module
 
     def _save_model(self, path: Path) -> None:
-        if self._module is None:
-            self._module = _Module(self._graph)
+        module = self._served()
         if self._written is not None and (self._written / "saved_model.pb").is_file():
             for name in ("saved_model.pb", "fingerprint.pb"):
                 _link(self._written / name, path / name)
             (path / "assets").mkdir(exist_ok=True)
-            tf.train.Checkpoint(state=self._module.state).write(str(path / "variables" / "variables"))
+            tf.train.Checkpoint(state=module.state).write(str(path / "variables" / "variables"))
         else:
-            tf.saved_model.save(self._module, str(path), signatures={SIGNATURE: self._module.serve})
+            tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
+
+
+def _joined(failed: Mapping[str, FormatError]) -> FormatError:
+    first, *others = failed.values()
+    return FormatError(" ".join(map(str, failed.values()))) if others else first
 
 
 def _link(source: Path, target: Path) -> None:

@@ -14,11 +14,12 @@ from aipcore.hooks.manager import PluginManager
 from aipcore.params import Resolved, to_dict
 from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.recorded import ALWAYS_WRITTEN
 from aipcore.training.atomic import write_file
+from aipcore.training.formats import make_format
 from aipcore.training.params import TrainerParams
 from aipcore.training.prepare import Parts
-
-ALWAYS_EXPORTED = "SavedModel"
+from aipcore.training.requirements import require_packages
 
 
 def make_parts(params: TrainerParams, plugins: PluginManager) -> Parts:
@@ -27,12 +28,13 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> Parts:
     def builder(kind: str, component: Any) -> Any:
         return plugins.load_build(kind, plugins.name_of(kind, type(component)))
 
-    exporters = {
-        plugins.name_of("exporter", type(each)): builder("exporter", each)(each) for each in params.export.formats
-    }
-    if ALWAYS_EXPORTED not in exporters:
-        component = plugins.params_class("exporter", ALWAYS_EXPORTED)()
-        exporters = {ALWAYS_EXPORTED: builder("exporter", component)(component), **exporters}
+    require_packages(params.export.formats, plugins, "--export.formats")
+    formats = {plugins.name_of("exporter", type(each)): make_format(each, plugins) for each in params.export.formats}
+    if ALWAYS_WRITTEN not in formats:
+        formats = {
+            ALWAYS_WRITTEN: make_format(plugins.params_class("exporter", ALWAYS_WRITTEN)(), plugins),
+            **formats,
+        }
     schedule, optimizer = builder("schedule", params.learning_rate), builder("optimizer", params.optimizer)
     return Parts(
         schedule=lambda horizon: schedule(params.learning_rate, horizon),
@@ -41,7 +43,7 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> Parts:
             plugins.name_of("callback", type(each)): _bound(builder("callback", each), each)
             for each in params.callbacks
         },
-        exporters=exporters,
+        formats=formats,
     )
 
 

@@ -27,6 +27,7 @@ from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import RunContext
 from aipcore.training.early_stopping import stop_reason
+from aipcore.training.formats import some_batches
 from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
@@ -133,8 +134,9 @@ class Trainer:
         )
         resources = None if output_dir is None else output_dir / RESOURCES
         writer = ModelWriter(
-            self.graph, parts.exporters, {"aip": aipcore.__version__, **self.about}, resources=resources
-        )
+            self.graph, parts.formats, {"aip": aipcore.__version__, **self.about}, resources=resources,
+            batches=lambda: some_batches(self.data.val or self.data.train),
+        )  # fmt: skip
         if output_dir is not None and not self.trainer.skip_sanity_check:
             writer.check()
         self._keeper = Keeper(output_dir, writer, params=self.trainer.checkpoint, warn=self.reporter.warning)
@@ -375,7 +377,7 @@ class Trainer:
         received = self._interruption.received
         if self.trainer.export_final and not received and not self.saver.diverged():
             with self.averaged():
-                self._keeper.write_model("export", {"epoch": self.epoch})
+                self._keeper.write_model("export", {"epoch": self.epoch}, compare=True)
         self._keeper.close()
         self._profiler.end(self.batches)
         result = TrainResult(
@@ -393,4 +395,6 @@ class Trainer:
             memory=peak_memory(self.data.workers.processes()),
         )
         self.reporter.summary(result)
+        if not received:
+            self._keeper.check_formats()
         return result

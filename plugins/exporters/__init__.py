@@ -23,4 +23,23 @@ def aip_exporters() -> list[ExporterRecord]:
             build="aip_plugins.exporters.keras_file:build",
             load="aip_plugins.exporters.keras_file:load",
         ),
+        ExporterRecord(
+            name="ONNX",
+            summary="model.onnx, for ONNX Runtime and other inference engines.",
+            params="aip_plugins.exporters.params:OnnxParams",
+            build="aip_plugins.exporters.onnx_file:build",
+            load="aip_plugins.exporters.onnx_file:load",
+            packages=("onnx", "tf2onnx", "onnxruntime"),
+            install="aipcore[onnx]",
+        ),
+        ExporterRecord(
+            name="LiteRT",
+            summary="model.tflite, for LiteRT (TensorFlow Lite) on phones and small devices.",
+            params="aip_plugins.exporters.params:LiteRTParams",
+            build="aip_plugins.exporters.litert_file:build",
+            load="aip_plugins.exporters.litert_file:load",
+            tolerance="aip_plugins.exporters.params:litert_tolerance",
+            packages=("ai_edge_litert",),
+            install="aipcore[litert]",
+        ),
     ]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aipcore.hooks.kinds import ExporterParams
-from aipcore.params import params
+from aipcore.params import at_least, between, field, params
+
+TOLERANCES = {"none": 1e-4, "float16": 1e-2, "dynamic": 1e-1}
+"""How far answers may be from the model's, by `LiteRTParams.quantize`."""
 
 
 @params
@@ -14,3 +19,34 @@ class SavedModelParams(ExporterParams):
 @params
 class KerasParams(ExporterParams):
     """Writes `model.keras`; loading it needs the classes of the model's own layers, if it has any."""
+
+
+@params
+class OnnxParams(ExporterParams):
+    """Writes `model.onnx`, whose inputs and outputs have the names of the signature and batches of any size."""
+
+    opset: int = field(
+        18, help="Version of ONNX's operators; what reads the model must know it.", check=between(15, 18)
+    )
+
+
+@params
+class LiteRTParams(ExporterParams):
+    """Writes `model.tflite` with the signature `serving_default`, of LiteRT's own operators alone."""
+
+    quantize: Literal["none", "float16", "dynamic"] = field(
+        "none",
+        help="How weights are stored: as they are; as float16, half the size; dynamic: as 8-bit integers, a quarter, "
+        "with which much is computed in integers too.",
+    )
+    batch_size: int | None = field(
+        None,
+        help="Samples that the file takes at a time, for recurrent layers, which LiteRT cannot express for any number; "
+        "none: any number.",
+        check=at_least(1),
+    )
+
+
+def litert_tolerance(params: LiteRTParams) -> float:
+    """How far answers may be from the model's: rounded weights give others."""
+    return TOLERANCES[params.quantize]

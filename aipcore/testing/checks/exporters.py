@@ -24,9 +24,10 @@ FIRST_BATCH = 4
 
 
 def _writer(subject: Subject, graph: Graph) -> ModelWriter:
+    from aipcore.training.formats import Format
     from aipcore.training.servable import ModelWriter
 
-    return ModelWriter(graph, {subject.name: subject.build(subject.params())}, {})
+    return ModelWriter(graph, {subject.name: Format(write=subject.build(subject.params()))}, {})
 
 
 def _read_back(subject: Subject, cls: type[Scenario], folder: Path, batches: Sequence[int]) -> dict[str, Any]:
@@ -171,6 +172,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     """On a full disk it raises, so that the model that was there before stays, and no half of another."""
     from aipcore.errors import TrainingError
     from aipcore.testing.small import Blobs, small_graph
+    from aipcore.training.formats import Format
     from aipcore.training.servable import ModelWriter
 
     graph = small_graph(Blobs)
@@ -183,7 +185,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
         with _no_room() if full else nullcontext():
             export(exportable, folder)
 
-    writer = ModelWriter(graph, {subject.name: limited}, {})
+    writer = ModelWriter(graph, {subject.name: Format(write=limited)}, {})
     writer.write(place / "model")
     before = _contents(place)
     for weight in graph.model.trainable_variables:

@@ -192,6 +192,7 @@ def exports(subject: Subject) -> None:
 
     from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph
     from aipcore.testing.scenario_data import dataset_of
+    from aipcore.training.formats import Format
     from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
 
     scenario = _scenario(subject)
@@ -203,7 +204,7 @@ def exports(subject: Subject) -> None:
     def export(exportable: Exportable, folder: Path) -> None:
         exportable.save_model(folder)
 
-    ModelWriter(graph, {"SavedModel": export}, {}).write(subject.folder / "model")
+    ModelWriter(graph, {"SavedModel": Format(write=export)}, {}).write(subject.folder / "model")
     loaded = tf.saved_model.load(str(subject.folder / "model"))
     for batch in (1, 3):
         inputs, _ = dataset.take(np.arange(batch))

@@ -1,0 +1,191 @@
+"""The formats that a model is written in, and the proof that what was written answers like the model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.errors import AipError, FormatError
+from aipcore.hooks.manager import PluginManager
+from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+
+if TYPE_CHECKING:
+    from aipcore.training.servable import Exportable
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+BATCHES = (1, 3)
+"""How many samples are compared at a time."""
+
+LOW_PRECISION = {"bfloat16": 5e-2, "float16": 5e-3}
+"""The least tolerance for a model that computes with so few bits, by Keras' name of the type."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Format:
+    """How to write a model, and how to read it back.
+
+    Attributes:
+        write: writes it into an existing folder.
+        read: from that folder to a function from arrays by input name to arrays by output name, as
+            `ExporterRecord.load` says; None if it cannot be read back.
+        tolerance: how far its answers may be from the model's, as `ExporterRecord.tolerance` says.
+    """
+
+    write: Callable[[Exportable, Path], None]
+    read: Callable[[Path], Callable[[Arrays], Arrays]] | None = None
+    tolerance: float = 1e-4
+
+
+def make_format(params: Any, plugins: PluginManager) -> Format:
+    """What an exporter plugin makes of its parameters.
+
+    Raises:
+        PluginError: a module of the plugin cannot be imported.
+    """
+    entry = plugins.entry("exporter", plugins.name_of("exporter", type(params)))
+    record: Any = entry.record
+    tolerance = record.tolerance
+    return Format(
+        write=plugins.load(entry, record.build)(params),
+        read=None if record.load is None else plugins.load(entry, record.load),
+        tolerance=plugins.load(entry, tolerance)(params) if isinstance(tolerance, str) else tolerance,
+    )
+
+
+def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
+    """The inputs of some samples of a data set, in batches of 1 and of 3."""
+    known = dataset.known()
+    return [known.take(np.arange(size) % len(known))[0] for size in BATCHES]
+
+
+def write_format(name: str, form: Format, exportable: Exportable, folder: Path, batches: Sequence[Arrays]) -> float:
+    """Writes a model in one format and compares its answers; what was written is removed if that fails.
+
+    Args:
+        name: of the format, for messages.
+        form: the format.
+        exportable: the model.
+        folder: where to; may hold other formats.
+        batches: inputs to compare the answers for, arrays of shape [batch, ...] by name; none: do not compare.
+
+    Returns:
+        the largest deviation found.
+
+    Raises:
+        FormatError: the format cannot express the model, or answers differ.
+        OSError, tf.errors.OpError: it cannot be written, as on a full disk.
+    """
+    before = set(folder.iterdir())
+    try:
+        try:
+            form.write(exportable, folder)
+        except (AipError, OSError, tf.errors.OpError):
+            raise
+        except Exception as error:
+            # An exporter may be anyone's, and converters raise whatever comes.
+            raise FormatError(f"The model cannot be written as {name} ({_sentence(error)}): leave it out.") from error
+        return _compare(name, form, exportable.graph, folder, batches) if batches and form.read is not None else 0.0
+    except FormatError:
+        for path in set(folder.iterdir()) - before:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        raise
+
+
+def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Sequence[Arrays]) -> float:
+    assert form.read is not None
+    worst = 0.0
+    tolerance = max([form.tolerance, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in _layers(graph.model))])
+    with _own_classes(graph.model), _full_precision():
+        try:
+            run = form.read(folder)
+        except Exception as error:
+            raise FormatError(
+                f"The model was written as {name}, but cannot be read back ({_sentence(error)}): leave {name} out."
+            ) from error
+        for inputs in batches:
+            size = len(next(iter(inputs.values())))
+            tensors = {key: tf.constant(inputs[key], spec.dtype) for key, spec in graph.inputs.items()}
+            expected = graph(tensors, training=False)
+            given = {key or BARE_INPUT: value.numpy() for key, value in tensors.items()}
+            try:
+                found = run(given)
+            except Exception as error:
+                raise FormatError(
+                    f"The model was written as {name}, but fails for a batch of {size} ({_sentence(error)}): leave "
+                    f"{name} out."
+                ) from error
+            for output, value in expected.items():
+                deviation = _deviation(name, output or BARE_OUTPUT, keras.ops.convert_to_numpy(value), found, size)
+                if not deviation <= tolerance:
+                    raise FormatError(
+                        f"The model written as {name} does not answer like the model: its output "
+                        f"{output or BARE_OUTPUT} differs by {deviation:.2g} for a batch of {size}, and {tolerance:g} "
+                        f"is the tolerance: change the options of {name}, or leave it out."
+                    )
+                worst = max(worst, deviation)
+    return worst
+
+
+def _deviation(name: str, output: str, expected: npt.NDArray[Any], found: Arrays, size: int) -> float:
+    """The largest difference of numbers, relative to the largest of them, at least 1; of others, the share."""
+    wrong = f"The model written as {name} does not answer like the model: its output {output} "
+    if output not in found:
+        raise FormatError(f"{wrong}is missing: leave {name} out.")
+    answer = np.asarray(found[output])
+    if answer.shape != expected.shape:
+        raise FormatError(
+            f"{wrong}has shape {list(answer.shape)} instead of {list(expected.shape)} for a batch of {size}: leave "
+            f"{name} out."
+        )
+    if not np.issubdtype(expected.dtype, np.floating) and expected.dtype.name != "bfloat16":
+        return float(np.mean(answer != expected)) if expected.size else 0.0
+    one, other = expected.astype(np.float64), answer.astype(np.float64)
+    # What is no number, or not finite, must be the same.
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    finite = np.abs(one[np.isfinite(one)])
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(one - other))
+    return float(difference.max(initial=0.0) / finite.max(initial=1.0))
+
+
+@contextmanager
+def _own_classes(model: Any) -> Iterator[None]:
+    """Lets Keras find the classes of the model's own layers, which it may not be able to import by their names."""
+    own = {type(each).__name__: type(each) for each in _layers(model) if not type(each).__module__.startswith("keras.")}
+    with keras.saving.custom_object_scope(own):
+        yield
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Has GPUs multiply float32 as such, and not as TensorFloat-32, which is 1e-3 from what others compute."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def _layers(model: Any) -> list[Any]:
+    return list(model._flatten_layers(include_self=False))
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else f"{text[:300]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,103 @@
+"""LiteRT, formerly TensorFlow Lite: converted by TensorFlow, run by LiteRT's interpreter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from aip_plugins.exporters.params import LiteRTParams
+
+from aipcore.errors import FormatError
+from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.servable import SIGNATURE, Exportable
+
+FILE = "model.tflite"
+
+OPS = re.compile(r"'tf\.(\w+)' op|'tf\.(\w+)' that was explicitly marked illegal")
+RECURRENT = "TensorListReserve"
+"""What recurrent layers collect their steps in; its shape, with the batch, must be known."""
+
+
+def build(params: LiteRTParams) -> Callable[[Exportable, Path], None]:
+    """Makes the exporter."""
+
+    def export(exportable: Exportable, folder: Path) -> None:
+        (folder / FILE).write_bytes(_convert(exportable, params))
+
+    return export
+
+
+def _convert(exportable: Exportable, params: LiteRTParams) -> bytes:
+    module = exportable.served()
+    serve = module.serve if params.batch_size is None else _fixed(exportable.graph, params.batch_size)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
+    if params.quantize != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if params.quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        content: bytes = converter.convert()
+    except Exception as error:
+        raise _failure(error) from error
+    return content
+
+
+def _fixed(graph: Graph, batch_size: int) -> Any:
+    """The function that serves, for batches of one size."""
+    specs = {
+        name or BARE_INPUT: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name or BARE_INPUT)
+        for name, spec in graph.inputs.items()
+    }
+
+    def serve(**inputs: Any) -> dict[str, Any]:
+        outputs = graph({name: inputs[name or BARE_INPUT] for name in graph.inputs}, training=False)
+        return {name or BARE_OUTPUT: value for name, value in outputs.items()}
+
+    return tf.function(serve, autograph=False).get_concrete_function(**specs)
+
+
+def _failure(error: Exception) -> FormatError:
+    text = str(error)
+    ops = sorted({one or other for one, other in OPS.findall(text)})
+    if RECURRENT in ops:
+        return FormatError(
+            f"LiteRT cannot express the op {RECURRENT} of a recurrent layer for batches of any size: give the option "
+            "batch_size of LiteRT, such as 1, or leave LiteRT out."
+        )
+    if ops:
+        what = f"the op {ops[0]}" if len(ops) == 1 else f"the ops {', '.join(ops)}"
+        return FormatError(
+            f"LiteRT cannot express {what} of TensorFlow: leave LiteRT out, or do what needs "
+            f"{'it' if len(ops) == 1 else 'them'} in post_processors()."
+        )
+    reason = " ".join(text.split())[:300]
+    return FormatError(f"The model cannot be written as LiteRT ({type(error).__name__}: {reason}): leave LiteRT out.")
+
+
+def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name.
+
+    Where the file takes batches of one size only, others are cut, and filled up with their last sample.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(folder / FILE))
+    signature = interpreter.get_signature_runner(SIGNATURE)
+    size = int(next(iter(signature.get_input_details().values()))["shape_signature"][0])
+
+    def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        if size == -1:
+            return dict(signature(**inputs))
+        samples = len(next(iter(inputs.values())))
+        answers: dict[str, list[Any]] = {}
+        for first in range(0, samples, size):
+            indices = np.minimum(np.arange(first, first + size), samples - 1)
+            for name, value in signature(**{name: array[indices] for name, array in inputs.items()}).items():
+                answers.setdefault(name, []).append(value[: samples - first])
+        return {name: np.concatenate(values) for name, values in answers.items()}
+
+    return run

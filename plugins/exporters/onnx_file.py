@@ -1,0 +1,93 @@
+"""ONNX, converted by tf2onnx and run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from aip_plugins.exporters.params import OnnxParams
+
+from aipcore.errors import FormatError
+from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.servable import Exportable
+
+FILE = "model.onnx"
+
+
+def build(params: OnnxParams) -> Callable[[Exportable, Path], None]:
+    """Makes the exporter."""
+
+    def export(exportable: Exportable, folder: Path) -> None:
+        with _quiet():
+            model = _convert(exportable.graph, params.opset)
+        (folder / FILE).write_bytes(model.SerializeToString())
+
+    return export
+
+
+def _convert(graph: Graph, opset: int) -> Any:
+    import onnx
+    import tf2onnx
+
+    names = list(graph.inputs)
+    # Positional, since the converter names inputs by their positions.
+    specs = [
+        tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT) for name, spec in graph.inputs.items()
+    ]
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        outputs = graph(dict(zip(names, tensors, strict=True)), training=False)
+        return {name or BARE_OUTPUT: value for name, value in outputs.items()}
+
+    try:
+        model, _ = tf2onnx.convert.from_function(
+            tf.function(serve, autograph=False), input_signature=specs, opset=opset
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise FormatError(
+            f"The model cannot be written as ONNX ({type(error).__name__}: {reason}): leave ONNX out, or do what it "
+            "cannot express in post_processors()."
+        ) from error
+    unknown = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    if unknown:
+        raise FormatError(
+            f"ONNX (opset {opset}) cannot express {_listed(unknown)} of TensorFlow: leave ONNX out, or do what needs "
+            f"{'it' if len(unknown) == 1 else 'them'} in post_processors()."
+        )
+    return model
+
+
+def _listed(ops: list[str]) -> str:
+    return f"the op {ops[0]}" if len(ops) == 1 else f"the ops {', '.join(ops)}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what tf2onnx tells of its progress, and of ops that it does not know, from the terminal."""
+    logger = logging.getLogger("tf2onnx")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / FILE), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run
