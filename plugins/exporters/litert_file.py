@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from aip_plugins.exporters.params import LiteRTParams
 
 from aipcore.errors import FormatError
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.logs import log_level
+from aipcore.training.quiet import held_back_stderr
 from aipcore.training.servable import SIGNATURE, Exportable
 
 FILE = "model.tflite"
@@ -40,10 +44,16 @@ def _convert(exportable: Exportable, params: LiteRTParams) -> bytes:
     if params.quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        content: bytes = converter.convert()
+        # It writes what it dislikes of a model to standard error, line by line, and then raises all of it.
+        with _quiet():
+            content: bytes = converter.convert()
     except Exception as error:
         raise _failure(error) from error
     return content
+
+
+def _quiet() -> AbstractContextManager[None]:
+    return nullcontext() if log_level() <= logging.DEBUG else held_back_stderr(forget=(Exception,))
 
 
 def _fixed(graph: Graph, batch_size: int) -> Any:
@@ -89,14 +99,19 @@ def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     signature = interpreter.get_signature_runner(SIGNATURE)
     size = int(next(iter(signature.get_input_details().values()))["shape_signature"][0])
 
+    def call(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        # The interpreter tells of each delegate that it makes.
+        with _quiet():
+            return dict(signature(**inputs))
+
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
         if size == -1:
-            return dict(signature(**inputs))
+            return call(inputs)
         samples = len(next(iter(inputs.values())))
         answers: dict[str, list[Any]] = {}
         for first in range(0, samples, size):
             indices = np.minimum(np.arange(first, first + size), samples - 1)
-            for name, value in signature(**{name: array[indices] for name, array in inputs.items()}).items():
+            for name, value in call({name: array[indices] for name, array in inputs.items()}).items():
                 answers.setdefault(name, []).append(value[: samples - first])
         return {name: np.concatenate(values) for name, values in answers.items()}
 

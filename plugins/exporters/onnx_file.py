@@ -54,13 +54,31 @@ def _convert(graph: Graph, opset: int) -> Any:
             f"The model cannot be written as ONNX ({type(error).__name__}: {reason}): leave ONNX out, or do what it "
             "cannot express in post_processors()."
         ) from error
-    unknown = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    nodes = list(_nodes(model.graph))
+    unknown = sorted({node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:
         raise FormatError(
             f"ONNX (opset {opset}) cannot express {_listed(unknown)} of TensorFlow: leave ONNX out, or do what needs "
             f"{'it' if len(unknown) == 1 else 'them'} in post_processors()."
         )
+    _drop_unused_inputs(model.graph, {spec.name for spec in specs}, nodes)
     return model
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """All nodes, those of the bodies of loops and branches included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _nodes(body)
+
+
+def _drop_unused_inputs(graph: Any, names: set[str], nodes: list[Any]) -> None:
+    """Takes out inputs that are none of the model's: the converter makes one of a constant that nothing reads."""
+    used = {name for node in nodes for name in node.input}
+    for extra in [each for each in graph.input if each.name not in names and each.name not in used]:
+        graph.input.remove(extra)
 
 
 def _listed(ops: list[str]) -> str:

@@ -1,0 +1,37 @@
+"""Keeping the notices of native code from the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def held_back_stderr(*, forget: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Holds back what is written to standard error, and shows it only if the body fails.
+
+    Native code writes below `sys.stderr`: only the file descriptor catches it. What other threads write meanwhile is
+    held back too, so let the body be short.
+
+    Args:
+        forget: with these exceptions it is not shown either: they say it all.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except forget:
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
