@@ -103,9 +103,11 @@ class Keeper:
         Raises:
             FormatError: there is one, and `checkpoint.on_error` is raise.
         """
-        for name, error in self._formats_failed.items():
-            if self._params.on_error == "raise":
-                raise FormatError(f"{name} lacks a format that it was to have, the rest is complete: {error}")
+        if self._formats_failed and self._params.on_error == "raise":
+            reasons = " ".join(dict.fromkeys(map(str, self._formats_failed.values())))
+            raise FormatError(
+                f"A format is missing in {' and '.join(self._formats_failed)}, the rest is complete: {reasons}"
+            )
 
     def write_checkpoint(self, step: int, take: Callable[[], Checkpoint], *, wait: bool = False) -> bool:
         """Writes the state after `step` batches, in the background.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,24 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
     def export(exportable: Exportable, folder: Path) -> None:
         model = exportable.graph.model
         # Without the optimizer, whose class a reader may not have; the layers and weights are shared, not copied.
-        keras.Model(model.input, model.output, name=model.name).save(folder / FILE)
+        with _as_numpy_1():
+            keras.Model(model.input, model.output, name=model.name).save(folder / FILE)
 
     return export
 
 
+@contextmanager
+def _as_numpy_1() -> Iterator[None]:
+    """Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take; nobody here can change that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+        yield
+
+
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
-    model = keras.models.load_model(folder / FILE, compile=False)
+    with _as_numpy_1():
+        model = keras.models.load_model(folder / FILE, compile=False)
     named = isinstance(model.input, Mapping)
 
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from aipcore.cli.main import main
 from aipcore.prediction import Predictor
 
 
-# Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("source", ["best", "checkpoint"])
 def test_keras_file_answers_like_the_model(points: Any, tmp_path: Path, source: str) -> None:
     """The file that Keras loads has the averaged weights, of a SavedModel or a checkpoint."""
@@ -71,7 +69,8 @@ def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, t
     [
         ([], "Name a format: --format"),
         (["--format", "kears"], "did you mean Keras?"),
-        (["--format", "keras", "--format.opset", "3"], "There is no option --format.opset"),
+        (["--format", "keras", "--format.opset", "3"], "--format.opset belongs to ONNX, but the format is Keras"),
+        (["--format", "keras", "--format.level", "3"], "There is no option --format.level"),
         (["--model.graph", "x"], "There is no option --model.graph"),
     ],
 )

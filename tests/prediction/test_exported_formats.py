@@ -1,0 +1,134 @@
+"""Formats that aip writes but does not apply: in training, and what is said when they are given or missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipcore.cli.main import main
+
+GAMMA = '''
+"""A model with an op that ONNX has not."""
+
+import numpy as np
+
+from aipcore.scenario import Scenario
+
+
+class Gammas(Scenario):
+    """Learns a function."""
+
+    defaults = {"trainer.epochs": 2, "trainer.jit_compile": "off", "trainer.random_seed": 1}
+
+    def train_data(self):
+        x = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
+        return x, x
+
+    val_data = train_data
+
+    def build(self, inputs):
+        import keras
+        import tensorflow as tf
+
+        class Gamma(keras.layers.Layer):
+            def call(self, inputs):
+                return tf.math.lgamma(inputs + 1.0)
+
+        return keras.layers.Dense(1)(Gamma()(keras.layers.Dense(4, activation="relu")(inputs)))
+
+    def losses(self):
+        import keras
+
+        return keras.losses.MeanSquaredError()
+'''
+
+PLUGIN = """
+from aipcore.plugin import ExporterParams, ExporterRecord, hookimpl, params
+
+
+@params
+class OddParams(ExporterParams):
+    "None."
+
+
+@hookimpl
+def aip_exporters():
+    return [
+        ExporterRecord(
+            name="Odd", summary="Odd.", params=OddParams, build="odd:build",
+            packages=("json", "no_such_package", "nor_this"), install="odd[all]",
+        )
+    ]
+"""
+
+
+def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Path, capsys: Any) -> None:
+    """`best` and `export` have each format, and commands say what to give them instead of one alone."""
+    run = train(dense_source, "--trainer.epochs", "1", "--export.formats", "onnx", "litert", "keras")
+    for name in ("best", "export"):
+        files = {path.name for path in (run.folder / name).iterdir()}
+        assert {"saved_model.pb", "model.onnx", "model.tflite", "model.keras", "aip.json"} <= files
+    out = tmp_path / "onnx"
+    capsys.readouterr()
+    assert main(["export", str(run.folder), "--trust", "--format", "onnx", "--output", str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{run.folder / 'best'} written as ONNX to {out}; outputs differ by at most ")
+    assert said.out.endswith("for validation samples.\n")
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "aip.json"}
+    for words in (["lav"], ["predict"], ["export", "--format", "keras"]):
+        assert main([words[0], str(out), "--trust", *words[1:]]) == 2
+        assert capsys.readouterr().err == (
+            f"error: The model {out} was exported as ONNX alone, which aip itself does not apply: give the model that "
+            "it was exported from, best, export or checkpoint of a run.\n"
+        )
+
+
+def test_a_format_that_cannot_express_the_model(tmp_path: Path, capsys: Any) -> None:
+    """It is found before the first epoch; if nothing is checked then, the run keeps all the rest and fails at last."""
+    (tmp_path / "gammas.py").write_text(GAMMA)
+    out = tmp_path / "out"
+    words = ["train", str(tmp_path / "gammas.py"), "--export.formats", "onnx", "--trainer.output_dir", str(out)]
+    assert main([*words, "--quiet"]) == 1
+    sentence = "ONNX (opset 18) cannot express the op Lgamma of TensorFlow: leave ONNX out, or do what needs it in "
+    assert capsys.readouterr().err.startswith(f"error: {sentence}")
+    assert not out.exists()
+    assert main([*words, "--trainer.skip_sanity_check", "true"]) == 1
+    said = capsys.readouterr()
+    assert f"error: A format is missing in best and export, the rest is complete: {sentence}" in said.err
+    assert "Trained 2 epochs" in said.out
+    assert len(list((out / "checkpoint").glob("step-*"))) == 2
+    for name in ("best", "export"):
+        assert (out / name / "saved_model.pb").is_file()
+        assert json.loads((out / name / "aip.json").read_text())["formats"] == ["SavedModel"]
+    assert main(["lav", str(out), "--trust"]) == 0
+
+
+def test_missing_packages(run_aip: Any, install: Any, tmp_path: Path) -> None:
+    """They are named before TensorFlow is imported, with what to install."""
+    install("odd", PLUGIN)
+    result = run_aip("train", "tutorial", "--export.formats", "odd", AIP_LOG_LEVEL="debug")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: --export.formats Odd needs the packages json, no_such_package and nor_this, of which no_such_package "
+        "and nor_this are missing: pip install 'odd[all]'.\n"
+    )
+    result = run_aip("export", str(tmp_path / "none"), "--format", "odd")
+    assert result.stderr.startswith("error: --format Odd needs the packages json, no_such_package and nor_this")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_nothing_but_the_plan_is_printed(run_aip: Any, tmp_path: Path) -> None:
+    """Neither converter nor runtime says anything on the terminal, in a process of its own."""
+    words = ["--trainer.epochs", "2", "--export.formats", "onnx", "litert", "keras", "--trainer.output_dir", "out"]
+    result = run_aip("train", "tutorial", *words, timeout=300)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    first, *_, last = result.stdout.splitlines()
+    assert first.startswith("scenario ")
+    assert last.startswith("See the curves")
+    exported = run_aip("export", "out", "--format", "litert", "--format.quantize", "dynamic", timeout=300)
+    assert (exported.returncode, exported.stderr, exported.stdout.count("\n")) == (0, "", 1)

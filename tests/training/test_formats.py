@@ -1,0 +1,117 @@
+"""What is written is read back and compared: what deviates is named and not left in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.errors import FormatError, TrainingError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.scenario.graph import Graph, build_graph_of
+from aipcore.training.formats import Format, make_format, some_batches
+from aipcore.training.servable import ModelWriter
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def saved_model() -> Format:
+    """The format that every run writes."""
+    plugins = get_plugin_manager()
+    return make_format(plugins.params_class("exporter", "SavedModel")(), plugins)
+
+
+def changed(saved_model: Format, change: Change) -> Format:
+    """A format whose reader changes the answers."""
+    assert saved_model.read is not None
+    read = saved_model.read
+
+    def read_changed(folder: Path) -> Any:
+        run = read(folder)
+        return lambda inputs: change(dict(run(inputs)))
+
+    return Format(write=saved_model.write, read=read_changed)
+
+
+@pytest.fixture
+def graph(blobs_class: Any, make_trainer: Any) -> Graph:
+    """A model of one input and one output."""
+    trainer = make_trainer(blobs_class)
+    return build_graph_of(trainer.scenario, trainer.graph.inputs)
+
+
+def inputs() -> list[dict[str, Any]]:
+    """Batches of 1 and of 3 samples."""
+    return [{"": np.random.default_rng(size).normal(size=(size, 12)).astype(np.float32)} for size in (1, 3)]
+
+
+def shifted(answers: dict[str, Any]) -> dict[str, Any]:
+    """One number of the third sample is off by 0.5."""
+    values = answers["outputs"].copy()
+    values[2:3, 1] += 0.5
+    return {"outputs": values}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shifted, r"its output outputs differs by 0\.\d+ for a batch of 3, and 0\.0001 is the tolerance"),
+        (lambda answers: {"outputs": answers["outputs"] * np.nan}, r"outputs differs by nan for a batch of 1"),
+        (lambda answers: {"outputs": answers["outputs"][:, :2]}, r"has shape \[1, 2\] instead of \[1, 4\]"),
+        (lambda answers: {"logits": answers["outputs"]}, r"its output outputs is missing"),
+        (lambda answers: 1 / 0, r"fails for a batch of 1 \(ZeroDivisionError: division by zero\)"),
+    ],
+)
+def test_what_deviates_is_not_left_in_place(
+    graph: Graph, saved_model: Format, tmp_path: Path, change: Any, message: str
+) -> None:
+    """Not compared, it is written; compared, the error names it, and the model that was there stays."""
+    writer = ModelWriter(graph, {"Odd": changed(saved_model, change)}, {}, batches=inputs)
+    writer.write(tmp_path / "model")
+    before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    graph.model.trainable_variables[0].assign(graph.model.trainable_variables[0] * 2)
+    with pytest.raises(FormatError, match=message):
+        writer.write(tmp_path / "model", compare=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_numbers_that_are_not_finite_may_be_the_model_s_own(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
+    """NaN and infinity agree with themselves, and do not hide what else differs."""
+    graph.model.layers[-1].bias.assign([np.inf, np.nan, 0.0, 0.0])
+    same = ModelWriter(graph, {"Same": changed(saved_model, dict)}, {}, batches=inputs)
+    assert same.write(tmp_path / "same", compare=True) < 1e-5
+
+    def off(answers: dict[str, Any]) -> dict[str, Any]:
+        return {"outputs": answers["outputs"] + np.float32([0, 0, 0, 1])}
+
+    with pytest.raises(FormatError, match="outputs differs by"):
+        ModelWriter(graph, {"Odd": changed(saved_model, off)}, {}, batches=inputs).write(tmp_path / "o", compare=True)
+
+
+def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
+    """Whatever it raises, what it has written goes, and the other formats stay."""
+
+    def fail(exportable: Any, folder: Path) -> None:
+        (folder / "half").mkdir()
+        (folder / "half" / "file").write_text("x")
+        raise KeyError("layer")
+
+    writer = ModelWriter(graph, {"SavedModel": saved_model, "Odd": Format(write=fail)}, {}, batches=inputs)
+    with pytest.raises(FormatError, match=r"cannot be written as Odd \(KeyError: 'layer'\): leave it out"):
+        writer.write(tmp_path / "model")
+    assert (tmp_path / "model" / "saved_model.pb").is_file()
+    assert not (tmp_path / "model" / "half").exists()
+    with pytest.raises(TrainingError, match="cannot be written as Odd"):
+        writer.check()
+
+
+def test_batches_are_made_of_what_there_is(blobs_class: Any, make_trainer: Any) -> None:
+    """Two samples make a batch of three, the first one twice."""
+    data = make_trainer(type("Two", (blobs_class,), {"samples": 2}), "--train.batch_size", "2").data.train
+    one, three = some_batches(data)
+    assert one[""].shape == (1, 12)
+    np.testing.assert_array_equal(three[""][[0, 1]], three[""][[2, 1]])
