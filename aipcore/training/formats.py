@@ -63,6 +63,25 @@ def make_format(params: Any, plugins: PluginManager) -> Format:
     )
 
 
+def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> None:
+    """For exporters: refuses models that compute in what a format has no operators for.
+
+    Args:
+        name: of the format.
+        graph: the model.
+        precisions: Keras' names of the types, such as `bfloat16`.
+
+    Raises:
+        FormatError: one of the model's layers computes in one of them.
+    """
+    for layer in _layers(graph.model):
+        if layer.compute_dtype in precisions:
+            raise FormatError(
+                f"{name} cannot express a model that computes in {layer.compute_dtype}: train with --trainer.precision "
+                f"float32, or leave {name} out."
+            )
+
+
 def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
     """The inputs of some samples of a data set, in batches of 1 and of 3."""
     known = dataset.known()
@@ -110,24 +129,14 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
     worst = 0.0
     tolerance = max([form.tolerance, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in _layers(graph.model))])
     with _own_classes(graph.model), _full_precision():
-        try:
+        with _as_format_error(f"The model was written as {name}, but cannot be read back", name):
             run = form.read(folder)
-        except Exception as error:
-            raise FormatError(
-                f"The model was written as {name}, but cannot be read back ({_sentence(error)}): leave {name} out."
-            ) from error
         for inputs in batches:
             size = len(next(iter(inputs.values())))
             tensors = {key: tf.constant(inputs[key], spec.dtype) for key, spec in graph.inputs.items()}
             expected = graph(tensors, training=False)
-            given = {key or BARE_INPUT: value.numpy() for key, value in tensors.items()}
-            try:
-                found = run(given)
-            except Exception as error:
-                raise FormatError(
-                    f"The model was written as {name}, but fails for a batch of {size} ({_sentence(error)}): leave "
-                    f"{name} out."
-                ) from error
+            with _as_format_error(f"The model was written as {name}, but fails for a batch of {size}", name):
+                found = run({key or BARE_INPUT: value.numpy() for key, value in tensors.items()})
             for output, value in expected.items():
                 deviation = _deviation(name, output or BARE_OUTPUT, keras.ops.convert_to_numpy(value), found, size)
                 if not deviation <= tolerance:
@@ -138,6 +147,15 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
                     )
                 worst = max(worst, deviation)
     return worst
+
+
+@contextmanager
+def _as_format_error(what: str, name: str) -> Iterator[None]:
+    # Readers may be anyone's, and runtimes raise whatever comes.
+    try:
+        yield
+    except Exception as error:
+        raise FormatError(f"{what} ({_sentence(error)}): leave {name} out.") from error
 
 
 def _deviation(name: str, output: str, expected: npt.NDArray[Any], found: Arrays, size: int) -> float:

@@ -23,14 +23,19 @@ def require_packages(formats: Iterable[Any], plugins: PluginManager, option: str
     """
     for each in formats:
         record = plugins.get("exporter", plugins.name_of("exporter", type(each)))
-        packages = getattr(record, "packages", ())
-        missing = [name for name in packages if find_spec(name) is None]
-        if missing:
-            raise UsageError(
-                f"{option} {record.name} needs the {_listed(packages)}, of which {' and '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} missing: pip install "
-                f"{_quoted(getattr(record, 'install', '') or ' '.join(missing))}."
-            )
+        if lacking := lacking_packages(record):
+            raise UsageError(f"{option} {record.name} {lacking}.")
+
+
+def lacking_packages(record: Any) -> str:
+    """What an `ExporterRecord` needs and what of it is missing, as the end of a sentence; empty if nothing is."""
+    missing = [name for name in record.packages if find_spec(name) is None]
+    if not missing:
+        return ""
+    return (
+        f"needs the {_listed(record.packages)}, of which {' and '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} missing: pip install {_quoted(record.install or ' '.join(missing))}"
+    )
 
 
 def _listed(names: tuple[str, ...]) -> str:

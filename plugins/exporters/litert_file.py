@@ -15,6 +15,7 @@ from aip_plugins.exporters.params import LiteRTParams
 
 from aipcore.errors import FormatError
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.formats import refuse_precisions
 from aipcore.training.logs import log_level
 from aipcore.training.quiet import held_back_stderr
 from aipcore.training.servable import SIGNATURE, Exportable
@@ -30,6 +31,7 @@ def build(params: LiteRTParams) -> Callable[[Exportable, Path], None]:
     """Makes the exporter."""
 
     def export(exportable: Exportable, folder: Path) -> None:
+        refuse_precisions("LiteRT", exportable.graph, ["bfloat16", "float16"])
         (folder / FILE).write_bytes(_convert(exportable, params))
 
     return export

@@ -13,6 +13,7 @@ from aip_plugins.exporters.params import OnnxParams
 
 from aipcore.errors import FormatError
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.formats import refuse_precisions
 from aipcore.training.servable import Exportable
 
 FILE = "model.onnx"
@@ -22,6 +23,7 @@ def build(params: OnnxParams) -> Callable[[Exportable, Path], None]:
     """Makes the exporter."""
 
     def export(exportable: Exportable, folder: Path) -> None:
+        refuse_precisions("ONNX", exportable.graph, ["bfloat16"])
         with _quiet():
             model = _convert(exportable.graph, params.opset)
         (folder / FILE).write_bytes(model.SerializeToString())

@@ -11,6 +11,7 @@ from aipcore.testing.checks.parameters import build_at_limits
 from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
+from aipcore.training.requirements import lacking_packages
 
 if TYPE_CHECKING:
     from aipcore.scenario import Scenario
@@ -76,7 +77,9 @@ def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) 
 
 @conformance_check("exporter", needs=MADE)
 def builds(subject: Subject) -> None:
-    """`build` returns a function."""
+    """`build` returns a function; this and what needs it is skipped where a package that it needs is missing."""
+    if lacking := lacking_packages(subject.entry.record):
+        raise CheckSkippedError(f"it {lacking}")
     made = subject.build(subject.params())
     require(callable(made), f"build returned {type(made).__name__}: return a function export(exportable, folder)")
 
