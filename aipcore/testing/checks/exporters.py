@@ -24,10 +24,16 @@ WRITES = ("writes_into_its_folder",)
 FIRST_BATCH = 4
 
 
+def _need_packages(subject: Subject) -> None:
+    if lacking := lacking_packages(subject.entry.record):
+        raise CheckSkippedError(f"it {lacking}")
+
+
 def _writer(subject: Subject, graph: Graph) -> ModelWriter:
     from aipcore.training.formats import Format
     from aipcore.training.servable import ModelWriter
 
+    _need_packages(subject)
     return ModelWriter(graph, {subject.name: Format(write=subject.build(subject.params()))}, {})
 
 
@@ -77,9 +83,8 @@ def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) 
 
 @conformance_check("exporter", needs=MADE)
 def builds(subject: Subject) -> None:
-    """`build` returns a function; this and what needs it is skipped where a package that it needs is missing."""
-    if lacking := lacking_packages(subject.entry.record):
-        raise CheckSkippedError(f"it {lacking}")
+    """`build` returns a function; this and all below are skipped where a package that the exporter needs is missing."""
+    _need_packages(subject)
     made = subject.build(subject.params())
     require(callable(made), f"build returned {type(made).__name__}: return a function export(exportable, folder)")
 
@@ -87,6 +92,7 @@ def builds(subject: Subject) -> None:
 @conformance_check("exporter", needs=BUILT)
 def builds_at_its_limits(subject: Subject) -> None:
     """What the limits of the parameters allow, `build` takes, up to the last value."""
+    _need_packages(subject)
     build_at_limits(subject, subject.build)
 
 
@@ -178,6 +184,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     from aipcore.training.formats import Format
     from aipcore.training.servable import ModelWriter
 
+    _need_packages(subject)
     graph = small_graph(Blobs)
     place = subject.folder / "place"
     export = subject.build(subject.params())
