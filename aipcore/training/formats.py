@@ -18,6 +18,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.errors import AipError, FormatError
 from aipcore.hooks.manager import PluginManager
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.training.portable import portable
 
 if TYPE_CHECKING:
     from aipcore.training.servable import Exportable
@@ -134,7 +135,8 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
         for inputs in batches:
             size = len(next(iter(inputs.values())))
             tensors = {key: tf.constant(inputs[key], spec.dtype) for key, spec in graph.inputs.items()}
-            expected = graph(tensors, training=False)
+            with portable(graph.model):
+                expected = graph(tensors, training=False)
             with _as_format_error(f"The model was written as {name}, but fails for a batch of {size}", name):
                 found = run({key or BARE_INPUT: value.numpy() for key, value in tensors.items()})
             for output, value in expected.items():

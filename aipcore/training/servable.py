@@ -15,11 +15,12 @@ import tensorflow as tf
 
 from aipcore.errors import FormatError, ScenarioError, TrainingError
 from aipcore.params.resources import FOLDER as RESOURCES
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.graph import BARE_INPUT, Graph
 from aipcore.scenario.objective import mask_of
 from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
 from aipcore.training.formats import Arrays, Format, write_format
+from aipcore.training.portable import serving_function
 from aipcore.training.variable_names import unique_names
 
 SIGNATURE = "serving_default"
@@ -48,22 +49,20 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         }
 
         needed: list[bool] = []
-
-        def run(inputs: dict[str, Any]) -> dict[str, Any]:
-            return graph({name: inputs[name or BARE_INPUT] for name in graph.inputs}, training=False)
+        run = serving_function(graph)
 
         def serve(**inputs: Any) -> dict[str, Any]:
-            outputs = run(inputs)
+            outputs = run(**inputs)
             needed.append(bool(graph.model.losses) or any(mask_of(value) is not None for value in outputs.values()))
-            return {name or BARE_OUTPUT: value for name, value in outputs.items()}
+            return outputs
 
         def score(**inputs: Any) -> dict[str, Any]:
-            outputs = run(inputs)
+            outputs = run(**inputs)
             masks = {name: mask_of(value) for name, value in outputs.items()}
             return {
                 PENALTY: graph.penalty(),
-                **{f"{OUTPUT}{name or BARE_OUTPUT}": value for name, value in outputs.items()},
-                **{f"{MASK}{name or BARE_OUTPUT}": mask for name, mask in masks.items() if mask is not None},
+                **{f"{OUTPUT}{name}": value for name, value in outputs.items()},
+                **{f"{MASK}{name}": mask for name, mask in masks.items() if mask is not None},
             }
 
         self.serve = tf.function(serve, autograph=False).get_concrete_function(**specs)

@@ -14,9 +14,10 @@ import tensorflow as tf
 from aip_plugins.exporters.params import LiteRTParams
 
 from aipcore.errors import FormatError
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.graph import BARE_INPUT, Graph
 from aipcore.training.formats import refuse_precisions
 from aipcore.training.logs import log_level
+from aipcore.training.portable import serving_function
 from aipcore.training.quiet import held_back_stderr
 from aipcore.training.servable import SIGNATURE, Exportable
 
@@ -64,12 +65,7 @@ def _fixed(graph: Graph, batch_size: int) -> Any:
         name or BARE_INPUT: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name or BARE_INPUT)
         for name, spec in graph.inputs.items()
     }
-
-    def serve(**inputs: Any) -> dict[str, Any]:
-        outputs = graph({name: inputs[name or BARE_INPUT] for name in graph.inputs}, training=False)
-        return {name or BARE_OUTPUT: value for name, value in outputs.items()}
-
-    return tf.function(serve, autograph=False).get_concrete_function(**specs)
+    return tf.function(serving_function(graph), autograph=False).get_concrete_function(**specs)
 
 
 def _failure(error: Exception) -> FormatError:

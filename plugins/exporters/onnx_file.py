@@ -12,8 +12,9 @@ import tensorflow as tf
 from aip_plugins.exporters.params import OnnxParams
 
 from aipcore.errors import FormatError
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.graph import BARE_INPUT, Graph
 from aipcore.training.formats import refuse_precisions
+from aipcore.training.portable import serving_function
 from aipcore.training.servable import Exportable
 
 FILE = "model.onnx"
@@ -35,15 +36,14 @@ def _convert(graph: Graph, opset: int) -> Any:
     import onnx
     import tf2onnx
 
-    names = list(graph.inputs)
-    # Positional, since the converter names inputs by their positions.
+    run = serving_function(graph)
     specs = [
         tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT) for name, spec in graph.inputs.items()
     ]
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        outputs = graph(dict(zip(names, tensors, strict=True)), training=False)
-        return {name or BARE_OUTPUT: value for name, value in outputs.items()}
+        # Positional, since the converter names inputs by their positions.
+        return run(**{spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)})
 
     try:
         model, _ = tf2onnx.convert.from_function(

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from aipcore.data.specs import ColumnSpec
 from aipcore.errors import FormatError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.scenario.graph import Graph, build_graph_of
 from aipcore.training.formats import Format, make_format, some_batches
-from aipcore.training.servable import ModelWriter
+from aipcore.training.servable import ModelWriter, ServedModule
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -115,3 +118,23 @@ def test_batches_are_made_of_what_there_is(blobs_class: Any, make_trainer: Any) 
     one, three = some_batches(data)
     assert one[""].shape == (1, 12)
     np.testing.assert_array_equal(three[""][[0, 1]], three[""][[2, 1]])
+
+
+def test_a_served_model_needs_no_gpu() -> None:
+    """Recurrent layers are traced without cuDNN, and are left as they were."""
+    seen: list[Any] = []
+
+    class Watched(keras.layers.LSTM):
+        def call(self, *args: Any, **kwargs: Any) -> Any:
+            seen.append(self.use_cudnn)
+            return super().call(*args, **kwargs)
+
+    inputs = keras.Input((4, 2), name="inputs")
+    model = keras.Model(inputs, Watched(3)(inputs))
+    graph = Graph(model=model, inputs={"": ColumnSpec(shape=(4, 2), dtype="float32")}, outputs=[""])
+    seen.clear()
+    module = ServedModule(graph)
+    assert seen == [False]
+    assert model.layers[1].use_cudnn == "auto"
+    x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
+    np.testing.assert_allclose(module.serve(inputs=tf.constant(x))["outputs"], model(x), rtol=1e-5, atol=1e-6)
