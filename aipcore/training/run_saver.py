@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import aipcore
+from aipcore.params.resources import FOLDER as RESOURCES
+from aipcore.training.formats import Format, some_batches
 from aipcore.training.resume import snapshot
 from aipcore.training.saving import SavePolicy
+from aipcore.training.servable import ModelWriter
 
 if TYPE_CHECKING:
     from aipcore.training.keeper import Keeper
     from aipcore.training.trainer import Trainer
+
+
+def make_writer(trainer: Trainer, formats: Mapping[str, Format]) -> ModelWriter:
+    """What writes a run's model, tried once unless the run writes nothing or is not to be checked.
+
+    Raises:
+        ScenarioError: the model cannot be served.
+        FormatError: a format cannot express it.
+    """
+    folder = trainer.output_dir
+    writer = ModelWriter(
+        trainer.graph,
+        formats,
+        {"aip": aipcore.__version__, **trainer.about},
+        resources=None if folder is None else folder / RESOURCES,
+        batches=lambda: some_batches(trainer.data.val or trainer.data.train),
+    )
+    if folder is not None and not trainer.trainer.skip_sanity_check:
+        writer.check()
+    return writer
 
 
 class RunSaver:

@@ -12,13 +12,11 @@ from typing import Any
 import attrs
 import keras
 
-import aipcore
 from aipcore.data.ahead import Ahead
 from aipcore.data.feed import Block
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
-from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.graph import signature_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
@@ -27,7 +25,6 @@ from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import RunContext
 from aipcore.training.early_stopping import stop_reason
-from aipcore.training.formats import some_batches
 from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
@@ -38,9 +35,8 @@ from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.resume import restore, restore_callbacks
-from aipcore.training.run_saver import RunSaver
+from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.sanity import check_first_steps
-from aipcore.training.servable import ModelWriter
 from aipcore.training.state import VariableState
 from aipcore.training.summaries import make_summaries
 from aipcore.training.tuning import Compilation, choose_compilation, xla_room
@@ -132,14 +128,9 @@ class Trainer:
         self._interruption = Interruption(
             self.reporter.message, self.trainer.grace_seconds, alone=self.workers.count == 1
         )
-        resources = None if output_dir is None else output_dir / RESOURCES
-        writer = ModelWriter(
-            self.graph, parts.formats, {"aip": aipcore.__version__, **self.about}, resources=resources,
-            batches=lambda: some_batches(self.data.val or self.data.train),
-        )  # fmt: skip
-        if output_dir is not None and not self.trainer.skip_sanity_check:
-            writer.check()
-        self._keeper = Keeper(output_dir, writer, params=self.trainer.checkpoint, warn=self.reporter.warning)
+        self._keeper = Keeper(
+            output_dir, make_writer(self, parts.formats), params=self.trainer.checkpoint, warn=self.reporter.warning
+        )
         self.saver = RunSaver(self, self._keeper)
         self._summaries = None if output_dir is None else make_summaries(scenario, self.trainer, made)
         # What is traced runs in calls of its own, which all workers must make.

@@ -125,9 +125,9 @@ def test_a_served_model_needs_no_gpu() -> None:
     seen: list[Any] = []
 
     class Watched(keras.layers.LSTM):
-        def call(self, *args: Any, **kwargs: Any) -> Any:
+        def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
             seen.append(self.use_cudnn)
-            return super().call(*args, **kwargs)
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     inputs = keras.Input((4, 2), name="inputs")
     model = keras.Model(inputs, Watched(3)(inputs))
