@@ -56,7 +56,7 @@ class VariableState:
         if workers.count == 1:
             return own
         # Weights are most of the state and the same everywhere: only what differs is sent.
-        prints = [f"{blake2b(_bytes(array)).hexdigest()} {name}" for name, array in own.items()]
+        prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
         found = [set(each) for each in workers.exchange("digests", prints)]
         unshared = set.union(*found) - set.intersection(*found)
         differing = {_REPLICA.sub("", each.partition(" ")[2]) for each in unshared}
