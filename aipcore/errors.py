@@ -34,3 +34,7 @@ class DataError(AipError):
 
 class TrainingError(AipError):
     """Training cannot go on, and the message says why and what was saved."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A second SIGTERM: it ends whatever Ctrl-C ends, and only the exit code is another."""
