@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def command(words: tuple[str, ...]) -> None:
     if wants_help:
         show_model_help(console, request, USAGE, SUMMARY, OPTIONS)
         return
-    resolved = request.resolved()
+    resolved = request.resolved(partial(report, "warning"))
     json_file, dump = (
         Path(arguments.options[name]) if name in arguments.options else None for name in ("--json", "--dump")
     )
