@@ -107,6 +107,43 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
     return requests
 
 
+@attrs.frozen(kw_only=True)
+class ModelCommand:
+    """A command that applies models to data.
+
+    Attributes:
+        name: what it is called.
+        usage: how it is written, after `aip`.
+        summary: what it does.
+        options: its own options.
+        fixed: the groups of parameters that have no effect in it.
+        several: whether it takes more than one model.
+    """
+
+    name: str
+    usage: str
+    summary: str
+    options: tuple[CommandOption, ...]
+    fixed: tuple[str, ...] = FIXED
+    several: bool = False
+
+    def read(self, words: Sequence[str], console: Console) -> tuple[dict[str, str], list[ModelRequest]]:
+        """The options and models on a command line; no models if it asks for help, which is then shown.
+
+        Raises:
+            UsageError: see `split_model_arguments` and `make_model_requests`.
+        """
+        arguments = split_model_arguments(words, self.options, self.name, several=self.several)
+        requests = make_model_requests(arguments, self.name, self.fixed)
+        if "--help" not in arguments.options:
+            return arguments.options, requests
+        if requests:
+            show_model_help(console, requests[0], self.usage, self.summary, self.options)
+        else:
+            show_model_usage(console, self.usage, self.summary, self.options)
+        return arguments.options, []
+
+
 def _refuse_fixed(
     overrides: Layer, scenario: LoadedScenario, fixed: tuple[str, ...], command: str, plugins: PluginManager
 ) -> None:

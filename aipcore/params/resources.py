@@ -108,7 +108,7 @@ def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CH
     Raises:
         ParamsError: one is not.
     """
-    home = (folder / FOLDER).resolve()
+    home = folder.resolve() / FOLDER
     for steps, files in _resources(params, (), choices):
         for path in _listed(files, steps):
             if not path.resolve().is_relative_to(home):
@@ -121,9 +121,9 @@ def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CH
 def _inside(place: Any, folder: Path) -> str:
     pure = PurePosixPath(place) if isinstance(place, str) else PurePosixPath("/")
     wrong = pure.is_absolute() or ".." in pure.parts or pure.parts[:1] != (FOLDER,) or "\\" in str(place)
-    # A link in the folder could lead out of it, too.
+    # A link in the folder, or the folder itself, could lead out, too.
     path = folder / pure if not wrong else folder
-    if wrong or not path.resolve().is_relative_to((folder / FOLDER).resolve()):
+    if wrong or not path.resolve().is_relative_to(folder.resolve() / FOLDER):
         raise ParamsError(
             f"{folder} names the resource {place!r}, which lies outside of its {FOLDER} folder: do not trust it."
         )

@@ -29,7 +29,7 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
 
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
-    model = keras.models.load_model(folder / FILE, compile=False)
+    model = keras.models.load_model(folder / FILE, compile=False, safe_mode=True)
     named = isinstance(model.input, Mapping)
 
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
