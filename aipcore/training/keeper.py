@@ -83,12 +83,12 @@ class Keeper:
         except TrainingError as error:
             self._failed(error)
 
-    def write_checkpoint(self, step: int, take: Callable[[], Checkpoint], *, wait: bool = False) -> bool:
-        """Writes the state after `step` batches, in the background.
+    def write_checkpoint(self, step: int, state: Checkpoint, *, wait: bool = False) -> bool:
+        """Writes the state after `step` batches, in the background, once the one before is written.
 
         Args:
             step: what names the checkpoint.
-            take: copies the state; called before this returns, and not at all if there is nowhere to write.
+            state: which nothing changes any more.
             wait: whether to return only when it is on the disk.
 
         Returns:
@@ -100,9 +100,7 @@ class Keeper:
         if self.folder is None:
             return False
         folder = self.folder / "checkpoint"
-        # The one before has to be done first, so that memory holds one copy of the state and not two.
         self.drain()
-        state = take()
         self._background.submit(lambda: write_checkpoint(folder, step, state, keep=self._params.keep))
         return self.drain() if wait else True
 

@@ -254,6 +254,53 @@ def test_a_plugin_name_is_only_that(run: Path, name: str) -> None:
     assert not (run.parent / "ran").exists()
 
 
+HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "scenario in the parameters": ("params", lambda p: p.update(scenario="evil.py:Evil"), "scenario is unknown"),
+    "data in the parameters": ("params", lambda p: p["data"].update(module="evil"), "module is unknown"),
+    "code as callback": (
+        "params",
+        lambda p: p["trainer"].update(callbacks=[{"name": "evil:Evil"}]),
+        "There is no callback 'evil:Evil'",
+    ),
+    "code as optimizer": (
+        "params",
+        lambda p: p["trainer"]["optimizer"].update(name="evil.py"),
+        "There is no optimizer 'evil.py'",
+    ),
+    "code as component": (
+        "run",
+        lambda about: about["components"][0].update(kind="callback", name="evil:Evil"),
+        "The callback evil:Evil of this run came from",
+    ),
+    "resource outside": (
+        "run",
+        lambda about: about.update(resources={"trainer.output_dir": "resources/../../evil.py"}),
+        "lies outside of its resources folder",
+    ),
+    "resource behind a link": (
+        "run",
+        lambda about: about.update(resources={"trainer.output_dir": "resources/link.txt"}),
+        "lies outside of its resources folder",
+    ),
+    "folder as a number": ("run", lambda about: about["scenario"].update(reference=7), "does not say what it is of"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_folder(run: Path, case: str) -> None:
+    """Whatever a folder names, trusted or not, is code or a file of no plugin: one sentence, and nothing is run."""
+    (run.parent / "evil.py").write_text(EVIL)
+    (run / "resources").mkdir()
+    (run / "resources" / "link.txt").symlink_to(run.parent / "evil.py")
+    file, change, message = HOSTILE[case]
+    edit(run / f"{file}.json", change)
+    done = aip(run.parent, "resume", "run", "--trust", "--trainer.epochs", "3")
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (run.parent / "ran").exists()
+
+
 def test_file_scenario_from_elsewhere(tmp_path: Path) -> None:
     """A scenario that was given as a relative path is found from another working folder."""
     shutil.copy(ROOT / "examples" / "minimal_scenario.py", tmp_path / "mine.py")
@@ -299,7 +346,7 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     for number in range(8):
         (home / "data" / f"{number}.txt").write_text(f"{number} 1 2")
     (home / "all.txt").write_text("".join(f"data/{number}.txt\n" for number in range(8)))
-    words = ["--train.lists", "all.txt", "--val.lists", "data", "--train.batch_size", "4"]
+    words = ["--train.lists", "all.txt", "--val.lists", "data", "--train.batch_size", "4", "--trainer.random_seed", "1"]
     done = aip(home, "train", "lines.py", *words, "--trainer.epochs", "1", "--trainer.output_dir", "out")
     assert done.returncode == 0, done.stderr
     away.mkdir()
