@@ -24,7 +24,7 @@ from aipcore.errors import PluginError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, Resolved, fill, to_dict
 from aipcore.params.places import places, places_layer
-from aipcore.params.resources import localized
+from aipcore.params.resources import localized, planned_copies
 from aipcore.params.tree import short_paths, shown
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
@@ -256,7 +256,8 @@ def _run(
         *(f"{each.name} is newer than where the run goes on: it is in {each.parent} now." for each in moved),
     ]
     trim_events(folder.path / "tensorboard", trainer.epoch)
-    write_run_files(folder.path, trainer.about)
+    _, resources = planned_copies(value, request.plugins)
+    write_run_files(folder.path, trainer.about, resources)
     with logging_to(handler, folder.path / "train.log"):
         for warning in warnings:
             reporter.warning(warning)

@@ -64,15 +64,21 @@ def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, 
 
 
 def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
-    """Writes the copies into the folder of a run or a model.
+    """Writes the copies into the folder of a run or a model; a copy that is its own source stays.
 
     Raises:
         OSError: a file is gone, or the copy cannot be written.
     """
-    for place, source in sources.items():
+    # Copies that get another name come first, since a new file may take the old one.
+    inside = folder.absolute()
+    for place, source in sorted(sources.items(), key=lambda pair: not pair[1].is_relative_to(inside)):
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        if target.exists() and target.samefile(source):
+            continue
+        fresh = target.with_name(f".{target.name}.new")
+        shutil.copyfile(source, fresh)
+        fresh.replace(target)
 
 
 def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[str, Any]:
