@@ -83,7 +83,7 @@ class ModelRequest:
     fixed: tuple[str, ...]
     plugins: PluginManager
 
-    def resolved(self, tell: Callable[[str], object] | None = None) -> Resolved[Any]:
+    def resolved(self, tell: Callable[[str], object]) -> Resolved[Any]:
         """The parameters, complete and checked; see `resolved_params`."""
         return resolved_params(self.model, self.scenario, self.plugins, self.overrides, tell=tell)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,8 @@ from aipcore.scenario.recorded import (
     recorded_scenario,
     recorded_working_dir,
 )
+
+logger = logging.getLogger("aipcore.prediction")
 
 SAVED_MODEL = "saved_model.pb"
 MANIFEST = "manifest.json"
@@ -103,7 +106,7 @@ def resolved_params(
     plugins: PluginManager,
     overrides: Layer | None = None,
     *,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str], object] = logger.info,
 ) -> Resolved[Any]:
     """The parameters to apply a model with.
 
@@ -114,7 +117,7 @@ def resolved_params(
         scenario: its scenario.
         plugins: the installed plugins.
         overrides: what the user gave.
-        tell: is told of paths that are taken from elsewhere.
+        tell: is told of paths that are taken from elsewhere; by default a log.
 
     Raises:
         UsageError: a parameter is not allowed, or the record does not fit the scenario as it is installed.
@@ -126,9 +129,8 @@ def resolved_params(
         refuse_foreign_resources(own.value, model.path, plugins)
     given = [] if overrides is None else [overrides]
     found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
-    if tell is not None:
-        for sentence in (sentence for place in found for sentence in place.sentences):
-            tell(sentence)
+    for sentence in (sentence for place in found for sentence in place.sentences):
+        tell(sentence)
     return resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
 
 
