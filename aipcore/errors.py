@@ -38,3 +38,7 @@ class TrainingError(AipError):
 
 class FormatError(TrainingError):
     """A model cannot be written in a format, or what was written does not answer like it; no such file is left."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A second SIGTERM: it ends whatever Ctrl-C ends, and only the exit code is another."""

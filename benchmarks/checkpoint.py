@@ -1,32 +1,45 @@
 """What a checkpoint costs: time per save, and the share of training time, beside Keras and Orbax.
 
-    python benchmarks/checkpoint.py                  1 million weights
-    python benchmarks/checkpoint.py --weights 100    100 million; needs about 6 GB of memory and 3 GB of disk
+    python benchmarks/checkpoint.py                  1 and 100 million weights; needs 6 GB of memory and 8 GB of disk
+    python benchmarks/checkpoint.py --weights 1
 
-Each writes a dense network with Adam, so that three numbers per weight are saved. aip copies the state and lets a
-thread write it with checksums and fsync; Keras writes in place and Orbax as its manager does by default. The share is
-that of `--steps` training steps between two saves, during which the thread writes.
+A dense network with Adam is trained and saved: three numbers for each weight. aip and Orbax save all of them,
+`keras.Model.save` too, and `keras.Model.save_weights` the weights alone, a third. Each is the median of `--saves`.
+
+waits       how long training waits for the call that saves
+on disk     from that call until all is written, with nothing else to do; aip and Keras' files: as they do by default,
+            so that only aip computes checksums and waits for the disk (fsync)
+costs       how much longer training takes with a save in it, the slowing down by a thread that writes included
+share       that, in `--steps` training steps between two saves
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import resource
+import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from peers import machine
 
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
 from aipcore.training.saving import BackgroundWriter
 from aipcore.training.state import VariableState
+
+Save = Callable[[int], Callable[[], object]]
+"""Saves for the n-th time; what it returns waits until all is written."""
 
 
 def network(millions: int) -> tuple[Any, Any]:
@@ -39,28 +52,68 @@ def network(millions: int) -> tuple[Any, Any]:
     return model, optimizer
 
 
-def seconds(function: Any) -> float:
+def savers(model: Any, state: VariableState, folder: Path) -> dict[str, Save]:
+    """The ways to save."""
+    writer = BackgroundWriter()
+
+    def aip(number: int) -> Callable[[], object]:
+        taken = Checkpoint(arrays=state.read(), progress={})
+        writer.submit(lambda: write_checkpoint(folder / "aip", number, taken, keep=1))
+        return writer.drain
+
+    def weights(number: int) -> Callable[[], object]:
+        del number
+        model.save_weights(folder / "keras.weights.h5")
+        return lambda: None
+
+    def whole(number: int) -> Callable[[], object]:
+        del number
+        model.save(folder / "keras.keras")
+        return lambda: None
+
+    found: dict[str, Save] = {"aip": aip, "Keras save_weights": weights, "Keras save": whole}
+    if importlib.util.find_spec("orbax") is None:
+        print("Orbax is not installed: skipped (pip install orbax-checkpoint)")
+        return found
+    import orbax.checkpoint as ocp
+
+    def orbax(checkpointer: Any, name: str, number: int) -> Callable[[], object]:
+        shutil.rmtree(folder / f"{name}-{number - 1}", ignore_errors=True)
+        checkpointer.save(folder / f"{name}-{number}", args=ocp.args.PyTreeSave(state.read()))
+        return getattr(checkpointer, "wait_until_finished", lambda: None)
+
+    blocking = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    background = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    return found | {
+        "Orbax Checkpointer": partial(orbax, blocking, "blocking"),
+        "Orbax AsyncCheckpointer": partial(orbax, background, "background"),
+    }
+
+
+def seconds(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", type=int, default=1, help="in millions")
-    parser.add_argument("--saves", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200, help="training steps between two saves")
-    parser.add_argument("--batch", type=int, default=64)
-    arguments = parser.parse_args()
-    model, optimizer = network(arguments.weights)
+def finished(save: Save, number: int) -> None:
+    """Saves and waits until all is written."""
+    save(number)()
+
+
+def peak() -> int:
+    """The most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
+
+
+def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
+    """Prints the table for one size."""
+    model, optimizer = network(millions)
     state = VariableState(
-        {"model": model.variables, "optimizer": optimizer.variables},
-        make_distribution("none", arguments.batch, Workers()),
+        {"model": model.variables, "optimizer": optimizer.variables}, make_distribution("none", batch, Workers())
     )
     size = sum(array.nbytes for array in state.read().values())
-    print(f"{model.count_params():,} weights, {size / 2**20:,.0f} MiB of state with Adam")
-
-    inputs = tf.constant(np.random.default_rng(0).normal(size=(arguments.batch, model.input_shape[1])), tf.float32)
+    inputs = tf.constant(np.random.default_rng(0).normal(size=(batch, model.input_shape[1])), tf.float32)
 
     @tf.function
     def step() -> None:
@@ -68,64 +121,65 @@ def main() -> None:
             loss = tf.reduce_mean(tf.square(model(inputs, training=True) - inputs))
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
 
-    def steps() -> None:
-        for _ in range(arguments.steps):
+    def train(count: int) -> None:
+        for _ in range(count):
             step()
         optimizer.iterations.numpy()
 
-    step()
+    train(3)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        copies, writes, keras_weights, keras_full = [], [], [], []
-        for number in range(arguments.saves):
-            start = time.perf_counter()
-            taken = Checkpoint(arrays=state.read(), progress={})
-            copies.append(time.perf_counter() - start)
-            writes.append(seconds(lambda: write_checkpoint(folder / "aip", number, taken, keep=2)))  # noqa: B023
-            keras_weights.append(seconds(lambda: model.save_weights(folder / "keras.weights.h5")))
-            keras_full.append(seconds(lambda: model.save(folder / "keras.keras")))
-        peer = statistics.median(keras_weights)
-        print(f"aip, copy of the state (training waits)     {statistics.median(copies):8.3f} s")
-        print(f"aip, write with checksums and fsync         {statistics.median(writes):8.3f} s (in the background)")
-        print(f"keras.Model.save_weights, no optimizer      {peer:8.3f} s (training waits)")
-        print(f"keras.Model.save, with optimizer            {statistics.median(keras_full):8.3f} s (training waits)")
-        print(f"wait of aip / save_weights                  {statistics.median(copies) / peer:8.2f}")
-        orbax(state, folder, arguments.saves)
+        ways = savers(model, state, Path(name))
+        before = peak()
+        finish = ways["aip"](0)
+        train(3)
+        finish()
+        print(
+            f"\n{model.count_params():,} weights, {size / 2**20:,.0f} MiB of state with Adam, batches of {batch}; "
+            f"a save of aip adds {peak() - before:,} MiB to the peak of {before:,} MiB"
+        )
+        written: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(1, saves + 1):
+            for way, save in ways.items():
+                written[way].append(seconds(partial(finished, save, number)))
+        slowest = max(statistics.median(times) for times in written.values())
+        # As many steps as the slowest takes twice: what a thread writes, it writes while they run.
+        count = max(3, min(steps, round(2 * slowest / (seconds(lambda: train(3)) / 3))))
+        plain: list[float] = []
+        waits: dict[str, list[float]] = {way: [] for way in ways}
+        costs: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(saves + 1, 2 * saves + 1):
+            for way, save in ways.items():
+                alone = seconds(lambda: train(count))
+                plain.append(alone / count)
+                start = time.perf_counter()
+                finish = save(number)
+                waits[way].append(time.perf_counter() - start)
+                train(count)
+                costs[way].append(time.perf_counter() - start - alone)
+                finish()
+    each = statistics.median(plain)
+    print(f"a step takes {1e3 * each:.0f} ms, {steps} of them {steps * each:.1f} s\n")
+    print(f"| {'':<24} |    waits |  on disk |    costs |  share | waits, of save_weights |")
+    print("|---|---|---|---|---|---|")
+    peer = statistics.median(waits["Keras save_weights"])
+    for way in ways:
+        wait, disk, cost = (statistics.median(times[way]) for times in (waits, written, costs))
+        print(
+            f"| {way:<24} | {wait:6.3f} s | {disk:6.3f} s | {cost:6.3f} s | {100 * cost / (steps * each):4.1f} % "
+            f"| {wait / peer:22.3f} |"
+        )
 
-        writer = BackgroundWriter()
-        plain, saving = [], []
-        for number in range(arguments.saves):
-            plain.append(seconds(steps))
 
-            def save_and_train(number: int = number) -> None:
-                taken = Checkpoint(arrays=state.read(), progress={})
-                writer.submit(lambda: write_checkpoint(folder / "share", number, taken, keep=2))
-                steps()
-
-            saving.append(seconds(save_and_train))
-            writer.drain()
-        alone, with_save = statistics.median(plain), statistics.median(saving)
-        share = 100 * (with_save / alone - 1)
-        print(f"{arguments.steps} steps: {alone:.2f} s alone, {with_save:.2f} s with a save: {share:+.1f} %")
-
-
-def orbax(state: VariableState, folder: Path, saves: int) -> None:
-    """The same arrays by Orbax, if it is installed."""
-    if importlib.util.find_spec("orbax") is None:
-        print("Orbax is not installed: skipped (pip install orbax-checkpoint)")
-        return
-    import orbax.checkpoint as ocp
-
-    checkpointer = ocp.StandardCheckpointer()
-    waits, writes = [], []
-    for number in range(saves):
-        start = time.perf_counter()
-        checkpointer.save(folder / f"orbax-{number}", state.read())
-        waits.append(time.perf_counter() - start)
-        checkpointer.wait_until_finished()
-        writes.append(time.perf_counter() - start)
-    print(f"Orbax, until save() returns                 {statistics.median(waits):8.3f} s (training waits)")
-    print(f"Orbax, until it is written                  {statistics.median(writes):8.3f} s")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=int, nargs="+", default=[1, 100], help="in millions")
+    parser.add_argument("--saves", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200, help="training steps between two saves")
+    parser.add_argument("--batch", type=int, default=64)
+    given = parser.parse_args()
+    print(machine("aipcore", "tensorflow", "keras"))
+    for millions in given.weights:
+        compare(millions, saves=given.saves, steps=given.steps, batch=given.batch)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from aipcore.cli.model_request import (
-    TRUST,
-    ModelRequest,
-    make_model_requests,
-    show_model_help,
-    show_model_usage,
-    split_model_arguments,
-)
+from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.score_table import show_scores, write_scores
 from aipcore.cli.style import report
@@ -27,9 +21,12 @@ DUMP = CommandOption(
     ("--dump",), "Write targets and outputs to FILE, which ends in .npz or .parquet, for aip evaluate.", "FILE"
 )
 EAGER = CommandOption(("--eager",), "Compile nothing, to debug a scenario; slow.")
-OPTIONS = (HELP, JSON, DUMP, EAGER, TRUST)
-USAGE = "lav MODEL \\[OPTIONS] \\[PARAMETERS]"
-SUMMARY = "Score a trained model: losses, metrics and evaluator, on its validation data or what parameters name."
+LAV = ModelCommand(
+    name="lav",
+    usage="lav MODEL \\[OPTIONS] \\[PARAMETERS]",
+    summary="Score a trained model: losses, metrics and evaluator, on its validation data or what parameters name.",
+    options=(HELP, JSON, DUMP, EAGER, TRUST),
+)
 
 
 @click.command(
@@ -40,25 +37,18 @@ SUMMARY = "Score a trained model: losses, metrics and evaluator, on its validati
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> None:
     """Score a trained model on its validation data or other data."""
-    arguments = split_model_arguments(words, OPTIONS, "lav")
     console = Console()
-    wants_help = "--help" in arguments.options
-    if wants_help and not arguments.models:
-        show_model_usage(console, USAGE, SUMMARY, OPTIONS)
+    options, requests = LAV.read(words, console)
+    if not requests:
         return
-    (request,) = make_model_requests(arguments, "lav")
-    if wants_help:
-        show_model_help(console, request, USAGE, SUMMARY, OPTIONS)
-        return
-    resolved = request.resolved()
-    json_file, dump = (
-        Path(arguments.options[name]) if name in arguments.options else None for name in ("--json", "--dump")
-    )
+    (request,) = requests
+    resolved = request.resolved(partial(report, "warning"))
+    json_file, dump = (Path(options[name]) if name in options else None for name in ("--json", "--dump"))
     if json_file is not None:
         check_output(json_file, "--json", (".json",))
     if dump is not None:
         check_output(dump, "--dump", STORED)
-    _lav(request, resolved, console, json_file=json_file, dump=dump, eager="--eager" in arguments.options)
+    _lav(request, resolved, console, json_file=json_file, dump=dump, eager="--eager" in options)
 
 
 def _lav(

@@ -13,7 +13,7 @@ import click
 
 import aipcore
 from aipcore.cli.style import Group, color_wanted, report
-from aipcore.errors import AipError, PluginError, UsageError
+from aipcore.errors import AipError, PluginError, Terminated, UsageError
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.loading import sentence
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
@@ -40,6 +40,9 @@ COMMANDS: Final = {
 
 INTERRUPTED: Final = 130
 """What a shell reports of a process that Ctrl-C ended: 128 + SIGINT."""
+
+TERMINATED: Final = 143
+"""That of a process that SIGTERM ended."""
 
 CLOSED_PIPE: Final = 141
 """What a shell reports of a process that wrote to a closed pipe: 128 + SIGPIPE."""
@@ -144,7 +147,7 @@ def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: 
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs `aip` and returns its exit code: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C.
+    """Runs `aip` and returns its exit code: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
         words: the command line after `aip`; by default that of this process.
@@ -163,6 +166,9 @@ def main(words: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough, and flushing the rest at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
+    except Terminated:
+        report("aip", "terminated")
+        return TERMINATED
     except (KeyboardInterrupt, click.Abort):
         report("aip", "interrupted")
         return INTERRUPTED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from aipcore.cli.request import HELP, CommandOption, sort_words
 from aipcore.cli.scenario_help import show_options
+from aipcore.cli.style import report
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, render_help
@@ -18,6 +19,7 @@ from aipcore.params.tree import build_tree, short_paths
 from aipcore.prediction.model_dir import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import FIXED, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.recorded import moved_scenario
 from aipcore.training.params import run_params_class
 
 TRUST = CommandOption(
@@ -81,9 +83,9 @@ class ModelRequest:
     fixed: tuple[str, ...]
     plugins: PluginManager
 
-    def resolved(self) -> Resolved[Any]:
-        """The parameters, complete and checked."""
-        return resolved_params(self.model, self.scenario, self.plugins, self.overrides)
+    def resolved(self, tell: Callable[[str], object]) -> Resolved[Any]:
+        """The parameters, complete and checked; see `resolved_params`."""
+        return resolved_params(self.model, self.scenario, self.plugins, self.overrides, tell=tell)
 
 
 def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[str, ...] = FIXED) -> list[ModelRequest]:
@@ -98,9 +100,48 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
     for text in arguments.models:
         model = find_model(Path(text).expanduser())
         scenario = scenario_of(model, plugins, trust=TRUST.names[0] in arguments.options)
+        if moved := moved_scenario(model.about, scenario):
+            report("warning", moved)
         _refuse_fixed(overrides, scenario, fixed, command, plugins)
         requests.append(ModelRequest(model=model, scenario=scenario, overrides=overrides, fixed=fixed, plugins=plugins))
     return requests
+
+
+@attrs.frozen(kw_only=True)
+class ModelCommand:
+    """A command that applies models to data.
+
+    Attributes:
+        name: what it is called.
+        usage: how it is written, after `aip`.
+        summary: what it does.
+        options: its own options.
+        fixed: the groups of parameters that have no effect in it.
+        several: whether it takes more than one model.
+    """
+
+    name: str
+    usage: str
+    summary: str
+    options: tuple[CommandOption, ...]
+    fixed: tuple[str, ...] = FIXED
+    several: bool = False
+
+    def read(self, words: Sequence[str], console: Console) -> tuple[dict[str, str], list[ModelRequest]]:
+        """The options and models on a command line; no models if it asks for help, which is then shown.
+
+        Raises:
+            UsageError: see `split_model_arguments` and `make_model_requests`.
+        """
+        arguments = split_model_arguments(words, self.options, self.name, several=self.several)
+        requests = make_model_requests(arguments, self.name, self.fixed)
+        if "--help" not in arguments.options:
+            return arguments.options, requests
+        if requests:
+            show_model_help(console, requests[0], self.usage, self.summary, self.options)
+        else:
+            show_model_usage(console, self.usage, self.summary, self.options)
+        return arguments.options, []
 
 
 def _refuse_fixed(

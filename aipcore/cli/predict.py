@@ -11,15 +11,9 @@ from rich.console import Console
 
 from aipcore.cli.compute import start_computing
 from aipcore.cli.lav import applied_record
-from aipcore.cli.model_request import (
-    TRUST,
-    ModelRequest,
-    make_model_requests,
-    show_model_help,
-    show_model_usage,
-    split_model_arguments,
-)
+from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
+from aipcore.cli.style import report
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.prediction.formats import PREDICTIONS, check_output
@@ -37,9 +31,14 @@ TARGETS = CommandOption(
     "Read and process the targets of the data too, and write them and what the model itself gave to the FILE, "
     "for aip evaluate.",
 )
-OPTIONS = (HELP, OUTPUT, TARGETS, TRUST)
-USAGE = "predict MODEL ... \\[OPTIONS] \\[PARAMETERS]"
-SUMMARY = "Apply a trained model to data, or let several vote; by default to the validation data."
+PREDICT = ModelCommand(
+    name="predict",
+    usage="predict MODEL ... \\[OPTIONS] \\[PARAMETERS]",
+    summary="Apply a trained model to data, or let several vote; by default to the validation data.",
+    options=(HELP, OUTPUT, TARGETS, TRUST),
+    fixed=(*FIXED, "lav"),
+    several=True,
+)
 
 
 @click.command(
@@ -50,19 +49,17 @@ SUMMARY = "Apply a trained model to data, or let several vote; by default to the
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> None:
     """Apply one or several trained models to data."""
-    arguments = split_model_arguments(words, OPTIONS, "predict", several=True)
     console = Console()
-    wants_help = "--help" in arguments.options
-    if wants_help and not arguments.models:
-        show_model_usage(console, USAGE, SUMMARY, OPTIONS)
+    options, requests = PREDICT.read(words, console)
+    if not requests:
         return
-    requests = make_model_requests(arguments, "predict", (*FIXED, "lav"))
-    if wants_help:
-        show_model_help(console, requests[0], USAGE, SUMMARY, OPTIONS)
-        return
-    resolved = [request.resolved() for request in requests]
-    targets = "--targets" in arguments.options
-    output = Path(arguments.options["--output"]) if "--output" in arguments.options else None
+    places: list[str] = []
+    resolved = [request.resolved(places.append) for request in requests]
+    if not getattr(resolved[0].value.data, "files", ()):
+        for place in dict.fromkeys(places):
+            report("warning", place)
+    targets = "--targets" in options
+    output = Path(options["--output"]) if "--output" in options else None
     for each in resolved:
         # Files that are not there are told before TensorFlow is imported.
         matching_files(getattr(each.value.data, "files", ()))
@@ -82,7 +79,6 @@ def _predict(
     targets: bool,
 ) -> None:
     from aipcore.cli.prediction_table import show_predictions
-    from aipcore.cli.style import report
 
     start_computing(resolved[0].value.device)
     from aipcore.prediction.predictor import Predictor, load_voter

@@ -17,15 +17,17 @@ from rich.console import Console
 import aipcore
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, split_arguments
+from aipcore.cli.run_components import compare_plugins, missing_component
 from aipcore.cli.scenario_help import show_help, show_options
 from aipcore.cli.train import JSON_LOG, QUIET
 from aipcore.errors import PluginError, UsageError
-from aipcore.hooks.manager import PluginManager, get_plugin_manager
-from aipcore.params import Layer, Resolved, to_dict
-from aipcore.params.names import normalize
-from aipcore.params.resources import localized
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, Resolved, fill, to_dict
+from aipcore.params.places import places, places_layer
+from aipcore.params.resources import localized, planned_copies
 from aipcore.params.tree import short_paths, shown
-from aipcore.scenario.loader import LoadedScenario, load_scenario
+from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
 from aipcore.training.overrides import RECOMPILE, Change, changes, refuse_impossible
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import RunFolder, exported_epoch, find_run, locked, recover_models, set_aside
@@ -89,13 +91,17 @@ def command(words: tuple[str, ...]) -> None:
         console.print("All parameters of a run: [bold]aip resume DIR --help[/bold]")
         return
     folder = find_run(Path(arguments.scenario))
-    scenario = _scenario(folder, trust="--trust" in arguments.options)
     plugins = get_plugin_manager()
+    warnings, missing = compare_plugins(folder.about, plugins)
+    scenario = recorded_scenario(folder.about, plugins, trust="--trust" in arguments.options, where=folder.path)
     file = arguments.options.get("--params")
     given = [*([] if file is None else [Layer.from_file(Path(file))]), Layer.from_arguments(arguments.rest)]
-    warnings, missing = _compare_plugins(folder.about, plugins)
-    base = _saved_layers(folder, scenario, missing, given)
     root = run_params_class(scenario.cls.params_class)
+    base = _saved_layers(folder, scenario, missing, given)
+    found_places = places(fill(root, [*base, *given], plugins), recorded_working_dir(folder.about), (base[1].name,))
+    base.append(places_layer(base[1].name, found_places))
+    warnings.extend([moved] if (moved := moved_scenario(folder.about, scenario)) else [])
+    warnings.extend(sentence for place in found_places for sentence in place.sentences)
     request = Request(scenario=scenario, root=root, layers=[*base, *given], plugins=plugins)
     if "--help" in arguments.options:
         show_help(console, request, "resume", OPTIONS)
@@ -121,70 +127,6 @@ def command(words: tuple[str, ...]) -> None:
         sys.exit(128 + result.signal)
 
 
-def _scenario(folder: RunFolder, *, trust: bool) -> LoadedScenario:
-    """The scenario of a run: a plugin by its name, anything else only if the user trusts it."""
-    plugins, recorded = get_plugin_manager(), folder.about["scenario"]
-    name = recorded["name"]
-    if recorded["kind"] == "plugin":
-        found = plugins.find_scenario(name)
-        if found is None:
-            _compare_plugins(folder.about, plugins)
-            raise PluginError(
-                f"The run's scenario is the plugin {name}, which is not installed: install its package; "
-                "aip plugins list shows what there is."
-            )
-        return load_scenario(name, names=plugins.names("scenario"), find=plugins.find_scenario)
-    if not trust:
-        raise UsageError(
-            f"The run's scenario is the {recorded['kind']} {recorded['reference']}, and to resume it runs that code: "
-            "look at it, and add --trust."
-        )
-    if recorded["kind"] == "module" and recorded["folder"] not in sys.path:
-        sys.path.append(recorded["folder"])
-    loaded = load_scenario(recorded["reference"], names=plugins.names("scenario"), find=lambda _: None)
-    return attrs.evolve(loaded, name=name)
-
-
-def _compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[list[str], list[tuple[str, str]]]:
-    """Warnings of other versions, and the components (kind, name) that are missing.
-
-    Raises:
-        PluginError: the scenario or the optimizer is missing, which nothing can replace.
-    """
-    warnings: list[str] = []
-    missing: list[tuple[str, str]] = []
-    for each in _components(about):
-        kind, name, package, version = each
-        if plugins.has(kind, name):
-            here = plugins.entry(kind, name).plugin
-            if (normalize(here.distribution), here.version) != (normalize(package), version):
-                warnings.append(
-                    f"The {kind} {name} was that of {package} {version} so far and is that of {here.source} now: "
-                    "the run may not go on as it would have."
-                )
-        elif kind in ("scenario", "optimizer"):
-            raise PluginError(_missing(each, plugins))
-        else:
-            missing.append((kind, name))
-    return warnings, missing
-
-
-def _components(about: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    try:
-        return [tuple(str(each[key]) for key in ("kind", "name", "package", "version")) for each in about["components"]]  # type: ignore[misc]
-    except (KeyError, TypeError) as error:
-        raise UsageError("The folder's run.json does not say which plugins the run is made of: restore it.") from error
-
-
-def _missing(component: tuple[str, str, str, str], plugins: PluginManager) -> str:
-    kind, name, package, version = component
-    message = f"The {kind} {name} of this run came from {package} {version}, which "
-    for plugin in plugins.plugins:
-        if normalize(plugin.distribution) == normalize(package):
-            return f"{message}is here as {plugin.source}, but {plugin.reason or 'does not have it'}: mend that first."
-    return f"{message}is not installed: install it (pip install {package}=={version})."
-
-
 def _saved_layers(
     folder: RunFolder, scenario: LoadedScenario, missing: Sequence[tuple[str, str]], given: Sequence[Layer]
 ) -> list[Layer]:
@@ -194,9 +136,8 @@ def _saved_layers(
     for kind, name in missing:
         place = PLACES[kind]
         if not any(_names(layer, place) for layer in given):
-            component = next(each for each in _components(folder.about) if each[:2] == (kind, name))
-            plugins = get_plugin_manager()
-            raise PluginError(f"{_missing(component, plugins)[:-1]}, or give --{'.'.join(place)} without it.")
+            sentence = missing_component(folder.about, kind, name, get_plugin_manager())
+            raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
         _forget(values, place)
     # The weights come from the checkpoint, and what they began with may be gone.
     here: dict[str, Any] = {"trainer.output_dir": str(folder.path), "trainer.warmstart.model": None}
@@ -315,7 +256,8 @@ def _run(
         *(f"{each.name} is newer than where the run goes on: it is in {each.parent} now." for each in moved),
     ]
     trim_events(folder.path / "tensorboard", trainer.epoch)
-    write_run_files(folder.path, trainer.about)
+    _, resources = planned_copies(value, request.plugins)
+    write_run_files(folder.path, trainer.about, resources)
     with logging_to(handler, folder.path / "train.log"):
         for warning in warnings:
             reporter.warning(warning)

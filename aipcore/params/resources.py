@@ -64,15 +64,21 @@ def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, 
 
 
 def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
-    """Writes the copies into the folder of a run or a model.
+    """Writes the copies into the folder of a run or a model; a copy that is its own source stays.
 
     Raises:
         OSError: a file is gone, or the copy cannot be written.
     """
-    for place, source in sources.items():
+    # Copies that get another name come first, since a new file may take the old one.
+    inside = folder.absolute()
+    for place, source in sorted(sources.items(), key=lambda pair: not pair[1].is_relative_to(inside)):
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        if target.exists() and target.samefile(source):
+            continue
+        fresh = target.with_name(f".{target.name}.new")
+        shutil.copyfile(source, fresh)
+        fresh.replace(target)
 
 
 def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CH
     Raises:
         ParamsError: one is not.
     """
-    home = (folder / FOLDER).resolve()
+    home = folder.resolve() / FOLDER
     for steps, files in _resources(params, (), choices):
         for path in _listed(files, steps):
             if not path.resolve().is_relative_to(home):
@@ -121,9 +127,9 @@ def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CH
 def _inside(place: Any, folder: Path) -> str:
     pure = PurePosixPath(place) if isinstance(place, str) else PurePosixPath("/")
     wrong = pure.is_absolute() or ".." in pure.parts or pure.parts[:1] != (FOLDER,) or "\\" in str(place)
-    # A link in the folder could lead out of it, too.
+    # A link in the folder, or the folder itself, could lead out, too.
     path = folder / pure if not wrong else folder
-    if wrong or not path.resolve().is_relative_to((folder / FOLDER).resolve()):
+    if wrong or not path.resolve().is_relative_to(folder.resolve() / FOLDER):
         raise ParamsError(
             f"{folder} names the resource {place!r}, which lies outside of its {FOLDER} folder: do not trust it."
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ import attrs
 
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager
-from aipcore.params import Layer, Resolved, resolve
+from aipcore.params import Layer, Resolved, fill, resolve
+from aipcore.params.places import places, places_layer
 from aipcore.params.resources import localized, refuse_foreign_resources
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.loader import LoadedScenario
@@ -21,7 +23,10 @@ from aipcore.scenario.recorded import (
     read_checkpoint_record,
     read_record,
     recorded_scenario,
+    recorded_working_dir,
 )
+
+logger = logging.getLogger("aipcore.prediction")
 
 SAVED_MODEL = "saved_model.pb"
 MANIFEST = "manifest.json"
@@ -83,10 +88,7 @@ def find_model(path: Path) -> ModelDir:
 
 def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> LoadedScenario:
     """The scenario that a model was trained with; see `recorded_scenario`."""
-    try:
-        return recorded_scenario(model.about, plugins, trust=trust)
-    except UsageError as error:
-        raise type(error)(f"{model.path}: {error}") from error
+    return recorded_scenario(model.about, plugins, trust=trust, where=model.path)
 
 
 def recorded_layer(model: ModelDir) -> Layer:
@@ -100,15 +102,23 @@ def recorded_layer(model: ModelDir) -> Layer:
 
 
 def resolved_params(
-    model: ModelDir, scenario: LoadedScenario, plugins: PluginManager, overrides: Layer | None = None
+    model: ModelDir,
+    scenario: LoadedScenario,
+    plugins: PluginManager,
+    overrides: Layer | None = None,
+    *,
+    tell: Callable[[str], object] = logger.info,
 ) -> Resolved[Any]:
     """The parameters to apply a model with.
+
+    Relative paths are those of the working folder, or if there is nothing, of the one that the run was started in.
 
     Args:
         model: the model.
         scenario: its scenario.
         plugins: the installed plugins.
         overrides: what the user gave.
+        tell: is told of paths that are taken from elsewhere; by default a log.
 
     Raises:
         UsageError: a parameter is not allowed, or the record does not fit the scenario as it is installed.
@@ -118,7 +128,11 @@ def resolved_params(
     own = resolve(root, [layer], plugins)
     if model.kind == "model":
         refuse_foreign_resources(own.value, model.path, plugins)
-    return own if overrides is None else resolve(root, [layer, overrides], plugins)
+    given = [] if overrides is None else [overrides]
+    found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
+    for sentence in (sentence for place in found for sentence in place.sentences):
+        tell(sentence)
+    return resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
 
 
 def _model(path: Path) -> ModelDir:

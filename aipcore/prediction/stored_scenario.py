@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import from_dict
 from aipcore.prediction.params import applied_params_class
@@ -20,9 +19,6 @@ def scenario_of_stored(stored: Stored, path: Path, plugins: PluginManager, *, tr
         UsageError: the file does not name a scenario, or that is not installed or not trusted.
     """
     about = checked_record(stored.about, path)
-    try:
-        scenario = recorded_scenario(about, plugins, trust=trust)
-    except UsageError as error:
-        raise type(error)(f"{path}: {error}") from error
+    scenario = recorded_scenario(about, plugins, trust=trust, where=path)
     params = from_dict(applied_params_class(scenario.cls.params_class), about["params"], plugins, origin=str(path))
     return scenario.cls(params)

@@ -29,6 +29,7 @@ class LoadedScenario:
         origin: what the user named, in words.
         kind: whether a plugin registers it, or it was found as a file or a module.
         reference: what `load_scenario` finds it by from any working folder.
+        folder: where its module was looked for besides the installed packages.
     """
 
     name: str
@@ -36,6 +37,7 @@ class LoadedScenario:
     origin: str
     kind: Literal["plugin", "file", "module"] = "plugin"
     reference: str = ""
+    folder: Path = attrs.field(factory=Path.cwd)
 
 
 def load_scenario(
@@ -82,6 +84,7 @@ def load_scenario(
         text,
         "file" if is_file else "module",
         f"{where}:{attribute or cls.__name__}",
+        here,
     )
 
 

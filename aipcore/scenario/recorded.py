@@ -75,19 +75,28 @@ def checked_record(about: Any, path: Path) -> dict[str, Any]:
     return about  # type: ignore[no-any-return]
 
 
-def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust: bool) -> LoadedScenario:
+def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust: bool, where: Path) -> LoadedScenario:
     """The scenario that a record names.
 
     Args:
         about: from `read_record`, or what a checkpoint recorded.
         plugins: the installed plugins.
         trust: whether to import a scenario that is no plugin.
+        where: what the record is of: a model, a run, or a file of answers.
 
     Raises:
-        ScenarioError: its plugin is not installed, it is no plugin and not trusted, or it cannot be imported.
+        UsageError: the record names a plugin that is not installed, or no plugin and is not trusted, or what it names
+            cannot be imported.
     """
+    try:
+        return _recorded_scenario(about, plugins, trust=trust)
+    except UsageError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust: bool) -> LoadedScenario:
     recorded = about["scenario"]
-    name, kind, reference = recorded["name"], recorded["kind"], recorded["reference"]
+    name, kind, reference = recorded["name"], recorded["kind"], _reference(about)
     if kind == "plugin":
         found = plugins.find_scenario(name)
         if found is None:
@@ -98,12 +107,39 @@ def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust
         return load_scenario(name, names=plugins.names("scenario"), find=plugins.find_scenario)
     if not trust:
         raise ScenarioError(
-            f"The scenario is no plugin but the {kind} {reference}, whose code would be run: add --trust if you know "
-            "where the model comes from."
+            f"The scenario is no plugin but the {kind} {reference}, whose code would be run: look at it, and add "
+            "--trust."
         )
     folder = Path(str(recorded["folder"])) if "folder" in recorded else None
+    if folder is not None and not folder.is_dir():
+        folder = None
     loaded = load_scenario(reference, names=plugins.names("scenario"), find=lambda _: None, folder=folder)
     return attrs.evolve(loaded, name=name)
+
+
+def moved_scenario(about: Mapping[str, Any], loaded: LoadedScenario) -> str:
+    """A sentence if the file of a scenario is another than the recorded one; empty otherwise."""
+    recorded = about["scenario"]["reference"]
+    if loaded.kind != "file" or loaded.reference == recorded:
+        return ""
+    return f"The scenario {recorded} is gone: {loaded.reference} is taken."
+
+
+def _reference(about: Mapping[str, Any]) -> str:
+    """What to load; a file that is gone is the one at the same place in this folder, if a project was moved whole."""
+    recorded: str = about["scenario"]["reference"]
+    file, _, attribute = recorded.rpartition(":")
+    before = recorded_working_dir(about)
+    if about["scenario"]["kind"] != "file" or Path(file).exists() or not Path(file).is_relative_to(before):
+        return recorded
+    here = Path.cwd() / Path(file).relative_to(before)
+    return f"{here}:{attribute}" if here.is_file() else recorded
+
+
+def recorded_working_dir(about: Mapping[str, Any]) -> Path:
+    """The folder that relative paths of a record were written in; the working folder, if it does not say."""
+    folder = about.get("working_dir", about["scenario"].get("folder"))
+    return Path(folder) if isinstance(folder, str) and Path(folder).is_absolute() else Path.cwd()
 
 
 def _source(recorded: Mapping[str, Any]) -> str:

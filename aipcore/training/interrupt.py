@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +10,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from aipcore.devices.workers import Workers
+from aipcore.errors import Terminated
+from aipcore.training.last_resort import LastResort
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,7 +29,7 @@ class Interruption:
 
     Args:
         notify: is told what happens now.
-        grace_seconds: after this time the process ends, whatever it is doing.
+        grace_seconds: after this time the process ends, whatever it is doing; see `LastResort`.
         alone: whether this process need not agree with other workers.
     """
 
@@ -38,22 +38,21 @@ class Interruption:
         self._alone = alone
         self.received: signal.Signals | None = None
         self._notify = notify
-        self._grace = grace_seconds
+        self._last_resort = LastResort(SIGNALS, grace_seconds, notify)
         self._breaks = False
-        self._timer: threading.Timer | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
+            self._last_resort.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._last_resort.stop()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -99,24 +98,11 @@ class Interruption:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.noted is not None:
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.noted = signal.Signals(number)
-        self._timer = threading.Timer(self._grace, self._give_up)
-        self._timer.daemon = True
-        self._timer.start()
         what = "now" if self._breaks else "after this chunk"
         self._notify(f"Stopping {what} and saving; press Ctrl-C again to stop at once.")
         if self._breaks:
             self._breaks = False
             self.received = self.noted
             raise Interrupted
-
-    def _give_up(self) -> None:
-        assert self.noted is not None
-        self._notify(
-            f"The run did not end within {self._grace:g} s (trainer.grace_seconds): it ends here, "
-            "and the last complete checkpoint is what there is."
-        )
-        sys.stdout.flush()
-        # Neither other threads nor handlers at exit are waited for: they may be what hangs.
-        os._exit(128 + self.noted)

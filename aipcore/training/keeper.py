@@ -109,12 +109,12 @@ class Keeper:
                 f"A format is missing in {' and '.join(self._formats_failed)}, the rest is complete: {reasons}"
             )
 
-    def write_checkpoint(self, step: int, take: Callable[[], Checkpoint], *, wait: bool = False) -> bool:
-        """Writes the state after `step` batches, in the background.
+    def write_checkpoint(self, step: int, state: Checkpoint, *, wait: bool = False) -> bool:
+        """Writes the state after `step` batches, in the background, once the one before is written.
 
         Args:
             step: what names the checkpoint.
-            take: copies the state; called before this returns, and not at all if there is nowhere to write.
+            state: which nothing changes any more.
             wait: whether to return only when it is on the disk.
 
         Returns:
@@ -126,9 +126,7 @@ class Keeper:
         if self.folder is None:
             return False
         folder = self.folder / "checkpoint"
-        # The one before has to be done first, so that memory holds one copy of the state and not two.
         self.drain()
-        state = take()
         self._background.submit(lambda: write_checkpoint(folder, step, state, keep=self._params.keep))
         return self.drain() if wait else True
 

@@ -24,7 +24,7 @@ GROUP = "loop/group_"
 
 
 def snapshot(trainer: Trainer) -> Checkpoint:
-    """Copies everything that a run goes on from; nothing in the copy changes afterwards.
+    """Everything that a run goes on from, as it is now; nothing in it changes afterwards. See `VariableState.read`.
 
     Raises:
         TrainingError: a callback's state cannot be saved.

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import UsageError
+from aipcore.scenario.recorded import read_record
 from aipcore.training.atomic import recover_dir
 
 LOCK = ".lock"
@@ -66,15 +67,7 @@ def find_run(given: Path) -> RunFolder:
         raise UsageError(
             f"{given} is no output folder of a run (it has no run.json and params.json): give the folder of one."
         )
-    try:
-        about = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        if not all(isinstance(about["scenario"][key], str) for key in ("name", "kind", "reference", "folder")):
-            raise TypeError("the scenario is no text")
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path / 'run.json'} cannot be read ({type(error).__name__}: {error}): restore it from a copy."
-        ) from error
-    return RunFolder(path=path, about=about, chosen=chosen)
+    return RunFolder(path=path, about=read_record(path / "run.json"), chosen=chosen)
 
 
 @contextmanager

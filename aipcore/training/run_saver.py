@@ -80,12 +80,13 @@ class RunSaver:
                 "ends such a run."
             )
             return
-        saved = False
-        if self._keeper.folder is not None:
-            saved = self._keeper.write_checkpoint(trainer.batches, lambda: snapshot(trainer), wait=wait)
-        elif trainer.workers.count > 1:
-            # The chief writes, but all of them have a part of the state.
-            snapshot(trainer)
+        if self._keeper.folder is None and trainer.workers.count == 1:
+            return
+        # The one before has to be done first, so that memory holds what one checkpoint keeps from changing, not two.
+        self._keeper.drain()
+        # The chief writes, but all workers have a part of the state.
+        state = snapshot(trainer)
+        saved = self._keeper.write_checkpoint(trainer.batches, state, wait=wait)
         if trainer.workers.broadcast("saved", saved):
             self._saved_at = here
         # After a failure, too, the next one is tried when the next is due.

@@ -56,6 +56,7 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
     copies, _ = planned_copies(resolved.value, plugins)
     return {
         "scenario": _about_scenario(scenario, plugins),
+        "working_dir": str(Path.cwd()),
         "params": to_dict(resolved.value, plugins),
         "resources": copies,
         "origins": dict(resolved.origins),
@@ -74,7 +75,7 @@ def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[st
         "origin": scenario.origin,
         "kind": scenario.kind,
         "reference": scenario.reference,
-        "folder": str(Path.cwd()),
+        "folder": str(scenario.folder),
     }
     if scenario.kind == "plugin":
         plugin = plugins.entry("scenario", scenario.name).plugin

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from aipcore.devices.distribution import Distribution, components, path_of
 from aipcore.errors import TrainingError
@@ -35,28 +36,32 @@ class VariableState:
             self.variables |= zip(names, variables, strict=True)
 
     def read(self) -> Arrays:
-        """Copies of all values that this worker has."""
+        """All values that this worker has, as they are now; nothing changes them afterwards.
+
+        In main memory nothing is copied: an array shares the memory of the variable until that is next assigned or
+        updated, when TensorFlow gives the variable other memory, since somebody holds this one.
+        """
         arrays: Arrays = {}
         for name, variable in self.variables.items():
-            parts = [_own(np.asarray(part.numpy())) for part in components(variable)]
+            parts = [_frozen(part) for part in components(variable)]
             arrays[name] = parts[0]
-            if any(part.tobytes() != parts[0].tobytes() for part in parts):
+            if not all(np.array_equal(_bytes(part), _bytes(parts[0])) for part in parts[1:]):
                 arrays |= {f"{name}@{number}": part for number, part in self._numbered(parts) if number}
         return arrays
 
     def gather(self) -> Arrays:
-        """Copies of the values of all workers, on the chief; what `read` gives on the others."""
+        """The values of all workers, on the chief; what `read` gives on the others."""
         own = self.read()
         workers = self._distribution.workers
         if workers.count == 1:
             return own
         # Weights are most of the state and the same everywhere: only what differs is sent.
-        prints = [f"{blake2b(array.tobytes()).hexdigest()} {name}" for name, array in own.items()]
+        prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
         found = [set(each) for each in workers.exchange("digests", prints)]
         unshared = set.union(*found) - set.intersection(*found)
         differing = {_REPLICA.sub("", each.partition(" ")[2]) for each in unshared}
         sent = {
-            f"{name}@{number}": np.array(part.numpy())
+            f"{name}@{number}": _frozen(part)
             for name in self.variables
             if name in differing
             for number, part in self._numbered(components(self.variables[name]))
@@ -92,9 +97,18 @@ class VariableState:
                 part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
 
 
-def _own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array, which is copied only if its memory is another's: states can be large."""
-    return array if array.flags.owndata else array.copy()
+def _frozen(variable: Any) -> npt.NDArray[Any]:
+    """The value of a plain variable, in memory that is the variable's or, from another device, a copy."""
+    value = tf.convert_to_tensor(variable)
+    # A view of a tensor is an array of NumPy only if it has a dimension.
+    array = np.asarray(value if value.shape.rank else value.numpy())
+    array.flags.writeable = False
+    return array
+
+
+def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The bytes of an array, not copied: NaN equals itself, and -0 is not 0."""
+    return array.reshape(-1).view(np.uint8)
 
 
 def _some(names: set[str]) -> str:

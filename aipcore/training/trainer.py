@@ -183,7 +183,7 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         started = time.perf_counter()
-        with closing(self.data), closing(self._ahead), self._interruption as interruption, self._profiler:
+        with self._interruption as interruption, closing(self.data), closing(self._ahead), self._profiler:
             try:
                 try:
                     self._begin(interruption)

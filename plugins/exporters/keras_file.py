@@ -41,7 +41,7 @@ def _as_numpy_1() -> Iterator[None]:
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
     with _as_numpy_1():
-        model = keras.models.load_model(folder / FILE, compile=False)
+        model = keras.models.load_model(folder / FILE, compile=False, safe_mode=True)
     named = isinstance(model.input, Mapping)
 
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:

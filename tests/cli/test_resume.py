@@ -232,8 +232,8 @@ def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
     done = aip(run.parent, "resume", "run")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: The run's scenario is the {kind} {reference}, and to resume it runs that code: look at it, and add "
-        "--trust.\n"
+        f"error: run: The scenario is no plugin but the {kind} {reference}, whose code would be run: look at it, and "
+        "add --trust.\n"
     )
     assert not (run.parent / "ran").exists()
     aip(run.parent, "resume", "run", "--trust")
@@ -247,7 +247,57 @@ def test_a_plugin_name_is_only_that(run: Path, name: str) -> None:
     edit(run / "run.json", lambda about: about["scenario"].update(name=name))
     done = aip(run.parent, "resume", "run", "--trust")
     assert done.returncode == 2
-    assert f"the plugin {name}, which is not installed" in done.stderr
+    assert done.stderr == (
+        f"error: run: The scenario {name} is not installed: install aipcore==0.1.0, or enable the plugin if it is "
+        "disabled.\n"
+    )
+    assert not (run.parent / "ran").exists()
+
+
+HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "scenario in the parameters": ("params", lambda p: p.update(scenario="evil.py:Evil"), "scenario is unknown"),
+    "data in the parameters": ("params", lambda p: p["data"].update(module="evil"), "module is unknown"),
+    "code as callback": (
+        "params",
+        lambda p: p["trainer"].update(callbacks=[{"name": "evil:Evil"}]),
+        "There is no callback 'evil:Evil'",
+    ),
+    "code as optimizer": (
+        "params",
+        lambda p: p["trainer"]["optimizer"].update(name="evil.py"),
+        "There is no optimizer 'evil.py'",
+    ),
+    "code as component": (
+        "run",
+        lambda about: about["components"][0].update(kind="callback", name="evil:Evil"),
+        "The callback evil:Evil of this run came from",
+    ),
+    "resource outside": (
+        "run",
+        lambda about: about.update(resources={"trainer.output_dir": "resources/../../evil.py"}),
+        "lies outside of its resources folder",
+    ),
+    "resource behind a link": (
+        "run",
+        lambda about: about.update(resources={"trainer.output_dir": "resources/link.txt"}),
+        "lies outside of its resources folder",
+    ),
+    "folder as a number": ("run", lambda about: about["scenario"].update(reference=7), "does not say what it is of"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_folder(run: Path, case: str) -> None:
+    """Whatever a folder names, trusted or not, is code or a file of no plugin: one sentence, and nothing is run."""
+    (run.parent / "evil.py").write_text(EVIL)
+    (run / "resources").mkdir()
+    (run / "resources" / "link.txt").symlink_to(run.parent / "evil.py")
+    file, change, message = HOSTILE[case]
+    edit(run / f"{file}.json", change)
+    done = aip(run.parent, "resume", "run", "--trust", "--trainer.epochs", "3")
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (run.parent / "ran").exists()
 
 
@@ -259,6 +309,69 @@ def test_file_scenario_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     done = aip(tmp_path / "elsewhere", "resume", "../out", "--trust", "--trainer.epochs", "2", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+LISTS = """
+from pathlib import Path
+
+import numpy as np
+
+from aipcore.scenario import ListFileScenario, Sample
+
+
+class Lines(ListFileScenario):
+    \"\"\"Adds up the numbers of a file.\"\"\"
+
+    def read(self, path, *, targets):
+        values = np.array(Path(path).read_text().split(), np.float32)
+        return Sample(inputs=values, targets=np.array([values.sum()], np.float32) if targets else None)
+
+    def build(self, inputs):
+        from keras import layers
+
+        return layers.Dense(1)(inputs)
+
+    def losses(self):
+        import keras
+
+        return keras.losses.MeanSquaredError()
+"""
+
+
+def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
+    """Paths that are not there from here are those of the folder that the run was started in, and it is said."""
+    home, away, copy = (tmp_path / name for name in ("home", "away", "copy"))
+    (home / "data").mkdir(parents=True)
+    (home / "lines.py").write_text(LISTS)
+    for number in range(8):
+        (home / "data" / f"{number}.txt").write_text(f"{number} 1 2")
+    (home / "all.txt").write_text("".join(f"data/{number}.txt\n" for number in range(8)))
+    words = ["--train.lists", "all.txt", "--val.lists", "data", "--train.batch_size", "4", "--trainer.random_seed", "1"]
+    done = aip(home, "train", "lines.py", *words, "--trainer.epochs", "1", "--trainer.output_dir", "out")
+    assert done.returncode == 0, done.stderr
+    away.mkdir()
+    shutil.copytree(home / "out", away / "out")
+    shutil.copytree(home / "data", away / "data")
+    done = aip(away, "resume", "out", "--trust", "--trainer.epochs", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    list_file = home / "all.txt"
+    taken = f"all.txt (train.lists) is not in this folder: {list_file} is taken, since the run was started there."
+    other = f"data (val.lists) is taken from this folder; the run was started in {home}, where it is another."
+    assert done.stdout.count(taken) == done.stdout.count(other) == 1
+    recorded = json.loads((away / "out" / "run.json").read_text())
+    assert recorded["params"]["train"]["lists"] == [str(list_file)]
+    assert recorded["params"]["val"]["lists"] == ["data"]
+    assert recorded["resumed"][0]["overrides"].keys() == {"trainer.epochs"}
+    # Moved whole, a project finds its scenario and its data in its new place.
+    home.rename(copy)
+    done = aip(copy, "resume", "out", "--trust", "--trainer.epochs", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"The scenario {home / 'lines.py'}:Lines is gone: {copy / 'lines.py'}:Lines is taken." in done.stdout
+    assert done.stdout.count("is taken") == 1
+    # From elsewhere, a model is scored on the data that its run named.
+    done = aip(tmp_path, "lav", "copy/out", "--trust")
+    assert done.returncode == 0, done.stderr
+    assert f"data (val.lists) is not in this folder: {copy / 'data'} is taken" in done.stderr
 
 
 LOOKAHEAD = ROOT / "examples" / "aip-plugin-lookahead" / "src"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,36 @@ def test_run_and_models_have_copies(points: Any, words_file: Path) -> None:
     assert json.loads((points.folder / "run.json").read_text())["resources"] == {"data.words": "resources/words.txt"}
     for folder in (points.folder, points.folder / "best", points.folder / "export"):
         assert (folder / "resources" / "words.txt").read_text() == words_file.read_text()
+
+
+def test_a_copy_can_take_the_name_of_another(tmp_path: Path) -> None:
+    """When a run goes on with another file of the same name, each copy holds what its parameter named."""
+    home = tmp_path / "home"
+    (home / "resources").mkdir(parents=True)
+    old, new = home / "resources" / "a.txt", tmp_path / "a.txt"
+    old.write_text("old")
+    new.write_text("new")
+    copies, sources = planned_copies(Outer(data=Inner(one=new, many=(old,))))
+    assert copies == {"data.one": "resources/a.txt", "data.many": ["resources/a-2.txt"]}
+    copy_resources(sources, home)
+    assert sorted((path.name, path.read_text()) for path in (home / "resources").iterdir()) == [
+        ("a-2.txt", "old"),
+        ("a.txt", "new"),
+    ]
+    copies, sources = planned_copies(Outer(data=Inner(one=old)))
+    copy_resources(sources, home)
+    assert old.read_text() == "new"
+
+
+def test_resumed_run_takes_another_file(points: Any, tmp_path: Path) -> None:
+    """A file that a run goes on with is in the folders of the run and of its models from then on."""
+    folder = tmp_path / "out"
+    shutil.copytree(points.folder, folder)
+    (tmp_path / "words.txt").write_text("n e s w")
+    words = ["--data.words", str(tmp_path / "words.txt"), "--trainer.epochs", str(len(points.history) + 1)]
+    assert main(["resume", str(folder), "--trust", "--quiet", *words]) == 0
+    for home in (folder, folder / "export"):
+        assert (home / "resources" / "words.txt").read_text() == "n e s w"
 
 
 def test_checkpoint_finds_those_of_the_run(points: Any) -> None:

@@ -103,5 +103,5 @@ def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypat
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
     for each in loaded:
         recorded = {"name": each.name, "kind": each.kind, "reference": each.reference, "folder": str(tmp_path)}
-        found = recorded_scenario({"scenario": recorded}, plugins, trust=True)
+        found = recorded_scenario({"scenario": recorded}, plugins, trust=True, where=tmp_path)
         assert (found.name, found.cls.__name__) == (each.name, "One")

@@ -164,11 +164,11 @@ def resume_and_kill(folder: Path, kills: int, seed: int) -> dict[str, list[Any]]
             time.sleep(0.001)
         time.sleep(chance.choice([0, 0.01]) * chance.random())
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        output, errors = process.communicate()
         if process.returncode == 0:
             # It was faster than we: the bits can still be compared.
             break
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode == -signal.SIGKILL, output + errors
         seen["killed at"].append(getattr(find_newest(run / "checkpoint")[0], "name", "none"))
         seen["unfinished writes"].append(len(list(run.glob(".*.new"))) + len(list(run.glob("checkpoint/.*.new"))))
     assert seen["killed at"]
@@ -198,8 +198,8 @@ def begin_and_kill(folder: Path, *words: str) -> None:
     while process.poll() is None and find_newest(folder / "killed" / "checkpoint")[0] is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    output, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, output + errors
 
 
 def compare(run: Path, expected: dict[str, Any]) -> None:
