@@ -70,8 +70,9 @@ class Begun:
             if (folder / FILE).exists():
                 found = read_settings(folder, self.settings.storage)
                 refuse_changes(found, attrs.evolve(self.settings, study=self.settings.study or found.study))
-                kept = {"home": found.home, "seed": found.seed, "study": found.study}
-                self.settings = attrs.evolve(self.settings, **kept)
+                self.settings = attrs.evolve(
+                    self.settings, home=found.home, seed=found.seed, study=found.study, storage=found.storage
+                )
             elif any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise UsageError(f"--sweep_dir {folder} holds something else than a sweep: give another folder.")
             elif not self.settings.study:

@@ -9,7 +9,6 @@ from aip_plugins.commands.sweep.settings import PRUNERS, SAMPLERS
 from aip_plugins.commands.sweep.space import FORMS
 
 from aipcore.cli.request import HELP, PARAMS, CommandOption
-from aipcore.cli.train import QUIET
 from aipcore.errors import UsageError
 from aipcore.params.names import nearest, one_of
 
@@ -40,6 +39,7 @@ RESUME = CommandOption(("--resume",), "Go on with the sweep of a folder as it wa
 TRUST = CommandOption(
     ("--trust",), "With --resume: run the code of the file or module that the folder names as its scenario."
 )
+QUIET = CommandOption(("--quiet", "-q"), "Print the result only.")
 STORAGE = CommandOption(
     ("--storage",), "The database, which several machines may share, as SQLAlchemy writes it; needs --study.", "URL"
 )
@@ -140,6 +140,6 @@ def monitored(given: Mapping[str, str], own: object) -> tuple[Literal["min", "ma
         mode, name = own if isinstance(own, tuple) and len(own) == 2 else (None, None)
         return (mode, name) if mode in ("min", "max") and isinstance(name, str) else None
     mode, colon, name = word.partition(":")
-    if mode not in ("min", "max") or not colon or not name:
+    if not colon or not name or mode not in ("min", "max"):
         raise UsageError(f"--monitor {word} is not allowed: write min:NAME or max:NAME, such as min:val_loss.")
-    return mode, name
+    return ("min" if mode == "min" else "max"), name

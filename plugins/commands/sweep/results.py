@@ -112,8 +112,8 @@ def show_results(
     table.add_column("state")
     table.add_column(monitor, justify="right", overflow="fold")
     table.add_column("epoch", justify="right")
-    for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+    for heading in headings(names):
+        table.add_column(heading, justify="right", overflow="fold")
     table.add_column("seconds", justify="right")
     for number, row in enumerate(rows[:SHOWN]):
         best = number == 0 and row.state == "complete"
@@ -140,6 +140,12 @@ def show_results(
         }
         _say(console, f"  aip train {shlex.join([*settings.train_words, *space.options(chosen)])}")
     _say(console, f"Compare the trials: tensorboard --logdir {folder} (HPARAMS); {folder / 'trials.csv'}")
+
+
+def headings(names: Sequence[str]) -> list[str]:
+    """The last part of each dotted name, or the whole name where several end alike."""
+    ends = [name.rpartition(".")[2] for name in names]
+    return [end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)]
 
 
 def number_text(value: Any) -> str:

@@ -224,6 +224,7 @@ def _check(space: Space) -> None:
     """Tries the ends and choices of every parameter under every combination of components."""
     for met in space.combinations():
         first = {name: each.ends[0] for name, each in met.items()}
+        _check_fixed(space, {name: first[name] for name, each in met.items() if each.kind == "component"})
         for name, each in met.items():
             for word in each.ends:
                 request = space.with_chosen({**first, name: word})
@@ -234,6 +235,18 @@ def _check(space: Space) -> None:
     unused = _unused(space)
     if unused:
         raise UsageError(f"--space {unused.text}: no choice of the other parameters has this one.")
+
+
+def _check_fixed(space: Space, components: dict[str, str]) -> None:
+    """Tries what does not vary under one combination of components."""
+    request = space.with_chosen(components)
+    try:
+        fill(request.root, request.layers, request.plugins)
+    except AipError as error:
+        if not components:
+            raise
+        chosen = ", ".join(f"{name} {word}" for name, word in components.items())
+        raise UsageError(f"With {chosen}: {error}") from error
 
 
 def _unused(space: Space) -> Dimension | None:
