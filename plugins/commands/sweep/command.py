@@ -60,9 +60,11 @@ def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool
 
     if begun.settings.sampler == "grid":
         begun.space.grid()
+    # A database that cannot be used leaves no folder behind.
+    shared = None if begun.settings.storage is None else open_study(begun.settings, begun.space)
     folder = begun.claim()
     settings = begun.settings
-    study = open_study(settings, settings.url(folder), begun.space)
+    study = shared or open_study(settings, begun.space, folder)
     study.pruner = make_pruner(settings.pruner, begun.epochs)
     with Stop(tell) as stop:
         sweep = Sweep(

@@ -62,10 +62,6 @@ class Settings:
         """The words after `aip train` that all trials have in common."""
         return [self.scenario, *(() if self.params is None else ("--params", self.params)), *self.words]
 
-    def url(self, folder: Path) -> str:
-        """The address of the database."""
-        return self.storage or f"sqlite:///{folder.resolve() / 'study.db'}"
-
 
 FIXED = {
     "scenario": "SCENARIO",

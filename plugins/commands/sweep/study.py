@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -23,14 +24,20 @@ WAIT = 60.0
 """Seconds that a process waits for another that writes to the SQLite file."""
 
 
-def open_study(settings: Settings, url: str, space: Space) -> optuna.Study:
+def open_study(settings: Settings, space: Space, folder: Path | None = None) -> optuna.Study:
     """The study of a sweep, made if there is none.
+
+    Args:
+        settings: the sweep.
+        space: its parameters.
+        folder: holds the database if `settings` names none.
 
     Raises:
         UsageError: the database cannot be used, or its study of this name is another one.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     mode, name = settings.monitor
+    url = settings.storage or f"sqlite:///{(folder or Path()).resolve() / 'study.db'}"
     with _database_errors(url):
         arguments = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite:") else {}
         storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
@@ -47,7 +54,7 @@ def open_study(settings: Settings, url: str, space: Space) -> optuna.Study:
                 study.set_user_attr(f"aip_{key}", value)
             elif there != value:
                 raise UsageError(
-                    f"The study {settings.study} in {settings.storage or url} has the {key} {_said(there)}, and this "
+                    f"The study {settings.study} in {_place(url)} has the {key} {_said(there)}, and this "
                     f"sweep {_said(value)}: give another --study."
                 )
         if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
@@ -122,8 +129,12 @@ def _database_errors(url: str) -> Iterator[None]:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
         cause = " ".join(str(error).split("\n(Background")[0].split())
-        place = url.partition("@")[2] or url
-        raise UsageError(f"The storage {place} cannot be used ({cause}): check --storage.") from error
+        raise UsageError(f"The storage {_place(url)} cannot be used ({cause}): check --storage.") from error
+
+
+def _place(url: str) -> str:
+    """The address without who logs in."""
+    return url.partition("@")[2] or url
 
 
 def _said(value: Any) -> str:
