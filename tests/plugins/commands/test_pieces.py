@@ -164,7 +164,7 @@ class TestSettings:
     def test_another_sweep(self, settings) -> None:
         """A folder's sweep goes on only by a command that means it."""
         with pytest.raises(
-            UsageError, match="has the parameters --trainer.epochs 2 and this command --trainer.epochs 3"
+            UsageError, match=r"has the parameters --trainer.epochs 2 and this command --trainer.epochs 3"
         ):
             refuse_changes(settings, attrs.evolve(settings, words=("--trainer.epochs", "3")))
         refuse_changes(settings, attrs.evolve(settings, seed=5, trials=3))
