@@ -70,9 +70,10 @@ class TrialProcess:
 
     def __init__(self, request: Mapping[str, Any], log: Path, cwd: str, stop: Stop) -> None:
         with log.open("a", encoding="utf-8") as output:
-            # In a session of its own, so that Ctrl-C reaches it once, by way of `stop`.
+            # Without the working folder on the path, as `aip` itself is; in a session of its own, so that Ctrl-C
+            # reaches it once, by way of `stop`.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aip_plugins.commands.sweep.worker"],
+                [sys.executable, "-P", "-m", "aip_plugins.commands.sweep.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

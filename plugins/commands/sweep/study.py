@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from aipcore.errors import UsageError
 
 WAIT = 60.0
 """Seconds that a process waits for another that writes to the SQLite file."""
+
+TRIES = 4
+"""How often a database is tried that cannot be used at first."""
 
 
 def open_study(settings: Settings, space: Space, folder: Path | None = None) -> optuna.Study:
@@ -39,8 +43,7 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
     mode, name = settings.monitor
     url = settings.storage or f"sqlite:///{(folder or Path()).resolve() / 'study.db'}"
     with _database_errors(url):
-        arguments = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite:") else {}
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        storage = _connect(url)
         study = optuna.create_study(
             storage=storage,
             study_name=settings.study,
@@ -63,6 +66,16 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
                 study.enqueue_trial(point, skip_if_exists=begun)
             study.set_user_attr("aip_grid", True)
     return study
+
+
+def _connect(url: str) -> optuna.storages.RDBStorage:
+    arguments = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite:") else {}
+    for _ in range(TRIES):
+        with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
+            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        # Another process may be making the tables at this very moment.
+        time.sleep(0.5)
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
 def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
