@@ -53,7 +53,7 @@ def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool
     from aip_plugins.commands.sweep.process import Stop
     from aip_plugins.commands.sweep.results import show_results
     from aip_plugins.commands.sweep.runner import Sweep
-    from aip_plugins.commands.sweep.study import make_pruner, open_study
+    from aip_plugins.commands.sweep.study import database_errors, make_pruner, open_study
 
     def tell(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -73,11 +73,16 @@ def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool
         )  # fmt: skip
         if not quiet:
             tell(f"Sweep in {folder}: {begun.plan()}")
-        try:
-            sweep.run(timeout)
-        finally:
+        failure = None
+        with database_errors(settings, f"mend it, and go on by {begun.again(folder)}"):
+            try:
+                sweep.run(timeout)
+            except TrainingError as error:
+                failure = error
             rows = sweep.rows()
             show_results(console, study, settings, begun.space, rows, folder)
+    if failure is not None:
+        raise failure
     if stop.received is not None:
         tell(f"To go on: {begun.again(folder)}")
         sys.exit(128 + stop.received)

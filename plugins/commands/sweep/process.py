@@ -105,11 +105,10 @@ class TrialProcess:
     def ended(self) -> str:
         """Waits for the end; how it ended, in words."""
         code = self.process.wait()
-        if code == -signal.SIGKILL:
-            return "killed by SIGKILL, as happens when the memory is used up"
-        if code < 0:
-            return f"ended by {signal.Signals(-code).name}"
-        return f"ended with exit code {code}"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name
+        return f"killed by {name}, as happens when the memory is used up" if name == "SIGKILL" else f"ended by {name}"
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""

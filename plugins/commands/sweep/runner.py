@@ -24,6 +24,7 @@ from aip_plugins.commands.sweep.settings import Settings
 from aip_plugins.commands.sweep.study import begun, suggest
 from optuna.trial import TrialState
 from rich.console import Console
+from rich.status import Status
 
 from aipcore.errors import TrainingError, UsageError
 from aipcore.training.run_folder import locked
@@ -139,11 +140,13 @@ class Sweep:
         self._tell(f"Trial {trial.number}{' goes on' if goes_on else ''}: {shown}")
         score = Score(*self.settings.monitor, own=self.settings.own_monitor)
         started = time.monotonic()
+        status = self._status(f"Trial {trial.number}: starting")
         process = TrialProcess(
             self._request(folder, chosen, goes_on=goes_on), folder / LOG, self.settings.cwd, self.stop
         )
         try:
-            outcome = self._follow(process, trial, score, folder)
+            with status:
+                outcome = self._follow(process, trial, score, folder, status)
         finally:
             process.close()
         seconds = trial.user_attrs.get("seconds", 0.0) + time.monotonic() - started
@@ -162,7 +165,14 @@ class Sweep:
             "third_party": "--no-plugins" not in switches,
         }
 
-    def _follow(self, process: TrialProcess, trial: optuna.Trial, score: Score, folder: Path) -> Outcome:
+    def _status(self, text: str) -> Status:
+        """What a terminal shows for as long as a trial runs."""
+        shown = self.console if self.console.is_terminal and not self.quiet else Console(quiet=True)
+        return Status(text, console=shown)
+
+    def _follow(
+        self, process: TrialProcess, trial: optuna.Trial, score: Score, folder: Path, status: Status
+    ) -> Outcome:
         """Answers the trial until it ends."""
         pruned = diverged = ""
         failed = None
@@ -179,6 +189,8 @@ class Sweep:
                         trial.report(value, epoch)
                         if trial.should_prune() and epoch < event["epochs"]:
                             pruned = PRUNED
+                    now = "" if value is None else f", {score.name} {number_text(value)}"
+                    status.update(f"Trial {trial.number}: epoch {epoch}/{event['epochs']}{now}")
                     process.say(score.unknown([logs], final=False) or diverged or pruned)
                 case "failed":
                     failed = event["reason"]

@@ -42,7 +42,7 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     mode, name = settings.monitor
     url = settings.storage or f"sqlite:///{(folder or Path()).resolve() / 'study.db'}"
-    with _database_errors(url):
+    with database_errors(settings, "check --storage"):
         storage = _connect(url)
         study = optuna.create_study(
             storage=storage,
@@ -57,7 +57,7 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
                 study.set_user_attr(f"aip_{key}", value)
             elif there != value:
                 raise UsageError(
-                    f"The study {settings.study} in {_place(url)} has the {key} {_said(there)}, and this "
+                    f"The study {settings.study} in {_place(settings)} has the {key} {_said(there)}, and this "
                     f"sweep {_said(value)}: give another --study."
                 )
         if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
@@ -137,17 +137,26 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 @contextmanager
-def _database_errors(url: str) -> Iterator[None]:
+def database_errors(settings: Settings, remedy: str) -> Iterator[None]:
+    """Says in one sentence that the database failed, and what to do.
+
+    Raises:
+        UsageError: it did.
+    """
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
-        cause = " ".join(str(error).split("\n(Background")[0].split())
-        raise UsageError(f"The storage {_place(url)} cannot be used ({cause}): check --storage.") from error
+        # The database's own words, without SQLAlchemy's link to its manual.
+        known = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError) else error
+        cause = " ".join(str(known).split("\n(Background")[0].split())
+        raise UsageError(f"The storage {_place(settings)} cannot be used ({cause}): {remedy}.") from error
 
 
-def _place(url: str) -> str:
-    """The address without who logs in."""
-    return url.partition("@")[2] or url
+def _place(settings: Settings) -> str:
+    """The address of the database, without who logs in."""
+    if settings.storage is None:
+        return "study.db of the sweep's folder"
+    return settings.storage.partition("@")[2] or settings.storage
 
 
 def _said(value: Any) -> str:
