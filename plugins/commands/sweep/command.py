@@ -74,7 +74,7 @@ def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool
         if not quiet:
             tell(f"Sweep in {folder}: {begun.plan()}")
         failure = None
-        with database_errors(settings, f"mend it, and go on by {begun.again(folder)}"):
+        with database_errors(settings, f"mend it, and go on by {begun.again(folder)}", TrainingError):
             try:
                 sweep.run(timeout)
             except TrainingError as error:

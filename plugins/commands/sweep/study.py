@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from aip_plugins.commands.sweep.space import Dimension
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from aipcore.errors import UsageError
+from aipcore.errors import AipError, UsageError
 
 WAIT = 60.0
 """Seconds that a process waits for another that writes to the SQLite file."""
@@ -137,19 +138,24 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 @contextmanager
-def database_errors(settings: Settings, remedy: str) -> Iterator[None]:
+def database_errors(settings: Settings, remedy: str, kind: type[AipError] = UsageError) -> Iterator[None]:
     """Says in one sentence that the database failed, and what to do.
 
+    Args:
+        settings: the sweep.
+        remedy: completes the sentence.
+        kind: the error to raise.
+
     Raises:
-        UsageError: it did.
+        AipError: it failed.
     """
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
-        # The database's own words, without SQLAlchemy's link to its manual.
+        # The database's own words, without the statement and SQLAlchemy's link to its manual.
         known = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError) else error
-        cause = " ".join(str(known).split("\n(Background")[0].split())
-        raise UsageError(f"The storage {_place(settings)} cannot be used ({cause}): {remedy}.") from error
+        cause = " ".join(re.split(r"\n\[SQL|\n\(Background", str(known))[0].split())
+        raise kind(f"The storage {_place(settings)} cannot be used ({cause}): {remedy}.") from error
 
 
 def _place(settings: Settings) -> str:

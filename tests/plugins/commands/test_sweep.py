@@ -19,6 +19,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from aipcore.training.run_folder import locked
+
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
@@ -147,6 +149,26 @@ def test_interrupt_and_go_on(line, run_aip, tmp_path) -> None:
     # Not one epoch ran twice, and none is missing.
     history = json.loads(next((first / "checkpoint").glob("step-*/progress.json")).read_text())["history"]
     assert len(history) == 30
+
+
+@pytest.mark.slow
+def test_second_interrupt(line, tmp_path) -> None:
+    """A second Ctrl-C ends all at once, the trial's process included, and leaves a sweep that can go on."""
+    process = start(
+        tmp_path, line, "--space", "model.units=2..9", "--trainer.epochs", "400", "--sweep_dir", "s",
+        "--model.wait", "20", "--trainer.lav_every_n", "1",
+    )  # fmt: skip
+    first = tmp_path / "s" / "trial-0000"
+    wait_until(lambda: bool(checkpoints(first)), process)
+    process.send_signal(signal.SIGINT)
+    # Two signals of one kind at once would be one.
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    # Whoever was writing to the run is gone.
+    with locked(first):
+        assert (tmp_path / "s" / "sweep.json").exists()
 
 
 @pytest.mark.slow
