@@ -80,6 +80,21 @@ class Resumption:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> None:
     """Go on with a run from its newest checkpoint."""
+    result = resume(words)
+    if result is not None and result.signal is not None:
+        sys.exit(128 + result.signal)
+
+
+def resume(words: Sequence[str], listener: Reporter | None = None) -> TrainResult | None:
+    """What `aip resume` does.
+
+    Args:
+        words: those after the command's name.
+        listener: hears of the run too, beside the terminal.
+
+    Returns:
+        how the run ended, or None if there was nothing to do, or only help was asked for.
+    """
     arguments = split_arguments(words, OPTIONS, "resume", first="DIR")
     console = Console()
     if arguments.scenario is None:
@@ -89,7 +104,7 @@ def command(words: tuple[str, ...]) -> None:
         show_options(console, OPTIONS)
         console.print("\nDIR is the output folder of a run, its checkpoint folder, or one checkpoint in that.")
         console.print("All parameters of a run: [bold]aip resume DIR --help[/bold]")
-        return
+        return None
     folder = find_run(Path(arguments.scenario))
     plugins = get_plugin_manager()
     warnings, missing = compare_plugins(folder.about, plugins)
@@ -105,7 +120,7 @@ def command(words: tuple[str, ...]) -> None:
     request = Request(scenario=scenario, root=root, layers=[*base, *given], plugins=plugins)
     if "--help" in arguments.options:
         show_help(console, request, "resume", OPTIONS)
-        return
+        return None
     resolved = request.checked()
     before = attrs.evolve(request, layers=base).resolved()
     found = changes(to_dict(before.value, plugins), to_dict(resolved.value, plugins))
@@ -116,15 +131,14 @@ def command(words: tuple[str, ...]) -> None:
     cluster = find_cluster(resolved.value.trainer.device)
     chief = cluster is None or cluster.index == 0
     with locked(folder.path) if chief else nullcontext():
-        result = _resume(
+        return _resume(
             resumption,
             console,
             cluster,
             quiet="--quiet" in arguments.options,
             json_log=None if json_log is None or not chief else Path(json_log),
+            listener=listener,
         )
-    if result is not None and result.signal is not None:
-        sys.exit(128 + result.signal)
 
 
 def _saved_layers(
@@ -167,7 +181,13 @@ def _forget(values: dict[str, Any], place: Sequence[str]) -> None:
 
 
 def _resume(
-    resumption: Resumption, console: Console, cluster: Cluster | None, *, quiet: bool, json_log: Path | None
+    resumption: Resumption,
+    console: Console,
+    cluster: Cluster | None,
+    *,
+    quiet: bool,
+    json_log: Path | None,
+    listener: Reporter | None,
 ) -> TrainResult | None:
     from aipcore.training.checkpoint import find_newest, read_checkpoint
 
@@ -193,12 +213,13 @@ def _resume(
     from aipcore.cli.json_reporter import JsonReporter
     from aipcore.devices.joining import joined_workers
     from aipcore.devices.selection import select_devices
-    from aipcore.training.reporter import Reporter, Reporters
+    from aipcore.training.reporter import Reporter as Silent
+    from aipcore.training.reporter import Reporters
 
     select_devices(params.device)
     terminal = ConsoleReporter(console, quiet=quiet)
     events = None if json_log is None else JsonReporter(json_log)
-    reporter: Reporter = terminal if events is None else Reporters(terminal, events)
+    reporter = Reporters(*filter(None, (terminal, events, listener)))
     handler = ConsoleHandler(console, quiet=quiet or not chief)
     handler.setFormatter(logging.Formatter(f"{prefix(cluster)}%(message)s"))
     try:
@@ -207,7 +228,7 @@ def _resume(
         ) as workers:
             # The folder may have changed since a worker looked: all go by what the chief found.
             workers.require_same({"the checkpoint to resume from": None if path is None else path.name})
-            return _run(resumption, path, stored, workers, reporter if chief else Reporter(), handler)
+            return _run(resumption, path, stored, workers, reporter if chief else Silent(), handler)
     finally:
         terminal.close()
         if events is not None:

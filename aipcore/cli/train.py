@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from aipcore.training.warmstart.source import find_source
 
 if TYPE_CHECKING:
     from aipcore.devices.cluster import Cluster
-    from aipcore.training.reporter import TrainResult
+    from aipcore.training.reporter import Reporter, TrainResult
 
 QUIET = CommandOption(("--quiet", "-q"), "Print warnings and errors only.")
 JSON_LOG = CommandOption(("--json-log",), "Also write plan, epochs and summary to FILE, one JSON event a line.", "FILE")
@@ -41,15 +42,30 @@ class _Train(ParametersCommand):
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Train a scenario."""
+    result = train(words)
+    if result is not None and result.signal is not None:
+        sys.exit(128 + result.signal)
+
+
+def train(words: Sequence[str], listener: Reporter | None = None) -> TrainResult | None:
+    """What `aip train` does.
+
+    Args:
+        words: those after the command's name.
+        listener: hears of the run too, beside the terminal.
+
+    Returns:
+        how the run ended, or None if only help was asked for.
+    """
     arguments = split_arguments(words, OPTIONS, "train")
     console = Console()
     if "--help" in arguments.options and arguments.scenario is None:
         show_usage(console, "train", "Train a scenario.", OPTIONS)
-        return
+        return None
     request = make_request(arguments, "train")
     if "--help" in arguments.options:
         show_help(console, request, "train", OPTIONS)
-        return
+        return None
     resolved = request.checked()
     if resolved.value.trainer.warmstart.model is not None:
         find_source(resolved.value.trainer.warmstart.model)
@@ -59,7 +75,7 @@ def command(words: tuple[str, ...]) -> None:
         output_dir, json_log = None, None
     else:
         output_dir = choose_output_dir(resolved.value.trainer.output_dir, request.scenario.name)
-    result = _train(
+    return _train(
         request,
         resolved,
         output_dir,
@@ -67,9 +83,8 @@ def command(words: tuple[str, ...]) -> None:
         cluster,
         quiet="--quiet" in arguments.options,
         json_log=None if json_log is None else Path(json_log),
+        listener=listener,
     )
-    if result.signal is not None:
-        sys.exit(128 + result.signal)
 
 
 def _train(
@@ -81,6 +96,7 @@ def _train(
     *,
     quiet: bool,
     json_log: Path | None,
+    listener: Reporter | None,
 ) -> TrainResult:
     from aipcore.training.logs import log_level, logging_to
     from aipcore.training.start import import_tensorflow
@@ -94,7 +110,8 @@ def _train(
     from aipcore.devices.joining import joined_workers
     from aipcore.devices.selection import select_devices
     from aipcore.training.output_dir import claim_output_dir
-    from aipcore.training.reporter import Reporter, Reporters
+    from aipcore.training.reporter import Reporter as Silent
+    from aipcore.training.reporter import Reporters
     from aipcore.training.run_folder import locked
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
@@ -103,7 +120,7 @@ def _train(
     select_devices(device)
     terminal = ConsoleReporter(console, quiet=quiet)
     events = None if json_log is None else JsonReporter(json_log)
-    reporter: Reporter = terminal if events is None else Reporters(terminal, events)
+    reporter = Reporters(*filter(None, (terminal, events, listener)))
     handler = ConsoleHandler(console, quiet=quiet or output_dir is None)
     handler.setFormatter(logging.Formatter(f"{prefix(cluster)}%(message)s"))
     try:
@@ -117,7 +134,7 @@ def _train(
                 parts=make_parts(resolved.value.trainer, request.plugins),
                 output_dir=output_dir,
                 about=about,
-                reporter=reporter if workers.is_chief else Reporter(),
+                reporter=reporter if workers.is_chief else Silent(),
                 workers=workers,
             )
             # What cannot be compiled leaves no folder behind.

@@ -124,6 +124,13 @@ class Reporter:
     def epoch_ended(self, report: EpochReport) -> None:
         """An epoch is done."""
 
+    def stop_reason(self) -> str:
+        """Asked after each epoch but the last: why the run is to end here, as a sentence, or "" to go on.
+
+        Such a run counts as stopped, and `aip resume` goes on with it, unlike with one that stopped by itself.
+        """
+        return ""
+
     def summary(self, result: TrainResult) -> None:
         """The run is over."""
 
@@ -168,6 +175,10 @@ class Reporters(Reporter):
         """See `Reporter`."""
         for reporter in self._reporters:
             reporter.epoch_ended(report)
+
+    def stop_reason(self) -> str:
+        """What the first of them says that wants to stop."""
+        return next(filter(None, [reporter.stop_reason() for reporter in self._reporters]), "")
 
     def summary(self, result: TrainResult) -> None:
         """See `Reporter`."""

@@ -71,7 +71,7 @@ def find_run(given: Path) -> RunFolder:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, name: str = LOCK) -> Iterator[None]:
     """Keeps all other processes from writing to a run's folder, until the context or the process ends.
 
     The lock belongs to this process alone and not to those it starts, and a kill takes it away.
@@ -80,7 +80,7 @@ def locked(path: Path) -> Iterator[None]:
         UsageError: another process has it, or the folder cannot be written to.
     """
     try:
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path / name, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written ({error.strerror}): mend its permissions, or copy it elsewhere and resume there."

@@ -287,6 +287,10 @@ class Trainer:
                 lav=tuple(lav),
             )
         )
+        if not last and (asked := self.reporter.stop_reason()):
+            # Not kept in `stopped`, which is saved: whoever watches ends this process, not the run.
+            self.graph.model.stop_training = True
+            notes.append(asked)
         self._tell([*notes, *self.data.skipped()])
 
     def _tell(self, texts: list[str]) -> None:

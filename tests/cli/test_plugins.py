@@ -80,7 +80,9 @@ class TestList:
         assert broken.startswith("not loaded")
         assert "cannot be imported: ModuleNotFoundError" in broken
         kinds = [line[0] for line in lines[1:]]
-        assert list(dict.fromkeys(kinds)) == ["optimizer", "schedule", "scenario", "callback", "exporter", "not"]
+        assert list(dict.fromkeys(kinds)) == [
+            "optimizer", "schedule", "scenario", "callback", "exporter", "command", "not",
+        ]  # fmt: skip
 
     def test_kind(self, run_aip):
         """One kind only; what is not loaded might be of it, and is shown."""

@@ -97,7 +97,7 @@ def aip_commands():
 """
     install("first", source)
     manager = load()
-    assert manager.names("command") == ["hello"]
+    assert manager.names("command") == ["sweep", "hello"]
     with pytest.raises(PluginError, match="registers the command Resume, a name that aip keeps to itself"):
         manager.get("command", "resume")
 

@@ -1,0 +1,17 @@
+"""Shipped commands."""
+
+from __future__ import annotations
+
+from aipcore.plugin import CommandRecord, hookimpl
+
+
+@hookimpl
+def aip_commands() -> list[CommandRecord]:
+    """The commands of this package."""
+    return [
+        CommandRecord(
+            name="sweep",
+            summary="Search good parameters of a scenario, with Optuna.",
+            build="aip_plugins.commands.sweep.command:command",
+        )
+    ]

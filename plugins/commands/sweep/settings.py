@@ -1,0 +1,140 @@
+"""What a sweep is: kept as `sweep.json` in its folder, so that the sweep can go on after anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+import aipcore
+from aipcore.errors import UsageError
+
+FILE = "sweep.json"
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = ("median", "hyperband", "none")
+HIDDEN = "***"
+"""What stands for the password of a storage in the file."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """A sweep.
+
+    Attributes:
+        scenario: the scenario as the user named it.
+        params: the parameter file, or None.
+        words: the parameters that do not vary, as on the command line.
+        space: the values of `--space`.
+        sampler, pruner: what Optuna chooses and prunes by.
+        seed: what the choices are drawn from.
+        monitor: the direction and the name of the value that is optimized.
+        own_monitor: whether this is what the scenario monitors, which is the value of the validation if there is one.
+        trials: how many there are in all, None for no end.
+        storage: the address of the database, None for a file in the sweep's folder.
+        study: the study's name in the database.
+        switches: the options of `aip` itself that leave plugins out.
+        cwd: the working folder, which relative paths refer to.
+        home: tells this folder from others that share the study.
+    """
+
+    scenario: str
+    params: str | None
+    words: tuple[str, ...]
+    space: tuple[str, ...]
+    sampler: str
+    pruner: str
+    seed: int
+    monitor: tuple[Literal["min", "max"], str]
+    own_monitor: bool
+    trials: int | None
+    storage: str | None
+    study: str
+    switches: tuple[str, ...]
+    cwd: str
+    home: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def train_words(self) -> list[str]:
+        """The words after `aip train` that all trials have in common."""
+        return [self.scenario, *(() if self.params is None else ("--params", self.params)), *self.words]
+
+
+FIXED = {
+    "scenario": "SCENARIO",
+    "params": "--params",
+    "words": "the parameters",
+    "space": "--space",
+    "sampler": "--sampler",
+    "pruner": "--pruner",
+    "monitor": "--monitor",
+    "study": "--study",
+}
+"""What a sweep keeps for all of its trials, and how users call it."""
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Writes `sweep.json`, without a password."""
+    plain = attrs.asdict(settings) | {"aip": aipcore.__version__, "storage": _without_password(settings.storage)}
+    fresh = folder / f".{FILE}.{os.getpid()}"
+    fresh.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(folder / FILE)
+
+
+def read_settings(folder: Path, storage: str | None) -> Settings:
+    """Reads `sweep.json`.
+
+    Args:
+        folder: the sweep's folder.
+        storage: the address of the database, if the user gives it anew.
+
+    Raises:
+        UsageError: there is none, it cannot be read, or the storage's password is not known.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} is no folder of a sweep (it has no {FILE}): give the folder of one.")
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plain.pop("aip", None)
+        for name in ("words", "space", "monitor", "switches"):
+            plain[name] = tuple(plain[name])
+        settings = Settings(**plain)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}): restore it from a copy.") from error
+    if storage is not None:
+        settings = attrs.evolve(settings, storage=storage)
+    if settings.storage is not None and HIDDEN in settings.storage:
+        raise UsageError("The password of the sweep's storage is not kept: give --storage URL with it again.")
+    return settings
+
+
+def refuse_changes(found: Settings, given: Settings) -> None:
+    """Sees that a command that goes on with a sweep means the same sweep.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for name, called in FIXED.items():
+        before, now = getattr(found, name), getattr(given, name)
+        if before != now:
+            raise UsageError(
+                f"The folder's sweep has {called} {_said(before)} and this command {_said(now)}: give the same, or "
+                "another --sweep_dir for another sweep."
+            )
+
+
+def _said(value: Any) -> str:
+    return (" ".join(value) if isinstance(value, tuple) else str(value)) or "none"
+
+
+def _without_password(url: str | None) -> str | None:
+    if url is None or "@" not in url or "://" not in url:
+        return url
+    scheme, _, rest = url.partition("://")
+    login, _, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}://{user}{colon}{HIDDEN if colon else ''}@{place}"

@@ -1,0 +1,88 @@
+"""What `aip sweep` refuses before it computes or writes anything."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Name a scenario: aip sweep SCENARIO"),
+        (("tutorial",), "Name the parameters that vary: --space NAME=LO..HI"),
+        (("tutoral", *SPACE), "did you mean tutorial?"),
+        (("tutorial", "--space"), "--space needs a value"),
+        (("tutorial", "--space", "optimizer.epsilonn=1..2"), "did you mean --optimizer.epsilon?"),
+        (("tutorial", *SPACE, "--trials", "0"), "--trials: 0 is not allowed, it must be a whole number, at least 1."),
+        (("tutorial", *SPACE, "--timeout", "soon"), "--timeout: soon is not allowed"),
+        (("tutorial", *SPACE, "--sampler", "tpee"), "--sampler: tpee is not allowed; did you mean tpe?"),
+        (("tutorial", *SPACE, "--sampler", "grid"), "has no end of values for a grid"),
+        (("tutorial", *SPACE, "--pruner", "fast"), "it must be median, hyperband or none."),
+        (("tutorial", *SPACE, "--monitor", "val_loss"), "write min:NAME or max:NAME"),
+        (("tutorial", *SPACE, "--storage", "sqlite:///a.db"), "--storage URL and --study NAME belong together"),
+        (("tutorial", *SPACE, "--trainer.output_dir", "x"), "give --sweep_dir, which holds them all"),
+        (("tutorial", *SPACE, "--device.strategy", "multi_worker"), "A trial trains on one host"),
+        (("tutorial", *SPACE, "--trainer.epoch", "3"), "did you mean --trainer.epochs?"),
+        (("tutorial", *SPACE, "--trust"), "--trust goes with --resume DIR only"),
+        (("tutorial", "--resume", "here"), "leave out tutorial"),
+        (("--resume", "here"), "is no folder of a sweep (it has no sweep.json)"),
+        (("tutorial", *SPACE, "--sweep_dir", "site"), "holds something else than a sweep"),
+    ],
+)
+def test_refused(words, message, run_aip, site, tmp_path) -> None:
+    """Exit code 2 and one sentence, and no folder of a sweep is left."""
+    (site / "something").write_text("")
+    done = run_aip("sweep", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in " ".join(done.stderr.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help(run_aip) -> None:
+    """The help of a scenario has the options of the sweep and the scenario's parameters."""
+    done = run_aip("sweep", "tutorial", "--help")
+    assert done.returncode == 0
+    for word in ("--space", "--sampler", "--resume", "--trainer.epochs"):
+        assert word in done.stdout
+    assert "sweep" in run_aip("--help").stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("sweep", "--help"), ("sweep", "tutorial", "--space", "trainer.epochs=1")]
+)
+def test_nothing_heavy(words, run_python) -> None:
+    """Neither TensorFlow nor Optuna is imported for help or bad input."""
+    code = (
+        "import sys; from aipcore.cli.main import main; main(sys.argv[1:]); "
+        "print([name for name in ('tensorflow', 'keras', 'numpy', 'optuna', 'sqlalchemy') if name in sys.modules])"
+    )
+    assert run_python(code, *words).splitlines()[-1] == "[]"
+
+
+def test_no_optuna(run_python) -> None:
+    """Without Optuna one sentence says how to get it; nothing is written."""
+    code = (
+        "import importlib.util as util, sys; find = util.find_spec; "
+        "util.find_spec = lambda name, *rest: None if name == 'optuna' else find(name, *rest); "
+        "from aipcore.cli.main import main; print(main(sys.argv[1:]))"
+    )
+    assert "pip install 'aipcore[sweep]'" in run_python(code, "sweep", "tutorial", "--space", "trainer.epochs=1,2")
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Runs Python code with words, and returns all it prints."""
+    import subprocess
+
+    def run(code: str, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert not (tmp_path / "runs").exists()
+        return done.stderr + done.stdout
+
+    return run

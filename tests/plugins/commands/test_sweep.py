@@ -1,0 +1,252 @@
+"""Whole sweeps, of real processes that are killed, interrupted and run side by side."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from aipcore.training.run_folder import locked
+
+AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+
+
+def trials(folder: Path) -> dict[int, dict[str, Any]]:
+    """The trials of a sweep by number, from its `trials.json`."""
+    return {row["trial"]: row for row in json.loads((folder / "trials.json").read_text())}
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Starts `aip sweep`."""
+    return subprocess.Popen(
+        [*AIP, "sweep", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+    )
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits for something that `process` is to bring about."""
+    while not true():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+
+
+def checkpoints(trial: Path) -> list[str]:
+    """The names of a trial's checkpoints."""
+    return [path.name for path in (trial / "checkpoint").glob("step-*")]
+
+
+def test_sweep(line, run_aip, tmp_path) -> None:
+    """A trial that goes well and one that is killed: both are recorded, and the sweep is of use."""
+    done = run_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "line-sweep-1"
+    good, bad = trials(folder)[0], trials(folder)[1]
+    assert (good["state"], good["epoch"], good["params"]) == ("complete", 3, {"model.kill": "no"})
+    assert good["value"] == good["logs"]["val_loss"]
+    assert (bad["state"], bad["value"]) == ("failed", None)
+    assert bad["reason"].startswith("killed by SIGKILL, as happens when the memory is used up")
+    with (folder / "trials.csv").open(newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["complete", "failed"]
+    # Each trial is a whole run, of whose parameters nothing is missing.
+    params = json.loads((folder / "trial-0000" / "params.json").read_text())
+    assert (params["model"]["kill"], params["trainer"]["epochs"]) == (False, 3)
+    assert checkpoints(folder / "trial-0000")
+    assert "Trained 3 epochs" in (folder / "trial-0000" / "output.log").read_text()
+    assert "2 trials, smallest val_loss first" in done.stdout
+    assert f"Best: trial 0 in {folder / 'trial-0000'}. To train it again:" in done.stdout
+    again = next(text for text in done.stdout.splitlines() if text.startswith("  aip train "))
+    assert shlex.split(again) == ["aip", "train", line, "--trainer.epochs", "3", "--model.kill=no"]
+    # There is nothing more to do for the same command.
+    more = run_aip(
+        "sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3", "--sweep_dir",
+        str(folder),
+    )  # fmt: skip
+    assert (more.returncode, len(trials(folder))) == (0, 2)
+    other = run_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--sweep_dir", str(folder))
+    assert other.returncode == 2
+    assert "has the parameters --trainer.epochs 3 and this command none" in " ".join(other.stderr.split())
+
+
+@pytest.mark.slow
+def test_best_trial_can_be_applied(run_aip, tmp_path) -> None:
+    """Three trials of two epochs, of the tutorial; the best one's model is scored as the sweep has it."""
+    done = run_aip(
+        "sweep", "tutorial", "--space", "optimizer=adam,lion", "optimizer.beta_1=0.8..0.95", "--trials", "3", "--seed",
+        "1", "--trainer.epochs", "2", "--trainer.jit_compile", "off", "--sweep-dir", "s", timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = trials(tmp_path / "s")
+    assert [row["state"] for row in rows.values()] == ["complete"] * 3
+    best = max(rows.values(), key=lambda row: row["value"])
+    assert json.loads((Path(best["folder"]) / "params.json").read_text())["trainer"]["optimizer"]["name"] in (
+        "Adam", "Lion",
+    )  # fmt: skip
+    scored = run_aip("lav", best["folder"])
+    assert scored.returncode == 0, scored.stderr
+    assert f"accuracy\t{best['value']:.6g}\n" in scored.stdout
+
+
+@pytest.mark.slow
+def test_kill_and_go_on(line, run_aip, tmp_path) -> None:
+    """After SIGKILL the trial ends by itself, and the sweep goes on with it where it was."""
+    words = (line, "--space", "model.units=2..9", "--trials", "2", "--trainer.epochs", "40", "--model.wait", "0.1")
+    process = start(tmp_path, *words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
+    first = tmp_path / "s" / "trial-0000"
+    wait_until(lambda: len(checkpoints(first)) > 1, process)
+    units = json.loads((first / "params.json").read_text())["model"]["units"]
+    process.kill()
+    process.communicate()
+    refused = run_aip("sweep", "--resume", "s")
+    assert refused.returncode == 2
+    assert "add --trust" in refused.stderr
+    done = run_aip("sweep", "--resume", "s", "--trust", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Trial 0 goes on" in done.stdout
+    rows = trials(tmp_path / "s")
+    assert {number: row["state"] for number, row in rows.items()} == {0: "complete", 1: "complete"}
+    assert rows[0]["params"] == {"model.units": units}
+    about = json.loads((first / "run.json").read_text())
+    assert about["resumed"][0]["checkpoint"] is not None
+    log = (first / "output.log").read_text()
+    assert re.search(r"Stopping (now|after this chunk) and saving", log)
+
+
+@pytest.mark.slow
+def test_interrupt_and_go_on(line, run_aip, tmp_path) -> None:
+    """Ctrl-C saves the trial, shows what there is, and says how to go on; the same command does."""
+    words = (line, "--space", "model.units=2..9", "--trials", "1", "--trainer.epochs", "30", "--model.wait", "0.1")
+    words = (*words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
+    process = start(tmp_path, *words)
+    first = tmp_path / "s" / "trial-0000"
+    wait_until(lambda: len(checkpoints(first)) > 1, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, said
+    assert "Stopping: the trial saves its state first" in said
+    assert "To go on: aip sweep --resume s --trust" in said
+    assert trials(tmp_path / "s")[0]["state"] == "running"
+    done = run_aip("sweep", *words, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert trials(tmp_path / "s")[0]["state"] == "complete"
+    # Not one epoch ran twice, and none is missing.
+    history = json.loads(next((first / "checkpoint").glob("step-*/progress.json")).read_text())["history"]
+    assert len(history) == 30
+
+
+@pytest.mark.slow
+def test_second_interrupt(line, tmp_path) -> None:
+    """A second Ctrl-C ends all at once, the trial's process included, and leaves a sweep that can go on."""
+    process = start(
+        tmp_path, line, "--space", "model.units=2..9", "--trainer.epochs", "400", "--sweep_dir", "s",
+        "--model.wait", "20", "--trainer.lav_every_n", "1",
+    )  # fmt: skip
+    first = tmp_path / "s" / "trial-0000"
+    wait_until(lambda: bool(checkpoints(first)), process)
+    process.send_signal(signal.SIGINT)
+    # Two signals of one kind at once would be one.
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    # Whoever was writing to the run is gone.
+    with locked(first):
+        assert (tmp_path / "s" / "sweep.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folders", [("a", "a"), ("a", "b")])
+def test_two_processes_share_a_study(line, folders, run_aip, tmp_path) -> None:
+    """Side by side, in one folder or in two with one database, they make the trials of one study, each of them once."""
+    words = (line, "--space", "model.units=2..9", "--trials", "4", "--seed", "3", "--trainer.epochs", "1")
+    if folders[0] != folders[1]:
+        words = (*words, "--storage", f"sqlite:///{tmp_path / 'shared.db'}", "--study", "both")
+    both = [start(tmp_path, *words, "--sweep_dir", folder) for folder in folders]
+    for process in both:
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, said
+    found = {row["trial"]: row for folder in set(folders) for row in trials(tmp_path / folder).values()}
+    # Two machines may begin the last trial at once.
+    assert len(found) == 4 if folders[0] == folders[1] else 4 <= len(found) <= 5
+    assert {row["state"] for row in found.values()} == {"complete"}
+    for row in found.values():
+        assert (Path(row["folder"]) / "params.json").exists()
+    assert len({row["folder"] for row in found.values()}) == len(found)
+    if folders[0] != folders[1]:
+        refused = run_aip("sweep", *words, "--monitor", "max:val_loss", "--sweep_dir", "c")
+        assert refused.returncode == 2
+        assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.slow
+def test_pruning(line, run_aip, tmp_path) -> None:
+    """A trial that falls behind ends after the epoch that shows it, and can still go on as a run."""
+    words = (line, "--space", "model.units=2..9", "--trainer.epochs", "4", "--sweep_dir", "s")
+    done = run_aip("sweep", *words, "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 's' / 'study.db'}")
+    for _ in range(5):
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.COMPLETE,
+                value=-1.0,
+                params={"model.units": 3},
+                distributions={"model.units": optuna.distributions.IntDistribution(2, 9)},
+                intermediate_values={1: 0.0, 2: -1.0, 3: -1.0, 4: -1.0},
+            )
+        )
+    done = run_aip("sweep", *words, "--trials", "7")
+    assert done.returncode == 0, done.stderr
+    assert "Trial 6 pruned" in done.stdout
+    row = trials(tmp_path / "s")[6]
+    assert (row["state"], row["epoch"]) == ("pruned", 1)
+    log = (tmp_path / "s" / "trial-0006" / "output.log").read_text()
+    assert "Pruned by the sweep: other trials were better by this epoch." in log
+    assert "Stopped early, in epoch 1" in log
+    resumed = run_aip("resume", "s/trial-0006", "--trust")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Trained 4 epochs" in resumed.stdout
+
+
+@pytest.mark.slow
+def test_all_fail_alike(line, run_aip, tmp_path) -> None:
+    """Three trials with one mistake are enough to see that it is no matter of the parameters."""
+    done = run_aip("sweep", line, "--space", "model.units=2..9", "--model.broken", "--sweep_dir", "s", timeout=300)
+    assert done.returncode == 1
+    assert "The first 3 trials all failed alike, so the sweep ends here: RuntimeError: the model has a mistake" in (
+        " ".join(done.stderr.split())
+    )
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in (tmp_path / "s" / "trial-0000" / "output.log").read_text()
+    assert [row["state"] for row in trials(tmp_path / "s").values()] == ["failed"] * 3
+
+
+@pytest.mark.slow
+def test_no_numbers_and_no_such_value(line, run_aip, tmp_path) -> None:
+    """A trial that diverges fails with the reason; a value that does not exist ends the sweep at once."""
+    words = ("--space", "model.scale=1,1e38", "--sampler", "grid", "--trainer.skip_sanity_check")
+    done = run_aip("sweep", line, *words, "--sweep_dir", "s")
+    assert done.returncode == 0, done.stderr
+    bad = trials(tmp_path / "s")[1]
+    assert (bad["state"], bad["reason"]) in [("failed", f"the loss is {what} in epoch 1") for what in ("nan", "inf")]
+    done = run_aip("sweep", line, *words, "--monitor", "min:val_lss", "--sweep_dir", "t")
+    assert done.returncode == 1
+    assert "There is no val_lss to optimize, only" in " ".join(done.stderr.split())
+    assert len(trials(tmp_path / "t")) == 1
