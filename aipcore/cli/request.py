@@ -122,10 +122,12 @@ class Request:
         """The parameters, after the scenario has looked at them and completed them from its data.
 
         Raises:
-            AipError: the scenario finds something wrong.
+            AipError: the scenario or a callback finds something wrong.
         """
         resolved = self.resolved()
         check_resources(resolved.value, self.plugins)
+        for callback in resolved.value.trainer.callbacks:
+            callback.check()
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
         return attrs.evolve(resolved, value=scenario.derived_params())
