@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset, Rows
 from aipcore.data.order import Visits
 from aipcore.data.processor import post_process
+from aipcore.scenario.describing import describe_sample
 from aipcore.scenario.graph import block_signature
 
 if TYPE_CHECKING:
@@ -66,15 +67,20 @@ class RunProbe:
                 parts.append({name: value.numpy() for name, value in self._outputs(batch).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def answers(self, outputs: Mapping[str, Array], meta: Sequence[Any] | None) -> list[dict[str, Any]]:
-        """For each sample, what the scenario's post-processors make of its outputs, as `aip predict` shows it."""
-        count = len(next(iter(outputs.values())))
-        return [
-            post_process(
-                self._post, {name: values[row] for name, values in outputs.items()}, None if meta is None else meta[row]
-            )
-            for row in range(count)
-        ]
+    def descriptions(self, rows: Rows, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
+        """For each sample, what is right and what was answered, behind the post-processors, as text.
+
+        Args:
+            rows: the samples.
+            outputs: what the model answered to them, arrays of shape [samples, ...] by name.
+        """
+        scenario, texts = self._trainer.scenario, []
+        for row in range(len(next(iter(outputs.values())))):
+            targets = {name: values[row] for name, values in rows.targets.items()}
+            meta = None if rows.meta is None else rows.meta[row]
+            answer = post_process(self._post, {name: values[row] for name, values in outputs.items()}, meta)
+            texts.append(scenario.describe(targets, answer) or describe_sample(targets, answer))
+        return texts
 
     def gradient_norms(self, batches: int) -> list[float]:
         """The joint L2 norm of the gradients of all trained weights, before clipping, for each of some fixed batches.

@@ -53,8 +53,6 @@ class MLflow(Tracker):
         """Finds the run or creates it."""
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        # It logs tracebacks of what is warned of here in a sentence.
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             # What MLflow uses that is out of date is not for the user of aip to mend.
             warnings.simplefilter("ignore")
@@ -63,6 +61,8 @@ class MLflow(Tracker):
     def _open(self) -> None:
         from mlflow.tracking import MlflowClient
 
+        # It logs tracebacks of what is warned of here in a sentence.
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         uri, artifacts = self._places()
         client = MlflowClient(tracking_uri=uri)
         name = self.mlflow.experiment or self.context.scenario
