@@ -15,7 +15,7 @@ def describe_sample(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> t
     """What is right and what was answered, in one line each.
 
     Text and numbers are shown as they are, and of a vector of scores for a single number as target, the place of the
-    greatest.
+    greatest. Of the outputs, those that have a target of their name are shown, or else all.
 
     Args:
         targets: by name, arrays of one sample.
@@ -23,7 +23,8 @@ def describe_sample(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> t
     """
     right = {name: value for name, value in targets.items() if np.size(value)}
     answered = {}
-    for name, value in outputs.items():
+    compared = {name: value for name, value in outputs.items() if name in right} or outputs
+    for name, value in compared.items():
         target = right.get(name, next(iter(right.values())) if len(right) == 1 else None)
         array = np.asarray(value)
         is_class = target is not None and np.ndim(target) == 0 and np.asarray(target).dtype.kind in "iu"

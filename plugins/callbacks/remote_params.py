@@ -143,7 +143,7 @@ class WandBParams(CallbackParams):
     )
     project: str | None = field(None, help="The project; none: what WANDB_PROJECT says, or the scenario's name.")
     entity: str | None = field(None, help="The user or team; none: what WANDB_ENTITY says, or the user's own.")
-    name: str | None = field(None, help="The name of the run; none: that of the output folder.")
+    run_name: str | None = field(None, help="The name of the run; none: that of the output folder.")
     group: str | None = field(None, help="A group of runs that belong together.")
     tags: tuple[str, ...] = field((), help="Tags of the run.")
     log_model: bool = field(False, help="Upload params.json and the exported model when the run has ended.")

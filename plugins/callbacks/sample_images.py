@@ -17,12 +17,13 @@ from aipcore.errors import UsageError
 from aipcore.scenario.summaries import Image
 from aipcore.training.context import RunContext
 
-WIDTH = 960
-"""Pixels that a picture is wide, about."""
+WIDTH = 420
+"""Pixels that a picture is wide, about: TensorBoard shows images little wider, and text has to be read."""
 
-LEAST, MOST = 96, 360
-"""Pixels that an image is enlarged to, and reduced to."""
+LEAST, MOST = 96, 400
+"""Pixels that an image is enlarged to, and most that it is high."""
 
+LEGEND = "what is right, and below it what was answered, green if it agrees."
 LINE, MARGIN = 16, 6
 RIGHT, WRONG, PLAIN, PAPER = (0, 110, 40), (190, 20, 20), (60, 60, 60), (255, 255, 255)
 CHANNELS = (1, 3, 4)
@@ -63,7 +64,7 @@ class SampleImages(keras.callbacks.Callback):
         texts = context.probe.descriptions(rows, outputs)
         pixels = picture(as_pixels(self._images(rows.inputs[self._name]), invert=self.samples.invert), texts)
         right = sum(target == answer for target, answer in texts)
-        record = Image("samples", pixels, text=f"{len(texts)} samples of the validation data.")
+        record = Image("samples", pixels, text=f"{len(texts)} samples of the validation data: {LEGEND}")
         context.events.summaries("validation", epoch + 1, [record])
         context.events.scalars("validation", epoch + 1, {"samples/right": right / len(texts)})
 
@@ -88,7 +89,7 @@ class SampleImages(keras.callbacks.Callback):
 
 
 def _is_image(column: Array) -> bool:
-    is_number = column.dtype.kind in "bu" or column.dtype.kind == "f" or column.dtype.name == "bfloat16"
+    is_number = column.dtype.kind in ("b", "u", "f") or column.dtype.name == "bfloat16"
     shape = column.shape[1:]
     has_size = len(shape) >= 2 and min(shape[:2]) > 1
     return is_number and has_size and (len(shape) == 2 or (len(shape) == 3 and shape[2] in CHANNELS))

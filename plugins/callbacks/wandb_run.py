@@ -19,6 +19,9 @@ logger = logging.getLogger("aipcore.callbacks")
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 255, "failed": 1}
 """What W&B shows as finished, killed and failed."""
 
+INIT_SECONDS = 30.0
+"""How long an attempt to begin may take."""
+
 LOGGED = "aip.json"
 """In the folder `wandb`: how far the run was logged, which files for a later `wandb sync` do not tell."""
 
@@ -38,8 +41,17 @@ class WandB(Tracker):
 
     def open(self) -> None:
         """Begins the run or goes on with it."""
+        os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
+        try:
+            self._open(wandb)
+        except Exception:
+            # Otherwise W&B takes the id for in use, and the next attempt fails for that.
+            wandb.teardown()
+            raise
+
+    def _open(self, wandb: Any) -> None:
         folder = self.context.output_dir.absolute()
         self._run = wandb.init(
             id=self.run_id,
@@ -48,12 +60,19 @@ class WandB(Tracker):
             mode=self.wandb.mode,
             project=self.wandb.project or os.environ.get("WANDB_PROJECT") or self.context.scenario,
             entity=self.wandb.entity,
-            name=self.wandb.name or folder.name,
+            name=self.wandb.run_name or folder.name,
             group=self.wandb.group,
             tags=list(self.wandb.tags) or None,
             reinit="create_new",
             settings=wandb.Settings(
-                console="off", silent=True, disable_git=True, disable_code=True, allow_val_change=True
+                console="off",
+                silent=True,
+                disable_git=True,
+                disable_code=True,
+                allow_val_change=True,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=self.wandb.timeout,
+                finish_timeout_raises=True,
             ),
         )
         self._run.config.update({**self.context.params, "output_dir": str(folder)}, allow_val_change=True)

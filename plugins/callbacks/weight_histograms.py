@@ -45,7 +45,7 @@ class WeightHistograms(keras.callbacks.Callback):
             return
         records = []
         for weight in self._weights():
-            values = np.asarray(keras.ops.convert_to_numpy(weight)).reshape(-1)
+            values = keras.ops.convert_to_tensor(weight).numpy().reshape(-1)
             values = values[:: -(-values.size // MOST_VALUES)].astype(np.float64)
             values = values[np.isfinite(values)]
             if values.size:
