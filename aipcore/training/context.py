@@ -61,7 +61,7 @@ class RunContext:
         learning_rate: the schedule; its `scale` variable multiplies the rate from the next update on.
         params: the resolved parameters as nested plain values, as in `params.json`; empty if the run records none.
         is_chief: whether this process speaks for the run; on the others `output_dir` is a folder that is removed.
-        optimizer: the optimizer, whose `iterations` count the updates so far; not to be changed.
+        updates: how many optimizer updates are done; those that float16 leaves out do not count.
         events: writes to the event files of TensorBoard.
         probe: runs the model on some of the data.
     """
@@ -73,7 +73,7 @@ class RunContext:
     learning_rate: Any
     params: Mapping[str, Any] = attrs.field(factory=dict)
     is_chief: bool = True
-    optimizer: Any
+    updates: Callable[[], int]
     events: RunEvents
     probe: RunProbe
 
@@ -103,7 +103,7 @@ def run_context(trainer: Trainer, keeper: Callable[[], Keeper]) -> RunContext:
         learning_rate=trainer.learning_rate,
         params=trainer.about.get("params", {}),
         is_chief=trainer.workers.is_chief,
-        optimizer=trainer.optimizer,
+        updates=lambda: trainer.updates,
         events=RunEvents(keeper),
         probe=RunProbe(trainer),
     )

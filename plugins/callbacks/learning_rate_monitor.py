@@ -48,12 +48,12 @@ class LearningRateMonitor(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes where the chunk begins, and at which factor."""
-        self._first = int(self.context.optimizer.iterations)
-        self._scale = float(self.context.learning_rate.scale)
+        self._first = self.context.updates()
+        self._scale = float(tf.convert_to_tensor(self.context.learning_rate.scale))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the updates of the chunk."""
-        every, last = self.monitor.every_n_updates, int(self.context.optimizer.iterations)
+        every, last = self.monitor.every_n_updates, self.context.updates()
         first = -(-self._first // every) * every
         if not self.context.is_chief or self._failed or first >= last:
             return
@@ -115,8 +115,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
             self._csv.write(b"".join(b"%d,%.9g\n" % row for row in zip(updates.tolist(), rates.tolist(), strict=True)))
 
     def _event_file(self) -> Any:
-        # TensorFlow's own writer takes a tenth of a millisecond for each point, all else that happens in an update
-        # often less.
+        # TensorFlow's own writer takes longer for a point than many models for an update.
         folder = self.context.output_dir / "tensorboard" / BY_UPDATE
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}.v2"

@@ -16,6 +16,8 @@ from aipcore.scenario.describing import describe_sample
 from aipcore.training.checkpoint import newest_checkpoint
 from aipcore.training.event_trim import trim_events
 
+AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+
 
 def events_of(folder: Path) -> dict[str, dict[str, list[tuple[int, Any]]]]:
     """By run and tag: every step with its value."""
@@ -122,7 +124,7 @@ def test_learning_rates_of_a_resumed_run(run: Any) -> None:
     # Batches 49 to 71 are the third epoch's.
     within = [path for path in sorted((folder / "checkpoint").iterdir()) if 48 < int(path.name[5:]) < 72]
     second = run(*words, checkpoint=within[-1])
-    updates = int(second.optimizer.iterations)
+    updates = second.updates
     assert 10 < updates < 15
     trim_events(folder / "tensorboard", second.epoch, updates)
     second.run()
@@ -259,15 +261,14 @@ def test_described(targets: Any, outputs: Any, texts: tuple[str, str]) -> None:
 @pytest.mark.slow
 def test_resumed_by_the_command(tmp_path: Path) -> None:
     """A real run with all of them, resumed from its first epoch: every point is there once."""
-    aip = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
     words = [
         "train", "tutorial", "--trainer.epochs", "3", "--trainer.output_dir", "out", "--checkpoint.keep", "9",
         "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms",
         "--callbacks.SampleImages.every_n_epochs", "1",
     ]  # fmt: skip
-    subprocess.run([*aip, *words], cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([*AIP, *words], cwd=tmp_path, check=True, timeout=120)
     before = events_of(tmp_path / "out" / "tensorboard")
-    subprocess.run([*aip, "resume", "out/checkpoint/step-0000000091"], cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([*AIP, "resume", "out/checkpoint/step-0000000091"], cwd=tmp_path, check=True, timeout=120)
     after = events_of(tmp_path / "out" / "tensorboard")
     steps = {part: {tag: [step for step, _ in points] for tag, points in tags.items()} for part, tags in after.items()}
     assert steps == {
@@ -276,3 +277,22 @@ def test_resumed_by_the_command(tmp_path: Path) -> None:
     assert steps["train"]["gradient_norm/max"] == steps["validation"]["samples"] == [1, 2, 3]
     assert steps["updates"]["learning_rate"] == list(range(1, 274))
     assert newest_checkpoint(tmp_path / "out" / "checkpoint").name == "step-0000000273"
+
+
+@pytest.mark.slow
+def test_on_two_devices(tmp_path: Path) -> None:
+    """On two halves of the CPU the gradients, the samples and the updates are those of one."""
+    found = []
+    for name, words in (("one", []), ("two", ["--device.strategy", "mirror", "--device.cpus", "2"])):
+        command = [
+            *AIP, "train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", name, "--trainer.random_seed",
+            "3", "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms", *words,
+        ]  # fmt: skip
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+        found.append(events_of(tmp_path / name / "tensorboard"))
+    one, two = found
+    assert {part: set(tags) for part, tags in one.items()} == {part: set(tags) for part, tags in two.items()}
+    for part, tag in (("train", "gradient_norm/max"), ("validation", "samples/right"), ("updates", "learning_rate")):
+        assert [step for step, _ in two[part][tag]] == [step for step, _ in one[part][tag]]
+        ours, theirs = ([float(value) for _, value in each[part][tag]] for each in (one, two))
+        assert theirs == pytest.approx(ours, rel=1e-4)

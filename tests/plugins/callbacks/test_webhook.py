@@ -96,8 +96,7 @@ def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monk
         assert trainer.run().status == "finished"
     warned = [record.getMessage() for record in caplog.records if "webhook" in record.getMessage()]
     assert warned == [
-        "The webhook http://127.0.0.1 failed (it answered 403 Forbidden): it is told nothing of this, "
-        "and training goes on."
+        "The webhook http://127.0.0.1 failed (it answered 403 Forbidden): its message is dropped, and training goes on."
     ]
     assert len(server.told) == 4
     assert "SECRET" not in str(trainer.about)
