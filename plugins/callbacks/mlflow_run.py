@@ -61,8 +61,9 @@ class MLflow(Tracker):
     def _open(self) -> None:
         from mlflow.tracking import MlflowClient
 
-        # It logs tracebacks of what is warned of here in a sentence.
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+        # They log at length what is warned of here in a sentence.
+        for each in ("mlflow", "urllib3.connectionpool"):
+            logging.getLogger(each).setLevel(logging.CRITICAL)
         uri, artifacts = self._places()
         client = MlflowClient(tracking_uri=uri)
         name = self.mlflow.experiment or self.context.scenario

@@ -64,8 +64,11 @@ class Tracker(keras.callbacks.Callback):
         self._background.submit(lambda: self.finish(end))
         left = self._background.close(self._timeout if end.status != "interrupted" else INTERRUPTED_SECONDS)
         if left:
-            epochs = f", among it {len(self._unsent)} epochs" if self._unsent else ""
-            logger.warning("%s did not get all of this run%s.", self._what, epochs)
+            missing = f" ({len(self._unsent)} epochs are missing)" if self._unsent else ""
+            logger.warning(
+                "%s did not get all of this run%s; all values are in %s.",
+                self._what, missing, self.context.output_dir / "tensorboard",
+            )  # fmt: skip
 
     def get_state(self) -> dict[str, Any]:
         """Which run it is, and what the tracker does not have yet."""
