@@ -123,11 +123,13 @@ class Request:
         """The parameters, after the scenario has looked at them and completed them from its data.
 
         Raises:
-            AipError: the scenario finds something wrong.
+            AipError: the scenario or a callback finds something wrong.
         """
         resolved = self.resolved()
         check_resources(resolved.value, self.plugins)
         require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
+        for callback in resolved.value.trainer.callbacks:
+            callback.check()
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
         return attrs.evolve(resolved, value=scenario.derived_params())

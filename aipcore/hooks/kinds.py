@@ -40,6 +40,13 @@ class ScheduleParams:
 class CallbackParams:
     """Parameters of every callback."""
 
+    def check(self) -> None:
+        """Looks for what the parameters need, such as a package, before TensorFlow is imported.
+
+        Raises:
+            UsageError: something is missing.
+        """
+
 
 @params
 class ExporterParams:

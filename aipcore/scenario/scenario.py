@@ -162,6 +162,16 @@ class Scenario:
         del inputs, targets, outputs, meta
         return []
 
+    def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What is right and what was answered for one sample, as people read it; None: in numbers.
+
+        Args:
+            targets: by name, arrays of one sample; padded, if samples vary in shape.
+            outputs: by name, what the post-processors made of the model's outputs.
+        """
+        del targets, outputs
+        return None
+
 
 def _missing(scenario: Scenario, what: str) -> ScenarioError:
     return ScenarioError(f"{type(scenario).__name__} does not define {what}: every scenario needs it.")

@@ -37,6 +37,7 @@ class Declaration:
         learning_rate: scenario: at which rate of Adam.
         overfit: scenario: to which fraction of the first loss.
         observer: callback: whether training goes on as if it were not there.
+        images: callback: whether it needs a scenario whose input is an image.
         tolerance: exporter: how far outputs may be from the model's, absolutely and relatively.
     """
 
@@ -51,6 +52,7 @@ class Declaration:
     learning_rate: float = 0.003
     overfit: float = 0.2
     observer: bool = True
+    images: bool = False
     tolerance: float = 1e-5
 
 

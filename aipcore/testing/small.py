@@ -58,6 +58,24 @@ class Blobs(Scenario):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
 
+class Images(Blobs):
+    """The points of `Blobs` as images of 2 by 3 pixels."""
+
+    def train_data(self) -> Any:
+        """48 images, float32 [48, 2, 3], and their classes."""
+        points, labels = super().train_data()
+        return points.reshape(-1, 2, 3), labels
+
+    def val_data(self) -> Any:
+        """16 others."""
+        points, labels = super().val_data()
+        return points.reshape(-1, 2, 3), labels
+
+    def build(self, inputs: Any) -> Any:
+        """Images to logits."""
+        return super().build(keras.layers.Flatten()(inputs))
+
+
 class Pairs(Scenario):
     """Two named inputs, one of them of integers, and two named outputs."""
 
@@ -93,14 +111,16 @@ def make_trainer(
     *,
     callbacks: Mapping[str, Callable[[RunContext], Any]] | None = None,
     folder: Path | None = None,
+    scenario: type[Scenario] = Blobs,
     **values: Any,
 ) -> Trainer:
-    """A run of `Blobs` with Keras' Adam at a constant rate.
+    """A run with Keras' Adam at a constant rate.
 
     Args:
         manager: where the defaults of parameters come from.
         callbacks: by name.
         folder: for output, or None.
+        scenario: what is trained.
         values: of `TrainerParams`.
     """
     params = resolve(
@@ -126,4 +146,4 @@ def make_trainer(
         optimizer=keras.optimizers.Adam,
         callbacks=dict(callbacks or {}),
     )
-    return Trainer(Blobs(params), params, name="check", parts=parts, output_dir=folder)
+    return Trainer(scenario(params), params, name="check", parts=parts, output_dir=folder)

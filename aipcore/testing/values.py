@@ -65,7 +65,7 @@ def words_of(leaf: Leaf, value: Any) -> list[str]:
     match plain:
         case None:
             return [option, "none"]
-        case []:
+        case list() | dict() if not plain:
             return [f"{option}="]
         case list():
             return [option, *(_word(each) for each in plain)]

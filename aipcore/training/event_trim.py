@@ -16,9 +16,17 @@ from tensorflow.core.util.event_pb2 import Event
 FIRST = "events.out.tfevents.0000000000.before-resume.v2"
 """Where what is kept goes. Readers take files in the order of their names, and all others begin with a later time."""
 
+BY_UPDATE = "updates"
+"""The part whose steps are optimizer updates; those of all others are epochs."""
 
-def trim_events(folder: Path, epoch: int) -> None:
+
+def trim_events(folder: Path, epoch: int, updates: int = 0) -> None:
     """Leaves the points up to `epoch`, counted from 1, of each part in `folder`, joined into one file.
+
+    Args:
+        folder: holds a folder for each part.
+        epoch: complete epochs of the run.
+        updates: optimizer updates so far, to which the part `updates` is cut.
 
     A kill at any moment leaves files from which doing it again gives the same.
 
@@ -29,14 +37,15 @@ def trim_events(folder: Path, epoch: int) -> None:
         return
     for part in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = sorted(part.glob("events.out.tfevents.*"))
-        if files and epoch > 0:
-            _join(files, epoch)
+        last = updates if part.name == BY_UPDATE else epoch
+        if files and last > 0:
+            _join(files, last)
         for file in files:
-            if epoch == 0 or file.name != FIRST:
+            if last == 0 or file.name != FIRST:
                 file.unlink()
 
 
-def _join(files: Sequence[Path], epoch: int) -> None:
+def _join(files: Sequence[Path], last: int) -> None:
     kept: dict[bytes, None] = {}
     for file in files:
         # The same record in two files is what a kill before the old ones are gone leaves.
@@ -46,7 +55,7 @@ def _join(files: Sequence[Path], epoch: int) -> None:
         for number, record in enumerate(kept):
             event = Event.FromString(record)
             first = number == 0 or not event.HasField("file_version")
-            if first and (not event.HasField("summary") or event.step <= epoch):
+            if first and (not event.HasField("summary") or event.step <= last):
                 writer.write(record)
     with fresh.open("rb") as written:
         os.fsync(written.fileno())

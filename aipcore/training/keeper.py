@@ -50,17 +50,16 @@ class Keeper:
             logs: all values; those of validation begin with `val_`, those of a LAV list with its part's name and `_`.
             lav: the parts of the extended validation that ran, such as `lav`.
         """
-        parts = by_part(logs, lav)
+        for part, values in by_part(logs, lav).items():
+            self.log_scalars(part, epoch, values)
 
-        def write(events: EventWriter) -> None:
-            for part, values in parts.items():
-                events.write(part, epoch, values)
+    def log_scalars(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
+        """Adds one point to each curve of a part."""
+        self._write_events(lambda events: events.write(part, epoch, values))
 
-        self._write_events(write)
-
-    def log_summaries(self, epoch: int, records: Iterable[Summary]) -> None:
-        """Adds what the scenario shows of the validation data to the event files, beside the curves of validation."""
-        self._write_events(lambda events: events.write_summaries("validation", epoch, records))
+    def log_summaries(self, epoch: int, records: Iterable[Summary], *, part: str = "validation") -> None:
+        """Adds what the scenario shows of the validation data, or a callback, beside the curves of a part."""
+        self._write_events(lambda events: events.write_summaries(part, epoch, records))
 
     def _write_events(self, write: Callable[[EventWriter], object]) -> None:
         if self._events is None:

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
-from aipcore.data.order import Visits
 from aipcore.errors import ScenarioError
 from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
 from aipcore.training.params import TrainerParams
 from aipcore.training.prepare import RunModel
+from aipcore.training.probe import spread_samples
 
 Array = npt.NDArray[Any]
 CHANNELS = (1, 3, 4)
@@ -71,8 +71,6 @@ class SampleSummaries:
         self._scenario = scenario
         self._batch_size = batch_size
         self._reserved = reserved
-        count = min(len(dataset), scenario.summary_samples)
-        self._indices = np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)
         self._dataset = dataset
         self._outputs: Any = lambda inputs: graph(inputs, training=False)
         if not eager:
@@ -89,8 +87,7 @@ class SampleSummaries:
             ScenarioError: a record cannot be shown, and why.
         """
         # All samples are padded to one size, so that the outputs of the batches fit together.
-        first_visits = Visits(indices=self._indices, passes=np.zeros(len(self._indices), np.int64))
-        rows = next(self._dataset.fetch([first_visits]))
+        rows = spread_samples(self._dataset, self._scenario.summary_samples)
         inputs = rows.inputs
         parts = []
         for first in range(0, len(next(iter(inputs.values()))), self._batch_size):

@@ -23,8 +23,9 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import read_checkpoint
-from aipcore.training.context import RunContext
+from aipcore.training.context import run_context
 from aipcore.training.early_stopping import stop_reason
+from aipcore.training.ending import telling_callbacks
 from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
@@ -109,7 +110,8 @@ class Trainer:
         self.stopped = ""
         self.pending_states: dict[str, tuple[Any, Any]] = {}
         self.compilation: Compilation | None = None
-        self.callbacks = self._make_callbacks(parts)
+        context = run_context(self, lambda: self._keeper)
+        self.callbacks = {name: build(context) for name, build in parts.callbacks.items()}
         self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = VariableState(
             {
@@ -137,16 +139,6 @@ class Trainer:
         traced = self.trainer.profile and (output_dir is not None or not self.workers.is_chief)
         traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self.trainer.profile_steps, self.batching.steps, self.reporter)
-
-    def _make_callbacks(self, parts: Parts) -> dict[str, Any]:
-        context = RunContext(
-            output_dir=self.workers.folder(self.output_dir),
-            scenario=self.name,
-            monitor=(self.monitor.mode, self.monitor.name),
-            horizon=self.data.horizon,
-            learning_rate=self.learning_rate,
-        )
-        return {name: build(context) for name, build in parts.callbacks.items()}
 
     def restore(self, checkpoint: Path, *, recompile: bool = False) -> None:
         """Goes on from a complete checkpoint; see `aipcore.training.resume.restore`.
@@ -183,16 +175,20 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         started = time.perf_counter()
-        with self._interruption as interruption, closing(self.data), closing(self._ahead), self._profiler:
+        ending = telling_callbacks(self.callbacks)
+        data, ahead = closing(self.data), closing(self._ahead)
+        with self._interruption as interruption, data, ahead, ending as end, self._profiler:
             try:
                 try:
                     self._begin(interruption)
                     self._run_epochs(interruption)
                 except Interrupted:
                     self.reporter.message("The run was interrupted before its first batch.")
-                return self._finish(started)
+                end.result = self._finish(started)
             finally:
+                end.epochs = self.epoch
                 self._keeper.close()
+        return end.result
 
     def _begin(self, interruption: Interruption) -> None:
         if self.compilation is None:
@@ -367,6 +363,11 @@ class Trainer:
     def batches(self) -> int:
         """Batches of the run that are done."""
         return self.epoch * self.batching.steps + self.step
+
+    @property
+    def updates(self) -> int:
+        """Optimizer updates of the run that are done."""
+        return int(self.optimizer.iterations.numpy())
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received

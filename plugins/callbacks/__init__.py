@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from aipcore.plugin import CallbackRecord, hookimpl
 
+# How aip plugins check runs them: on data that they can show, and sending nothing to anyone.
+AIP_TESTING = {
+    "SampleImages": {"images": True},
+    "WandB": {"params": {"mode": "offline"}},
+    "Webhook": {"params": {"url": "http://127.0.0.1:9/"}},
+}
+
 
 @hookimpl
 def aip_callbacks() -> list[CallbackRecord]:
@@ -22,9 +29,51 @@ def aip_callbacks() -> list[CallbackRecord]:
             build="aip_plugins.callbacks.reduce_on_plateau:build",
         ),
         CallbackRecord(
+            name="SampleImages",
+            summary="Shows validation images in TensorBoard with their targets and predictions.",
+            params="aip_plugins.callbacks.observe_params:SampleImagesParams",
+            build="aip_plugins.callbacks.sample_images:build",
+        ),
+        CallbackRecord(
             name="TerminateOnNaN",
             summary="Ends the run as soon as the loss is not a finite number.",
             params="aip_plugins.callbacks.params:TerminateOnNaNParams",
             build="aip_plugins.callbacks.terminate_on_nan:build",
+        ),
+        CallbackRecord(
+            name="GradientNorm",
+            summary="Shows in TensorBoard how large the gradients are after each epoch.",
+            params="aip_plugins.callbacks.observe_params:GradientNormParams",
+            build="aip_plugins.callbacks.gradient_norm:build",
+        ),
+        CallbackRecord(
+            name="LearningRateMonitor",
+            summary="Records the learning rate of every optimizer update.",
+            params="aip_plugins.callbacks.observe_params:LearningRateMonitorParams",
+            build="aip_plugins.callbacks.learning_rate_monitor:build",
+        ),
+        CallbackRecord(
+            name="MLflow",
+            summary="Logs parameters, epochs and the end of the run to MLflow.",
+            params="aip_plugins.callbacks.remote_params:MLflowParams",
+            build="aip_plugins.callbacks.mlflow_run:build",
+        ),
+        CallbackRecord(
+            name="WandB",
+            summary="Logs parameters, epochs and the end of the run to Weights & Biases.",
+            params="aip_plugins.callbacks.remote_params:WandBParams",
+            build="aip_plugins.callbacks.wandb_run:build",
+        ),
+        CallbackRecord(
+            name="Webhook",
+            summary="Tells a URL when the run starts, ends or fails.",
+            params="aip_plugins.callbacks.remote_params:WebhookParams",
+            build="aip_plugins.callbacks.webhook:build",
+        ),
+        CallbackRecord(
+            name="WeightHistograms",
+            summary="Shows in TensorBoard how the weights are distributed.",
+            params="aip_plugins.callbacks.observe_params:WeightHistogramsParams",
+            build="aip_plugins.callbacks.weight_histograms:build",
         ),
     ]

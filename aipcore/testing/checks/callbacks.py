@@ -24,12 +24,13 @@ RUNS = ("runs_in_training",)
 
 def _trainer(subject: Subject, name: str, *, with_it: bool = True, **values: Any) -> Trainer:
     """A short run with the callback, or without."""
-    from aipcore.testing.small import make_trainer
+    from aipcore.testing.small import Blobs, Images, make_trainer
 
+    scenario = Images if subject.declared.images else Blobs
     folder = subject.folder / name
     folder.mkdir(exist_ok=True)
     callbacks = {subject.name: lambda context: subject.build(subject.params(), context)} if with_it else {}
-    return make_trainer(subject.manager, callbacks=callbacks, folder=folder, **values)
+    return make_trainer(subject.manager, callbacks=callbacks, folder=folder, scenario=scenario, **values)
 
 
 def _made(trainer: Trainer) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aipcore.errors import ParamsError
 from aipcore.params import Layer, Resolved, fill, from_dict, resolve, to_dict, to_json, to_yaml
-from aipcore.params.tree import Component, Components, Leaf, Node, leaves, parts
+from aipcore.params.tree import COMPONENT_KEY, Component, Components, Leaf, Node, leaves, parts
 from aipcore.testing.registry import WITH_PARAMS, conformance_check
 from aipcore.testing.results import CheckFailedError, require
 from aipcore.testing.subject import Subject
@@ -21,6 +21,10 @@ def parameters_can_be_made(subject: Subject) -> None:
     missing = [".".join(leaf.path) for leaf in leaves(tree) if leaf.missing]
     require(not missing, f"{', '.join(missing)} must be given: declare a value in `params` of AIP_TESTING")
     subject.params()
+    reserved = subject.kind != "scenario" and COMPONENT_KEY in tree.children
+    require(
+        not reserved, f"{subject.params_class.__name__} has a field {COMPONENT_KEY!r}, which is reserved: rename it"
+    )
 
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)

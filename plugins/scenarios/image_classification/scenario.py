@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,6 +98,10 @@ class ImageClassification(ListFileScenario):
 
         classes = self.params.data.classes
         return ConfusionEvaluator(len(classes), "class", classes)
+
+    def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
+        """The names of both classes."""
+        return self.params.data.classes[int(targets["class"])], str(outputs["class"])
 
 
 def _digits(part: int) -> list[Sample]:

@@ -128,6 +128,10 @@ class TextLineRecognition(ListFileScenario):
 
         return ReadingEvaluator(self.codec)
 
+    def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
+        """Both texts."""
+        return self.codec.decode(targets["text"].tolist()), str(outputs["text"])
+
 
 def _text(image: Path) -> str:
     path = image.with_name(image.name.removesuffix(image.suffix) + TEXT_SUFFIX)

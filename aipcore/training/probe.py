@@ -1,0 +1,121 @@
+"""What a callback may compute with a run's model and data, without changing a bit of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset, Rows
+from aipcore.data.order import Visits
+from aipcore.data.processor import post_process
+from aipcore.scenario.describing import describe_sample
+from aipcore.scenario.graph import block_signature
+
+if TYPE_CHECKING:
+    from aipcore.training.trainer import Trainer
+
+Array = npt.NDArray[Any]
+
+
+def spread_samples(dataset: Dataset, count: int) -> Rows:
+    """At most `count` samples, evenly spaced over a data set, always the same, padded to one size."""
+    indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
+    return next(dataset.fetch([Visits(indices=indices, passes=np.zeros(len(indices), np.int64))]))
+
+
+class RunProbe:
+    """Runs the model of a run in inference mode, in which nothing is drawn and no state moves.
+
+    To be used between epochs, such as in `on_epoch_end`, on the chief alone (`RunContext.is_chief`).
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._post = list(trainer.scenario.post_processors())
+        self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        graph, eager = trainer.graph, trainer.trainer.force_eager
+        inputs, targets = (block_signature(side, axes=1) for side in trainer.data.train.specs())
+        self._outputs: Any = lambda given: graph(given, training=False)
+        self._norm: Any = self._gradient_norm
+        if not eager:
+            self._outputs = tf.function(self._outputs, autograph=False, input_signature=[inputs])
+            self._norm = tf.function(self._norm, autograph=False, input_signature=[inputs, targets])
+
+    def validation_samples(self, count: int) -> Rows | None:
+        """At most `count` samples of the validation data, evenly spaced, always the same; None without such data."""
+        validation = self._trainer.data.val
+        return None if validation is None else spread_samples(validation, count)
+
+    def outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the model answers, with the averaged weights if there are any.
+
+        Args:
+            inputs: by name, arrays of shape [samples, ...]; the name of a bare input is "".
+
+        Returns:
+            arrays of shape [samples, ...] by the name of the output.
+        """
+        size = self._trainer.batching.batch_size
+        parts = []
+        with self._trainer.averaged():
+            for first in range(0, len(next(iter(inputs.values()))), size):
+                batch = {name: tf.constant(column[first : first + size]) for name, column in inputs.items()}
+                parts.append({name: value.numpy() for name, value in self._outputs(batch).items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def descriptions(self, rows: Rows, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
+        """For each sample, what is right and what was answered, behind the post-processors, as text.
+
+        Args:
+            rows: the samples.
+            outputs: what the model answered to them, arrays of shape [samples, ...] by name.
+        """
+        scenario, texts = self._trainer.scenario, []
+        for row in range(len(next(iter(outputs.values())))):
+            targets = {name: values[row] for name, values in rows.targets.items()}
+            meta = None if rows.meta is None else rows.meta[row]
+            answer = post_process(self._post, {name: values[row] for name, values in outputs.items()}, meta)
+            texts.append(scenario.describe(targets, answer) or describe_sample(targets, answer))
+        return texts
+
+    def gradient_norms(self, batches: int) -> list[float]:
+        """The joint L2 norm of the gradients of all trained weights, before clipping, for each of some fixed batches.
+
+        The gradients are those of the mean loss with all penalties, in inference mode (no dropout; batch normalisation
+        by its running statistics), at the raw weights.
+
+        Args:
+            batches: how many; their samples are evenly spaced over the training data, always the same.
+        """
+        if not self._batches:
+            size = self._trainer.batching.batch_size
+            rows = spread_samples(self._trainer.data.train, batches * size)
+            count = len(next(iter(rows.targets.values() or rows.inputs.values())))
+            # Neighbours in the data are often alike: each batch takes from all of it.
+            every = max(1, round(count / size))
+            for first in range(min(every, batches)):
+                sides = (
+                    {name: tf.constant(c[first::every]) for name, c in s.items()} for s in (rows.inputs, rows.targets)
+                )
+                self._batches.append((next(sides), next(sides)))
+        return [float(self._norm(inputs, targets)) for inputs, targets in self._batches]
+
+    def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        loop = self._trainer.loop
+        weights = [weight.value for weight in self._trainer.graph.model.trainable_variables]
+        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            losses = loop.objective(inputs, targets, self._trainer.graph(inputs, training=False))
+            summed = tf.add_n([tf.reduce_sum(value) for value in losses.values()])
+            objective = summed / samples + self._trainer.graph.penalty()
+            if loop.loss_scale is not None:
+                objective = loop.loss_scale.scaled(objective)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, weights, unconnected_gradients="zero")]
+        if loop.loss_scale is not None:
+            gradients = loop.loss_scale.unscaled(gradients)
+        return tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])

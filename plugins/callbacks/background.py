@@ -1,0 +1,104 @@
+"""Jobs that talk to other machines, done one after the other in a thread, so that training does not wait for them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from aipcore.errors import AipError
+
+logger = logging.getLogger("aipcore.callbacks")
+
+Job = Callable[[], object]
+
+
+class Background:
+    """Does jobs in their order, in one thread of its own.
+
+    A job that fails is told of once, in one warning, until one succeeds again. With `retry` it stays the next to do,
+    and is tried again when another job comes and at the end; without, it is dropped.
+
+    Attributes:
+        what: how the warning calls what fails: "The webhook".
+
+    Args:
+        what: see above.
+        retry: whether a job that failed is to be done again.
+    """
+
+    def __init__(self, what: str, *, retry: bool) -> None:
+        self.what = what
+        self._retry = retry
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._wanted = False
+        self._busy = False
+        self._closed = False
+        self._failing = False
+
+    def submit(self, job: Job) -> None:
+        """Adds a job and returns at once."""
+        with self._changed:
+            if self._closed:
+                return
+            self._jobs.append(job)
+            self._wanted = True
+            if self._thread is None:
+                # A daemon, so that a machine that does not answer cannot keep the process from ending.
+                self._thread = threading.Thread(target=self._work, name="aip callback", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def close(self, seconds: float) -> int:
+        """Waits for the jobs, trying failed ones once more, but not longer than `seconds`.
+
+        Returns:
+            how many jobs could not be done.
+        """
+        with self._changed:
+            self._closed = True
+            self._wanted = bool(self._jobs)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._wanted and not self._busy, seconds)
+            return len(self._jobs)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                if not self._wanted:
+                    return
+                self._wanted = False
+                self._busy = True
+            try:
+                self._do_jobs()
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
+    def _do_jobs(self) -> None:
+        while self._jobs:
+            try:
+                self._jobs[0]()
+            except Exception as error:
+                self._warn(error)
+                if self._retry:
+                    return
+            else:
+                if self._failing and self._retry:
+                    logger.info("%s works again.", self.what)
+                self._failing = False
+            self._jobs.popleft()
+
+    def _warn(self, error: Exception) -> None:
+        if self._failing:
+            return
+        self._failing = True
+        then = "it is tried again after each epoch" if self._retry else "its message is dropped"
+        kind = "" if isinstance(error, AipError) else f"{type(error).__name__}: "
+        reason = " ".join(str(error).split())[:300]
+        logger.warning("%s failed (%s%s): %s, and training goes on.", self.what, kind, reason, then)

@@ -1,0 +1,37 @@
+"""How large the gradients are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from aip_plugins.callbacks.due import is_due
+from aip_plugins.callbacks.observe_params import GradientNormParams
+
+from aipcore.training.context import RunContext
+
+
+class GradientNorm(keras.callbacks.Callback):
+    """Writes mean and maximum of the global gradient norm over some fixed batches to the run `train`.
+
+    They are computed after the epoch, by the model in inference mode, so that training keeps every bit; see
+    `RunProbe.gradient_norms`.
+    """
+
+    def __init__(self, params: GradientNormParams, context: RunContext) -> None:
+        super().__init__()
+        self.gradients = params
+        self.context = context
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, if it is due."""
+        if not self.context.is_chief or not is_due(self, self.context, epoch, self.gradients.every_n_epochs):
+            return
+        norms = self.context.probe.gradient_norms(self.gradients.batches)
+        values = {"gradient_norm/mean": sum(norms) / len(norms), "gradient_norm/max": max(norms)}
+        self.context.events.scalars("train", epoch + 1, values)
+
+
+def build(params: GradientNormParams, context: RunContext) -> GradientNorm:
+    """Makes the callback."""
+    return GradientNorm(params, context)

@@ -1,0 +1,144 @@
+"""The learning rate of every optimizer update."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from aip_plugins.callbacks.observe_params import LearningRateMonitorParams
+from tensorflow.core.framework.summary_pb2 import Summary
+from tensorflow.core.util.event_pb2 import Event
+
+from aipcore.training.context import RunContext
+from aipcore.training.event_trim import BY_UPDATE
+
+logger = logging.getLogger("aipcore.callbacks")
+
+HEAD = b"update,learning_rate\n"
+
+
+class LearningRateMonitor(keras.callbacks.Callback):
+    """Writes the learning rate of the updates of a chunk when the chunk is done.
+
+    It is computed from the schedule, the factor that callbacks put on it, and the optimizer's count of updates, which
+    costs far less than to stop after each. An update that is left out, as float16 may, counts neither here nor there.
+    """
+
+    accepts_chunks = True
+
+    def __init__(self, params: LearningRateMonitorParams, context: RunContext) -> None:
+        super().__init__()
+        self.monitor = params
+        self.context = context
+        self._scale = 1.0
+        self._first = 0
+        self._bytes: int | None = None
+        self._events: Any = None
+        self._csv: Any = None
+        self._failed = False
+        signature = [tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int64)]
+        self._rates = tf.function(self._computed, autograph=False, input_signature=signature)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes where the chunk begins, and at which factor."""
+        self._first = self.context.updates()
+        self._scale = float(tf.convert_to_tensor(self.context.learning_rate.scale))
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the updates of the chunk."""
+        every, last = self.monitor.every_n_updates, self.context.updates()
+        first = -(-self._first // every) * every
+        if not self.context.is_chief or self._failed or first >= last:
+            return
+        rates = self._rates(tf.constant(first, tf.int64), tf.constant(last, tf.int64)).numpy() * np.float32(self._scale)
+        try:
+            self._write(np.arange(first, last, every) + 1, rates)
+        except (OSError, tf.errors.OpError) as error:
+            self._failed = True
+            reason = getattr(error, "message", None) or str(error)
+            logger.warning(
+                "The learning rates cannot be written (%s): they are no longer, and training goes on.", reason
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Lets readers see what there is."""
+        self._flush()
+
+    def on_run_end(self, end: Any) -> None:
+        """Ends the files."""
+        del end
+        for file in (self._events, self._csv):
+            if file is not None:
+                file.close()
+        self._events = self._csv = None
+
+    def get_state(self) -> dict[str, Any]:
+        """How much of the CSV file there is; the event files are cut by their steps."""
+        self._flush()
+        return {"bytes": None if self._csv is None else self._csv.tell()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on after the rows of a checkpoint."""
+        self._bytes = state["bytes"]
+        if self._bytes is None:
+            self._csv_path.unlink(missing_ok=True)
+
+    @property
+    def _csv_path(self) -> Path:
+        return self.context.output_dir / "learning_rate.csv"
+
+    def _computed(self, first: Any, last: Any) -> Any:
+        steps = tf.range(first, last, self.monitor.every_n_updates, tf.int64)
+        # One by one, as in training: a plugin's schedule need not take vectors.
+        schedule = self.context.learning_rate.schedule
+        return tf.map_fn(lambda step: tf.cast(schedule(step), tf.float32), steps, fn_output_signature=tf.float32)
+
+    def _write(self, updates: npt.NDArray[np.int64], rates: npt.NDArray[np.float32]) -> None:
+        if self.monitor.tensorboard:
+            if self._events is None:
+                self._events = self._event_file()
+            now = time.time()
+            for update, rate in zip(updates.tolist(), rates.tolist(), strict=True):
+                value = Summary.Value(tag="learning_rate", simple_value=rate)
+                event = Event(wall_time=now, step=update, summary=Summary(value=[value]))
+                self._events.write(event.SerializeToString())
+        if self.monitor.csv:
+            if self._csv is None:
+                self._csv = self._csv_file()
+            self._csv.write(b"".join(b"%d,%.9g\n" % row for row in zip(updates.tolist(), rates.tolist(), strict=True)))
+
+    def _event_file(self) -> Any:
+        # TensorFlow's own writer takes longer for a point than many models for an update.
+        folder = self.context.output_dir / "tensorboard" / BY_UPDATE
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}.v2"
+        writer = tf.io.TFRecordWriter(str(file))
+        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        return writer
+
+    def _csv_file(self) -> Any:
+        if self._bytes is None:
+            file = self._csv_path.open("wb")
+            file.write(HEAD)
+            return file
+        file = self._csv_path.open("r+b")
+        file.truncate(self._bytes)
+        file.seek(0, os.SEEK_END)
+        return file
+
+    def _flush(self) -> None:
+        for file in (self._events, self._csv):
+            if file is not None:
+                file.flush()
+
+
+def build(params: LearningRateMonitorParams, context: RunContext) -> LearningRateMonitor:
+    """Makes the callback."""
+    return LearningRateMonitor(params, context)

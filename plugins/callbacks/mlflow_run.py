@@ -1,0 +1,166 @@
+"""A run of MLflow."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import warnings
+from typing import Any
+
+from aip_plugins.callbacks.remote_params import MLflowParams, sqlite_file
+from aip_plugins.callbacks.tracking import Tracker, Values, flat
+
+from aipcore.training.context import RunContext
+from aipcore.training.ending import RunEnd
+
+logger = logging.getLogger("aipcore.callbacks")
+
+TAG = "aip.run"
+"""The tag by which a run is found again."""
+
+STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+
+SETTINGS = {
+    # A failed request is tried again after the next epoch, so that the default of seven times in a row only delays.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Environment variables of MLflow that are set unless the user has set them."""
+
+MOST_PARAMS, LONGEST_PARAM = 100, 6000
+"""Most parameters in a request, and characters in one, that MLflow takes."""
+
+
+class MLflow(Tracker):
+    """Logs to one run of MLflow, which is found by a tag.
+
+    MLflow cannot take back a value. What a resumed run logs again is left out where the same value is there; where
+    parameters were changed and the value differs, it stands beside the first, and a warning says so.
+    """
+
+    def __init__(self, params: MLflowParams, context: RunContext) -> None:
+        super().__init__("MLflow", context, params.timeout)
+        self.mlflow = params
+        self._client: Any = None
+        self._run = ""
+        self._known: dict[str, dict[int, float]] | None = None
+        self._differs = False
+
+    def open(self) -> None:
+        """Finds the run or creates it."""
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        with warnings.catch_warnings():
+            # What MLflow uses that is out of date is not for the user of aip to mend.
+            warnings.simplefilter("ignore")
+            self._open()
+
+    def _open(self) -> None:
+        from mlflow.tracking import MlflowClient
+
+        # They log at length what is warned of here in a sentence.
+        for each in ("mlflow", "urllib3.connectionpool"):
+            logging.getLogger(each).setLevel(logging.CRITICAL)
+        uri, artifacts = self._places()
+        client = MlflowClient(tracking_uri=uri)
+        name = self.mlflow.experiment or self.context.scenario
+        known = client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else client.create_experiment(name, artifact_location=artifacts)
+        # Also when nothing was resumed: an attempt that failed may have come as far as this.
+        found = client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{self.run_id}'")
+        if found:
+            self._run = found[0].info.run_id
+            client.update_run(self._run, status="RUNNING")
+        else:
+            tags = {TAG: self.run_id, "scenario": self.context.scenario, **self.mlflow.tags}
+            made = client.create_run(
+                experiment, tags=tags, run_name=self.mlflow.run_name or self.context.output_dir.absolute().name
+            )
+            self._run = made.info.run_id
+        self._known = {} if found else None
+        self._log_params(client, found[0].data.params if found else {})
+        client.set_tag(self._run, "output_dir", str(self.context.output_dir.absolute()))
+        self._client = client
+
+    def _places(self) -> tuple[str, str | None]:
+        """Where runs are kept, and where their files, unless the server says so."""
+        uri = self.mlflow.given_uri()
+        if uri is None:
+            folder = self.context.output_dir.absolute()
+            return f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlartifacts")
+        if uri.startswith("sqlite:"):
+            return uri, str(sqlite_file(uri).absolute().parent / "mlartifacts")
+        return uri, None
+
+    def _log_params(self, client: Any, before: dict[str, str]) -> None:
+        """Logs the parameters; what a resumption changed becomes a tag, since parameters cannot change."""
+        from mlflow.entities import Param, RunTag
+
+        params = {_key(name): value[:LONGEST_PARAM] for name, value in flat(self.context.params).items()}
+        new = [Param(name, value) for name, value in params.items() if name not in before]
+        changed = {name: value for name, value in params.items() if before.get(name, value) != value}
+        tags = [RunTag(f"resumed.{name}", value) for name, value in changed.items()]
+        for first in range(0, max(len(new), len(tags)), MOST_PARAMS):
+            some = slice(first, first + MOST_PARAMS)
+            client.log_batch(self._run, params=new[some], tags=tags[some])
+
+    def log(self, epoch: int, when: float, values: Values) -> None:
+        """Adds the values that the run does not have."""
+        from mlflow.entities import Metric
+
+        fresh = {_key(name): value for name, value in values.items()}
+        if self._known is not None:
+            had = {name: self._points(name).get(epoch) for name in fresh}
+            fresh = {name: value for name, value in fresh.items() if not _same(had[name], value)}
+            if any(had[name] is not None for name in fresh) and not self._differs:
+                self._differs = True
+                logger.warning(
+                    "MLflow has other values of epoch %d from before the run was resumed: both are shown.", epoch
+                )
+        metrics = [Metric(name, value, int(when * 1000), epoch) for name, value in fresh.items()]
+        if not metrics:
+            return
+        try:
+            self._client.log_batch(self._run, metrics=metrics)
+        except Exception:
+            # It may have arrived all the same.
+            self._known = {}
+            raise
+
+    def _points(self, name: str) -> dict[int, float]:
+        """What the run has of a metric: the newest value by epoch."""
+        assert self._known is not None
+        if name not in self._known:
+            history = sorted(self._client.get_metric_history(self._run, name), key=lambda point: point.timestamp)
+            self._known[name] = {point.step: point.value for point in history}
+        return self._known[name]
+
+    def finish(self, end: RunEnd) -> None:
+        """Ends the run."""
+        if end.error is not None:
+            self._client.set_tag(self._run, "error", f"{type(end.error).__name__}: {end.error}"[:5000])
+        self._client.set_tag(self._run, "status", end.status)
+        folder = self.context.output_dir
+        if self.mlflow.log_model and end.status in ("finished", "stopped"):
+            self._client.log_artifact(self._run, str(folder / "params.json"))
+            if (folder / "export").is_dir():
+                self._client.log_artifacts(self._run, str(folder / "export"), "export")
+        self._client.set_terminated(self._run, STATUS[end.status])
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+
+
+def _same(had: float | None, value: float) -> bool:
+    if had is None:
+        return False
+    return had == value or (math.isnan(had) and math.isnan(value))
+
+
+def build(params: MLflowParams, context: RunContext) -> MLflow:
+    """Makes the callback."""
+    return MLflow(params, context)

@@ -1,0 +1,179 @@
+"""Parameters of the callbacks that talk to other programs, and what they need, looked for without importing it."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from aipcore.errors import UsageError
+from aipcore.hooks.kinds import CallbackParams
+from aipcore.params import Check, above, at_least, field, params
+
+FROM_ENVIRONMENT = "env:"
+"""What stands before the name of the environment variable that holds a secret."""
+
+
+def _require(callback: str, module: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise UsageError(
+            f"The callback {callback} needs the package {module}, which is not installed: pip install "
+            f"'aipcore[{extra}]', or leave {callback} out of --callbacks."
+        )
+
+
+@params
+class WebhookParams(CallbackParams):
+    """POSTs JSON with a field `text`, as Slack and its like show it, and the same as fields of their own.
+
+    A URL given here is recorded with the run, so one that holds a secret belongs in an environment variable.
+    """
+
+    url: str = field(
+        "env:AIP_WEBHOOK_URL",
+        help="Where to POST to: env:NAME takes the URL from the environment variable NAME, which is recorded nowhere.",
+        check=Check(
+            "env:NAME, or a URL with http or https", lambda url: url.startswith(("http://", "https://", "env:"))
+        ),
+    )
+    every_n_epochs: int = field(0, help="Also tell of every so many epochs; 0: of none.", check=at_least(0))
+    new_best: bool = field(False, help="Also tell of each epoch whose monitored value is the best so far.")
+    timeout: float = field(5.0, help="Seconds to wait for an answer, and for all of them at the end.", check=above(0))
+
+    def check(self) -> None:
+        """Looks for the URL."""
+        self.resolved_url()
+
+    def resolved_url(self) -> str:
+        """The URL, from the environment if it is there.
+
+        Raises:
+            UsageError: the variable is not set, or holds no URL; does not repeat what it holds.
+        """
+        if not self.url.startswith(FROM_ENVIRONMENT):
+            return self.url
+        name = self.url.removeprefix(FROM_ENVIRONMENT)
+        url = os.environ.get(name, "")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(
+                f"The callback Webhook takes its URL from the environment variable {name}, which "
+                f"{'holds no http or https URL' if url else 'is not set'}: set it, or give --callbacks.webhook.url."
+            )
+        return url
+
+
+@params
+class MLflowParams(CallbackParams):
+    """Logs parameters, the values of each epoch and how the run ended to one run of MLflow, also when it is resumed."""
+
+    tracking_uri: str | None = field(
+        None,
+        help="Where MLflow keeps its runs: http(s)://HOST, sqlite:///FILE, or another address of MLflow; none: what "
+        "MLFLOW_TRACKING_URI says, or else the file mlflow.db in the output folder.",
+        check=Check(
+            "without a user name or password: MLflow takes these from MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD",
+            lambda uri: not uri.startswith("http") or "@" not in uri,
+        ),
+    )
+    experiment: str | None = field(None, help="The experiment; none: the scenario's name.")
+    run_name: str | None = field(None, help="The name of the run; none: that of the output folder.")
+    tags: dict[str, str] = field({}, help="Tags of the run.")
+    log_model: bool = field(False, help="Copy params.json and the exported model to MLflow when the run has ended.")
+    timeout: float = field(
+        60.0, help="Seconds to wait at the end of the run for what is still to be sent.", check=above(0)
+    )
+
+    def check(self) -> None:
+        """Looks for the package and for where to write.
+
+        Raises:
+            UsageError: one is missing.
+        """
+        _require("MLflow", "mlflow", "mlflow")
+        uri = self.given_uri()
+        if uri is None:
+            _require("MLflow", "sqlalchemy", "mlflow")
+            if self.log_model:
+                raise UsageError(
+                    "--callbacks.mlflow.log_model copies the model to the place that --callbacks.mlflow.tracking_uri "
+                    "names, which is not given: give it, or leave log_model out."
+                )
+        elif uri.startswith("sqlite:"):
+            _require("MLflow", "sqlalchemy", "mlflow")
+            _check_writable(uri)
+        elif "://" not in uri and ":" not in uri and uri != "databricks":
+            raise UsageError(
+                f"MLflow no longer keeps runs in a folder such as {uri}: give --callbacks.mlflow.tracking_uri "
+                f"sqlite:///{uri}/mlflow.db, or the address of a server."
+            )
+
+    def given_uri(self) -> str | None:
+        """The tracking URI of the parameters or else of the environment, if there is one."""
+        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def sqlite_file(uri: str) -> Path:
+    """The file of an address such as sqlite:///FILE, relative to the working folder, or sqlite:////FILE."""
+    return Path(uri.removeprefix("sqlite:").removeprefix("///"))
+
+
+def _check_writable(uri: str) -> None:
+    file = sqlite_file(uri)
+    folder = file.parent
+    if not folder.is_dir() or not os.access(folder if not file.exists() else file, os.W_OK):
+        raise UsageError(
+            f"--callbacks.mlflow.tracking_uri {uri} cannot be written: make the folder {folder}, or mend "
+            "its permissions."
+        )
+
+
+@params
+class WandBParams(CallbackParams):
+    """Logs parameters, the values of each epoch and how the run ended to one run of Weights & Biases.
+
+    A run that is resumed goes on there too. Files lie in the folder `wandb` of the output folder.
+    """
+
+    mode: Literal["online", "offline"] = field(
+        "online", help="Send at once, or write files that `wandb sync` sends later."
+    )
+    project: str | None = field(None, help="The project; none: what WANDB_PROJECT says, or the scenario's name.")
+    entity: str | None = field(None, help="The user or team; none: what WANDB_ENTITY says, or the user's own.")
+    run_name: str | None = field(None, help="The name of the run; none: that of the output folder.")
+    group: str | None = field(None, help="A group of runs that belong together.")
+    tags: tuple[str, ...] = field((), help="Tags of the run.")
+    log_model: bool = field(False, help="Upload params.json and the exported model when the run has ended.")
+    timeout: float = field(
+        60.0, help="Seconds to wait at the end of the run for what is still to be sent.", check=above(0)
+    )
+
+    def check(self) -> None:
+        """Looks for the package and, to send anything, for an API key.
+
+        Raises:
+            UsageError: one is missing.
+        """
+        _require("WandB", "wandb", "wandb")
+        if self.mode == "online" and not _has_key():
+            raise UsageError(
+                "The callback WandB has no API key: run wandb login, set WANDB_API_KEY, or give --callbacks.wandb.mode "
+                "offline, which sends nothing."
+            )
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        file = Path(name).expanduser() if name else None
+        try:
+            if file is not None and host is not None and host in file.read_text(encoding="utf-8").split():
+                return True
+        except (OSError, UnicodeDecodeError):
+            continue
+    return False

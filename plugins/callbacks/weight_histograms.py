@@ -1,0 +1,62 @@
+"""How the weights are distributed, epoch by epoch."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+from aip_plugins.callbacks.due import is_due
+from aip_plugins.callbacks.observe_params import WeightHistogramsParams
+
+from aipcore.errors import UsageError
+from aipcore.scenario.summaries import Histogram
+from aipcore.training.context import RunContext
+
+MOST_VALUES = 1_000_000
+"""Values of a weight that are counted; of larger ones, evenly spaced ones."""
+
+
+class WeightHistograms(keras.callbacks.Callback):
+    """Writes a histogram of each trained weight. Values that are not finite are left out."""
+
+    def __init__(self, params: WeightHistogramsParams, context: RunContext) -> None:
+        super().__init__()
+        self.histograms = params
+        self.context = context
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Looks whether there is anything to show.
+
+        Raises:
+            UsageError: no weight has a path that matches.
+        """
+        if not self._weights():
+            paths = [weight.path for weight in self.model.trainable_variables]
+            raise UsageError(
+                f"--callbacks.WeightHistograms.include {self.histograms.include} matches no trained weight: there are "
+                f"{', '.join(paths[:8])}{', ...' if len(paths) > 8 else ''}."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the histograms, if they are due."""
+        if not self.context.is_chief or not is_due(self, self.context, epoch, self.histograms.every_n_epochs):
+            return
+        records = []
+        for weight in self._weights():
+            values = keras.ops.convert_to_tensor(weight).numpy().reshape(-1)
+            values = values[:: -(-values.size // MOST_VALUES)].astype(np.float64)
+            values = values[np.isfinite(values)]
+            if values.size:
+                records.append(Histogram(f"weights/{weight.path}", values))
+        self.context.events.summaries("train", epoch + 1, records)
+
+    def _weights(self) -> list[Any]:
+        found = self.model.trainable_variables
+        return [weight for weight in found if re.search(self.histograms.include, weight.path) and weight.shape != (0,)]
+
+
+def build(params: WeightHistogramsParams, context: RunContext) -> WeightHistograms:
+    """Makes the callback."""
+    return WeightHistograms(params, context)

@@ -1,0 +1,248 @@
+"""The MLflow tracker, against a real store that MLflow's own client reads back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from aipcore.training.checkpoint import newest_checkpoint
+
+pytest.importorskip("mlflow", reason="needs the extra mlflow")
+pytest.importorskip("alembic", reason="needs the extra mlflow")
+
+# What MLflow and its database use that is out of date.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+MLFLOW = ("--callbacks", "MLflow")
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables, which take MLflow seconds to make."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    client(file).search_experiments()
+    return file
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: Any) -> Path:
+    """A fresh database."""
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+
+
+def client(file: Path) -> Any:
+    """MLflow's own."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=f"sqlite:///{file}")
+
+
+def the_run(file: Path, experiment: str = "test") -> Any:
+    """The only run of an experiment."""
+    found = client(file)
+    (run,) = found.search_runs([found.get_experiment_by_name(experiment).experiment_id])
+    return run
+
+
+def points_of(file: Path, run: Any, name: str) -> list[tuple[int, float]]:
+    """All points of a metric by step."""
+    return sorted((each.step, each.value) for each in client(file).get_metric_history(run.info.run_id, name))
+
+
+def options(file: Path, *words: str) -> tuple[str, ...]:
+    """The options of a run that logs there."""
+    return (*MLFLOW, "--callbacks.mlflow.tracking_uri", f"sqlite:///{file}", *words)
+
+
+def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
+    """Parameters, tags, every value of every epoch by step, the model, and the status."""
+    words = (
+        "--trainer.val_every_n", "2", "--trainer.export_final", "True", "--callbacks.mlflow.log_model", "True",
+        "--callbacks.mlflow.tags", "team=ocr", "--callbacks.mlflow.experiment", "points",
+        "--callbacks.mlflow.run_name", "first", "--trainer.epochs", "3",
+    )  # fmt: skip
+    trainer = run(*options(store, *words))
+    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer.about["params"]))
+    history = trainer.run().history
+    found = the_run(store, "points")
+    assert (found.info.run_name, found.info.status) == ("first", "FINISHED")
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        expected = [(epoch, logs[name]) for epoch, logs in enumerate(history, start=1) if name in logs]
+        assert points_of(store, found, name) == expected
+    params = found.data.params
+    assert params["trainer.epochs"] == "3"
+    assert params["trainer.optimizer.name"] == "Adam"
+    assert params["trainer.callbacks.MLflow.run_name"] == "first"
+    assert found.data.tags["team"] == "ocr"
+    assert found.data.tags["output_dir"] == str(tmp_path / "out")
+    listed = {each.path for each in client(store).list_artifacts(found.info.run_id)}
+    assert listed == {"params.json", "export"}
+
+
+def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
+    """Resumed from an earlier epoch, what is repeated is there once; changed parameters are tags."""
+    first = run(*options(store, "--trainer.epochs", "4", "--checkpoint.keep", "9"))
+    first.run()
+    step = sorted((first.output_dir / "checkpoint").iterdir())[2]
+    second = run(*options(store, "--trainer.epochs", "5", "--checkpoint.keep", "9"), checkpoint=step)
+    history = second.run().history
+    found = the_run(store)
+    assert points_of(store, found, "loss") == [(n, logs["loss"]) for n, logs in enumerate(history, start=1)]
+    assert found.data.params["trainer.epochs"] == "4"
+    assert found.data.tags["resumed.trainer.epochs"] == "5"
+    assert found.info.status == "FINISHED"
+
+
+def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
+    """If changed parameters change what is repeated, the newest value counts, and a warning says so."""
+    first = run(*options(store, "--trainer.epochs", "3", "--checkpoint.keep", "9"))
+    before = first.run().history
+    step = sorted((first.output_dir / "checkpoint").iterdir())[2]
+    words = ("--trainer.epochs", "3", "--learning_rate.lr", "0.1")
+    second = run(*options(store, *words), checkpoint=step)
+    with caplog.at_level(logging.INFO, "aipcore.callbacks"):
+        after = second.run().history
+    assert caplog.text.count("MLflow has other values of epoch 3 from before the run was resumed: both are shown.") == 1
+    found = the_run(store)
+    assert {value for step, value in points_of(store, found, "loss") if step == 3} == {
+        before[2]["loss"], after[2]["loss"],
+    }  # fmt: skip
+    assert found.data.metrics["loss"] == after[2]["loss"]
+
+
+class Ending(keras.callbacks.Callback):
+    """Ends a run in its second epoch."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1 and self.how == "error":
+            raise RuntimeError("no more")
+        if epoch == 1 and self.how == "signal":
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_status(run: Any, store: Path) -> None:
+    """A signal kills the run, a resumed one fails, another finishes: always the same run of MLflow."""
+    ended = run(*options(store, "--trainer.epochs", "9"))
+    ended.callbacks["end"] = Ending("signal")
+    assert ended.run().status == "interrupted"
+    assert the_run(store).info.status == "KILLED"
+    checkpoints = ended.output_dir / "checkpoint"
+    failed = run(*options(store, "--trainer.epochs", "9"), checkpoint=sorted(checkpoints.iterdir())[0])
+    failed.callbacks["end"] = Ending("error")
+    with pytest.raises(RuntimeError, match="no more"):
+        failed.run()
+    assert the_run(store).info.status == "FAILED"
+    assert the_run(store).data.tags["error"] == "RuntimeError: no more"
+    run(*options(store, "--trainer.epochs", "3"), checkpoint=newest_checkpoint(checkpoints)).run()
+    assert the_run(store).info.status == "FINISHED"
+    assert [step for step, _ in points_of(store, the_run(store), "loss")] == [1, 2, 3]
+
+
+def test_store_that_fails_for_a_while(run: Any, store: Path, caplog: Any) -> None:
+    """One warning, training goes on, and when the store is back, the epochs of before are sent too."""
+    away = store.with_suffix(".away")
+
+    class Away(keras.callbacks.Callback):
+        def __init__(self, tracker: Any) -> None:
+            super().__init__()
+            self.tracker = tracker
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            while self.tracker._background._busy:
+                pass
+            if epoch == 0:
+                store.rename(away)
+                store.mkdir()
+            if epoch == 2:
+                store.rmdir()
+                away.rename(store)
+
+    trainer = run(*options(store, "--trainer.epochs", "4"))
+    trainer.callbacks = {"away": Away(trainer.callbacks["MLflow"]), **trainer.callbacks}
+    with caplog.at_level(logging.INFO, "aipcore.callbacks"):
+        trainer.run()
+    assert [each.levelname for each in caplog.records if each.name == "aipcore.callbacks"] == ["WARNING", "INFO"]
+    assert "it is tried again after each epoch, and training goes on." in caplog.text
+    assert [step for step, _ in points_of(store, the_run(store), "loss")] == [1, 2, 3, 4]
+
+
+KILLED = """
+import os, signal, sys
+import keras
+from aipcore.training.trainer import Trainer
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        # The tracker's run has begun, and no epoch has ended.
+        if epoch == 0 and not os.environ.get("GO_ON"):
+            callback.callback._background.close(60)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+original = Trainer.__init__
+class callback: pass
+
+def changed(self, *args, **kwargs):
+    original(self, *args, **kwargs)
+    callback.callback = self.callbacks["MLflow"]
+    self.callbacks["kill"] = Kill()
+
+Trainer.__init__ = changed
+from aipcore.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
+    """A real run that is killed before any epoch ended goes on in the run of MLflow that it had begun."""
+    words = [
+        "train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", "out", "--trainer.export_final", "False",
+        "--trainer.export_best", "False", *options(store),
+    ]  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], cwd=tmp_path, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    begun = the_run(store, "tutorial")
+    assert begun.info.status == "RUNNING"
+    environment = {**os.environ, "GO_ON": "1"}
+    subprocess.run(
+        [sys.executable, "-c", KILLED, "resume", "out"], cwd=tmp_path, check=True, timeout=120, env=environment
+    )
+    ended = the_run(store, "tutorial")
+    assert (ended.info.run_id, ended.info.status) == (begun.info.run_id, "FINISHED")
+    assert [step for step, _ in points_of(store, ended, "loss")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--callbacks.mlflow.tracking_uri", "mlruns"), "no longer keeps runs in a folder such as mlruns: give"),
+        (("--callbacks.mlflow.tracking_uri", "sqlite:///no/such/x.db"), "make the folder no/such, or mend its"),
+        (("--callbacks.mlflow.tracking_uri", "https://me:key@host"), "MLFLOW_TRACKING_PASSWORD"),
+        (("--callbacks.mlflow.log_model", "True"), "which is not given: give it, or leave log_model out."),
+    ],
+)
+def test_refused_before_training(run_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
+    """What cannot work is one sentence before TensorFlow is imported."""
+    done = run_aip("train", "tutorial", *MLFLOW, *words, "--trainer.output_dir", "out")
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()

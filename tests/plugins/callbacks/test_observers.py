@@ -1,0 +1,298 @@
+"""Callbacks that show what happens inside of a run, read back by TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.errors import UsageError
+from aipcore.scenario.describing import describe_sample
+from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.event_trim import trim_events
+
+AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+
+
+def events_of(folder: Path) -> dict[str, dict[str, list[tuple[int, Any]]]]:
+    """By run and tag: every step with its value."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    found: dict[str, dict[str, list[tuple[int, Any]]]] = {}
+    for file in sorted(folder.rglob("events.*")):
+        tags = found.setdefault(file.parent.name, {})
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                tags.setdefault(value.tag, []).append((event.step, make_ndarray(value.tensor)))
+    return found
+
+
+def test_weight_histograms(run: Any) -> None:
+    """Each weight has a histogram that counts all of its values, every second epoch and in the first and the last."""
+    words = ("--callbacks.WeightHistograms.every_n_epochs", "2", "--callbacks.WeightHistograms.include", "kernel")
+    trainer = run("--callbacks", "WeightHistograms", *words, "--trainer.epochs", "5")
+    trainer.run()
+    found = events_of(trainer.output_dir / "tensorboard")["train"]
+    assert {tag for tag in found if "/" in tag} == {"weights/hidden/kernel", "weights/logits/kernel"}
+    points = found["weights/hidden/kernel"]
+    assert [step for step, _ in points] == [1, 2, 4, 5]
+    kernel = trainer.graph.model.get_layer("hidden").kernel.numpy()
+    bins = points[-1][1]
+    assert bins[:, 2].sum() == kernel.size
+    assert (bins[0, 0], bins[-1, 1]) == pytest.approx((kernel.min(), kernel.max()))
+    below = bins[len(bins) // 2, 1]
+    assert bins[: len(bins) // 2 + 1, 2].sum() == (kernel < below).sum()
+
+
+def test_no_weight_to_show(run: Any) -> None:
+    """An expression that matches nothing is an error that lists what there is."""
+    trainer = run("--callbacks", "WeightHistograms", "--callbacks.WeightHistograms.include", "conv")
+    with pytest.raises(UsageError, match="include conv matches no trained weight: there are hidden/kernel, hidden/"):
+        trainer.run()
+
+
+MONITOR = (
+    "--callbacks", "LearningRateMonitor", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1",
+    "--callbacks.ReduceOnPlateau.min_delta", "9", "--callbacks.learning_rate_monitor.csv", "True",
+    "--train.batch_size", "4", "--trainer.accumulate_steps", "5", "--learning_rate", "CosineDecay",
+    "--trainer.force_eager", "False",
+)  # fmt: skip
+
+
+def expected_rates(epochs: int) -> list[float]:
+    """24 batches an epoch in groups of 5: 5 updates; a cosine from 0.001 to 0, halved after each epoch but one."""
+    total = 5 * epochs
+    cosine = 0.5 * 0.001 * (1 + np.cos(np.pi * np.arange(total) / total))
+    return [float(rate * 0.5 ** max(0, update // 5 - 1)) for update, rate in enumerate(cosine)]
+
+
+def rows_of(file: Path) -> list[tuple[int, float]]:
+    """The rows of the CSV file."""
+    head, *lines = file.read_text().splitlines()
+    assert head == "update,learning_rate"
+    return [(int(update), float(rate)) for update, rate in (line.split(",") for line in lines)]
+
+
+def test_learning_rate_of_each_update(run: Any) -> None:
+    """Every update has its rate, as a formula of its own has it, while the loop runs several batches in a call."""
+    trainer = run(*MONITOR, "--trainer.epochs", "4")
+    trainer.run()
+    assert trainer.chunk > 1
+    found = events_of(trainer.output_dir / "tensorboard")["updates"]["learning_rate"]
+    assert [step for step, _ in found] == list(range(1, 21))
+    assert [float(value) for _, value in found] == pytest.approx(expected_rates(4), abs=1e-9)
+    assert [rate for _, rate in rows_of(trainer.output_dir / "learning_rate.csv")] == pytest.approx(
+        expected_rates(4), abs=1e-9
+    )
+
+
+def test_only_some_updates(run: Any) -> None:
+    """Every third update."""
+    trainer = run(*MONITOR, "--callbacks.learning_rate_monitor.every_n_updates", "3", "--trainer.epochs", "4")
+    trainer.run()
+    rows = rows_of(trainer.output_dir / "learning_rate.csv")
+    assert [update for update, _ in rows] == [1, 4, 7, 10, 13, 16, 19]
+    assert [rate for _, rate in rows] == pytest.approx(expected_rates(4)[::3], abs=1e-9)
+
+
+class Waiting(keras.callbacks.Callback):
+    """Waits after each chunk until what was to be saved is saved."""
+
+    accepts_chunks = True
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__()
+        self.trainer = trainer
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.trainer._keeper.drain()
+
+
+def test_learning_rates_of_a_resumed_run(run: Any) -> None:
+    """From within an epoch, a resumed run leaves each update once, in both files."""
+    words = (*MONITOR, "--trainer.epochs", "4", "--checkpoint.every_steps", "7", "--checkpoint.keep", "99")
+    first = run(*words)
+    first.callbacks["wait"] = Waiting(first)
+    first.run()
+    folder = first.output_dir
+    # Batches 49 to 71 are the third epoch's.
+    within = [path for path in sorted((folder / "checkpoint").iterdir()) if 48 < int(path.name[5:]) < 72]
+    second = run(*words, checkpoint=within[-1])
+    updates = second.updates
+    assert 10 < updates < 15
+    trim_events(folder / "tensorboard", second.epoch, updates)
+    second.run()
+    found = events_of(folder / "tensorboard")
+    assert [step for step, _ in found["updates"]["learning_rate"]] == list(range(1, 21))
+    assert [step for step, _ in found["train"]["loss"]] == [1, 2, 3, 4]
+    assert [update for update, _ in rows_of(folder / "learning_rate.csv")] == list(range(1, 21))
+
+
+def softmax_regression(base: Any) -> Any:
+    """The scenario with a single layer, whose gradient is a formula."""
+
+    class Regression(base):  # type: ignore[misc]
+        def build(self, inputs: Any) -> Any:
+            from keras import layers
+
+            return layers.Dense(3)(layers.Dropout(0.5)(inputs))
+
+    return Regression
+
+
+@pytest.mark.parametrize("eager", ["True", "False"])
+def test_gradient_norm(run: Any, points: Any, eager: str) -> None:
+    """Mean and maximum over batches that together are the data, as the formula for softmax regression has them."""
+    words = ("--callbacks", "GradientNorm", "--callbacks.GradientNorm.batches", "3", "--train.batch_size", "32")
+    trainer = run(*words, "--trainer.force_eager", eager, cls=softmax_regression(points))
+    trainer.run()
+    found = events_of(trainer.output_dir / "tensorboard")["train"]
+    inputs, labels = trainer.scenario.train_data()
+    kernel, bias = (weight.astype(np.float64) for weight in trainer.graph.model.get_weights()[:2])
+    norms = []
+    for first in range(3):
+        x, y = inputs[first::3].astype(np.float64), labels[first::3]
+        powers = np.exp(x @ kernel + bias)
+        error = (powers / powers.sum(axis=1, keepdims=True) - np.eye(3)[y]) / len(x)
+        norms.append(np.sqrt(((x.T @ error) ** 2).sum() + (error.sum(axis=0) ** 2).sum()))
+    assert [step for step, _ in found["gradient_norm/mean"]] == [1, 2]
+    assert float(found["gradient_norm/mean"][-1][1]) == pytest.approx(np.mean(norms), rel=1e-5)
+    assert float(found["gradient_norm/max"][-1][1]) == pytest.approx(np.max(norms), rel=1e-5)
+
+
+def test_observers_together_change_nothing(run: Any) -> None:
+    """A compiled run that all of them watch ends in the bits of one without them, its history included."""
+    bits = []
+    for number, names in enumerate([(), ("GradientNorm", "LearningRateMonitor", "WeightHistograms")]):
+        chosen = ("--callbacks", *names) if names else ()
+        trainer = run(*chosen, "--trainer.force_eager", "False", "--trainer.calc_ema", "0.9", output=f"run-{number}")
+        history = trainer.run().history
+        bits.append(({name: array.tobytes() for name, array in trainer.state.read().items()}, history))
+    assert bits[0] == bits[1]
+
+
+def pictures(base: Any) -> Any:
+    """The scenario with points as images, with the width first, and two inputs."""
+
+    class Pictures(base):  # type: ignore[misc]
+        def _named(self, data: Any) -> Any:
+            points, labels = data
+            images = np.linspace(0, 1, 4, dtype=np.float32)[None, :, None] * np.ones((len(points), 4, 2), np.float32)
+            return {"points": points, "image": images}, labels
+
+        def train_data(self) -> Any:
+            return self._named(super().train_data())
+
+        def val_data(self) -> Any:
+            return self._named(super().val_data())
+
+        def build(self, inputs: Any) -> Any:
+            from keras import layers
+
+            return super().build(layers.Concatenate()([inputs["points"], layers.Flatten()(inputs["image"])]))
+
+    return Pictures
+
+
+def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
+    """The picture holds the images of evenly spaced samples, and the share of right answers is that of the model."""
+    from PIL import Image
+
+    words = ("--callbacks.SampleImages.count", "4", "--callbacks.SampleImages.transpose", "True")
+    trainer = run("--callbacks", "SampleImages", *words, "--trainer.epochs", "3", cls=pictures(points))
+    trainer.run()
+    found = events_of(trainer.output_dir / "tensorboard")["validation"]
+    assert [step for step, _ in found["samples"]] == [1, 3]
+    inputs, labels = trainer.scenario.val_data()
+    chosen = [0, 10, 21, 31]
+    outputs = trainer.graph.model.predict({name: column[chosen] for name, column in inputs.items()}, verbose=0)
+    share = (outputs.argmax(axis=1) == labels[chosen]).mean()
+    assert float(found["samples/right"][-1][1]) == pytest.approx(share)
+    width, height, png = found["samples"][-1][1]
+    (tmp_path / "samples.png").write_bytes(png)
+    pixels = np.asarray(Image.open(tmp_path / "samples.png"))
+    assert pixels.shape == (int(height), int(width), 3)
+    # The first image: 4 wide and 2 high, from black to white, each pixel a square of 24.
+    np.testing.assert_array_equal(pixels[6 + 12, 6 + 12 : 6 + 96 : 24, 0], [0, 85, 170, 255])
+    # Below, a line in the colour of right or wrong.
+    text = pixels[6 + 48 + 2 + 16 : 6 + 48 + 2 + 32, 6:102].reshape(-1, 3).astype(int)
+    right = outputs[0].argmax() == labels[0]
+    darkest = text[text.sum(axis=1).argmin()]
+    assert (darkest[1] > darkest[0]) == right
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), r"shows images, and no input of this scenario is an image \(the input \(6,\)\): leave the callback out"),
+        (
+            ("--callbacks.SampleImages.input", "page"),
+            r"SampleImages.input page is no image, of shape \[height, width\]",
+        ),
+    ],
+)
+def test_nothing_to_picture(run: Any, words: Any, message: str) -> None:
+    """Data without images is a clear error before the first batch."""
+    with pytest.raises(UsageError, match=message):
+        run("--callbacks", "SampleImages", *words).run()
+
+
+@pytest.mark.parametrize(
+    ("targets", "outputs", "texts"),
+    [
+        ({"": np.int32(2)}, {"": np.array([0.1, 0.2, 0.9])}, ("2", "2")),
+        ({"a": np.int32(1)}, {"a": np.array([2.0, 1.0]), "sure": 0.3}, ("1", "0")),
+        ({"x": np.float32(1.5)}, {"x": np.array([1.25])}, ("1.5", "1.25")),
+        ({"t": np.arange(20)}, {"text": "two words"}, ("0 1 2 3 4 5 6 7 ...", "two words")),
+        ({"a": np.int32(1), "b": np.float32(2)}, {"a": np.array([0.0, 1.0]), "b": 2.5}, ("a 1, b 2", "a 1, b 2.5")),
+    ],
+)
+def test_described(targets: Any, outputs: Any, texts: tuple[str, str]) -> None:
+    """Classes, numbers and text in one line each."""
+    assert describe_sample(targets, outputs) == texts
+
+
+@pytest.mark.slow
+def test_resumed_by_the_command(tmp_path: Path) -> None:
+    """A real run with all of them, resumed from its first epoch: every point is there once."""
+    words = [
+        "train", "tutorial", "--trainer.epochs", "3", "--trainer.output_dir", "out", "--checkpoint.keep", "9",
+        "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms",
+        "--callbacks.SampleImages.every_n_epochs", "1",
+    ]  # fmt: skip
+    subprocess.run([*AIP, *words], cwd=tmp_path, check=True, timeout=120)
+    before = events_of(tmp_path / "out" / "tensorboard")
+    subprocess.run([*AIP, "resume", "out/checkpoint/step-0000000091"], cwd=tmp_path, check=True, timeout=120)
+    after = events_of(tmp_path / "out" / "tensorboard")
+    steps = {part: {tag: [step for step, _ in points] for tag, points in tags.items()} for part, tags in after.items()}
+    assert steps == {
+        part: {tag: [step for step, _ in points] for tag, points in tags.items()} for part, tags in before.items()
+    }
+    assert steps["train"]["gradient_norm/max"] == steps["validation"]["samples"] == [1, 2, 3]
+    assert steps["updates"]["learning_rate"] == list(range(1, 274))
+    assert newest_checkpoint(tmp_path / "out" / "checkpoint").name == "step-0000000273"
+
+
+@pytest.mark.slow
+def test_on_two_devices(tmp_path: Path) -> None:
+    """On two halves of the CPU the gradients, the samples and the updates are those of one."""
+    found = []
+    for name, words in (("one", []), ("two", ["--device.strategy", "mirror", "--device.cpus", "2"])):
+        command = [
+            *AIP, "train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", name, "--trainer.random_seed",
+            "3", "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms", *words,
+        ]  # fmt: skip
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+        found.append(events_of(tmp_path / name / "tensorboard"))
+    one, two = found
+    assert {part: set(tags) for part, tags in one.items()} == {part: set(tags) for part, tags in two.items()}
+    for part, tag in (("train", "gradient_norm/max"), ("validation", "samples/right"), ("updates", "learning_rate")):
+        assert [step for step, _ in two[part][tag]] == [step for step, _ in one[part][tag]]
+        ours, theirs = ([float(value) for _, value in each[part][tag]] for each in (one, two))
+        assert theirs == pytest.approx(ours, rel=1e-4)

@@ -1,0 +1,132 @@
+"""The webhook, against a real HTTP server."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from aipcore.training.checkpoint import newest_checkpoint
+
+WEBHOOK = ("--callbacks", "Webhook")
+
+
+class Breaking(keras.callbacks.Callback):
+    """Fails at the end of an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            raise RuntimeError("the disk is gone")
+
+
+class Stopping(keras.callbacks.Callback):
+    """Sends this process a signal at the end of an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        import signal
+
+        if epoch == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_start_and_end(run: Any, server: Any, tmp_path: Path) -> None:
+    """A run posts its start and its end: a sentence for people, and fields for programs."""
+    trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
+    result = trainer.run()
+    first, last = server.told
+    assert first["path"] == "/services/T0/SECRET"
+    assert (first["event"], first["epochs"], first["scenario"]) == ("start", 2, "test")
+    assert first["text"].startswith("test (out on ")
+    assert first["text"].endswith(") starts: 2 epochs.")
+    assert first["output_dir"] == str(tmp_path / "out")
+    assert (last["event"], last["status"], last["epoch"]) == ("end", "finished", 2)
+    assert last["best"] == pytest.approx(result.best)
+    assert f") has finished after 2 epochs, best val_accuracy {result.best:.4g} in epoch" in last["text"]
+
+
+def test_epochs_and_new_best(run: Any, server: Any) -> None:
+    """Every second epoch, and each that is the best so far; a resumed run knows the best of before."""
+    words = ("--callbacks.webhook.url", server.url, "--callbacks.webhook.every_n_epochs", "2")
+    words = (*WEBHOOK, *words, "--callbacks.webhook.new_best", "True")
+    first = run(*words, "--trainer.epochs", "2")
+    history = first.run().history
+    second = run(*words, "--trainer.epochs", "6", checkpoint=newest_checkpoint(first.output_dir / "checkpoint"))
+    history = second.run().history
+    best, expected = -1.0, []
+    for epoch, logs in enumerate(history, start=1):
+        is_best = logs["val_accuracy"] > best
+        best = max(best, logs["val_accuracy"])
+        if is_best or epoch % 2 == 0:
+            expected.append((epoch, is_best))
+    told = [(each["epoch"], each["is_best"]) for each in server.told if each["event"] == "epoch"]
+    assert told == expected
+    assert [each["logs"]["loss"] for each in server.told if each["event"] == "epoch"] == pytest.approx(
+        [history[epoch - 1]["loss"] for epoch, _ in expected]
+    )
+    starts = [each["text"] for each in server.told if each["event"] == "start"]
+    assert [text.partition(") ")[2] for text in starts] == ["starts: 2 epochs.", "goes on with epoch 3 of 6."]
+
+
+def test_failure_and_signal(run: Any, server: Any) -> None:
+    """An error and a signal are told as what they are."""
+    trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
+    trainer.callbacks["break"] = Breaking()
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        trainer.run()
+    last = server.told[-1]
+    assert (last["event"], last["status"], last["epoch"]) == ("failure", "failed", 1)
+    assert last["error"] == "RuntimeError: the disk is gone"
+    trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url, "--trainer.epochs", "9", output="stopped")
+    trainer.callbacks["stop"] = Stopping()
+    assert trainer.run().status == "interrupted"
+    assert (server.told[-1]["event"], server.told[-1]["status"]) == ("end", "interrupted")
+    assert ") was interrupted after 2 epochs, best val_accuracy" in server.told[-1]["text"]
+
+
+def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monkeypatch: Any) -> None:
+    """A hook that refuses is warned of once; neither log nor parameters hold what the environment does."""
+    server.status = 403
+    monkeypatch.setenv("MY_HOOK", server.url)
+    words = ("--callbacks.webhook.url", "env:MY_HOOK", "--callbacks.webhook.every_n_epochs", "1")
+    trainer = run(*WEBHOOK, *words)
+    with caplog.at_level(logging.INFO, "aipcore.callbacks"):
+        assert trainer.run().status == "finished"
+    warned = [record.getMessage() for record in caplog.records if "webhook" in record.getMessage()]
+    assert warned == [
+        "The webhook http://127.0.0.1 failed (it answered 403 Forbidden): its message is dropped, and training goes on."
+    ]
+    assert len(server.told) == 4
+    assert "SECRET" not in str(trainer.about)
+    assert "SECRET" not in caplog.text
+
+
+def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None:
+    """The run comes to its end all the same, with one warning."""
+    server.hold = True
+    words = ("--callbacks.webhook.url", server.url, "--callbacks.webhook.timeout", "0.5")
+    trainer = run(*WEBHOOK, *words, "--callbacks.webhook.every_n_epochs", "1", "--trainer.epochs", "4")
+    with caplog.at_level(logging.INFO, "aipcore.callbacks"):
+        assert trainer.run().status == "finished"
+    assert caplog.text.count("The webhook http://127.0.0.1 failed (it did not answer in 0.5 s)") == 1
+    assert server.told == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "message"),
+    [
+        ({}, (), "environment variable AIP_WEBHOOK_URL, which is not set: set it, or give --callbacks.webhook.url."),
+        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which holds no http or https URL: set it, or give"),
+        ({}, ("ftp://host/",), "--callbacks.webhook.url"),
+    ],
+)
+def test_refused_before_training(run_aip: Any, environment: Any, words: Any, message: str, tmp_path: Path) -> None:
+    """Without a URL there is one sentence, no folder, and no TensorFlow."""
+    options = ("--callbacks.webhook.url", *words) if words else ()
+    done = run_aip("train", "tutorial", *WEBHOOK, *options, "--trainer.output_dir", "out", **environment)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "etc/x" not in done.stderr
+    assert not (tmp_path / "out").exists()
