@@ -158,11 +158,11 @@ class ConsoleReporter(Reporter):
         lines = [ends[result.status]]
         if result.best is not None:
             lines[0] += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}."
-        if result.memory is not None and (memory := str(result.memory)):
-            lines.append(f"Peak memory: {memory}.")
         lines += [f"  {result.output_dir / name}: {KEPT[name]}" for name in result.saved]
         if not result.saved:
             lines.append("  Nothing was saved.")
+        if result.memory is not None and (memory := str(result.memory)):
+            lines.append(f"Peak memory: {memory}.")
         lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
         if result.profiled is not None:
             first, last = result.profiled

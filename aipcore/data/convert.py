@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.data.column import GrowingSide
 from aipcore.data.dataset import ArrayDataset, Fields, Padding, SampleDataset
 from aipcore.data.samples import Sample
-from aipcore.data.source import as_source, is_arrays
+from aipcore.data.source import as_samples, is_arrays
 from aipcore.data.specs import ColumnSpec, Specs
 from aipcore.errors import DataError
 
@@ -37,8 +38,7 @@ def as_dataset(data: Any, origin: str) -> MemoryDataset:
     elif is_arrays(data):
         dataset = ArrayDataset(inputs=stacked(data[0], origin), targets=stacked(data[1], origin))
     else:
-        source = as_source(data, origin)
-        dataset = from_samples([source[index] for index in range(len(source))], origin)
+        dataset = from_samples(as_samples(data, origin), origin)
     lengths = {f"inputs[{k!r}]": len(v) for k, v in dataset.inputs.columns.items()}
     lengths |= {f"targets[{k!r}]": len(v) for k, v in dataset.targets.columns.items()}
     if len(set(lengths.values())) > 1:
@@ -72,21 +72,22 @@ def _array(value: Any, origin: str) -> Array:
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array
 
 
-def from_samples(samples: Sequence[Sample], origin: str) -> MemoryDataset:
-    """Stacks samples, or keeps them side by side where their shapes differ.
+def from_samples(samples: Iterable[Sample], origin: str) -> MemoryDataset:
+    """Stacks samples one by one, or keeps them side by side where their shapes differ.
 
     Raises:
         DataError: they do not have the same names, or a column has arrays of different ranks.
     """
-    columns: list[Fields] = []
-    for part in ("inputs", "targets"):
-        values = [getattr(sample, part) for sample in samples]
-        columns.append(_columns(values, f"{origin}: {part}"))
-    meta = [sample.meta for sample in samples]
-    inputs, targets = columns
-    ragged = any(isinstance(column, list) for fields in columns for column in fields.columns.values())
+    inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
+    meta: list[Any] = []
+    for index, sample in enumerate(samples):
+        inputs.add(sample.inputs, index)
+        targets.add(sample.targets, index)
+        meta.append(sample.meta)
+    sides = inputs.fields(), targets.fields()
+    ragged = any(isinstance(column, list) for fields in sides for column in fields.columns.values())
     kind = SampleDataset if ragged else ArrayDataset
-    return kind(inputs=inputs, targets=targets, meta=meta if any(m is not None for m in meta) else None)
+    return kind(inputs=sides[0], targets=sides[1], meta=meta if any(m is not None for m in meta) else None)
 
 
 def with_specs(dataset: MemoryDataset, declared: Specs | None, padding: Padding, origin: str) -> MemoryDataset:
@@ -121,35 +122,3 @@ def no_samples(origin: str) -> DataError:
 def describe(specs: Mapping[str, ColumnSpec]) -> str:
     """Specs in words."""
     return ", ".join(f"{name or 'one array'} {spec.shape} {spec.dtype}" for name, spec in specs.items()) or "none"
-
-
-def _columns(values: list[Any], origin: str) -> Fields:
-    if not values or all(value is None for value in values):
-        return Fields(columns={}, bare=False)
-    bare = not isinstance(values[0], Mapping)
-    rows = [{"": value} if bare else dict(value) for value in values]
-    names = list(rows[0])
-    for index, row in enumerate(rows):
-        if list(row) != names:
-            raise DataError(
-                f"{origin} of sample {index} has the names {sorted(row)}, but sample 0 has {sorted(names)}."
-            )
-    return Fields(columns={name: _column([row[name] for row in rows], name, origin) for name in names}, bare=bare)
-
-
-def _column(values: list[Any], name: str, origin: str) -> Any:
-    arrays = [np.asarray(value) for value in values]
-    first = arrays[0]
-    for index, array in enumerate(arrays):
-        if array.ndim != first.ndim or array.dtype == object:
-            raise DataError(
-                f"{origin}{f'[{name!r}]' if name else ''} of sample {index} has shape {array.shape} and type "
-                f"{array.dtype}, but sample 0 has shape {first.shape} and type {first.dtype}: "
-                "the number of axes must be the same and the type numeric."
-            )
-    dtype = np.result_type(*{array.dtype for array in arrays})
-    dtype = np.dtype(np.float32) if dtype == np.float64 else dtype
-    arrays = [array.astype(dtype, copy=False) for array in arrays]
-    if all(array.shape == first.shape for array in arrays):
-        return np.stack(arrays)
-    return arrays

@@ -16,7 +16,7 @@ from aipcore.data.modes import Mode
 from aipcore.data.order import Buckets, SampleOrder
 from aipcore.data.processor import as_processors
 from aipcore.data.samples import Sample
-from aipcore.data.source import DatasetSource, Source, as_source, is_arrays
+from aipcore.data.source import DatasetSource, Source, as_source, by_index, is_arrays
 from aipcore.data.specs import Specs
 from aipcore.data.stream import StreamedDataset, probe
 from aipcore.data.workers import Workers
@@ -171,7 +171,9 @@ class Pipeline:
 
     def _made(self) -> MemoryDataset | StreamedDataset:
         chain = self.chain
-        if isinstance(self._given, ArrayDataset | SampleDataset) or is_arrays(self._given):
+        given = self._given
+        stacked = isinstance(given, ArrayDataset | SampleDataset) or is_arrays(given)
+        if stacked or not (chain.processes or by_index(given)):
             dataset = as_dataset(self._given, self.origin)
             if not chain.processes:
                 return self._finished(dataset)
@@ -184,8 +186,6 @@ class Pipeline:
         kept = None
         if self._preload != "off" and (chain.generating or chain.fixed or not source.in_memory):
             kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes, self.workers)
-        elif source.in_memory and not chain.processes:
-            kept = keep(source, chain, skipped, None)
         if kept is not None:
             if not chain.varying:
                 return self._finished(from_samples(kept.samples, self.origin))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -95,26 +95,44 @@ def as_source(data: Any, origin: str) -> Source:
     Raises:
         DataError: it is neither, or holds something that is no `Sample`.
     """
-    plain = isinstance(data, str | bytes | np.ndarray | Mapping)
-    if not plain and not isinstance(data, list | tuple) and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+    if by_index(data):
         return AuthorSource(data, origin)
-    if plain or not isinstance(data, Iterable):
+    return ListSource(list(as_samples(data, origin)))
+
+
+def by_index(data: Any) -> bool:
+    """Whether data is an author's object that is asked for a sample whenever it is needed."""
+    plain = isinstance(data, str | bytes | np.ndarray | Mapping | list | tuple)
+    return not plain and hasattr(data, "__len__") and hasattr(data, "__getitem__")
+
+
+def as_samples(data: Any, origin: str) -> Iterator[Sample]:
+    """Goes through samples once; arguments and errors as for `as_source`."""
+    if by_index(data):
+        source = AuthorSource(data, origin)
+        yield from (source[index] for index in range(len(source)))
+        return
+    if isinstance(data, str | bytes | np.ndarray | Mapping) or not isinstance(data, Iterable):
         raise DataError(
             f"{origin} returned {type(data).__name__}: return a pair (inputs, targets) of arrays whose first axis "
             "counts the samples, an iterable of Sample, or an object with __len__ and __getitem__."
         )
-    samples: list[Sample] = []
-    try:
-        for sample in data:
-            samples.append(_checked(sample, len(samples), origin))
-    except AipError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{origin} failed at sample {len(samples)}: {type(error).__name__}: {' '.join(str(error).split())}; "
-            "run again with --debug for the traceback."
-        ) from error
-    return ListSource(samples)
+    index = 0
+    samples = iter(data)
+    while True:
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        except AipError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{origin} failed at sample {index}: {type(error).__name__}: {' '.join(str(error).split())}; "
+                "run again with --debug for the traceback."
+            ) from error
+        yield _checked(sample, index, origin)
+        index += 1
 
 
 def _checked(sample: Any, index: int, origin: str) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import tensorflow as tf
@@ -21,7 +22,9 @@ def peak_memory(workers: Sequence[int]) -> PeakMemory:
     gpus = {}
     for device in tf.config.list_logical_devices("GPU"):
         name = device.name.removeprefix("/device:")
-        gpus[name] = int(tf.config.experimental.get_memory_info(name)["peak"])
+        # Not every allocator of TensorFlow keeps accounts.
+        with suppress(ValueError):
+            gpus[name] = int(tf.config.experimental.get_memory_info(name)["peak"])
     return PeakMemory(process=_peak(), workers=sum(shares), worker_processes=len(shares), gpus=gpus)
 
 

@@ -121,6 +121,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
     assert lines[0] == "scenario   tutorial"
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
     assert lines[-1].endswith("pip install 'aipcore[profile]'")
+    (memory,) = (line for line in lines if line.startswith("Peak memory: "))
 
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == [
@@ -143,6 +144,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
     assert {name: summary[name] for name in ("event", "status", "output_dir", "epochs", "saved", "profiled")} == {
         "event": "summary", "status": "finished", "output_dir": "out", "epochs": 2, "saved": [], "profiled": [2, 3],
     }  # fmt: skip
+    assert memory == f"Peak memory: {summary['memory']['process'] / 2**20:,.0f} MiB."
 
 
 def test_quiet(train: Any, tmp_path: Path) -> None:

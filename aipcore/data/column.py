@@ -1,0 +1,122 @@
+"""Taking in samples one by one into columns that grow: each array is copied once, and its sample may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.dataset import Fields
+from aipcore.errors import DataError
+
+Array = npt.NDArray[Any]
+
+LEAST_BYTES = 2**20
+"""By how much a column grows at least; a large one grows by a sixteenth, which the system does without copying it."""
+
+
+class GrowingSide:
+    """The inputs or the targets of samples that come one by one.
+
+    Args:
+        origin: how errors call them.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._columns: dict[str, GrowingColumn] = {}
+        self._names: list[str] | None = None
+        self._bare = False
+
+    def add(self, value: Any, index: int) -> None:
+        """Takes in what the next sample has: an array, a mapping of arrays, or None.
+
+        Raises:
+            DataError: it has other names than the first one, arrays of another rank, or no numbers.
+        """
+        if self._bare and isinstance(value, np.ndarray | np.generic):
+            self._columns[""].add(value, index)
+            return
+        bare = value is not None and not isinstance(value, Mapping)
+        row = {"": value} if bare else dict(value or {})
+        if self._names is None:
+            self._names, self._bare = list(row), bare
+            self._columns = {name: GrowingColumn(name, self._origin) for name in row}
+        elif list(row) != self._names:
+            raise DataError(
+                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample 0 has {sorted(self._names)}."
+            )
+        for name, column in self._columns.items():
+            column.add(row[name], index)
+
+    def fields(self) -> Fields:
+        """All of them."""
+        return Fields(columns={name: column.finished() for name, column in self._columns.items()}, bare=self._bare)
+
+
+class GrowingColumn:
+    """One column: a single array while all shapes are equal, then a list."""
+
+    def __init__(self, name: str, origin: str) -> None:
+        self._origin = f"{origin}[{name!r}]" if name else origin
+        self._count = 0
+        self._room: Array = np.empty(0)
+        self._rows: list[Array] | None = None
+        self._first: Array = np.empty(0)
+        self._dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    def add(self, value: Any, index: int) -> None:
+        """Takes in the next array.
+
+        Raises:
+            DataError: its rank is not that of the first one, or it has no numbers.
+        """
+        array = value if type(value) is np.ndarray else np.asarray(value)
+        if self._rows is None and array.dtype is self._dtype and array.shape == self._first.shape and self._count:
+            self._put(array)
+            self._count += 1
+            return
+        if not self._count:
+            self._first, self._dtype = array, array.dtype
+            self._room = np.empty((0, *array.shape), _narrow(array.dtype))
+        if array.ndim != self._first.ndim or array.dtype == object:
+            raise DataError(
+                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample 0 has "
+                f"shape {self._first.shape} and type {self._first.dtype}: the number of axes must be the same and the "
+                "type numeric."
+            )
+        if array.dtype != self._dtype:
+            self._dtype = np.result_type(array.dtype, self._dtype)
+        if self._rows is None and array.shape != self._first.shape:
+            self._rows = list(self._room[: self._count])
+        if self._rows is not None:
+            self._rows.append(array)
+        else:
+            if self._room.dtype != _narrow(self._dtype):
+                self._room = self._room.astype(_narrow(self._dtype))
+            self._put(array)
+        self._count += 1
+
+    def finished(self) -> Any:
+        """An array of shape [samples, ...], or a list of arrays of one rank; numbers of 64 bits come as float32."""
+        dtype = _narrow(self._dtype)
+        if self._rows is not None:
+            return [row.astype(dtype, copy=False) for row in self._rows]
+        self._resize(self._count)
+        return self._room.astype(dtype, copy=False)
+
+    def _put(self, array: Array) -> None:
+        if self._count == len(self._room):
+            least = LEAST_BYTES // max(1, array.nbytes)
+            self._resize(self._count + max(self._count // 16, least, 1))
+        self._room[self._count] = array
+
+    def _resize(self, count: int) -> None:
+        # Nobody else looks at it: there is no view of it yet.
+        self._room.resize((count, *self._room.shape[1:]), refcheck=False)
+
+
+def _narrow(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype == np.float64 else dtype

@@ -1,0 +1,110 @@
+"""What a run takes of memory: its data once, no more the longer it goes on, and the summary says how much."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipcore.training.memory import peak_memory
+from aipcore.training.reporter import PeakMemory
+
+HERE = Path(__file__).parent
+MIB = 2**20
+
+
+def result_of(script: str, *words: str) -> dict[str, Any]:
+    """What a script printed."""
+    process = subprocess.run(
+        [sys.executable, str(HERE / script), *words], capture_output=True, text=True, check=False, timeout=1500,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    found: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What `memory_of_runs.py` found."""
+    return result_of("memory_of_runs.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Large", "Bytes", "Generated"])
+def test_data_is_there_once(found: dict[str, Any], kind: str) -> None:
+    """300 MiB of numbers, bytes, or samples that come one by one take less than 1.3 times their size at any time."""
+    assert found["data"] <= found[kind] < 1.3 * found["data"]
+    assert found["Constant"] < 0.5 * found["data"]
+
+
+@pytest.mark.slow
+def test_worker_processes_share_the_data(found: dict[str, Any]) -> None:
+    """What they make samples from lies in memory that they share; what each has of its own is small."""
+    assert min(found["shared"]) >= found["data"]
+    assert max(found["own"]) < 0.15 * found["data"]
+    # In the process that trains, and once for all workers.
+    assert found["Dimmed"] < 2.3 * found["data"]
+    assert found["memory"]["worker_processes"] == 2
+    assert found["data"] * MIB < found["memory"]["workers"] < 1.3 * found["data"] * MIB
+    assert found["memory"]["process"] == pytest.approx(found["now"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_flat_over_epochs_and_runs(tmp_path: Path) -> None:
+    """With validation, LAV, EMA, checkpoints, exports, TensorBoard; TensorFlow keeps some MiB of each run's graphs."""
+    found = result_of("long_run.py", str(tmp_path), "200", "8")
+    sizes, after = found["epochs"], found["runs"]
+    assert len(sizes) == 200
+    assert max(sizes[20:]) < 1.03 * sizes[19]
+    assert (after[-1] - after[0]) / (len(after) - 1) < 8
+
+
+def test_peak_of_this_process() -> None:
+    """It grows with what is taken, in the system's own count, and does not shrink."""
+    before = peak_memory([])
+    taken = b"x" * (2 * before.process)
+    after = peak_memory([])
+    assert after.process >= 2 * before.process
+    assert (after.workers, after.worker_processes, after.gpus) == (0, 0, {})
+    del taken
+    # The system counts in steps.
+    assert peak_memory([]).process >= 0.98 * after.process
+
+
+def test_other_processes() -> None:
+    """Those that run are counted; one that is gone is not."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    found = peak_memory([process.pid])
+    assert 0 < found.workers < 200 * MIB
+    assert found.worker_processes == 1
+    process.communicate(b"\n")
+    assert peak_memory([process.pid]).worker_processes == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "text"),
+    [
+        (PeakMemory(process=612 * MIB), "612 MiB"),
+        (PeakMemory(process=1500 * MIB, workers=340 * MIB, worker_processes=2),
+         "1,500 MiB, 340 MiB in 2 worker processes"),
+        (PeakMemory(process=9 * MIB, workers=5 * MIB, worker_processes=1, gpus={"GPU:0": 7 * MIB}),
+         "9 MiB, 5 MiB in 1 worker process, 7 MiB on GPU:0"),
+        (PeakMemory(process=0), ""),
+    ],
+)  # fmt: skip
+def test_in_words(memory: PeakMemory, text: str) -> None:
+    """What there is none of is not mentioned."""
+    assert str(memory) == text
+
+
+def test_told_at_the_end(make_trainer: Any, blobs_class: Any) -> None:
+    """Every run's result has it."""
+    result = make_trainer(blobs_class, "--trainer.tune", "off").run()
+    assert result.memory.process > 100 * MIB
