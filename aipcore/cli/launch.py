@@ -21,10 +21,11 @@ STRATEGY = "--device.strategy"
     cls=Command,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--workers", type=click.IntRange(1), required=True, help="How many processes to start.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="How many processes to start.")
 @click.option(
     "--port-base",
     type=click.IntRange(1, 65535),
+    metavar="N",
     help="Port of the first worker, the others have the next ones; by default free ones are found.",
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...")
