@@ -34,8 +34,7 @@ class Checker:
 
     Attributes:
         made: names of plugins that the page itself makes or installs, whose options are not known here.
-        runs: from the output folder of a run to its scenario.
-        models: whether a folder is a scenario of our own; any other is taken for a run of the tutorial.
+        runs: from the output folder of a run to its scenario; any other folder is taken for a run of the tutorial.
     """
 
     def __init__(self, page: Path) -> None:
@@ -71,29 +70,33 @@ class Checker:
             raise AipError(f"there is no command {name}")
         if name in ("train", "params", "benchmark-input-pipeline"):
             self._check_training(name, rest)
-        elif name == "resume":
-            arguments = split_arguments(rest, _options(name), name, first="DIR")
-            self._resolve(run_params_class, arguments.scenario or "", arguments.rest)
-        elif name in ("lav", "predict"):
-            models = split_model_arguments(rest, _options(name), name, several=name == "predict")
-            for model in models.models[:1]:
-                self._resolve(applied_params_class, model, models.rest)
-        elif name == "export":
-            models = split_model_arguments(rest, _options(name), name)
-            resolve(import_module(COMMANDS[name][0]).ExportCommandParams, [Layer.from_arguments(models.rest)], _plugins())
-        elif name == "evaluate":
-            sort_words(rest, _options(name))
+        elif name in ("resume", "lav", "predict", "export", "evaluate"):
+            self._check_applying(name, rest)
         elif name == "launch":
             with command.make_context(name, list(rest)) as ctx:
                 self._check(list(ctx.params["words"]))
-        elif getattr(import_module(command.callback.__module__), "OPTIONS", None) if command.callback else None:
+        elif _options(command):
             # The command of a plugin that reads its words by itself.
-            sort_words(rest, _options(name, command))
+            sort_words(rest, _options(command))
         else:
             _check_click(command, rest)
 
+    def _check_applying(self, name: str, words: list[str]) -> None:
+        module = import_module(COMMANDS[name][0])
+        if name == "resume":
+            arguments = split_arguments(words, module.OPTIONS, name, first="DIR")
+            self._resolve(run_params_class, arguments.scenario or "", arguments.rest)
+        elif name == "evaluate":
+            sort_words(words, module.OPTIONS)
+        else:
+            models = split_model_arguments(words, module.OPTIONS, name, several=name == "predict")
+            if name == "export":
+                resolve(module.ExportCommandParams, [Layer.from_arguments(models.rest)], get_plugin_manager())
+            elif models.models:
+                self._resolve(applied_params_class, models.models[0], models.rest)
+
     def _check_training(self, name: str, words: list[str]) -> None:
-        arguments = split_arguments(words, _options(name), name)
+        arguments = split_arguments(words, import_module(COMMANDS[name][0]).OPTIONS, name)
         if arguments.scenario is None:
             return
         options = {key: value for key, value in arguments.options.items() if key != "--params"}
@@ -108,19 +111,17 @@ class Checker:
         known = [run for run in self.runs if folder == run or folder.startswith(f"{run}/")]
         numbered = re.match(r"runs/(\w+?)-\d+", folder)
         name = self.runs[known[0]] if known else numbered[1] if numbered else "tutorial"
-        names = list(_plugins().names("scenario"))
-        cls = load_scenario(name if name in names or known else "tutorial", names=names, find=_plugins().find_scenario).cls
+        plugins = get_plugin_manager()
+        names = list(plugins.names("scenario"))
+        name = name if name in names or known else "tutorial"
+        cls = load_scenario(name, names=names, find=plugins.find_scenario).cls
         layers = [Layer.from_mapping("scenario", cls.defaults)] if root is run_params_class else []
-        resolve(root(cls.params_class), [*layers, Layer.from_arguments(words)], _plugins())
+        resolve(root(cls.params_class), [*layers, Layer.from_arguments(words)], plugins)
 
 
-def _plugins() -> Any:
-    return get_plugin_manager()
-
-
-def _options(name: str, command: click.Command | None = None) -> Any:
-    module = COMMANDS[name][0] if command is None else command.callback.__module__
-    return import_module(module).OPTIONS
+def _options(command: click.Command) -> Any:
+    """What the module of a command names as its options, if it reads its words by itself."""
+    return getattr(import_module(command.callback.__module__), "OPTIONS", None) if command.callback else None
 
 
 def _check_click(command: click.Command, words: list[str]) -> None:
@@ -144,7 +145,9 @@ def check_page(page: Path) -> list[str]:
     for block in blocks(page):
         place = f"{page.relative_to(ROOT)}:{block.line}"
         if block.language not in LANGUAGES:
-            wrong.append(f"{place}: a block of {block.language or 'no language'}; there are {', '.join(sorted(LANGUAGES))}")
+            wrong.append(
+                f"{place}: a block of {block.language or 'no language'}; there are {', '.join(sorted(LANGUAGES))}"
+            )
         elif block.title is not None:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
             Path(block.title).write_text(block.text, encoding="utf-8")

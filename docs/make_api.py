@@ -15,11 +15,14 @@ from generated_page import items, prose, write_or_check
 
 ROOT = Path(__file__).parents[1]
 
+WIDTH = 120
+"""Of a line of code, as the formatter has it, which formats code in Markdown too."""
+
 SECTIONS = {
     "Scenarios": (
         "aipcore.scenario",
-        "What is learnt; see [Write a scenario](howto/write-a-scenario.md). `params_class` and its groups are classes of "
-        "[parameters](#parameters).",
+        "What is learnt; see [Write a scenario](howto/write-a-scenario.md). `params_class` and its groups are classes "
+        "of [parameters](#parameters).",
         {
             "scenario/scenario.py": ["Scenario"],
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
@@ -122,7 +125,7 @@ def reference() -> str:
 
 def _import(module: str, names: list[str]) -> str:
     line = f"from {module} import {', '.join(names)}"
-    if len(line) <= 110:
+    if len(line) <= WIDTH:
         return line
     return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
@@ -180,14 +183,11 @@ def _signature(node: ast.FunctionDef) -> str:
     kinds = [ast.unparse(each) for each in node.decorator_list]
     head = "".join(f"@{kind}\n" for kind in kinds if kind in ("property", "classmethod", "staticmethod"))
     returns = (f" -> {ast.unparse(node.returns)}" if node.returns else "") + ": ..."
-    line = f"def {node.name}({ast.unparse(node.args)}){returns}"
-    if len(line) <= 110:
-        return head + line
-    arguments = ast.parse(f"def f({ast.unparse(node.args)}): ...").body[0]
-    assert isinstance(arguments, ast.FunctionDef)
-    return (
-        head + f"def {node.name}(\n" + "".join(f"    {each},\n" for each in _arguments(arguments.args)) + f"){returns}"
-    )
+    arguments = _arguments(node.args)
+    line = f"def {node.name}({', '.join(arguments)}){returns}"
+    if len(line) > WIDTH:
+        line = f"def {node.name}(\n" + "".join(f"    {each},\n" for each in arguments) + f"){returns}"
+    return head + line
 
 
 def _arguments(args: ast.arguments) -> list[str]:
@@ -207,7 +207,7 @@ def _arguments(args: ast.arguments) -> list[str]:
 
 def _argument(argument: ast.arg, default: ast.expr | None) -> str:
     text = ast.unparse(argument)
-    return text if default is None else f"{text} = {ast.unparse(default)}"
+    return text if default is None else f"{text} = {ast.unparse(default).replace(chr(39), chr(34))}"
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ from pathlib import Path
 import click
 from generated_page import table, write_or_check
 
-from aipcore.cli.main import COMMANDS, app, main as aip
+from aipcore.cli.main import COMMANDS, app
+from aipcore.cli.main import main as aip
 from aipcore.hooks.manager import get_plugin_manager
 
 HEAD = """# Commands
 
-Every command of `aip` with its own options. This page is made by `make docs` from the commands themselves; `aip COMMAND
---help` shows the same. Where PARAMETERS stands, the [parameters](parameters.md) of the scenario can be given; `aip train
-SCENARIO ... --help` lists those of one command line.
+Every command of `aip` with its own options. This page is made by `make docs` from the commands themselves; `aip
+COMMAND --help` shows the same. Where PARAMETERS stands, the [parameters](parameters.md) of the scenario can be given;
+`aip train SCENARIO ... --help` lists those of one command line.
 
 The options of `aip` itself may stand anywhere:
 

@@ -41,7 +41,8 @@ def reference() -> str:
         parts.append(f"## `{name}`\n\n{summary.strip()}\n")
         parts.append(f"It returns any number of `{record.__name__}`. {prose(_about(record))}")
         parts.append(table("field | type | default | ", _fields(record)))
-        parts.append(f"```python\n{inspect.cleandoc(chr(10) + example).strip()}\n```\n")
+        code = inspect.cleandoc(chr(10) + example).strip().replace("\n\n@hookimpl", "\n\n\n@hookimpl")
+        parts.append(f"```python\n{code}\n```\n")
         names = [entry.record.name for entry in plugins.of_kind(record.kind) if entry.plugin.is_own]
         if names:
             parts.append(f"Those that come with aip: {', '.join(f'`{each}`' for each in names)}.\n")

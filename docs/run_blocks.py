@@ -40,7 +40,8 @@ class Runner:
         self.page = page
         self.names: dict[str, Any] = {"__name__": "page"}
         self.alone = any(
-            "pip " in block.text and block.language == "console" and "not run" not in block.notes for block in blocks(page)
+            "pip " in block.text and block.language == "console" and "not run" not in block.notes
+            for block in blocks(page)
         )
         self.path = _environment(Path(".venv").resolve()) if self.alone else Path(sys.executable).parent
 
@@ -165,7 +166,12 @@ def main() -> int:
     """Runs the pages that are named."""
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
     # pip reads the last one as the value of --no-build-isolation, whose own meaning is "no".
-    os.environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    os.environ |= {
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+    }
     for name in sys.argv[1:]:
         page = Path(name).resolve()
         with tempfile.TemporaryDirectory() as folder:

@@ -8,11 +8,17 @@ from posixpath import normpath
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+log = get_plugin_logger(__name__)
+
 LINK = re.compile(r"(?<=\]\()(\.\./[\w./-]+)(?=[)#])")
 """The target of a link that leads out of the page's folder."""
+
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A block of commands."""
 
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
 
@@ -68,7 +74,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         return "../" * page.file.src_uri.count("/") + _page(path)
 
-    return LINK.sub(led, markdown)
+    return BLOCK.sub(_with_its_lexer, LINK.sub(led, markdown))
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Warns of what a page would fetch from elsewhere; `--strict` makes an error of it."""
+    del config
+    for fetched in re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*", output):
+        log.warning("%s fetches something from elsewhere: %s", page.file.src_uri, fetched)
+    return output
+
+
+def _with_its_lexer(match: re.Match[str]) -> str:
+    """A block of commands without prompts, which would be taken for what commands print, as a script."""
+    return match[0] if match[1].startswith("$ ") else match[0].replace("```console", "```bash", 1)
 
 
 def _outside(page: str, target: str) -> str | None:
@@ -85,12 +104,12 @@ def _content(root: Path, path: str) -> str:
     """The page of a file, or of all files of a folder."""
     place = root / path
     if place.is_file():
-        return f"# {path}\n\n{_fence(place)}"
-    parts = [f"# {path}\n"]
+        return f"# `{path}`\n\n{_fence(place)}"
+    parts = [f"# `{path}`\n"]
     for each in sorted(place.rglob("*")):
         hidden = any(part.startswith((".", "__pycache__")) or part.endswith("egg-info") for part in each.parts)
         if each.is_file() and not hidden and each.suffix in LANGUAGES:
-            parts.append(f"## {each.relative_to(place).as_posix()}\n\n{_fence(each)}")
+            parts.append(f"## `{each.relative_to(place).as_posix()}`\n\n{_fence(each)}")
     return "\n".join(parts)
 
 
