@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import ModelCommand, complete_words
 from aipcore.cli.model_request import (
     TRUST,
     ModelRequest,
@@ -32,12 +33,17 @@ USAGE = "lav MODEL \\[OPTIONS] \\[PARAMETERS]"
 SUMMARY = "Score a trained model: losses, metrics and evaluator, on its validation data or what parameters name."
 
 
+class _Lav(ModelCommand):
+    own_options = OPTIONS
+
+
 @click.command(
     "lav",
+    cls=_Lav,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Score a trained model on its validation data or other data."""
     arguments = split_model_arguments(words, OPTIONS, "lav")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import ModelCommand, complete_words
 from aipcore.cli.compute import start_computing
 from aipcore.cli.lav import applied_record
 from aipcore.cli.model_request import (
@@ -42,12 +43,18 @@ USAGE = "predict MODEL ... \\[OPTIONS] \\[PARAMETERS]"
 SUMMARY = "Apply a trained model to data, or let several vote; by default to the validation data."
 
 
+class _Predict(ModelCommand):
+    own_options = OPTIONS
+    several = True
+
+
 @click.command(
     "predict",
+    cls=_Predict,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Apply one or several trained models to data."""
     arguments = split_model_arguments(words, OPTIONS, "predict", several=True)
