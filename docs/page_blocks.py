@@ -28,8 +28,8 @@ import attrs
 
 ROOT = Path(__file__).parents[1]
 
-GENERATED = ("api.md", "commands.md", "hooks.md", "parameters.md")
-"""Pages made from code, whose examples are tested where the code is."""
+GENERATED = "This page is made by `make docs`"
+"""What stands in pages that are made from code, whose examples are tested where the code is."""
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>\w*)(?P<info>[^`\n]*)$")
 COMMENT = re.compile(r"<!-- (not run|excerpt of|run with|run before):? *(.*?) *-->", re.DOTALL)
@@ -100,9 +100,9 @@ def _joined(text: str) -> list[str]:
 
 def pages() -> list[Path]:
     """The README and all pages of the documentation that people write, but for the decisions."""
-    docs = ROOT / "docs"
-    written = [page for page in sorted(docs.rglob("*.md")) if page.relative_to(docs).as_posix() not in GENERATED]
-    return [ROOT / "README.md", *(page for page in written if page.parent.name != "decisions")]
+    found = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "decisions"]
+    written = [page for page in found if GENERATED not in " ".join(page.read_text(encoding="utf-8").split())]
+    return [ROOT / "README.md", *written]
 
 
 def blocks(page: Path) -> list[Block]:

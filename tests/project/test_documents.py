@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -27,20 +28,21 @@ def script(name: str, *words: object, cwd: Path | None = None) -> subprocess.Com
 def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """One of the scripts in docs/ as a module."""
     monkeypatch.syspath_prepend(str(DOCS))
-    spec = importlib.util.find_spec(name)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def loaded(name: str) -> ModuleType:
+    """One of the scripts in docs/ that imports no other one, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     found = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, found)
     spec.loader.exec_module(found)
     return found
 
 
-# What people write: the README, and all pages but those made from code.
-PAGES = [
-    ROOT / "README.md",
-    *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "decisions"),
-]
+PAGES = loaded("page_blocks").pages()
 
 
 @pytest.mark.parametrize("name", ["reference", "commands", "hooks", "api"])
@@ -125,9 +127,9 @@ def test_pages_run(page: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def test_a_first_plugin_takes_few_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_plugin_takes_few_commands() -> None:
     """From nothing to a passing check in fewer than ten commands; `test_pages_run` runs them."""
-    blocks = module("page_blocks", monkeypatch).blocks(DOCS / "howto" / "first-plugin.md")
+    blocks = loaded("page_blocks").blocks(DOCS / "howto" / "first-plugin.md")
     commands = [command.text for block in blocks if block.language == "console" for command in block.commands()]
     until_checked = next(i for i, text in enumerate(commands, 1) if text.startswith("aip plugins check"))
     assert commands[0].startswith("aip plugins new ")
@@ -135,10 +137,10 @@ def test_a_first_plugin_takes_few_commands(monkeypatch: pytest.MonkeyPatch) -> N
     assert not any("not run" in block.notes for block in blocks)
 
 
-def test_reasons_for_not_running(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_for_not_running() -> None:
     """A block that is not run says why."""
-    pages = module("page_blocks", monkeypatch)
-    for page in pages.pages():
+    pages = loaded("page_blocks")
+    for page in PAGES:
         for block in pages.blocks(page):
             assert len(block.notes.get("not run", "a reason here").split()) >= 3, f"{page}:{block.line}"
 
