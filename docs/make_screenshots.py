@@ -81,7 +81,7 @@ def tensorboard(folder: Path) -> Iterator[str]:
         process.communicate()
 
 
-def page(address: str, picture: Path, size: tuple[int, int] = (1280, 900)) -> None:
+def page(address: str, picture: Path, size: tuple[int, int] = (1120, 720)) -> None:
     """A picture of a page, when it has come to rest."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -111,7 +111,7 @@ def main() -> None:
         subprocess.run([PROGRAMS / "aip", "train", "tutorial", *other], cwd=folder, check=True)
         with tensorboard(runs) as address:
             page(f"{address}/#scalars&_smoothingWeight=0", IMAGES / "tensorboard.png")
-            page(f"{address}/#images", IMAGES / "tensorboard-images.png", (1280, 700))
+            page(f"{address}/#images", IMAGES / "tensorboard-images.png", (1120, 640))
 
 
 if __name__ == "__main__":

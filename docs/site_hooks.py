@@ -20,6 +20,10 @@ LINK = re.compile(r"(?<=\]\()(\.\./[\w./-]+)(?=[)#])")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A block of commands."""
 
+CELL = re.compile(r"^\|.*\|$", re.MULTILINE)
+CODE = re.compile(r"`[^`\n]+`")
+"""Rows of tables, and code in them: there Markdown of GitHub wants `|` escaped, and MkDocs' would show that."""
+
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
 
 
@@ -74,7 +78,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         return "../" * page.file.src_uri.count("/") + _page(path)
 
-    return BLOCK.sub(_with_its_lexer, LINK.sub(led, markdown))
+    markdown = BLOCK.sub(_with_its_lexer, LINK.sub(led, markdown))
+    return CELL.sub(lambda row: CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
