@@ -33,16 +33,18 @@ SECTIONS = {
         "aipcore.scenario",
         "What a scenario's data consists of and goes through; see [Data](data.md).",
         {
-            "data/samples.py": ["Sample"],
+            "data/samples.py": ["Sample", "SampleBatch"],
             "data/specs.py": ["ColumnSpec"],
             "data/modes.py": ["Mode"],
-            "data/processor.py": ["Processor", "RandomProcessor", "GeneratingProcessor", "PostProcessor"],
+            "data/processor.py": [
+                "Processor", "RandomProcessor", "RandomBatchProcessor", "GeneratingProcessor", "PostProcessor",
+            ],
         },
     ),
     "Images, histograms and PR curves": (
         "aipcore.scenario",
         "What `Scenario.summaries` returns; see [TensorBoard](tensorboard.md).",
-        {"scenario/summaries.py": ["Image", "ImageGrid", "Histogram", "PRCurve"]},
+        {"scenario/summaries.py": ["Image", "ImageGrid", "Histogram", "PRCurve", "Summary"]},
     ),
     "Parameters": (
         "aipcore.plugin",
@@ -52,10 +54,22 @@ SECTIONS = {
             "params/checks.py": ["Check", "above", "at_least", "between", "fraction", "regex"],
         },
     ),
+    "Groups of parameters of a scenario": (
+        "aipcore.scenario",
+        "What an author's own groups extend; their fields are among the [parameters](parameters.md#every-scenario).",
+        {
+            "scenario/params.py": ["ScenarioParams", "DataParams", "ModelParams"],
+            "scenario/list_file.py": ["ListFileParams", "ListFileData"],
+        },
+    ),
     "What plugins extend": (
         "aipcore.plugin",
-        "Base classes of the parameters of a plugin. The records that plugins return are among the [hooks](hooks.md).",
-        {"hooks/kinds.py": ["OptimizerParams", "ScheduleParams", "CallbackParams", "ExporterParams"]},
+        "The mark of hooks, and base classes of the parameters of a plugin. The records that plugins return are among "
+        "the [hooks](hooks.md).",
+        {
+            "hooks/markers.py": ["hookimpl", "API_VERSION"],
+            "hooks/kinds.py": ["OptimizerParams", "ScheduleParams", "CallbackParams", "ExporterParams"],
+        },
     ),
     "What plugins are handed": (
         "",
@@ -64,6 +78,7 @@ SECTIONS = {
             "training/horizon.py": ["Horizon"],
             "training/context.py": ["RunContext"],
             "training/servable.py": ["Exportable"],
+            "data/batch_random.py": ["BatchRandom"],
         },
     ),
     "Applying models": (
@@ -83,7 +98,8 @@ SECTIONS = {
             "testing/__init__.py": ["parametrize_checks"],
             "testing/runner.py": ["run_checks"],
             "testing/results.py": ["CheckResult"],
-            "testing/declaration.py": ["GoldenSteps"],
+            "testing/declaration.py": ["Declaration", "GoldenSteps"],
+            "testing/registry.py": ["ConformanceCheck", "all_checks", "checks_of"],
         },
     ),
     "Errors": (

@@ -169,7 +169,6 @@ def main() -> int:
     os.environ |= {
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INDEX": "1",
-        "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
     }
     for name in sys.argv[1:]:
