@@ -68,9 +68,13 @@ def terminal(command: str, picture: Path, folder: Path) -> None:
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[str]:
     """TensorBoard on a folder; gives its address."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--host", "127.0.0.1", "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--load_fast", "false"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--load_fast", "false"],
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -111,7 +115,7 @@ def main() -> None:
         subprocess.run([PROGRAMS / "aip", "train", "tutorial", *other], cwd=folder, check=True)
         with tensorboard(runs) as address:
             page(f"{address}/#scalars&_smoothingWeight=0", IMAGES / "tensorboard.png")
-            page(f"{address}/#images", IMAGES / "tensorboard-images.png", (1120, 640))
+            page(f"{address}/#images", IMAGES / "tensorboard-images.png", (1120, 720))
 
 
 if __name__ == "__main__":
