@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# mkdocs-material advertises its successor, which --strict would not take for a warning but readers do.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: tutorial test test-slow check format docs bench clean
@@ -15,22 +17,23 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
-check: $(VENV)/.installed-check
+check: $(VENV)/.installed-check $(VENV)/.installed-docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(MKDOCS) build --strict --quiet --site-dir build/site
 
 format: $(VENV)/.installed-check
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.installed
-	$(BIN)/python docs/make_reference.py
-	$(BIN)/python docs/make_checks.py
+docs: $(VENV)/.installed-docs
+	for page in commands reference hooks api checks; do $(BIN)/python docs/make_$$page.py || exit 1; done
+	$(MKDOCS) build --strict
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/report.py
 
 clean:
@@ -51,4 +54,12 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-check: $(VENV)/.installed
 	$(INSTALL) --editable '.[check]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	$(INSTALL) --editable '.[bench]'
 	@touch $@

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from generated_page import table, write_or_check
+
 from aipcore.testing import all_checks
 from aipcore.testing.registry import MODULES, ConformanceCheck
 
@@ -24,20 +26,9 @@ def page(old: str) -> str:
     parts = [old.partition(MARK)[0] + MARK]
     for module, checks in groups.items():
         parts.append(f"### {TITLES.get(module, module.capitalize())}\n")
-        lines = [f"| `{check.name}` | {check.summary} |" for check in checks]
-        parts.append("\n".join(["| check | what it asks |", "|---|---|", *lines]) + "\n")
+        parts.append(table("check | what it asks", [(f"`{check.name}`", check.summary) for check in checks]))
     return "\n".join(parts)
 
 
-def main() -> int:
-    """Writes the page, or compares it."""
-    old = TARGET.read_text(encoding="utf-8")
-    new = page(old)
-    if "--check" in sys.argv[1:]:
-        return 0 if old == new else 1
-    TARGET.write_text(new, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(TARGET, page(TARGET.read_text(encoding="utf-8"))))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from generated_page import cell, write_or_check
+
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Section, describe, fill, sections
 from aipcore.scenario import ScenarioParams
 from aipcore.training.params import run_params_class
-
-TARGET = Path(__file__).parent / "parameters.md"
 
 HEAD = """# Parameters
 
@@ -56,22 +56,9 @@ def _table(title: str, section: Section) -> str:
         if option.choices:
             text += " One of " + ", ".join(name for name, _ in option.choices) + "."
         default = "*required*" if option.required else f"`{option.default or 'none'}`"
-        lines.append(f"| `--{option.name} {_escape(option.metavar)}` | {default} | {_escape(text)} |")
+        lines.append(f"| `--{option.name} {cell(option.metavar)}` | {default} | {cell(text)} |")
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def main() -> int:
-    """Writes the page, or compares it."""
-    text = reference()
-    if "--check" in sys.argv[1:]:
-        return 0 if TARGET.exists() and TARGET.read_text(encoding="utf-8") == text else 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(Path(__file__).parent / "parameters.md", reference()))

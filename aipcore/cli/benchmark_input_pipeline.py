@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from aipcore.cli.completing import ParametersCommand, complete_words
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import UsageError
@@ -59,12 +60,17 @@ class Progress:
         return self.samples / self.seconds if self.seconds else 0.0
 
 
+class _Benchmark(ParametersCommand):
+    own_options = OPTIONS
+
+
 @click.command(
     NAME,
+    cls=_Benchmark,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Measure how many samples a second the data pipeline makes."""
     arguments = split_arguments(words, OPTIONS, NAME)

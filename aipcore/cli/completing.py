@@ -1,29 +1,124 @@
-"""What can come next on a command line that trains: scenarios, options of the selection, names of components."""
+"""What can come next on a command line: scenarios, folders, options of the selection, names of components."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
+from aipcore.cli.model_request import make_model_requests, split_model_arguments
 from aipcore.cli.request import CommandOption, make_request, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.params import Description, fill, sections
+from aipcore.params import Description, Layer, fill, sections
+from aipcore.params.tree import Group
+from aipcore.prediction.model_dir import recorded_layer
+from aipcore.prediction.params import applied_params_class
+from aipcore.scenario.loader import load_scenario
+from aipcore.training.params import run_params_class
+from aipcore.training.run_folder import find_run
 
 FILES = CompletionItem("", type="file")
+FOLDERS = CompletionItem("", type="dir")
 
 
-class ParametersCommand(Command):
-    """A command that takes a scenario and its parameters; knows what can come next."""
+class CompletedCommand(Command):
+    """A command that reads its words by itself; knows what can come next."""
 
     own_options: Sequence[CommandOption] = ()
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The words that can stand where `incomplete` stands."""
-        return list(completions(list(ctx.params.get("words") or []), incomplete, self.own_options, self.name or ""))
+        words = list(ctx.params.get("words") or [])
+        if not incomplete.startswith("-") and not any(word.startswith("-") for word in words):
+            return list(self.first_words(words, incomplete))
+        return list(completions(words, incomplete, self.own_options, self.parameters))
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """What can stand before the options, behind `words`."""
+        raise NotImplementedError
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """The parameters that the words so far leave to choose from.
+
+        Raises:
+            AipError: the words are wrong, or half typed.
+        """
+        raise NotImplementedError
+
+
+class ParametersCommand(CompletedCommand):
+    """A command that takes a scenario and its parameters."""
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """The scenarios, and files."""
+        if words:
+            return
+        plugins = get_plugin_manager()
+        for name in plugins.names("scenario"):
+            if name.startswith(incomplete):
+                yield CompletionItem(name, help=plugins.summary("scenario", name))
+        yield FILES
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """Those of the scenario and the components chosen so far."""
+        command = self.name or ""
+        request = make_request(split_arguments(words, (), command), command)
+        return _described(fill(request.root, request.layers, request.plugins))
+
+
+class RunCommand(CompletedCommand):
+    """A command that takes the folder of a run and parameters of the run."""
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """Folders."""
+        return [] if words else [FOLDERS]
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """Those of the run, if its scenario is an installed plugin: completing a word runs no other code."""
+        arguments = split_arguments(words, (), self.name or "", first="DIR")
+        if arguments.scenario is None:
+            return []
+        folder = find_run(Path(arguments.scenario))
+        recorded = folder.about["scenario"]
+        plugins = get_plugin_manager()
+        if recorded["kind"] != "plugin":
+            return []
+        scenario = load_scenario(recorded["name"], names=plugins.names("scenario"), find=plugins.find_scenario)
+        layers = [Layer.from_file(folder.params_file), Layer.from_arguments(arguments.rest)]
+        return _described(fill(run_params_class(scenario.cls.params_class), layers, plugins))
+
+
+class CompletedModelCommand(CompletedCommand):
+    """A command that takes one trained model or several, and parameters that they are applied with."""
+
+    several = False
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """Folders."""
+        return [] if words and not self.several else [FOLDERS]
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """Those of the first model, if its scenario is an installed plugin."""
+        command = self.name or ""
+        request, *_ = make_model_requests(split_model_arguments(words, (), command, several=self.several), command)
+        root = applied_params_class(request.scenario.cls.params_class)
+        tree = fill(root, [recorded_layer(request.model), request.overrides], request.plugins)
+        return [each for each in _described(tree) if each.name.split(".")[0] not in request.fixed]
+
+
+class ExportCommand(CompletedModelCommand):
+    """The command that takes a trained model and the parameters of a format."""
+
+    root: type
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """The format, and its options."""
+        rest = split_model_arguments(words, (), self.name or "").rest
+        return _described(fill(self.root, [Layer.from_arguments(rest)], get_plugin_manager()))
 
 
 def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -33,37 +128,34 @@ def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: s
 
 
 def completions(
-    words: list[str], incomplete: str, options: Sequence[CommandOption], command: str
+    words: list[str],
+    incomplete: str,
+    options: Sequence[CommandOption],
+    parameters: Callable[[list[str]], list[Description]],
 ) -> Iterator[CompletionItem]:
-    """The words that can come next.
+    """The options and values that can come next.
 
     Args:
         words: what stands after the command's name.
         incomplete: what has been typed of the next word.
         options: those of the command itself.
-        command: its name.
+        parameters: finds the parameters that words leave to choose from.
     """
-    if not words and not incomplete.startswith("-"):
-        plugins = get_plugin_manager()
-        for name in plugins.names("scenario"):
-            if name.startswith(incomplete):
-                yield CompletionItem(name, help=plugins.summary("scenario", name))
-        yield FILES
-        return
     own = {name: option for option in options for name in option.names if name.startswith("--")}
     last = next((word for word in reversed(words) if word.startswith("--")), "")
     if last in own and own[last].metavar and words[-1] == last and not incomplete.startswith("--"):
         yield FILES
         return
     if not incomplete.startswith("-"):
-        parameter = next((each for each in _parameters(words, command) if f"--{each.name}" == _dashes(last)), None)
+        found = _parameters(_without_own(words, own), parameters)
+        parameter = next((each for each in found if f"--{each.name}" == _dashes(last)), None)
         if parameter is not None:
             yield from _values(parameter, incomplete)
         return
     for name, option in own.items():
         if name.startswith(incomplete):
             yield CompletionItem(name, help=option.help)
-    for parameter in _parameters(words, command):
+    for parameter in _parameters(_without_own(words, own), parameters):
         if f"--{parameter.name}".startswith(_dashes(incomplete)):
             yield CompletionItem(f"--{parameter.name}", help=parameter.help)
 
@@ -73,19 +165,33 @@ def _dashes(option: str) -> str:
     return "--" + option.removeprefix("--").replace("-", "_") if option.startswith("--") else option
 
 
-def _parameters(words: list[str], command: str) -> list[Description]:
+def _parameters(words: list[str], parameters: Callable[[list[str]], list[Description]]) -> list[Description]:
     """The parameters of the selection so far; what is half typed or wrong is left out."""
     rest = list(words)
     while rest:
         try:
-            arguments = split_arguments(rest, (), command)
-            request = make_request(arguments, command)
-            tree = fill(request.root, request.layers, request.plugins)
+            return parameters(rest)
         except AipError:
             rest = _without_last_option(rest)
-            continue
-        return [each for section in sections(tree) for each in section.options]
     return []
+
+
+def _described(tree: Group) -> list[Description]:
+    return [each for section in sections(tree) for each in section.options]
+
+
+def _without_own(words: list[str], own: Mapping[str, CommandOption]) -> list[str]:
+    """The words without the options of the command itself."""
+    rest: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word.partition("=")[0] in own:
+            skip = bool(own[word.partition("=")[0]].metavar) and "=" not in word
+        else:
+            rest.append(word)
+    return rest
 
 
 def _without_last_option(words: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import ExportCommand, complete_words
 from aipcore.cli.model_request import TRUST, show_model_usage, split_model_arguments
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.scenario_help import show_options
@@ -32,12 +33,18 @@ class ExportCommandParams:
     format: ExporterParams | None = component("exporter", default=None, help="The format, by exporter plugin.")
 
 
+class _Export(ExportCommand):
+    own_options = OPTIONS
+    root = ExportCommandParams
+
+
 @click.command(
     "export",
+    cls=_Export,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Write a trained model in another format."""
     arguments = split_model_arguments(words, OPTIONS, "export")

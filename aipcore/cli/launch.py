@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
+from aipcore.cli.completing import complete_words
 from aipcore.cli.style import Command
 from aipcore.devices.launcher import Launch, free_ports, gpu_shares
 from aipcore.errors import UsageError
@@ -16,18 +18,37 @@ COMMANDS = ("train", "resume")
 STRATEGY = "--device.strategy"
 
 
+class _Launch(Command):
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Behind the name of a command, what can come next in that; before it, options and the names there are."""
+        words = list(ctx.params.get("words") or [])
+        if not words:
+            if incomplete.startswith("-"):
+                return super().shell_complete(ctx, incomplete)
+            return [CompletionItem(each) for each in COMMANDS if each.startswith(incomplete)]
+        from aipcore.cli.main import app
+
+        started = app.get_command(ctx.find_root(), words[0]) if words[0] in COMMANDS else None
+        if started is None:
+            return []
+        inner = click.Context(started)
+        inner.params["words"] = words[1:]
+        return started.shell_complete(inner, incomplete)
+
+
 @click.command(
     "launch",
-    cls=Command,
+    cls=_Launch,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--workers", type=click.IntRange(1), required=True, help="How many processes to start.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="How many processes to start.")
 @click.option(
     "--port-base",
     type=click.IntRange(1, 65535),
+    metavar="N",
     help="Port of the first worker, the others have the next ones; by default free ones are found.",
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
     """Train with several worker processes on this machine.
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import CompletedModelCommand, complete_words
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.score_table import show_scores, write_scores
@@ -29,12 +30,17 @@ LAV = ModelCommand(
 )
 
 
+class _Lav(CompletedModelCommand):
+    own_options = LAV.options
+
+
 @click.command(
     "lav",
+    cls=_Lav,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Score a trained model on its validation data or other data."""
     console = Console()

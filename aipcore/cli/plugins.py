@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from aipcore.cli.style import Group
 from aipcore.errors import UsageError
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from aipcore.cli.plugin_list import Row
 
 KIND = click.Choice(KINDS, case_sensitive=False)
+
+
+def complete_plugins(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names of plugins, of the kind that the command line may have given already."""
+    del parameter
+    kind = ctx.params.get("kind")
+    records = [entry.record for entry in get_plugin_manager().entries if kind in (None, entry.record.kind)]
+    summaries = {record.name: record.summary for record in records}
+    matching = [name for name in summaries if name.casefold().startswith(incomplete.casefold())]
+    return [CompletionItem(name, help=summaries[name]) for name in matching]
 
 
 @click.group("plugins", cls=Group)
@@ -52,7 +63,7 @@ def list_plugins(kind: str | None, as_json: bool, timing: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_plugins)
 @click.option("--kind", type=KIND, help="Only the plugin of this kind, if several have the name.")
 @click.pass_context
 def show(ctx: click.Context, name: str, kind: str | None) -> None:
@@ -67,7 +78,7 @@ def show(ctx: click.Context, name: str, kind: str | None) -> None:
 
 
 @command.command("check")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_plugins)
 @click.option("--kind", type=KIND, help="Only the plugins of this kind.")
 @click.option("--all", "every", is_flag=True, help="Check all plugins; with `aip --no-plugins`, those of aip alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")

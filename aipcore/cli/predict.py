@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import CompletedModelCommand, complete_words
 from aipcore.cli.compute import start_computing
 from aipcore.cli.lav import applied_record
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
@@ -41,12 +42,18 @@ PREDICT = ModelCommand(
 )
 
 
+class _Predict(CompletedModelCommand):
+    own_options = PREDICT.options
+    several = True
+
+
 @click.command(
     "predict",
+    cls=_Predict,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Apply one or several trained models to data."""
     console = Console()

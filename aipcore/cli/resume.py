@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 import aipcore
+from aipcore.cli.completing import RunCommand, complete_words
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, split_arguments
 from aipcore.cli.run_components import compare_plugins, missing_component
@@ -72,12 +73,17 @@ class Resumption:
     warnings: list[str]
 
 
+class _Resume(RunCommand):
+    own_options = OPTIONS
+
+
 @click.command(
     "resume",
+    cls=_Resume,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Go on with a run from its newest checkpoint."""
     result = resume(words)

@@ -79,3 +79,4 @@ class PRCurve:
 
 
 Summary = Image | ImageGrid | Histogram | PRCurve
+"""Any of these records."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -55,6 +56,22 @@ CASES = {
     "aip train tutorial --js": {"plain,--json-log"},
     "aip train tutorial --trainer.epochs x --optimizer.amsg": {"plain,--optimizer.amsgrad"},
     "aip train nonsense --opt": set(),
+    "aip benchmark-input-pipeline tuto": {"plain,tutorial", "file,"},
+    "aip plugins show adab": {"plain,AdaBelief"},
+    "aip plugins check adam cosi": {"plain,CosineDecay"},
+    "aip plugins show --kind schedule c": {"plain,Constant", "plain,CosineDecay"},
+    "aip resume ": {"dir,"},
+    "aip resume r": {"dir,"},
+    "aip lav ": {"dir,"},
+    "aip lav model --d": {"plain,--dump"},
+    "aip lav model ": set(),
+    "aip lav --dump ": {"file,"},
+    "aip predict model ": {"dir,"},
+    "aip export model --format k": {"plain,Keras"},
+    "aip launch --workers 2 t": {"plain,train"},
+    "aip launch --workers 2 train tuto": {"plain,tutorial", "file,"},
+    "aip launch --workers 2 train tutorial --optimizer.m": set(),
+    "aip launch --workers 2 train tutorial --optimizer sgd --optimizer.m": {"plain,--optimizer.momentum"},
 }
 
 
@@ -62,6 +79,36 @@ CASES = {
 def test_completions(tmp_path: Path, line: str) -> None:
     """What is wrong or half typed before does not keep the rest from being completed."""
     assert set(complete(tmp_path, line)) == CASES[line]
+
+
+def test_completions_for_a_run(tmp_path: Path) -> None:
+    """The folder of a run tells which parameters there are, and which component; a foreign scenario is not imported."""
+    from aipcore.hooks.manager import get_plugin_manager
+    from aipcore.params import Layer, resolve, to_dict
+    from aipcore.training.params import run_params_class
+
+    plugins = get_plugin_manager()
+    found = plugins.find_scenario("tutorial")
+    assert found is not None
+    root = run_params_class(found[1].params_class)
+    resolved = resolve(root, [Layer.from_arguments(["--optimizer", "sgd", "--model.graph", "CNN"])], plugins)
+    params = to_dict(resolved.value, plugins)
+    scenario = {"name": "tutorial", "kind": "plugin", "reference": "tutorial", "folder": str(tmp_path)}
+    about = {"format": 1, "scenario": scenario, "params": params, "signature": {"inputs": {}, "outputs": {}}}
+    for folder in ("run", "model/variables"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "model" / "saved_model.pb").touch()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    (tmp_path / "run" / "params.json").write_text(json.dumps(params), encoding="utf-8")
+    (tmp_path / "model" / "aip.json").write_text(json.dumps(about), encoding="utf-8")
+    assert complete(tmp_path, "aip resume run --optimizer.mo") == ["plain,--optimizer.momentum"]
+    assert complete(tmp_path, "aip resume run --model.graph.fi") == ["plain,--model.graph.filters"]
+    assert complete(tmp_path, "aip lav model --val.ba") == ["plain,--val.batch_size"]
+    assert complete(tmp_path, "aip lav model --optimizer") == []
+    evil = {**about, "scenario": {**scenario, "kind": "file", "reference": str(tmp_path / "evil.py:Evil")}}
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(evil), encoding="utf-8")
+    assert complete(tmp_path, "aip resume run --tr") == ["plain,--trust"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -80,3 +80,12 @@ def test_help_imports_no_command(words, tmp_path):
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120
     )
     assert done.stdout.splitlines()[-1] == "heavy:"
+
+
+def test_module_is_the_command():
+    """`python -m aipcore`, which debuggers start, is `aip`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aipcore", "--version"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("aip")

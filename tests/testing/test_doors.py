@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -153,47 +152,3 @@ def test_all_shipped_plugins_pass(run_aip):
     assert failed == []
     assert done.returncode == 0
     assert content["counts"]["passed"] > 300
-
-
-def documented_path() -> list[str]:
-    """The commands of the first block of docs/plugins.md."""
-    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    block = re.search(r"## From nothing to a passing check\n\n```console\n(.*?)```", text, re.DOTALL)
-    assert block
-    return block[1].splitlines()
-
-
-def test_the_author_s_path_is_short():
-    """From nothing to a passing check, and on to training and removal, in less than ten commands."""
-    commands = documented_path()
-    assert len(commands) < 10
-    assert any(command.startswith("aip plugins check") for command in commands)
-
-
-@pytest.mark.slow
-def test_the_author_s_path_works(tmp_path):
-    """The documented commands, one after another, in an environment of their own without a network."""
-    environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    # What is installed here is installed there: the path would fetch it.
-    site = next((environment / "lib").glob("python*/site-packages"))
-    lines = [f"import site; site.addsitedir({path!r})\n" for path in sys.path if path.endswith("site-packages")]
-    (site / "here.pth").write_text("".join(lines))
-    aip = environment / "bin" / "aip"
-    aip.write_text(f"#!{python}\nimport sys\nfrom aipcore.cli.main import main\nsys.exit(main())\n")
-    aip.chmod(0o755)
-    done = subprocess.run(
-        ["bash", "-euxc", "\n".join(documented_path())], capture_output=True, text=True, check=False, cwd=tmp_path,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "AIP_"))},
-            "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "PIP_NO_INDEX": "1",
-            "PIP_NO_BUILD_ISOLATION": "false",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        },
-        timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert " 0 failed" not in done.stdout
-    assert not list(site.glob("aip_plugin_sign_sgd*"))

@@ -1,0 +1,46 @@
+"""Writes files like those that the pages speak of, into the working folder: `scans/`, `photos/` and `lines/`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from aip_plugins.scenarios.tutorial.datasets import load
+from PIL import Image
+
+
+def scans() -> None:
+    """Ten digits as images."""
+    Path("scans").mkdir()
+    (_, _), (images, _) = load("digits")
+    for number, image in enumerate(images[:10]):
+        Image.fromarray((image * 255).astype("uint8")).save(f"scans/{number}.png")
+
+
+def photos() -> None:
+    """Images in a folder for each class, to learn from and to validate with."""
+    for part, (images, labels) in zip(("train", "val"), load("digits"), strict=True):
+        for number, (image, label) in enumerate(zip(images[:60], labels[:60], strict=True)):
+            if label < 3:
+                path = Path("photos", part, ("cats", "dogs", "birds")[label], f"{number}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray((image * 255).astype("uint8")).resize((64, 64)).convert("RGB").save(path)
+
+
+def lines() -> None:
+    """Images of lines with their texts beside them, and list files."""
+    from PIL import ImageDraw, ImageFont
+
+    Path("lines").mkdir()
+    for part, words in {"train": ("one", "two", "three", "four", "note", "tune"), "val": ("ten", "net")}.items():
+        for number, word in enumerate(words):
+            image = Image.new("L", (100, 32), 255)
+            ImageDraw.Draw(image).text((4, 2), word, font=ImageFont.load_default(24), fill=0)
+            image.save(f"lines/{part}-{number}.png")
+            Path(f"lines/{part}-{number}.gt.txt").write_text(word, encoding="utf-8")
+        Path(f"lines/{part}.lst").write_text("".join(f"{part}-{i}.png\n" for i in range(len(words))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        {"scans": scans, "photos": photos, "lines": lines}[name]()

@@ -1,0 +1,123 @@
+"""What mkdocs does not do by itself: patterns in the navigation, and pages for the files of the repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+log = get_plugin_logger(__name__)
+
+LINK = re.compile(r"(?<=\]\()(\.\./[\w./-]+)(?=[)#])")
+"""The target of a link that leads out of the page's folder."""
+
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A block of commands."""
+
+CELL = re.compile(r"^\|.*\|$", re.MULTILINE)
+CODE = re.compile(r"`[^`\n]+`")
+"""Rows of tables, and code in them: there Markdown of GitHub wants `|` escaped, and MkDocs' would show that."""
+
+LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Replaces the patterns of the navigation by the pages that they stand for."""
+    docs = Path(config.docs_dir)
+    named = set(_names(config.nav))
+    config.nav = _expanded(config.nav, docs, named)
+    return config
+
+
+def _names(entry: Any) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    values = entry.values() if isinstance(entry, dict) else entry
+    return [name for value in values for name in _names(value)]
+
+
+def _expanded(entry: Any, docs: Path, named: set[str]) -> Any:
+    if isinstance(entry, dict):
+        return {title: _expanded(value, docs, named) for title, value in entry.items()}
+    if isinstance(entry, str):
+        return entry
+    expanded: list[Any] = []
+    for each in entry:
+        if isinstance(each, str) and "*" in each:
+            pages = sorted(path.relative_to(docs).as_posix() for path in docs.glob(each))
+            expanded += [page for page in pages if page not in named]
+        else:
+            expanded.append(_expanded(each, docs, named))
+    return expanded
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds a page for each file or folder outside of docs/ that a page links to."""
+    root = Path(config.config_file_path).parent
+    for file in list(files.documentation_pages()):
+        for target in LINK.findall(file.content_string):
+            path = _outside(file.src_uri, target)
+            if path is not None and files.get_file_from_path(_page(path)) is None:
+                files.append(File.generated(config, _page(path), content=_content(root, path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leads the links out of docs/ to the pages that `on_files` made."""
+    del config, files
+
+    def led(match: re.Match[str]) -> str:
+        path = _outside(page.file.src_uri, match[0])
+        if path is None:
+            return match[0]
+        return "../" * page.file.src_uri.count("/") + _page(path)
+
+    markdown = BLOCK.sub(_with_its_lexer, LINK.sub(led, markdown))
+    return CELL.sub(lambda row: CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Warns of what a page would fetch from elsewhere; `--strict` makes an error of it."""
+    del config
+    for fetched in re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*", output):
+        log.warning("%s fetches something from elsewhere: %s", page.file.src_uri, fetched)
+    return output
+
+
+def _with_its_lexer(match: re.Match[str]) -> str:
+    """A block of commands without prompts, which would be taken for what commands print, as a script."""
+    return match[0] if match[1].startswith("$ ") else match[0].replace("```console", "```bash", 1)
+
+
+def _outside(page: str, target: str) -> str | None:
+    """The path within the repository that a link of a page leads to; None if that is within docs/."""
+    path = normpath((PurePosixPath("docs") / page).parent / target)
+    return None if path == "docs" or path.startswith("docs/") else path
+
+
+def _page(path: str) -> str:
+    return f"files/{path}.md"
+
+
+def _content(root: Path, path: str) -> str:
+    """The page of a file, or of all files of a folder."""
+    place = root / path
+    if place.is_file():
+        return f"# `{path}`\n\n{_fence(place)}"
+    parts = [f"# `{path}`\n"]
+    for each in sorted(place.rglob("*")):
+        hidden = any(part.startswith((".", "__pycache__")) or part.endswith("egg-info") for part in each.parts)
+        if each.is_file() and not hidden and each.suffix in LANGUAGES:
+            parts.append(f"## `{each.relative_to(place).as_posix()}`\n\n{_fence(each)}")
+    return "\n".join(parts)
+
+
+def _fence(place: Path) -> str:
+    text = place.read_text(encoding="utf-8").rstrip("\n")
+    return f"````{LANGUAGES.get(place.suffix, 'text')}\n{text}\n````\n"

@@ -1,0 +1,322 @@
+"""The documents agree with the code: what is generated is current, commands work, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def script(name: str, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs one of the scripts in docs/."""
+    return subprocess.run(
+        [sys.executable, DOCS / f"{name}.py", *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=1800, cwd=cwd,
+    )  # fmt: skip
+
+
+def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """One of the scripts in docs/ as a module."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def loaded(name: str) -> ModuleType:
+    """One of the scripts in docs/ that imports no other one, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+PAGES = loaded("page_blocks").pages()
+
+
+@pytest.mark.parametrize("name", ["reference", "commands", "hooks", "api"])
+def test_generated_pages_are_current(name: str) -> None:
+    """Each page that is made from code is what `make docs` writes."""
+    assert script(f"make_{name}", "--check").returncode == 0, "a page is not up to date: run `make docs`"
+
+
+def test_command_lines_of_all_pages() -> None:
+    """Every `aip` line exists with its options, every block is of a known kind, and no TensorFlow is needed to know."""
+    done = script("check_blocks")
+    assert done.returncode == 0, done.stderr
+
+
+MISTAKES = {
+    "an option": ("```console\naip train tutorial --trainer.epoch 3\n```", "--trainer.epoch"),
+    "a value": ("```console\naip train tutorial --trainer.epochs x\n```", "--trainer.epochs: x"),
+    "a component": ("```console\naip train tutorial --optimizer adamm\n```", "adamm"),
+    "an option of a component": ("```console\naip train tutorial --optimizer.rho 1\n```", "belongs to RMSprop"),
+    "a command": ("```console\naip trian tutorial\n```", "trian"),
+    "an option of a command": ("```console\naip plugins list --knd x\n```", "--knd"),
+    "an option of the run": ("```console\naip resume runs/tutorial-1 --model.graph.unit 3\n```", "--model.graph.unit"),
+    "an option inline": ("Give `aip train tutorial --trainer.epoch 3`.", "--trainer.epoch"),
+    "an option that is not run": ("<!-- not run: x -->\n```console\naip train tutorial --x 3\n```", "--x"),
+    "a kind of block": ("```\naip train tutorial\n```", "no language"),
+    "syntax": ("```python\ndef f(:\n```", "invalid syntax"),
+    "an excerpt": ("<!-- excerpt of pyproject.toml -->\n```toml\nname = 'x'\n```", "does not stand there"),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_in_pages_are_found(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of command lines is one."""
+    text, found = MISTAKES[what]
+    page = tmp_path / "page.md"
+    page.write_text(text + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    checker = module("check_blocks", monkeypatch)
+    monkeypatch.setattr(checker, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("name = 'y'\n", encoding="utf-8")
+    (wrong,) = checker.check_page(page)
+    assert found in wrong
+
+
+def test_failing_pages_fail(tmp_path: Path) -> None:
+    """A page whose commands do something else than it shows is an error, as is one that should fail and does not."""
+    page = tmp_path / "page.md"
+    for text, said in {
+        "```console\n$ aip params tutorial --optimizer.rho 1\nerror: something else\n```": "does not print",
+        "```console\n$ aip --version\nerror: no\n```": "ended with 0",
+        "```console\naip params nonsense\n```": "ended with 2",
+        "```console\n$ aip params tutorial\nno such line\n```": "does not print",
+        "```python\nx = 1\nassert x == 2\n```": "AssertionError",
+    }.items():
+        page.write_text(text + "\n", encoding="utf-8")
+        done = script("run_blocks", page)
+        assert done.returncode == 1
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shown", "said", "exact", "same"),
+    [
+        ("epoch 1  loss 0.5", "x\nepoch 1   loss 12.25e-3\ny", False, True),
+        ("a\n...\nc", "a\nb\nc", False, True),
+        ("c\na", "a\nb\nc", False, False),
+        ("a ... z", "a b z", False, True),
+        ("error: x 1", "error: x 1\n", True, True),
+        ("error: x 1", "error: x 2\n", True, False),
+    ],
+)
+def test_comparing_output(shown: str, said: str, exact: bool, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors to the letter; in other output numbers may differ and lines be left out, their order not."""
+    assert module("run_blocks", monkeypatch).matches(shown, said, exact=exact) is same
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_run(page: Path) -> None:
+    """Each page, block after block, in a new folder, does what it says."""
+    done = script("run_blocks", page)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_a_first_plugin_takes_few_commands() -> None:
+    """From nothing to a passing check, training and removal in fewer than ten commands; `test_pages_run` runs them."""
+    blocks = loaded("page_blocks").blocks(DOCS / "howto" / "first-plugin.md")
+    commands = [command.text for block in blocks if block.language == "console" for command in block.commands()]
+    assert commands[0].startswith("aip plugins new ")
+    assert any(text.startswith("aip plugins check ") for text in commands)
+    assert len(commands) < 10
+    assert not any("not run" in block.notes for block in blocks)
+
+
+def test_reasons_for_not_running() -> None:
+    """A block that is not run says why."""
+    pages = loaded("page_blocks")
+    for page in PAGES:
+        for block in pages.blocks(page):
+            assert len(block.notes.get("not run", "a reason here").split()) >= 3, f"{page}:{block.line}"
+
+
+@pytest.mark.parametrize("name", ["scenario", "prediction", "testing", "plugin"])
+def test_api_is_complete(name: str) -> None:
+    """What the packages for authors offer is in docs/api.md, or among the records of docs/hooks.md."""
+    text = (DOCS / "api.md").read_text(encoding="utf-8") + (DOCS / "hooks.md").read_text(encoding="utf-8")
+    source = (ROOT / "aipcore" / name).with_suffix(".py")
+    source = source if source.exists() else ROOT / "aipcore" / name / "__init__.py"
+    offered = re.findall(r'"(\w+)",', source.read_text(encoding="utf-8").partition("__all__ = [")[2].partition("]")[0])
+    assert [each for each in offered if not re.search(rf"`{each}`", text)] == [], "add these to docs/make_api.py"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as Markdown makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        plain = re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading)
+        name = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
+        found.append(name if name not in found else f"{name}_{found.count(name)}")
+    return set(found)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the README and the documents exists, with its anchor."""
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")]:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"https?://|mailto:", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path) if path else page
+            assert target.exists(), f"{page.relative_to(ROOT)}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.relative_to(ROOT)}: {link}"
+
+
+def test_options_in_sentences_exist() -> None:
+    """An option that a sentence or table names is a parameter, a group of them, or an option of a command."""
+    known = set(re.findall(r"`(--[\w.-]+)", (DOCS / "parameters.md").read_text(encoding="utf-8")))
+    known |= {option.replace("_", "-") for option in known}
+    known |= set(re.findall(r"(?<=[`\s])--?[\w-]+", (DOCS / "commands.md").read_text(encoding="utf-8")))
+    groups = {option.rpartition(".")[0] for option in known}
+    strange = set()
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for option in re.findall(r"`(--[a-z][\w.-]*[\w])", text):
+            short = option.replace("--trainer.", "--")
+            if not {option, short} & known and option not in groups:
+                strange.add((page.name, option))
+    assert strange <= OTHERS
+
+
+OTHERS = {("scale.md", "--distribution"), ("scale.md", "--gpus-per-task")}
+"""Options of other programs, and of plugins that a page makes, by page."""
+
+
+def test_every_hook_is_documented_used_and_tested() -> None:
+    """Each hook is in the tables of plugins and hooks, has a shipped plugin, and a test that implements it."""
+    from aipcore.hooks import specs
+    from aipcore.hooks.manager import get_plugin_manager
+
+    tables = [(DOCS / name).read_text(encoding="utf-8") for name in ("plugins.md", "hooks.md")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    hooks = [name for name in vars(specs) if name.startswith("aip_")]
+    assert len(hooks) == 6
+    for hook in hooks:
+        assert all(f"`{hook}`" in table for table in tables)
+        kind = hook.removeprefix("aip_").removesuffix("s")
+        assert kind == "command" or get_plugin_manager().of_kind(kind)
+        assert f"def {hook}(" in tests, f"no test has a plugin that implements {hook}"
+
+
+PREDECESSOR = {
+    "trainer": (
+        "output_dir",
+        "epochs",
+        "samples_per_epoch",
+        "scale_epoch_size",
+        "accumulate_steps",
+        "random_seed",
+        "force_eager",
+        "val_every_n",
+        "lav_every_n",
+        "lav_min_epoch",
+        "write_checkpoints",
+        "export_best",
+        "export_final",
+        "profile",
+        "profile_steps",
+        "no_train_scope",
+        "calc_ema",
+        "precision",
+    ),
+    "learning_rate": ("lr", "offset_epochs", "decay", "staircase"),
+    "": (
+        "ExponentialDecay",
+        "Constant",
+        "CosineDecay",
+        "WarmupCosineDecay",
+        "WarmupConstantCosineDecay",
+        "WarmupDecay",
+        "Adam",
+        "Adamax",
+        "AdaBelief",
+        "RMSprop",
+        "SGD",
+        "LAMB",
+        "none",
+        "mirror",
+        "central_storage",
+        "multi_worker",
+        "CUDA_VISIBLE_DEVICES",
+        "AIP_LOG_LEVEL",
+        "train.batch_size",
+        "train.lists",
+        "val.lists",
+        "lav.lists",
+        "train.preload",
+        "ListFileScenario",
+        "checkpoint",
+        "best",
+        "export",
+        "train.log",
+    ),
+    "optimizer": ("clip_value", "clip_norm", "clip_global_norm", "weight_decay", "exclude_from_weight_decay"),
+    "warmstart": (
+        "model",
+        "allow_partial",
+        "rename",
+        "rename_targets",
+        "include",
+        "exclude",
+        "trim_graph_name",
+        "add_suffix",
+    ),
+    "device": ("gpus", "memory_growth", "strategy"),
+    "early_stopping": ("n_to_go", "frequency", "lower_threshold", "upper_threshold"),
+}
+"""What users of the predecessor look for, by the names that it has here, by group."""
+
+
+def test_users_of_the_predecessor_find_all_they_had() -> None:
+    """docs/coming-from-tfaip.md has every option, component and folder, and every command."""
+    text = (DOCS / "coming-from-tfaip.md").read_text(encoding="utf-8")
+    names = {part for span in re.findall(r"`([^`]+)`", text) for part in re.split(r"[\s=,]+", span.replace("--", ""))}
+    for group, members in PREDECESSOR.items():
+        for name in members:
+            assert (f"{group}.{name}" if group else name) in names
+    for command in (
+        "train",
+        "resume",
+        "lav",
+        "predict",
+        "evaluate",
+        "export",
+        "benchmark-input-pipeline",
+        "plugins",
+        "params",
+    ):
+        assert f"`aip {command} " in text
+
+
+def test_site(tmp_path: Path) -> None:
+    """The site builds without a warning, has a page for every document, and fetches nothing."""
+    pytest.importorskip("material", reason="mkdocs-material is in the extra docs; `make check` builds the site too")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for page in DOCS.rglob("*.md"):
+        built = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html")
+        assert built.is_file()
+        assert "fonts.googleapis.com" not in built.read_text(encoding="utf-8")
+    for linked in ("examples/aip-plugin-lookahead", "examples/cluster/slurm.sh"):
+        assert (tmp_path / "site" / "files" / f"{linked}.html").is_file()
