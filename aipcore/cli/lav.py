@@ -30,8 +30,11 @@ LAV = ModelCommand(
 )
 
 
+OPTIONS = LAV.options
+
+
 class _Lav(CompletedModelCommand):
-    own_options = LAV.options
+    own_options = OPTIONS
 
 
 @click.command(

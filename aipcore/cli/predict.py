@@ -42,8 +42,11 @@ PREDICT = ModelCommand(
 )
 
 
+OPTIONS = PREDICT.options
+
+
 class _Predict(CompletedModelCommand):
-    own_options = PREDICT.options
+    own_options = OPTIONS
     several = True
 
 

@@ -195,8 +195,14 @@ def test_options_in_sentences_exist() -> None:
     assert strange <= OTHERS
 
 
-OTHERS = {("scale.md", "--distribution"), ("scale.md", "--gpus-per-task")}
-"""Options of other programs, and of plugins that a page makes, by page."""
+OTHERS = {
+    ("scale.md", "--distribution"),
+    ("scale.md", "--gpus-per-task"),
+    ("callbacks.md", "--callbacks.NAME.OPTION"),
+    # `aip export` has the options of the format that it is given.
+    ("prediction.md", "--format.batch_size"),
+}
+"""Options of other programs, of plugins that a page makes, and of commands that depend on another word, by page."""
 
 
 def test_every_hook_is_documented_used_and_tested() -> None:
