@@ -15,6 +15,9 @@ from typing import Any
 LOG = "output.log"
 """What a trial prints, in its folder."""
 
+LEAVING = 60.0
+"""Seconds that a trial's process has to end once its run has."""
+
 STOPPED_BY = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -110,10 +113,15 @@ class TrialProcess:
         name = signal.Signals(-code).name
         return f"killed by {name}, as happens when the memory is used up" if name == "SIGKILL" else f"ended by {name}"
 
+    def leave(self) -> None:
+        """Lets a process end that has said its last word; callbacks may still have something to send."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LEAVING)
+
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
-        if self.process.poll() is None:
-            kill(self.process)
+        kill(self.process)
+        self.process.wait()
         self._stop.watch(None)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
@@ -122,13 +130,14 @@ class TrialProcess:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Ends a process and all that it started."""
+    """Ends a process and all that it started, without waiting: whoever is interrupted may be waiting already."""
+    if process.returncode is not None:
+        return
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
-    process.wait()
 
 
 def _send(process: subprocess.Popen[str], number: signal.Signals) -> None:

@@ -195,11 +195,12 @@ class Sweep:
                 case "failed":
                     failed = event["reason"]
                 case "end":
+                    process.leave()
                     return self._ended(event, score, pruned=pruned, diverged=diverged)
-        ended = process.ended()
+        process.leave()
         if self.stop.received is not None:
             return Outcome(state="interrupted")
-        return Outcome(state="failed", reason=failed or f"{ended}; {_last_words(folder / LOG)}")
+        return Outcome(state="failed", reason=failed or f"{process.ended()}; {_last_words(folder / LOG)}")
 
     def _ended(self, event: Mapping[str, Any], score: Score, *, pruned: str, diverged: str) -> Outcome:
         history = event["history"]
