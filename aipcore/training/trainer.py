@@ -182,8 +182,8 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         started = time.perf_counter()
-        ending = telling_callbacks(self.callbacks)
-        with closing(self.data), closing(self._ahead), self._interruption as interruption, ending as end, self._profiler:
+        told = telling_callbacks(self.callbacks)
+        with closing(self.data), closing(self._ahead), self._interruption as interruption, told as end, self._profiler:
             try:
                 try:
                     self._begin(interruption)
@@ -365,11 +365,6 @@ class Trainer:
     def batches(self) -> int:
         """Batches of the run that are done."""
         return self.epoch * self.batching.steps + self.step
-
-    @property
-    def updates(self) -> int:
-        """Optimizer updates of the run that are done."""
-        return int(self.optimizer.iterations.numpy())
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
