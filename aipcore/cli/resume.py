@@ -282,7 +282,7 @@ def _run(
         *resumption.warnings,
         *(f"{each.name} is newer than where the run goes on: it is in {each.parent} now." for each in moved),
     ]
-    trim_events(folder.path / "tensorboard", trainer.epoch, trainer.updates)
+    trim_events(folder.path / "tensorboard", trainer.epoch, int(trainer.optimizer.iterations.numpy()))
     _, resources = planned_copies(value, request.plugins)
     write_run_files(folder.path, trainer.about, resources)
     with logging_to(handler, folder.path / "train.log"):

@@ -103,7 +103,7 @@ def run_context(trainer: Trainer, keeper: Callable[[], Keeper]) -> RunContext:
         learning_rate=trainer.learning_rate,
         params=trainer.about.get("params", {}),
         is_chief=trainer.workers.is_chief,
-        updates=lambda: trainer.updates,
+        updates=lambda: int(trainer.optimizer.iterations.numpy()),
         events=RunEvents(keeper),
         probe=RunProbe(trainer),
     )

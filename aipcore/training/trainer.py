@@ -364,11 +364,6 @@ class Trainer:
         """Batches of the run that are done."""
         return self.epoch * self.batching.steps + self.step
 
-    @property
-    def updates(self) -> int:
-        """Optimizer updates of the run that are done."""
-        return int(self.optimizer.iterations.numpy())
-
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
         if self.trainer.export_final and not received and not self.saver.diverged():

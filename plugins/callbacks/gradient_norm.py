@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from aip_plugins.callbacks.due import is_due
+from aip_plugins.callbacks.due import due
 from aip_plugins.callbacks.observe_params import GradientNormParams
 
 from aipcore.training.context import RunContext
@@ -25,7 +25,7 @@ class GradientNorm(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, if it is due."""
-        if not self.context.is_chief or not is_due(self, self.context, epoch, self.gradients.every_n_epochs):
+        if not self.context.is_chief or not due(self, self.context, epoch, self.gradients.every_n_epochs):
             return
         norms = self.context.probe.gradient_norms(self.gradients.batches)
         values = {"gradient_norm/mean": sum(norms) / len(norms), "gradient_norm/max": max(norms)}

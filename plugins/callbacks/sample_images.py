@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-from aip_plugins.callbacks.due import is_due
+from aip_plugins.callbacks.due import due
 from aip_plugins.callbacks.observe_params import SampleImagesParams
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
@@ -58,7 +58,7 @@ class SampleImages(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draws, if it is due."""
         rows, context = self._rows, self.context
-        if rows is None or not context.is_chief or not is_due(self, context, epoch, self.samples.every_n_epochs):
+        if rows is None or not context.is_chief or not due(self, context, epoch, self.samples.every_n_epochs):
             return
         outputs = context.probe.outputs(rows.inputs)
         texts = context.probe.descriptions(rows, outputs)

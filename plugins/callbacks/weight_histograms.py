@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from aip_plugins.callbacks.due import is_due
+from aip_plugins.callbacks.due import due
 from aip_plugins.callbacks.observe_params import WeightHistogramsParams
 
 from aipcore.errors import UsageError
@@ -41,7 +41,7 @@ class WeightHistograms(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the histograms, if they are due."""
-        if not self.context.is_chief or not is_due(self, self.context, epoch, self.histograms.every_n_epochs):
+        if not self.context.is_chief or not due(self, self.context, epoch, self.histograms.every_n_epochs):
             return
         records = []
         for weight in self._weights():
