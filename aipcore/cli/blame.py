@@ -15,14 +15,16 @@ def users_line(error: BaseException) -> str | None:
     that is being written.
     """
     ours = [folder for name in ("aipcore", "aip_plugins") for folder in _folders(name)]
-    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    python = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
     found = None
     called = False
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename).resolve()
+        # Environments can stand on top of one another: each has such a folder.
+        is_installed = bool({"site-packages", "dist-packages"} & set(path.parts))
         if any(path.is_relative_to(folder) for folder in ours):
             called = True
-        elif called and path.is_file() and not any(path.is_relative_to(folder) for folder in installed):
+        elif called and path.is_file() and not is_installed and not any(path.is_relative_to(each) for each in python):
             found = f"{frame.filename}, line {frame.lineno}, in {frame.name}"
     return found
 

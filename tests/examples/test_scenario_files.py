@@ -143,3 +143,18 @@ def test_simulation_has_the_period_of_theory() -> None:
         crossings = np.flatnonzero(np.diff(np.sign(sample.inputs[:, 0])))
         period = 2 * np.diff(crossings).mean() / 1000
         assert 1 < period / (2 * np.pi * np.sqrt(sample.targets[0] / 9.81)) < 1.16
+
+
+def test_two_graphs(tmp_path: Path) -> None:
+    """Whole numerals are right where the decoder reads its own letters; the exported model takes digits alone."""
+    run = tmp_path / "run"
+    epochs = train(run, "two_graphs.py", "--trainer.epochs", "3", "--learning_rate.lr", "0.01")
+    assert epochs[-1]["lav_whole_numerals"] > 0.9
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(run / "best")).signatures["serving_default"]
+    assert set(served.structured_input_signature[1]) == {"digits"}
+    from aipcore.prediction import Predictor
+
+    predictor = Predictor.load(str(run), trust=True, params={"data.numbers": [1984, 2026]})
+    assert [each.outputs["numeral"] for each in predictor.predict_data()] == ["MCMLXXXIV", "MMXXVI"]
