@@ -1,7 +1,7 @@
 """What only the data can tell the model: classes, mean and deviation of the training data, kept as parameters.
 
 aip train examples/static_parameters.py
-aip params examples/static_parameters.py --data.table fruits.csv
+aip train examples/static_parameters.py --data.table YOURS.csv
 """
 
 import csv
@@ -36,7 +36,7 @@ class Fruits(Scenario):
     monitor = ("max", "accuracy")
 
     def derived_params(self):
-        """Called once, before training: what it adds is recorded with the model, and given on its command line."""
+        """Called once, before training: what it adds is recorded with the model, and not asked for again."""
         import numpy as np
 
         data = self.params.data

@@ -57,7 +57,7 @@ class Roman(Scenario):
         return {"logits": layers.Dense(len(LETTERS), name="logits")(written)}
 
     def build_prediction(self, model):
-        """The graph that is exported, and run by `aip lav` and `aip predict`: the same layers, fed with their answers."""
+        """The graph that is exported, and run by `aip lav` and `aip predict`: the same layers, fed by themselves."""
         import keras
         from keras import ops
 

@@ -145,10 +145,11 @@ def test_simulation_has_the_period_of_theory() -> None:
         assert 1 < period / (2 * np.pi * np.sqrt(sample.targets[0] / 9.81)) < 1.16
 
 
+@pytest.mark.slow
 def test_two_graphs(tmp_path: Path) -> None:
     """Whole numerals are right where the decoder reads its own letters; the exported model takes digits alone."""
     run = tmp_path / "run"
-    epochs = train(run, "two_graphs.py", "--trainer.epochs", "3", "--learning_rate.lr", "0.01")
+    epochs = train(run, "two_graphs.py", "--trainer.epochs", "2")
     assert epochs[-1]["lav_whole_numerals"] > 0.9
     import tensorflow as tf
 
