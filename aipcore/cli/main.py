@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 import aipcore
+from aipcore.cli.blame import users_line
 from aipcore.cli.style import Group, color_wanted, report
 from aipcore.errors import AipError, PluginError, Terminated, UsageError
 from aipcore.hooks.discovery import Switches
@@ -215,11 +216,14 @@ def global_options_first(words: Sequence[str]) -> list[str]:
 
 
 def _unforeseen(error: Exception, running: Sequence[str]) -> str:
+    command = " ".join(["aip", *running])
     owner = "aip"
     if running and get_plugin_manager().has("command", running[0]):
         owner = get_plugin_manager().entry("command", running[0]).plugin.source
+    elif (line := users_line(error)) is not None:
+        return f"{command} failed in {line} ({sentence(error)}): mend it; --debug shows the traceback."
     return (
-        f"{' '.join(['aip', *running])} failed in a way it should not ({sentence(error)}): "
+        f"{command} failed in a way it should not ({sentence(error)}): "
         f"run again with --debug for the traceback, and report that to the authors of {owner}."
     )
 

@@ -16,11 +16,12 @@ from aipcore.devices.distribution import Distribution
 from aipcore.errors import DataError
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.prediction.data import lav_lists, open_pipeline
-from aipcore.prediction.member import Member, Model, has_extras, load_graph
+from aipcore.prediction.member import Member, Model, has_extras, load_graph, takes
 from aipcore.prediction.model_dir import ModelDir
 from aipcore.prediction.scoring import ListScore
 from aipcore.prediction.stored import Stored
 from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.graph import trained_outputs
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.scenario import Scenario
@@ -56,7 +57,9 @@ def run_lav(
         preload = params.lav.preload if name else params.val.preload
         with open_pipeline(scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload) as pipeline:
             dataset = pipeline.dataset()
-            evaluation = _evaluation(graph, scenario, dataset, params.lav.batch_size or validation, origin, eager)
+            evaluation = _evaluation(
+                graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager
+            )
             evaluator = scenario.evaluator()
             recorder = None if stored is None else _Recorder(evaluator, stored, name)
             values = evaluation.run(recorder or evaluator)
@@ -70,21 +73,22 @@ def run_lav(
 
 
 def _evaluation(
-    graph: Model, scenario: Scenario, dataset: Dataset, batch_size: int, origin: str, eager: bool
+    graph: Model, model: ModelDir, scenario: Scenario, dataset: Dataset, batch_size: int, origin: str, eager: bool
 ) -> Evaluation:
     inputs, targets = dataset.specs()
     kind = type(scenario).__name__
-    if set(inputs) != set(graph.inputs):
+    if not takes(model, graph, inputs):
         raise DataError(
             f"{kind}.{origin} has the inputs {_names(inputs)}, but the model takes {_names(graph.inputs)}: it was "
             "trained on other data."
         )
     if not targets:
         raise DataError(f"{kind}.{origin} has no targets to compare with: to predict, run aip predict.")
-    objective = Objective(scenario, graph.outputs, list(targets))
+    trained, there = trained_outputs(model.about), graph.outputs
+    objective = Objective(scenario, trained, list(targets), given=there)
     losses = _loss_names(objective, graph, dataset, f"{kind}.{origin}")
     distribution = Distribution()
-    metrics = ReplicaMetrics(lambda: MetricSet(scenario, graph.outputs, list(targets), losses), distribution)
+    metrics = ReplicaMetrics(lambda: MetricSet(scenario, trained, list(targets), losses, given=there), distribution)
     return Evaluation(
         graph, dataset, objective, metrics, batch_size=batch_size, distribution=distribution, eager=eager
     )  # fmt: skip

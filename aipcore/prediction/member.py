@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ from aipcore.errors import DataError
 from aipcore.prediction.model_dir import ModelDir
 from aipcore.prediction.rebuilt import rebuild
 from aipcore.prediction.served import ServedModel
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph, inputs_of
 from aipcore.scenario.objective import mask_of
 from aipcore.scenario.scenario import Scenario
 
@@ -90,6 +90,12 @@ class Member:
             f"{name or 'one array'} {list(np.shape(value))} {np.asarray(value).dtype}" for name, value in inputs.items()
         )
         return DataError(f"The model takes {wanted}, and was given {given or 'nothing'}.")
+
+
+def takes(model: ModelDir, graph: Model, inputs: Iterable[str]) -> bool:
+    """Whether data with these inputs is for a model: it has all of them, and others only if they were for training."""
+    given, wanted = set(inputs), set(graph.inputs)
+    return wanted <= given <= wanted | set(inputs_of(model.about["signature"]))
 
 
 def has_extras(graph: Model) -> bool:

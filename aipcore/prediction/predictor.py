@@ -25,7 +25,7 @@ from aipcore.errors import DataError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
 from aipcore.prediction.data import open_pipeline
-from aipcore.prediction.member import Extras, Member, load_graph
+from aipcore.prediction.member import Extras, Member, load_graph, takes
 from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, scenario_of
 from aipcore.prediction.voting import vote
 from aipcore.scenario.graph import BARE_INPUT
@@ -326,7 +326,7 @@ def _process_alike(one: Voter, other: Voter) -> bool:
 
 def _check_inputs(dataset: Dataset, voter: Voter) -> None:
     specs, _ = dataset.specs()
-    if set(specs) != set(voter.member.inputs):
+    if not takes(voter.model, voter.member.graph, specs):
         raise DataError(
             f"The data has the inputs {_listed(specs)}, but {voter.model.path} takes {_listed(voter.member.inputs)}."
         )

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from aipcore.errors import UsageError
 from aipcore.prediction.model_dir import ModelDir
-from aipcore.scenario.graph import Graph, build_graph_of, inputs_of
+from aipcore.scenario.graph import Graph, build_graph_of, inputs_of, prediction_graph
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.params import POLICIES
@@ -27,7 +27,7 @@ _REPLICA = re.compile(r"@\d+$")
 
 
 def rebuild(model: ModelDir, scenario: Scenario) -> Graph:
-    """Builds the Keras model of a scenario and gives it the weights on disk.
+    """Builds the Keras model of a scenario as it is applied, and gives it the weights on disk.
 
     Where a run averaged its weights, a checkpoint gives the averages.
 
@@ -43,10 +43,11 @@ def rebuild(model: ModelDir, scenario: Scenario) -> Graph:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])
     try:
-        graph = build_graph_of(scenario, inputs_of(model.about["signature"]))
+        trained = build_graph_of(scenario, inputs_of(model.about["signature"]))
+        graph = prediction_graph(scenario, trained)
     finally:
         keras.config.set_dtype_policy(before)
-    variables = list(graph.model.variables)
+    variables = list((trained if model.kind == "checkpoint" else graph).model.variables)
     named = dict(zip(unique_names(variable.path for variable in variables), variables, strict=True))
     arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
     _assign(named, arrays, model.path)

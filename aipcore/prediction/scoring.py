@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aipcore.errors import AipError, DataError
 from aipcore.prediction.stored import Stored
+from aipcore.scenario.graph import trained_outputs
 from aipcore.scenario.metrics import MetricSet
 from aipcore.scenario.objective import Objective, set_mask
 from aipcore.scenario.scenario import Scenario
@@ -70,7 +71,8 @@ def score_stored(stored: Stored, scenario: Scenario) -> list[ListScore]:
 def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
     rows = [row for row, list_name in enumerate(stored.lists) if list_name == name]
     outputs, targets = list(stored.group("outputs")), list(stored.group("targets"))
-    objective = Objective(scenario, outputs, targets)
+    trained = trained_outputs(stored.about) if "signature" in stored.about else outputs
+    objective = Objective(scenario, trained, targets, given=outputs)
     evaluator = scenario.evaluator()
     running: MetricSet | None = None
     notes: list[str] = []
@@ -87,7 +89,7 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
             except _NotStoredError as error:
                 notes.append(f"The losses are left out, since {error}.")
         if running is None:
-            running = MetricSet(scenario, outputs, targets, list(losses))
+            running = MetricSet(scenario, trained, targets, list(losses), given=outputs)
         if losses:
             running.update(truth, tensors, losses, tf.constant(stored.penalty[batch[0]], tf.float32))
         else:
@@ -99,7 +101,7 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
     assert running is not None
     values = running.result()
     if notes:
-        values.pop("loss")
+        values.pop("loss", None)
     if evaluator is not None:
         values |= {key: float(value) for key, value in evaluator.result().items()}
     report = evaluator.report() if evaluator is not None else ""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import UsageError
 from aipcore.prediction.model_dir import ModelDir
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, inputs_of
+from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, applied_signature, inputs_of
 from aipcore.scenario.objective import set_mask
 from aipcore.training.servable import MASK, OUTPUT, PENALTY, SIGNATURE
 
@@ -35,8 +35,8 @@ class ServedModel:
             # Held, since the functions do not keep the variables alive.
             self._loaded = tf.saved_model.load(str(model.path))
             self.signature = self._loaded.signatures[SIGNATURE]
-            self.inputs: dict[str, ColumnSpec] = inputs_of(model.about["signature"])
-            self.outputs = [str(name) for name in model.about["signature"]["outputs"]]
+            self.inputs: dict[str, ColumnSpec] = inputs_of(applied_signature(model.about))
+            self.outputs = [str(name) for name in applied_signature(model.about)["outputs"]]
         except Exception as error:
             # TensorFlow raises whatever comes of a damaged file: IndexError, DecodeError, OpError and others.
             reason = " ".join(str(getattr(error, "message", None) or error).split())
@@ -52,7 +52,7 @@ class ServedModel:
         """Runs the model on tensors of shape [batch, ...] by name."""
         if training:
             raise ValueError("An exported model cannot be trained.")
-        named = {name or BARE_INPUT: tf.convert_to_tensor(value) for name, value in inputs.items()}
+        named = {name or BARE_INPUT: tf.convert_to_tensor(inputs[name]) for name in self.inputs}
         if self._score is None:
             result = self.signature(**named)
             self._penalty = None

@@ -44,7 +44,9 @@ class Graph:
 
     def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
         """Runs the model on tensors of shape [batch, ...] by name."""
-        result = self.model(inputs[""] if self.bare_input else dict(inputs), training=training)
+        # Data may have inputs that only the trained model takes.
+        given = inputs[""] if self.bare_input else {name: inputs[name] for name in self.inputs}
+        result = self.model(given, training=training)
         return {"": result} if self.bare_output else result
 
     def output_shape(self, name: str) -> tuple[int | None, ...]:
@@ -73,6 +75,23 @@ def signature_of(graph: Graph) -> dict[str, Any]:
         "inputs": {name: {"shape": list(spec.shape), "dtype": spec.dtype} for name, spec in graph.inputs.items()},
         "outputs": list(graph.outputs),
     }
+
+
+def signatures_of(trained: Graph, applied: Graph) -> dict[str, Any]:
+    """What a record says of the model that is trained, and of the one that is applied if that is another."""
+    signatures = {"signature": signature_of(trained)}
+    return signatures if applied is trained else {**signatures, "prediction_signature": signature_of(applied)}
+
+
+def applied_signature(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inputs and outputs of the model that a record is of, as it is applied."""
+    signature: Mapping[str, Any] = about.get("prediction_signature", about["signature"])
+    return signature
+
+
+def trained_outputs(about: Mapping[str, Any]) -> list[str]:
+    """The outputs that the model of a record had in training, which losses and metrics go by."""
+    return [str(name) for name in about["signature"]["outputs"]]
 
 
 def inputs_of(signature: Mapping[str, Any]) -> dict[str, ColumnSpec]:
@@ -123,3 +142,43 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
         )
     model = keras.Model(given, outputs)
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
+
+
+def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
+    """The model that is applied: what the scenario makes of the trained one, or that itself.
+
+    Raises:
+        ScenarioError: `build_prediction` returns something else than a model of the trained layers.
+    """
+    model = scenario.build_prediction(graph.model)
+    if model is None:
+        return graph
+    called = f"{type(scenario).__name__}.build_prediction()"
+    if not isinstance(model, keras.Model):
+        raise ScenarioError(f"{called} returned {type(model).__name__}: return a keras.Model, or None.")
+    trained = {id(variable) for variable in graph.model.variables}
+    for variable in model.variables:
+        if id(variable) not in trained:
+            raise ScenarioError(
+                f"The model of {called} has the variable {variable.path}, which is not trained: take its layers from "
+                "model.get_layer(NAME)."
+            )
+    inputs, outputs = (_by_name(side, called) for side in (model.input, model.output))
+    unknown = [name for name in inputs if name not in graph.inputs]
+    if unknown:
+        known = ", ".join(name or "one array" for name in graph.inputs)
+        raise ScenarioError(
+            f"The model of {called} takes the input {unknown[0] or 'without a name'}, but the data has {known}: "
+            "make it with keras.Model({'NAME': model.input['NAME'], ...}, ...)."
+        )
+    return Graph(model=model, inputs={name: graph.inputs[name] for name in inputs}, outputs=list(outputs))
+
+
+def _by_name(side: Any, called: str) -> dict[str, Any]:
+    if isinstance(side, Mapping):
+        return {str(name): tensor for name, tensor in side.items()}
+    if isinstance(side, keras.KerasTensor):
+        return {"": side}
+    raise ScenarioError(
+        f"The model of {called} has a list of inputs or outputs: make it with one tensor or a mapping by name each."
+    )

@@ -174,9 +174,19 @@ def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:
     if not own:
         raise ScenarioError(f"{text} holds no scenario: define a class that extends aipcore.scenario.Scenario.")
     if len(own) > 1:
+        # A base that leaves something to the scenarios that extend it is none of the choices.
+        own = {name: value for name, value in own.items() if _is_complete(value)} or own
+    if len(own) > 1:
         choices = " or ".join(f"{text}:{name}" for name in own)
         raise ScenarioError(f"{text} holds {len(own)} scenarios: say which, {choices}.")
     return next(iter(own.values()))
+
+
+def _is_complete(cls: type[Scenario]) -> bool:
+    def defines(name: str) -> bool:
+        return getattr(cls, name) is not getattr(Scenario, name)
+
+    return defines("train_data") and defines("build") and (defines("losses") or defines("loss_values"))
 
 
 def _checked(cls: object, text: str) -> type[Scenario]:

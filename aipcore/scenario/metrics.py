@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,14 +15,32 @@ from aipcore.scenario.scenario import Scenario
 
 
 class MetricSet:
-    """Running means of the losses and the scenario's metrics, over one epoch or one validation."""
+    """Running means of the losses and the scenario's metrics, over one epoch or one validation.
 
-    def __init__(self, scenario: Scenario, outputs: list[str], targets: list[str], losses: list[str]) -> None:
-        self.total = keras.metrics.Mean(name="loss")
+    Args:
+        scenario: says what the metrics are.
+        outputs: of the model that is trained.
+        targets: of the data.
+        losses: the names of the losses; without any there is no total either.
+        given: the outputs that there are, if another model is applied; metrics of others are left out.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        outputs: list[str],
+        targets: list[str],
+        losses: list[str],
+        *,
+        given: Sequence[str] | None = None,
+    ) -> None:
+        self.total: Any = keras.metrics.Mean(name="loss") if losses else None
         self.losses = {name: keras.metrics.Mean(name=f"{name}_loss") for name in losses} if len(losses) > 1 else {}
         self.metrics: dict[str, tuple[Any, str, str]] = {}
-        given = by_output(scenario.metrics(), outputs, f"{type(scenario).__name__}.metrics()", several=True)
-        for output, metrics in given.items():
+        by_name = by_output(scenario.metrics(), outputs, f"{type(scenario).__name__}.metrics()", several=True)
+        for output, metrics in by_name.items():
+            if given is not None and output not in given:
+                continue
             for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
                 metric = keras.metrics.get(metric)  # noqa: PLW2901 - a name becomes what Keras makes of it
                 name = metric.name if len(outputs) == 1 else f"{output}_{metric.name}"
@@ -32,8 +50,8 @@ class MetricSet:
 
     def update(self, targets: Tensors, outputs: Tensors, losses: Tensors, penalty: Any) -> None:
         """Takes in one batch: loss values of shape [batch] by name, and the model's own regularisation penalty."""
-        total = tf.add_n(list(losses.values())) + penalty
-        self.total.update_state(total)
+        if self.total is not None:
+            self.total.update_state(tf.add_n(list(losses.values())) + penalty)
         for name, mean in self.losses.items():
             mean.update_state(losses[name])
         for metric, output, target in self.metrics.values():
@@ -43,7 +61,7 @@ class MetricSet:
     def all(self) -> dict[str, Any]:
         """Every metric by the name it is logged under."""
         return {
-            "loss": self.total,
+            **({} if self.total is None else {"loss": self.total}),
             **{f"{name}_loss": mean for name, mean in self.losses.items()},
             **{name: metric for name, (metric, _, _) in self.metrics.items()},
         }

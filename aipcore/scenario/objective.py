@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,25 +19,43 @@ class Objective:
 
     A Keras loss gives one value per sample: the mean over the sample's other axes, weighted by the mask that Keras
     attached to the output, if any.
+
+    Args:
+        scenario: says what the losses are.
+        outputs: of the model that is trained.
+        targets: of the data.
+        given: the outputs that there are, if another model is applied; losses that need others are left out.
     """
 
-    def __init__(self, scenario: Scenario, outputs: list[str], targets: list[str]) -> None:
+    def __init__(
+        self, scenario: Scenario, outputs: list[str], targets: list[str], *, given: Sequence[str] | None = None
+    ) -> None:
         self._scenario = scenario
         self._custom = type(scenario).loss_values is not Scenario.loss_values
+        self._computable = given is None or set(outputs) <= set(given)
         self._pairs: dict[str, tuple[Any, str]] = {}
         if not self._custom:
             for output, loss in by_output(scenario.losses(), outputs, f"{type(scenario).__name__}.losses()").items():
                 if not isinstance(loss, keras.losses.Loss):
                     loss = keras.losses.get(loss)  # noqa: PLW2901 - a name or a function becomes what Keras makes of it
-                self._pairs[output] = (loss, target_of(output, targets))
+                if given is None or output in given:
+                    self._pairs[output] = (loss, target_of(output, targets))
 
     @property
     def pairs(self) -> dict[str, tuple[Any, str]]:
         """By output: its loss, and the target that it is compared with; empty for a scenario's own loss values."""
         return dict(self._pairs)
 
+    def computable(self, losses: Sequence[str]) -> list[str]:
+        """Those of the losses of the trained model that can be computed here."""
+        if self._custom:
+            return list(losses) if self._computable else []
+        return [name for name in losses if name in self._pairs]
+
     def __call__(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> dict[str, Any]:
         """The loss values by name, each of shape [batch] in float32."""
+        if self._custom and not self._computable:
+            return {}
         if self._custom:
             values = self._scenario.loss_values(inputs, targets, outputs)
             if not values:

@@ -104,6 +104,22 @@ class Scenario:
         """Builds the model: symbolic inputs of shape [batch, ...] to outputs, in Keras layers."""
         raise _missing(self, "build(inputs)")
 
+    def build_prediction(self, model: Any) -> Any:
+        """Builds the model that is exported and applied, where it is another than the trained one.
+
+        For what is only there to train, such as an auxiliary output or the right answers as inputs of a decoder. The
+        extended validation, `aip lav`, `aip predict` and exports run what this returns; losses and metrics of outputs
+        that it does not have are left out there, and the evaluator sees its outputs.
+
+        Args:
+            model: the trained `keras.Model`, whose `input`, `output` and `get_layer(name)` are to be used.
+
+        Returns:
+            a `keras.Model` of these layers, with no weights of its own; its inputs (a tensor, or a mapping from name
+            to tensor) are some of the data's. None, the default, stands for the trained model.
+        """
+        del model
+
     def losses(self) -> Any:
         """The Keras loss of the output, or a mapping from output name to loss; several are added up."""
         raise _missing(self, "losses() or loss_values(inputs, targets, outputs)")

@@ -19,7 +19,7 @@ from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
-from aipcore.scenario.graph import Graph, build_graph
+from aipcore.scenario.graph import Graph, build_graph, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
@@ -116,7 +116,8 @@ class RunModel:
     """The model of a run and what computes with it.
 
     Attributes:
-        graph: the model.
+        graph: the model that is trained.
+        prediction: the one that is applied; the same object, if that is no other.
         learning_rate: the schedule, scaled by what callbacks say.
         optimizer: its variables built.
         distribution: the devices that share each batch.
@@ -132,6 +133,7 @@ class RunModel:
     """
 
     graph: Graph
+    prediction: Graph
     learning_rate: ScaledSchedule
     optimizer: Any
     distribution: Distribution
@@ -227,6 +229,7 @@ def prepare_model(
     kind = type(scenario).__name__
     with distribution.scope():
         graph = build_graph(scenario, data.train)
+        prediction = prediction_graph(scenario, graph)
     distribution.spread_seeds(graph.model.variables)
     warm_started = warm_start(graph.model, trainer.warmstart)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
@@ -251,15 +254,24 @@ def prepare_model(
         for dataset, origin in named:
             check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
 
-    def make_metrics() -> ReplicaMetrics:
-        return ReplicaMetrics(lambda: MetricSet(scenario, graph.outputs, targets, losses), distribution)
+    def make_metrics() -> MetricSet:
+        return MetricSet(scenario, graph.outputs, targets, losses)
 
-    metrics = make_metrics()
+    # Where another model is applied than is trained, with those of its outputs alone.
+    there = prediction.outputs
+    applied = Objective(scenario, graph.outputs, targets, given=there)
+
+    def make_applied_metrics() -> MetricSet:
+        return MetricSet(scenario, graph.outputs, targets, applied.computable(losses), given=there)
+
+    metrics = ReplicaMetrics(make_metrics, distribution)
     if not trainer.skip_sanity_check:
         evaluator = scenario.evaluator() if data.lav else None
         for dataset, _ in named[:1] if data.val is None else named[1:2]:
-            spare = MetricSet(scenario, graph.outputs, targets, losses)
-            check_metrics(spare, evaluator, graph, dataset.known(), kind, data.batching.batch_size)
+            known, size = dataset.known(), data.batching.batch_size
+            if prediction is not graph:
+                check_metrics(make_metrics(), None, graph, known, kind, size)
+            check_metrics(make_applied_metrics(), evaluator, prediction, known, kind, size)
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
@@ -280,18 +292,23 @@ def prepare_model(
         loss_scale=LossScale() if trainer.precision == "float16" else None,
     )
 
-    def evaluation(dataset: Dataset, batch_size: int) -> Evaluation:
+    def evaluation(dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any) -> Evaluation:
         return Evaluation(
-            graph, dataset, objective, make_metrics(), batch_size=batch_size, distribution=distribution,
+            graph, dataset, losses, ReplicaMetrics(make, distribution), batch_size=size, distribution=distribution,
             eager=trainer.force_eager,
         )  # fmt: skip
 
     val_batch = params.val.batch_size or data.batching.batch_size
-    validation = None if data.val is None else evaluation(data.val, val_batch)
-    lav = {name: evaluation(dataset, params.lav.batch_size or val_batch) for name, dataset in data.lav.items()}
+    validation = None if data.val is None else evaluation(data.val, val_batch, graph, objective, make_metrics)
+    lav_batch = params.lav.batch_size or val_batch
+    lav = {
+        name: evaluation(dataset, lav_batch, prediction, applied, make_applied_metrics)
+        for name, dataset in data.lav.items()
+    }
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
     return RunModel(
         graph=graph,
+        prediction=prediction,
         learning_rate=learning_rate,
         optimizer=optimizer,
         distribution=distribution,

@@ -27,7 +27,7 @@ def make_writer(trainer: Trainer, formats: Mapping[str, Format]) -> ModelWriter:
     """
     folder = trainer.output_dir
     writer = ModelWriter(
-        trainer.graph,
+        trainer.prediction,
         formats,
         {"aip": aipcore.__version__, **trainer.about},
         resources=None if folder is None else folder / RESOURCES,

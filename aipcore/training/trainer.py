@@ -17,7 +17,7 @@ from aipcore.data.feed import Block
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
-from aipcore.scenario.graph import signature_of
+from aipcore.scenario.graph import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
@@ -97,8 +97,8 @@ class Trainer:
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
         self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
-        self.graph = made.graph
-        self.about |= {"seed": self.seed, "signature": signature_of(made.graph)}
+        self.graph, self.prediction = made.graph, made.prediction
+        self.about |= {"seed": self.seed, **signatures_of(made.graph, made.prediction)}
         self.learning_rate, self.optimizer = made.learning_rate, made.optimizer
         self.metrics, self.loop, self.feed = made.metrics, made.loop, made.feed
         self.validation, self.lav = made.validation, made.lav

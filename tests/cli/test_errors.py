@@ -117,6 +117,20 @@ class TestPluginCommand:
         assert done.stderr.startswith("Traceback (most recent call last):")
         assert done.stderr.splitlines()[-1].startswith("error: aip say-hello failed")
 
+    def test_error_in_a_scenario(self, run_aip, tmp_path):
+        """An exception in the user's own file names its line, and not aip, whoever called whom in between."""
+        (tmp_path / "broken.py").write_text(
+            "from aipcore.scenario import Scenario\n\n\nclass Broken(Scenario):\n    def train_data(self):\n"
+            "        return sorted([1, 2], key=self.key)\n\n    def key(self, number):\n"
+            "        return {}[number]\n"
+        )
+        done = run_aip("benchmark-input-pipeline", str(tmp_path / "broken.py"))
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"error: aip benchmark-input-pipeline failed in {tmp_path / 'broken.py'}, line 9, in key (KeyError: 1): "
+            "mend it; --debug shows the traceback.\n",
+        )
+
     def test_interrupt_from_outside(self, site):
         """Ctrl-C ends it with 130 and one word."""
         code = "import sys; from aipcore.cli.main import main; sys.exit(main(['say-hello', 'wait']))"

@@ -10,14 +10,20 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "aip-plugin-lookahead"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def installed_example(site, tmp_path):
-    """Lookahead, installed by pip into `site` without a network."""
+def example(request):
+    """The folder of the plugin: Lookahead, unless a test says otherwise."""
+    return EXAMPLES / getattr(request, "param", "aip-plugin-lookahead")
+
+
+@pytest.fixture
+def installed_example(example, site, tmp_path):
+    """The plugin, installed by pip into `site` without a network."""
     # A build leaves its folders beside the sources.
-    copy = shutil.copytree(EXAMPLE, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    copy = shutil.copytree(example, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.egg-info"))
     subprocess.run(
         [
             sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps",
@@ -48,20 +54,27 @@ def test_comes_and_goes(run_aip, site):
 
 @pytest.mark.usefixtures("installed_example")
 @pytest.mark.parametrize(
-    "tests",
+    ("example", "tests"),
     [
-        pytest.param("tests/test_lookahead.py", id="own"),
-        pytest.param("tests/test_conformance.py", id="conformance", marks=pytest.mark.slow),
+        pytest.param("aip-plugin-lookahead", "tests/test_lookahead.py", id="lookahead"),
+        pytest.param(
+            "aip-plugin-lookahead", "tests/test_conformance.py", id="lookahead-conformance", marks=pytest.mark.slow
+        ),
+        pytest.param("aip-plugin-textmodel", "tests/test_textmodel.py", id="textmodel", marks=pytest.mark.slow),
+        pytest.param(
+            "aip-plugin-textmodel", "tests/test_conformance.py", id="textmodel-conformance", marks=pytest.mark.slow
+        ),
     ],
+    indirect=["example"],
 )
-def test_passes_its_own_tests(tests, site):
+def test_passes_its_own_tests(example, tests, site):
     """The plugin's tests, as its README runs them."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", EXAMPLE / tests],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", example / tests],
         capture_output=True,
         text=True,
         check=False,
-        cwd=EXAMPLE,
+        cwd=example,
         env={**os.environ, "PYTHONPATH": str(site)},
     )
     assert done.returncode == 0, done.stdout[-3000:]

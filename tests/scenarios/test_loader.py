@@ -84,6 +84,15 @@ def test_what_cannot_be_loaded_is_named(folder: Path, text: str, message: str) -
         load(text)
 
 
+def test_incomplete_base_is_no_choice(folder: Path) -> None:
+    """Of a base and the scenario that completes it the second is meant; the base can still be named."""
+    complete = "class Whole(Base):\n    def train_data(self): ...\n    def build(self, inputs): ...\n"
+    complete += "    def losses(self): ...\n"
+    (folder / "family.py").write_text(SOURCE.format("Base") + complete)
+    assert load("family.py").cls.__name__ == "Whole"
+    assert load("family.py:Base").cls.__name__ == "Base"
+
+
 def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file given by a relative path, and a module in the working folder, are loaded again from elsewhere."""
     from aipcore.hooks.manager import get_plugin_manager
