@@ -9,11 +9,13 @@ import os
 import re
 import sys
 import tempfile
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
+from generated_page import own_options
 from page_blocks import ROOT, Block, Command, blocks, inline_commands, pages
 
 from aipcore.cli.main import COMMANDS, app, global_options_first
@@ -64,8 +66,7 @@ class Checker:
         name, rest = words[0], words[1:]
         if any(word.casefold() in self.made for word in words):
             return
-        with app.make_context("aip", ["doctor"]) as ctx:
-            command = app.get_command(ctx, name)
+        command = app.get_command(_context(), name)
         if command is None:
             raise AipError(f"there is no command {name}")
         if name in ("train", "params", "benchmark-input-pipeline"):
@@ -75,28 +76,29 @@ class Checker:
         elif name == "launch":
             with command.make_context(name, list(rest)) as ctx:
                 self._check(list(ctx.params["words"]))
-        elif _options(command):
+        elif own_options(command):
             # The command of a plugin that reads its words by itself.
-            sort_words(rest, _options(command))
+            sort_words(rest, own_options(command))
         else:
             _check_click(command, rest)
 
     def _check_applying(self, name: str, words: list[str]) -> None:
         module = import_module(COMMANDS[name][0])
+        options = own_options(module.command)
         if name == "resume":
-            arguments = split_arguments(words, module.OPTIONS, name, first="DIR")
+            arguments = split_arguments(words, options, name, first="DIR")
             self._resolve(run_params_class, arguments.scenario or "", arguments.rest)
         elif name == "evaluate":
-            sort_words(words, module.OPTIONS)
+            sort_words(words, options)
         else:
-            models = split_model_arguments(words, module.OPTIONS, name, several=name == "predict")
+            models = split_model_arguments(words, options, name, several=name == "predict")
             if name == "export":
                 resolve(module.ExportCommandParams, [Layer.from_arguments(models.rest)], get_plugin_manager())
             elif models.models:
                 self._resolve(applied_params_class, models.models[0], models.rest)
 
     def _check_training(self, name: str, words: list[str]) -> None:
-        arguments = split_arguments(words, import_module(COMMANDS[name][0]).OPTIONS, name)
+        arguments = split_arguments(words, own_options(import_module(COMMANDS[name][0]).command), name)
         if arguments.scenario is None:
             return
         options = {key: value for key, value in arguments.options.items() if key != "--params"}
@@ -119,9 +121,10 @@ class Checker:
         resolve(root(cls.params_class), [*layers, Layer.from_arguments(words)], plugins)
 
 
-def _options(command: click.Command) -> Any:
-    """What the module of a command names as its options, if it reads its words by itself."""
-    return getattr(import_module(command.callback.__module__), "OPTIONS", None) if command.callback else None
+@cache
+def _context() -> click.Context:
+    """A context of `aip`, which finds the plugins once."""
+    return app.make_context("aip", ["doctor"])
 
 
 def _check_click(command: click.Command, words: list[str]) -> None:

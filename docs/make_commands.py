@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
-from generated_page import table, write_or_check
+from generated_page import own_options, table, write_or_check
 
 from aipcore.cli.main import COMMANDS, app
 from aipcore.cli.main import main as aip
@@ -47,8 +47,7 @@ def _section(words: list[str], command: click.Command) -> str:
     """What a command does, how it is written, its options."""
     text = _help(words)
     usage = re.sub(r"\s+", " ", text.partition("\n\n")[0]).removeprefix("Usage: ").strip()
-    assert command.callback is not None or isinstance(command, click.Group)
-    options = getattr(inspect.getmodule(command.callback), "OPTIONS", None) if command.callback else None
+    options = own_options(command)
     if options is not None:
         summary = " ".join(text.split("\n\n")[1].split())
         rows = [(_code(option.names, option.metavar), option.help) for option in options]

@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from aipcore.cli.model_request import make_model_requests, split_model_arguments
+from aipcore.cli.model_request import split_model_arguments
 from aipcore.cli.request import CommandOption, make_request, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Description, Layer, fill, sections
 from aipcore.params.tree import Group
-from aipcore.prediction.model_dir import recorded_layer
-from aipcore.prediction.params import applied_params_class
+from aipcore.prediction.model_dir import find_model, recorded_layer, scenario_of
+from aipcore.prediction.params import FIXED, applied_params_class
 from aipcore.scenario.loader import load_scenario
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import find_run
@@ -92,9 +92,10 @@ class RunCommand(CompletedCommand):
         return _described(fill(run_params_class(scenario.cls.params_class), layers, plugins))
 
 
-class CompletedModelCommand(CompletedCommand):
+class ModelFolderCommand(CompletedCommand):
     """A command that takes one trained model or several, and parameters that they are applied with."""
 
+    fixed: Sequence[str] = FIXED
     several = False
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
@@ -103,14 +104,15 @@ class CompletedModelCommand(CompletedCommand):
 
     def parameters(self, words: list[str]) -> list[Description]:
         """Those of the first model, if its scenario is an installed plugin."""
-        command = self.name or ""
-        request, *_ = make_model_requests(split_model_arguments(words, (), command, several=self.several), command)
-        root = applied_params_class(request.scenario.cls.params_class)
-        tree = fill(root, [recorded_layer(request.model), request.overrides], request.plugins)
-        return [each for each in _described(tree) if each.name.split(".")[0] not in request.fixed]
+        arguments = split_model_arguments(words, (), self.name or "", several=self.several)
+        plugins = get_plugin_manager()
+        model = find_model(Path(arguments.models[0]).expanduser())
+        root = applied_params_class(scenario_of(model, plugins, trust=False).cls.params_class)
+        tree = fill(root, [recorded_layer(model), Layer.from_arguments(arguments.rest)], plugins)
+        return [each for each in _described(tree) if each.name.split(".")[0] not in self.fixed]
 
 
-class ExportCommand(CompletedModelCommand):
+class ExportFolderCommand(ModelFolderCommand):
     """The command that takes a trained model and the parameters of a format."""
 
     root: type
@@ -119,6 +121,18 @@ class ExportCommand(CompletedModelCommand):
         """The format, and its options."""
         rest = split_model_arguments(words, (), self.name or "").rest
         return _described(fill(self.root, [Layer.from_arguments(rest)], get_plugin_manager()))
+
+
+class FileCommand(CompletedCommand):
+    """A command that takes a file, and no parameters."""
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """Files."""
+        return [] if words else [FILES]
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """None."""
+        return []
 
 
 def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from aipcore.cli.completing import FileCommand, complete_words
 from aipcore.cli.model_request import TRUST
 from aipcore.cli.request import HELP, CommandOption, sort_words
 from aipcore.cli.scenario_help import show_options
@@ -19,12 +20,17 @@ JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FI
 OPTIONS = (HELP, JSON, TRUST)
 
 
+class _Evaluate(FileCommand):
+    own_options = OPTIONS
+
+
 @click.command(
     "evaluate",
+    cls=_Evaluate,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
     """Score stored answers of a model."""
     options, rest = sort_words(words, OPTIONS)

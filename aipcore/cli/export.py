@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from aipcore.cli.completing import ExportCommand, complete_words
+from aipcore.cli.completing import ExportFolderCommand, complete_words
 from aipcore.cli.model_request import TRUST, show_model_usage, split_model_arguments
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.scenario_help import show_options
@@ -33,7 +33,7 @@ class ExportCommandParams:
     format: ExporterParams | None = component("exporter", default=None, help="The format, by exporter plugin.")
 
 
-class _Export(ExportCommand):
+class _Export(ExportFolderCommand):
     own_options = OPTIONS
     root = ExportCommandParams
 

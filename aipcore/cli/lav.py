@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from aipcore.cli.completing import CompletedModelCommand, complete_words
+from aipcore.cli.completing import ModelFolderCommand, complete_words
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.score_table import show_scores, write_scores
@@ -30,11 +30,9 @@ LAV = ModelCommand(
 )
 
 
-OPTIONS = LAV.options
-
-
-class _Lav(CompletedModelCommand):
-    own_options = OPTIONS
+class _Lav(ModelFolderCommand):
+    own_options = LAV.options
+    fixed = LAV.fixed
 
 
 @click.command(

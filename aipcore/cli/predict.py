@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from aipcore.cli.completing import CompletedModelCommand, complete_words
+from aipcore.cli.completing import ModelFolderCommand, complete_words
 from aipcore.cli.compute import start_computing
 from aipcore.cli.lav import applied_record
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
@@ -42,11 +42,9 @@ PREDICT = ModelCommand(
 )
 
 
-OPTIONS = PREDICT.options
-
-
-class _Predict(CompletedModelCommand):
-    own_options = OPTIONS
+class _Predict(ModelFolderCommand):
+    own_options = PREDICT.options
+    fixed = PREDICT.fixed
     several = True
 
 

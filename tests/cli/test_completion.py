@@ -67,6 +67,7 @@ CASES = {
     "aip lav model ": set(),
     "aip lav --dump ": {"file,"},
     "aip predict model ": {"dir,"},
+    "aip evaluate ": {"file,"},
     "aip export model --format k": {"plain,Keras"},
     "aip launch --workers 2 t": {"plain,train"},
     "aip launch --workers 2 train tuto": {"plain,tutorial", "file,"},
