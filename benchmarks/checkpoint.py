@@ -96,11 +96,6 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def finished(save: Save, number: int) -> None:
-    """Saves and waits until all is written."""
-    save(number)()
-
-
 def peak() -> int:
     """The most memory that this process has had, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
@@ -138,18 +133,22 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
             f"a save of aip adds {peak() - before:,} MiB to the peak of {before:,} MiB"
         )
         written: dict[str, list[float]] = {way: [] for way in ways}
+        behind: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(1, saves + 1):
             for way, save in ways.items():
-                written[way].append(seconds(partial(finished, save, number)))
-        slowest = max(statistics.median(times) for times in written.values())
-        # As many steps as the slowest takes twice: what a thread writes, it writes while they run.
-        count = max(3, min(steps, round(2 * slowest / (seconds(lambda: train(3)) / 3))))
+                start = time.perf_counter()
+                finish = save(number)
+                behind[way].append(seconds(finish))
+                written[way].append(time.perf_counter() - start)
+        each = seconds(lambda: train(3)) / 3
         plain: list[float] = []
         waits: dict[str, list[float]] = {way: [] for way in ways}
         costs: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(saves + 1, 2 * saves + 1):
             for way, save in ways.items():
-                alone = seconds(lambda: train(count))
+                # What a thread writes, it writes while so many steps run.
+                count = min(steps, 3 + round(1.5 * statistics.median(behind[way]) / each))
+                alone = seconds(partial(train, count))
                 plain.append(alone / count)
                 start = time.perf_counter()
                 finish = save(number)
