@@ -10,9 +10,6 @@ import attrs
 
 from aipcore.data.feed import Block, prefetch
 
-BLOCKS = 8
-"""Blocks in an epoch whose samples are made on demand, at least, so that they are made while others are trained on."""
-
 
 @attrs.frozen
 class _End:

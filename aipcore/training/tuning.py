@@ -10,10 +10,8 @@ from typing import Literal
 import attrs
 import tensorflow as tf
 
-from aipcore.data.ahead import BLOCKS
 from aipcore.data.feed import Block, Feed
 from aipcore.data.resident import Numbers
-from aipcore.data.stream import StreamedDataset
 from aipcore.errors import TrainingError
 from aipcore.scenario.graph import Graph
 from aipcore.training.loop import TrainingLoop
@@ -100,9 +98,7 @@ def choose_compilation(
         )
     sides = feed.dataset.specs()
     batch_bytes = feed.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
-    # Samples made on demand are made while others are trained on, which takes several blocks an epoch.
-    longest = -(-full // BLOCKS) if isinstance(feed.dataset, StreamedDataset) else full
-    most = max(1, min(longest, CHUNK_BYTES // max(1, batch_bytes)))
+    most = max(1, min(full, CHUNK_BYTES // max(1, batch_bytes)))
     if tune == "off" and jit_compile != "on":
         return Compilation(mode="graph", chunk=min(most, FIXED_CHUNK), reason="trainer.tune off")
     before = state.read()
