@@ -5,8 +5,7 @@ tf.py_function, which has no processes). Each number is the median of some round
 turn, in a process of its own, after it has made its first batches. How much two processes do at once on this machine,
 at this time, is measured in each round too: no pipeline can do more.
 
-Then: a trivial pipeline with workers `auto` and with none, and the epochs of the tutorial with its processors and on
-raw arrays.
+Then: a trivial pipeline with workers `auto` and with none.
 
     python benchmarks/pipeline.py [--rounds 3] [--seconds 2] [--peers aip grain ...]
 """
@@ -227,47 +226,6 @@ def compare_trivial(rounds: int, seconds: float) -> None:
     print(f"\ntrivial task, time with workers auto to that with none: {ratio:.2f} times (limit 1.2)")
 
 
-def tutorial(rounds: int) -> None:
-    """Prints the epochs of the tutorial with its processors, and on raw arrays."""
-    from aipcore.training.start import import_tensorflow
-
-    import_tensorflow()
-    from aip_plugins.scenarios.tutorial.scenario import Tutorial
-
-    from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.params import Layer, resolve
-    from aipcore.training.params import run_params_class
-    from aipcore.training.reporter import EpochReport, Reporter
-    from aipcore.training.setup import make_parts
-    from aipcore.training.trainer import Trainer
-
-    class Raw(Tutorial):
-        def processors(self) -> list[Any]:
-            return []
-
-    class Seconds(Reporter):
-        def __init__(self) -> None:
-            self.seconds: list[float] = []
-
-        def epoch_ended(self, report: EpochReport) -> None:
-            self.seconds.append(report.seconds)
-
-    plugins = get_plugin_manager()
-    for title, words in (("", ()), (" and --data.shift 1", ("--data.shift", "1"))):
-        found: dict[type, list[float]] = {Tutorial: [], Raw: []}
-        for _ in range(rounds):
-            for cls in found:
-                common = ["--trainer.epochs", "8", "--trainer.random_seed", "1", "--trainer.jit_compile", "off"]
-                layers = [Layer.from_mapping("tutorial", cls.defaults), Layer.from_arguments([*common, *words])]  # type: ignore[attr-defined]
-                params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value  # type: ignore[attr-defined]
-                reporter = Seconds()
-                parts = make_parts(params.trainer, plugins)
-                Trainer(cls(params), params, name="t", parts=parts, output_dir=None, reporter=reporter).run()
-                found[cls] += reporter.seconds[2:]
-        ratio = statistics.median(found[Tutorial]) / statistics.median(found[Raw])
-        print(f"tutorial with its processors{title}, epoch to that on raw arrays: {ratio:.2f} times (limit 1.2)")
-
-
 def main() -> None:
     """Runs the comparisons and prints them."""
     parser = argparse.ArgumentParser(description="Data pipelines against each other.")
@@ -290,7 +248,6 @@ def main() -> None:
     for task in ("python", "numpy"):
         compare(task, peers, arguments.rounds, arguments.seconds)
     compare_trivial(arguments.rounds, arguments.seconds)
-    tutorial(arguments.rounds)
 
 
 if __name__ == "__main__":

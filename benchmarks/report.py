@@ -75,6 +75,12 @@ BENCHMARKS = (
         quick=("--rounds", "1"),
     ),
     Benchmark(
+        "processors",
+        "Processors",
+        "An epoch of the tutorial with its processors, and with random shifts, against the same loop on raw arrays.",
+        quick=("1",),
+    ),
+    Benchmark(
         "memory",
         "Memory",
         "What a process holds after 20 and after 200 epochs; how many times data is there with and without workers.",

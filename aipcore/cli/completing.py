@@ -8,18 +8,14 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from aipcore.cli.model_request import split_model_arguments
 from aipcore.cli.request import CommandOption, make_request, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Description, Layer, fill, sections
 from aipcore.params.tree import Group
-from aipcore.prediction.model_dir import find_model, recorded_layer, scenario_of
-from aipcore.prediction.params import FIXED, applied_params_class
 from aipcore.scenario.loader import load_scenario
 from aipcore.training.params import run_params_class
-from aipcore.training.run_folder import find_run
 
 FILES = CompletionItem("", type="file")
 FOLDERS = CompletionItem("", type="dir")
@@ -82,6 +78,9 @@ class RunCommand(CompletedCommand):
         arguments = split_arguments(words, (), self.name or "", first="DIR")
         if arguments.scenario is None:
             return []
+        # What only completing needs is not imported by the commands themselves.
+        from aipcore.training.run_folder import find_run
+
         folder = find_run(Path(arguments.scenario))
         recorded = folder.about["scenario"]
         plugins = get_plugin_manager()
@@ -93,9 +92,14 @@ class RunCommand(CompletedCommand):
 
 
 class ModelFolderCommand(CompletedCommand):
-    """A command that takes one trained model or several, and parameters that they are applied with."""
+    """A command that takes one trained model or several, and parameters that they are applied with.
 
-    fixed: Sequence[str] = FIXED
+    Attributes:
+        fixed: the groups of parameters that have no effect in it; None: those that no such command has.
+        several: whether it takes more than one model.
+    """
+
+    fixed: Sequence[str] | None = None
     several = False
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
@@ -104,12 +108,17 @@ class ModelFolderCommand(CompletedCommand):
 
     def parameters(self, words: list[str]) -> list[Description]:
         """Those of the first model, if its scenario is an installed plugin."""
+        from aipcore.cli.model_request import split_model_arguments
+        from aipcore.prediction.model_dir import find_model, recorded_layer, scenario_of
+        from aipcore.prediction.params import FIXED, applied_params_class
+
         arguments = split_model_arguments(words, (), self.name or "", several=self.several)
         plugins = get_plugin_manager()
         model = find_model(Path(arguments.models[0]).expanduser())
         root = applied_params_class(scenario_of(model, plugins, trust=False).cls.params_class)
         tree = fill(root, [recorded_layer(model), Layer.from_arguments(arguments.rest)], plugins)
-        return [each for each in _described(tree) if each.name.split(".")[0] not in self.fixed]
+        fixed = FIXED if self.fixed is None else self.fixed
+        return [each for each in _described(tree) if each.name.split(".")[0] not in fixed]
 
 
 class ExportFolderCommand(ModelFolderCommand):
@@ -119,6 +128,8 @@ class ExportFolderCommand(ModelFolderCommand):
 
     def parameters(self, words: list[str]) -> list[Description]:
         """The format, and its options."""
+        from aipcore.cli.model_request import split_model_arguments
+
         rest = split_model_arguments(words, (), self.name or "").rest
         return _described(fill(self.root, [Layer.from_arguments(rest)], get_plugin_manager()))
 
