@@ -13,6 +13,8 @@ import json
 import statistics
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ LIMIT_TARGET = 0.9
 FIT_TARGET = 5.0
 SLOWEST_EPOCH = 60.0
 """Seconds. A peer whose epoch takes longer is measured once."""
+
+LONGEST_TURN = 120.0
+"""Seconds after which a peer is ended and left out."""
 
 
 class Peer:
@@ -54,12 +59,17 @@ class Peer:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass
+        limit = threading.Timer(LONGEST_TURN, self._process.kill)
+        limit.start()
+        begun = time.perf_counter()
         for line in self._process.stdout:
             if line.startswith("@"):
                 answer = json.loads(line[1:])
                 break
         else:
-            answer = {"skipped": "it failed"}
+            late = time.perf_counter() - begun >= LONGEST_TURN
+            answer = {"skipped": f"a turn takes more than {LONGEST_TURN:g} s" if late else "it failed"}
+        limit.cancel()
         if "skipped" in answer:
             self.skipped = answer["skipped"]
             return
