@@ -57,9 +57,9 @@ BENCHMARKS = (
         "training_speed",
         "Training",
         "Each peer is a process that trains the same network on the same data; their epochs take turns. The column "
-        "with bars is the peer's median time of an epoch divided by ours: above 1, aip is faster. `by hand` is a compiled "
-        "loop over a whole epoch, written for this model alone, that only trains: the limit. `first` are the seconds "
-        "from the import to the first update, `compiling` is what the first epoch takes longer.",
+        "with bars is the peer's median time of an epoch divided by ours: above 1, aip is faster. `by hand` is a "
+        "compiled loop over a whole epoch, written for this model alone, that only trains: the limit. `first` are "
+        "the seconds from the import to the first update, `compiling` is what the first epoch takes longer.",
         quick=("--rounds", "2", "--models", "MLP"),
     ),
     Benchmark(
