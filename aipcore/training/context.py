@@ -24,7 +24,7 @@ class RunEvents:
     the epochs that it runs again, so that none is there twice.
     """
 
-    def __init__(self, keeper: Callable[[], Keeper]) -> None:
+    def __init__(self, keeper: Callable[[], Keeper | None]) -> None:
         self._keeper = keeper
 
     def scalars(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
@@ -35,7 +35,8 @@ class RunEvents:
             epoch: counted from 1.
             values: by name; a slash in a name makes a group.
         """
-        self._keeper().log_scalars(part, epoch, values)
+        if (keeper := self._keeper()) is not None:
+            keeper.log_scalars(part, epoch, values)
 
     def summaries(self, part: str, epoch: int, records: Iterable[Summary]) -> None:
         """Adds images and histograms to a part.
@@ -46,7 +47,8 @@ class RunEvents:
             records: as of `Scenario.summaries`; images are uint8 of shape [height, width, channels], values finite
                 float64.
         """
-        self._keeper().log_summaries(epoch, records, part=part)
+        if (keeper := self._keeper()) is not None:
+            keeper.log_summaries(epoch, records, part=part)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -73,9 +75,10 @@ class RunContext:
     learning_rate: Any
     params: Mapping[str, Any] = attrs.field(factory=dict)
     is_chief: bool = True
-    updates: Callable[[], int]
-    events: RunEvents
-    probe: RunProbe
+    # A test of a callback makes a context of what that callback needs.
+    updates: Callable[[], int] = attrs.field(default=lambda: 0)
+    events: RunEvents = attrs.field(factory=lambda: RunEvents(lambda: None))
+    probe: RunProbe = attrs.field(default=None)
 
     def improved(self, value: float, best: float | None) -> bool:
         """Whether `value` is better than `best` in the monitored direction; a NaN never is."""
