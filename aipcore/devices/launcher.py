@@ -165,7 +165,9 @@ class Launch:
         first = 0
         deadline = None
         while running := [worker for worker in self._workers if worker.poll() is None]:
-            failed = next((worker.returncode for worker in self._workers if worker.poll()), 0)
+            # One that was killed is the cause, though others that missed it may have ended since the last look.
+            codes = [worker.returncode for worker in self._workers if worker.poll()]
+            failed = next((code for code in codes if code < 0), codes[0] if codes else 0)
             if failed and not first:
                 first, deadline = failed, time.monotonic() + (IDLE_SECONDS if failed == USAGE else ALONE_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
@@ -174,7 +176,8 @@ class Launch:
                 running[0].wait(0.1)
             except subprocess.TimeoutExpired:
                 continue
-        first = first or next((worker.returncode for worker in self._workers if worker.returncode), 0)
+        codes = [worker.returncode for worker in self._workers if worker.returncode]
+        first = first or next((code for code in codes if code < 0), codes[0] if codes else 0)
         return 128 - first if first < 0 else first
 
     def _kill(self) -> None:
