@@ -165,9 +165,7 @@ class Launch:
         first = 0
         deadline = None
         while running := [worker for worker in self._workers if worker.poll() is None]:
-            # One that was killed is the cause, though others that missed it may have ended since the last look.
-            codes = [worker.returncode for worker in self._workers if worker.poll()]
-            failed = next((code for code in codes if code < 0), codes[0] if codes else 0)
+            failed = self._cause()
             if failed and not first:
                 first, deadline = failed, time.monotonic() + (IDLE_SECONDS if failed == USAGE else ALONE_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
@@ -176,9 +174,16 @@ class Launch:
                 running[0].wait(0.1)
             except subprocess.TimeoutExpired:
                 continue
-        codes = [worker.returncode for worker in self._workers if worker.returncode]
-        first = first or next((code for code in codes if code < 0), codes[0] if codes else 0)
+        first = first or self._cause()
         return 128 - first if first < 0 else first
+
+    def _cause(self) -> int:
+        """The exit code of the worker that failed, 0 if none has: one that was killed, or else the first of them.
+
+        Others that missed it may have ended since the last look.
+        """
+        codes = [worker.returncode for worker in self._workers if worker.poll()]
+        return next((code for code in codes if code < 0), codes[0] if codes else 0)
 
     def _kill(self) -> None:
         for worker in self._workers:
