@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class Evaluation:
         feed = Feed(self.dataset, self._order, self.batching, share)
         for block in prefetch(feed.blocks(0, chunk=self._chunk()), lambda block: block):
             if evaluator is None:
-                self._run(*self._on_devices(block.inputs, block.targets, block.batch_size, axis=1))
+                self._run(*self._on_devices((block.inputs, block.targets, block.weights), block.batch_size, axis=1))
             else:
                 self._run_batches(block, evaluator)
         results = self.metrics.result()
@@ -91,20 +91,21 @@ class Evaluation:
         own = slice(None) if share is None else share(block.batch_size)
         for step in range(block.steps):
             targets = {name: column[step] for name, column in block.targets.items()}
-            inputs, counted = (
-                {name: column[step][own] for name, column in side.items()} for side in (block.inputs, block.targets)
-            )
-            outputs = self._outputs(*self._on_devices(inputs, counted, block.batch_size, axis=0))
+            sides = [
+                {name: column[step][own] for name, column in side.items()}
+                for side in (block.inputs, block.targets, block.weights)
+            ]
+            outputs = self._outputs(*self._on_devices(sides, block.batch_size, axis=0))
             first = step * block.batch_size
             meta = None if block.meta is None else block.meta[first : first + block.batch_size]
             gathered = self._gathered(outputs, block.batch_size)
             if self._distribution.workers.is_chief:
                 evaluator.update(targets, gathered, meta)
 
-    def _on_devices(self, inputs: Tensors, targets: Tensors, batch_size: int, *, axis: int) -> tuple[Any, Any]:
+    def _on_devices(self, sides: Sequence[Tensors], batch_size: int, *, axis: int) -> tuple[Any, Any]:
         """The columns on their devices, one part for each replica, and how many of these count."""
-        sides = (self._distribution.split(side, axis=axis) for side in (inputs, targets))
-        return tuple(zip(*sides, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
+        split = (self._distribution.split(side, axis=axis) for side in sides)
+        return tuple(zip(*split, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
 
     def _gathered(self, outputs: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
         """The outputs of the whole batch in its order, on the chief; nothing on the others."""
@@ -135,8 +136,8 @@ class Evaluation:
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 
     def _replica_step(self, replica: int, columns: Any, step: Any, parts: Any) -> None:
-        inputs, targets = ({name: column[step] for name, column in side.items()} for side in columns)
-        self._replica_batch(replica, (inputs, targets), parts)
+        sides = tuple({name: column[step] for name, column in side.items()} for side in columns)
+        self._replica_batch(replica, sides, parts)
 
     def _batch(self, columns: Any, parts: Any) -> list[dict[str, Any]]:
         """The outputs of each replica."""
@@ -145,13 +146,17 @@ class Evaluation:
         return [dict(zip(per_output, values, strict=True)) for values in zip(*per_output.values(), strict=True)]
 
     def _replica_batch(self, replica: int, columns: Any, parts: Any) -> dict[str, Any]:
-        inputs, targets = columns
+        inputs, targets, weights = columns
         outputs = self._graph(inputs, training=False)
-        losses = self._objective(inputs, targets, outputs)
-        penalty = self._graph.penalty()
-        if self._distribution.replicas == 1:
-            self.metrics.update(replica, targets, outputs, losses, penalty)
-        else:
-            counts = replica < parts
-            tf.cond(counts, lambda: self.metrics.update(replica, targets, outputs, losses, penalty), lambda: None)
+        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+        terms = self._objective(inputs, targets, outputs, weights, samples)
+        counts = replica < parts
+        if terms:
+            running = self.metrics.losses(replica)
+            sums = running.sums(terms, self._graph.penalty(), samples)
+            if self._distribution.replicas > 1:
+                samples *= tf.cast(counts, tf.float32)
+                sums = self._distribution.sum([sums * tf.cast(counts, tf.float32)])[0]
+            running.add_batch(running.means(sums), samples)
+        self.metrics.update(replica, counts, targets, outputs, weights)
         return outputs

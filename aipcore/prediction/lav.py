@@ -22,8 +22,8 @@ from aipcore.prediction.scoring import ListScore
 from aipcore.prediction.stored import Stored
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import trained_outputs
-from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
-from aipcore.scenario.objective import Objective
+from aipcore.scenario.metrics import ReplicaMetrics, metric_sets
+from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.scenario import Scenario
 
 
@@ -75,7 +75,7 @@ def run_lav(
 def _evaluation(
     graph: Model, model: ModelDir, scenario: Scenario, dataset: Dataset, batch_size: int, origin: str, eager: bool
 ) -> Evaluation:
-    inputs, targets = dataset.specs()
+    inputs, targets, _ = dataset.specs()
     kind = type(scenario).__name__
     if not takes(model, graph, inputs):
         raise DataError(
@@ -86,20 +86,24 @@ def _evaluation(
         raise DataError(f"{kind}.{origin} has no targets to compare with: to predict, run aip predict.")
     trained, there = trained_outputs(model.about), graph.outputs
     objective = Objective(scenario, trained, list(targets), given=there)
-    losses = _loss_names(objective, graph, dataset, f"{kind}.{origin}")
+    terms, example = _first_sample(objective, graph, dataset, f"{kind}.{origin}")
     distribution = Distribution()
-    metrics = ReplicaMetrics(lambda: MetricSet(scenario, trained, list(targets), losses, given=there), distribution)
+    make = metric_sets(scenario, trained, list(targets), objective, terms, example)
+    metrics = ReplicaMetrics(make, distribution)
     return Evaluation(
         graph, dataset, objective, metrics, batch_size=batch_size, distribution=distribution, eager=eager
     )  # fmt: skip
 
 
-def _loss_names(objective: Objective, graph: Model, dataset: Dataset, origin: str) -> list[str]:
-    """The names of the losses, from one sample; finds what does not fit."""
+def _first_sample(
+    objective: Objective, graph: Model, dataset: Dataset, origin: str
+) -> tuple[Mapping[str, LossTerm], tuple[Tensors, Tensors]]:
+    """The losses of one sample, its targets and its outputs; finds what does not fit."""
     sides = dataset.known().take(np.arange(1))
-    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
+    inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     try:
-        return list(objective(inputs, targets, graph(inputs, training=False)))
+        outputs = graph(inputs, training=False)
+        return objective(inputs, targets, outputs, weights, 1.0), (targets, outputs)
     except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
         given = ", ".join(f"{name or 'inputs'} {tuple(value.shape[1:])}" for name, value in inputs.items())
         reason = " ".join(str(getattr(error, "message", None) or error).split())

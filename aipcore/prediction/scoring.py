@@ -13,8 +13,8 @@ import tensorflow as tf
 from aipcore.errors import AipError, DataError
 from aipcore.prediction.stored import Stored
 from aipcore.scenario.graph import trained_outputs
-from aipcore.scenario.metrics import MetricSet
-from aipcore.scenario.objective import Objective, set_mask
+from aipcore.scenario.metrics import LossMean, MetricSet, metric_sets
+from aipcore.scenario.objective import LossTerm, Objective, set_mask
 from aipcore.scenario.scenario import Scenario
 
 
@@ -82,19 +82,20 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
         for key, mask in masks.items():
             set_mask(tensors[key], tf.constant(mask))
         truth = {key: tf.constant(value) for key, value in target.items()}
-        losses: Mapping[str, Any] = {}
+        weights = {key: tf.constant(value) for key, value in _stacked(stored, "weights", batch).items()}
+        samples = tf.constant(len(batch), tf.float32)
+        terms: Mapping[str, LossTerm] = {}
         if not notes:
             try:
-                losses = objective(_NoInputs(), truth, tensors)
+                terms = objective(_NoInputs(), truth, tensors, weights, samples)
             except _NotStoredError as error:
                 notes.append(f"The losses are left out, since {error}.")
         if running is None:
-            running = MetricSet(scenario, trained, targets, list(losses), given=outputs)
-        if losses:
-            running.update(truth, tensors, losses, tf.constant(stored.penalty[batch[0]], tf.float32))
-        else:
-            for metric, of, against in running.metrics.values():
-                metric.update_state(truth[against], tensors[of])
+            running = metric_sets(scenario, trained, targets, objective, terms, (truth, tensors))()
+        if terms and running.losses is not None:
+            penalty = tf.constant(stored.penalty[batch[0]], tf.float32)
+            running.losses.add_batch(running.losses.means(LossMean.sums(terms, penalty, samples)), samples)
+        running.update(truth, tensors, weights)
         if evaluator is not None:
             meta = [_meta(stored.meta[row]) for row in batch]
             evaluator.update(target, output, meta if any(each is not None for each in meta) else None)

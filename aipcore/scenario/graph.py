@@ -144,6 +144,13 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
 
 
+def symbolic_targets_and_outputs(graph: Graph, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the targets of the data and the outputs of the model as symbolic tensors by name, None where they vary."""
+    specs = dataset.specs()[1]
+    targets = {name: keras.KerasTensor((None, *spec.shape), dtype=spec.dtype) for name, spec in specs.items()}
+    return targets, {"": graph.model.output} if graph.bare_output else dict(graph.model.output)
+
+
 def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
     """The model that is applied: what the scenario makes of the trained one, or that itself.
 

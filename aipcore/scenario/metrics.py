@@ -6,23 +6,103 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras.src.trainers import compile_utils
 
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
-from aipcore.scenario.objective import Tensors, by_output, target_of
+from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_output, target_of
 from aipcore.scenario.scenario import Scenario
 
 
-class MetricSet:
-    """Running means of the losses and the scenario's metrics, over one epoch or one validation.
+class LossMean(keras.metrics.Metric):
+    """Mean losses of a pass: that of each batch counts by its samples, as in Keras' history.
+
+    The batches of an accumulation group count as the one batch that they stand for. All state adds up over replicas.
 
     Args:
-        scenario: says what the metrics are.
+        names: of the losses.
+        objective: gives each loss its factor in the total.
+        terms: the losses of some batch by name.
+    """
+
+    def __init__(self, terms: Mapping[str, LossTerm], objective: Objective) -> None:
+        super().__init__(name="loss")
+        self.names = list(terms)
+        # The last entry everywhere is what regularizers and `add_loss` gave.
+        self.kinds = [term.denominator_kind for term in terms.values()]
+        self._undivided = np.array([*(kind == ONE for kind in self.kinds), False])
+        self.factors = np.array([*(objective.loss_weight(name) for name in terms), 1.0], np.float32)
+        shape = (len(self.names) + 1,)
+        self.totals = self.add_variable(shape, "zeros", name="totals")
+        self.samples = self.add_variable((), "zeros", name="samples")
+        self.group_sums = self.add_variable((2, *shape), "zeros", name="group_sums")
+        self.group_samples = self.add_variable((), "zeros", name="group_samples")
+
+    @staticmethod
+    def sums(terms: Mapping[str, LossTerm], penalty: Any, samples: Any) -> Any:
+        """The sums and denominators of a batch, or of a replica's part of it, of shape [2, losses + 1].
+
+        Args:
+            terms: the losses by name.
+            penalty: of regularizers and `add_loss`, a scalar.
+            samples: in the batch or part, a float32 scalar.
+        """
+        totals = [*(term.total for term in terms.values()), penalty * samples]
+        denominators = [*(term.denominator for term in terms.values()), samples]
+        return tf.stack([tf.stack(totals), tf.stack(denominators)])
+
+    def means(self, sums: Any) -> Any:
+        """Each loss, of shape [losses + 1]: one division of added sums by added denominators; 0 without any."""
+        return tf.math.divide_no_nan(sums[0], self.denominators(sums))
+
+    def denominators(self, sums: Any) -> Any:
+        """What the added sums are divided by, of shape [losses + 1]."""
+        return tf.where(self._undivided, 1.0, sums[1]) if self._undivided.any() else sums[1]
+
+    def total(self, means: Any) -> Any:
+        """The loss that is minimised, a scalar."""
+        return tf.reduce_sum(means * self.factors)
+
+    def add_batch(self, means: Any, samples: Any) -> None:
+        """Takes in a whole batch: its losses, and how many of its samples are this replica's."""
+        self.totals.assign_add(means * samples)
+        self.samples.assign_add(samples)
+
+    def add_to_group(self, sums: Any, samples: Any) -> None:
+        """Takes in a batch of an accumulation group, or this replica's part of it."""
+        self.group_sums.assign_add(sums)
+        self.group_samples.assign_add(samples)
+
+    def close_group(self, sums: Any) -> None:
+        """Makes the group so far, whose sums over all replicas are given, count as one batch."""
+        self.add_batch(self.means(sums), self.group_samples.value)
+        self.group_sums.assign(tf.zeros_like(self.group_sums))
+        self.group_samples.assign(0.0)
+
+    def result(self) -> dict[str, Any]:
+        """The total, and each loss if there are several; an unfinished group counts as a batch."""
+        open_group = self.means(self.group_sums.value) * self.group_samples.value
+        means = tf.math.divide_no_nan(self.totals.value + open_group, self.samples.value + self.group_samples.value)
+        each = {f"{name}_loss": means[place] for place, name in enumerate(self.names)} if len(self.names) > 1 else {}
+        return {"loss": self.total(means), **each}
+
+
+class MetricSet:
+    """Running losses and metrics of a scenario, over one epoch or one validation, named as in Keras' history.
+
+    Args:
+        scenario: defines the metrics.
         outputs: of the model that is trained.
         targets: of the data.
-        losses: the names of the losses; without any there is no total either.
-        given: the outputs that there are, if another model is applied; metrics of others are left out.
+        losses: a running mean of the losses, or None for none.
+        example: targets and outputs of some batch, by name: tensors of shape [batch, ...]. Names are chosen by their
+            shapes, and each metric takes them in once, so that what does not fit is found here.
+        like: a set of the same scenario, whose names are taken.
+
+    Raises:
+        ScenarioError: the metrics do not fit the outputs, or cannot take their values.
     """
 
     def __init__(
@@ -30,62 +110,169 @@ class MetricSet:
         scenario: Scenario,
         outputs: list[str],
         targets: list[str],
-        losses: list[str],
+        losses: LossMean | None,
+        example: tuple[Tensors, Tensors],
         *,
-        given: Sequence[str] | None = None,
+        like: MetricSet | None = None,
     ) -> None:
-        self.total: Any = keras.metrics.Mean(name="loss") if losses else None
-        self.losses = {name: keras.metrics.Mean(name=f"{name}_loss") for name in losses} if len(losses) > 1 else {}
-        self.metrics: dict[str, tuple[Any, str, str]] = {}
-        by_name = by_output(scenario.metrics(), outputs, f"{type(scenario).__name__}.metrics()", several=True)
-        for output, metrics in by_name.items():
-            if given is not None and output not in given:
-                continue
-            for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
-                metric = keras.metrics.get(metric)  # noqa: PLW2901 - a name becomes what Keras makes of it
-                name = metric.name if len(outputs) == 1 else f"{output}_{metric.name}"
-                if name in self.metrics or name == "loss":
-                    raise ScenarioError(f"Two metrics of {type(scenario).__name__} are called {name!r}: name one anew.")
-                self.metrics[name] = (metric, output, target_of(output, targets))
+        kind = type(scenario).__name__
+        self.losses = losses
+        self._outputs = outputs
+        self._targets: dict[str, str] = {}
+        given = self._of_outputs(scenario.metrics(), example, targets, f"{kind}.metrics()")
+        weighted = self._of_outputs(scenario.weighted_metrics(), example, targets, f"{kind}.weighted_metrics()")
+        self._metrics = compile_utils.CompileMetrics(given, weighted, output_names=outputs)
+        try:
+            self._metrics.build(*self._trees(*example))
+        except (ValueError, TypeError) as error:
+            raise ScenarioError(f"The metrics of {kind} cannot be made: {_reason(error)}") from error
+        if like is not None:
+            # Keras numbers the names of objects made without one.
+            for metric, first in zip(self.metrics, like.metrics, strict=True):
+                if metric is first:
+                    raise ScenarioError(
+                        f"{kind}.metrics() returned the same {type(metric).__name__} twice. Make new metrics in each "
+                        "call, since training and validation count apart."
+                    )
+                metric.name = first.name
+        self._try_out(kind, example)
+        self.names = list(self.result())
 
-    def update(self, targets: Tensors, outputs: Tensors, losses: Tensors, penalty: Any) -> None:
-        """Takes in one batch: loss values of shape [batch] by name, and the model's own regularisation penalty."""
-        if self.total is not None:
-            self.total.update_state(tf.add_n(list(losses.values())) + penalty)
-        for name, mean in self.losses.items():
-            mean.update_state(losses[name])
-        for metric, output, target in self.metrics.values():
-            metric.update_state(targets[target], outputs[output])
+    def _of_outputs(self, given: Any, example: tuple[Tensors, Tensors], targets: list[str], what: str) -> Any:
+        """Metrics by output, of those outputs that there are."""
+        chosen: dict[str, list[Any]] = {}
+        for output, metrics in by_output(given, self._outputs, what, several=True).items():
+            each = list(metrics) if isinstance(metrics, list | tuple) else [] if metrics is None else [metrics]
+            if output in example[1] and each:
+                self._targets[output] = target_of(output, targets)
+                chosen[output] = [m() if isinstance(m, type) else m for m in each]
+        return chosen or None
+
+    def _trees(self, targets: Tensors, outputs: Tensors, weights: Tensors | None = None) -> tuple[Any, ...]:
+        """Targets, outputs and weights as Keras wants them: in the structure of the trained model's outputs."""
+        # No metric looks at the stand-ins of outputs that there are not, or that nothing is compared with.
+        some = next(iter(outputs.values()))
+        predicted = {name: outputs.get(name, some) for name in self._outputs}
+        truth = {name: targets[self._targets[name]] if name in self._targets else some for name in self._outputs}
+        trees = (truth, predicted)
+        if not weights:
+            return trees
+        return (*trees, {name: weights.get(name, weights.get("")) for name in self._outputs})
+
+    def _try_out(self, kind: str, example: tuple[Tensors, Tensors]) -> None:
+        """Has each metric take in the example: some make their variables then, and tell what their result looks like."""
+        for metric, output in self._each():
+            truth, predicted = example[0][self._targets[output]], example[1][output]
+            try:
+                metric.update_state(truth, predicted)
+                shape = np.shape(result) if not isinstance(result := metric.result(), Mapping) else ()
+            except (ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
+                raise ScenarioError(
+                    f"The metric {metric.name} of {kind} cannot take an output of shape {tuple(predicted.shape)} and a "
+                    f"target of shape {tuple(truth.shape)}: {_reason(error)}"
+                ) from error
+            if len(shape) > 1:
+                raise ScenarioError(
+                    f"The metric {metric.name} of {kind} has a result of shape {shape}. Return a number or a vector, "
+                    "or use an evaluator."
+                )
+        self.reset()
+
+    def _each(self) -> list[tuple[Any, str]]:
+        # Keras orders the outputs by itself where they are several.
+        order = self._metrics._resolved_output_names or self._outputs
+        lists = (self._metrics._flat_metrics, self._metrics._flat_weighted_metrics)
+        return [
+            (metric, output)
+            for each in lists
+            for output, metrics in zip(order, each, strict=True)
+            if metrics
+            for metric in metrics.metrics
+        ]
 
     @property
-    def all(self) -> dict[str, Any]:
-        """Every metric by the name it is logged under."""
-        return {
-            **({} if self.total is None else {"loss": self.total}),
-            **{f"{name}_loss": mean for name, mean in self.losses.items()},
-            **{name: metric for name, (metric, _, _) in self.metrics.items()},
-        }
+    def metrics(self) -> list[Any]:
+        """The metrics, losses aside."""
+        metrics: list[Any] = self._metrics.metrics
+        return metrics
+
+    def update(self, targets: Tensors, outputs: Tensors, weights: Tensors) -> None:
+        """Takes in one batch; sample weights by output, "" for all, count for the weighted metrics."""
+        if self.metrics:
+            self._metrics.update_state(*self._trees(targets, outputs, weights))
 
     @property
     def variables(self) -> list[Any]:
-        """The state of all metrics."""
-        return [variable for metric in self.all.values() for variable in metric.variables]
+        """The state of losses and metrics."""
+        return [*(self.losses.variables if self.losses is not None else ()), *self._metrics.variables]
 
     def reset(self) -> None:
-        """Starts anew."""
-        for metric in self.all.values():
-            metric.reset_state()
+        """Starts from nothing."""
+        if self.losses is not None:
+            self.losses.reset_state()
+        self._metrics.reset_state()
 
     def result(self) -> dict[str, float]:
-        """The values so far; a metric that returns several has each under its own name."""
+        """The values so far.
+
+        A metric with a vector as result, such as `F1Score(average=None)`, has one value per class: NAME_0, NAME_1, ...
+        One with a mapping has each under its own name.
+
+        Raises:
+            ScenarioError: two values have one name.
+        """
         values: dict[str, float] = {}
-        for name, metric in self.all.items():
-            result = metric.result()
-            if isinstance(result, Mapping):
-                values.update({str(key): float(value) for key, value in result.items()})
-            else:
-                values[name] = float(result)
+        results = {} if self.losses is None else {"": self.losses.result()}
+        for name, result in {**results, **self._metrics.result()}.items():
+            for key, value in _flat(name, result):
+                if key in values:
+                    raise ScenarioError(f"Two metrics are called {key!r}. Give one of them another name.")
+                values[key] = value
         return values
+
+
+def _flat(name: str, result: Any) -> list[tuple[str, float]]:
+    if isinstance(result, Mapping):
+        return [(str(key), float(value)) for key, value in result.items()]
+    array = np.asarray(result)
+    if array.ndim == 0:
+        return [(name, float(array))]
+    return [(f"{name}_{place}", float(value)) for place, value in enumerate(array.tolist())]
+
+
+def _reason(error: Exception) -> str:
+    message = str(getattr(error, "message", None) or error).strip() or "no message"
+    return f"{type(error).__name__}: {' '.join(message.splitlines()[0].split())}"
+
+
+def metric_sets(
+    scenario: Scenario,
+    outputs: list[str],
+    targets: list[str],
+    objective: Objective,
+    terms: Mapping[str, LossTerm],
+    example: tuple[Tensors, Tensors],
+) -> Callable[[], MetricSet]:
+    """A function that makes one `MetricSet` after another, all with the same names.
+
+    Args:
+        scenario: defines the metrics.
+        outputs: of the model that is trained.
+        targets: of the data.
+        objective: the losses.
+        terms: what the objective made of some batch; empty for no losses.
+        example: targets and outputs of that batch.
+
+    Raises:
+        ScenarioError: see `MetricSet`.
+    """
+
+    def make(like: MetricSet | None) -> MetricSet:
+        losses = LossMean(terms, objective) if terms else None
+        return MetricSet(scenario, outputs, targets, losses, example, like=like)
+
+    first = make(None)
+    return lambda: make(first)
 
 
 class ReplicaMetrics:
@@ -110,19 +297,29 @@ class ReplicaMetrics:
     @property
     def names(self) -> list[str]:
         """The names that values are logged under."""
-        return list(self._merged.all)
+        return list(self._merged.names)
 
     @property
     def variables(self) -> list[Any]:
         """The state of all sets."""
         return [ReplicaVariables(list(parts)) for parts in zip(*(each.variables for each in self.sets), strict=True)]
 
-    def update(self, replica: int, targets: Tensors, outputs: Tensors, losses: Tensors, penalty: Any) -> None:
-        """Takes in one batch, or a replica's part of it; see `MetricSet.update`."""
-        self.sets[replica].update(targets, outputs, losses, penalty)
+    def update(self, replica: int, counts: Any, targets: Tensors, outputs: Tensors, weights: Tensors) -> None:
+        """Takes in one batch, or a replica's part of it, if it `counts`; see `MetricSet.update`."""
+        metrics = self.sets[replica]
+        if self._distribution.replicas == 1:
+            metrics.update(targets, outputs, weights)
+        elif metrics.metrics:
+            tf.cond(counts, lambda: metrics.update(targets, outputs, weights), lambda: None)
+
+    def losses(self, replica: int) -> LossMean:
+        """The running losses of a replica."""
+        losses = self.sets[replica].losses
+        assert losses is not None
+        return losses
 
     def reset(self) -> None:
-        """Starts anew."""
+        """Starts from nothing."""
         for each in self.sets:
             each.reset()
 
@@ -135,7 +332,7 @@ class ReplicaMetrics:
         return self._merged.result()
 
 
-def _merge(aggregation: str, parts: list[Any]) -> Any:
+def _merge(aggregation: str, parts: Sequence[Any]) -> Any:
     if aggregation == "sum":
         return sum(parts)
     if aggregation == "mean":

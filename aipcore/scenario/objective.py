@@ -1,87 +1,299 @@
-"""Loss and metrics of a scenario, paired with its outputs, as functions of tensors."""
+"""Losses of a scenario, paired with its outputs: what Keras computes for the same arguments, as sum and denominator.
+
+Keras reduces a loss to one number per batch. Here a loss stays a pair, the sum of its values and what Keras divides that
+sum by, so that the batches of an accumulation group, and the parts of a batch on several replicas, add up to the loss of
+the one large batch that they stand for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from keras.src.trainers import compile_utils
 
 from aipcore.errors import ScenarioError
 from aipcore.scenario.scenario import Scenario
 
 Tensors = Mapping[str, Any]
 
+SAMPLES = "samples"
+"""The `LossTerm.denominator_kind` of a loss that is divided by a fixed multiple of the number of samples."""
+
+ONE = "one"
+"""The `LossTerm.denominator_kind` of a loss that is not divided at all."""
+
+EACH = "each"
+"""The `LossTerm.denominator_kind` of a loss whose denominator is known only once its values are."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LossTerm:
+    """One loss of a batch.
+
+    Attributes:
+        values: the values before reduction, of shape [], [batch] or [batch, ...], neither weighted nor masked.
+        total: the sum of the weighted, unmasked values, a float32 scalar.
+        denominator: what Keras divides the sum by, a float32 scalar: the number of values or of unmasked values, the
+            sum of the weights, the number of samples for a value that is a mean already, or 1.
+        denominator_kind: `SAMPLES`, `ONE` or `EACH`: how denominators of several batches combine.
+    """
+
+    values: Any
+    total: Any
+    denominator: Any
+    denominator_kind: str
+
 
 class Objective:
-    """The loss of a scenario: per-sample values by name, each of shape [batch].
-
-    A Keras loss gives one value per sample: the mean over the sample's other axes, weighted by the mask that Keras
-    attached to the output, if any.
+    """The losses of a scenario by name, as `model.compile(loss=..., loss_weights=...)` would have them.
 
     Args:
-        scenario: says what the losses are.
+        scenario: defines the losses.
         outputs: of the model that is trained.
         targets: of the data.
-        given: the outputs that there are, if another model is applied; losses that need others are left out.
+        given: the available outputs, if another model is applied; losses that need others are left out.
+        class_weights: a weight per class id, of shape [classes] in float32, that becomes the weight of each sample.
+
+    Raises:
+        ScenarioError: losses or their weights do not fit the outputs.
     """
 
     def __init__(
-        self, scenario: Scenario, outputs: list[str], targets: list[str], *, given: Sequence[str] | None = None
+        self,
+        scenario: Scenario,
+        outputs: list[str],
+        targets: list[str],
+        *,
+        given: Sequence[str] | None = None,
+        class_weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._scenario = scenario
+        self._kind = type(scenario).__name__
         self._custom = type(scenario).loss_values is not Scenario.loss_values
         self._computable = given is None or set(outputs) <= set(given)
-        self._pairs: dict[str, tuple[Any, str]] = {}
-        if not self._custom:
-            for output, loss in by_output(scenario.losses(), outputs, f"{type(scenario).__name__}.losses()").items():
-                if not isinstance(loss, keras.losses.Loss):
-                    loss = keras.losses.get(loss)  # noqa: PLW2901 - a name or a function becomes what Keras makes of it
-                if given is None or output in given:
-                    self._pairs[output] = (loss, target_of(output, targets))
+        self._identifiers: dict[str, Any] = {}
+        self._targets: dict[str, str] = {}
+        self._losses: dict[str, Any] = {}
+        self._fixed: dict[str, bool] = {}
+        self._class_weights = class_weights
+        loss_weights = scenario.loss_weights()
+        if self._custom:
+            self._weights = None if loss_weights is None else dict(loss_weights)
+            return
+        losses = {
+            output: loss
+            for output, loss in by_output(scenario.losses(), outputs, f"{self._kind}.losses()").items()
+            if loss is not None
+        }
+        if not losses:
+            raise ScenarioError(f"{self._kind}.losses() returned no loss. Return a loss, or a mapping by output name.")
+        self._weights = _loss_weights(loss_weights, list(losses), outputs, f"{self._kind}.loss_weights()")
+        for output, loss in losses.items():
+            if given is None or output in given:
+                self._identifiers[output] = loss
+                self._targets[output] = target_of(output, targets)
+
+    def resolve(self, targets: Tensors, outputs: Tensors) -> None:
+        """Turn names, classes and functions into Keras losses, by the shapes of anything that has a `shape`.
+
+        Raises:
+            ScenarioError: a name is not that of a loss, or a reduction leaves no single number to minimise.
+        """
+        for output, loss in self._identifiers.items():
+            if output in self._losses:
+                continue
+            made = keras_loss(loss, targets[self._targets[output]], outputs[output], f"{self._kind}.losses()")
+            if getattr(made, "reduction", "sum") in (None, "none"):
+                raise ScenarioError(
+                    f"The loss {made.name} of {self._kind} has reduction None, which leaves no single number to "
+                    'minimise. Use reduction="sum_over_batch_size" (the default) or "sum".'
+                )
+            self._losses[output] = made
+            # What a loss of Keras returns grows with the batch alone, if no other axis varies.
+            shapes = targets[self._targets[output]].shape[1:], outputs[output].shape[1:]
+            self._fixed[output] = _is_of_keras(made) and not any(None in shape for shape in shapes)
 
     @property
     def pairs(self) -> dict[str, tuple[Any, str]]:
-        """By output: its loss, and the target that it is compared with; empty for a scenario's own loss values."""
-        return dict(self._pairs)
+        """By output: its Keras loss, and the target that it is compared with; empty for a scenario's own loss values."""
+        return {output: (loss, self._targets[output]) for output, loss in self._losses.items()}
 
     def computable(self, losses: Sequence[str]) -> list[str]:
         """Those of the losses of the trained model that can be computed here."""
         if self._custom:
             return list(losses) if self._computable else []
-        return [name for name in losses if name in self._pairs]
+        return [name for name in losses if name in self._identifiers]
 
-    def __call__(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> dict[str, Any]:
-        """The loss values by name, each of shape [batch] in float32."""
-        if self._custom and not self._computable:
-            return {}
+    def loss_weight(self, name: str) -> float:
+        """The factor of a loss in the total."""
+        return 1.0 if self._weights is None else float(self._weights[name])
+
+    def sample_weights(self, targets: Tensors, weights: Tensors) -> Tensors:
+        """The weights of a batch's samples by output: those of the data, or those of its samples' classes."""
+        if self._class_weights is None:
+            return weights
+        ids = class_ids(next(iter(targets.values())))
+        known = (ids >= 0) & (ids < len(self._class_weights))
+        table = tf.constant(self._class_weights)
+        return {"": tf.where(known, tf.gather(table, tf.where(known, ids, 0)), 1.0)}
+
+    def __call__(
+        self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any
+    ) -> dict[str, LossTerm]:
+        """The losses of a batch by name.
+
+        Args:
+            inputs: by name, tensors of shape [batch, ...].
+            targets: likewise.
+            outputs: likewise, of the model.
+            weights: sample weights by output name, of shape [batch] or [batch, ...]; the name "" stands for all.
+            samples: the size of the batch, a float32 scalar.
+        """
         if self._custom:
-            values = self._scenario.loss_values(inputs, targets, outputs)
-            if not values:
-                raise ScenarioError(f"{type(self._scenario).__name__}.loss_values() returned no loss.")
-            return {name: tf.cast(value, tf.float32) for name, value in values.items()}
+            return self._own_values(inputs, targets, outputs, weights, samples) if self._computable else {}
+        self.resolve(targets, outputs)
+        terms = {}
+        for output, loss in self._losses.items():
+            weight = weights.get(output, weights.get(""))
+            target = targets[self._targets[output]]
+            terms[output] = _term_of(loss, target, outputs[output], weight, samples, fixed=self._fixed[output])
+        return terms
+
+    def _own_values(
+        self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any
+    ) -> dict[str, LossTerm]:
+        values = self._scenario.loss_values(inputs, targets, outputs)
+        if not values:
+            raise ScenarioError(f"{self._kind}.loss_values() returned no loss. Return a mapping from name to values.")
+        if self._weights is not None and self._weights.keys() != values.keys():
+            raise ScenarioError(
+                f"{self._kind}.loss_weights() names {_listed(self._weights)}, but loss_values() returns "
+                f"{_listed(values)}. Give one weight for each loss."
+            )
         return {
-            output: _per_sample(loss, targets[target], outputs[output])
-            for output, (loss, target) in self._pairs.items()
+            name: _reduced(
+                tf.cast(value, tf.float32), weights.get(name, weights.get("")), mask_of(value), "mean", samples
+            )
+            for name, value in values.items()
         }
 
 
-def _per_sample(loss: Any, target: Any, output: Any) -> Any:
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.losses.Loss:
+    """The loss that `model.compile(loss=identifier)` would use for a target and an output of these shapes.
+
+    Raises:
+        ScenarioError: `identifier` is not a loss.
+    """
+    if isinstance(identifier, list | tuple):
+        raise ScenarioError(
+            f"{what} returned a {type(identifier).__name__} for one output. Return one loss for an output, or add "
+            "several up in loss_values()."
+        )
+    if isinstance(identifier, type) and issubclass(identifier, keras.losses.Loss):
+        identifier = identifier()
+    try:
+        return compile_utils.get_loss(identifier, target, output)
+    except (ValueError, TypeError) as error:
+        raise ScenarioError(f"{what}: {identifier!r} is not a Keras loss. Use a name, a class or a function.") from error
+
+
+def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, fixed: bool) -> LossTerm:
+    if type(loss).__call__ is not keras.losses.Loss.__call__:
+        # Its own reduction, which must end in one number.
+        value = tf.cast(loss(target, output, sample_weight=weight), tf.float32)
+        if value.shape.rank:
+            raise ScenarioError(
+                f"The loss {loss.name} returns values of shape {tuple(value.shape)}. Return one number, or define "
+                "call(y_true, y_pred) instead of __call__."
+            )
+        return LossTerm(values=value, total=value * samples, denominator=samples, denominator_kind=SAMPLES)
     mask = mask_of(output)
-    if output.dtype in (tf.float16, tf.bfloat16):
-        # Exponentials and sums of a loss need more digits than activations do.
-        output = tf.cast(output, tf.float32)
-    target = keras.ops.convert_to_tensor(target)
-    if target.dtype != output.dtype and keras.backend.is_float_dtype(keras.backend.standardize_dtype(target.dtype)):
-        target = tf.cast(target, output.dtype)
-    values = tf.cast(function(target, output), tf.float32)
-    axes = list(range(1, values.shape.rank))
-    if mask is not None and values.shape.rank > 1:
-        weights = tf.cast(tf.broadcast_to(mask, tf.shape(values)), tf.float32)
-        return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))
-    return tf.reduce_mean(values, axes) if axes else values
+    values = loss.call(
+        keras.ops.convert_to_tensor(target, dtype=loss.dtype), keras.ops.convert_to_tensor(output, dtype=loss.dtype)
+    )
+    own = mask_of(values)
+    mask = own if mask is None else mask if own is None else tf.logical_and(mask, own)
+    values = keras.ops.convert_to_tensor(values, dtype=loss.dtype)
+    return _reduced(values, weight, mask, loss.reduction, samples, fixed=fixed)
+
+
+def _is_of_keras(loss: Any) -> bool:
+    function = getattr(loss, "fn", type(loss))
+    return str(getattr(function, "__module__", "")).startswith("keras.")
+
+
+def _reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, *, fixed: bool = False) -> LossTerm:
+    """The sum of weighted values and its denominator, by the rules of `keras.losses.Loss`.
+
+    A mask or weight with fewer axes than the values counts for all of the further ones, where Keras would fail.
+    """
+    factor = None if weight is None else tf.cast(weight, values.dtype)
+    if mask is not None:
+        valid = tf.cast(mask, values.dtype)
+        factor = valid if factor is None else _times(factor, valid)
+    if factor is not None:
+        widened = values.shape.rank > factor.shape.rank and not (
+            values.shape.rank == factor.shape.rank + 1 and values.shape[-1] == 1
+        )
+        factor = _of_rank(factor, values.shape.rank)
+        weighted = values * factor
+    else:
+        weighted = values
+    total = tf.cast(tf.reduce_sum(weighted), tf.float32)
+    if not weighted.shape.rank:
+        # A mean already: samples count, whatever the reduction.
+        return LossTerm(values=values, total=total * samples, denominator=samples, denominator_kind=SAMPLES)
+    if reduction == "sum":
+        return LossTerm(values=values, total=total, denominator=tf.constant(1.0), denominator_kind=ONE)
+    if reduction == "mean_with_sample_weight" and factor is not None:
+        counted = tf.broadcast_to(factor, tf.shape(weighted)) if widened else factor
+        return LossTerm(
+            values=values, total=total, denominator=tf.cast(tf.reduce_sum(counted), tf.float32), denominator_kind=EACH
+        )
+    count = tf.cast(tf.size(weighted), tf.float32)
+    if mask is None:
+        kind = SAMPLES if fixed else EACH
+        return LossTerm(values=values, total=total, denominator=count, denominator_kind=kind)
+    share = tf.cast(tf.size(mask), tf.float32)
+    counted = tf.cast(tf.math.count_nonzero(mask), tf.float32) * (count / share)
+    return LossTerm(values=values, total=total, denominator=counted, denominator_kind=EACH)
+
+
+def _times(first: Any, second: Any) -> Any:
+    rank = max(first.shape.rank, second.shape.rank)
+    return _of_rank(first, rank) * _of_rank(second, rank)
+
+
+def _of_rank(tensor: Any, rank: int) -> Any:
+    """A tensor with axes of size 1 added or taken at its end, until it has `rank` axes; a scalar takes any."""
+    while tensor.shape.rank < rank:
+        tensor = tensor[..., None]
+    while tensor.shape.rank > max(rank, 1):
+        if tensor.shape[-1] != 1:
+            raise ScenarioError(
+                f"A mask or a sample weight has shape {tuple(tensor.shape)}, but the loss has values with "
+                f"{rank} {'axis' if rank == 1 else 'axes'} only. Give one weight per loss value, or per sample."
+            )
+        tensor = tensor[..., 0]
+    return tensor
+
+
+def class_ids(target: Any) -> Any:
+    """The class of each sample, an int64 tensor of shape [batch], as Keras reads it for `class_weight`.
+
+    Args:
+        target: class ids of shape [batch] or [batch, 1], or scores of shape [batch, classes].
+    """
+    if target.shape.rank > 1 and target.shape[-1] != 1:
+        return tf.argmax(target, axis=-1)
+    ids = target if target.shape.rank == 1 else tf.squeeze(target, axis=-1)
+    return tf.cast(tf.round(ids) if ids.dtype.is_floating else ids, tf.int64)
 
 
 def mask_of(output: Any) -> Any:
@@ -90,17 +302,16 @@ def mask_of(output: Any) -> Any:
 
 
 def set_mask(output: Any, mask: Any) -> None:
-    """Attaches a mask to an output, as Keras does."""
+    """Attach a mask to an output, as Keras does."""
     keras.src.backend.set_keras_mask(output, mask)
 
 
 def by_output(given: Any, outputs: list[str], what: str, *, several: bool = False) -> dict[str, Any]:
-    """Pairs what a scenario gave (one thing, or a mapping by output name) with its outputs."""
+    """Pair what a scenario gave (one thing, or a mapping by output name) with its outputs."""
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:
-            known = ", ".join(repr(name) for name in outputs if name) or "one output without a name"
-            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {known}.")
+            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {_listed(outputs)}.")
         return dict(given)
     if several and not given:
         return {}
@@ -109,6 +320,22 @@ def by_output(given: Any, outputs: list[str], what: str, *, several: bool = Fals
     raise ScenarioError(
         f"{what} must be a mapping by output name, since the model has several outputs: {', '.join(outputs)}."
     )
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in names if name) or "one output without a name"
+
+
+def _loss_weights(given: Any, losses: list[str], outputs: list[str], what: str) -> dict[str, float] | None:
+    if given is None:
+        return None
+    weights = by_output(given, outputs, what)
+    if weights.keys() != set(losses):
+        raise ScenarioError(
+            f"{what} has weights for {_listed(weights)}, but there are losses for {_listed(losses)}. Give one weight "
+            "for each loss."
+        )
+    return {name: float(weight) for name, weight in weights.items()}
 
 
 def target_of(output: str, targets: list[str]) -> str:

@@ -121,19 +121,39 @@ class Scenario:
         del model
 
     def losses(self) -> Any:
-        """The Keras loss of the output, or a mapping from output name to loss; several are added up."""
+        """The loss of the output, or a mapping from output name to loss; several are added up.
+
+        Each is what `model.compile(loss=...)` takes: a name, a `keras.losses.Loss` or its class, or a function of
+        targets and outputs that returns one number for the batch, for each sample, or for each position.
+        """
         raise _missing(self, "losses() or loss_values(inputs, targets, outputs)")
 
     def metrics(self) -> Any:
-        """New Keras metrics: a list for the output, or a mapping from output name to list."""
+        """New Keras metrics: a list for the output, or a mapping from output name to list.
+
+        Each is what `model.compile(metrics=...)` takes: a name, a `keras.metrics.Metric` or its class, or a function.
+        Sample weights do not count; see `weighted_metrics`.
+        """
+        return []
+
+    def loss_weights(self) -> Any:
+        """The factor of each loss in the total: a number, or a mapping by output name (or name of a loss value).
+
+        The default, None, adds losses up as they are. The losses are logged without their factors.
+        """
+        return None
+
+    def weighted_metrics(self) -> Any:
+        """New Keras metrics that count samples by their weights, of the form of `metrics`."""
         return []
 
     def loss_values(
         self, inputs: Mapping[str, Any], targets: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
-        """Loss values by name, each of shape [batch], for losses that are no function of one target and one output.
+        """Loss values by name, for losses that are not a function of one target and one output.
 
-        The default, None, makes the values from `losses`. Runs inside the compiled training step.
+        Each is one number for the batch, or an array of shape [batch] or [batch, ...]; the loss is the mean of its
+        values. The default, None, computes `losses`. Runs inside the compiled training step.
         """
         del inputs, targets, outputs
         return None

@@ -1,16 +1,16 @@
 """The compiled training loop: a block of batches goes to the devices, which run all its steps before answering.
 
-One step is forward, backward, clipping, optimizer update and metric update; under gradient accumulation the gradients
-of several batches are summed, weighted by their samples, and the update follows the last of them. The same step serves
-both ways of compiling, a plain TensorFlow graph and XLA, and one device as well as several: each replica computes the
-gradients of its part of the batch, and their sum over the replicas is that of the whole batch.
+One step is forward, backward, clipping, optimizer update and metric update. A loss is a sum and a denominator, and both
+add up: over the replicas, each of which computes the gradients of its part of the batch, and over the batches of an
+accumulation group, whose gradients are divided once, before the update that follows the last of them. The same step
+serves both ways of compiling, a plain TensorFlow graph and XLA.
 
 Samples come with the block, or lie on the device already (`resident`), and the block has their numbers only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -24,8 +24,8 @@ from aipcore.data.specs import ColumnSpec
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
-from aipcore.scenario.metrics import ReplicaMetrics
-from aipcore.scenario.objective import Objective
+from aipcore.scenario.metrics import LossMean, ReplicaMetrics
+from aipcore.scenario.objective import ONE, SAMPLES, Objective
 from aipcore.training.clipping import clip
 from aipcore.training.ema import WeightAverage
 from aipcore.training.loss_scale import LossScale
@@ -84,8 +84,11 @@ class TrainingLoop:
         self.compiled = "graph"
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
-        self.group_samples = tf.Variable(0.0, trainable=False, name="group_samples")
-        self.group_gradients = [self._zeros(replica) for replica in range(len(distribution.devices))]
+        kinds = metrics.losses(0).kinds
+        self._groups = [] if accumulate_steps == 1 else _groups(kinds, penalty=bool(graph.model.losses))
+        self.group_gradients = [
+            [self._zeros(replica) for _ in self._groups] for replica in range(len(distribution.devices))
+        ]
         self._resident: list[Tensors] | None = None
         if resident is not None:
             self._resident = [{name: tf.constant(column) for name, column in side.items()} for side in resident]
@@ -104,8 +107,6 @@ class TrainingLoop:
 
     def _zeros(self, replica: int) -> list[Any]:
         """The sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
-        if self.accumulate_steps == 1:
-            return []
         with self.distribution.on_replica(replica):
             return [
                 tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="group_gradient") for v in self._values
@@ -115,8 +116,8 @@ class TrainingLoop:
     def variables(self) -> list[Any]:
         """The loop's own state beside the model's, the optimizer's and the metrics'."""
         scale = [] if self.loss_scale is None else self.loss_scale.variables
-        sums = [ReplicaVariables(list(parts)) for parts in zip(*self.group_gradients, strict=True)]
-        return [self.group_samples, *sums, *scale]
+        flat = [[total for totals in groups for total in totals] for groups in self.group_gradients]
+        return [*(ReplicaVariables(list(parts)) for parts in zip(*flat, strict=True)), *scale]
 
     def prepare(self, block: Block, updates: list[bool]) -> DeviceBlock:
         """Copies a block to the devices.
@@ -128,9 +129,9 @@ class TrainingLoop:
         room = len(next(iter(block.inputs.values())))
         flags = np.zeros(room, bool)
         flags[: block.steps] = updates
-        inputs, targets = (self.distribution.split(side, axis=1) for side in (block.inputs, block.targets))
+        sides = (self.distribution.split(side, axis=1) for side in (block.inputs, block.targets, block.weights))
         return (
-            tuple(zip(inputs, targets, strict=True)),
+            tuple(zip(*sides, strict=True)),
             tf.constant(flags),
             tf.constant(block.steps, tf.int32),
             tf.constant(block.batch_size, tf.float32),
@@ -158,7 +159,7 @@ class TrainingLoop:
     def wait(self) -> None:
         """Returns when the steps so far are done."""
         for each in self.metrics.sets:
-            each.total.result().numpy()
+            each.losses.samples.numpy()
 
     @property
     def traces(self) -> int:
@@ -187,61 +188,83 @@ class TrainingLoop:
         self._step(self.distribution.per_replica(columns), Batch(tf.constant(0), samples, parts), updates[0])
 
     def _step(self, columns: Any, batch: Batch, update: Any) -> None:
-        gradients = self.distribution.run(self._replica_gradients, columns, batch.step, batch.samples, batch.parts)
+        gradients = self.distribution.run(self._replica_gradients, columns, batch.step, batch.parts)
         if self.accumulate_steps == 1:
             self._update(gradients)
-            return
-        self.group_samples.assign_add(batch.samples)
-        tf.cond(update, self._update_from_group, lambda: None)
+        else:
+            tf.cond(update, self._update_from_group, lambda: None)
 
-    def _replica_gradients(self, replica: int, columns: Any, step: Any, samples: Any, parts: Any) -> list[Any]:
-        """The gradients of a replica's part of a batch: of the batch's mean loss, or of the sum, to be accumulated."""
-        inputs, targets = self._samples(columns, step)
-        own = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+    def _replica_gradients(self, replica: int, columns: Any, step: Any, parts: Any) -> list[Any]:
+        """The gradients of a replica's part of a batch; none if they are accumulated."""
+        inputs, targets, weights = self._samples(columns, step)
+        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
         counts = replica < parts
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        running = self.metrics.losses(replica)
+        with tf.GradientTape(watch_accessed_variables=False, persistent=len(self._groups) > 1) as tape:
             tape.watch(self._values)
             outputs = self.graph(inputs, training=True)
-            losses = self.objective(inputs, targets, outputs)
-            penalty = self.graph.penalty()
-            summed = tf.add_n([tf.reduce_sum(value) for value in losses.values()]) + own * penalty
-            objective = summed / samples if self.accumulate_steps == 1 else summed
+            weights = self.objective.sample_weights(targets, weights)
+            terms = self.objective(inputs, targets, outputs, weights, samples)
+            sums = running.sums(terms, self.graph.penalty(), samples)
             if self.distribution.replicas > 1:
-                objective *= tf.cast(counts, tf.float32)
+                samples *= tf.cast(counts, tf.float32)
+                sums *= tf.cast(counts, tf.float32)
+            added = tf.stop_gradient(sums)
+            if self.accumulate_steps == 1:
+                added = self.distribution.sum([added])[0]
+                losses = [running.total(tf.math.divide_no_nan(sums[0], running.denominators(added)))]
+            else:
+                losses = [self._part_of_loss(group, running, sums, samples) for group in self._groups]
             if self.loss_scale is not None:
-                objective = self.loss_scale.scaled(objective)
-        gradients = tape.gradient(objective, self._values, unconnected_gradients="zero")
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        if self.loss_scale is not None:
-            gradients = self.loss_scale.unscaled(gradients)
-        if self.distribution.replicas == 1:
-            self.metrics.update(replica, targets, outputs, losses, penalty)
-        else:
-            tf.cond(counts, lambda: self.metrics.update(replica, targets, outputs, losses, penalty), lambda: None)
+                losses = [self.loss_scale.scaled(loss) for loss in losses]
+        gradients = [self._gradients(tape, loss) for loss in losses]
+        del tape
+        self.metrics.update(replica, counts, targets, outputs, weights)
         if self.accumulate_steps == 1:
-            return gradients
-        for total, gradient in zip(self.group_gradients[replica], gradients, strict=True):
-            total.assign_add(gradient)
+            running.add_batch(running.means(added), samples)
+            return gradients[0]
+        running.add_to_group(added, samples)
+        for totals, each in zip(self.group_gradients[replica], gradients, strict=True):
+            for total, gradient in zip(totals, each, strict=True):
+                total.assign_add(gradient)
         return []
 
+    def _part_of_loss(self, group: _Group, running: LossMean, sums: Any, samples: Any) -> Any:
+        """What a batch adds to one group of losses, before the division when the update is due."""
+        values = running.means(sums) * samples if group.by_samples else sums[0]
+        return tf.add_n([values[place] * running.factors[place] for place in group.losses])
+
+    def _gradients(self, tape: tf.GradientTape, loss: Any) -> list[Any]:
+        gradients = tape.gradient(loss, self._values, unconnected_gradients="zero")
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return gradients if self.loss_scale is None else self.loss_scale.unscaled(gradients)
+
     def _samples(self, columns: Any, step: Any) -> list[Tensors]:
-        """The inputs and targets of a batch."""
+        """The inputs, targets and weights of a batch."""
         if self._resident is None:
             return [{name: column[step] for name, column in side.items()} for side in columns]
         numbers = columns[0][NUMBERS][step]
         return [{name: tf.gather(column, numbers) for name, column in side.items()} for side in self._resident]
 
     def _update_from_group(self) -> None:
-        self._update(self.distribution.run(self._group_mean))
-        self.distribution.run(self._empty_group)
-        self.group_samples.assign(0.0)
+        self._update(self.distribution.run(self._group_gradients))
 
-    def _group_mean(self, replica: int) -> list[Any]:
-        return [total / tf.cast(self.group_samples, total.dtype) for total in self.group_gradients[replica]]
-
-    def _empty_group(self, replica: int) -> None:
-        for total in self.group_gradients[replica]:
-            total.assign(tf.zeros_like(total))
+    def _group_gradients(self, replica: int) -> list[Any]:
+        """The gradients of a group of batches, which ends here: those of the one batch that it stands for."""
+        running = self.metrics.losses(replica)
+        added = self.distribution.sum([tf.identity(running.group_sums.value)])[0]
+        denominators = running.denominators(added)
+        running.close_group(added)
+        gradients = []
+        for totals in zip(*self.group_gradients[replica], strict=True):
+            parts = [
+                tf.math.divide_no_nan(total.value(), tf.cast(denominators[group.denominator], total.dtype))
+                for group, total in zip(self._groups, totals, strict=True)
+            ]
+            gradients.append(tf.add_n(parts))
+            for total in totals:
+                total.assign(tf.zeros_like(total))
+        return gradients
 
     def _update(self, gradients: Any) -> None:
         if self.distribution.replicas > 1:
@@ -265,3 +288,30 @@ class TrainingLoop:
 
 def _all_finite(gradients: list[Any]) -> Any:
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+
+
+@attrs.frozen(kw_only=True)
+class _Group:
+    """Losses whose gradients may be added up over batches, since one denominator divides them all.
+
+    Attributes:
+        losses: their places among the losses; the place behind the last is that of the penalty.
+        denominator: the place of what divides them.
+        by_samples: whether that is the number of samples.
+    """
+
+    losses: tuple[int, ...]
+    denominator: int
+    by_samples: bool = False
+
+
+def _groups(kinds: Sequence[str], *, penalty: bool) -> list[_Group]:
+    """The groups of losses with these kinds of denominators; see `LossTerm`."""
+    last = len(kinds)
+    by_samples = [place for place, kind in enumerate(kinds) if kind == SAMPLES]
+    by_samples += [last] if penalty else []
+    undivided = tuple(place for place, kind in enumerate(kinds) if kind == ONE)
+    groups = [_Group(losses=tuple(by_samples), denominator=last, by_samples=True)] if by_samples else []
+    groups += [_Group(losses=undivided, denominator=undivided[0])] if undivided else []
+    rest = [place for place in range(last) if place not in (*by_samples, *undivided)]
+    return groups + [_Group(losses=(place,), denominator=place) for place in rest]

@@ -19,9 +19,9 @@ from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
-from aipcore.scenario.graph import Graph, build_graph, prediction_graph
-from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
-from aipcore.scenario.objective import Objective
+from aipcore.scenario.graph import Graph, build_graph, prediction_graph, symbolic_targets_and_outputs
+from aipcore.scenario.metrics import ReplicaMetrics, metric_sets
+from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
@@ -35,7 +35,7 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
-from aipcore.training.sanity import check_data, check_first_losses, check_metrics, check_targets
+from aipcore.training.sanity import check_data, check_evaluator, check_first_losses, check_targets
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
 
@@ -244,34 +244,31 @@ def prepare_model(
     graph.model.compile(optimizer=optimizer, jit_compile=False)
     targets = list(data.train.specs()[1])
     objective = Objective(scenario, graph.outputs, targets)
+    objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
     named = _named(kind, data)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_data(dataset.known(), origin)
             check_targets(objective, graph, dataset.known(), origin)
-    losses = _loss_names(kind, objective, graph, data.feed)
+    first = _FirstBatch.of(data.feed)
+    terms, outputs = first.run(objective, graph, kind)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
-
-    def make_metrics() -> MetricSet:
-        return MetricSet(scenario, graph.outputs, targets, losses)
-
-    # Where another model is applied than is trained, with those of its outputs alone.
-    there = prediction.outputs
-    applied = Objective(scenario, graph.outputs, targets, given=there)
-
-    def make_applied_metrics() -> MetricSet:
-        return MetricSet(scenario, graph.outputs, targets, applied.computable(losses), given=there)
-
+    make_metrics = metric_sets(scenario, graph.outputs, targets, objective, terms, (first.targets, outputs))
+    applied, make_applied_metrics = objective, make_metrics
+    if prediction is not graph:
+        # Where another model is applied than is trained, with those of its outputs alone.
+        applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
+        terms, outputs = first.run(applied, prediction, kind)
+        make_applied_metrics = metric_sets(
+            scenario, graph.outputs, targets, applied, terms, (first.targets, outputs)
+        )
     metrics = ReplicaMetrics(make_metrics, distribution)
-    if not trainer.skip_sanity_check:
-        evaluator = scenario.evaluator() if data.lav else None
-        for dataset, _ in named[:1] if data.val is None else named[1:2]:
-            known, size = dataset.known(), data.batching.batch_size
-            if prediction is not graph:
-                check_metrics(make_metrics(), None, graph, known, kind, size)
-            check_metrics(make_applied_metrics(), evaluator, prediction, known, kind, size)
+    evaluator = scenario.evaluator() if data.lav and not trainer.skip_sanity_check else None
+    if evaluator is not None:
+        known = named[0 if data.val is None else 1][0].known()
+        check_evaluator(evaluator, prediction, known, kind, data.batching.batch_size)
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
@@ -333,16 +330,37 @@ def _named(kind: str, data: RunData) -> list[tuple[Dataset, str]]:
     return named
 
 
-def _loss_names(kind: str, objective: Objective, graph: Graph, feed: Feed) -> list[str]:
-    # One batch through model and loss, not compiled: finds what does not fit, and tells the names of the losses.
-    block = next(feed.blocks(0, chunk=1))
-    inputs = {name: tf.constant(column[0]) for name, column in block.inputs.items()}
-    targets = {name: tf.constant(column[0]) for name, column in block.targets.items()}
-    try:
-        return list(objective(inputs, targets, graph(inputs, training=False)))
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in targets.items())
-        reason = " ".join(str(error).split())
-        raise ScenarioError(
-            f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {reason}"
-        ) from error
+@attrs.frozen(kw_only=True, eq=False)
+class _FirstBatch:
+    """The first batch of a run, by name: tensors of shape [batch, ...]."""
+
+    inputs: Tensors
+    targets: Tensors
+    weights: Tensors
+    samples: int
+
+    @classmethod
+    def of(cls, feed: Feed) -> _FirstBatch:
+        """Reads it."""
+        block = next(feed.blocks(0, chunk=1))
+        inputs, targets, weights = (
+            {name: tf.constant(column[0]) for name, column in side.items()}
+            for side in (block.inputs, block.targets, block.weights)
+        )
+        return cls(inputs=inputs, targets=targets, weights=weights, samples=block.batch_size)
+
+    def run(self, objective: Objective, graph: Graph, kind: str) -> tuple[dict[str, LossTerm], Tensors]:
+        """The losses and outputs of the batch, not compiled: finds what does not fit.
+
+        Raises:
+            ScenarioError: the losses cannot take targets and outputs.
+        """
+        outputs = graph(self.inputs, training=False)
+        try:
+            return objective(self.inputs, self.targets, outputs, self.weights, float(self.samples)), outputs
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
+            reason = " ".join(str(error).split())
+            raise ScenarioError(
+                f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {reason}"
+            ) from error

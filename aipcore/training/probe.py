@@ -104,18 +104,21 @@ class RunProbe:
                 self._batches.append((next(sides), next(sides)))
         return [float(self._norm(inputs, targets)) for inputs, targets in self._batches]
 
-    def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+    def _gradient_norm(
+        self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]
+    ) -> Any:
         loop = self._trainer.loop
-        weights = [weight.value for weight in self._trainer.graph.model.trainable_variables]
+        variables = [weight.value for weight in self._trainer.graph.model.trainable_variables]
         samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            losses = loop.objective(inputs, targets, self._trainer.graph(inputs, training=False))
-            summed = tf.add_n([tf.reduce_sum(value) for value in losses.values()])
-            objective = summed / samples + self._trainer.graph.penalty()
+            tape.watch(variables)
+            outputs = self._trainer.graph(inputs, training=False)
+            terms = loop.objective(inputs, targets, outputs, loop.objective.sample_weights(targets, weights), samples)
+            running = loop.metrics.losses(0)
+            objective = running.total(running.means(running.sums(terms, self._trainer.graph.penalty(), samples)))
             if loop.loss_scale is not None:
                 objective = loop.loss_scale.scaled(objective)
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, weights, unconnected_gradients="zero")]
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, variables, unconnected_gradients="zero")]
         if loop.loss_scale is not None:
             gradients = loop.loss_scale.unscaled(gradients)
         return tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])

@@ -14,7 +14,6 @@ from aipcore.data.convert import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import Graph
-from aipcore.scenario.metrics import MetricSet
 from aipcore.scenario.objective import Objective
 
 ELEMENTWISE_NAMES = (
@@ -74,41 +73,31 @@ def check_first_losses(
     Raises:
         DataError: one is infinite or no number; names the sample.
     """
-    inputs, targets = dataset.take(np.arange(min(batch_size, len(dataset))))
-    tensors = {name: tf.constant(column) for name, column in inputs.items()}
-    truth = {name: tf.constant(column) for name, column in targets.items()}
-    for name, values in objective(tensors, truth, graph(tensors, training=False)).items():
-        bad = np.flatnonzero(~np.isfinite(values.numpy()))
+    size = min(batch_size, len(dataset))
+    sides = dataset.take(np.arange(size))
+    inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
+    for name, term in objective(inputs, targets, graph(inputs, training=False), weights, float(size)).items():
+        values = np.atleast_1d(term.values.numpy())
+        bad = np.argwhere(~np.isfinite(values))
         if bad.size:
+            place = "" if np.ndim(term.values) == 0 else f" of sample {bad[0][0]}"
             raise DataError(
-                f"The loss{f' {name}' if name else ''} of sample {bad[0]} of {origin} is {values.numpy()[bad[0]]} "
-                "before training: check the sample, the loss, and how the model's weights begin."
+                f"The loss{f' {name}' if name else ''}{place} of {origin} is {values[tuple(bad[0])]} before training: "
+                "check the sample, the loss, and how the model's weights begin."
             )
 
 
-def check_metrics(
-    metrics: MetricSet, evaluator: Evaluator | None, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int
+def check_evaluator(
+    evaluator: Evaluator, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int
 ) -> None:
-    """Has the metrics, and the evaluator if there is one, take in one batch; `metrics` are used up by it.
+    """Has the evaluator take in one batch.
 
     Raises:
-        ScenarioError: one of them cannot; names it.
+        ScenarioError: it cannot.
     """
     rows = np.arange(min(batch_size, len(dataset)))
     columns = dataset.take(rows)
-    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in columns)
-    outputs = graph(inputs, training=False)
-    for name, (metric, output, target) in metrics.metrics.items():
-        try:
-            metric.update_state(targets[target], outputs[output])
-            metric.result()
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            raise ScenarioError(
-                f"The metric {name} of {kind} cannot take an output of shape {tuple(outputs[output].shape)} and a "
-                f"target of shape {tuple(targets[target].shape)}: {_reason(error)}"
-            ) from error
-    if evaluator is None:
-        return
+    outputs = graph({name: tf.constant(column) for name, column in columns[0].items()}, training=False)
     meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
     try:
         evaluator.update(columns[1], {name: value.numpy() for name, value in outputs.items()}, meta)

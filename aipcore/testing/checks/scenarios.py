@@ -88,7 +88,7 @@ def data_comes_twice(subject: Subject) -> None:
 @conformance_check("scenario", needs=MADE)
 def data_fits_the_model(subject: Subject) -> None:
     """Model and losses take the data; validation data has the names, shapes and types of training data."""
-    from aipcore.scenario.graph import build_graph
+    from aipcore.scenario.graph import build_graph, symbolic_targets_and_outputs
     from aipcore.scenario.objective import Objective
     from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.sanity import check_data, check_first_losses, check_targets
@@ -97,12 +97,13 @@ def data_fits_the_model(subject: Subject) -> None:
     train, val = dataset_of(scenario, "train"), dataset_of(scenario, "val")
     assert train is not None
     if val is not None:
-        sides = zip(("input", "target"), train.specs(), val.specs(), strict=True)
+        sides = zip(("input", "target", "weight"), train.specs(), val.specs(), strict=True)
         for side, ours, theirs in sides:
             for name in ours.keys() | theirs.keys():
                 _alike(f"{side} {name!r}" if name else side, ours.get(name), theirs.get(name))
     graph = build_graph(scenario, train)
     objective = Objective(scenario, graph.outputs, list(train.specs()[1]))
+    objective.resolve(*symbolic_targets_and_outputs(graph, train))
     # Of a data set that is too large to keep, the few samples that were read to know it.
     known = train.known()
     check_data(known, "train_data()")
