@@ -114,7 +114,7 @@ class Evaluation:
         return {name: np.concatenate([part[name] for part in parts]) for name in outputs[0] if parts}
 
     def _compiled(self, function: Any, *, axes: int) -> Any:
-        sides = tuple(block_signature(side, axes=axes) for side in self.dataset.specs())
+        sides = tuple(block_signature(side, axes=axes) for side in self.dataset.specs()[:2])
         signature = [(sides,) * len(self._distribution.devices), tf.TensorSpec((), tf.int32)]
         return tf.function(function, autograph=False, input_signature=signature)
 

@@ -75,7 +75,7 @@ def run_lav(
 def _evaluation(
     graph: Model, model: ModelDir, scenario: Scenario, dataset: Dataset, batch_size: int, origin: str, eager: bool
 ) -> Evaluation:
-    inputs, targets = dataset.specs()
+    inputs, targets, _ = dataset.specs()
     kind = type(scenario).__name__
     if not takes(model, graph, inputs):
         raise DataError(
@@ -97,7 +97,7 @@ def _evaluation(
 def _loss_names(objective: Objective, graph: Model, dataset: Dataset, origin: str) -> list[str]:
     """The names of the losses, from one sample; finds what does not fit."""
     sides = dataset.known().take(np.arange(1))
-    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
+    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in sides[:2])
     try:
         return list(objective(inputs, targets, graph(inputs, training=False)))
     except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:

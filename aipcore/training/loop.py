@@ -20,7 +20,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Columns
 from aipcore.data.feed import Block
 from aipcore.data.resident import NUMBERS
-from aipcore.data.specs import ColumnSpec
+from aipcore.data.specs import Specs
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
@@ -63,7 +63,7 @@ class TrainingLoop:
         optimizer: Any,
         objective: Objective,
         metrics: ReplicaMetrics,
-        specs: tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]],
+        specs: Specs,
         *,
         distribution: Distribution,
         clipping: OptimizerParams,
@@ -89,7 +89,7 @@ class TrainingLoop:
         self._resident: list[Tensors] | None = None
         if resident is not None:
             self._resident = [{name: tf.constant(column) for name, column in side.items()} for side in resident]
-        sides = tuple(block_signature(side, axes=2) for side in specs)
+        sides = tuple(block_signature(side, axes=2) for side in specs[:2])
         signature = [
             (sides,) * len(distribution.devices),
             tf.TensorSpec((None,), tf.bool),

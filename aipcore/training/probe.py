@@ -38,7 +38,7 @@ class RunProbe:
         self._post = list(trainer.scenario.post_processors())
         self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
         graph, eager = trainer.graph, trainer.trainer.force_eager
-        inputs, targets = (block_signature(side, axes=1) for side in trainer.data.train.specs())
+        inputs, targets = (block_signature(side, axes=1) for side in trainer.data.train.specs()[:2])
         self._outputs: Any = lambda given: graph(given, training=False)
         self._norm: Any = self._gradient_norm
         if not eager:

@@ -39,7 +39,7 @@ def check_data(dataset: MemoryDataset, origin: str) -> None:
     Raises:
         DataError: there is one; names the sample.
     """
-    for part, fields in (("input", dataset.inputs), ("target", dataset.targets)):
+    for part, fields in (("input", dataset.inputs), ("target", dataset.targets), ("weight", dataset.weights)):
         for name, column in fields.columns.items():
             index = _not_finite(column)
             if index is not None:
@@ -74,7 +74,7 @@ def check_first_losses(
     Raises:
         DataError: one is infinite or no number; names the sample.
     """
-    inputs, targets = dataset.take(np.arange(min(batch_size, len(dataset))))
+    inputs, targets, _ = dataset.take(np.arange(min(batch_size, len(dataset))))
     tensors = {name: tf.constant(column) for name, column in inputs.items()}
     truth = {name: tf.constant(column) for name, column in targets.items()}
     for name, values in objective(tensors, truth, graph(tensors, training=False)).items():
@@ -96,7 +96,7 @@ def check_metrics(
     """
     rows = np.arange(min(batch_size, len(dataset)))
     columns = dataset.take(rows)
-    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in columns)
+    inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in columns[:2])
     outputs = graph(inputs, training=False)
     for name, (metric, output, target) in metrics.metrics.items():
         try:
