@@ -40,10 +40,11 @@ class AtOnce:
     def rows(self, task: Visits) -> Rows | None:
         """The samples, or None if something is not as it should be: one by one, it will be found which and why."""
         dataset = self.dataset
-        inputs, targets = dataset.take(task.indices)
+        inputs, targets, weights = dataset.take(task.indices)
         batch = SampleBatch(
             inputs=inputs[""] if dataset.inputs.bare else inputs,
             targets=targets[""] if dataset.targets.bare else targets or None,
+            weight=weights[""] if dataset.weights.bare else weights or None,
         )
         for position, processor in self.part:
             assert isinstance(processor, RandomBatchProcessor)
@@ -56,14 +57,14 @@ class AtOnce:
             if not isinstance(made, SampleBatch):
                 return None
             batch = made
-        columns = [
-            side.together(values, len(task.indices))
-            for side, values in ((self.layout.inputs, batch.inputs), (self.layout.targets, batch.targets))
-        ]
-        if columns[0] is None or columns[1] is None:
+        count = len(task.indices)
+        inputs_made = self.layout.inputs.together(batch.inputs, count)
+        targets_made = self.layout.targets.together(batch.targets, count)
+        weights_made = self.layout.weights.together(batch.weight, count)
+        if inputs_made is None or targets_made is None or weights_made is None:
             return None
         meta = None if dataset.meta is None else [dataset.meta[index] for index in task.indices.tolist()]
-        return Rows(inputs=columns[0], targets=columns[1], meta=meta)
+        return Rows(inputs=inputs_made, targets=targets_made, weights=weights_made, meta=meta)
 
 
 def of_batches(part: Part) -> bool:
@@ -99,7 +100,8 @@ def compare(together: AtOnce, alone: Sequence[Sample], origin: str) -> None:
         # They will be made one by one, and then it will be found what is wrong.
         return
     for number, sample in enumerate(alone):
-        for columns, side in ((rows.inputs, sample.inputs), (rows.targets, sample.targets)):
+        sides = ((rows.inputs, sample.inputs), (rows.targets, sample.targets), (rows.weights, sample.weight))
+        for columns, side in sides:
             for name, column in columns.items():
                 value = np.asarray(side[name] if isinstance(side, Mapping) else side)
                 if not np.array_equal(column[number], value.astype(column.dtype), equal_nan=column.dtype.kind in "fc"):

@@ -75,7 +75,7 @@ def endless(feed: Feed, *, chunk: int) -> Generator[Block, None, None]:
 
 def size_of(block: Block) -> int:
     """Bytes of a block."""
-    return sum(column.nbytes for columns in (block.inputs, block.targets) for column in columns.values())
+    return sum(column.nbytes for columns in (block.inputs, block.targets, block.weights) for column in columns.values())
 
 
 def verdict(parts: list[Share], *, workers: int, filled: float, data: float, model: float | None) -> str:

@@ -64,6 +64,7 @@ class Chain:
         varying: the rest, from the first processor that draws anew on each visit; empty but in training.
         seed: of the random processors.
         origin: how errors call the data.
+        weighted: whether samples keep their weights; not where no loss is computed.
     """
 
     generating: Part
@@ -71,6 +72,7 @@ class Chain:
     varying: Part
     seed: int
     origin: str
+    weighted: bool = True
     _local: threading.local = attrs.field(factory=threading.local, init=False)
 
     @classmethod
@@ -93,7 +95,12 @@ class Chain:
         if mode is Mode.TRAINING:
             first = next((n for n, (_, each) in enumerate(rest) if isinstance(each, RANDOM)), first)
         return cls(
-            generating=active[: last + 1], fixed=rest[:first], varying=rest[first:], seed=seed % WORD, origin=origin
+            generating=active[: last + 1],
+            fixed=rest[:first],
+            varying=rest[first:],
+            seed=seed % WORD,
+            origin=origin,
+            weighted=mode in (Mode.TRAINING, Mode.EVALUATION),
         )
 
     @property
@@ -102,7 +109,7 @@ class Chain:
         return any(isinstance(each, RANDOM) for _, each in self.fixed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _chain, (self.generating, self.fixed, self.varying, self.seed, self.origin)
+        return _chain, (self.generating, self.fixed, self.varying, self.seed, self.origin, self.weighted)
 
     @property
     def processes(self) -> bool:
@@ -158,6 +165,8 @@ class Chain:
                 sample = self._called(processor, sample, source_index, partial(_alone, processor), random)
             elif isinstance(processor, Processor):
                 sample = self._called(processor, sample, source_index, processor.process)
+        if sample.weight is not None and not self.weighted:
+            sample = attrs.evolve(sample, weight=None)
         return sample
 
     def _called(
@@ -206,9 +215,10 @@ class Chain:
 
 def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom) -> Sample:
     """A sample as a batch of its own."""
-    batch = SampleBatch(inputs=_each(sample.inputs, _with_axis), targets=_each(sample.targets, _with_axis))
-    made = processor.process(batch, random)
-    return Sample(inputs=_each(made.inputs, _first), targets=_each(made.targets, _first), meta=sample.meta)
+    inputs, targets, weight = (_each(side, _with_axis) for side in (sample.inputs, sample.targets, sample.weight))
+    made = processor.process(SampleBatch(inputs=inputs, targets=targets, weight=weight), random)
+    inputs, targets, weight = (_each(side, _first) for side in (made.inputs, made.targets, made.weight))
+    return Sample(inputs=inputs, targets=targets, meta=sample.meta, weight=weight)
 
 
 def _each(side: Any, change: Callable[[Any], Any]) -> Any:
@@ -225,8 +235,8 @@ def _first(value: Any) -> Any:
     return value[0]
 
 
-def _chain(generating: Part, fixed: Part, varying: Part, seed: int, origin: str) -> Chain:
-    return Chain(generating=generating, fixed=fixed, varying=varying, seed=seed, origin=origin)
+def _chain(generating: Part, fixed: Part, varying: Part, seed: int, origin: str, weighted: bool) -> Chain:
+    return Chain(generating=generating, fixed=fixed, varying=varying, seed=seed, origin=origin, weighted=weighted)
 
 
 def _about(sample: Sample) -> str:

@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 from aipcore.data.chain import SampleError
 from aipcore.data.dataset import Padding, Rows, pad
-from aipcore.data.samples import Sample
-from aipcore.data.specs import ColumnSpec, Specs
+from aipcore.data.samples import Sample, present
+from aipcore.data.specs import SIDES, ColumnSpec, Specs
 
 Array = npt.NDArray[Any]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Side:
-    """The inputs or the targets: each column's name, shape and type, and what fills it up."""
+    """The inputs, the targets or the weights: each column's name, shape and type, and what fills it up."""
 
     part: str
     bare: bool
@@ -28,8 +28,8 @@ class _Side:
 
     def together(self, values: Any, count: int) -> dict[str, Array] | None:
         """The columns of samples that are side by side already, or None if they are not as they should be."""
-        given = {"": values} if self.bare else values or {}
-        if given.keys() != {name for name, *_ in self.columns}:
+        given = {"": values} if self.bare else {} if values is None else values
+        if not isinstance(given, Mapping) or given.keys() != {name for name, *_ in self.columns}:
             return None
         made = {}
         for name, shape, dtype in self.columns:
@@ -44,19 +44,19 @@ class Layout:
     """What samples must look like.
 
     Args:
-        specs: of inputs and targets.
+        specs: of inputs, targets and weights.
         bare: whether each of them is a single array without a name.
         padding: per side, the value that fills the columns of a batch, by name; 0 if not named.
         origin: how errors call the data.
     """
 
-    def __init__(self, specs: Specs, bare: tuple[bool, bool], padding: Padding, origin: str) -> None:
+    def __init__(self, specs: Specs, bare: tuple[bool, bool, bool], padding: Padding, origin: str) -> None:
         self.origin = origin
         self._given = specs, bare, padding, origin
         self.stacked = all(None not in spec.shape for side in specs for spec in side.values())
-        self.inputs, self.targets = (
+        self.inputs, self.targets, self.weights = (
             _Side(part=part, bare=bare[n], columns=_columns(specs[n]), padding=padding[n])
-            for n, part in enumerate(("inputs", "targets"))
+            for n, part in enumerate(SIDES)
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,8 +76,9 @@ class Collector:
         self._layout = layout
         self._count = 0
         self._meta: list[Any] = []
-        self._inputs: list[Any] = [_room(column, size) if layout.stacked else [] for column in layout.inputs.columns]
-        self._targets: list[Any] = [_room(column, size) if layout.stacked else [] for column in layout.targets.columns]
+        self._inputs = self._rooms(layout.inputs, size)
+        self._targets = self._rooms(layout.targets, size)
+        self._weights = self._rooms(layout.weights, size)
 
     def add(self, sample: Sample, index: int) -> None:
         """Takes in one sample; a place that an unfit one has begun to fill is used for the next.
@@ -87,6 +88,8 @@ class Collector:
         """
         self._put(self._layout.inputs, self._inputs, sample.inputs, index)
         self._put(self._layout.targets, self._targets, sample.targets, index)
+        if self._weights or sample.weight is not None:
+            self._put(self._layout.weights, self._weights, self._weight(sample, index), index)
         self._meta.append(sample.meta)
         self._count += 1
 
@@ -95,15 +98,30 @@ class Collector:
         return Rows(
             inputs=self._joined(self._layout.inputs, self._inputs),
             targets=self._joined(self._layout.targets, self._targets),
+            weights=self._joined(self._layout.weights, self._weights),
             meta=self._meta if any(each is not None for each in self._meta) else None,
             kept=kept,
         )
+
+    def _rooms(self, side: _Side, size: int) -> list[Any]:
+        return [_room(column, size) if self._layout.stacked else [] for column in side.columns]
+
+    def _weight(self, sample: Sample, index: int) -> Any:
+        weight = present(sample.weight)
+        if bool(self._weights) is (weight is None):
+            raise SampleError(
+                f"Processed sample {index} of {self._layout.origin} has {'no' if weight is None else 'a'} weight, but "
+                f"the first samples have {'one' if weight is None else 'none'}. Give every sample a weight, or none."
+            )
+        return weight
 
     def _put(self, side: _Side, columns: list[Any], values: Any, index: int) -> None:
         if side.bare:
             values = {"": values}
         elif values is None:
             values = {}
+        elif type(values) is not dict and not isinstance(values, Mapping):
+            raise self._misfit(index, f"{side.part} without a name", sorted(name for name, *_ in side.columns))
         if len(values) != len(columns):
             raise self._misfit(index, f"the {side.part} {sorted(values)}", sorted(name for name, *_ in side.columns))
         row = self._count

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from aipcore.data.column import GrowingSide
 from aipcore.data.dataset import ArrayDataset, Fields, Padding, SampleDataset
-from aipcore.data.samples import Sample
+from aipcore.data.samples import Sample, present
 from aipcore.data.source import as_samples, is_arrays
-from aipcore.data.specs import ColumnSpec, Specs
+from aipcore.data.specs import SIDES, ColumnSpec, DeclaredSpecs, Specs
 from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -22,25 +22,31 @@ Array = npt.NDArray[Any]
 MemoryDataset = ArrayDataset | SampleDataset
 
 
-def as_dataset(data: Any, origin: str) -> MemoryDataset:
+def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDataset:
     """Turns what a scenario returned into a data set in memory, unprocessed.
 
     Args:
-        data: a data set; a pair `(inputs, targets)` of stacked arrays (or mappings of them), the first axis counting
-            samples; or samples (see `as_source`).
+        data: a data set; a tuple `(inputs, targets)` or `(inputs, targets, weights)` of stacked arrays (or mappings of
+            them), the first axis counting samples; or samples (see `as_source`).
         origin: how errors call the data, e.g. "Tutorial.train_data()".
+        weighted: whether to keep the weights.
 
     Raises:
         DataError: `data` is none of these, is empty, or its arrays have different lengths.
     """
     if isinstance(data, ArrayDataset | SampleDataset):
-        dataset: MemoryDataset = data
+        dataset: MemoryDataset = data if weighted else attrs.evolve(data, weights=Fields(columns={}, bare=False))
     elif is_arrays(data):
-        dataset = ArrayDataset(inputs=stacked(data[0], origin), targets=stacked(data[1], origin))
+        dataset = ArrayDataset(
+            inputs=stacked(data[0], origin),
+            targets=stacked(data[1], origin),
+            weights=_stacked_weights(data[2] if weighted and len(data) == 3 else None, f"The weights of {origin}"),
+        )
     else:
-        dataset = from_samples(as_samples(data, origin), origin)
+        dataset = from_samples(as_samples(data, origin), origin, weighted=weighted)
     lengths = {f"inputs[{k!r}]": len(v) for k, v in dataset.inputs.columns.items()}
     lengths |= {f"targets[{k!r}]": len(v) for k, v in dataset.targets.columns.items()}
+    lengths |= {f"weights[{k!r}]": len(v) for k, v in dataset.weights.columns.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"{origin} returned arrays of different lengths ({counts}): give each one entry per sample.")
@@ -60,6 +66,20 @@ def stacked(tree: Any, origin: str) -> Fields:
     return Fields(columns={"": _array(tree, origin)}, bare=True)
 
 
+def _stacked_weights(tree: Any, origin: str) -> Fields:
+    fields = stacked(present(tree), origin)
+    return attrs.evolve(fields, columns={name: _numbers(column, origin) for name, column in fields.columns.items()})
+
+
+def _numbers(weight: Any, origin: str) -> Array:
+    """A weight as an array of float32."""
+    array = np.asarray(weight)
+    # bfloat16 is not a kind of float to NumPy.
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise DataError(f"{origin} is of type {array.dtype}, not a number. Give a number or an array of numbers.")
+    return array.astype(np.float32, copy=False)
+
+
 def _array(value: Any, origin: str) -> Array:
     array = np.asarray(value)
     if array.dtype == object:
@@ -72,25 +92,54 @@ def _array(value: Any, origin: str) -> Array:
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array
 
 
-def from_samples(samples: Iterable[Sample], origin: str) -> MemoryDataset:
+def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = True) -> MemoryDataset:
     """Stacks samples one by one, or keeps them side by side where their shapes differ.
 
+    Args:
+        samples: the samples.
+        origin: how errors call them.
+        weighted: whether to keep their weights.
+
     Raises:
-        DataError: they do not have the same names, or a column has arrays of different ranks.
+        DataError: they do not have the same names, a column has arrays of different ranks, or some have weights.
     """
     inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
+    weights = GrowingSide(f"{origin}: weights")
     meta: list[Any] = []
+    first_weighted: int | None = None
     for index, sample in enumerate(samples):
         inputs.add(sample.inputs, index)
         targets.add(sample.targets, index)
         meta.append(sample.meta)
-    sides = inputs.fields(), targets.fields()
+        if not weighted or (sample.weight is None and first_weighted is None):
+            continue
+        weight = _weight(sample.weight, f"The weight of sample {index} of {origin}")
+        if weight is not None and first_weighted is None:
+            first_weighted = index
+        if first_weighted is not None:
+            if weight is None or first_weighted > 0:
+                missing, there = (index, first_weighted) if weight is None else (0, first_weighted)
+                raise DataError(
+                    f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a "
+                    "weight, or none."
+                )
+            weights.add(weight, index)
+    sides = inputs.fields(), targets.fields(), weights.fields()
     ragged = any(isinstance(column, list) for fields in sides for column in fields.columns.values())
     kind = SampleDataset if ragged else ArrayDataset
-    return kind(inputs=sides[0], targets=sides[1], meta=meta if any(m is not None for m in meta) else None)
+    meta_or_none = meta if any(m is not None for m in meta) else None
+    return kind(inputs=sides[0], targets=sides[1], weights=sides[2], meta=meta_or_none)
 
 
-def with_specs(dataset: MemoryDataset, declared: Specs | None, padding: Padding, origin: str) -> MemoryDataset:
+def _weight(given: Any, origin: str) -> Any:
+    """The weight of a sample in float32, or None."""
+    given = present(given)
+    if isinstance(given, Mapping):
+        return {str(name): _numbers(value, f"{origin} for {name!r}") for name, value in given.items()}
+    return None if given is None else _numbers(given, origin)
+
+
+def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: Padding, origin: str) -> MemoryDataset:
     """Gives a data set the specs that its author declared, and the values that fill its batches.
 
     Raises:
@@ -100,7 +149,8 @@ def with_specs(dataset: MemoryDataset, declared: Specs | None, padding: Padding,
         dataset = attrs.evolve(dataset, padding=padding)
     if declared is None:
         return dataset
-    for part, found, wanted in zip(("inputs", "targets"), dataset.specs(), declared, strict=True):
+    specs: Specs = declared if len(declared) == 3 else (*declared, dataset.specs()[2])
+    for part, found, wanted in zip(SIDES, dataset.specs(), specs, strict=True):
         fits = found.keys() == wanted.keys() and all(
             spec.dtype == wanted[name].dtype
             and len(spec.shape) == len(wanted[name].shape)
@@ -111,7 +161,7 @@ def with_specs(dataset: MemoryDataset, declared: Specs | None, padding: Padding,
             raise DataError(
                 f"The {part} of {origin} are {describe(found)}, but sample_specs() declares {describe(wanted)}."
             )
-    return attrs.evolve(dataset, declared=declared)
+    return attrs.evolve(dataset, declared=specs)
 
 
 def no_samples(origin: str) -> DataError:

@@ -14,12 +14,15 @@ from aipcore.data.specs import ColumnSpec, Specs
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
-Padding = tuple[Mapping[str, Any], Mapping[str, Any]]
+Sides = tuple[Columns, Columns, Columns]
+"""The columns of the inputs, the targets and the weights of some samples, as in `SIDES`."""
+
+Padding = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Fields:
-    """The named columns of one side (inputs or targets) of a data set.
+    """The named columns of one side (inputs, targets or weights) of a data set.
 
     Attributes:
         columns: per name, one array whose first axis counts the samples, or a list of arrays of one rank each.
@@ -30,6 +33,10 @@ class Fields:
     bare: bool
 
 
+def _no_fields() -> Fields:
+    return Fields(columns={}, bare=False)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Rows:
     """Samples side by side.
@@ -37,12 +44,14 @@ class Rows:
     Attributes:
         inputs: per name, an array of shape [n, ...].
         targets: likewise.
+        weights: likewise, in float32; empty if the samples are not weighted.
         meta: the `Sample.meta` of each of the n samples, or None if the data has none.
         kept: None, or which of the samples asked for these are, shape [asked]: the others could not be used.
     """
 
     inputs: Columns
     targets: Columns
+    weights: Columns = attrs.field(factory=dict)
     meta: Sequence[Any] | None = None
     kept: npt.NDArray[np.bool_] | None = None
 
@@ -60,14 +69,14 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
-        """The inputs and targets of the samples at `indices` (shape [n]), each column of shape [n, ...]."""
+    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
+        """The inputs, targets and weights of the samples at `indices` (shape [n]), each column of shape [n, ...]."""
 
     def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
         """The samples of each request, in the order of the requests, which may be read ahead."""
 
     def specs(self) -> Specs:
-        """The specs of the inputs and of the targets."""
+        """The specs of the inputs, the targets and the weights."""
 
     def known(self) -> ArrayDataset | SampleDataset:
         """What can be looked at as a whole: this data set if it is in memory, or else its first samples."""
@@ -83,12 +92,14 @@ class ArrayDataset:
     Attributes:
         inputs: the columns.
         targets: likewise.
+        weights: likewise, in float32; no columns if the samples are not weighted.
         meta: the `Sample.meta` of each sample, or None.
         declared: the specs that the author gave, or None.
     """
 
     inputs: Fields
     targets: Fields
+    weights: Fields = attrs.field(factory=_no_fields)
     meta: Sequence[Any] | None = None
     declared: Specs | None = None
 
@@ -97,12 +108,13 @@ class ArrayDataset:
     def __len__(self) -> int:
         return len(next(iter((self.inputs.columns or self.targets.columns).values()), ()))
 
-    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
+    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
         """See `Dataset`."""
-        return (
-            {name: np.take(column, indices, axis=0) for name, column in self.inputs.columns.items()},
-            {name: np.take(column, indices, axis=0) for name, column in self.targets.columns.items()},
+        inputs, targets, weights = (
+            {name: np.take(column, indices, axis=0) for name, column in fields.columns.items()}
+            for fields in (self.inputs, self.targets, self.weights)
         )
+        return inputs, targets, weights
 
     def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
         """See `Dataset`."""
@@ -110,7 +122,7 @@ class ArrayDataset:
 
     def specs(self) -> Specs:
         """See `Dataset`."""
-        return self.declared or (_specs(self.inputs), _specs(self.targets))
+        return self.declared or (_specs(self.inputs), _specs(self.targets), _specs(self.weights))
 
     def known(self) -> ArrayDataset:
         """See `Dataset`."""
@@ -128,6 +140,7 @@ class SampleDataset:
     Attributes:
         inputs: the columns.
         targets: likewise.
+        weights: likewise, in float32; no columns if the samples are not weighted.
         meta: the `Sample.meta` of each sample, or None.
         declared: the specs that the author gave, or None.
         padding: per side, the value that fills the columns, by name; 0 if not named.
@@ -135,22 +148,23 @@ class SampleDataset:
 
     inputs: Fields
     targets: Fields
+    weights: Fields = attrs.field(factory=_no_fields)
     meta: Sequence[Any] | None = None
     declared: Specs | None = None
-    padding: Padding = ({}, {})
+    padding: Padding = ({}, {}, {})
 
     uniform = separable = False
 
     def __len__(self) -> int:
         return len(next(iter((self.inputs.columns or self.targets.columns).values()), ()))
 
-    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
+    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
         """See `Dataset`."""
-        inputs, targets = (
+        inputs, targets, weights = (
             {name: _batch(column, indices, padding.get(name, 0)) for name, column in fields.columns.items()}
-            for fields, padding in zip((self.inputs, self.targets), self.padding, strict=True)
+            for fields, padding in zip((self.inputs, self.targets, self.weights), self.padding, strict=True)
         )
-        return inputs, targets
+        return inputs, targets, weights
 
     def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
         """See `Dataset`."""
@@ -158,7 +172,7 @@ class SampleDataset:
 
     def specs(self) -> Specs:
         """See `Dataset`."""
-        return self.declared or (_specs(self.inputs), _specs(self.targets))
+        return self.declared or (_specs(self.inputs), _specs(self.targets), _specs(self.weights))
 
     def known(self) -> SampleDataset:
         """See `Dataset`."""
@@ -184,9 +198,9 @@ def pad(arrays: Sequence[Array], value: Any, dtype: npt.DTypeLike) -> Array:
 
 def _fetch(dataset: ArrayDataset | SampleDataset, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
     for visits in requests:
-        inputs, targets = dataset.take(visits.indices)
+        inputs, targets, weights = dataset.take(visits.indices)
         meta = None if dataset.meta is None else [dataset.meta[index] for index in visits.indices.tolist()]
-        yield Rows(inputs=inputs, targets=targets, meta=meta)
+        yield Rows(inputs=inputs, targets=targets, weights=weights, meta=meta)
 
 
 def _batch(column: Any, indices: npt.NDArray[np.int64], padding: Any) -> Array:

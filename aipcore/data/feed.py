@@ -27,6 +27,7 @@ class Block:
         batch_size: samples in each batch, those of all workers.
         inputs: per name, an array of shape [steps or more, batch_size (or the worker's share of it), ...].
         targets: likewise.
+        weights: likewise, in float32; empty if the samples are not weighted.
         meta: the `Sample.meta` of the samples that count, batch after batch, or None if the data has none.
     """
 
@@ -35,6 +36,7 @@ class Block:
     batch_size: int
     inputs: Columns
     targets: Columns
+    weights: Columns = attrs.field(factory=dict)
     meta: Sequence[Any] | None = None
 
 
@@ -141,13 +143,14 @@ def _in_each(positions: npt.NDArray[np.int64], steps: int, batch_size: int) -> n
 
 
 def _shared(block: Block, positions: npt.NDArray[np.int64]) -> Block:
-    inputs, targets = (
-        {name: column[:, positions] for name, column in columns.items()} for columns in (block.inputs, block.targets)
+    inputs, targets, weights = (
+        {name: column[:, positions] for name, column in columns.items()}
+        for columns in (block.inputs, block.targets, block.weights)
     )
     meta = block.meta
     if meta is not None:
         meta = [meta[index] for index in _in_each(positions, block.steps, block.batch_size).tolist()]
-    return attrs.evolve(block, inputs=inputs, targets=targets, meta=meta)
+    return attrs.evolve(block, inputs=inputs, targets=targets, weights=weights, meta=meta)
 
 
 def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
@@ -170,12 +173,14 @@ def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
 
 
 def _block(rows: Rows, part: slice, first: int, steps: int, batch_size: int, room: int) -> Block:
-    inputs, targets = (
+    inputs, targets, weights = (
         {name: _fold(column[part], steps, max(room, steps)) for name, column in columns.items()}
-        for columns in (rows.inputs, rows.targets)
+        for columns in (rows.inputs, rows.targets, rows.weights)
     )
     meta = None if rows.meta is None else rows.meta[part]
-    return Block(first=first, steps=steps, batch_size=batch_size, inputs=inputs, targets=targets, meta=meta)
+    return Block(
+        first=first, steps=steps, batch_size=batch_size, inputs=inputs, targets=targets, weights=weights, meta=meta
+    )
 
 
 def _fold(column: npt.NDArray[Any], steps: int, room: int) -> npt.NDArray[Any]:

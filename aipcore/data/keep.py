@@ -47,7 +47,7 @@ def keep(
         for sample in made:
             kept.samples.append(sample)
             kept.source_indices.append(source_index)
-            size += _bytes(sample.inputs) + _bytes(sample.targets)
+            size += _bytes(sample.inputs) + _bytes(sample.targets) + _bytes(sample.weight)
         read = source_index + 1
         if limit is not None and (size > limit or (read == ESTIMATED and size / read * len(source) > limit)):
             return None
@@ -96,5 +96,7 @@ def _nothing_left(source: Source, chain: Chain, errors: list[str]) -> DataError:
 
 
 def _bytes(side: Any) -> int:
+    if side is None:
+        return 0
     values = side.values() if isinstance(side, Mapping) else [side]
     return sum(np.asarray(value).nbytes for value in values if value is not None)

@@ -17,7 +17,7 @@ from aipcore.data.order import Buckets, SampleOrder
 from aipcore.data.processor import as_processors
 from aipcore.data.samples import Sample
 from aipcore.data.source import DatasetSource, Source, as_source, by_index, is_arrays
-from aipcore.data.specs import Specs
+from aipcore.data.specs import SIDES, DeclaredSpecs, Specs
 from aipcore.data.stream import StreamedDataset, probe
 from aipcore.data.workers import Workers
 from aipcore.errors import DataError
@@ -33,8 +33,8 @@ class Pipeline:
     a function of (seed, earlier visits, index) alone. Nothing is read before it is needed.
 
     Args:
-        source: a pair `(inputs, targets)` of stacked arrays, an iterable of `Sample` (read once and kept), or an object
-            with `__len__` and `__getitem__` (asked for a sample when it is needed).
+        source: a tuple `(inputs, targets)` or `(inputs, targets, weights)` of stacked arrays, an iterable of `Sample`
+            (read once and kept), or an object with `__len__` and `__getitem__` (asked for a sample when it is needed).
         processors: `Processor`, `RandomProcessor`, `RandomBatchProcessor` and `GeneratingProcessor` objects, or
             functions from sample to sample. The ones that do not work in `mode` are left out.
         mode: what the data is for.
@@ -43,7 +43,8 @@ class Pipeline:
         preload: whether to keep processed samples in memory: if they fit ("auto"), always, or never.
         preload_bytes: what fits.
         on_error: whether a sample that cannot be read or processed is an error or left out and counted.
-        specs: shapes and types of inputs and targets, if the samples do not show them; see `Scenario.sample_specs`.
+        specs: shapes and types of inputs, targets and weights, if the samples do not show them; see
+            `Scenario.sample_specs`.
         padding: the values that fill batches of varying shapes; see `Scenario.padding`.
         workers: how many processes make samples, 0: this one; auto: as many as there are cores, if they pay. Or those
             that several pipelines share, which `close` leaves running.
@@ -60,7 +61,7 @@ class Pipeline:
         preload: Preload = "auto",
         preload_bytes: int = 2**30,
         on_error: Literal["raise", "skip"] = "raise",
-        specs: Specs | None = None,
+        specs: DeclaredSpecs | None = None,
         padding: Mapping[str, Any] | None = None,
         workers: int | Literal["auto"] | Workers = "auto",
     ) -> None:
@@ -174,7 +175,7 @@ class Pipeline:
         given = self._given
         stacked = isinstance(given, ArrayDataset | SampleDataset) or is_arrays(given)
         if stacked or not (chain.processes or by_index(given)):
-            dataset = as_dataset(self._given, self.origin)
+            dataset = as_dataset(self._given, self.origin, weighted=chain.weighted)
             if not chain.processes:
                 return self._finished(dataset)
             source: Source = DatasetSource(dataset)
@@ -198,7 +199,7 @@ class Pipeline:
         declared = self._declared
         if declared is not None and self.mode in (Mode.PREDICTION, Mode.TARGETS):
             # The side that is not there in this mode needs no specs.
-            declared = (declared[0] if found[0] else {}, declared[1] if found[1] else {})
+            declared = (declared[0] if found[0] else {}, declared[1] if found[1] else {}, found[2])
         return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
     def _streamed(self, base: Base, part: Part) -> StreamedDataset:
@@ -210,7 +211,7 @@ class Pipeline:
             base=base,
             chain=self.chain,
             part=part,
-            bare=(probed.inputs.bare, probed.targets.bare),
+            bare=(probed.inputs.bare, probed.targets.bare, probed.weights.bare),
             declared=probed.specs(),
             padding=self._sides_of_padding(probed.specs()),
             skipped=skipped,
@@ -221,11 +222,13 @@ class Pipeline:
         return dataset
 
     def _sides_of_padding(self, specs: Specs) -> Padding:
+        # Weights are padded with 0: what is not there does not count.
+        sides = list(zip(SIDES[:2], specs[:2], strict=True))
         inputs, targets = (
             {name: self._padding[name or side] for name in columns if (name or side) in self._padding}
-            for side, columns in zip(("inputs", "targets"), specs, strict=True)
+            for side, columns in sides
         )
-        names = {name or side for side, columns in zip(("inputs", "targets"), specs, strict=True) for name in columns}
+        names = {name or side for side, columns in sides for name in columns}
         unknown = self._padding.keys() - names
         if unknown and self.mode in (Mode.TRAINING, Mode.EVALUATION):
             raise DataError(
@@ -233,7 +236,7 @@ class Pipeline:
                 f"{', '.join(map(repr, sorted(names)))}: name an input or target, or 'inputs' or 'targets' if it "
                 "is a single array."
             )
-        return inputs, targets
+        return inputs, targets, {}
 
 
 def _names(part: Part) -> str:

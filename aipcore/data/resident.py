@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.dataset import ArrayDataset, Columns, Dataset, Rows
+from aipcore.data.dataset import ArrayDataset, Dataset, Rows, Sides
 from aipcore.data.order import Visits
 from aipcore.data.specs import ColumnSpec, Specs
 
@@ -23,8 +23,9 @@ def resident(dataset: Dataset) -> ArrayDataset | None:
     """The data set, if it may lie on the device: samples of one shape, in memory, and not too many."""
     if not isinstance(dataset, ArrayDataset):
         return None
-    columns = [*dataset.inputs.columns.values(), *dataset.targets.columns.values()]
-    return dataset if sum(column.nbytes for column in columns) <= MOST_BYTES else None
+    sides = (dataset.inputs, dataset.targets, dataset.weights)
+    size = sum(column.nbytes for fields in sides for column in fields.columns.values())
+    return dataset if size <= MOST_BYTES else None
 
 
 @attrs.frozen(eq=False)
@@ -38,19 +39,19 @@ class Numbers:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
+    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
         """See `Dataset`."""
-        return {NUMBERS: indices.astype(np.int32)}, {}
+        return {NUMBERS: indices.astype(np.int32)}, {}, {}
 
     def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
         """See `Dataset`."""
         for visits in requests:
-            inputs, targets = self.take(visits.indices)
+            inputs, targets, _ = self.take(visits.indices)
             yield Rows(inputs=inputs, targets=targets)
 
     def specs(self) -> Specs:
         """See `Dataset`."""
-        return {NUMBERS: ColumnSpec(shape=(), dtype="int32")}, {}
+        return {NUMBERS: ColumnSpec(shape=(), dtype="int32")}, {}, {}
 
     def known(self) -> ArrayDataset:
         """See `Dataset`."""

@@ -38,7 +38,10 @@ class DatasetSource:
 
     def __getitem__(self, index: int) -> Sample:
         meta = None if self.dataset.meta is None else self.dataset.meta[index]
-        return Sample(inputs=_row(self.dataset.inputs, index), targets=_row(self.dataset.targets, index), meta=meta)
+        inputs, targets, weight = (
+            _row(fields, index) for fields in (self.dataset.inputs, self.dataset.targets, self.dataset.weights)
+        )
+        return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
 
 
 @attrs.frozen(eq=False)
@@ -80,8 +83,8 @@ class AuthorSource:
 
 
 def is_arrays(data: Any) -> bool:
-    """Whether data is a pair (inputs, targets) of stacked arrays."""
-    return isinstance(data, tuple) and len(data) == 2 and not any(isinstance(part, Sample) for part in data)
+    """Whether data is a tuple (inputs, targets) or (inputs, targets, weights) of stacked arrays."""
+    return isinstance(data, tuple) and len(data) in (2, 3) and not any(isinstance(part, Sample) for part in data)
 
 
 def as_source(data: Any, origin: str) -> Source:
@@ -114,8 +117,9 @@ def as_samples(data: Any, origin: str) -> Iterator[Sample]:
         return
     if isinstance(data, str | bytes | np.ndarray | Mapping) or not isinstance(data, Iterable):
         raise DataError(
-            f"{origin} returned {type(data).__name__}: return a pair (inputs, targets) of arrays whose first axis "
-            "counts the samples, an iterable of Sample, or an object with __len__ and __getitem__."
+            f"{origin} returned {type(data).__name__}: return a tuple (inputs, targets) or (inputs, targets, weights) "
+            "of arrays whose first axis counts the samples, an iterable of Sample, or an object with __len__ and "
+            "__getitem__."
         )
     index = 0
     samples = iter(data)

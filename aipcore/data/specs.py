@@ -23,5 +23,11 @@ class ColumnSpec:
         return math.prod(size or 1 for size in self.shape) * np.dtype(self.dtype).itemsize
 
 
-Specs = tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]]
-"""The specs of the inputs and of the targets, each by name; a bare array has the name ""."""
+SIDES = ("inputs", "targets", "weights")
+"""The three sides of a data set, in their order everywhere."""
+
+Specs = tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]]
+"""The specs of the inputs, the targets and the weights, each by name; a bare array has the name ""."""
+
+DeclaredSpecs = tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]] | Specs
+"""Specs that an author declares; the weights may be left out, and are then as the samples have them."""

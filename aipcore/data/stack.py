@@ -16,23 +16,28 @@ class Stack:
     """Samples by index.
 
     Attributes:
-        parts: the inputs and the targets.
+        parts: the inputs, the targets and the weights.
         meta: of each sample, or None if there is none.
     """
 
-    parts: tuple[Any, Any]
+    parts: tuple[Any, Any, Any]
     meta: list[Any] | None
 
     def __getitem__(self, index: int) -> Sample:
-        inputs, targets = (part.get(index) for part in self.parts)
-        return Sample(inputs=inputs, targets=targets, meta=None if self.meta is None else self.meta[index])
+        inputs, targets, weight = (part.get(index) for part in self.parts)
+        meta = None if self.meta is None else self.meta[index]
+        return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
 
 
 def stack(samples: Sequence[Sample]) -> Stack:
     """Stacks what has one type and shape, and leaves everything else as it is."""
     meta = [sample.meta for sample in samples]
     return Stack(
-        (_stacked([sample.inputs for sample in samples]), _stacked([sample.targets for sample in samples])),
+        (
+            _stacked([sample.inputs for sample in samples]),
+            _stacked([sample.targets for sample in samples]),
+            _stacked([sample.weight for sample in samples]),
+        ),
         meta if any(each is not None for each in meta) else None,
     )
 

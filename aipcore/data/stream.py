@@ -16,13 +16,13 @@ from aipcore.data.base import Base, Generated
 from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
 from aipcore.data.collate import Layout
 from aipcore.data.convert import from_samples
-from aipcore.data.dataset import ArrayDataset, Columns, Padding, Rows, SampleDataset
+from aipcore.data.dataset import ArrayDataset, Padding, Rows, SampleDataset, Sides
 from aipcore.data.delegation import Choice, Delegation, for_each, timed
 from aipcore.data.jobs import BatchJob, LengthsJob
 from aipcore.data.order import Visits
 from aipcore.data.samples import Sample
 from aipcore.data.source import DatasetSource
-from aipcore.data.specs import Specs
+from aipcore.data.specs import SIDES, Specs
 from aipcore.data.workers import Workers
 from aipcore.errors import DataError
 
@@ -38,7 +38,7 @@ class StreamedDataset:
         base: the samples to start from.
         chain: all processors.
         part: those that run on demand.
-        bare: whether inputs and targets are single arrays without names.
+        bare: for each side, whether it is a single array without a name.
         declared: the specs.
         padding: per side, the value that fills the columns of a batch, by name; 0 if not named.
         skipped: counts the samples that could not be used; None: they are errors.
@@ -49,7 +49,7 @@ class StreamedDataset:
     base: Base
     chain: Chain
     part: Part
-    bare: tuple[bool, bool]
+    bare: tuple[bool, bool, bool]
     declared: Specs
     padding: Padding
     skipped: SkippedSamples | None
@@ -115,11 +115,11 @@ class StreamedDataset:
             source = DatasetSource(self.first)
             compare(self._job.together, [source[index] for index in range(len(source))], self.chain.origin)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Columns, Columns]:
+    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
         """See `Dataset`; on their first visit."""
         rows, errors = self._job.do(_first_visits(indices))
         self._skip(errors)
-        return rows.inputs, rows.targets
+        return rows.inputs, rows.targets, rows.weights
 
     def choice(self) -> Choice:
         """Who makes the samples; measured on the first call.
@@ -178,11 +178,11 @@ def _joined(parts: list[Rows], sizes: list[int]) -> Rows:
     meta = None
     if any(part.meta is not None for part in parts):
         meta = [each for part in parts for each in part.meta or [None] * _length(part)]
-    inputs, targets = (
+    inputs, targets, weights = (
         {name: np.concatenate([getattr(part, side)[name] for part in parts]) for name in getattr(parts[0], side)}
-        for side in ("inputs", "targets")
+        for side in SIDES
     )
-    return Rows(inputs=inputs, targets=targets, meta=meta, kept=kept)
+    return Rows(inputs=inputs, targets=targets, weights=weights, meta=meta, kept=kept)
 
 
 def _length(rows: Rows) -> int:

@@ -147,17 +147,21 @@ class _Recorder(Evaluator):
         return {} if self._evaluator is None else self._evaluator.result()
 
     def add_extras(self, graph: Model, dataset: Dataset, batching: Batching) -> None:
-        """Adds what losses depend on besides the outputs, if they do: the model runs a second time for that."""
-        if not has_extras(graph):
+        """Adds what losses depend on besides the outputs, if they do: the model may run a second time for that."""
+        extra = has_extras(graph)
+        if not extra and not dataset.specs()[2]:
             return
         member = Member(graph)
         feed = Feed(dataset, SampleOrder(len(dataset), seed=0, shuffle=False), batching)
         row = self._first
         for block in feed.blocks(0, chunk=1):
-            extras = member.extras({name: column[0] for name, column in block.inputs.items()})
+            found = member.extras({name: column[0] for name, column in block.inputs.items()}) if extra else None
             for position in range(block.batch_size):
-                self._stored.penalty[row] = extras.penalty
-                self._stored.add_values("masks", {name: mask[position] for name, mask in extras.masks.items()})
+                weights = {name: column[0][position] for name, column in block.weights.items()}
+                self._stored.add_values("weights", weights)
+                if found is not None:
+                    self._stored.penalty[row] = found.penalty
+                    self._stored.add_values("masks", {name: mask[position] for name, mask in found.masks.items()})
                 row += 1
 
 

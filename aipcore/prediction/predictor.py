@@ -276,7 +276,7 @@ class Predictor:
         for position, group in enumerate(self._groups):
             collector = Collector(group[0].layout, len(part))
             for index, samples in part:
-                collector.add(attrs.evolve(samples[position], targets=None), index)
+                collector.add(attrs.evolve(samples[position], targets=None, weight=None), index)
             sides.append(collector.rows(None).inputs)
         raw = self._outputs(sides)
         for row, (index, samples) in enumerate(part):
@@ -316,7 +316,7 @@ def load_voter(model: ModelDir, scenario: Scenario) -> Voter:
         chain=Chain.make(
             as_processors(scenario.processors(), origin), Mode.PREDICTION, seed=model.seed, origin="the samples"
         ),
-        layout=Layout((member.inputs, {}), ("" in member.inputs, False), (padding, {}), "the samples"),
+        layout=Layout((member.inputs, {}, {}), ("" in member.inputs, False, False), (padding, {}, {}), "the samples"),
     )
 
 
@@ -325,7 +325,7 @@ def _process_alike(one: Voter, other: Voter) -> bool:
 
 
 def _check_inputs(dataset: Dataset, voter: Voter) -> None:
-    specs, _ = dataset.specs()
+    specs, _, _ = dataset.specs()
     if not takes(voter.model, voter.member.graph, specs):
         raise DataError(
             f"The data has the inputs {_listed(specs)}, but {voter.model.path} takes {_listed(voter.member.inputs)}."

@@ -1,6 +1,6 @@
 """Answers of a model in a file: npz or Parquet, both read back exactly, neither of them pickled.
 
-Columns are called `outputs/NAME`, `targets/NAME`, `masks/NAME` (of what Keras masks in an output) or
+Columns are called `outputs/NAME`, `targets/NAME`, `weights/NAME`, `masks/NAME` (of what Keras masks in an output) or
 `predictions/NAME` (behind the post-processors); the name of a bare array is "". In a Parquet file there is one row a
 sample, arrays are flat lists with their shape beside them in `COLUMN#shape`. In an npz file a column of samples that
 all have one shape is stacked, others are flat with `COLUMN#shape` beside them.

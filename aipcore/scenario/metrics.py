@@ -16,7 +16,7 @@ from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_out
 from aipcore.scenario.scenario import Scenario
 
 
-class LossMean(keras.metrics.Metric):
+class LossMean(keras.metrics.Metric):  # type: ignore[misc]  # type: ignore[misc]
     """Mean losses of a pass: that of each batch counts by its samples, as in Keras' history.
 
     The batches of an accumulation group count as the one batch that they stand for. All state adds up over replicas.
@@ -160,7 +160,7 @@ class MetricSet:
         return (*trees, {name: weights.get(name, weights.get("")) for name in self._outputs})
 
     def _try_out(self, kind: str, example: tuple[Tensors, Tensors]) -> None:
-        """Has each metric take in the example: some make their variables then, and tell what their result looks like."""
+        """Has each metric take in the example, which makes the variables of some, and shows what their results are."""
         for metric, output in self._each():
             truth, predicted = example[0][self._targets[output]], example[1][output]
             try:

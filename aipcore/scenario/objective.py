@@ -1,8 +1,8 @@
-"""Losses of a scenario, paired with its outputs: what Keras computes for the same arguments, as sum and denominator.
+"""Losses of a scenario by output: what Keras computes for the same arguments, as sum and denominator.
 
-Keras reduces a loss to one number per batch. Here a loss stays a pair, the sum of its values and what Keras divides that
-sum by, so that the batches of an accumulation group, and the parts of a batch on several replicas, add up to the loss of
-the one large batch that they stand for.
+Keras reduces a loss to one number per batch. Here a loss stays a pair: the sum of its values, and what Keras divides
+that sum by. Both add up over the batches of an accumulation group, and over the parts of a batch on several replicas,
+to the loss of the one large batch that they stand for.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Objective:
 
     @property
     def pairs(self) -> dict[str, tuple[Any, str]]:
-        """By output: its Keras loss, and the target that it is compared with; empty for a scenario's own loss values."""
+        """By output: its Keras loss and the name of its target; empty for a scenario's own loss values."""
         return {output: (loss, self._targets[output]) for output, loss in self._losses.items()}
 
     def computable(self, losses: Sequence[str]) -> list[str]:
@@ -200,7 +200,9 @@ def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.lo
     try:
         return compile_utils.get_loss(identifier, target, output)
     except (ValueError, TypeError) as error:
-        raise ScenarioError(f"{what}: {identifier!r} is not a Keras loss. Use a name, a class or a function.") from error
+        raise ScenarioError(
+            f"{what}: {identifier!r} is not a Keras loss. Use a name, a class or a function."
+        ) from error
 
 
 def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, fixed: bool) -> LossTerm:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from aipcore.data.processor import AnyProcessor, PostProcessor
 from aipcore.data.samples import Sample
-from aipcore.data.specs import Specs
+from aipcore.data.specs import DeclaredSpecs
 from aipcore.errors import ScenarioError
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import ScenarioParams
@@ -93,9 +93,10 @@ class Scenario:
         """What every output goes through after the model, in this order; made from `self.params` alone."""
         return []
 
-    def sample_specs(self) -> Specs | None:
+    def sample_specs(self) -> DeclaredSpecs | None:
         """The `ColumnSpec`s of inputs and targets, each by name ("" for a bare array), behind the processors.
 
+        A third mapping declares the weights. Without it, they are as the samples have them.
         The default, None, takes them from the samples; only of data that is too large to keep are few of these seen.
         """
         return None

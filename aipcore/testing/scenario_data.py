@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.modes import Mode
+from aipcore.data.source import is_arrays
 from aipcore.params import Layer, resolve
 from aipcore.scenario import Scenario
 from aipcore.scenario.pipelines import make_pipeline, make_workers
@@ -58,7 +59,7 @@ def dataset_of(scenario: Scenario, part: Literal["train", "val"]) -> Dataset | N
 
 def first_samples(data: Any, count: int) -> Any:
     """The beginning of what `train_data` gave, in the same form or as a list of samples."""
-    if isinstance(data, tuple) and len(data) == 2:
+    if is_arrays(data):
         return tuple(_first_rows(side, count) for side in data)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return [data[index] for index in range(min(count, len(data)))]
@@ -67,5 +68,5 @@ def first_samples(data: Any, count: int) -> Any:
 
 def _first_rows(side: Any, count: int) -> Any:
     if isinstance(side, Mapping):
-        return {name: column[:count] for name, column in side.items()}
-    return side[:count]
+        return {name: _first_rows(column, count) for name, column in side.items()}
+    return None if side is None else side[:count]

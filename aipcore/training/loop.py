@@ -20,7 +20,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Columns
 from aipcore.data.feed import Block
 from aipcore.data.resident import NUMBERS
-from aipcore.data.specs import ColumnSpec
+from aipcore.data.specs import Specs
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
@@ -63,12 +63,12 @@ class TrainingLoop:
         optimizer: Any,
         objective: Objective,
         metrics: ReplicaMetrics,
-        specs: tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]],
+        specs: Specs,
         *,
         distribution: Distribution,
         clipping: OptimizerParams,
         accumulate_steps: int,
-        resident: tuple[Columns, Columns] | None = None,
+        resident: Sequence[Columns] | None = None,
         average: WeightAverage | None = None,
         loss_scale: LossScale | None = None,
     ) -> None:
@@ -158,8 +158,8 @@ class TrainingLoop:
 
     def wait(self) -> None:
         """Returns when the steps so far are done."""
-        for each in self.metrics.sets:
-            each.losses.samples.numpy()
+        for each in (self.metrics.losses(replica) for replica in range(len(self.metrics.sets))):
+            each.samples.numpy()
 
     @property
     def traces(self) -> int:

@@ -8,6 +8,8 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
@@ -20,7 +22,7 @@ from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.scenario.graph import Graph, build_graph, prediction_graph, symbolic_targets_and_outputs
-from aipcore.scenario.metrics import ReplicaMetrics, metric_sets
+from aipcore.scenario.metrics import MetricSet, ReplicaMetrics, metric_sets
 from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import make_pipeline, make_workers
@@ -74,6 +76,7 @@ class RunData:
         pipelines: where all of the samples come from.
         left_out: a sentence for each pipeline that left samples out while they were read for the first time.
         workers: the processes that make samples for all of them.
+        class_weights: by class id, the weights of training samples, or None.
     """
 
     train: Dataset
@@ -85,6 +88,7 @@ class RunData:
     pipelines: list[Pipeline]
     left_out: list[str]
     workers: Workers
+    class_weights: npt.NDArray[np.float32] | None = None
 
     def skipped(self) -> list[str]:
         """A sentence for each pipeline that left samples out since the last call."""
@@ -242,33 +246,8 @@ def prepare_model(
     distribution.adopt_optimizer(optimizer)
     # Callbacks reach the optimizer through the model, as under Model.fit.
     graph.model.compile(optimizer=optimizer, jit_compile=False)
-    targets = list(data.train.specs()[1])
-    objective = Objective(scenario, graph.outputs, targets)
-    objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
-    named = _named(kind, data)
-    if not trainer.skip_sanity_check:
-        for dataset, origin in named:
-            check_data(dataset.known(), origin)
-            check_targets(objective, graph, dataset.known(), origin)
-    first = _FirstBatch.of(data.feed)
-    terms, outputs = first.run(objective, graph, kind)
-    if not trainer.skip_sanity_check:
-        for dataset, origin in named:
-            check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
-    make_metrics = metric_sets(scenario, graph.outputs, targets, objective, terms, (first.targets, outputs))
-    applied, make_applied_metrics = objective, make_metrics
-    if prediction is not graph:
-        # Where another model is applied than is trained, with those of its outputs alone.
-        applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
-        terms, outputs = first.run(applied, prediction, kind)
-        make_applied_metrics = metric_sets(
-            scenario, graph.outputs, targets, applied, terms, (first.targets, outputs)
-        )
-    metrics = ReplicaMetrics(make_metrics, distribution)
-    evaluator = scenario.evaluator() if data.lav and not trainer.skip_sanity_check else None
-    if evaluator is not None:
-        known = named[0 if data.val is None else 1][0].known()
-        check_evaluator(evaluator, prediction, known, kind, data.batching.batch_size)
+    scoring = _prepare_scoring(scenario, trainer, data, graph, prediction)
+    metrics = ReplicaMetrics(scoring.make_metrics, distribution)
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
@@ -278,10 +257,10 @@ def prepare_model(
     loop = TrainingLoop(
         graph,
         optimizer,
-        objective,
+        scoring.training,
         metrics,
         feed.dataset.specs(),
-        resident=None if held is None else (held.inputs.columns, held.targets.columns),
+        resident=None if held is None else [side.columns for side in (held.inputs, held.targets, held.weights)],
         distribution=distribution,
         clipping=trainer.optimizer,
         accumulate_steps=trainer.accumulate_steps,
@@ -291,15 +270,22 @@ def prepare_model(
 
     def evaluation(dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any) -> Evaluation:
         return Evaluation(
-            graph, dataset, losses, ReplicaMetrics(make, distribution), batch_size=size, distribution=distribution,
+            graph,
+            dataset,
+            losses,
+            ReplicaMetrics(make, distribution),
+            batch_size=size,
+            distribution=distribution,
             eager=trainer.force_eager,
-        )  # fmt: skip
+        )
 
     val_batch = params.val.batch_size or data.batching.batch_size
-    validation = None if data.val is None else evaluation(data.val, val_batch, graph, objective, make_metrics)
+    validation = None
+    if data.val is not None:
+        validation = evaluation(data.val, val_batch, graph, scoring.objective, scoring.make_metrics)
     lav_batch = params.lav.batch_size or val_batch
     lav = {
-        name: evaluation(dataset, lav_batch, prediction, applied, make_applied_metrics)
+        name: evaluation(dataset, lav_batch, prediction, scoring.applied, scoring.make_applied_metrics)
         for name, dataset in data.lav.items()
     }
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
@@ -318,6 +304,70 @@ def prepare_model(
         average=average,
         frozen=frozen,
         warm_start=warm_started,
+    )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Scoring:
+    """The losses and metrics of a run.
+
+    Attributes:
+        training: the losses of training, in which the weights of classes count.
+        objective: those of validation.
+        applied: those of the model that is applied.
+        make_metrics: makes running losses and metrics for the trained model.
+        make_applied_metrics: makes those for the applied one.
+    """
+
+    training: Objective
+    objective: Objective
+    applied: Objective
+    make_metrics: Callable[[], MetricSet]
+    make_applied_metrics: Callable[[], MetricSet]
+
+
+def _prepare_scoring(
+    scenario: Scenario, trainer: TrainerParams, data: RunData, graph: Graph, prediction: Graph
+) -> _Scoring:
+    """Resolves losses and metrics, and tries them out on the data.
+
+    Raises:
+        ScenarioError, DataError: they do not fit the model or the data.
+    """
+    kind, targets = type(scenario).__name__, list(data.train.specs()[1])
+    objective = Objective(scenario, graph.outputs, targets)
+    objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
+    named = _named(kind, data)
+    if not trainer.skip_sanity_check:
+        for dataset, origin in named:
+            check_data(dataset.known(), origin)
+            check_targets(objective, graph, dataset.known(), origin)
+    first = _FirstBatch.of(data.feed)
+    terms, outputs = first.run(objective, graph, kind)
+    if not trainer.skip_sanity_check:
+        for dataset, origin in named:
+            check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
+    make_metrics = metric_sets(scenario, graph.outputs, targets, objective, terms, (first.targets, outputs))
+    applied, make_applied_metrics = objective, make_metrics
+    if prediction is not graph:
+        # Where another model is applied than is trained, with those of its outputs alone.
+        applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
+        terms, outputs = first.run(applied, prediction, kind)
+        make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, (first.targets, outputs))
+    evaluator = scenario.evaluator() if data.lav and not trainer.skip_sanity_check else None
+    if evaluator is not None:
+        known = named[0 if data.val is None else 1][0].known()
+        check_evaluator(evaluator, prediction, known, kind, data.batching.batch_size)
+    training = objective
+    if data.class_weights is not None:
+        training = Objective(scenario, graph.outputs, targets, class_weights=data.class_weights)
+        training.resolve(*symbolic_targets_and_outputs(graph, data.train))
+    return _Scoring(
+        training=training,
+        objective=objective,
+        applied=applied,
+        make_metrics=make_metrics,
+        make_applied_metrics=make_applied_metrics,
     )
 
 

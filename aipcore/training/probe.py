@@ -36,14 +36,14 @@ class RunProbe:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._post = list(trainer.scenario.post_processors())
-        self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._batches: list[list[dict[str, Any]]] = []
         graph, eager = trainer.graph, trainer.trainer.force_eager
-        inputs, targets = (block_signature(side, axes=1) for side in trainer.data.train.specs())
+        sides = [block_signature(side, axes=1) for side in trainer.data.train.specs()]
         self._outputs: Any = lambda given: graph(given, training=False)
         self._norm: Any = self._gradient_norm
         if not eager:
-            self._outputs = tf.function(self._outputs, autograph=False, input_signature=[inputs])
-            self._norm = tf.function(self._norm, autograph=False, input_signature=[inputs, targets])
+            self._outputs = tf.function(self._outputs, autograph=False, input_signature=sides[:1])
+            self._norm = tf.function(self._norm, autograph=False, input_signature=sides)
 
     def validation_samples(self, count: int) -> Rows | None:
         """At most `count` samples of the validation data, evenly spaced, always the same; None without such data."""
@@ -98,15 +98,15 @@ class RunProbe:
             # Neighbours in the data are often alike: each batch takes from all of it.
             every = max(1, round(count / size))
             for first in range(min(every, batches)):
-                sides = (
-                    {name: tf.constant(c[first::every]) for name, c in s.items()} for s in (rows.inputs, rows.targets)
+                self._batches.append(
+                    [
+                        {name: tf.constant(column[first::every]) for name, column in side.items()}
+                        for side in (rows.inputs, rows.targets, rows.weights)
+                    ]
                 )
-                self._batches.append((next(sides), next(sides)))
-        return [float(self._norm(inputs, targets)) for inputs, targets in self._batches]
+        return [float(self._norm(*sides)) for sides in self._batches]
 
-    def _gradient_norm(
-        self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]
-    ) -> Any:
+    def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
         loop = self._trainer.loop
         variables = [weight.value for weight in self._trainer.graph.model.trainable_variables]
         samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)

@@ -143,4 +143,5 @@ def _part(block: Block, start: int, end: int, *, pad: bool) -> Block:
         steps=end - start,
         inputs={name: part(column) for name, column in block.inputs.items()},
         targets={name: part(column) for name, column in block.targets.items()},
+        weights={name: part(column) for name, column in block.weights.items()},
     )

@@ -38,7 +38,7 @@ def check_data(dataset: MemoryDataset, origin: str) -> None:
     Raises:
         DataError: there is one; names the sample.
     """
-    for part, fields in (("input", dataset.inputs), ("target", dataset.targets)):
+    for part, fields in (("input", dataset.inputs), ("target", dataset.targets), ("weight", dataset.weights)):
         for name, column in fields.columns.items():
             index = _not_finite(column)
             if index is not None:
@@ -87,9 +87,7 @@ def check_first_losses(
             )
 
 
-def check_evaluator(
-    evaluator: Evaluator, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int
-) -> None:
+def check_evaluator(evaluator: Evaluator, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int) -> None:
     """Has the evaluator take in one batch.
 
     Raises:

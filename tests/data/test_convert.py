@@ -15,7 +15,7 @@ from aipcore.errors import DataError
 def test_arrays() -> None:
     """A pair of stacked arrays, bare or by name; float64 becomes float32, which models compute in."""
     dataset = as_dataset(({"a": np.zeros((4, 2)), "b": np.zeros(4, np.int64)}, [1, 2, 3, 4]), "x")
-    inputs, targets = dataset.specs()
+    inputs, targets, _ = dataset.specs()
     assert (inputs["a"].shape, inputs["a"].dtype) == ((2,), "float32")
     assert (inputs["b"].shape, inputs["b"].dtype) == ((), "int64")
     assert targets[""].shape == ()
@@ -35,8 +35,8 @@ def test_samples_are_stacked_or_kept() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (3, "x returned int: return a pair"),
-        ("text", "x returned str: return a pair"),
+        (3, "x returned int: return a tuple"),
+        ("text", "x returned str: return a tuple"),
         ([], "x returned no samples"),
         ((np.zeros((0, 2)), np.zeros(0)), "x returned no samples"),
         ((np.zeros((3, 2)), np.zeros(4)), "different lengths"),

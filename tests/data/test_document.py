@@ -19,4 +19,4 @@ def test_examples_of_the_document() -> None:
     said = "Halves, Scale once, kept in memory; Noise anew in each epoch in this process ("
     assert names["pipeline"].describe().startswith(said)
     specs = names["Lines"](None).sample_specs()
-    assert names["Pipeline"](names["Folder"](), [names["Scale"]()], specs=specs).dataset().specs() == specs
+    assert names["Pipeline"](names["Folder"](), [names["Scale"]()], specs=specs).dataset().specs() == (*specs, {})

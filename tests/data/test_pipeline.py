@@ -199,7 +199,7 @@ def test_sizes_that_first_samples_do_not_show() -> None:
     wrong = {"x": ColumnSpec(shape=(3,), dtype="float32")}, specs[1]
     with pytest.raises(DataError, match=r"inputs of the source are x \(4,\) float32, but sample_specs\(\) declares x"):
         batches(specs=wrong)
-    assert Pipeline(Files(5), specs=specs).dataset().specs() == specs
+    assert Pipeline(Files(5), specs=specs).dataset().specs() == (*specs, {})
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_prediction_needs_no_targets() -> None:
             [Sample(inputs=np.ones(2))], [Jitterless()], mode=Mode.PREDICTION, specs=specs, preload=preload,  # type: ignore[arg-type]
             padding={"targets": -1},
         )  # fmt: skip
-        assert pipeline.dataset().specs() == (specs[0], {})
+        assert pipeline.dataset().specs() == (specs[0], {}, {})
     targets = Pipeline([Sample(inputs=None, targets=n) for n in range(3)], mode=Mode.TARGETS)
     assert next(targets.feed(3).blocks(0, chunk=1)).targets[""].tolist() == [[0, 1, 2]]
 
