@@ -16,7 +16,7 @@ from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_out
 from aipcore.scenario.scenario import Scenario
 
 
-class LossMean(keras.metrics.Metric):  # type: ignore[misc]  # type: ignore[misc]
+class LossMean(keras.metrics.Metric):  # type: ignore[misc]
     """Mean losses of a pass: that of each batch counts by its samples, as in Keras' history.
 
     The batches of an accumulation group count as the one batch that they stand for. All state adds up over replicas.

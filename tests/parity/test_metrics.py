@@ -1,0 +1,208 @@
+"""Every metric of Keras, by name, class, instance and function, plain and weighted, against `Model.fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import parity_heads
+import pytest
+from parity_heads import CLASSES, SAMPLES, STEPS, Head, weights_of
+
+from aipcore.errors import ScenarioError
+from aipcore.scenario import Scenario
+
+metrics = keras.metrics
+
+BY_NAME = {
+    "numbers": (
+        "mse", "mean_absolute_error", "mape", "mean_squared_logarithmic_error", "cosine_similarity", "log_cosh",
+        "poisson", "kl_divergence",
+    ),
+    "binary": ("accuracy", "acc", "binary_accuracy", "binary_crossentropy", "bce", "hinge", "squared_hinge"),
+    "one-hot": (
+        "accuracy", "categorical_accuracy", "top_k_categorical_accuracy", "categorical_crossentropy",
+        "categorical_hinge",
+    ),
+    "ids": (
+        "accuracy", "sparse_categorical_accuracy", "sparse_categorical_crossentropy",
+        "sparse_top_k_categorical_accuracy",
+    ),
+}  # fmt: skip
+BY_CLASS = {
+    "numbers": (
+        metrics.MeanSquaredError, metrics.RootMeanSquaredError, metrics.MeanAbsoluteError, metrics.LogCoshError,
+        metrics.CosineSimilarity, metrics.KLDivergence, metrics.Poisson, metrics.R2Score,
+        metrics.MeanAbsolutePercentageError, metrics.MeanSquaredLogarithmicError, metrics.PearsonCorrelation,
+        metrics.ConcordanceCorrelation,
+    ),
+    "binary": (
+        metrics.BinaryAccuracy, metrics.BinaryCrossentropy, metrics.Precision, metrics.Recall, metrics.TruePositives,
+        metrics.TrueNegatives, metrics.FalsePositives, metrics.FalseNegatives, metrics.Hinge, metrics.SquaredHinge,
+    ),
+    "one-hot": (
+        metrics.CategoricalAccuracy, metrics.CategoricalCrossentropy, metrics.CategoricalHinge, metrics.F1Score,
+        metrics.FBetaScore, metrics.AUC,
+    ),
+    "ids": (metrics.SparseCategoricalAccuracy, metrics.SparseCategoricalCrossentropy),
+}  # fmt: skip
+
+
+def instances(kind: str) -> list[Any]:
+    """Metrics with options, new ones each time."""
+    return {
+        "numbers": [metrics.R2Score(class_aggregation=None), metrics.MeanAbsoluteError(name="mine")],
+        "binary": [
+            metrics.AUC(num_thresholds=50), metrics.Precision(thresholds=[0.3, 0.6]), metrics.BinaryIoU(),
+            metrics.SensitivityAtSpecificity(0.5), metrics.SpecificityAtSensitivity(0.5),
+            metrics.PrecisionAtRecall(0.5), metrics.RecallAtPrecision(0.5),
+        ],
+        "one-hot": [
+            metrics.F1Score(average=None), metrics.F1Score(average="macro"), metrics.TopKCategoricalAccuracy(2),
+            metrics.OneHotIoU(CLASSES, [0, 2]), metrics.OneHotMeanIoU(CLASSES), metrics.AUC(multi_label=True),
+        ],
+        "ids": [
+            metrics.MeanIoU(CLASSES, sparse_y_pred=False), metrics.IoU(CLASSES, [1], sparse_y_pred=False),
+            metrics.SparseTopKCategoricalAccuracy(2),
+        ],
+    }[kind]  # fmt: skip
+
+
+FUNCTIONS = {
+    "numbers": [metrics.mean_squared_error, metrics.mean_absolute_error],
+    "binary": [metrics.binary_accuracy],
+    "one-hot": [metrics.categorical_accuracy],
+    "ids": [metrics.sparse_categorical_accuracy],
+}
+
+UNITS = {"numbers": CLASSES, "binary": 1, "one-hot": CLASSES, "ids": CLASSES}
+
+
+def heads() -> Iterator[Head]:
+    """A head per metric, of vectors and of sequences, with targets of equal and of lower rank."""
+    for kind, names in BY_NAME.items():
+        every = [*names, *BY_CLASS[kind], *instances(kind), *FUNCTIONS[kind]]
+        for place, metric in enumerate(every):
+            for sequence in (False, True):
+                yield Head(
+                    name=f"{kind}-{place}-{'sequence' if sequence else 'vector'}",
+                    loss="mse" if kind == "numbers" and place == 0 else None,
+                    sequence=sequence, units=UNITS[kind], activation="softmax" if UNITS[kind] > 1 else "sigmoid",
+                    target=target(kind, sequence, "int32" if place % 2 else "float32", lower=bool(place % 3)),
+                    metrics=[metric],
+                )  # fmt: skip
+
+
+def target(kind: str, sequence: bool, dtype: str, *, lower: bool) -> Any:
+    """Targets of a kind; where a last axis of size 1 may be left out, `lower` leaves it out."""
+    draw = np.random.default_rng(4)
+    lead = (SAMPLES, STEPS) if sequence else (SAMPLES,)
+    if kind == "numbers":
+        return draw.integers(1, 4, (*lead, CLASSES)).astype(dtype)
+    if kind == "one-hot":
+        return np.eye(CLASSES)[draw.integers(0, CLASSES, lead)].astype(dtype)
+    ids = draw.integers(0, 2 if kind == "binary" else CLASSES, lead).astype(dtype)
+    return ids if lower else ids[..., None]
+
+
+def accepted(head: Head, weights: Any) -> bool:
+    """Whether Keras itself takes the head's targets and weights with this metric."""
+    output = np.full((6, STEPS, head.units) if head.sequence else (6, head.units), 1 / 3, "float32")
+    compiled = keras.src.trainers.compile_utils.CompileMetrics(parity_heads.fresh(head.metrics), None)
+    try:
+        compiled.update_state(head.target[:6], output)
+        for metric in compiled.metrics:
+            metric.update_state(head.target[:6], output, None if weights is None else weights[head.name][:6])
+            if np.ndim(metric.result()) > 1:
+                return False
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("masked", "weighted"), [(False, False), (True, True)], ids=["plain", "masked and weighted"])
+def test_metrics(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) -> None:
+    """All metrics, and all as weighted metrics, have the values and names of Keras' history."""
+    every = list(heads())
+    weights = weights_of(every) if weighted else None
+    chosen = [head for head in every if head.loss is not None or accepted(head, weights)]
+    parity_heads.compare(make_trainer, chosen, masked=masked, weights=weights)
+    with capsys.disabled():
+        print(f" [{len(chosen)} of {len(every)} combinations]", end="")
+    assert len(chosen) > 60
+
+
+class Scored(Scenario):
+    """Three classes from three features."""
+
+    monitor = ("max", "f1_score_1")
+    given: Any = ()
+
+    def train_data(self) -> Any:
+        return np.random.default_rng(0).normal(size=(32, 3)), np.eye(3, dtype="float32")[np.arange(32) % 3]
+
+    def val_data(self) -> Any:
+        return self.train_data()
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(3, activation="softmax")(inputs)
+
+    def losses(self) -> Any:
+        return "categorical_crossentropy"
+
+    def metrics(self) -> Any:
+        return [metrics.F1Score(average=None), metrics.categorical_accuracy]
+
+
+def test_a_vector_has_a_value_per_class(make_trainer: Any) -> None:
+    """The class that a user cares for can be monitored by its name."""
+    result = make_trainer(Scored).run()
+    assert {"f1_score_0", "f1_score_1", "f1_score_2", "categorical_accuracy"} <= result.history[0].keys()
+    assert result.monitor == "val_f1_score_1"
+
+
+def test_metrics_without_a_name(make_trainer: Any) -> None:
+    """Keras numbers objects without a name; training and validation still have the same one."""
+
+    class Share(metrics.Mean):
+        def __init__(self) -> None:
+            keras.metrics.Metric.__init__(self)
+            self.total = self.add_variable((), "zeros", name="total")
+            self.count = self.add_variable((), "zeros", name="count")
+
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            super().update_state(y_pred[:, 0])
+
+    class Unnamed(Scored):
+        monitor = ("min", "loss")
+
+        def metrics(self) -> Any:
+            return [Share()]
+
+    logs = make_trainer(Unnamed).run().history[0]
+    assert {"share", "val_share"} <= logs.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([metrics.MeanSquaredError(name="loss")], "Two metrics are called 'loss'"),
+        (["no_such_metric"], "The metrics of Wrong cannot be made: ValueError: Could not interpret metric"),
+        ([metrics.SensitivityAtSpecificity(0.5, name="x"), metrics.MeanIoU(2, name="y")], "metric y of Wrong cannot"),
+    ],
+)
+def test_what_is_refused(make_trainer: Any, given: Any, message: str) -> None:
+    """A metric that cannot work is named before the first epoch."""
+    wrong = type("Wrong", (Scored,), {"metrics": lambda _: given, "monitor": ("min", "loss")})
+    with pytest.raises(ScenarioError, match=message):
+        make_trainer(wrong)
+
+
+def test_the_same_metric_twice_is_refused(make_trainer: Any) -> None:
+    """Training and validation would count into one object."""
+    one = metrics.CategoricalAccuracy()
+    wrong = type("Wrong", (Scored,), {"metrics": lambda _: [one], "monitor": ("min", "loss")})
+    with pytest.raises(ScenarioError, match="returned the same CategoricalAccuracy twice"):
+        make_trainer(wrong)
