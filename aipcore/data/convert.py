@@ -40,7 +40,7 @@ def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
         dataset = ArrayDataset(
             inputs=stacked(data[0], origin),
             targets=stacked(data[1], origin),
-            weights=_stacked_weights(data[2] if weighted and len(data) == 3 else None, f"The weights of {origin}"),
+            weights=_stacked_weights(data[2] if weighted and len(data) == 3 else None, f"{origin}: weights"),
         )
     else:
         dataset = from_samples(as_samples(data, origin), origin, weighted=weighted)
@@ -68,7 +68,8 @@ def stacked(tree: Any, origin: str) -> Fields:
 
 def _stacked_weights(tree: Any, origin: str) -> Fields:
     fields = stacked(present(tree), origin)
-    return attrs.evolve(fields, columns={name: _numbers(column, origin) for name, column in fields.columns.items()})
+    columns = {name: _numbers(column, f"An array of {origin}") for name, column in fields.columns.items()}
+    return attrs.evolve(fields, columns=columns)
 
 
 def _numbers(weight: Any, origin: str) -> Array:
@@ -106,24 +107,22 @@ def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = Tru
     inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
     weights = GrowingSide(f"{origin}: weights")
     meta: list[Any] = []
-    first_weighted: int | None = None
+    first_has_weight = False
     for index, sample in enumerate(samples):
         inputs.add(sample.inputs, index)
         targets.add(sample.targets, index)
         meta.append(sample.meta)
-        if not weighted or (sample.weight is None and first_weighted is None):
-            continue
-        weight = _weight(sample.weight, f"The weight of sample {index} of {origin}")
-        if weight is not None and first_weighted is None:
-            first_weighted = index
-        if first_weighted is not None:
-            if weight is None or first_weighted > 0:
-                missing, there = (index, first_weighted) if weight is None else (0, first_weighted)
-                raise DataError(
-                    f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a "
-                    "weight, or none."
-                )
-            weights.add(weight, index)
+        weight = present(sample.weight) if weighted else None
+        if index == 0:
+            first_has_weight = weight is not None
+        elif first_has_weight is (weight is None):
+            missing, there = (index, 0) if weight is None else (0, index)
+            raise DataError(
+                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a weight, "
+                "or none."
+            )
+        if weight is not None:
+            weights.add(_weight(weight, f"The weight of sample {index} of {origin}"), index)
     sides = inputs.fields(), targets.fields(), weights.fields()
     ragged = any(isinstance(column, list) for fields in sides for column in fields.columns.values())
     kind = SampleDataset if ragged else ArrayDataset
@@ -132,11 +131,10 @@ def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = Tru
 
 
 def _weight(given: Any, origin: str) -> Any:
-    """The weight of a sample in float32, or None."""
-    given = present(given)
+    """The weight of a sample in float32."""
     if isinstance(given, Mapping):
         return {str(name): _numbers(value, f"{origin} for {name!r}") for name, value in given.items()}
-    return None if given is None else _numbers(given, origin)
+    return _numbers(given, origin)
 
 
 def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: Padding, origin: str) -> MemoryDataset:
