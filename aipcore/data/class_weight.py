@@ -96,8 +96,8 @@ def _target(dataset: Dataset, origin: str) -> tuple[str, int | None]:
     _, targets, weights = dataset.specs()
     if weights:
         raise DataError(
-            f"The samples of {origin} have weights, so --train.class_weight cannot be used. Leave the option out, or let "
-            "a processor remove the weights."
+            f"The samples of {origin} have weights, so --train.class_weight cannot be used. Leave the option out, or "
+            "let a processor remove the weights."
         )
     if len(targets) != 1:
         names = ", ".join(repr(name) for name in targets) or "none"
@@ -111,7 +111,7 @@ def _target(dataset: Dataset, origin: str) -> tuple[str, int | None]:
             f"--train.class_weight needs one class for each sample, but the targets of {origin} have shape "
             f"{spec.shape}. Give the samples weights for each position instead."
         )
-    if np.dtype(spec.dtype).kind not in "biuf":
+    if not spec.dtype.startswith(("bool", "int", "uint", "float")):
         raise DataError(
             f"--train.class_weight needs class numbers, but the targets of {origin} are of type {spec.dtype}. Turn "
             "them into numbers in a processor."

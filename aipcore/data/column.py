@@ -17,8 +17,20 @@ LEAST_BYTES = 2**20
 """By how much a column grows at least; a large one grows by a sixteenth, which the system does without copying it."""
 
 
+def as_array(value: Any, called: str) -> Array:
+    """Return a value as an array.
+
+    Raises:
+        DataError: it is a list of lists of different lengths; `called` names it.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise DataError(f"{called} has rows of different lengths. Fill them up to one length.") from None
+
+
 class GrowingSide:
-    """The inputs or the targets of samples that come one by one.
+    """The inputs, the targets or the weights of samples that come one by one.
 
     Args:
         origin: how errors call them.
@@ -73,7 +85,7 @@ class GrowingColumn:
         Raises:
             DataError: its rank is not that of the first one, or it has no numbers.
         """
-        array = value if type(value) is np.ndarray else np.asarray(value)
+        array = value if type(value) is np.ndarray else as_array(value, f"{self._origin} of sample {index}")
         if self._rows is None and array.dtype is self._dtype and array.shape == self._first.shape and self._count:
             self._put(array)
             self._count += 1

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.column import GrowingSide
+from aipcore.data.column import GrowingSide, as_array
 from aipcore.data.dataset import ArrayDataset, Fields, Padding, SampleDataset
 from aipcore.data.samples import Sample, present
 from aipcore.data.source import as_samples, is_arrays
@@ -74,7 +74,7 @@ def _stacked_weights(tree: Any, origin: str) -> Fields:
 
 def _numbers(weight: Any, origin: str) -> Array:
     """A weight as an array of float32."""
-    array = np.asarray(weight)
+    array = as_array(weight, origin)
     # bfloat16 is not a kind of float to NumPy.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise DataError(f"{origin} is of type {array.dtype}, not a number. Give a number or an array of numbers.")
@@ -82,7 +82,7 @@ def _numbers(weight: Any, origin: str) -> Array:
 
 
 def _array(value: Any, origin: str) -> Array:
-    array = np.asarray(value)
+    array = as_array(value, origin)
     if array.dtype == object:
         raise DataError(
             f"{origin} holds Python objects or arrays of different shapes, which cannot be stacked: "
