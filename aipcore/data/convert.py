@@ -112,7 +112,9 @@ def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = Tru
         inputs.add(sample.inputs, index)
         targets.add(sample.targets, index)
         meta.append(sample.meta)
-        weight = present(sample.weight) if weighted else None
+        weight = sample.weight if weighted else None
+        if weight is not None:
+            weight = present(weight)
         if index == 0:
             first_has_weight = weight is not None
         elif first_has_weight is (weight is None):

@@ -457,3 +457,38 @@ def test_class_weight_from_words_and_files(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("class_weight: [balanced]\n", encoding="utf-8")
     assert resolve(TrainDataParams, [Layer.from_file(file)]).value.class_weight == ("balanced",)
+
+
+@pytest.mark.parametrize(
+    ("words", "weights", "text"),
+    [
+        ([], IDS / 2, "in 10 batches of 4, weighted; 40 validation samples, weighted"),
+        (["--train.class_weight", "balanced"], None, "of 4, class weights 0=0.6667 1=2; 40 validation samples"),
+        (["--train.class_weight", "1=5", "--data.workers", "0"], None, "of 4, class weights 0=1 1=5; 40 validation"),
+    ],
+)
+def test_plan(words: list[str], weights: Any, text: str, make_trainer: Any) -> None:
+    """The plan of a run says how its samples are weighted."""
+    from keras import layers
+
+    from aipcore.scenario import Scenario, ScenarioParams
+    from aipcore.training.plan import describe_data
+
+    class Weighted(Scenario):
+        params_class = ScenarioParams
+
+        def train_data(self) -> Any:
+            return np.zeros((COUNT, 1)), (IDS % 4 == 0).astype(int), weights
+
+        val_data = train_data
+
+        def build(self, inputs: Any) -> Any:
+            return layers.Dense(2)(inputs)
+
+        def losses(self) -> Any:
+            return "sparse_categorical_crossentropy"
+
+    trainer = make_trainer(Weighted, "--train.batch_size", "4", "--trainer.epochs", "1", *words)
+    assert text in describe_data(trainer.data, trainer.batching)
+    if weights is not None:
+        trainer.run()
