@@ -60,8 +60,8 @@ class TrainDataParams:
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
     class_weight: tuple[str, ...] | None = field(
         None,
-        help="How much the samples of each class count in the training loss, such as 0=1 1=5; other classes count 1. "
-        "balanced: inversely to their number.",
+        help="How much a training sample counts, by its class; 1 for other classes. balanced: all classes count the "
+        "same in all.",
         check=WholeCheck("CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone", _is_class_weight),
     )
 
