@@ -41,6 +41,7 @@ class GrowingSide:
         self._columns: dict[str, GrowingColumn] = {}
         self._names: list[str] | None = None
         self._bare = False
+        self._first = 0
 
     def add(self, value: Any, index: int) -> None:
         """Takes in what the next sample has: an array, a mapping of arrays, or None.
@@ -54,11 +55,12 @@ class GrowingSide:
         bare = value is not None and not isinstance(value, Mapping)
         row = {"": value} if bare else dict(value or {})
         if self._names is None:
-            self._names, self._bare = list(row), bare
+            self._names, self._bare, self._first = list(row), bare, index
             self._columns = {name: GrowingColumn(name, self._origin) for name in row}
         elif list(row) != self._names:
             raise DataError(
-                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample 0 has {sorted(self._names)}."
+                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample {self._first} has "
+                f"{sorted(self._names)}."
             )
         for name, column in self._columns.items():
             column.add(row[name], index)
@@ -77,6 +79,7 @@ class GrowingColumn:
         self._room: Array = np.empty(0)
         self._rows: list[Array] | None = None
         self._first: Array = np.empty(0)
+        self._first_index = 0
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def add(self, value: Any, index: int) -> None:
@@ -91,13 +94,13 @@ class GrowingColumn:
             self._count += 1
             return
         if not self._count:
-            self._first, self._dtype = array, array.dtype
+            self._first, self._first_index, self._dtype = array, index, array.dtype
             self._room = np.empty((0, *array.shape), _narrow(array.dtype))
         if array.ndim != self._first.ndim or array.dtype == object:
             raise DataError(
-                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample 0 has "
-                f"shape {self._first.shape} and type {self._first.dtype}: the number of axes must be the same and the "
-                "type numeric."
+                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample "
+                f"{self._first_index} has shape {self._first.shape} and type {self._first.dtype}: the number of axes "
+                "must be the same and the type numeric."
             )
         if array.dtype != self._dtype:
             self._dtype = np.result_type(array.dtype, self._dtype)

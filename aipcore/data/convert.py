@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -93,12 +94,15 @@ def _array(value: Any, origin: str) -> Array:
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array
 
 
-def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = True) -> MemoryDataset:
+def from_samples(
+    samples: Iterable[Sample], origin: str, indices: Iterable[int] | None = None, *, weighted: bool = True
+) -> MemoryDataset:
     """Stacks samples one by one, or keeps them side by side where their shapes differ.
 
     Args:
         samples: the samples.
         origin: how errors call them.
+        indices: how errors number them; by default from 0.
         weighted: whether to keep their weights.
 
     Raises:
@@ -107,18 +111,19 @@ def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = Tru
     inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
     weights = GrowingSide(f"{origin}: weights")
     meta: list[Any] = []
+    first: int | None = None
     first_has_weight = False
-    for index, sample in enumerate(samples):
+    for index, sample in zip(itertools.count() if indices is None else indices, samples, strict=False):
         inputs.add(sample.inputs, index)
         targets.add(sample.targets, index)
         meta.append(sample.meta)
         weight = sample.weight if weighted else None
         if weight is not None:
             weight = present(weight)
-        if index == 0:
-            first_has_weight = weight is not None
+        if first is None:
+            first, first_has_weight = index, weight is not None
         elif first_has_weight is (weight is None):
-            missing, there = (index, 0) if weight is None else (0, index)
+            missing, there = (index, first) if weight is None else (first, index)
             raise DataError(
                 f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a weight, "
                 "or none."

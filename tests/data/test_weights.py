@@ -284,6 +284,20 @@ def test_wrong_weights_are_refused(data: Any, message: str) -> None:
         as_dataset(data, "x")
 
 
+def test_unweighted_sample_is_named_by_its_own_number() -> None:
+    """Also where it is one of few that are tried, or where others before it are left out."""
+
+    def only_first(each: Sample) -> Sample:
+        if each.meta == 3:
+            raise ValueError("too hard")
+        return each if each.meta < 30 else attrs.evolve(each, weight=None)
+
+    for preload in ("on", "off"):
+        pipeline = Pipeline(Files(), [only_first], preload=preload, on_error="skip", workers=0)
+        with pytest.raises(DataError, match=r"Sample 3[0-9] of the source has no weight, but sample 0 has one"):
+            pipeline.dataset()
+
+
 class SomeUnfit(RandomProcessor):
     """Gives sample 35, which is not among the first, a weight of another kind."""
 
