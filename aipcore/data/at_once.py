@@ -74,7 +74,7 @@ def of_batches(part: Part) -> bool:
 
 def side_by_side(kept: Kept, origin: str) -> Base:
     """Kept samples as arrays, if they have one shape."""
-    dataset = from_samples(kept.samples, origin)
+    dataset = from_samples(kept.samples, origin, kept.source_indices)
     return Arrays(dataset, np.asarray(kept.source_indices)) if isinstance(dataset, ArrayDataset) else kept
 
 

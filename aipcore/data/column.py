@@ -17,8 +17,20 @@ LEAST_BYTES = 2**20
 """By how much a column grows at least; a large one grows by a sixteenth, which the system does without copying it."""
 
 
+def as_array(value: Any, called: str) -> Array:
+    """Return a value as an array.
+
+    Raises:
+        DataError: it is a list of lists of different lengths; `called` names it.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise DataError(f"{called} has rows of different lengths. Fill them up to one length.") from None
+
+
 class GrowingSide:
-    """The inputs or the targets of samples that come one by one.
+    """The inputs, the targets or the weights of samples that come one by one.
 
     Args:
         origin: how errors call them.
@@ -29,6 +41,7 @@ class GrowingSide:
         self._columns: dict[str, GrowingColumn] = {}
         self._names: list[str] | None = None
         self._bare = False
+        self._first = 0
 
     def add(self, value: Any, index: int) -> None:
         """Takes in what the next sample has: an array, a mapping of arrays, or None.
@@ -42,11 +55,12 @@ class GrowingSide:
         bare = value is not None and not isinstance(value, Mapping)
         row = {"": value} if bare else dict(value or {})
         if self._names is None:
-            self._names, self._bare = list(row), bare
+            self._names, self._bare, self._first = list(row), bare, index
             self._columns = {name: GrowingColumn(name, self._origin) for name in row}
         elif list(row) != self._names:
             raise DataError(
-                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample 0 has {sorted(self._names)}."
+                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample {self._first} has "
+                f"{sorted(self._names)}."
             )
         for name, column in self._columns.items():
             column.add(row[name], index)
@@ -65,6 +79,7 @@ class GrowingColumn:
         self._room: Array = np.empty(0)
         self._rows: list[Array] | None = None
         self._first: Array = np.empty(0)
+        self._first_index = 0
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def add(self, value: Any, index: int) -> None:
@@ -73,19 +88,19 @@ class GrowingColumn:
         Raises:
             DataError: its rank is not that of the first one, or it has no numbers.
         """
-        array = value if type(value) is np.ndarray else np.asarray(value)
+        array = value if type(value) is np.ndarray else as_array(value, f"{self._origin} of sample {index}")
         if self._rows is None and array.dtype is self._dtype and array.shape == self._first.shape and self._count:
             self._put(array)
             self._count += 1
             return
         if not self._count:
-            self._first, self._dtype = array, array.dtype
+            self._first, self._first_index, self._dtype = array, index, array.dtype
             self._room = np.empty((0, *array.shape), _narrow(array.dtype))
         if array.ndim != self._first.ndim or array.dtype == object:
             raise DataError(
-                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample 0 has "
-                f"shape {self._first.shape} and type {self._first.dtype}: the number of axes must be the same and the "
-                "type numeric."
+                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample "
+                f"{self._first_index} has shape {self._first.shape} and type {self._first.dtype}: the number of axes "
+                "must be the same and the type numeric."
             )
         if array.dtype != self._dtype:
             self._dtype = np.result_type(array.dtype, self._dtype)

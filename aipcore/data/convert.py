@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.column import GrowingSide
+from aipcore.data.column import GrowingSide, as_array
 from aipcore.data.dataset import ArrayDataset, Fields, Padding, SampleDataset
 from aipcore.data.samples import Sample, present
 from aipcore.data.source import as_samples, is_arrays
@@ -40,7 +41,7 @@ def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
         dataset = ArrayDataset(
             inputs=stacked(data[0], origin),
             targets=stacked(data[1], origin),
-            weights=_stacked_weights(data[2] if weighted and len(data) == 3 else None, f"The weights of {origin}"),
+            weights=_stacked_weights(data[2] if weighted and len(data) == 3 else None, f"{origin}: weights"),
         )
     else:
         dataset = from_samples(as_samples(data, origin), origin, weighted=weighted)
@@ -68,12 +69,13 @@ def stacked(tree: Any, origin: str) -> Fields:
 
 def _stacked_weights(tree: Any, origin: str) -> Fields:
     fields = stacked(present(tree), origin)
-    return attrs.evolve(fields, columns={name: _numbers(column, origin) for name, column in fields.columns.items()})
+    columns = {name: _numbers(column, f"An array of {origin}") for name, column in fields.columns.items()}
+    return attrs.evolve(fields, columns=columns)
 
 
 def _numbers(weight: Any, origin: str) -> Array:
     """A weight as an array of float32."""
-    array = np.asarray(weight)
+    array = as_array(weight, origin)
     # bfloat16 is not a kind of float to NumPy.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise DataError(f"{origin} is of type {array.dtype}, not a number. Give a number or an array of numbers.")
@@ -81,7 +83,7 @@ def _numbers(weight: Any, origin: str) -> Array:
 
 
 def _array(value: Any, origin: str) -> Array:
-    array = np.asarray(value)
+    array = as_array(value, origin)
     if array.dtype == object:
         raise DataError(
             f"{origin} holds Python objects or arrays of different shapes, which cannot be stacked: "
@@ -92,12 +94,15 @@ def _array(value: Any, origin: str) -> Array:
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array
 
 
-def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = True) -> MemoryDataset:
+def from_samples(
+    samples: Iterable[Sample], origin: str, indices: Iterable[int] | None = None, *, weighted: bool = True
+) -> MemoryDataset:
     """Stacks samples one by one, or keeps them side by side where their shapes differ.
 
     Args:
         samples: the samples.
         origin: how errors call them.
+        indices: how errors number them; by default from 0.
         weighted: whether to keep their weights.
 
     Raises:
@@ -106,24 +111,25 @@ def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = Tru
     inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
     weights = GrowingSide(f"{origin}: weights")
     meta: list[Any] = []
-    first_weighted: int | None = None
-    for index, sample in enumerate(samples):
+    first: int | None = None
+    first_has_weight = False
+    for index, sample in zip(itertools.count() if indices is None else indices, samples, strict=False):
         inputs.add(sample.inputs, index)
         targets.add(sample.targets, index)
         meta.append(sample.meta)
-        if not weighted or (sample.weight is None and first_weighted is None):
-            continue
-        weight = _weight(sample.weight, f"The weight of sample {index} of {origin}")
-        if weight is not None and first_weighted is None:
-            first_weighted = index
-        if first_weighted is not None:
-            if weight is None or first_weighted > 0:
-                missing, there = (index, first_weighted) if weight is None else (0, first_weighted)
-                raise DataError(
-                    f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a "
-                    "weight, or none."
-                )
-            weights.add(weight, index)
+        weight = sample.weight if weighted else None
+        if weight is not None:
+            weight = present(weight)
+        if first is None:
+            first, first_has_weight = index, weight is not None
+        elif first_has_weight is (weight is None):
+            missing, there = (index, first) if weight is None else (first, index)
+            raise DataError(
+                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a weight, "
+                "or none."
+            )
+        if weight is not None:
+            weights.add(_weight(weight, f"The weight of sample {index} of {origin}"), index)
     sides = inputs.fields(), targets.fields(), weights.fields()
     ragged = any(isinstance(column, list) for fields in sides for column in fields.columns.values())
     kind = SampleDataset if ragged else ArrayDataset
@@ -132,11 +138,10 @@ def from_samples(samples: Iterable[Sample], origin: str, *, weighted: bool = Tru
 
 
 def _weight(given: Any, origin: str) -> Any:
-    """The weight of a sample in float32, or None."""
-    given = present(given)
+    """The weight of a sample in float32."""
     if isinstance(given, Mapping):
         return {str(name): _numbers(value, f"{origin} for {name!r}") for name, value in given.items()}
-    return None if given is None else _numbers(given, origin)
+    return _numbers(given, origin)
 
 
 def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: Padding, origin: str) -> MemoryDataset:

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 from aipcore.params import at_least, field, params
+from aipcore.params.checks import WholeCheck
 
 PRELOAD = (
     "Keep in memory what processing gives the same each time; auto: if it fits into --data.preload_mib. "
     "What is not kept is read and processed anew in each epoch."
 )
+
+BALANCED = "balanced"
+
+MOST_CLASSES = 2**24
+"""Classes that may have a weight."""
+
+
+def parse_class_weight(entries: Sequence[str]) -> dict[int, float]:
+    """Return the weight of each class from entries such as "0=1".
+
+    Raises:
+        ValueError: an entry is not of this form, or a class comes twice.
+    """
+    weights: dict[int, float] = {}
+    for entry in entries:
+        word, equals, weight = entry.partition("=")
+        if not (equals and word.isascii() and word.isdigit() and len(word) <= len(str(MOST_CLASSES))):
+            raise ValueError(entry)
+        number = int(word)
+        if number in weights or number >= MOST_CLASSES or not math.isfinite(float(weight)):
+            raise ValueError(entry)
+        weights[number] = float(weight)
+    return weights
+
+
+def _is_class_weight(entries: tuple[str, ...]) -> bool:
+    try:
+        return entries == (BALANCED,) or bool(parse_class_weight(entries))
+    except ValueError:
+        return False
 
 
 @params
@@ -25,6 +58,12 @@ class TrainDataParams:
         check=at_least(0),
     )
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
+    class_weight: tuple[str, ...] | None = field(
+        None,
+        help="How much a training sample counts, by its class; 1 for other classes. balanced: all classes count the "
+        "same in all.",
+        check=WholeCheck("CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone", _is_class_weight),
+    )
 
 
 @params

@@ -189,7 +189,7 @@ class Pipeline:
             kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes, self.workers)
         if kept is not None:
             if not chain.varying:
-                return self._finished(from_samples(kept.samples, self.origin))
+                return self._finished(from_samples(kept.samples, self.origin, kept.source_indices))
             return self._streamed(side_by_side(kept, self.origin) if of_batches(chain.varying) else kept, chain.varying)
         base = count(source, chain, skipped, self.workers) if chain.generating else Plain(source)
         return self._streamed(base, [*chain.fixed, *chain.varying])

@@ -15,10 +15,10 @@ class Sample:
     Attributes:
         inputs: what the model reads: one array, or a mapping from input name to array, without a batch axis.
         targets: what the losses and metrics compare the outputs with; likewise.
+        meta: anything else an evaluator needs (a file name, say); never seen by the model.
         weight: how much the sample counts in the losses and weighted metrics, as Keras' `sample_weight`: None (1), a
             number, an array with one weight per position, or a mapping from output name to these. A weight without a
             name applies to every output. Either all samples have weights of the same names, or none has.
-        meta: anything else an evaluator needs (a file name, say); never seen by the model.
     """
 
     inputs: Any

@@ -206,11 +206,13 @@ def probe(
     head = min(PROBED // 2, len(base))
     spread = sorted({int(each) for each in np.linspace(head, len(base) - 1, PROBED - head)} if head < len(base) else ())
     made: list[Sample] = []
+    indices: list[int] = []
     first = 0
     for index in (*range(head), *spread):
         try:
             sample, source_index = base.get(index)
             made.append(chain.run(part, sample, index=index, visit=0, source_index=source_index))
+            indices.append(index)
         except SampleError:
             # It is counted when it is met in an epoch.
             if skipped is None:
@@ -220,5 +222,5 @@ def probe(
         raise DataError(
             f"None of {PROBED} samples of {chain.origin} can be used: set --data.on_error raise to see why."
         )
-    both = from_samples(made, chain.origin)
-    return (from_samples(made[:first], chain.origin) if first else both), both
+    both = from_samples(made, chain.origin, indices)
+    return (from_samples(made[:first], chain.origin, indices) if first else both), both

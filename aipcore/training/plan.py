@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from aipcore.data.dataset import Dataset
+from aipcore.data.class_weight import Table
 from aipcore.data.feed import Batching
 from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
+from aipcore.training.prepare import RunData
 from aipcore.training.tuning import Compilation
 from aipcore.training.warmstart.report import WarmStart
+
+MOST_CLASSES = 10
+"""Classes whose weights the plan lists."""
 
 if TYPE_CHECKING:
     from aipcore.training.trainer import Trainer
@@ -26,7 +30,7 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
     best = "least" if run.monitor.mode == "min" else "greatest"
     return [
         ("scenario", run.name),
-        ("data", describe_data(run.data.train, run.data.val, run.batching)),
+        ("data", describe_data(run.data, run.batching)),
         *describe_processing(run.data.pipelines),
         ("model", describe_model(run.graph.model)),
         *describe_warm_start(run.warm_start),
@@ -41,13 +45,25 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
     ]
 
 
-def describe_data(train: Dataset, val: Dataset | None, batching: Batching) -> str:
-    """How many samples and batches there are."""
+def describe_data(data: RunData, batching: Batching) -> str:
+    """Describe how many samples and batches there are, and how the samples are weighted."""
+    train, val = data.train, data.val
     epoch = "" if batching.samples == len(train) else f", {batching.samples:,} of them an epoch"
     validation = "no validation data" if val is None else f"{len(val):,} validation samples"
+    if val is not None and val.specs()[2]:
+        validation += ", weighted"
+    weights = ", weighted" if train.specs()[2] else ""
+    if data.class_weights is not None:
+        weights = f", class weights {_class_weights(data.class_weights)}"
     return (
-        f"{len(train):,} training samples{epoch} in {batching.steps:,} batches of {batching.batch_size}; {validation}"
+        f"{len(train):,} training samples{epoch} in {batching.steps:,} batches of {batching.batch_size}{weights}; "
+        f"{validation}"
     )
+
+
+def _class_weights(table: Table) -> str:
+    parts = [f"{number}={weight:.4g}" for number, weight in enumerate(table[:MOST_CLASSES].tolist())]
+    return " ".join(parts) + (" ..." if len(table) > MOST_CLASSES else "")
 
 
 def describe_processing(pipelines: list[Pipeline]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
@@ -70,6 +71,7 @@ class RunData:
         train: the training samples.
         val: the validation samples, or None.
         lav: the lists of the extended validation, by name; the validation samples alone have the name "".
+        class_weights: how much a training sample counts, indexed by its class, or None; see `class_weight.Table`.
         batching: how an epoch of training is cut into batches.
         feed: these batches, in the run's order.
         horizon: optimizer updates per epoch, and epochs.
@@ -82,6 +84,7 @@ class RunData:
     train: Dataset
     val: Dataset | None
     lav: dict[str, Dataset]
+    class_weights: Table | None
     batching: Batching
     feed: Feed
     horizon: Horizon
@@ -203,6 +206,7 @@ def _read_data(
         train=train,
         val=val,
         lav=lav,
+        class_weights=weight_table(params.train, train, f"{type(scenario).__name__}.train_data()"),
         batching=feed.batching,
         feed=feed,
         horizon=Horizon(updates_per_epoch=updates, epochs=trainer.epochs),

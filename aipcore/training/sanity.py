@@ -33,11 +33,12 @@ PIECE_BYTES = 2**20
 
 
 def check_data(dataset: MemoryDataset, origin: str) -> None:
-    """Looks for numbers that are not finite.
+    """Looks for numbers that are not finite, and for weights that do not fit their targets.
 
     Raises:
         DataError: there is one; names the sample.
     """
+    _check_weights(dataset, origin)
     for part, fields in (("input", dataset.inputs), ("target", dataset.targets), ("weight", dataset.weights)):
         for name, column in fields.columns.items():
             index = _not_finite(column)
@@ -48,6 +49,27 @@ def check_data(dataset: MemoryDataset, origin: str) -> None:
                     f"Sample {index} of {origin} has {bad} in its {_called(part, name)}: only finite numbers can be "
                     "learnt from; mend or leave out the sample, or train with --trainer.skip_sanity_check."
                 )
+
+
+def _check_weights(dataset: MemoryDataset, origin: str) -> None:
+    """Compares the shapes of weights with those of the targets that they weight."""
+    targets = dataset.targets.columns
+    for name, column in dataset.weights.columns.items():
+        paired = [name] if name in targets else list(targets) if not name or len(targets) == 1 else []
+        # All samples of an array have one shape.
+        rows = range(1 if isinstance(column, np.ndarray) else len(column))
+        for target in paired:
+            if not isinstance(targets[target], np.ndarray):
+                rows = range(len(column))
+            for row in rows:
+                ours, theirs = np.shape(column[row]), np.shape(targets[target][row])
+                needed = _without_ones(ours)
+                if len(needed) > len(theirs) or any(a not in (1, b) for a, b in zip(needed, theirs, strict=False)):
+                    raise DataError(
+                        f"The {_called('weight', name)} of sample {row} of {origin} has shape {ours}, but its "
+                        f"{_called('target', target)} has shape {theirs}. Give one number for the sample, or one for "
+                        "each position of the target."
+                    )
 
 
 def check_targets(objective: Objective, graph: Graph, dataset: MemoryDataset, origin: str) -> None:

@@ -1,0 +1,508 @@
+"""Weights of samples and of classes: through every kind of source and pipeline, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from aipcore.data.batch_random import BatchRandom
+from aipcore.data.class_weight import balanced, class_weights_of, weight_table
+from aipcore.data.convert import as_dataset
+from aipcore.data.dataset import ArrayDataset, SampleDataset
+from aipcore.data.feed import Feed
+from aipcore.data.params import TrainDataParams
+from aipcore.data.pipeline import Pipeline
+from aipcore.data.resident import Numbers, resident
+from aipcore.data.workers import Workers
+from aipcore.errors import DataError, ParamsError
+from aipcore.params import Layer, resolve, to_dict
+from aipcore.scenario import (
+    ColumnSpec,
+    GeneratingProcessor,
+    Mode,
+    Processor,
+    RandomBatchProcessor,
+    RandomProcessor,
+    Sample,
+    SampleBatch,
+)
+
+COUNT = 40
+IDS = np.arange(COUNT)
+
+
+def sample(index: int, form: str = "number") -> Sample:
+    """A sample whose weight is half its index, in one of the forms that a weight may have."""
+    half = index / 2
+    forms: dict[str, Any] = {
+        "none": None,
+        "number": half,
+        "scalar": np.float64(half),
+        "positions": np.array([half, half + 0.5]),
+        "named": {"a": half, "b": [half, half + 0.5], "c": None},
+    }
+    targets = np.full(2, index, np.int32)
+    return Sample(inputs=np.full(3, index, np.float32), targets=targets, meta=index, weight=forms[form])
+
+
+class Files:
+    """Samples read by index."""
+
+    def __init__(self, form: str = "number") -> None:
+        self.form = form
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, index: int) -> Sample:
+        return sample(index, self.form)
+
+
+def stacked(weights: Any) -> Any:
+    """Stacked inputs and targets, which are the indices of the samples, with weights."""
+    return np.stack([IDS] * 3, axis=1), np.stack([IDS] * 2, axis=1), weights
+
+
+SOURCES: dict[str, Any] = {
+    "arrays": lambda: stacked(IDS / 2),
+    "arrays of whole numbers": lambda: stacked(IDS),
+    "arrays by name": lambda: stacked({"a": IDS / 2, "b": np.stack([IDS / 2, IDS / 2 + 0.5], 1), "c": None}),
+    "generator": lambda: (sample(index) for index in range(COUNT)),
+    "list": lambda: [sample(index, "scalar") for index in range(COUNT)],
+    "by index": Files,
+    "positions by index": lambda: Files("positions"),
+    "named by index": lambda: Files("named"),
+}
+
+
+class Same(Processor):
+    def process(self, sample: Sample) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs + 1)
+
+
+class Jitter(RandomProcessor):
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs + rng.random(3, dtype=np.float32))
+
+
+class Shift(RandomBatchProcessor):
+    def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
+        return attrs.evolve(batch, inputs=(batch.inputs + random.random(3)).astype(np.float32))
+
+
+class Twice(GeneratingProcessor):
+    def generate(self, sample: Sample) -> list[Sample]:
+        return [sample, sample]
+
+
+class Fussy(Processor):
+    def process(self, sample: Sample) -> Sample:
+        if sample.meta is not None and sample.meta % 10 == 3:
+            raise ValueError("too hard")
+        return sample
+
+
+class Cut(RandomProcessor):
+    """Cuts each sample, with a weight for each position, to another length."""
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        size = 1 + sample.meta % 4
+        weight = np.full(size, sample.meta / 2)
+        return attrs.evolve(sample, inputs=np.ones(size, np.float32), targets=np.full(size, sample.meta), weight=weight)
+
+
+PIPELINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "no processors": ([], {}),
+    "kept": ([Same()], {}),
+    "read anew": ([Same()], {"preload": "off"}),
+    "random": ([Same(), Jitter()], {}),
+    "batches": ([Same(), Shift()], {}),
+    "batches alone": ([Shift(), Jitter()], {"preload": "off"}),
+    "generated": ([Twice(), Jitter()], {"preload": "off"}),
+    "skipped": ([Fussy(), Jitter()], {"preload": "off", "on_error": "skip"}),
+}
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Workers]:
+    """Two workers for all tests."""
+    workers = Workers(2)
+    yield workers
+    workers.close()
+
+
+def blocks(pipeline: Pipeline, **how: Any) -> list[Any]:
+    """Blocks of an epoch, some of them filled up."""
+    return list(pipeline.feed(8, shuffle=True, **how).blocks(1, chunk=3, room=3))
+
+
+@pytest.mark.parametrize("how", PIPELINES)
+@pytest.mark.parametrize("kind", SOURCES)
+def test_weights_stay_with_their_samples(kind: str, how: str, two: Workers) -> None:
+    """From every kind of source through every kind of pipeline, here and by workers, as float32."""
+    processors, options = PIPELINES[how]
+    factor = 1.0 if "whole" in kind else 0.5
+    for workers in (0, two) if kind in ("arrays by name", "named by index", "by index") else (0,):
+        with Pipeline(SOURCES[kind](), processors, workers=workers, **options) as pipeline:
+            specs = pipeline.dataset().specs()[2]
+            assert list(specs) == (["a", "b"] if "name" in kind else [""])
+            seen = 0
+            for block in blocks(pipeline):
+                assert block.weights.keys() == specs.keys()
+                ids = block.targets[""][: block.steps, :, 0]
+                seen += ids.size
+                for name, column in block.weights.items():
+                    assert column.dtype == np.float32
+                    assert specs[name] == ColumnSpec(shape=column.shape[2:], dtype="float32")
+                    wanted = ids * factor if column.ndim == 2 else np.stack([ids * factor, ids * factor + 0.5], -1)
+                    np.testing.assert_array_equal(column[: block.steps], wanted)
+            assert seen >= COUNT * 0.8
+
+
+@pytest.mark.parametrize("kind", ["arrays", "by index"])
+@pytest.mark.parametrize("how", PIPELINES)
+def test_no_weights(kind: str, how: str) -> None:
+    """Without weights the third side is empty everywhere, and a processor that changes it is free to fill it."""
+    processors, options = PIPELINES[how]
+    source = stacked(None) if kind == "arrays" else Files("none")
+    with Pipeline(source, processors, workers=0, **options) as pipeline:
+        assert pipeline.dataset().specs()[2] == {}
+        assert pipeline.dataset().take(np.arange(3))[2] == {}
+        assert all(block.weights == {} for block in blocks(pipeline))
+
+    def weigh(sample: Sample) -> Sample:
+        return attrs.evolve(sample, weight=float(sample.targets[0]))
+
+    with Pipeline(Files("none"), [weigh, *processors], workers=0, **options) as pipeline:
+        for block in blocks(pipeline):
+            np.testing.assert_array_equal(block.weights[""], block.targets[""][..., 0])
+
+
+def test_processors_change_weights() -> None:
+    """A processor of samples and one of batches multiply them; each sample comes out as it does alone."""
+
+    class Double(RandomBatchProcessor):
+        def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
+            return attrs.evolve(batch, weight=batch.weight * 2)
+
+    pipeline = Pipeline(Files(), [lambda each: attrs.evolve(each, weight=each.weight * 3), Double()], workers=0)
+    for block in blocks(pipeline):
+        np.testing.assert_array_equal(block.weights[""][: block.steps], 3.0 * block.targets[""][: block.steps, :, 0])
+    assert float(pipeline.sample(5).weight) == 15
+
+
+@pytest.mark.parametrize("source", ["in memory", "on demand"])
+def test_padded_with_zeros(source: str, two: Workers) -> None:
+    """Weights of positions are filled up with 0, whatever fills the targets."""
+    if source == "in memory":
+        rng = np.random.default_rng(0)
+        samples = [Cut().process(sample(index), rng) for index in range(COUNT)]
+        pipelines = [Pipeline(samples, padding={"targets": -1}, workers=0)]
+        assert isinstance(pipelines[0].dataset(), SampleDataset)
+    else:
+        pipelines = [Pipeline(Files(), [Cut()], padding={"targets": -1}, workers=workers) for workers in (0, two)]
+    for pipeline in pipelines:
+        assert pipeline.dataset().specs()[2] == {"": ColumnSpec(shape=(None,), dtype="float32")}
+        for block in blocks(pipeline):
+            targets = block.targets[""]
+            assert (targets == -1).any()
+            np.testing.assert_array_equal(block.weights[""], np.where(targets == -1, 0, targets / 2))
+
+
+def test_a_share_of_each_batch() -> None:
+    """A worker gets the weights of its own samples."""
+    pipeline = Pipeline(Files("named"), [Fussy()], on_error="skip", preload="off", workers=0)
+    whole = pipeline.feed(8, shuffle=True)
+    wanted = np.array([1, 3])
+    share = Feed(whole.dataset, whole.order, whole.batching, lambda size: wanted[wanted < size])
+    for all_of_it, part in zip(whole.blocks(0, chunk=2), share.blocks(0, chunk=2), strict=True):
+        for name, column in all_of_it.weights.items():
+            np.testing.assert_array_equal(part.weights[name], column[:, wanted])
+
+
+def test_on_the_device() -> None:
+    """Data that lies on the device counts its weights, and sends none with the numbers of its samples."""
+    dataset = as_dataset(stacked(IDS), "x")
+    assert resident(dataset) is dataset
+    numbers = Numbers(dataset)
+    assert numbers.specs()[2] == {}
+    assert numbers.take(np.arange(2))[2] == {}
+    bulky = as_dataset((np.zeros((1, 1)), np.zeros(1), np.broadcast_to(np.float32(0), (1, 2**27))), "x")
+    assert isinstance(bulky, ArrayDataset)
+    assert resident(bulky) is None
+
+
+@pytest.mark.parametrize("mode", [Mode.PREDICTION, Mode.TARGETS])
+@pytest.mark.parametrize("processors", [[], [Same()]])
+def test_prediction_ignores_weights(mode: Mode, processors: list[Any]) -> None:
+    """Where no loss is computed, weights need not even be complete."""
+    some = [attrs.evolve(sample(index), weight=index or None) for index in range(4)]
+    for source in (some, iter(some), stacked(IDS), Files("named")):
+        pipeline = Pipeline(source, processors, mode=mode, workers=0)
+        assert all(block.weights == {} for block in blocks(pipeline))
+
+
+def test_declared_specs() -> None:
+    """A pair leaves the weights as they are; a third mapping declares them and is checked."""
+    inputs, targets = {"": ColumnSpec(shape=(3,), dtype="float32")}, {"": ColumnSpec(shape=(2,), dtype="int32")}
+    found = {"": ColumnSpec(shape=(2,), dtype="float32")}
+    open_ended = {"": ColumnSpec(shape=(None,), dtype="float32")}
+    for preload in ("on", "off"):
+        how: dict[str, Any] = {"preload": preload, "workers": 0}
+        assert Pipeline(Files("positions"), specs=(inputs, targets), **how).dataset().specs()[2] == found
+        three = Pipeline(Files("positions"), specs=(inputs, targets, open_ended), **how)
+        assert three.dataset().specs()[2] == open_ended
+        with pytest.raises(DataError, match=r"weights of the source are one array \(\) float32, but sample_specs\(\)"):
+            Pipeline(Files(), specs=(inputs, targets, found), **how).dataset()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([sample(0), sample(1, "none")], "Sample 1 of x has no weight, but sample 0 has one. Give every sample"),
+        ([sample(0, "none"), sample(1)], "Sample 0 of x has no weight, but sample 1 has one"),
+        ([sample(0), attrs.evolve(sample(1), weight={"c": None})], "Sample 1 of x has no weight"),
+        ([attrs.evolve(sample(0), weight="heavy")], "The weight of sample 0 of x is of type <U5, not a number"),
+        ([attrs.evolve(sample(0), weight={"a": 1j})], "The weight of sample 0 of x for 'a' is of type complex128"),
+        ([attrs.evolve(sample(0), weight=[[1], [1, 2]])], "The weight of sample 0 of x has rows of different lengths"),
+        ([sample(0), sample(1, "named")], r"x: weights of sample 1 has the names \['a', 'b'\], but sample 0"),
+        ([sample(0), sample(1, "positions")], "x: weights of sample 1 has shape"),
+        (stacked([[1], [1, 2]]), "x: weights has rows of different lengths"),
+        (stacked(IDS[1:]), "different lengths .*weights\\[''\\] 39"),
+        (stacked(2.0), "x: weights is a single number"),
+        (stacked(np.array(["a"] * COUNT)), "An array of x: weights is of type <U1, not a number"),
+    ],
+)
+def test_wrong_weights_are_refused(data: Any, message: str) -> None:
+    """One sentence says which weight cannot be used, and why."""
+    with pytest.raises(DataError, match=message):
+        as_dataset(data, "x")
+
+
+def test_unweighted_sample_is_named_by_its_own_number() -> None:
+    """Also where it is one of few that are tried, or where others before it are left out."""
+
+    def only_first(each: Sample) -> Sample:
+        if each.meta == 3:
+            raise ValueError("too hard")
+        return each if each.meta < 30 else attrs.evolve(each, weight=None)
+
+    for preload in ("on", "off"):
+        pipeline = Pipeline(Files(), [only_first], preload=preload, on_error="skip", workers=0)
+        with pytest.raises(DataError, match=r"Sample 3[0-9] of the source has no weight, but sample 0 has one"):
+            pipeline.dataset()
+
+
+class SomeUnfit(RandomProcessor):
+    """Gives sample 35, which is not among the first, a weight of another kind."""
+
+    def __init__(self, weight: Any) -> None:
+        self.weight = weight
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, weight=self.weight) if sample.meta == 37 else sample
+
+
+@pytest.mark.parametrize(
+    ("form", "weight", "message"),
+    [
+        ("number", None, "Processed sample 37 of the source has no weight, but the first samples have one"),
+        ("none", 2.0, "Processed sample 37 of the source has a weight, but the first samples have none"),
+        ("number", "heavy", "has weights of type <U5"),
+        ("number", [1, 2], r"has weights of shape \(2,\)"),
+        ("named", 2.0, "has weights without a name"),
+        ("named", {"a": 2.0}, r"has the weights \['a'\]"),
+    ],
+)
+def test_wrong_weights_on_demand(form: str, weight: Any, message: str) -> None:
+    """An unfit weight of a sample made on demand is an error that names it, or the sample is left out."""
+    source = [sample(index, form) for index in range(60)]
+    with pytest.raises(DataError, match=message):
+        blocks(Pipeline(source, [SomeUnfit(weight)], workers=0))
+    pipeline = Pipeline(source, [SomeUnfit(weight)], workers=0, on_error="skip")
+    assert sum(block.steps * block.batch_size for block in blocks(pipeline)) == 59
+    assert "1 sample was left out" in str(pipeline.skipped())
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.where(IDS == 7, np.nan, 1), "Sample 7 of x has nan in its weight: only finite"),
+        ({"a": np.where(IDS == 3, np.inf, 1)}, "Sample 3 of x has inf in its weight 'a'"),
+        (np.ones((COUNT, 3)), r"The weight of sample 0 of x has shape \(3,\), but its target has shape \(2,\)"),
+        (np.ones((COUNT, 2, 2)), r"The weight of sample 0 of x has shape \(2, 2\)"),
+        (-np.ones(COUNT), None),
+        (np.ones((COUNT, 1)), None),
+        (np.ones((COUNT, 2)), None),
+    ],
+)
+def test_sanity_of_weights(weights: Any, message: str | None) -> None:
+    """Before training, weights must be finite and fit their targets; negative ones are allowed, as by Keras."""
+    from aipcore.training.sanity import check_data
+
+    dataset = as_dataset(stacked(weights), "x")
+    if message is None:
+        check_data(dataset, "x")
+        return
+    with pytest.raises(DataError, match=message):
+        check_data(dataset, "x")
+
+
+def test_sanity_of_varying_weights() -> None:
+    """Where samples vary in size, each is looked at."""
+    from aipcore.training.sanity import check_data
+
+    samples = [Sample(inputs=np.ones(n), targets=np.ones(n), weight=np.ones(min(n, 3))) for n in (1, 2, 3, 4)]
+    with pytest.raises(DataError, match=r"The weight of sample 3 of x has shape \(3,\), but its target has .*\(4,\)"):
+        check_data(as_dataset(samples, "x"), "x")
+
+
+def table(entries: tuple[str, ...], targets: Any, **how: Any) -> Any:
+    """The table for stacked targets."""
+    targets = targets if isinstance(targets, dict) else np.asarray(targets)
+    size = len(next(iter(targets.values())) if isinstance(targets, dict) else targets)
+    dataset = Pipeline((np.zeros((size, 1)), targets), workers=0, **how).dataset()
+    return weight_table(TrainDataParams(class_weight=entries), dataset, "x")
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [0, 3, 1, 3],
+        [[0.0], [3.0], [1.0], [2.0]],
+        np.eye(4)[[2, 0, 3]],
+        [[0.1, 0.6, 0.3], [0.7, 0.2, 0.1]],
+        np.array([[True, False], [False, True]]),
+        [-1, 5, 1],
+    ],
+)
+def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
+    """Each sample gets the weight that Keras gives it, in each form that targets may have."""
+    from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
+
+    targets = np.asarray(targets)
+    ours = class_weights_of(targets, table(("1=5", "0=0.5"), targets))
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, class_weight_to_sample_weights(targets, {0: 0.5, 1: 5.0}))
+
+
+def test_balanced() -> None:
+    """Each class that is there counts the same in all; scikit-learn's documented values for three and one of two."""
+    np.testing.assert_allclose(table(("balanced",), [0, 0, 0, 1]), [2 / 3, 2])
+    np.testing.assert_allclose(table(("balanced",), [[2.0], [0.0], [0.0]]), [0.75, 1, 1.5])
+    np.testing.assert_allclose(table(("balanced",), np.eye(3)[[0, 2, 2, 2]]), [2, 1, 2 / 3], rtol=1e-6)
+    assert balanced(np.array([5, 0])).tolist() == [1, 1]
+
+
+class Classes:
+    """Samples read by index, the classes of which a processor finds."""
+
+    def __len__(self) -> int:
+        return 3000
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(inputs=np.zeros(index % 3 + 1), targets=str(index % 10 == 0))
+
+
+def to_class(sample: Sample) -> Sample:
+    """A processor of text into a class."""
+    return attrs.evolve(sample, targets=["False", "True"].index(sample.targets))
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_balanced_over_processed_samples(preload: Any) -> None:
+    """Targets are counted after the processors, whether samples are kept or made on demand."""
+    dataset = Pipeline(Classes(), [to_class], preload=preload, workers=0).dataset()
+    made = weight_table(TrainDataParams(class_weight=("balanced",)), dataset, "x")
+    assert made is not None
+    np.testing.assert_allclose(made, [3000 / (2 * 2700), 3000 / (2 * 300)])
+
+
+BOTH = ("balanced",), ("0=1", "1=5")
+
+
+@pytest.mark.parametrize("entries", BOTH)
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ({"a": IDS, "b": IDS}, "needs exactly one target, but x has 'a', 'b'"),
+        (IDS / 3, "needs class numbers or one-hot rows, but the target of sample 1 of x is 0.3"),
+        ([[0, 1, 0], [0, 1, 1]], r"but the target of sample 1 of x is \[0 1 1\]"),
+        ([[0.5, 0.5], [1.5, -0.5]], "but the target of sample 1 of x is"),
+        (np.zeros((4, 5, 6)), r"needs one class for each sample, but the targets of x have shape \(5, 6\)"),
+        (np.array(["a", "b"]), "needs class numbers, but the targets of x are of type str"),
+    ],
+)
+def test_targets_that_are_not_classes(targets: Any, message: str, entries: tuple[str, ...]) -> None:
+    """Class weights refuse targets that are not one class each."""
+    with pytest.raises(DataError, match=message):
+        table(entries, targets)
+
+
+def test_class_weights_that_cannot_be_used() -> None:
+    """With weights of samples, as Keras; for classes that are not there; for negative classes if they are counted."""
+    with pytest.raises(DataError, match=r"The samples of x have weights, so --train\.class_weight cannot be used"):
+        weight_table(TrainDataParams(class_weight=("balanced",)), as_dataset(stacked(IDS), "x"), "x")
+    with pytest.raises(DataError, match="names the class 3, but the targets of x have the classes 0 to 2"):
+        table(("3=2",), np.eye(3))
+    with pytest.raises(DataError, match="balanced cannot count the class -1 of sample 1 of x"):
+        table(("balanced",), [0, -1])
+    assert weight_table(TrainDataParams(), as_dataset(stacked(None), "x"), "x") is None
+
+
+@pytest.mark.parametrize("entries", [("0",), (), ("0=nan",), ("0=x",), ("-1=2",), ("balanced", "0=1"), ("0=1", "0=2")])
+def test_class_weight_option_is_checked(entries: tuple[str, ...]) -> None:
+    """One sentence says what the option takes."""
+    with pytest.raises(ParamsError, match="must be CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced"):
+        TrainDataParams(class_weight=entries)
+
+
+def test_class_weight_from_words_and_files(tmp_path: Path) -> None:
+    """The option is read from the command line and from a file, and written back."""
+    words = resolve(TrainDataParams, [Layer.from_arguments(["--class_weight", "0=1", "1=5"])]).value
+    assert words.class_weight == ("0=1", "1=5")
+    assert resolve(TrainDataParams, [Layer.from_arguments(["--class-weight", "none"])]).value.class_weight is None
+    assert resolve(TrainDataParams, [Layer.from_mapping("file", to_dict(words))]).value == words
+    file = tmp_path / "params.yaml"
+    file.write_text("class_weight: [balanced]\n", encoding="utf-8")
+    assert resolve(TrainDataParams, [Layer.from_file(file)]).value.class_weight == ("balanced",)
+
+
+@pytest.mark.parametrize(
+    ("words", "weights", "text"),
+    [
+        ([], IDS / 2, "in 10 batches of 4, weighted; 40 validation samples, weighted"),
+        (["--train.class_weight", "balanced"], None, "of 4, class weights 0=0.6667 1=2; 40 validation samples"),
+        (["--train.class_weight", "1=5", "--data.workers", "0"], None, "of 4, class weights 0=1 1=5; 40 validation"),
+    ],
+)
+def test_plan(words: list[str], weights: Any, text: str, make_trainer: Any) -> None:
+    """The plan of a run says how its samples are weighted."""
+    from keras import layers
+
+    from aipcore.scenario import Scenario, ScenarioParams
+    from aipcore.training.plan import describe_data
+
+    class Weighted(Scenario):
+        params_class = ScenarioParams
+
+        def train_data(self) -> Any:
+            return np.zeros((COUNT, 1)), (IDS % 4 == 0).astype(int), weights
+
+        val_data = train_data
+
+        def build(self, inputs: Any) -> Any:
+            return layers.Dense(2)(inputs)
+
+        def losses(self) -> Any:
+            return "sparse_categorical_crossentropy"
+
+    trainer = make_trainer(Weighted, "--train.batch_size", "4", "--trainer.epochs", "1", *words)
+    assert text in describe_data(trainer.data, trainer.batching)
+    if weights is not None:
+        trainer.run()
