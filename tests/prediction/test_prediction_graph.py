@@ -223,6 +223,10 @@ def test_own_losses_need_all_outputs() -> None:
     assert prediction_graph(scenario, graph) is graph
     tensors = {"": tf.zeros((2, 3))}, {"": tf.zeros(2)}
     everything = Objective(scenario, [""], [""], given=[""])
-    assert everything.computable(["own"]) == list(everything(*tensors, graph(tensors[0], training=False), {}, 2.0)) == ["own"]
+    assert (
+        everything.computable(["own"])
+        == list(everything(*tensors, graph(tensors[0], training=False), {}, 2.0))
+        == ["own"]
+    )
     nothing = Objective(scenario, [""], [""], given=["answer"])
     assert nothing.computable(["own"]) == list(nothing(*tensors, {"answer": tf.zeros(2)}, {}, 2.0)) == []
