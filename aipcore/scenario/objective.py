@@ -12,11 +12,10 @@ from typing import Any
 
 import attrs
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from keras.src.trainers import compile_utils
 
+from aipcore.data.class_weight import Table
 from aipcore.errors import ScenarioError
 from aipcore.scenario.scenario import Scenario
 
@@ -71,7 +70,7 @@ class Objective:
         targets: list[str],
         *,
         given: Sequence[str] | None = None,
-        class_weights: npt.NDArray[np.float32] | None = None,
+        class_weights: Table | None = None,
     ) -> None:
         self._scenario = scenario
         self._kind = type(scenario).__name__

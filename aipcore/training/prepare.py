@@ -8,8 +8,6 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.class_weight import Table, weight_table
@@ -38,7 +36,7 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
-from aipcore.training.sanity import check_data, check_evaluator, check_first_losses, check_targets
+from aipcore.training.sanity import check_data, check_evaluator, check_first_losses, check_targets, check_weight_names
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
 
@@ -78,7 +76,6 @@ class RunData:
         pipelines: where all of the samples come from.
         left_out: a sentence for each pipeline that left samples out while they were read for the first time.
         workers: the processes that make samples for all of them.
-        class_weights: by class id, the weights of training samples, or None.
     """
 
     train: Dataset
@@ -91,7 +88,6 @@ class RunData:
     pipelines: list[Pipeline]
     left_out: list[str]
     workers: Workers
-    class_weights: npt.NDArray[np.float32] | None = None
 
     def skipped(self) -> list[str]:
         """A sentence for each pipeline that left samples out since the last call."""
@@ -342,6 +338,8 @@ def _prepare_scoring(
     objective = Objective(scenario, graph.outputs, targets)
     objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
     named = _named(kind, data)
+    for dataset, origin in named:
+        check_weight_names(dataset.specs()[2], graph.outputs, origin)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_data(dataset.known(), origin)

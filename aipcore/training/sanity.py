@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -70,6 +70,21 @@ def _check_weights(dataset: MemoryDataset, origin: str) -> None:
                         f"{_called('target', target)} has shape {theirs}. Give one number for the sample, or one for "
                         "each position of the target."
                     )
+
+
+def check_weight_names(names: Iterable[str], outputs: Sequence[str], origin: str) -> None:
+    """Compares the names of sample weights with those of the outputs.
+
+    Raises:
+        DataError: there is a weight for an output that the model does not have.
+    """
+    unknown = [name for name in names if name and name not in outputs]
+    if unknown:
+        known = ", ".join(repr(name) for name in outputs if name) or "one output without a name"
+        raise DataError(
+            f"{origin} has weights for the output {unknown[0]!r}, but the model has {known}. Name an output, or give "
+            "weights without a name."
+        )
 
 
 def check_targets(objective: Objective, graph: Graph, dataset: MemoryDataset, origin: str) -> None:

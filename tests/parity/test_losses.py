@@ -188,7 +188,7 @@ CONFIGURATIONS = pytest.mark.parametrize(
 
 @CONFIGURATIONS
 def test_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) -> None:
-    """The loss of each head and the weights after two steps are those of Keras, in a random part of all combinations."""
+    """Losses and weights after two steps are those of Keras, in a random part of all combinations."""
     every = list(combinations())
     random.Random(0).shuffle(every)
     chosen = every[masked + 2 * weighted :: 8]
