@@ -145,7 +145,11 @@ def compare(
     expected |= dict(numbers({f"val_{name}": value for name, value in evaluated.items()}))
     missing = expected.keys() - logs.keys()
     assert not missing, missing
-    wrong = [name for name, value in expected.items() if not np.isclose(logs[name], value, rtol=TOLERANCE, atol=1e-7)]
+    wrong = [
+        name
+        for name, value in expected.items()
+        if not np.isclose(logs[name], value, rtol=TOLERANCE, atol=1e-7, equal_nan=True)
+    ]
     assert not wrong, [(name, logs[name], expected[name]) for name in wrong]
     for head in heads:
         ours, theirs = (each.get_layer(head.name).get_weights() for each in (trainer.graph.model, model))

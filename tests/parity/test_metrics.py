@@ -55,16 +55,19 @@ def instances(kind: str) -> list[Any]:
     return {
         "numbers": [metrics.R2Score(class_aggregation=None), metrics.MeanAbsoluteError(name="mine")],
         "binary": [
-            metrics.AUC(num_thresholds=50), metrics.Precision(thresholds=[0.3, 0.6]), metrics.BinaryIoU(),
-            metrics.SensitivityAtSpecificity(0.5), metrics.SpecificityAtSensitivity(0.5),
-            metrics.PrecisionAtRecall(0.5), metrics.RecallAtPrecision(0.5),
+            metrics.AUC(num_thresholds=50, name="auc"), metrics.Precision(thresholds=[0.3, 0.6], name="p"),
+            metrics.BinaryIoU(name="iou"),
+            metrics.SensitivityAtSpecificity(0.5, name="a"), metrics.SpecificityAtSensitivity(0.5, name="b"),
+            metrics.PrecisionAtRecall(0.5, name="c"), metrics.RecallAtPrecision(0.5, name="d"),
         ],
         "one-hot": [
             metrics.F1Score(average=None), metrics.F1Score(average="macro"), metrics.TopKCategoricalAccuracy(2),
-            metrics.OneHotIoU(CLASSES, [0, 2]), metrics.OneHotMeanIoU(CLASSES), metrics.AUC(multi_label=True),
+            metrics.OneHotIoU(CLASSES, [0, 2], name="x"), metrics.OneHotMeanIoU(CLASSES, name="y"),
+            metrics.AUC(multi_label=True, name="z"),
         ],
         "ids": [
-            metrics.MeanIoU(CLASSES, sparse_y_pred=False), metrics.IoU(CLASSES, [1], sparse_y_pred=False),
+            metrics.MeanIoU(CLASSES, sparse_y_pred=False, name="x"),
+            metrics.IoU(CLASSES, [1], sparse_y_pred=False, name="y"),
             metrics.SparseTopKCategoricalAccuracy(2),
         ],
     }[kind]  # fmt: skip
@@ -80,20 +83,26 @@ FUNCTIONS = {
 UNITS = {"numbers": CLASSES, "binary": 1, "one-hot": CLASSES, "ids": CLASSES}
 
 
-def of_outputs(y_true: Any, y_pred: Any) -> Any:
-    """A loss for any target."""
-    return keras.ops.mean(keras.ops.square(y_pred), axis=-1)
+def of_outputs(shape: tuple[int, ...]) -> Any:
+    """A loss for any target: the mean square of outputs of this shape, one per sample or position."""
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean(keras.ops.reshape(keras.ops.square(y_pred), (-1, *shape)), axis=-1)
+
+    return loss
 
 
 def heads() -> Iterator[Head]:
     """A head per metric, of vectors and of sequences, with targets of equal and of lower rank."""
     for kind, names in BY_NAME.items():
-        every = [*names, *BY_CLASS[kind], *instances(kind), *FUNCTIONS[kind]]
+        # Keras numbers names of its own over the whole process; see `test_classes_are_named_as_by_keras`.
+        classes = [cls(name="made") for cls in BY_CLASS[kind]]
+        every = [*names, *classes, *instances(kind), *FUNCTIONS[kind]]
         for place, metric in enumerate(every):
             for sequence in (False, True):
                 yield Head(
                     name=f"{kind}-{place}-{'sequence' if sequence else 'vector'}",
-                    loss=of_outputs,
+                    loss=of_outputs((STEPS, UNITS[kind]) if sequence else (UNITS[kind],)),
                     sequence=sequence, units=UNITS[kind], activation="softmax" if UNITS[kind] > 1 else "sigmoid",
                     target=target(kind, sequence, "int32" if place % 2 else "float32", lower=bool(place % 3)),
                     metrics=[metric],
@@ -168,6 +177,28 @@ def test_a_vector_has_a_value_per_class(make_trainer: Any) -> None:
     assert result.monitor == "val_f1_score_1"
 
 
+def test_classes_are_named_as_by_keras(make_trainer: Any) -> None:
+    """Metrics given as classes or without a name are called as in Keras' history of a first run."""
+
+    class Classes(Scored):
+        monitor = ("max", "auc")
+
+        def metrics(self) -> Any:
+            return [metrics.AUC, metrics.Precision, metrics.F1Score, "accuracy", metrics.TruePositives()]
+
+        def weighted_metrics(self) -> Any:
+            return ["accuracy", metrics.Recall]
+
+    trainer = make_trainer(Classes, "--trainer.epochs", "1")
+    logs = trainer.run().history[0]
+    keras.utils.clear_session(free_memory=False)
+    x, y = trainer.scenario.train_data()
+    model = keras.models.clone_model(trainer.graph.model)
+    model.compile(loss="mse", metrics=trainer.scenario.metrics(), weighted_metrics=trainer.scenario.weighted_metrics())
+    names = {name for name, _ in parity_heads.numbers(model.evaluate(x, y, verbose=0, return_dict=True))}
+    assert names == {name for name in logs if not name.startswith("val_")} - {"learning_rate"}
+
+
 def test_metrics_without_a_name(make_trainer: Any) -> None:
     """Keras numbers objects without a name; training and validation still have the same one."""
 
@@ -193,14 +224,14 @@ def test_metrics_without_a_name(make_trainer: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([metrics.MeanSquaredError(name="loss")], "Two metrics are called 'loss'"),
-        (["no_such_metric"], "The metrics of Wrong cannot be made: ValueError: Could not interpret metric"),
-        ([metrics.SensitivityAtSpecificity(0.5, name="x"), metrics.MeanIoU(2, name="y")], "metric y of Wrong cannot"),
+        (lambda: [metrics.MeanSquaredError(name="loss")], "Two metrics are called 'loss'"),
+        (lambda: ["no_such_metric"], "The metrics of Wrong cannot be made: ValueError: Could not interpret metric"),
+        (lambda: ["mse", lambda t, o: keras.ops.matmul(t, o)], "The metric <lambda> of Wrong cannot take an output of"),
     ],
 )
 def test_what_is_refused(make_trainer: Any, given: Any, message: str) -> None:
     """A metric that cannot work is named before the first epoch."""
-    wrong = type("Wrong", (Scored,), {"metrics": lambda _: given, "monitor": ("min", "loss")})
+    wrong = type("Wrong", (Scored,), {"metrics": lambda _: given(), "monitor": ("min", "loss")})
     with pytest.raises(ScenarioError, match=message):
         make_trainer(wrong)
 
