@@ -30,6 +30,9 @@ from aipcore.training.trainer import Trainer
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Blobs, NoisyBlobs
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
+from group_heads import group_heads
+
 EVERYTHING = (
     "--optimizer.weight_decay", "0.01", "--optimizer.clip_global_norm", "0.5", "--optimizer.clip_value", "0.2",
     "--learning_rate", "WarmupCosineDecay", "--learning_rate.lr", "0.01", "--trainer.calc_ema", "0.9",
@@ -141,6 +144,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
+    yield from same_losses()
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.run().history[-1]["val_accuracy"]
@@ -152,6 +156,20 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
             trainer(Blobs, None, "--device.strategy", "mirror", *words).run()
         except AipError as error:
             yield f"refused {words[0]}", str(error)
+
+
+def same_losses() -> Iterator[tuple[str, Any]]:
+    """Losses of every kind of denominator, in groups of batches and on replicas, the last group a partial one."""
+    cls, weights = group_heads()
+    words = ("--optimizer", "SGD", "--learning_rate", "Constant", "--train.shuffle", "false", "--val.batch_size", "10",
+             "--data.workers", "0")  # fmt: skip
+    for way in WAYS:
+        for batch, group in ((10, 1), (5, 2)):
+            run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(batch),
+                          "--trainer.accumulate_steps", str(group))  # fmt: skip
+            history = run.run().history
+            yield f"heads {way} {group}", history
+            yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
 
 
 if __name__ == "__main__":

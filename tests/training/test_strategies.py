@@ -50,6 +50,21 @@ def test_trap_accumulation_on_several_devices(found: dict[str, Any], strategy: s
     assert found[f"accumulated {strategy}"] < 2e-4
 
 
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("strategy", ["none", *SEVERAL])
+def test_losses_of_every_kind(found: dict[str, Any], strategy: str, group: int) -> None:
+    """Masked, weighted, summed and scalar losses on replicas and in groups are those of one large batch."""
+    large = found["heads none 1"]
+    for ours, theirs in zip(found[f"heads {strategy} {group}"], large, strict=True):
+        assert {"masked_loss", "weighted_loss", "ignored_loss", "sum_loss", "mean_of_weights_loss"} <= ours.keys()
+        for name, value in theirs.items():
+            # A group is worth one large batch only where the value does not depend on how samples meet in a batch.
+            if group == 1 or "scalar" not in name:
+                assert ours[name] == pytest.approx(value, rel=1e-6), name
+    for ours, theirs in zip(found[f"head weights {strategy} {group}"], found["head weights none 1"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("strategy", SEVERAL)
 def test_resumes_exactly(found: dict[str, Any], strategy: str) -> None:
     """Dropout, batch norm, EMA and accumulation go on from a checkpoint to the same bits."""
