@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +103,9 @@ class RunProbe:
                     {name: tf.constant(c[first::every]) for name, c in s.items()} for s in (rows.inputs, rows.targets)
                 )
                 self._batches.append((next(sides), next(sides)))
-        return [float(self._norm(inputs, targets)) for inputs, targets in self._batches]
+        average = self._trainer.average
+        with nullcontext() if average is None else average.lifted():
+            return [float(self._norm(inputs, targets)) for inputs, targets in self._batches]
 
     def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
         loop = self._trainer.loop
