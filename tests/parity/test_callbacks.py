@@ -172,7 +172,17 @@ def an_early_stop(folder: Path) -> list[Any]:
     return [keras.callbacks.EarlyStopping("val_accuracy", patience=1, min_delta=0.5, restore_best_weights=True)]
 
 
-@pytest.mark.parametrize("factory", [a_scheduler, a_plateau, an_early_stop])
+def a_warmup(folder: Path) -> list[Any]:
+    del folder
+
+    def warm(batch: int, logs: Any) -> None:
+        made.model.optimizer.learning_rate = 0.05 * (batch + 1)
+
+    made = keras.callbacks.LambdaCallback(on_train_batch_begin=warm)
+    return [made]
+
+
+@pytest.mark.parametrize("factory", [a_scheduler, a_warmup, a_plateau, an_early_stop])
 def test_what_changes_the_run(factory: Factory, make_trainer: Any, tmp_path: Path) -> None:
     """With a callback that acts, all hooks, logs, learning rates and weights are those of fit."""
     [theirs], [ours] = both(make_trainer, tmp_path, factory)
@@ -290,6 +300,21 @@ def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> Non
             assert [step for step, _ in values[0]] == [step for step, _ in values[1]], tag
             if "histogram" not in tag:
                 np.testing.assert_allclose(*([value for _, value in side] for side in values), rtol=1e-5, err_msg=tag)
+
+
+def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
+    """A hook for batches on the instance counts like one in the class; that of ModelCheckpoint where it does something."""
+    patient = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
+    patient.accepts_chunks = True
+    made = [
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+        keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None),
+        patient,
+        keras.callbacks.ModelCheckpoint(tmp_path / "a.keras"),
+        keras.callbacks.ModelCheckpoint(tmp_path / "b.keras", save_freq=2),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    assert trainer_with(make_trainer, made).per_batch == ["callback_1", "callback_4", "callback_5"]
 
 
 class Turning(Points):
