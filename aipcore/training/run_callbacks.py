@@ -110,9 +110,7 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
             if average is not None and _is_any(callback, ("ModelCheckpoint",)) and callback.save_freq != "epoch":
                 _save_average(callback, average)
         self._test_batches = any(map(wants_test_batches, callbacks.values()))
-        super().__init__(
-            list(callbacks.values()), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0
-        )
+        super().__init__(list(callbacks.values()), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
 
     @property
     def test_batches(self) -> RunCallbacks | None:

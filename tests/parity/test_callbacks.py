@@ -158,21 +158,25 @@ def same_calls(theirs: Recorder, ours: Recorder) -> None:
 
 
 def a_scheduler(folder: Path) -> list[Any]:
+    """Sets the rate of each epoch."""
     del folder
     return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7 if epoch else 0.3)]
 
 
 def a_plateau(folder: Path) -> list[Any]:
+    """Lowers the rate, down to a bound."""
     del folder
     return [keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.3, patience=1, min_delta=10.0, min_lr=0.03)]
 
 
 def an_early_stop(folder: Path) -> list[Any]:
+    """Stops, and takes the weights of an earlier epoch."""
     del folder
     return [keras.callbacks.EarlyStopping("val_accuracy", patience=1, min_delta=0.5, restore_best_weights=True)]
 
 
 def a_warmup(folder: Path) -> list[Any]:
+    """Sets the rate of each batch."""
     del folder
 
     def warm(batch: int, logs: Any) -> None:
@@ -303,7 +307,7 @@ def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> Non
 
 
 def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
-    """A hook for batches on the instance counts like one in the class; that of ModelCheckpoint where it does something."""
+    """A batch hook on the instance counts like one in the class; that of ModelCheckpoint if it saves between batches."""
     patient = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
     patient.accepts_chunks = True
     made = [
@@ -402,7 +406,7 @@ def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
 
 
 REFUSED = {
-    "BackupAndRestore": (lambda folder: keras.callbacks.BackupAndRestore(folder), "aip resume"),
+    "BackupAndRestore": (keras.callbacks.BackupAndRestore, "aip resume"),
     "CallbackList": (lambda _: keras.callbacks.CallbackList([]), "record of its own"),
     "ProgbarLogger": (lambda _: keras.callbacks.ProgbarLogger(), "shows the progress"),
     "SwapEMAWeights": (lambda _: keras.callbacks.SwapEMAWeights(), "--trainer.calc_ema"),

@@ -125,7 +125,7 @@ def follows_lr(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure", "is_never_negative"))
 def shifts_by_offset_epochs(subject: Subject) -> None:
-    """With `offset_epochs`, the schedule begins that many epochs later, with the rate that it has at step 0 otherwise."""
+    """With `offset_epochs`, the schedule has after that many epochs the rate that it has at step 0 without."""
     [first] = _rates(subject.build(subject.params(), _horizon()), [0])
     for epochs in (1, 2):
         [rate] = _rates(subject.build(subject.params({"offset_epochs": epochs}), _horizon()), [10 * epochs])
