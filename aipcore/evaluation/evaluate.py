@@ -64,7 +64,7 @@ class Evaluation:
             evaluator: a new one, given every batch's targets and outputs; its results join those of the metrics.
                 The chief's alone is asked, the others need one too.
             batch_hooks: a Keras callback (list) whose `on_test_batch_begin` and `on_test_batch_end` are called for
-                every batch; not together with an evaluator.
+                every batch, until they set `model.stop_evaluating`; not together with an evaluator.
 
         Returns:
             losses, metrics and evaluator results by name, the same on all workers.
@@ -78,6 +78,8 @@ class Evaluation:
                 batch_hooks.on_test_batch_begin(block.first)
                 self._run(*self._on_devices(block.inputs, block.targets, block.batch_size, axis=1))
                 batch_hooks.on_test_batch_end(block.first, self.metrics.result())
+                if batch_hooks.model.stop_evaluating:
+                    break
             elif evaluator is None:
                 self._run(*self._on_devices(block.inputs, block.targets, block.batch_size, axis=1))
             else:

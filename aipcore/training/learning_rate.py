@@ -50,9 +50,9 @@ class CurrentRate:
         self.schedule = schedule
         self.optimizer = optimizer
 
-    def __call__(self) -> Any:
-        """Return the rate, a float32 scalar."""
-        return self.schedule(self.optimizer.iterations)
+    def __call__(self, step: Any = None) -> Any:
+        """Return the rate, a float32 scalar, of the next update or of the update number `step`."""
+        return self.schedule(self.optimizer.iterations if step is None else step)
 
     def assign(self, value: Any) -> None:
         """Set the rate of the next update; the schedule continues from there in proportion.

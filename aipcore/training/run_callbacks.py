@@ -139,6 +139,11 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
         with self._averaged():
             super().on_train_end(logs)
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Before the first batch of a validation."""
+        self.model.stop_evaluating = False
+        super().on_test_begin(logs)
+
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
 

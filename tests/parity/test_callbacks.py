@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -186,7 +187,18 @@ def a_warmup(folder: Path) -> list[Any]:
     return [made]
 
 
-@pytest.mark.parametrize("factory", [a_scheduler, a_warmup, a_plateau, an_early_stop])
+def a_short_validation(folder: Path) -> list[Any]:
+    """Ends each validation after its first batch."""
+    del folder
+
+    def end(batch: int, logs: Any) -> None:
+        made.model.stop_evaluating = True
+
+    made = keras.callbacks.LambdaCallback(on_test_batch_end=end)
+    return [made]
+
+
+@pytest.mark.parametrize("factory", [a_scheduler, a_warmup, a_plateau, an_early_stop, a_short_validation])
 def test_what_changes_the_run(factory: Factory, make_trainer: Any, tmp_path: Path) -> None:
     """With a callback that acts, all hooks, logs, learning rates and weights are those of fit."""
     [theirs], [ours] = both(make_trainer, tmp_path, factory)
@@ -307,7 +319,7 @@ def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> Non
 
 
 def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
-    """A batch hook on the instance counts like one in the class; that of ModelCheckpoint if it saves between batches."""
+    """A batch hook on the instance counts as one in the class, that of ModelCheckpoint if it saves between batches."""
     patient = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
     patient.accepts_chunks = True
     made = [
@@ -405,9 +417,12 @@ def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
     assert float(trainer.graph.model.get_weights()[0][0, 0]) == pytest.approx(weight, rel=1e-5)
 
 
+# Its package is not installed, so that it cannot be made as usual.
+Orbax = keras.callbacks.OrbaxCheckpoint
 REFUSED = {
     "BackupAndRestore": (keras.callbacks.BackupAndRestore, "aip resume"),
     "CallbackList": (lambda _: keras.callbacks.CallbackList([]), "record of its own"),
+    "OrbaxCheckpoint": (lambda _: Orbax.__new__(Orbax), "ModelCheckpoint"),
     "ProgbarLogger": (lambda _: keras.callbacks.ProgbarLogger(), "shows the progress"),
     "SwapEMAWeights": (lambda _: keras.callbacks.SwapEMAWeights(), "--trainer.calc_ema"),
 }
@@ -422,8 +437,11 @@ def test_what_cannot_work_is_refused(name: str, make_trainer: Any, tmp_path: Pat
     assert not (tmp_path / "backup").exists()
 
 
-def test_no_callback_and_no_direction(make_trainer: Any) -> None:
-    """What is no callback, and a value of which Keras does not know the better direction, are refused."""
+def test_what_lacks_something_is_refused(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused are what is no callback, a value without a better direction, and what needs a missing package."""
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(PluginError, match=r"RemoteMonitor, which needs the package requests"):
+        trainer_with(make_trainer, [keras.callbacks.RemoteMonitor()])
     with pytest.raises(PluginError, match=r"callback_0 is dict, not a Keras callback"):
         trainer_with(make_trainer, [{}])
     stop = keras.callbacks.EarlyStopping("val_wer")
