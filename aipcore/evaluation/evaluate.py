@@ -57,12 +57,14 @@ class Evaluation:
         self._run = self._blocks if eager else self._compiled(self._blocks, axes=2)
         self._outputs = self._batch if eager else self._compiled(self._batch, axes=1)
 
-    def run(self, evaluator: Evaluator | None = None) -> dict[str, float]:
+    def run(self, evaluator: Evaluator | None = None, batch_hooks: Any = None) -> dict[str, float]:
         """One pass over the data.
 
         Args:
             evaluator: a new one, given every batch's targets and outputs; its results join those of the metrics.
                 The chief's alone is asked, the others need one too.
+            batch_hooks: a Keras callback (list) whose `on_test_batch_begin` and `on_test_batch_end` are called for
+                every batch, until they set `model.stop_evaluating`; not together with an evaluator.
 
         Returns:
             losses, metrics and evaluator results by name, the same on all workers.
@@ -70,9 +72,17 @@ class Evaluation:
         self.metrics.reset()
         share = None if self._gives_all(evaluator) else self._distribution.share
         feed = Feed(self.dataset, self._order, self.batching, share)
-        for block in prefetch(feed.blocks(0, chunk=self._chunk()), lambda block: block):
-            if evaluator is None:
-                self._run(*self._on_devices((block.inputs, block.targets, block.weights), block.batch_size, axis=1))
+        chunk = self._chunk() if batch_hooks is None else 1
+        for block in prefetch(feed.blocks(0, chunk=chunk), lambda block: block):
+            sides = (block.inputs, block.targets, block.weights)
+            if batch_hooks is not None:
+                batch_hooks.on_test_batch_begin(block.first)
+                self._run(*self._on_devices(sides, block.batch_size, axis=1))
+                batch_hooks.on_test_batch_end(block.first, self.metrics.result())
+                if batch_hooks.model.stop_evaluating:
+                    break
+            elif evaluator is None:
+                self._run(*self._on_devices(sides, block.batch_size, axis=1))
             else:
                 self._run_batches(block, evaluator)
         results = self.metrics.result()

@@ -196,6 +196,11 @@ class MetricSet:
         metrics: list[Any] = self._metrics.metrics
         return metrics
 
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """The metrics by the name that their results are logged under, losses aside."""
+        return dict(zip(self._metrics.result(), self.metrics, strict=True))
+
     def update(self, targets: Tensors, outputs: Tensors, weights: Tensors) -> None:
         """Takes in one batch; sample weights by output, "" for all, count for the weighted metrics."""
         if self.metrics:

@@ -20,6 +20,8 @@ ARRAY_KEY = "__array__"
 KERAS_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
     "ReduceLROnPlateau": ("best", "wait", "cooldown_counter"),
+    "History": ("epoch", "history"),
+    "TensorBoard": ("_global_train_batch", "_global_test_batch"),
     "ModelCheckpoint": ("best", "epochs_since_last_save", "_batches_seen_since_last_saving", "_last_batch_seen"),
 }
 """By callback of Keras, the attributes that it goes on from. CSVLogger has its file beside these."""

@@ -53,6 +53,7 @@ class WeightAverage:
         self.shadows = [
             tf.Variable(tf.identity(variable.value), trainable=False, name=variable.path) for variable in self._followed
         ]
+        self._raw: list[Any] | None = None
 
     def update(self) -> None:
         """Takes in the weights as they are after an update; runs inside the compiled step."""
@@ -68,12 +69,42 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Puts the averages in the place of the weights, and afterwards the very bits that were there before."""
+        """Puts the averages in the place of the weights, and afterwards the very bits that were there before.
+
+        A weight that is written inside the context, as callbacks do, keeps what was written, and so does its average.
+        """
         raw = [tf.identity(variable.value) for variable in self._followed]
+        outer, self._raw = self._raw, raw if self._raw is None else self._raw
         try:
-            for variable, shadow in zip(self._followed, self.shadows, strict=True):
-                variable.assign(shadow)
+            self._assign(self.shadows)
             yield
         finally:
-            for variable, value in zip(self._followed, raw, strict=True):
-                variable.assign(value)
+            self._raw = outer
+            written = tf.stack([_differs(*pair) for pair in zip(self._followed, self.shadows, strict=True)]).numpy()
+            for variable, shadow, value, keep in zip(self._followed, self.shadows, raw, written, strict=True):
+                if keep:
+                    shadow.assign(variable.value)
+                else:
+                    variable.assign(value)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Puts the raw weights back for a while, inside of `applied`; elsewhere it does nothing."""
+        if self._raw is None:
+            yield
+            return
+        shown = [tf.identity(variable.value) for variable in self._followed]
+        try:
+            self._assign(self._raw)
+            yield
+        finally:
+            self._assign(shown)
+
+    def _assign(self, values: Sequence[Any]) -> None:
+        for variable, value in zip(self._followed, values, strict=True):
+            variable.assign(value)
+
+
+def _differs(variable: Any, shadow: Any) -> Any:
+    value, shadow = tf.convert_to_tensor(variable.value), tf.convert_to_tensor(shadow)
+    return tf.reduce_any((value != shadow) & ~(tf.math.is_nan(value) & tf.math.is_nan(shadow)))

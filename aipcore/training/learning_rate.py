@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from aipcore.errors import TrainingError
 
 
 @keras.saving.register_keras_serializable(package="aip")
@@ -28,3 +32,62 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: 
     def from_config(cls, config: dict[str, Any]) -> ScaledSchedule:
         """Rebuilds the schedule from `get_config`."""
         return cls(keras.saving.deserialize_keras_object(config["schedule"]))
+
+
+@keras.saving.register_keras_serializable(package="aip")
+class CurrentRate:
+    """The learning rate of an optimizer at its next update, which can be set.
+
+    An optimizer of Keras with a schedule refuses `optimizer.learning_rate = 0.01`, as `ReduceLROnPlateau` and
+    `LearningRateScheduler` do it. With this in the schedule's place, the assignment reaches `assign`.
+
+    Args:
+        schedule: gives the rate.
+        optimizer: counts the updates.
+    """
+
+    def __init__(self, schedule: ScaledSchedule, optimizer: Any) -> None:
+        self.schedule = schedule
+        self.optimizer = optimizer
+
+    def __call__(self, step: Any = None) -> Any:
+        """Return the rate, a float32 scalar, of the next update or of the update number `step`."""
+        return self.schedule(self.optimizer.iterations if step is None else step)
+
+    def assign(self, value: Any) -> None:
+        """Set the rate of the next update; the schedule continues from there in proportion.
+
+        Raises:
+            TrainingError: the value is not a rate, or the schedule is 0 at this update.
+        """
+        rate = float(value)
+        if not (math.isfinite(rate) and rate >= 0):
+            raise TrainingError(f"The learning rate cannot be set to {rate:g}. Give a finite number from 0 up.")
+        if np.float32(rate) == np.float32(self()):
+            return
+        scheduled = np.float32(self.schedule.schedule(self.optimizer.iterations))
+        if scheduled == 0:
+            raise TrainingError(
+                f"The learning rate cannot be set to {rate:g}, because the schedule is 0 at update "
+                f"{int(self.optimizer.iterations)}. Use --learning_rate Constant."
+            )
+        scale = np.float32(rate / float(scheduled))
+        if scheduled * scale > np.float32(rate):
+            # Never above: a lower bound, as of ReduceLROnPlateau, has to count as reached.
+            scale = np.nextafter(scale, np.float32(0))
+        self.schedule.scale.assign(scale)
+
+    def get_config(self) -> dict[str, Any]:
+        """That of the schedule."""
+        return self.schedule.get_config()
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ScaledSchedule:
+        """Rebuild the schedule, which a loaded optimizer uses directly."""
+        return ScaledSchedule.from_config(config)
+
+
+def make_settable(optimizer: Any, schedule: ScaledSchedule) -> None:
+    """Let `optimizer.learning_rate` be assigned, if it is this schedule and not what a plugin made of it."""
+    if getattr(optimizer, "_learning_rate", None) is schedule:
+        optimizer.learning_rate = CurrentRate(schedule, optimizer)

@@ -31,7 +31,7 @@ from aipcore.training.ema import WeightAverage, averaged_variables, averaging_ra
 from aipcore.training.formats import Format
 from aipcore.training.freezing import freeze
 from aipcore.training.horizon import Horizon
-from aipcore.training.learning_rate import ScaledSchedule
+from aipcore.training.learning_rate import ScaledSchedule, make_settable
 from aipcore.training.loop import TrainingLoop
 from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
@@ -243,6 +243,7 @@ def prepare_model(
     with distribution.scope():
         optimizer = parts.optimizer(learning_rate)
         optimizer.build(graph.model.trainable_variables)
+    make_settable(optimizer, learning_rate)
     distribution.adopt_optimizer(optimizer)
     # Callbacks reach the optimizer through the model, as under Model.fit.
     graph.model.compile(optimizer=optimizer, jit_compile=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +105,9 @@ class RunProbe:
                         for side in (rows.inputs, rows.targets, rows.weights)
                     ]
                 )
-        return [float(self._norm(*sides)) for sides in self._batches]
+        average = self._trainer.average
+        with nullcontext() if average is None else average.lifted():
+            return [float(self._norm(*sides)) for sides in self._batches]
 
     def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
         loop = self._trainer.loop

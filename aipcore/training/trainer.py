@@ -36,6 +36,7 @@ from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.resume import restore, restore_callbacks
+from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
 from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.sanity import check_first_steps
 from aipcore.training.state import VariableState
@@ -111,7 +112,7 @@ class Trainer:
         self.pending_states: dict[str, tuple[Any, Any]] = {}
         self.compilation: Compilation | None = None
         context = run_context(self, lambda: self._keeper)
-        self.callbacks = {name: build(context) for name, build in parts.callbacks.items()}
+        self.callbacks = make_callbacks(parts.callbacks, context, self.metrics.sets[0].by_name)
         self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = VariableState(
             {
@@ -205,10 +206,9 @@ class Trainer:
 
     def _run_epochs(self, interruption: Interruption) -> None:
         model = self.graph.model
-        callbacks = keras.callbacks.CallbackList(
-            list(self.callbacks.values()), add_history=True, model=model,
-            epochs=self.trainer.epochs, steps=self.batching.steps, verbose=0,
-        )  # fmt: skip
+        callbacks = RunCallbacks(
+            self.callbacks, model=model, average=self.average, epochs=self.trainer.epochs, steps=self.batching.steps
+        )
         model.stop_training = bool(self.stopped)
         self._profiler.begin(self.batches + 1, self.batching.steps * self.trainer.epochs)
         callbacks.on_train_begin()
@@ -222,7 +222,7 @@ class Trainer:
             self.saver.save()
         callbacks.on_train_end(self.history[-1] if self.history else {})
 
-    def _run_epoch(self, callbacks: Any) -> None:
+    def _run_epoch(self, callbacks: RunCallbacks) -> None:
         started = time.perf_counter()
         self.reporter.epoch_started(self.epoch + 1, self.trainer.epochs, self.batching.steps)
         if self.step == 0:
@@ -239,7 +239,7 @@ class Trainer:
             self.monitor.restore(before)
             self.stopped = ""
 
-    def _validate_and_end_epoch(self, callbacks: Any, started: float) -> None:
+    def _validate_and_end_epoch(self, callbacks: RunCallbacks, started: float) -> None:
         logs = self.metrics.result()
         logs["learning_rate"] = float(self.optimizer.learning_rate)
         last = self.epoch + 1 == self.trainer.epochs or self.graph.model.stop_training
@@ -250,7 +250,7 @@ class Trainer:
             if self.validation and ((self.epoch + 1) % self.trainer.val_every_n == 0 or last):
                 callbacks.on_test_begin()
                 with self._interruption.breaking():
-                    results = self.validation.run()
+                    results = self.validation.run(batch_hooks=callbacks.test_batches)
                 callbacks.on_test_end(results)
                 logs |= {f"val_{name}": value for name, value in results.items()}
             lav: dict[str, dict[str, float]] = {}
@@ -297,7 +297,7 @@ class Trainer:
         """A context in which the model has the averaged weights, if there are any."""
         return nullcontext() if self.average is None else self.average.applied()
 
-    def _run_chunks(self, callbacks: Any) -> None:
+    def _run_chunks(self, callbacks: RunCallbacks) -> None:
         for block, prepared in self._ahead.epoch(self.epoch, self.step):
             callbacks.on_train_batch_begin(block.first)
             with self._profiler.around(self.epoch, block) as traced:
@@ -347,12 +347,13 @@ class Trainer:
                 notes.append(f"{name}: {text}" if name else text)
         return results
 
-    def _end_epoch(self, callbacks: Any, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
+    def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
+        if is_best and self.trainer.export_best:
+            # The weights that were scored: a callback may change them.
+            self.saver.write_best()
         callbacks.on_epoch_end(self.epoch, dict(logs))
         self.history.append(logs)
         self._keeper.log(self.epoch + 1, logs, lav)
-        if is_best and self.trainer.export_best:
-            self.saver.write_best()
         self.epoch += 1
         self.step = 0
         if self._must_stop() and self.graph.model.stop_training:

@@ -72,6 +72,14 @@ def test_a_fault_is_found(kind: str, name: str, manager: PluginManager, processe
     assert len(result.reason) > 15
 
 
+def test_state_may_hold_arrays(manager: PluginManager, processes: Processes) -> None:
+    """The state of a callback may hold NumPy arrays, as it may in training."""
+    [entry] = find_entries(manager, "writes_into_its_folder", "callback")
+    [check] = [check for check in checks_of("callback") if check.name == "keeps_its_state"]
+    result = run_check(check, entry, manager, declaration(entry), processes)
+    assert result.status == "passed", result.reason
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_is_the_only_one(kind: str, manager: PluginManager) -> None:

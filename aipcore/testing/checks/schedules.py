@@ -121,3 +121,13 @@ def follows_lr(subject: Subject) -> None:
     low, high = (_rates(subject.build(subject.params({"lr": lr}), _horizon()), steps) for lr in (0.01, 0.02))
     for step, one, two in zip(steps, low, high, strict=True):
         require(abs(two - 2 * one) <= 1e-6 * max(abs(two), 1e-6), f"at step {step}, lr 0.01 gives {one}, 0.02 {two}")
+
+
+@conformance_check("schedule", needs=(*BUILT, "is_pure", "is_never_negative"))
+def shifts_by_offset_epochs(subject: Subject) -> None:
+    """With `offset_epochs`, the schedule has after that many epochs the rate that it has at step 0 without."""
+    [first] = _rates(subject.build(subject.params(), _horizon()), [0])
+    for epochs in (1, 2):
+        [rate] = _rates(subject.build(subject.params({"offset_epochs": epochs}), _horizon()), [10 * epochs])
+        close = abs(rate - first) <= 1e-6 * max(abs(first), 1e-6)
+        require(close, f"with offset_epochs {epochs}, at epoch {epochs} it is {rate} instead of {first}")

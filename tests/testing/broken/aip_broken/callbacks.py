@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 
 
 class Observer(keras.callbacks.Callback):
@@ -17,7 +18,7 @@ class Observer(keras.callbacks.Callback):
         self.epochs += 1
 
     def get_state(self):
-        return {"epochs": self.epochs}
+        return {"epochs": self.epochs, "array": np.arange(self.epochs, dtype=np.float32)}
 
     def set_state(self, state):
         self.epochs = state["epochs"]

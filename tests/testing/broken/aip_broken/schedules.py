@@ -77,3 +77,12 @@ def build_eager(params, horizon):
 
 def build_stubborn(params, horizon):
     return Rate(0.01, horizon)
+
+
+class Punctual(Rate):
+    def __call__(self, step):
+        return tf.cast(self.lr / (1 + self.part(step)), tf.float32)
+
+
+def build_punctual(params, horizon):
+    return Punctual(params.lr, horizon)

@@ -1,0 +1,175 @@
+"""The callbacks of a run: made, refused if they cannot work, and called as `Model.fit` calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+import keras
+
+from aipcore.errors import PluginError, ScenarioError
+from aipcore.training.batch_hooks import wants_test_batches
+from aipcore.training.context import RunContext
+from aipcore.training.ema import WeightAverage
+from aipcore.training.freezing import layer_paths
+
+REFUSED = {
+    "BackupAndRestore": "Remove it: aip writes checkpoints, and `aip resume DIR` continues from the newest one.",
+    "CallbackList": "Give each of its callbacks a record of its own.",
+    "OrbaxCheckpoint": "Use keras.callbacks.ModelCheckpoint, or the checkpoints that aip writes.",
+    "ProgbarLogger": "Remove it: aip shows the progress of a run.",
+    "SwapEMAWeights": "Use --trainer.calc_ema, which validates and exports the averaged weights.",
+}
+"""Callbacks of Keras that a run cannot use, and what to do instead."""
+
+MONITORS = ("EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau")
+"""Callbacks of Keras that follow a value."""
+
+
+def make_callbacks(
+    builders: Mapping[str, Callable[[RunContext], Any]], context: RunContext, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Build the callbacks of a run.
+
+    Args:
+        builders: by name.
+        context: of the run.
+        metrics: the Keras metrics of training, by the name that they are logged under.
+
+    Raises:
+        PluginError: one of them cannot work in a run.
+    """
+    callbacks = {name: build(context) for name, build in builders.items()}
+    for name, callback in callbacks.items():
+        _check(name, callback)
+        if _is_any(callback, MONITORS) and callback.mode == "auto":
+            callback.mode = _direction(name, callback, context.monitor, metrics)
+    return callbacks
+
+
+def _check(name: str, callback: Any) -> None:
+    if not isinstance(callback, keras.callbacks.Callback):
+        raise PluginError(
+            f"The callback {name} is {type(callback).__name__}, not a Keras callback. "
+            "Return a keras.callbacks.Callback from its build function."
+        )
+    if kind := _is_any(callback, tuple(REFUSED)):
+        raise PluginError(f"The callback {name} cannot be keras.callbacks.{kind} in a run. {REFUSED[kind]}")
+    if _is_any(callback, ("RemoteMonitor",)) and find_spec("requests") is None:
+        raise PluginError(
+            f"The callback {name} is keras.callbacks.RemoteMonitor, which needs the package requests. "
+            "Install it, or use --callbacks Webhook."
+        )
+
+
+def _is_any(callback: Any, kinds: tuple[str, ...]) -> str:
+    """Return which of these classes of Keras a callback is or extends, or an empty string."""
+    return next((kind for kind in kinds if isinstance(callback, getattr(keras.callbacks, kind))), "")
+
+
+def _direction(name: str, callback: Any, monitor: tuple[str, str], metrics: Mapping[str, Any]) -> str:
+    """Return whether less ("min") or more ("max") of what a callback follows is better.
+
+    Keras looks at the metrics that the model was compiled with, where aip has its own.
+    """
+    if callback.monitor == monitor[1]:
+        return monitor[0]
+    plain = callback.monitor.removeprefix("val_")
+    if plain == "loss":
+        return "min"
+    direction = getattr(metrics.get(plain), "_direction", None)
+    if direction is None:
+        raise PluginError(
+            f"The callback {name} follows {callback.monitor}, and neither the scenario nor Keras defines whether less "
+            f'or more of it is better. Pass mode="min" or mode="max" to keras.callbacks.{_is_any(callback, MONITORS)}.'
+        )
+    return "max" if direction == "up" else "min"
+
+
+class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """The callbacks of a run as `Model.fit` calls them.
+
+    With an average of the weights, the model has the averaged weights wherever a callback is given values of the
+    validation, or is asked to save: in `on_epoch_end` and `on_train_end`. What a callback writes there stays.
+
+    Args:
+        callbacks: by name.
+        model: that is trained, as it is compiled.
+        average: of its weights, or None.
+        epochs, steps: the length of the run, and of an epoch in batches.
+    """
+
+    def __init__(
+        self, callbacks: Mapping[str, Any], *, model: Any, average: WeightAverage | None, epochs: int, steps: int
+    ) -> None:
+        self._average = average if callbacks else None
+        self._trainable = _trainable(model)
+        for callback in callbacks.values():
+            if average is not None and _is_any(callback, ("ModelCheckpoint",)) and callback.save_freq != "epoch":
+                _save_average(callback, average)
+        self._test_batches = any(map(wants_test_batches, callbacks.values()))
+        super().__init__(list(callbacks.values()), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
+
+    @property
+    def test_batches(self) -> RunCallbacks | None:
+        """The list itself if a callback has hooks for the batches of the validation, else None."""
+        return self if self._test_batches else None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Before the first epoch."""
+        with self._averaged():
+            super().on_train_begin(logs)
+        self._check_trainable("when training begins")
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Before the first batch of an epoch."""
+        super().on_epoch_begin(epoch, logs)
+        self._check_trainable(f"in epoch {epoch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """After the validation of an epoch."""
+        with self._averaged():
+            super().on_epoch_end(epoch, logs)
+        self._check_trainable(f"in epoch {epoch + 1}")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """After the last epoch, before the model is exported."""
+        with self._averaged():
+            super().on_train_end(logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Before the first batch of a validation."""
+        self.model.stop_evaluating = False
+        super().on_test_begin(logs)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def _check_trainable(self, when: str) -> None:
+        for name, each, trainable in self._trainable:
+            if each.trainable != trainable:
+                raise ScenarioError(
+                    f"A callback sets trainable = {each.trainable} on {name} {when}. A run trains the same weights "
+                    "from its first to its last epoch. Freeze layers with --trainer.no_train_scope, and train the "
+                    "next phase in a run of its own with --warmstart.model."
+                )
+
+
+def _trainable(model: Any) -> list[tuple[str, Any, bool]]:
+    """The layers with weights and the variables of a model, with their paths, each with its flag."""
+    layers = [(path, layer) for path, layer in layer_paths(model) if layer.weights]
+    found = [*layers, *((variable.path, variable) for variable in model.variables)]
+    return [(path, each, each.trainable) for path, each in found]
+
+
+def _save_average(callback: Any, average: WeightAverage) -> None:
+    """Let a ModelCheckpoint that saves between batches save the averaged weights, swapped only when it saves."""
+    save = callback._save_model
+
+    def save_average(*arguments: Any, **named: Any) -> None:
+        with average.applied():
+            save(*arguments, **named)
+
+    callback._save_model = save_average
