@@ -53,6 +53,12 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
         denominators = [*(term.denominator for term in terms.values()), samples]
         return tf.stack([tf.stack(totals), tf.stack(denominators)])
 
+    def with_penalty(self, sums: Any, penalty: Any) -> Any:
+        """Sums with something added to that of the penalty, a scalar that is summed over samples."""
+        place = np.zeros((2, len(self.names) + 1), np.float32)
+        place[0, -1] = 1
+        return sums + penalty * place
+
     def means(self, sums: Any) -> Any:
         """Each loss, of shape [losses + 1]: one division of added sums by added denominators; 0 without any."""
         return tf.math.divide_no_nan(sums[0], self.denominators(sums))

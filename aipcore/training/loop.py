@@ -40,12 +40,10 @@ class Batch:
 
     Attributes:
         step: its index in the block, an int32 scalar.
-        samples: samples in the whole batch, a float32 scalar.
         parts: how many replicas of this worker have samples of their own, an int32 scalar.
     """
 
     step: Any
-    samples: Any
     parts: Any
 
 
@@ -68,6 +66,7 @@ class TrainingLoop:
         distribution: Distribution,
         clipping: OptimizerParams,
         accumulate_steps: int,
+        input_gradient_penalty: float = 0.0,
         resident: Sequence[Columns] | None = None,
         average: WeightAverage | None = None,
         loss_scale: LossScale | None = None,
@@ -79,13 +78,16 @@ class TrainingLoop:
         self.distribution = distribution
         self.clipping = clipping
         self.accumulate_steps = accumulate_steps
+        self.input_gradient_penalty = input_gradient_penalty
         self.average = average
         self.loss_scale = loss_scale
         self.compiled = "graph"
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
         kinds = metrics.losses(0).kinds
-        self._groups = [] if accumulate_steps == 1 else _groups(kinds, penalty=bool(graph.model.losses))
+        self._groups = (
+            [] if accumulate_steps == 1 else _groups(kinds, penalty=bool(graph.model.losses or input_gradient_penalty))
+        )
         self.group_gradients = [
             [self._zeros(replica) for _ in self._groups] for replica in range(len(distribution.devices))
         ]
@@ -97,7 +99,6 @@ class TrainingLoop:
             (sides,) * len(distribution.devices),
             tf.TensorSpec((None,), tf.bool),
             tf.TensorSpec((), tf.int32),
-            tf.TensorSpec((), tf.float32),
             tf.TensorSpec((), tf.int32),
         ]
         self._plain = tf.function(self._run, autograph=False, input_signature=signature)
@@ -134,7 +135,6 @@ class TrainingLoop:
             tuple(zip(*sides, strict=True)),
             tf.constant(flags),
             tf.constant(block.steps, tf.int32),
-            tf.constant(block.batch_size, tf.float32),
             tf.constant(self.distribution.parts(block.batch_size), tf.int32),
         )
 
@@ -174,18 +174,18 @@ class TrainingLoop:
         finally:
             self._sums_in_slices = False
 
-    def _run(self, columns: Any, updates: Any, steps: Any, samples: Any, parts: Any) -> None:
+    def _run(self, columns: Any, updates: Any, steps: Any, parts: Any) -> None:
         own = self.distribution.per_replica(columns)
 
         def body(step: Any) -> Any:
-            self._step(own, Batch(step, samples, parts), updates[step])
+            self._step(own, Batch(step, parts), updates[step])
             return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-    def _run_single(self, columns: Any, updates: Any, steps: Any, samples: Any, parts: Any) -> None:
+    def _run_single(self, columns: Any, updates: Any, steps: Any, parts: Any) -> None:
         del steps
-        self._step(self.distribution.per_replica(columns), Batch(tf.constant(0), samples, parts), updates[0])
+        self._step(self.distribution.per_replica(columns), Batch(tf.constant(0), parts), updates[0])
 
     def _step(self, columns: Any, batch: Batch, update: Any) -> None:
         gradients = self.distribution.run(self._replica_gradients, columns, batch.step, batch.parts)
@@ -202,10 +202,7 @@ class TrainingLoop:
         running = self.metrics.losses(replica)
         with tf.GradientTape(watch_accessed_variables=False, persistent=len(self._groups) > 1) as tape:
             tape.watch(self._values)
-            outputs = self.graph(inputs, training=True)
-            weights = self.objective.sample_weights(targets, weights)
-            terms = self.objective(inputs, targets, outputs, weights, samples)
-            sums = running.sums(terms, self.graph.penalty(), samples)
+            outputs, weights, sums = self._forward(running, inputs, targets, weights, samples)
             if self.distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
                 sums *= tf.cast(counts, tf.float32)
@@ -228,6 +225,30 @@ class TrainingLoop:
             for total, gradient in zip(totals, each, strict=True):
                 total.assign_add(gradient)
         return []
+
+    def _forward(
+        self, running: LossMean, inputs: Tensors, targets: Tensors, weights: Tensors, samples: Any
+    ) -> tuple[Tensors, Tensors, Any]:
+        """The model's outputs, the weights of the samples, and the sums and denominators of the losses."""
+        weights = self.objective.sample_weights(targets, weights)
+
+        def run() -> tuple[Tensors, Any]:
+            outputs = self.graph(inputs, training=True)
+            terms = self.objective(inputs, targets, outputs, weights, samples)
+            return outputs, running.sums(terms, self.graph.penalty(), samples)
+
+        if not self.input_gradient_penalty:
+            outputs, sums = run()
+            return outputs, weights, sums
+        watched = [value for value in inputs.values() if value.dtype.is_floating]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            outputs, sums = run()
+            # That of a sample's own loss, since the mean divides by their number.
+            loss = samples * running.total(running.means(sums))
+        gradients = tape.gradient(loss, watched, unconnected_gradients="zero")
+        squares = tf.add_n([tf.reduce_sum(tf.square(tf.cast(gradient, tf.float32))) for gradient in gradients])
+        return outputs, weights, running.with_penalty(sums, self.input_gradient_penalty * squares)
 
     def _part_of_loss(self, group: _Group, running: LossMean, sums: Any, samples: Any) -> Any:
         """What a batch adds to one group of losses, before the division when the update is due."""

@@ -87,6 +87,12 @@ class TrainerParams:
     accumulate_steps: int = field(
         1, help="Batches whose gradients are summed for one optimizer update.", check=at_least(1)
     )
+    input_gradient_penalty: float = field(
+        0.0,
+        help="Factor on the mean squared norm of the gradient of a sample's loss with respect to its inputs, which is "
+        "added to the loss; 0: none.",
+        check=at_least(0),
+    )
     random_seed: int | None = field(
         None,
         help="Seed of weights, data order and dropout; by default drawn at random and recorded.",

@@ -18,7 +18,7 @@ from aipcore.data.pipeline import Pipeline
 from aipcore.data.resident import Numbers, resident
 from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
-from aipcore.errors import ScenarioError
+from aipcore.errors import ParamsError, ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.scenario.graph import Graph, build_graph, prediction_graph, symbolic_targets_and_outputs
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics, metric_sets
@@ -237,6 +237,11 @@ def prepare_model(
     distribution.spread_seeds(graph.model.variables)
     warm_started = warm_start(graph.model, trainer.warmstart)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
+    if trainer.input_gradient_penalty and not any(spec.dtype.startswith("float") for spec in graph.inputs.values()):
+        raise ParamsError(
+            f"--trainer.input_gradient_penalty {trainer.input_gradient_penalty:g}: {kind} has no floating-point "
+            "input. Leave the option out."
+        )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
     learning_rate = ScaledSchedule(parts.schedule(data.horizon))
@@ -265,6 +270,7 @@ def prepare_model(
         distribution=distribution,
         clipping=trainer.optimizer,
         accumulate_steps=trainer.accumulate_steps,
+        input_gradient_penalty=trainer.input_gradient_penalty,
         average=average,
         loss_scale=LossScale() if trainer.precision == "float16" else None,
     )
