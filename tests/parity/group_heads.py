@@ -37,7 +37,8 @@ def group_heads() -> tuple[type[Any], Callable[[Any], list[Any]]]:
     heads = [
         Head(
             name=name, loss=loss, sequence=target is ids or target is sequences, units=CLASSES,
-            activation="softmax" if target is ids else "linear", target=target, metrics=["mae"],
+            activation="softmax" if target is ids else "linear", target=target,
+            metrics=[] if target is ids else ["mae"],
         )
         for name, (loss, target) in kinds.items()
     ]  # fmt: skip
