@@ -83,6 +83,11 @@ FUNCTIONS = {
 UNITS = {"numbers": CLASSES, "binary": 1, "one-hot": CLASSES, "ids": CLASSES}
 
 
+def classes(kind: str) -> list[Any]:
+    """All classes that are compared for targets of a kind, once each."""
+    return list(dict.fromkeys([*BY_CLASS[kind], *(type(metric) for metric in instances(kind))]))
+
+
 def of_outputs(shape: tuple[int, ...]) -> Any:
     """A loss for any target: the mean square of outputs of this shape, one per sample or position."""
 
@@ -96,8 +101,8 @@ def heads() -> Iterator[Head]:
     """A head per metric, of vectors and of sequences, with targets of equal and of lower rank."""
     for kind, names in BY_NAME.items():
         # Keras numbers names of its own over the whole process; see `test_classes_are_named_as_by_keras`.
-        classes = [cls(name="made") for cls in BY_CLASS[kind]]
-        every = [*names, *classes, *instances(kind), *FUNCTIONS[kind]]
+        made = [cls(name="made") for cls in BY_CLASS[kind]]
+        every = [*names, *made, *instances(kind), *FUNCTIONS[kind]]
         for place, metric in enumerate(every):
             for sequence in (False, True):
                 yield Head(
