@@ -19,7 +19,7 @@ from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
-from aipcore.scenario.graph import Graph, build_graph, prediction_graph
+from aipcore.scenario.graph import Graph, build_graph, further_graphs, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
@@ -118,6 +118,7 @@ class RunModel:
     Attributes:
         graph: the model that is trained.
         prediction: the one that is applied; the same object, if that is no other.
+        further: graphs that are exported beside that, by name.
         learning_rate: the schedule, scaled by what callbacks say.
         optimizer: its variables built.
         distribution: the devices that share each batch.
@@ -134,6 +135,7 @@ class RunModel:
 
     graph: Graph
     prediction: Graph
+    further: dict[str, Graph]
     learning_rate: ScaledSchedule
     optimizer: Any
     distribution: Distribution
@@ -230,6 +232,7 @@ def prepare_model(
     with distribution.scope():
         graph = build_graph(scenario, data.train)
         prediction = prediction_graph(scenario, graph)
+        further = further_graphs(scenario, graph)
     distribution.spread_seeds(graph.model.variables)
     warm_started = warm_start(graph.model, trainer.warmstart)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
@@ -309,6 +312,7 @@ def prepare_model(
     return RunModel(
         graph=graph,
         prediction=prediction,
+        further=further,
         learning_rate=learning_rate,
         optimizer=optimizer,
         distribution=distribution,

@@ -97,8 +97,8 @@ class Trainer:
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
         self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
-        self.graph, self.prediction = made.graph, made.prediction
-        self.about |= {"seed": self.seed, **signatures_of(made.graph, made.prediction)}
+        self.graph, self.prediction, self.further = made.graph, made.prediction, made.further
+        self.about |= {"seed": self.seed, **signatures_of(made.graph, made.prediction, made.further)}
         self.learning_rate, self.optimizer = made.learning_rate, made.optimizer
         self.metrics, self.loop, self.feed = made.metrics, made.loop, made.feed
         self.validation, self.lav = made.validation, made.lav
