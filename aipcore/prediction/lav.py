@@ -61,7 +61,7 @@ def run_lav(
                 graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager
             )
             evaluator = scenario.evaluator()
-            recorder = None if stored is None else _Recorder(evaluator, stored, name)
+            recorder = None if stored is None else Recorder(evaluator, stored, name)
             values = evaluation.run(recorder or evaluator)
             if recorder is not None:
                 recorder.add_extras(graph, dataset, evaluation.batching)
@@ -106,7 +106,7 @@ def _loss_names(objective: Objective, graph: Model, dataset: Dataset, origin: st
         raise DataError(f"The model cannot take the samples of {origin} ({given}): {reason}") from error
 
 
-class _Recorder(Evaluator):
+class Recorder(Evaluator):
     """Keeps what an evaluator sees, batch by batch.
 
     Args:
@@ -141,6 +141,12 @@ class _Recorder(Evaluator):
     def result(self) -> dict[str, float]:
         """That of the evaluator."""
         return {} if self._evaluator is None else self._evaluator.result()
+
+    def add_masks(self, masks: Mapping[str, Any]) -> None:
+        """Keep the masks of the outputs of the last batch, arrays of shape [batch, ...] by name."""
+        for name, mask in masks.items():
+            for row in mask:
+                self._stored.add_values("masks", {name: row})
 
     def add_extras(self, graph: Model, dataset: Dataset, batching: Batching) -> None:
         """Adds what losses depend on besides the outputs, if they do: the model runs a second time for that."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from aipcore.data.chain import Chain
 from aipcore.data.collate import Collector, Layout
 from aipcore.data.dataset import Dataset
-from aipcore.data.feed import Batching, Feed, prefetch
+from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.modes import Mode
 from aipcore.data.order import SampleOrder
 from aipcore.data.pipeline import Pipeline
@@ -85,6 +85,10 @@ class Voter:
 class Predictor:
     """One or several loaded models.
 
+    Attributes:
+        voters: the models.
+        groups: the same models, those together that process samples alike and so share a data set.
+
     Args:
         voters: the models; the first one's scenario post-processes and votes.
 
@@ -109,11 +113,11 @@ class Predictor:
         self._pipelines: list[Pipeline] = []
         self._post = list(self.scenario.post_processors())
         # Models that process samples alike, as most do, have them processed once.
-        self._groups: list[list[Voter]] = []
+        self.groups: list[list[Voter]] = []
         for voter in self.voters:
-            alike = next((group for group in self._groups if _process_alike(group[0], voter)), None)
+            alike = next((group for group in self.groups if _process_alike(group[0], voter)), None)
             if alike is None:
-                self._groups.append([voter])
+                self.groups.append([voter])
             else:
                 alike.append(voter)
 
@@ -180,7 +184,7 @@ class Predictor:
             DataError: the arrays do not fit the model.
         """
         named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        outputs = self._vote([voter.member.run(named) for voter in self.voters])
+        outputs = self.vote([voter.member.run(named) for voter in self.voters])
         return outputs[""] if self.voters[0].member.outputs == [""] else outputs
 
     def predict_dataset(
@@ -196,7 +200,7 @@ class Predictor:
         Yields:
             the predictions in the order of the data set; post-processed.
         """
-        return self._predict_datasets([dataset] * len(self._groups), batch_size, targets=targets)
+        return self._predict_datasets([dataset] * len(self.groups), batch_size, targets=targets)
 
     def predict_data(
         self, *, batch_size: int = BATCH_SIZE, targets: bool = False, origin: str = "predict_data()"
@@ -214,7 +218,7 @@ class Predictor:
         with ExitStack() as stack:
             datasets = []
             self._pipelines.clear()
-            for group in self._groups:
+            for group in self.groups:
                 data = group[0].scenario.predict_data()
                 if data is None:
                     raise DataError(
@@ -236,18 +240,10 @@ class Predictor:
     def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
         if targets and not datasets[0].specs()[1]:
             raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")
-        sizes = {len(dataset) for dataset in datasets}
-        if len(sizes) > 1:
-            raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
-        for dataset, group in zip(datasets, self._groups, strict=True):
-            for voter in group:
-                _check_inputs(dataset, voter)
-        feeds = [_feed(dataset, batch_size) for dataset in datasets]
         first = 0
-        for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
+        for blocks, sides, answers in self.answers(datasets, batch_size):
             size = blocks[0].batch_size
-            sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
-            raw = self._outputs(sides)
+            raw = self.vote(answers)
             extras = self.voters[0].member.extras(sides[0]) if targets and len(self.voters) == 1 else Extras()
             meta = blocks[0].meta or [None] * size
             for row in range(size):
@@ -258,13 +254,44 @@ class Predictor:
                 yield self._prediction(first + row, _row(raw, row), meta[row], mode, masks=masks, **known)
             first += size
 
+    def answers(
+        self, datasets: Sequence[Dataset], batch_size: int
+    ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]]]]:
+        """Apply each model to its group's data set.
+
+        Args:
+            datasets: processed samples for each of `groups`.
+            batch_size: samples that are predicted together.
+
+        Yields:
+            per batch: its block and its inputs in each data set, and the outputs of each of `voters`.
+
+        Raises:
+            UsageError: the data sets have different numbers of samples.
+            DataError: a data set lacks an input of a model.
+        """
+        sizes = {len(dataset) for dataset in datasets}
+        if len(sizes) > 1:
+            raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
+        for dataset, group in zip(datasets, self.groups, strict=True):
+            for voter in group:
+                _check_inputs(dataset, voter)
+        feeds = [_feed(dataset, batch_size) for dataset in datasets]
+        for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
+            sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
+            yield blocks, sides, self._outputs(sides)
+
+    def vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
+        """Join the outputs of all models for one batch; those of one model alone stay as they are."""
+        return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
+
     def _processed(
         self, taken: Sequence[tuple[int, Sample]], batch_size: int
     ) -> Iterator[list[tuple[int, list[Sample]]]]:
         """Samples as each group of models takes them, in batches: for each, the index it was made of."""
         ready: list[tuple[int, list[Sample]]] = []
         for index, sample in taken:
-            made = [group[0].chain.apply(sample, index) for group in self._groups]
+            made = [group[0].chain.apply(sample, index) for group in self.groups]
             if len({len(each) for each in made}) > 1:
                 raise UsageError(f"The models' processors make different numbers of samples of sample {index}.")
             ready += [(index, list(each)) for each in zip(*made, strict=True)]
@@ -273,25 +300,21 @@ class Predictor:
 
     def _predict_processed(self, part: list[tuple[int, list[Sample]]], number: int) -> Iterator[Prediction]:
         sides = []
-        for position, group in enumerate(self._groups):
+        for position, group in enumerate(self.groups):
             collector = Collector(group[0].layout, len(part))
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None), index)
             sides.append(collector.rows(None).inputs)
-        raw = self._outputs(sides)
+        raw = self.vote(self._outputs(sides))
         for row, (index, samples) in enumerate(part):
             yield self._prediction(index, _row(raw, row), samples[0].meta, Mode.PREDICTION, batch=number)
 
-    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        """The outputs of each model for a batch, as each group takes it."""
         answers = {
-            id(voter): voter.member.run(side)
-            for side, group in zip(sides, self._groups, strict=True)
-            for voter in group
+            id(voter): voter.member.run(side) for side, group in zip(sides, self.groups, strict=True) for voter in group
         }
-        return self._vote([answers[id(voter)] for voter in self.voters])
-
-    def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
-        return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
+        return [answers[id(voter)] for voter in self.voters]
 
     def _prediction(self, index: int, raw: dict[str, Array], meta: Any, mode: Mode, **known: Any) -> Prediction:
         outputs = post_process(self._post, dict(raw), meta, mode=mode) if self._post else raw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from aipcore.errors import AipError, DataError
 from aipcore.prediction.stored import Stored
+from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import trained_outputs
 from aipcore.scenario.metrics import MetricSet
 from aipcore.scenario.objective import Objective, set_mask
@@ -28,6 +30,7 @@ class ListScore:
         values: losses, metrics and evaluator results by name.
         report: what the evaluator has to say; may be empty.
         notes: what could not be computed, and why.
+        models: of a vote, the values of each model alone, by its path.
     """
 
     name: str
@@ -35,6 +38,28 @@ class ListScore:
     values: dict[str, float]
     report: str = ""
     notes: tuple[str, ...] = ()
+    models: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Answers:
+    """What was answered for one batch, as arrays of shape [batch, ...] by name.
+
+    Attributes:
+        targets: what was right.
+        outputs: what was answered.
+        masks: of what Keras masks in the outputs.
+        penalty: of the model's regularizers.
+        meta: of each sample, or None.
+        inputs: what losses may need besides, or None if they are not known.
+    """
+
+    targets: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    masks: Mapping[str, Any] = attrs.field(factory=dict)
+    penalty: float = 0.0
+    meta: list[Any] | None = None
+    inputs: Mapping[str, Any] | None = None
 
 
 class _NotStoredError(AipError):
@@ -72,40 +97,84 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
     rows = [row for row, list_name in enumerate(stored.lists) if list_name == name]
     outputs, targets = list(stored.group("outputs")), list(stored.group("targets"))
     trained = trained_outputs(stored.about) if "signature" in stored.about else outputs
-    objective = Objective(scenario, trained, targets, given=outputs)
     evaluator = scenario.evaluator()
-    running: MetricSet | None = None
-    notes: list[str] = []
+    scorer = Scorer(scenario, trained, targets, outputs, evaluator)
     for batch in _batches(stored, rows):
         target, output, masks = (_stacked(stored, group, batch) for group in ("targets", "outputs", "masks"))
-        tensors = {key: tf.constant(value) for key, value in output.items()}
-        for key, mask in masks.items():
-            set_mask(tensors[key], tf.constant(mask))
-        truth = {key: tf.constant(value) for key, value in target.items()}
-        losses: Mapping[str, Any] = {}
-        if not notes:
-            try:
-                losses = objective(_NoInputs(), truth, tensors)
-            except _NotStoredError as error:
-                notes.append(f"The losses are left out, since {error}.")
-        if running is None:
-            running = MetricSet(scenario, trained, targets, list(losses), given=outputs)
-        if losses:
-            running.update(truth, tensors, losses, tf.constant(stored.penalty[batch[0]], tf.float32))
-        else:
-            for metric, of, against in running.metrics.values():
-                metric.update_state(truth[against], tensors[of])
-        if evaluator is not None:
-            meta = [_meta(stored.meta[row]) for row in batch]
-            evaluator.update(target, output, meta if any(each is not None for each in meta) else None)
-    assert running is not None
-    values = running.result()
-    if notes:
-        values.pop("loss", None)
-    if evaluator is not None:
-        values |= {key: float(value) for key, value in evaluator.result().items()}
+        meta = [_meta(stored.meta[row]) for row in batch]
+        scorer.add(
+            Answers(
+                targets=target,
+                outputs=output,
+                masks=masks,
+                penalty=stored.penalty[batch[0]],
+                meta=meta if any(each is not None for each in meta) else None,
+            )
+        )
     report = evaluator.report() if evaluator is not None else ""
-    return ListScore(name=name, samples=len(rows), values=values, report=report, notes=tuple(notes))
+    return ListScore(name=name, samples=len(rows), values=scorer.values(), report=report, notes=tuple(scorer.notes))
+
+
+class Scorer:
+    """Losses, metrics and evaluator results of answers, batch by batch.
+
+    Attributes:
+        notes: what could not be computed, and why.
+
+    Args:
+        scenario: says what the losses and metrics are.
+        trained: the outputs of the model that was trained.
+        targets: of the data.
+        outputs: those that there are.
+        evaluator: a new one, if there is one.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        trained: list[str],
+        targets: list[str],
+        outputs: list[str],
+        evaluator: Evaluator | None,
+    ) -> None:
+        self._objective = Objective(scenario, trained, targets, given=outputs)
+        self._metrics_of = partial(MetricSet, scenario, trained, targets, given=outputs)
+        self._evaluator = evaluator
+        self._running: MetricSet | None = None
+        self.notes: list[str] = []
+
+    def add(self, batch: Answers) -> None:
+        """Takes in one batch."""
+        tensors = {key: tf.constant(value) for key, value in batch.outputs.items()}
+        for key, mask in batch.masks.items():
+            set_mask(tensors[key], tf.constant(mask))
+        truth = {key: tf.constant(value) for key, value in batch.targets.items()}
+        inputs = {key: tf.constant(value) for key, value in batch.inputs.items()} if batch.inputs is not None else None
+        losses: Mapping[str, Any] = {}
+        if not self.notes:
+            try:
+                losses = self._objective(_NoInputs() if inputs is None else inputs, truth, tensors)
+            except _NotStoredError as error:
+                self.notes.append(f"The losses are left out, since {error}.")
+        if self._running is None:
+            self._running = self._metrics_of(list(losses))
+        if losses:
+            self._running.update(truth, tensors, losses, tf.constant(batch.penalty, tf.float32))
+        else:
+            for metric, of, against in self._running.metrics.values():
+                metric.update_state(truth[against], tensors[of])
+        if self._evaluator is not None:
+            self._evaluator.update(batch.targets, batch.outputs, batch.meta)
+
+    def values(self) -> dict[str, float]:
+        """The results by name, after at least one batch."""
+        assert self._running is not None
+        values = self._running.result()
+        if self.notes:
+            values.pop("loss", None)
+        if self._evaluator is not None:
+            values |= {key: float(value) for key, value in self._evaluator.result().items()}
+        return values
 
 
 def _batches(stored: Stored, rows: Sequence[int]) -> Iterator[list[int]]:
