@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +44,7 @@ def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
             for name, value in values.items():
                 click.echo(f"{before}{name}\t{_number(value)}")
     for score in scores:
-        for text in (score.report, *score.notes):
+        for text in (score.report, *map(str, score.shown), *score.notes):
             if text:
                 click.echo(f"{score.name}: {text}" if score.name else text)
 
@@ -68,6 +69,7 @@ def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any])
     """
     lists = [
         {"name": each.name, "samples": each.samples, "values": each.values, "report": each.report, "notes": each.notes}
+        | ({"shown": [attrs.asdict(sample) for sample in each.shown]} if each.shown else {})
         | ({"models": dict(each.models)} if each.models else {})
         for each in scores
     ]

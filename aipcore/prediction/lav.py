@@ -15,6 +15,7 @@ from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import DataError
 from aipcore.evaluation.evaluate import Evaluation
+from aipcore.evaluation.shown import show_samples
 from aipcore.prediction.data import lav_lists, open_pipeline
 from aipcore.prediction.member import Member, Model, has_extras, load_graph, takes
 from aipcore.prediction.model_dir import ModelDir
@@ -61,12 +62,14 @@ def run_lav(
                 graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager
             )
             evaluator = scenario.evaluator()
-            recorder = None if stored is None else Recorder(evaluator, stored, name)
-            values = evaluation.run(recorder or evaluator)
+            shown = show_samples(scenario, evaluator, len(dataset))
+            recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
+            values = evaluation.run(recorder or shown or evaluator)
             if recorder is not None:
                 recorder.add_extras(graph, dataset, evaluation.batching)
         report = evaluator.report() if evaluator is not None else ""
-        scores.append(ListScore(name=name, samples=len(dataset), values=values, report=report))
+        kept = () if shown is None else tuple(shown.samples)
+        scores.append(ListScore(name=name, samples=len(dataset), values=values, report=report, shown=kept))
         if text := pipeline.skipped():
             skipped.append(text)
     return scores, skipped

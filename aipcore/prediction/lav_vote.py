@@ -9,6 +9,7 @@ from typing import Any
 from aipcore.data.dataset import Dataset
 from aipcore.data.modes import Mode
 from aipcore.errors import DataError, UsageError
+from aipcore.evaluation.shown import show_samples
 from aipcore.prediction.data import lav_lists, open_pipeline
 from aipcore.prediction.lav import Recorder
 from aipcore.prediction.predictor import Predictor, Voter
@@ -81,8 +82,9 @@ def _score(predictor: Predictor, datasets: list[Dataset], name: str, origin: str
         return Scorer(scenario, trained, targets, outputs, evaluator)
 
     evaluator = scenario.evaluator()
-    recorder = None if stored is None else Recorder(evaluator, stored, name)
-    together, alone = scorer(recorder or evaluator), [scorer(scenario.evaluator()) for _ in voters]
+    shown = show_samples(scenario, evaluator, len(datasets[0]))
+    recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
+    together, alone = scorer(recorder or shown or evaluator), [scorer(scenario.evaluator()) for _ in voters]
     sides_of = [number for voter in voters for number, group in enumerate(predictor.groups) if voter in group]
     penalty = False
     batch_size = params.lav.batch_size or params.val.batch_size or params.train.batch_size
@@ -104,6 +106,7 @@ def _score(predictor: Predictor, datasets: list[Dataset], name: str, origin: str
         values=together.values(),
         report=evaluator.report() if evaluator is not None else "",
         notes=(NO_PENALTY,) if penalty else (),
+        shown=() if shown is None else tuple(shown.samples),
         models={str(voter.model.path): each.values() for voter, each in zip(voters, alone, strict=True)},
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.errors import AipError, DataError
+from aipcore.evaluation.shown import ShownSample, show_samples
 from aipcore.prediction.stored import Stored
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import trained_outputs
@@ -30,6 +31,7 @@ class ListScore:
         values: losses, metrics and evaluator results by name.
         report: what the evaluator has to say; may be empty.
         notes: what could not be computed, and why.
+        shown: samples to print.
         models: of a vote, the values of each model alone, by its path.
     """
 
@@ -38,6 +40,7 @@ class ListScore:
     values: dict[str, float]
     report: str = ""
     notes: tuple[str, ...] = ()
+    shown: tuple[ShownSample, ...] = ()
     models: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
 
 
@@ -98,7 +101,8 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
     outputs, targets = list(stored.group("outputs")), list(stored.group("targets"))
     trained = trained_outputs(stored.about) if "signature" in stored.about else outputs
     evaluator = scenario.evaluator()
-    scorer = Scorer(scenario, trained, targets, outputs, evaluator)
+    shown = show_samples(scenario, evaluator, len(rows))
+    scorer = Scorer(scenario, trained, targets, outputs, shown or evaluator)
     for batch in _batches(stored, rows):
         target, output, masks = (_stacked(stored, group, batch) for group in ("targets", "outputs", "masks"))
         meta = [_meta(stored.meta[row]) for row in batch]
@@ -111,8 +115,14 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
                 meta=meta if any(each is not None for each in meta) else None,
             )
         )
-    report = evaluator.report() if evaluator is not None else ""
-    return ListScore(name=name, samples=len(rows), values=scorer.values(), report=report, notes=tuple(scorer.notes))
+    return ListScore(
+        name=name,
+        samples=len(rows),
+        values=scorer.values(),
+        report=evaluator.report() if evaluator is not None else "",
+        notes=tuple(scorer.notes),
+        shown=() if shown is None else tuple(shown.samples),
+    )
 
 
 class Scorer:

@@ -19,6 +19,7 @@ from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
+from aipcore.evaluation.shown import show_samples
 from aipcore.scenario.graph import Graph, build_graph, further_graphs, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
@@ -274,7 +275,10 @@ def prepare_model(
             known, size = dataset.known(), data.batching.batch_size
             if prediction is not graph:
                 check_metrics(make_metrics(), None, graph, known, kind, size)
-            check_metrics(make_applied_metrics(), evaluator, prediction, known, kind, size)
+            check_metrics(
+                make_applied_metrics(), evaluator, prediction, known, kind, size,
+                shown=show_samples(scenario, None, min(size, len(known))) if data.lav else None,
+            )  # fmt: skip
     average = None
     if trainer.calc_ema != 0:
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)

@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from aipcore.data.convert import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError
+from aipcore.evaluation.shown import ShownSamples
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.metrics import MetricSet
 from aipcore.scenario.objective import Objective
+from aipcore.training.summary_records import records_of
 
 ELEMENTWISE_NAMES = (
     "mean_squared_error",
@@ -87,9 +89,17 @@ def check_first_losses(
 
 
 def check_metrics(
-    metrics: MetricSet, evaluator: Evaluator | None, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int
+    metrics: MetricSet,
+    evaluator: Evaluator | None,
+    graph: Graph,
+    dataset: MemoryDataset,
+    kind: str,
+    batch_size: int,
+    shown: ShownSamples | None = None,
 ) -> None:
     """Has the metrics, and the evaluator if there is one, take in one batch; `metrics` are used up by it.
+
+    `shown` describes samples of the batch as text, if it is given.
 
     Raises:
         ScenarioError: one of them cannot; names it.
@@ -107,12 +117,18 @@ def check_metrics(
                 f"The metric {name} of {kind} cannot take an output of shape {tuple(outputs[output].shape)} and a "
                 f"target of shape {tuple(targets[target].shape)}: {_reason(error)}"
             ) from error
-    if evaluator is None:
+    if evaluator is None and shown is None:
         return
     meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
+    answered = {name: value.numpy() for name, value in outputs.items()}
+    if shown is not None:
+        shown.update(columns[1], answered, meta)
+    if evaluator is None:
+        return
     try:
-        evaluator.update(columns[1], {name: value.numpy() for name, value in outputs.items()}, meta)
+        evaluator.update(columns[1], answered, meta)
         results = evaluator.result()
+        records_of(evaluator, [*metrics.all, *results])
     except AipError:
         raise
     except Exception as error:

@@ -185,3 +185,25 @@ def test_votes_that_are_refused(jury: list[str], steps: Any, digits: Any, capsys
     ):
         assert main(["lav", *words, "--trust"]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_samples_to_print(points: Any, jury: list[str], lav: Any, tmp_path: Path, capsys: Any) -> None:
+    """The first and the last sample with the class that post-processing names; also of a vote and from a dump."""
+    import json
+
+    from aipcore.prediction import Predictor
+
+    predicted = list(Predictor.load(jury[0], trust=True).predict_data())
+    names = {index: predicted[index].outputs["class"] for index in (0, 60)}
+    capsys.readouterr()
+    dump = tmp_path / "dump.npz"
+    for words in ([jury[0], "--dump", str(dump)], [jury[0], jury[0]]):
+        lav(*words, "--lav.show_samples", "2")
+        said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sample ")]
+        assert [line.split(":")[0] for line in said] == ["sample 0", "sample 60"]
+        for line, name in zip(said, names.values(), strict=True):
+            assert name in line.partition("prediction")[2]
+    shown = json.loads((tmp_path / "scores.json").read_text())["lists"][0]["shown"]
+    assert [each["index"] for each in shown] == [0, 60]
+    lav(str(dump), command="evaluate")
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("sample ")] == said
