@@ -91,7 +91,7 @@ def _lav(
 
     start_computing(resolved[0].value.device)
     from aipcore.prediction.lav import run_lav
-    from aipcore.prediction.lav_vote import run_vote_lav
+    from aipcore.prediction.lav_vote import Jury
     from aipcore.prediction.predictor import load_voter
     from aipcore.prediction.stored import Stored, write_stored
 
@@ -104,7 +104,7 @@ def _lav(
     scenarios = [each.scenario.cls(params.value) for each, params in zip(requests, resolved, strict=True)]
     if others:
         voters = [load_voter(each.model, scenario) for each, scenario in zip(requests, scenarios, strict=True)]
-        scores, skipped = run_vote_lav(voters, stored=stored)
+        scores, skipped = Jury(voters).score(stored)
     else:
         scores, skipped = run_lav(request.model, scenarios[0], eager=eager, stored=stored)
     show_scores(console, scores)

@@ -85,10 +85,6 @@ class Voter:
 class Predictor:
     """One or several loaded models.
 
-    Attributes:
-        voters: the models.
-        groups: the same models, those together that process samples alike and so share a data set.
-
     Args:
         voters: the models; the first one's scenario post-processes and votes.
 
@@ -113,11 +109,11 @@ class Predictor:
         self._pipelines: list[Pipeline] = []
         self._post = list(self.scenario.post_processors())
         # Models that process samples alike, as most do, have them processed once.
-        self.groups: list[list[Voter]] = []
+        self._groups: list[list[Voter]] = []
         for voter in self.voters:
-            alike = next((group for group in self.groups if _process_alike(group[0], voter)), None)
+            alike = next((group for group in self._groups if _process_alike(group[0], voter)), None)
             if alike is None:
-                self.groups.append([voter])
+                self._groups.append([voter])
             else:
                 alike.append(voter)
 
@@ -184,7 +180,7 @@ class Predictor:
             DataError: the arrays do not fit the model.
         """
         named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        outputs = self.vote([voter.member.run(named) for voter in self.voters])
+        outputs = self._vote([voter.member.run(named) for voter in self.voters])
         return outputs[""] if self.voters[0].member.outputs == [""] else outputs
 
     def predict_dataset(
@@ -200,7 +196,7 @@ class Predictor:
         Yields:
             the predictions in the order of the data set; post-processed.
         """
-        return self._predict_datasets([dataset] * len(self.groups), batch_size, targets=targets)
+        return self._predict_datasets([dataset] * len(self._groups), batch_size, targets=targets)
 
     def predict_data(
         self, *, batch_size: int = BATCH_SIZE, targets: bool = False, origin: str = "predict_data()"
@@ -218,7 +214,7 @@ class Predictor:
         with ExitStack() as stack:
             datasets = []
             self._pipelines.clear()
-            for group in self.groups:
+            for group in self._groups:
                 data = group[0].scenario.predict_data()
                 if data is None:
                     raise DataError(
@@ -241,9 +237,9 @@ class Predictor:
         if targets and not datasets[0].specs()[1]:
             raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")
         first = 0
-        for blocks, sides, answers in self.answers(datasets, batch_size):
+        for blocks, sides, answers in self._answers(datasets, batch_size):
             size = blocks[0].batch_size
-            raw = self.vote(answers)
+            raw = self._vote(answers)
             extras = self.voters[0].member.extras(sides[0]) if targets and len(self.voters) == 1 else Extras()
             meta = blocks[0].meta or [None] * size
             for row in range(size):
@@ -254,17 +250,17 @@ class Predictor:
                 yield self._prediction(first + row, _row(raw, row), meta[row], mode, masks=masks, **known)
             first += size
 
-    def answers(
+    def _answers(
         self, datasets: Sequence[Dataset], batch_size: int
     ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]]]]:
         """Apply each model to its group's data set.
 
         Args:
-            datasets: processed samples for each of `groups`.
+            datasets: processed samples for each group of models.
             batch_size: samples that are predicted together.
 
         Yields:
-            per batch: its block and its inputs in each data set, and the outputs of each of `voters`.
+            per batch: its block and its inputs in each data set, and the outputs of each model.
 
         Raises:
             UsageError: the data sets have different numbers of samples.
@@ -273,7 +269,7 @@ class Predictor:
         sizes = {len(dataset) for dataset in datasets}
         if len(sizes) > 1:
             raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
-        for dataset, group in zip(datasets, self.groups, strict=True):
+        for dataset, group in zip(datasets, self._groups, strict=True):
             for voter in group:
                 _check_inputs(dataset, voter)
         feeds = [_feed(dataset, batch_size) for dataset in datasets]
@@ -281,7 +277,7 @@ class Predictor:
             sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
             yield blocks, sides, self._outputs(sides)
 
-    def vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
+    def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
         """Join the outputs of all models for one batch; those of one model alone stay as they are."""
         return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
 
@@ -291,7 +287,7 @@ class Predictor:
         """Samples as each group of models takes them, in batches: for each, the index it was made of."""
         ready: list[tuple[int, list[Sample]]] = []
         for index, sample in taken:
-            made = [group[0].chain.apply(sample, index) for group in self.groups]
+            made = [group[0].chain.apply(sample, index) for group in self._groups]
             if len({len(each) for each in made}) > 1:
                 raise UsageError(f"The models' processors make different numbers of samples of sample {index}.")
             ready += [(index, list(each)) for each in zip(*made, strict=True)]
@@ -300,19 +296,21 @@ class Predictor:
 
     def _predict_processed(self, part: list[tuple[int, list[Sample]]], number: int) -> Iterator[Prediction]:
         sides = []
-        for position, group in enumerate(self.groups):
+        for position, group in enumerate(self._groups):
             collector = Collector(group[0].layout, len(part))
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None), index)
             sides.append(collector.rows(None).inputs)
-        raw = self.vote(self._outputs(sides))
+        raw = self._vote(self._outputs(sides))
         for row, (index, samples) in enumerate(part):
             yield self._prediction(index, _row(raw, row), samples[0].meta, Mode.PREDICTION, batch=number)
 
     def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """The outputs of each model for a batch, as each group takes it."""
         answers = {
-            id(voter): voter.member.run(side) for side, group in zip(sides, self.groups, strict=True) for voter in group
+            id(voter): voter.member.run(side)
+            for side, group in zip(sides, self._groups, strict=True)
+            for voter in group
         }
         return [answers[id(voter)] for voter in self.voters]
 

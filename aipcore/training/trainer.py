@@ -17,17 +17,16 @@ from aipcore.data.feed import Block
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
-from aipcore.evaluation.shown import show_samples
 from aipcore.scenario.graph import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
-from aipcore.scenario.summaries import Summary
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import run_context
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.ending import telling_callbacks
+from aipcore.training.extended_validation import run_lists
 from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
@@ -42,7 +41,6 @@ from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.sanity import check_first_steps
 from aipcore.training.state import VariableState
 from aipcore.training.summaries import make_summaries
-from aipcore.training.summary_records import records_of
 from aipcore.training.tuning import Compilation, choose_compilation, xla_room
 
 
@@ -267,9 +265,11 @@ class Trainer:
             last = last or bool(reason)
             if self.lav and is_due(self.epoch, self.trainer.lav_every_n, last, first=self.trainer.lav_min_epoch):
                 with self._interruption.breaking():
-                    lav, records = self._run_lav(notes)
-                for part, shown in records.items():
-                    self._keeper.log_summaries(self.epoch + 1, shown, part=part)
+                    found = run_lists(self.scenario, self.lav, is_chief=self.workers.is_chief)
+                lav = found.results
+                notes += found.texts
+                for part, records in found.records.items():
+                    self._keeper.log_summaries(self.epoch + 1, records, part=part)
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
             if self._summaries is not None and is_due(self.epoch, self.trainer.summaries_every_n, last):
                 self._keeper.log_summaries(self.epoch + 1, self._summaries.make())
@@ -338,26 +338,6 @@ class Trainer:
         prepared = self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
         # On the device are copies: what waits there need not wait here too.
         return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared
-
-    def _run_lav(self, notes: list[str]) -> tuple[dict[str, dict[str, float]], dict[str, list[Summary]]]:
-        """The results of each list, under `lav` for the validation data and `lav_NAME` for a list of its own.
-
-        What evaluators have to say, and samples to print, are added to `notes`. What evaluators show in TensorBoard
-        is returned with the results.
-        """
-        results: dict[str, dict[str, float]] = {}
-        records: dict[str, list[Summary]] = {}
-        for name, evaluation in self.lav.items():
-            part = f"lav_{name}" if name else "lav"
-            evaluator = self.scenario.evaluator()
-            shown = show_samples(self.scenario, evaluator, len(evaluation.dataset))
-            results[part] = evaluation.run(shown or evaluator)
-            texts = [] if evaluator is None or not self.workers.is_chief else [evaluator.report()]
-            texts += [] if shown is None else map(str, shown.samples)
-            notes += [f"{name}: {text}" if name else text for text in texts if text]
-            if evaluator is not None and self.output_dir is not None:
-                records[part] = records_of(evaluator, list(results[part]))
-        return results, {part: shown for part, shown in records.items() if shown}
 
     def _end_epoch(self, callbacks: Any, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         callbacks.on_epoch_end(self.epoch, dict(logs))
