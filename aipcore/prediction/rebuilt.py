@@ -28,6 +28,7 @@ SAME_VERSION = "use the version that trained the model"
 SAME_WEIGHTS = "change only parameters that leave the weights as they are"
 
 _STATE = re.compile(r"state/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
+_SEED = re.compile(r"(^|/)seed_generator_state(~\d+)?$")
 _REPLICA = re.compile(r"@\d+$")
 
 
@@ -77,6 +78,12 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
     graphs = [trained] if model.kind == "checkpoint" else [graph, *further.values()]
     named = named_variables(each.model for each in graphs)
     arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
+    if changed is not None:
+        # Where random numbers stand is no weight: a layer that draws some in training may come or go.
+        named, arrays = (
+            {name: value for name, value in one.items() if name in other or not _SEED.search(name)}
+            for one, other in ((named, arrays), (arrays, named))
+        )
     remedy = SAME_VERSION if changed is None else SAME_WEIGHTS
     _assign(named, arrays, model.path, remedy)
     return Rebuilt(trained=trained, graph=graph, further=further)

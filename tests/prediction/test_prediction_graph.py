@@ -37,6 +37,7 @@ class Data(DataParams):
 class Model(ModelParams):
     units: int = field(4, help="Units of the hidden layer.")
     scale: float = field(1.0, help="What the exported sum is multiplied by.")
+    dropout: float = field(0.0, help="Fraction of hidden units that training drops.")
 
 
 @params
@@ -75,6 +76,8 @@ class Helped(Scenario):
 
         units = self.params.model.units
         hidden = layers.Dense(units, activation="tanh", name="hidden")(inputs["x"])
+        if self.params.model.dropout:
+            hidden = layers.Dropout(self.params.model.dropout)(hidden)
         told = layers.Dense(units, name="told")(inputs["teacher"])
         return {"sum": layers.Dense(1, name="sum")(hidden), "hint": layers.Dense(1, name="hint")(hidden + told)}
 
@@ -248,7 +251,7 @@ def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], t
     x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     before = Predictor.load(str(run / "export"), trust=True).predict_raw({"x": x})["sum"]
     words = ["export", str(run / "export"), "--trust", "--format", "savedmodel", "--output", str(tmp_path / "m")]
-    assert main([*words, "--model.scale", "-2", "--data.samples", "50"]) == 0
+    assert main([*words, "--model.scale", "-2", "--data.samples", "50", "--model.dropout", "0.5"]) == 0
     predictor = Predictor.load(str(tmp_path / "m"), trust=True)
     np.testing.assert_allclose(predictor.predict_raw({"x": x})["sum"], -2 * before, rtol=1e-5, atol=1e-6)
     assert predictor.scenario.params.model.scale == -2
