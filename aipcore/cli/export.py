@@ -125,7 +125,7 @@ def _check_new(output: Path) -> None:
 
 
 def _refuse_resources(recorded: Any, changed: Any, plugins: PluginManager) -> None:
-    """Refuses another file for a parameter whose file is part of the model: its copy would still be the old one."""
+    """Refuse another file for a parameter whose file is part of the model. Its copy would still be the old one."""
     before, after = (planned_copies(each, plugins) for each in (recorded, changed))
     if before == after:
         return

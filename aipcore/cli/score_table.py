@@ -50,7 +50,7 @@ def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
 
 
 def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[str, float]]]:
-    """The heading, number of samples and values of each list, and of each model that voted on it."""
+    """Yield the heading, number of samples and values of each list, and of each model that voted on it."""
     for score in scores:
         yield (
             " ".join(part for part in (score.name, "vote" if score.models else "") if part),

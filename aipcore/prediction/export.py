@@ -150,14 +150,14 @@ def _read_samples(model: ModelDir, scenario: Scenario) -> _Samples:
 
 
 def _batches(known: _Samples, graph: Graph) -> tuple[list[Arrays], str]:
-    """Batches to compare answers for, and what they are."""
+    """Return batches to compare answers for, and the words for them."""
     if not known.missing and graph.inputs.keys() <= known.specs.keys():
         return known.batches, "validation samples"
     return random_batches(graph.inputs), f"random inputs, since {known.missing or 'the validation data has others'}"
 
 
 def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) -> dict[str, ColumnSpec]:
-    """The inputs under changed parameters: the recorded ones, in the sizes that the data has now."""
+    """Return the recorded inputs in the sizes that the data has under changed parameters."""
     inputs = inputs_of(model.about["signature"])
     for option in options:
         if known.missing and option.startswith("--data."):

@@ -221,7 +221,7 @@ def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
 
 
 def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The inputs and outputs of a model that the scenario made out of the trained one, by name."""
+    """Return the inputs and outputs of a model that the scenario made of the trained layers, by name."""
     trained = {id(variable) for variable in graph.model.variables}
     for variable in model.variables:
         if id(variable) not in trained:
