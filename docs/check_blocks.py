@@ -19,7 +19,7 @@ from generated_page import own_options
 from page_blocks import ROOT, Block, Command, blocks, inline_commands, pages
 
 from aipcore.cli.main import COMMANDS, app, global_options_first
-from aipcore.cli.model_request import split_model_arguments
+from aipcore.cli.model_request import split_changeable, split_model_arguments
 from aipcore.cli.request import make_request, sort_words, split_arguments
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
@@ -91,10 +91,12 @@ class Checker:
         elif name == "evaluate":
             sort_words(words, options)
         else:
-            models = split_model_arguments(words, options, name, several=name == "predict")
+            models = split_model_arguments(words, options, name, several=name in ("lav", "predict"))
             if name == "export":
-                resolve(module.ExportCommandParams, [Layer.from_arguments(models.rest)], get_plugin_manager())
-            elif models.models:
+                layer, changed = split_changeable(Layer.from_arguments(models.rest))
+                resolve(module.ExportCommandParams, [layer], get_plugin_manager())
+                models.rest[:] = [word for option in changed.options for word in (option.written, *option.words)]
+            if models.models:
                 self._resolve(applied_params_class, models.models[0], models.rest)
 
     def _check_training(self, name: str, words: list[str]) -> None:

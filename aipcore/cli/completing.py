@@ -127,11 +127,20 @@ class ExportFolderCommand(ModelFolderCommand):
     root: type
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """The format, and its options."""
-        from aipcore.cli.model_request import split_model_arguments
+        """The format with its options, and the parameters of the model that can be changed."""
+        from aipcore.cli.model_request import split_changeable, split_model_arguments
+        from aipcore.prediction.params import CHANGEABLE
 
-        rest = split_model_arguments(words, (), self.name or "").rest
-        return _described(fill(self.root, [Layer.from_arguments(rest)], get_plugin_manager()))
+        arguments = split_model_arguments(words, (), self.name or "")
+        layer, overrides = split_changeable(Layer.from_arguments(arguments.rest))
+        found = _described(fill(self.root, [layer], get_plugin_manager()))
+        given = [word for option in overrides.options for word in (option.written, *option.words)]
+        try:
+            own = super().parameters([*arguments.models, *given])
+        except AipError:
+            # The scenario may be none that can be looked at without --trust.
+            return found
+        return [*found, *(each for each in own if each.name.split(".")[0] in CHANGEABLE)]
 
 
 class FileCommand(CompletedCommand):

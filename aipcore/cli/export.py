@@ -9,20 +9,33 @@ import click
 from rich.console import Console
 
 from aipcore.cli.completing import ExportFolderCommand, complete_words
-from aipcore.cli.model_request import TRUST, show_model_usage, split_model_arguments
+from aipcore.cli.model_request import (
+    TRUST,
+    ModelArguments,
+    show_model_usage,
+    split_changeable,
+    split_model_arguments,
+)
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.scenario_help import show_options
 from aipcore.errors import UsageError
 from aipcore.hooks.kinds import ExporterParams
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
-from aipcore.params import Layer, component, one_of, params, render_help, resolve
-from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, scenario_of
+from aipcore.params import Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
+from aipcore.params.resources import planned_copies
+from aipcore.params.tree import build_tree
+from aipcore.prediction.model_dir import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
+from aipcore.prediction.params import CHANGEABLE, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.recorded import DEFAULT_GRAPH
 from aipcore.training.requirements import require_packages
 
 OUTPUT = CommandOption(("--output",), "The new folder to write to; by default MODEL-FORMAT beside the model.", "DIR")
-OPTIONS = (HELP, OUTPUT, TRUST)
-USAGE = "export MODEL --format NAME \\[OPTIONS]"
+GRAPH = CommandOption(
+    ("--graph",), "Write this export graph of the scenario alone; by default the model that is applied.", "NAME"
+)
+OPTIONS = (HELP, OUTPUT, GRAPH, TRUST)
+USAGE = "export MODEL --format NAME \\[OPTIONS] \\[PARAMETERS]"
 SUMMARY = "Write a trained model in another format; what it answers is compared before the folder is put in place."
 
 
@@ -50,26 +63,60 @@ def command(words: tuple[str, ...]) -> None:
     arguments = split_model_arguments(words, OPTIONS, "export")
     console = Console()
     plugins = get_plugin_manager()
-    layer = Layer.from_arguments(arguments.rest)
+    layer, overrides = split_changeable(Layer.from_arguments(arguments.rest))
+    trust = "--trust" in arguments.options
     if "--help" in arguments.options:
-        if arguments.models:
-            console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
-            show_options(console, OPTIONS)
-        else:
-            show_model_usage(console, USAGE, SUMMARY, OPTIONS, parameters=False)
-        render_help(ExportCommandParams, [layer], plugins, console)
+        _show_help(arguments, layer, overrides, plugins, console)
         return
     chosen: Any = resolve(ExportCommandParams, [layer], plugins).value.format
     if chosen is None:
         raise UsageError(f"Name a format: --format {one_of(plugins.names('exporter'))}.")
     require_packages([chosen], plugins, "--format")
     model = find_model(Path(arguments.models[0]).expanduser())
-    scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
+    scenario = scenario_of(model, plugins, trust=trust)
     name = plugins.name_of("exporter", type(chosen))
+    graph = arguments.options.get("--graph", DEFAULT_GRAPH)
+    if not graph.isidentifier():
+        raise UsageError(f"--graph {graph} is not the name of a graph: give a key of the scenario's export_graphs().")
     given = arguments.options.get("--output")
-    output = model.path.with_name(f"{model.path.name}-{name.lower()}") if given is None else Path(given).expanduser()
+    stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
+    output = model.path.with_name(f"{stem}-{name.lower()}") if given is None else Path(given).expanduser()
     _check_new(output)
-    _export(model, scenario, chosen, name, output, plugins)
+    resolved = resolved_params(model, scenario, plugins)
+    changed = resolved_params(model, scenario, plugins, overrides) if overrides.options else None
+    if changed is not None:
+        _refuse_resources(resolved.value, changed.value, plugins)
+    _export(
+        model,
+        scenario,
+        chosen,
+        name,
+        output,
+        plugins,
+        graph=graph,
+        resolved=(resolved, changed),
+        options=tuple(option.written for option in overrides.options),
+    )
+
+
+def _show_help(
+    arguments: ModelArguments, layer: Layer, overrides: Layer, plugins: PluginManager, console: Console
+) -> None:
+    if not arguments.models:
+        show_model_usage(console, USAGE, SUMMARY, OPTIONS)
+        render_help(ExportCommandParams, [layer], plugins, console)
+        return
+    model = find_model(Path(arguments.models[0]).expanduser())
+    scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
+    console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
+    show_options(console, OPTIONS)
+    render_help(ExportCommandParams, [layer], plugins, console)
+    console.print(
+        f"\nParameters of {scenario.name} that may be changed, as long as the weights keep their names and shapes:"
+    )
+    root = applied_params_class(scenario.cls.params_class)
+    hidden = [name for name in build_tree(root, plugins).children if name not in CHANGEABLE]
+    render_help(root, [recorded_layer(model), overrides], plugins, console, hidden=hidden)
 
 
 def _check_new(output: Path) -> None:
@@ -77,18 +124,51 @@ def _check_new(output: Path) -> None:
         raise UsageError(f"--output {output} exists already: give a new or an empty folder, nothing is overwritten.")
 
 
+def _refuse_resources(recorded: Any, changed: Any, plugins: PluginManager) -> None:
+    """Refuse another file for a parameter whose file is part of the model. Its copy would still be the old one."""
+    before, after = (planned_copies(each, plugins) for each in (recorded, changed))
+    if before == after:
+        return
+    names = sorted(before[0].keys() | after[0].keys())
+    raise UsageError(
+        f"aip export cannot change the files that are part of a model ({', '.join(names)}): leave their options out."
+    )
+
+
 def _export(
-    model: ModelDir, scenario: LoadedScenario, chosen: Any, name: str, output: Path, plugins: PluginManager
+    model: ModelDir,
+    scenario: LoadedScenario,
+    chosen: Any,
+    name: str,
+    output: Path,
+    plugins: PluginManager,
+    *,
+    graph: str,
+    resolved: tuple[Resolved[Any], Resolved[Any] | None],
+    options: tuple[str, ...],
 ) -> None:
-    resolved = resolved_params(model, scenario, plugins)
+    recorded, other = resolved
     from aipcore.cli.compute import start_computing
 
-    start_computing(resolved.value.device)
-    from aipcore.prediction.export import export_model
+    start_computing(recorded.value.device)
+    from aipcore.prediction.export import Changed, export_model
     from aipcore.training.formats import make_format
 
-    exported = export_model(model, scenario.cls(resolved.value), make_format(chosen, plugins), name, output)
+    changed = None
+    if other is not None:
+        params = {group: values for group, values in to_dict(other.value, plugins).items() if group in CHANGEABLE}
+        changed = Changed(scenario=scenario.cls(other.value), params=params, options=options)
+    exported = export_model(
+        model,
+        scenario.cls(recorded.value),
+        make_format(chosen, plugins),
+        name,
+        output,
+        graph=graph,
+        changed=changed,
+    )
+    what = str(model.path) if graph == DEFAULT_GRAPH else f"The graph {graph} of {model.path}"
     click.echo(
-        f"{model.path} written as {name} to {output}; outputs differ by at most {exported.deviation:.2g} "
+        f"{what} written as {name} to {output}; outputs differ by at most {exported.deviation:.2g} "
         f"for {exported.inputs}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.score_table import show_scores, write_scores
 from aipcore.cli.style import report
+from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
 from aipcore.prediction.formats import STORED, check_output
 
@@ -24,15 +24,18 @@ DUMP = CommandOption(
 EAGER = CommandOption(("--eager",), "Compile nothing, to debug a scenario; slow.")
 LAV = ModelCommand(
     name="lav",
-    usage="lav MODEL \\[OPTIONS] \\[PARAMETERS]",
-    summary="Score a trained model: losses, metrics and evaluator, on its validation data or what parameters name.",
+    usage="lav MODEL ... \\[OPTIONS] \\[PARAMETERS]",
+    summary="Score a trained model, or the vote of several: losses, metrics and evaluator, on the validation data or "
+    "what parameters name.",
     options=(HELP, JSON, DUMP, EAGER, TRUST),
+    several=True,
 )
 
 
 class _Lav(ModelFolderCommand):
     own_options = LAV.options
     fixed = LAV.fixed
+    several = True
 
 
 @click.command(
@@ -43,24 +46,41 @@ class _Lav(ModelFolderCommand):
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
 def command(words: tuple[str, ...]) -> None:
-    """Score a trained model on its validation data or other data."""
+    """Score a trained model, or the vote of several, on validation data or other data."""
     console = Console()
     options, requests = LAV.read(words, console)
     if not requests:
         return
-    (request,) = requests
-    resolved = request.resolved(partial(report, "warning"))
+    _refuse_other_scenarios(requests)
+    places: dict[str, None] = {}
+    resolved = [request.resolved(places.setdefault) for request in requests]
+    for place in places:
+        report("warning", place)
     json_file, dump = (Path(options[name]) if name in options else None for name in ("--json", "--dump"))
     if json_file is not None:
         check_output(json_file, "--json", (".json",))
     if dump is not None:
         check_output(dump, "--dump", STORED)
-    _lav(request, resolved, console, json_file=json_file, dump=dump, eager="--eager" in options)
+    if len(requests) > 1 and "--eager" in options:
+        raise UsageError(
+            "--eager has no effect on models that vote, whose losses and metrics are not compiled: leave it out."
+        )
+    _lav(requests, resolved, console, json_file=json_file, dump=dump, eager="--eager" in options)
+
+
+def _refuse_other_scenarios(requests: list[ModelRequest]) -> None:
+    first = requests[0]
+    for other in requests[1:]:
+        if other.scenario.name != first.scenario.name:
+            raise UsageError(
+                f"{other.model.path} is of the scenario {other.scenario.name}, but {first.model.path} is of "
+                f"{first.scenario.name}: models that vote must be of one scenario."
+            )
 
 
 def _lav(
-    request: ModelRequest,
-    resolved: Resolved[Any],
+    requests: list[ModelRequest],
+    resolved: list[Resolved[Any]],
     console: Console,
     *,
     json_file: Path | None,
@@ -69,19 +89,30 @@ def _lav(
 ) -> None:
     from aipcore.cli.compute import start_computing
 
-    start_computing(resolved.value.device)
+    start_computing(resolved[0].value.device)
     from aipcore.prediction.lav import run_lav
+    from aipcore.prediction.lav_vote import Jury
+    from aipcore.prediction.predictor import load_voter
     from aipcore.prediction.stored import Stored, write_stored
 
-    about = applied_record(request, resolved)
-    stored = None if dump is None else Stored(about=about)
-    scenario = request.scenario.cls(resolved.value)
-    scores, skipped = run_lav(request.model, scenario, eager=eager, stored=stored)
+    request, *others = requests
+    models = [str(each.model.path) for each in requests]
+    stored = None
+    if dump is not None:
+        about = applied_record(request, resolved[0])
+        stored = Stored(about={**about, "models": models} if others else about)
+    scenarios = [each.scenario.cls(params.value) for each, params in zip(requests, resolved, strict=True)]
+    if others:
+        voters = [load_voter(each.model, scenario) for each, scenario in zip(requests, scenarios, strict=True)]
+        scores, skipped = Jury(voters).score(stored)
+    else:
+        scores, skipped = run_lav(request.model, scenarios[0], eager=eager, stored=stored)
     show_scores(console, scores)
     for text in skipped:
         report("warning", text)
     if json_file is not None:
-        write_scores(json_file, scores, {"model": str(request.model.path), "scenario": request.scenario.name})
+        named = {"models": models} if others else {"model": models[0]}
+        write_scores(json_file, scores, {**named, "scenario": request.scenario.name})
     if stored is not None and dump is not None:
         write_stored(dump, stored)
 

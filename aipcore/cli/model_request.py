@@ -17,7 +17,7 @@ from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, render_help
 from aipcore.params.tree import build_tree, short_paths
 from aipcore.prediction.model_dir import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
-from aipcore.prediction.params import FIXED, applied_params_class
+from aipcore.prediction.params import CHANGEABLE, FIXED, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import moved_scenario
 from aipcore.training.params import run_params_class
@@ -63,6 +63,13 @@ def split_model_arguments(
     if len(models) > 1 and not several:
         raise UsageError(f"aip {command} takes one model, and was given {len(models)}: {' '.join(models)}.")
     return ModelArguments(models=models, options=given, rest=rest)
+
+
+def split_changeable(given: Layer) -> tuple[Layer, Layer]:
+    """Split what `aip export` is given into the options of the format and the changed parameters of the scenario."""
+    changed = tuple(option for option in given.options if option.name.split(".")[0] in CHANGEABLE)
+    others = tuple(option for option in given.options if option not in changed)
+    return attrs.evolve(given, options=others), attrs.evolve(given, options=changed)
 
 
 @attrs.frozen(kw_only=True)

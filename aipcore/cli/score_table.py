@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 from rich.console import Console
 from rich.table import Table
@@ -19,29 +20,45 @@ if TYPE_CHECKING:
 
 
 def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
-    """Prints a row for each value, a column for each list, and what evaluators have to say; plain lines into a pipe."""
-    names = list(dict.fromkeys(name for score in scores for name in score.values))
+    """Prints a row for each value, a column for each list, and what evaluators have to say; plain lines into a pipe.
+
+    Of models that vote, each model's own values follow those of the vote.
+    """
+    columns = list(_columns(scores))
+    names = list(dict.fromkeys(name for _, _, values in columns for name in values))
     if console.is_terminal:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="cyan")
-        for _ in scores:
+        for _ in columns:
             table.add_column(justify="right")
-        if any(score.name for score in scores):
-            table.add_row("", *(Text(score.name, "bold") for score in scores))
-        table.add_row("samples", *(f"{score.samples:,}" for score in scores))
+        if any(heading for heading, _, _ in columns):
+            table.add_row("", *(Text(heading, "bold") for heading, _, _ in columns))
+        table.add_row("samples", *(f"{samples:,}" for _, samples, _ in columns))
         for name in names:
-            table.add_row(name, *(_number(score.values.get(name)) for score in scores))
+            table.add_row(name, *(_number(values.get(name)) for _, _, values in columns))
         console.print(table)
     else:
-        for score in scores:
-            before = f"{score.name}\t" if score.name else ""
-            click.echo(f"{before}samples\t{score.samples}")
-            for name, value in score.values.items():
+        for heading, samples, values in columns:
+            before = f"{heading}\t" if heading else ""
+            click.echo(f"{before}samples\t{samples}")
+            for name, value in values.items():
                 click.echo(f"{before}{name}\t{_number(value)}")
     for score in scores:
-        for text in (score.report, *score.notes):
+        for text in (score.report, *map(str, score.shown), *score.notes):
             if text:
                 click.echo(f"{score.name}: {text}" if score.name else text)
+
+
+def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[str, float]]]:
+    """Yield the heading, number of samples and values of each list, and of each model that voted on it."""
+    for score in scores:
+        yield (
+            " ".join(part for part in (score.name, "vote" if score.models else "") if part),
+            score.samples,
+            score.values,
+        )
+        for model, values in score.models.items():
+            yield f"{score.name} {model}".strip(), score.samples, values
 
 
 def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any]) -> None:
@@ -52,6 +69,8 @@ def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any])
     """
     lists = [
         {"name": each.name, "samples": each.samples, "values": each.values, "report": each.report, "notes": each.notes}
+        | ({"shown": [attrs.asdict(sample) for sample in each.shown]} if each.shown else {})
+        | ({"models": dict(each.models)} if each.models else {})
         for each in scores
     ]
     try:

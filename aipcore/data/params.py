@@ -83,4 +83,10 @@ class LavDataParams:
     batch_size: int | None = field(
         None, help="Samples in one batch of the extended validation; by default that of validation.", check=at_least(1)
     )
+    show_samples: int = field(
+        0,
+        help="Samples of each list whose target and prediction are printed as text, evenly spaced over the list; 0: "
+        "none.",
+        check=at_least(0),
+    )
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)

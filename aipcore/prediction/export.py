@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,37 @@ import numpy.typing as npt
 
 from aipcore.data.modes import Mode
 from aipcore.data.specs import ColumnSpec
-from aipcore.errors import AipError, TrainingError
+from aipcore.errors import AipError, TrainingError, UsageError
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.prediction.data import open_pipeline
 from aipcore.prediction.member import Member, load_graph
 from aipcore.prediction.model_dir import ModelDir
-from aipcore.prediction.rebuilt import rebuild
-from aipcore.scenario.graph import Graph
+from aipcore.prediction.rebuilt import Rebuilt, rebuild
+from aipcore.scenario.graph import Graph, inputs_of, signatures_of
+from aipcore.scenario.recorded import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.formats import BATCHES, Format, some_batches
+from aipcore.training.formats import Format, random_batches, some_batches
 from aipcore.training.servable import ModelWriter
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-ANY = 8
-"""The length of an axis that may have any, in inputs that are made up."""
-
 TOLERANCE = 1e-4
 """How far outputs may differ, relative to the largest of them: other kernels add up in another order."""
+
+
+@attrs.frozen(kw_only=True)
+class Changed:
+    """Parameters that a model is exported with, where they are not the recorded ones.
+
+    Attributes:
+        scenario: made with them.
+        params: these parameters as a nested mapping, by group.
+        options: the options that the user gave, as written.
+    """
+
+    scenario: Scenario
+    params: Mapping[str, Any]
+    options: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +59,16 @@ class Exported:
     inputs: str
 
 
-def export_model(model: ModelDir, scenario: Scenario, form: Format, name: str, output: Path) -> Exported:
+def export_model(
+    model: ModelDir,
+    scenario: Scenario,
+    form: Format,
+    name: str,
+    output: Path,
+    *,
+    graph: str = DEFAULT_GRAPH,
+    changed: Changed | None = None,
+) -> Exported:
     """Builds the Keras model of a model on disk and writes it in another format.
 
     Its answers are compared with those of the model on disk (of a checkpoint, the weights are checked one by one), and
@@ -58,53 +80,100 @@ def export_model(model: ModelDir, scenario: Scenario, form: Format, name: str, o
         form: the format, from an exporter plugin.
         name: of the format.
         output: a folder that is new or empty.
+        graph: the name of one of the scenario's export graphs, to write that one alone.
+        changed: other parameters to build the model with. The weights stay as they are.
 
     Raises:
-        UsageError: the weights are damaged, or of another model than the scenario builds now.
+        UsageError: the weights are damaged, or of another model than the scenario builds now, or there is no such
+            graph.
         FormatError: the format cannot express the model, or what was written answers otherwise; there is no output.
         TrainingError: the two models differ, or the folder cannot be written; there is no output then.
     """
-    graph = rebuild(model, scenario)
-    batches, told = _inputs(model, scenario, graph)
+    built = rebuild(model, scenario)
+    known = _read_samples(model, scenario)
     if model.kind == "model":
-        stored, rebuilt = Member(load_graph(model, scenario)), Member(graph)
-        for inputs in batches:
+        stored, rebuilt = Member(load_graph(model, scenario)), Member(built.graph)
+        for inputs in _batches(known, built.graph)[0]:
             _compare(stored.run(inputs), rebuilt.run(inputs), model.path)
+    about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs")}
+    if changed is not None:
+        known = _read_samples(model, changed.scenario)
+        built = rebuild(model, changed.scenario, changed=_changed_inputs(model, known, changed.options))
+        about["params"] = {**model.about["params"], **changed.params}
+    about |= signatures_of(built.trained, built.graph, built.further)
+    chosen, further = built.graph, built.further
+    if graph != DEFAULT_GRAPH:
+        chosen, further = _further(built, graph, scenario), {}
+        about["graph"] = graph
+    batches, told = _batches(known, chosen)
     writer = ModelWriter(
-        graph, {name: form}, dict(model.about), resources=model.home / RESOURCES, batches=lambda: batches
+        chosen, {name: form}, about, further=further, resources=model.home / RESOURCES, batches=lambda: batches
     )
     return Exported(deviation=writer.write(output, compare=True), inputs=told)
 
 
-def _inputs(model: ModelDir, scenario: Scenario, graph: Graph) -> tuple[list[Arrays], str]:
-    """Batches to compare answers for, and what they are."""
-    made = [{name: _random(spec, size) for name, spec in graph.inputs.items()} for size in BATCHES]
+def _further(built: Rebuilt, name: str, scenario: Scenario) -> Graph:
+    if name not in built.further:
+        listed = ", ".join([DEFAULT_GRAPH, *built.further])
+        raise UsageError(f"{type(scenario).__name__} has no export graph {name!r}: its graphs are {listed}.")
+    return built.further[name]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Samples:
+    """Some validation samples.
+
+    Attributes:
+        batches: their inputs, arrays of shape [batch, ...] by name.
+        specs: of all of the data's inputs.
+        missing: why there are none; empty if there are.
+    """
+
+    batches: list[Arrays]
+    specs: Mapping[str, ColumnSpec]
+    missing: str = ""
+
+
+def _read_samples(model: ModelDir, scenario: Scenario) -> _Samples:
     try:
         data = scenario.val_data()
         if data is None:
-            return made, "random inputs, since there is no validation data"
+            return _Samples(batches=[], specs={}, missing="there is no validation data")
         with open_pipeline(
             scenario, data, "val_data()", mode=Mode.EVALUATION, seed=model.seed, preload="off"
         ) as pipeline:
             dataset = pipeline.dataset()
-            found = some_batches(dataset)
-            fits = dataset.specs()[0].keys() == graph.inputs.keys()
+            return _Samples(batches=some_batches(dataset), specs=dataset.specs()[0])
     except (AipError, OSError) as error:
         reason = str(error).rstrip(".")
-        return made, f"random inputs, since the validation data cannot be read ({reason})"
-    return (found, "validation samples") if fits else (made, "random inputs, since the validation data has others")
+        return _Samples(batches=[], specs={}, missing=f"the validation data cannot be read ({reason})")
 
 
-def _random(spec: ColumnSpec, samples: int) -> npt.NDArray[Any]:
-    generator = np.random.default_rng(0)
-    shape = (samples, *(ANY if size is None else size for size in spec.shape))
-    dtype = np.dtype(spec.dtype)
-    # Whole numbers may be indices of a table of any size, or lengths.
-    return (
-        generator.normal(size=shape).astype(dtype)
-        if dtype.kind == "f"
-        else generator.integers(0, 2, shape).astype(dtype)
-    )
+def _batches(known: _Samples, graph: Graph) -> tuple[list[Arrays], str]:
+    """Return batches to compare answers for, and the words for them."""
+    if not known.missing and graph.inputs.keys() <= known.specs.keys():
+        return known.batches, "validation samples"
+    return random_batches(graph.inputs), f"random inputs, since {known.missing or 'the validation data has others'}"
+
+
+def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) -> dict[str, ColumnSpec]:
+    """Return the recorded inputs in the sizes that the data has under changed parameters."""
+    inputs = inputs_of(model.about["signature"])
+    for option in options:
+        if known.missing and option.startswith("--data."):
+            raise UsageError(
+                f"{option} may change the model's inputs, which are those of the validation data, but {known.missing}: "
+                "make it available."
+            )
+    return {name: _resized(spec, known.specs.get(name, spec)) for name, spec in inputs.items()}
+
+
+def _resized(recorded: ColumnSpec, found: ColumnSpec) -> ColumnSpec:
+    if len(recorded.shape) != len(found.shape):
+        return recorded
+    # An axis that may have any length in training data keeps that.
+    pairs = zip(recorded.shape, found.shape, strict=True)
+    return attrs.evolve(recorded, shape=tuple(old if None in (old, new) else new for old, new in pairs))
 
 
 def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:

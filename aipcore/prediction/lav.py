@@ -15,6 +15,7 @@ from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import DataError
 from aipcore.evaluation.evaluate import Evaluation
+from aipcore.evaluation.shown import show_samples
 from aipcore.prediction.data import lav_lists, open_pipeline
 from aipcore.prediction.member import Member, Model, has_extras, load_graph, takes
 from aipcore.prediction.model_dir import ModelDir
@@ -61,12 +62,14 @@ def run_lav(
                 graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager
             )
             evaluator = scenario.evaluator()
-            recorder = None if stored is None else _Recorder(evaluator, stored, name)
-            values = evaluation.run(recorder or evaluator)
+            shown = show_samples(scenario, evaluator, len(dataset))
+            recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
+            values = evaluation.run(recorder or shown or evaluator)
             if recorder is not None:
                 recorder.add_extras(graph, dataset, evaluation.batching)
         report = evaluator.report() if evaluator is not None else ""
-        scores.append(ListScore(name=name, samples=len(dataset), values=values, report=report))
+        kept = () if shown is None else tuple(shown.samples)
+        scores.append(ListScore(name=name, samples=len(dataset), values=values, report=report, shown=kept))
         if text := pipeline.skipped():
             skipped.append(text)
     return scores, skipped
@@ -110,7 +113,7 @@ def _first_sample(
         raise DataError(f"The model cannot take the samples of {origin} ({given}): {reason}") from error
 
 
-class _Recorder(Evaluator):
+class Recorder(Evaluator):
     """Keeps what an evaluator sees, batch by batch.
 
     Args:
@@ -146,6 +149,12 @@ class _Recorder(Evaluator):
         """That of the evaluator."""
         return {} if self._evaluator is None else self._evaluator.result()
 
+    def add_rows(self, group: str, columns: Mapping[str, Any]) -> None:
+        """Keep the masks of the outputs of the last batch, arrays of shape [batch, ...] by name."""
+        for name, column in columns.items():
+            for row in column:
+                self._stored.add_values(group, {name: row})
+
     def add_extras(self, graph: Model, dataset: Dataset, batching: Batching) -> None:
         """Adds what losses depend on besides the outputs, if they do: the model may run a second time for that."""
         extra = has_extras(graph)
@@ -156,13 +165,12 @@ class _Recorder(Evaluator):
         row = self._first
         for block in feed.blocks(0, chunk=1):
             found = member.extras({name: column[0] for name, column in block.inputs.items()}) if extra else None
-            for position in range(block.batch_size):
-                weights = {name: column[0][position] for name, column in block.weights.items()}
-                self._stored.add_values("weights", weights)
-                if found is not None:
-                    self._stored.penalty[row] = found.penalty
-                    self._stored.add_values("masks", {name: mask[position] for name, mask in found.masks.items()})
-                row += 1
+            self.add_rows("weights", {name: column[0] for name, column in block.weights.items()})
+            if found is None:
+                continue
+            self.add_rows("masks", found.masks)
+            self._stored.penalty[row : row + block.batch_size] = [found.penalty] * block.batch_size
+            row += block.batch_size
 
 
 def _names(specs: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ def load_graph(model: ModelDir, scenario: Scenario) -> Model:
     Raises:
         UsageError: it is damaged, or does not fit its record or scenario.
     """
-    return ServedModel(model) if model.kind == "model" else rebuild(model, scenario)
+    return ServedModel(model) if model.kind == "model" else rebuild(model, scenario).graph
 
 
 @attrs.frozen(kw_only=True, eq=False)

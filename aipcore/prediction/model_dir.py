@@ -152,6 +152,11 @@ def _model(path: Path) -> ModelDir:
             f"The model {path} was exported as {', '.join(map(str, formats))} alone, which aip itself does not apply: "
             "give the model that it was exported from, best, export or checkpoint of a run."
         )
+    if "graph" in about:
+        raise UsageError(
+            f"The model {path} is the export graph {about['graph']} alone, which aip itself does not apply: give the "
+            "model that it was exported from, best, export or checkpoint of a run."
+        )
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
             raise UsageError(

@@ -10,6 +10,9 @@ from aipcore.scenario.params import ScenarioParams
 FIXED = ("model", "train")
 """The groups of a scenario that only training heeds."""
 
+CHANGEABLE = ("model", "data")
+"""The groups of a scenario whose parameters `aip export` can change."""
+
 
 @params
 class ApplyDeviceParams:

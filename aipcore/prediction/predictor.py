@@ -15,7 +15,7 @@ import numpy.typing as npt
 from aipcore.data.chain import Chain
 from aipcore.data.collate import Collector, Layout
 from aipcore.data.dataset import Dataset
-from aipcore.data.feed import Batching, Feed, prefetch
+from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.modes import Mode
 from aipcore.data.order import SampleOrder
 from aipcore.data.pipeline import Pipeline
@@ -236,18 +236,10 @@ class Predictor:
     def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
         if targets and not datasets[0].specs()[1]:
             raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")
-        sizes = {len(dataset) for dataset in datasets}
-        if len(sizes) > 1:
-            raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
-        for dataset, group in zip(datasets, self._groups, strict=True):
-            for voter in group:
-                _check_inputs(dataset, voter)
-        feeds = [_feed(dataset, batch_size) for dataset in datasets]
         first = 0
-        for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
+        for blocks, sides, answers in self._answers(datasets, batch_size):
             size = blocks[0].batch_size
-            sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
-            raw = self._outputs(sides)
+            raw = self._vote(answers)
             extras = self.voters[0].member.extras(sides[0]) if targets and len(self.voters) == 1 else Extras()
             meta = blocks[0].meta or [None] * size
             for row in range(size):
@@ -257,6 +249,37 @@ class Predictor:
                 masks = _row(extras.masks, row)
                 yield self._prediction(first + row, _row(raw, row), meta[row], mode, masks=masks, **known)
             first += size
+
+    def _answers(
+        self, datasets: Sequence[Dataset], batch_size: int
+    ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]]]]:
+        """Apply each model to its group's data set.
+
+        Args:
+            datasets: processed samples for each group of models.
+            batch_size: samples that are predicted together.
+
+        Yields:
+            per batch: its block and its inputs in each data set, and the outputs of each model.
+
+        Raises:
+            UsageError: the data sets have different numbers of samples.
+            DataError: a data set lacks an input of a model.
+        """
+        sizes = {len(dataset) for dataset in datasets}
+        if len(sizes) > 1:
+            raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
+        for dataset, group in zip(datasets, self._groups, strict=True):
+            for voter in group:
+                _check_inputs(dataset, voter)
+        feeds = [_feed(dataset, batch_size) for dataset in datasets]
+        for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
+            sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
+            yield blocks, sides, self._outputs(sides)
+
+    def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
+        """Join the outputs of all models for one batch; those of one model alone stay as they are."""
+        return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
 
     def _processed(
         self, taken: Sequence[tuple[int, Sample]], batch_size: int
@@ -278,20 +301,18 @@ class Predictor:
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None, weight=None), index)
             sides.append(collector.rows(None).inputs)
-        raw = self._outputs(sides)
+        raw = self._vote(self._outputs(sides))
         for row, (index, samples) in enumerate(part):
             yield self._prediction(index, _row(raw, row), samples[0].meta, Mode.PREDICTION, batch=number)
 
-    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        """The outputs of each model for a batch, as each group takes it."""
         answers = {
             id(voter): voter.member.run(side)
             for side, group in zip(sides, self._groups, strict=True)
             for voter in group
         }
-        return self._vote([answers[id(voter)] for voter in self.voters])
-
-    def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
-        return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
+        return [answers[id(voter)] for voter in self.voters]
 
     def _prediction(self, index: int, raw: dict[str, Array], meta: Any, mode: Mode, **known: Any) -> Prediction:
         outputs = post_process(self._post, dict(raw), meta, mode=mode) if self._post else raw

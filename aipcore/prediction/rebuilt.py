@@ -7,29 +7,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from aipcore.data.specs import ColumnSpec
 from aipcore.errors import UsageError
 from aipcore.prediction.model_dir import ModelDir
-from aipcore.scenario.graph import Graph, build_graph_of, inputs_of, prediction_graph
+from aipcore.scenario.graph import Graph, build_graph_of, further_graphs, inputs_of, prediction_graph
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.params import POLICIES
-from aipcore.training.variable_names import unique_names
+from aipcore.training.variable_names import named_variables
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+SAME_VERSION = "use the version that trained the model"
+SAME_WEIGHTS = "change only parameters that leave the weights as they are"
+
 _STATE = re.compile(r"state/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
+_SEED = re.compile(r"(^|/)seed_generator_state(~\d+)?$")
 _REPLICA = re.compile(r"@\d+$")
 
 
-def rebuild(model: ModelDir, scenario: Scenario) -> Graph:
-    """Builds the Keras model of a scenario as it is applied, and gives it the weights on disk.
+@attrs.frozen(kw_only=True, eq=False)
+class Rebuilt:
+    """The models that a scenario builds, with the weights on disk.
+
+    Attributes:
+        trained: the one that is trained.
+        graph: the one that is applied; the same object, if that is no other.
+        further: graphs that are exported beside that, by name.
+    """
+
+    trained: Graph
+    graph: Graph
+    further: dict[str, Graph]
+
+
+def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, ColumnSpec] | None = None) -> Rebuilt:
+    """Builds the Keras models of a scenario, and gives them the weights on disk.
 
     Where a run averaged its weights, a checkpoint gives the averages.
+
+    Args:
+        model: what is on disk.
+        scenario: made with the parameters to build with.
+        changed: the inputs, if these parameters are not the recorded ones; by default the recorded inputs.
 
     Raises:
         UsageError: the weights are damaged, or of another model than the scenario builds now.
@@ -43,15 +69,24 @@ def rebuild(model: ModelDir, scenario: Scenario) -> Graph:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])
     try:
-        trained = build_graph_of(scenario, inputs_of(model.about["signature"]))
+        trained = build_graph_of(scenario, inputs_of(model.about["signature"]) if changed is None else changed)
         graph = prediction_graph(scenario, trained)
+        further = further_graphs(scenario, trained)
     finally:
         keras.config.set_dtype_policy(before)
-    variables = list((trained if model.kind == "checkpoint" else graph).model.variables)
-    named = dict(zip(unique_names(variable.path for variable in variables), variables, strict=True))
+    # A SavedModel has the variables of what is exported alone.
+    graphs = [trained] if model.kind == "checkpoint" else [graph, *further.values()]
+    named = named_variables(each.model for each in graphs)
     arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
-    _assign(named, arrays, model.path)
-    return graph
+    if changed is not None:
+        # Where random numbers stand is no weight: a layer that draws some in training may come or go.
+        named, arrays = (
+            {name: value for name, value in one.items() if name in other or not _SEED.search(name)}
+            for one, other in ((named, arrays), (arrays, named))
+        )
+    remedy = SAME_VERSION if changed is None else SAME_WEIGHTS
+    _assign(named, arrays, model.path, remedy)
+    return Rebuilt(trained=trained, graph=graph, further=further)
 
 
 def _of_checkpoint(path: Path) -> Arrays:
@@ -94,23 +129,19 @@ def _of_saved_model(model: ModelDir, names: list[str]) -> Arrays:
     return dict(zip(map(str, order), arrays, strict=True))
 
 
-def _assign(variables: Mapping[str, Any], arrays: Mapping[str, Any], path: Path) -> None:
+def _assign(variables: Mapping[str, Any], arrays: Mapping[str, Any], path: Path, remedy: str) -> None:
     for name, variable in variables.items():
         if name not in arrays:
-            raise UsageError(
-                f"{path} has no weights for {name}: the scenario builds another model now; use the version that "
-                "trained it."
-            )
+            raise UsageError(f"{path} has no weights for {name}: the scenario builds another model now; {remedy}.")
         if tuple(variable.shape) != arrays[name].shape:
             raise UsageError(
                 f"{path} has {name} of shape {arrays[name].shape}, but the scenario builds it of shape "
-                f"{tuple(variable.shape)}: use the version that trained the model."
+                f"{tuple(variable.shape)}: {remedy}."
             )
     unused = sorted(arrays.keys() - variables.keys())
     if unused:
         raise UsageError(
-            f"{path} has weights for {unused[0]}, which the model that the scenario builds now has not: use the "
-            "version that trained it."
+            f"{path} has weights for {unused[0]}, which the model that the scenario builds now has not: {remedy}."
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])

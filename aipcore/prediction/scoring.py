@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.errors import AipError, DataError
+from aipcore.evaluation.shown import ShownSample, show_samples
 from aipcore.prediction.stored import Stored
+from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import trained_outputs
-from aipcore.scenario.metrics import LossMean, MetricSet, metric_sets
+from aipcore.scenario.metrics import MetricSet, metric_sets
 from aipcore.scenario.objective import LossTerm, Objective, set_mask
 from aipcore.scenario.scenario import Scenario
 
@@ -28,6 +31,8 @@ class ListScore:
         values: losses, metrics and evaluator results by name.
         report: what the evaluator has to say; may be empty.
         notes: what could not be computed, and why.
+        shown: samples to print.
+        models: of a vote, the values of each model alone, by its path.
     """
 
     name: str
@@ -35,6 +40,31 @@ class ListScore:
     values: dict[str, float]
     report: str = ""
     notes: tuple[str, ...] = ()
+    shown: tuple[ShownSample, ...] = ()
+    models: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Answers:
+    """What was answered for one batch, as arrays of shape [batch, ...] by name.
+
+    Attributes:
+        targets: what was right.
+        outputs: what was answered.
+        weights: of the samples.
+        masks: of what Keras masks in the outputs.
+        penalty: of the model's regularizers.
+        meta: of each sample, or None.
+        inputs: what losses may need besides, or None if they are not known.
+    """
+
+    targets: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    weights: Mapping[str, Any] = attrs.field(factory=dict)
+    masks: Mapping[str, Any] = attrs.field(factory=dict)
+    penalty: float = 0.0
+    meta: list[Any] | None = None
+    inputs: Mapping[str, Any] | None = None
 
 
 class _NotStoredError(AipError):
@@ -72,41 +102,96 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
     rows = [row for row, list_name in enumerate(stored.lists) if list_name == name]
     outputs, targets = list(stored.group("outputs")), list(stored.group("targets"))
     trained = trained_outputs(stored.about) if "signature" in stored.about else outputs
-    objective = Objective(scenario, trained, targets, given=outputs)
     evaluator = scenario.evaluator()
-    running: MetricSet | None = None
-    notes: list[str] = []
+    shown = show_samples(scenario, evaluator, len(rows))
+    scorer = Scorer(scenario, trained, targets, outputs, shown or evaluator)
     for batch in _batches(stored, rows):
-        target, output, masks = (_stacked(stored, group, batch) for group in ("targets", "outputs", "masks"))
-        tensors = {key: tf.constant(value) for key, value in output.items()}
-        for key, mask in masks.items():
+        target, output, weights, masks = (
+            _stacked(stored, group, batch) for group in ("targets", "outputs", "weights", "masks")
+        )
+        meta = [_meta(stored.meta[row]) for row in batch]
+        scorer.add(
+            Answers(
+                targets=target,
+                outputs=output,
+                weights=weights,
+                masks=masks,
+                penalty=stored.penalty[batch[0]],
+                meta=meta if any(each is not None for each in meta) else None,
+            )
+        )
+    return ListScore(
+        name=name,
+        samples=len(rows),
+        values=scorer.values(),
+        report=evaluator.report() if evaluator is not None else "",
+        notes=tuple(scorer.notes),
+        shown=() if shown is None else tuple(shown.samples),
+    )
+
+
+class Scorer:
+    """Losses, metrics and evaluator results of answers, batch by batch.
+
+    Attributes:
+        notes: what could not be computed, and why.
+
+    Args:
+        scenario: says what the losses and metrics are.
+        trained: the outputs of the model that was trained.
+        targets: of the data.
+        outputs: those that there are.
+        evaluator: a new one, if there is one.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        trained: list[str],
+        targets: list[str],
+        outputs: list[str],
+        evaluator: Evaluator | None,
+    ) -> None:
+        self._objective = Objective(scenario, trained, targets, given=outputs)
+        self._sets = partial(metric_sets, scenario, trained, targets)
+        self._evaluator = evaluator
+        self._running: MetricSet | None = None
+        self.notes: list[str] = []
+
+    def add(self, batch: Answers) -> None:
+        """Takes in one batch."""
+        tensors = {key: tf.constant(value) for key, value in batch.outputs.items()}
+        for key, mask in batch.masks.items():
             set_mask(tensors[key], tf.constant(mask))
-        truth = {key: tf.constant(value) for key, value in target.items()}
-        weights = {key: tf.constant(value) for key, value in _stacked(stored, "weights", batch).items()}
-        samples = tf.constant(len(batch), tf.float32)
+        truth = {key: tf.constant(value) for key, value in batch.targets.items()}
+        weights = {key: tf.constant(value) for key, value in batch.weights.items()}
+        inputs = {key: tf.constant(value) for key, value in batch.inputs.items()} if batch.inputs is not None else None
+        samples = tf.constant(len(next(iter(batch.outputs.values()))), tf.float32)
         terms: Mapping[str, LossTerm] = {}
-        if not notes:
+        if not self.notes:
             try:
-                terms = objective(_NoInputs(), truth, tensors, weights, samples)
+                terms = self._objective(_NoInputs() if inputs is None else inputs, truth, tensors, weights, samples)
             except _NotStoredError as error:
-                notes.append(f"The losses are left out, since {error}.")
-        if running is None:
-            running = metric_sets(scenario, trained, targets, objective, terms, (truth, tensors))()
-        if terms and running.losses is not None:
-            penalty = tf.constant(stored.penalty[batch[0]], tf.float32)
-            running.losses.add_batch(running.losses.means(LossMean.sums(terms, penalty, samples)), samples)
-        running.update(truth, tensors, weights)
-        if evaluator is not None:
-            meta = [_meta(stored.meta[row]) for row in batch]
-            evaluator.update(target, output, meta if any(each is not None for each in meta) else None)
-    assert running is not None
-    values = running.result()
-    if notes:
-        values.pop("loss", None)
-    if evaluator is not None:
-        values |= {key: float(value) for key, value in evaluator.result().items()}
-    report = evaluator.report() if evaluator is not None else ""
-    return ListScore(name=name, samples=len(rows), values=values, report=report, notes=tuple(notes))
+                self.notes.append(f"The losses are left out, since {error}.")
+        if self._running is None:
+            self._running = self._sets(self._objective, terms, (truth, tensors))()
+        if terms and self._running.losses is not None:
+            running = self._running.losses
+            sums = running.sums(terms, tf.constant(batch.penalty, tf.float32), samples)
+            running.add_batch(running.means(sums), samples)
+        self._running.update(truth, tensors, weights)
+        if self._evaluator is not None:
+            self._evaluator.update(batch.targets, batch.outputs, batch.meta)
+
+    def values(self) -> dict[str, float]:
+        """The results by name, after at least one batch."""
+        assert self._running is not None
+        values = self._running.result()
+        if self.notes:
+            values.pop("loss", None)
+        if self._evaluator is not None:
+            values |= {key: float(value) for key, value in self._evaluator.result().items()}
+        return values
 
 
 def _batches(stored: Stored, rows: Sequence[int]) -> Iterator[list[int]]:

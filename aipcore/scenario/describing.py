@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from aipcore.data.processor import PostProcessor, post_process
+from aipcore.errors import ScenarioError
+from aipcore.scenario.scenario import Scenario
+
 MOST_NUMBERS = 8
 """Numbers of an array that are shown."""
+
+
+def describe_answer(
+    scenario: Scenario,
+    post: Sequence[PostProcessor],
+    targets: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    meta: Any,
+) -> tuple[str, str]:
+    """Return the target and the post-processed output of one sample as text, in the scenario's words if it has any.
+
+    Args:
+        scenario: may override `describe`.
+        post: its post-processors.
+        targets: by name, arrays of one sample.
+        outputs: by name, the model's outputs for it.
+        meta: the sample's.
+
+    Raises:
+        ScenarioError: a post-processor or `describe` fails.
+    """
+    answer = post_process(post, dict(outputs), meta)
+    try:
+        return scenario.describe(targets, answer) or describe_sample(targets, answer)
+    except Exception as error:
+        raise ScenarioError(
+            f"{type(scenario).__name__}.describe() failed on a sample with meta {meta!r}: {type(error).__name__}: "
+            f"{error}; run again with --debug for the traceback."
+        ) from error
 
 
 def describe_sample(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:

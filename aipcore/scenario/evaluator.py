@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from aipcore.scenario.summaries import Summary
 
 
 class Evaluator:
@@ -29,3 +31,11 @@ class Evaluator:
     def report(self) -> str:
         """Further text for a reader, such as a table of confusions; empty for none."""
         return ""
+
+    def summaries(self) -> Iterable[Summary]:
+        """Return images, histograms and PR curves of the whole list for TensorBoard; empty for none.
+
+        They are written at each extended validation in training, beside the curves of the list. Each record has a name
+        of its own that no curve of the list has.
+        """
+        return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,10 +13,13 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import ScenarioError
+from aipcore.scenario.recorded import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
 
 BARE_INPUT = "inputs"
 BARE_OUTPUT = "outputs"
+
+_GRAPH_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class GraphLike(Protocol):
@@ -77,10 +81,14 @@ def signature_of(graph: Graph) -> dict[str, Any]:
     }
 
 
-def signatures_of(trained: Graph, applied: Graph) -> dict[str, Any]:
-    """What a record says of the model that is trained, and of the one that is applied if that is another."""
-    signatures = {"signature": signature_of(trained)}
-    return signatures if applied is trained else {**signatures, "prediction_signature": signature_of(applied)}
+def signatures_of(trained: Graph, applied: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
+    """Return what a record holds of the trained model, of the applied one if that is another, and of further graphs."""
+    signatures: dict[str, Any] = {"signature": signature_of(trained)}
+    if applied is not trained:
+        signatures["prediction_signature"] = signature_of(applied)
+    if further:
+        signatures["graphs"] = {name: signature_of(graph) for name, graph in further.items()}
+    return signatures
 
 
 def applied_signature(about: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -163,14 +171,7 @@ def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
     called = f"{type(scenario).__name__}.build_prediction()"
     if not isinstance(model, keras.Model):
         raise ScenarioError(f"{called} returned {type(model).__name__}: return a keras.Model, or None.")
-    trained = {id(variable) for variable in graph.model.variables}
-    for variable in model.variables:
-        if id(variable) not in trained:
-            raise ScenarioError(
-                f"The model of {called} has the variable {variable.path}, which is not trained: take its layers from "
-                "model.get_layer(NAME)."
-            )
-    inputs, outputs = (_by_name(side, called) for side in (model.input, model.output))
+    inputs, outputs = _sides(model, graph, called)
     unknown = [name for name in inputs if name not in graph.inputs]
     if unknown:
         known = ", ".join(name or "one array" for name in graph.inputs)
@@ -179,6 +180,65 @@ def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
             "make it with keras.Model({'NAME': model.input['NAME'], ...}, ...)."
         )
     return Graph(model=model, inputs={name: graph.inputs[name] for name in inputs}, outputs=list(outputs))
+
+
+def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
+    """Return the models that are exported beside the one that is applied, by name.
+
+    An input that has a name of the data's is that input. Any other is one that the scenario made.
+
+    Raises:
+        ScenarioError: `export_graphs` returns something else than models of the trained layers by usable names.
+    """
+    kind = type(scenario).__name__
+    given = scenario.export_graphs(graph.model)
+    if not isinstance(given, Mapping):
+        raise ScenarioError(
+            f"{kind}.export_graphs() returned {type(given).__name__}: return a mapping from name to keras.Model."
+        )
+    made = {}
+    for name, model in given.items():
+        if not isinstance(name, str) or not _GRAPH_NAME.fullmatch(name):
+            raise ScenarioError(
+                f"{kind}.export_graphs() returned the name {name!r}: a name starts with a letter and consists of "
+                "letters, digits and _."
+            )
+        if name == DEFAULT_GRAPH:
+            raise ScenarioError(
+                f"{kind}.export_graphs() returned the name {name!r}, which is that of the default graph: define "
+                "build_prediction() to change that one."
+            )
+        called = f"{kind}.export_graphs()[{name!r}]"
+        if not isinstance(model, keras.Model):
+            raise ScenarioError(f"{called} is {type(model).__name__}: return a keras.Model under each name.")
+        inputs, outputs = _sides(model, graph, called)
+        known = {id(tensor): name for name, tensor in _by_name(graph.model.input, called).items()}
+        for own, tensor in inputs.items():
+            # The name decides which samples what is exported is compared for.
+            if known.get(id(tensor), own) != own or (own in graph.inputs and id(tensor) not in known):
+                names = ", ".join(name or "one array without a name" for name in graph.inputs)
+                raise ScenarioError(
+                    f"The model of {called} takes the input {own or 'without a name'}: an input of the data has the "
+                    f"name that it has there ({names}), and any other input has another name. Make the model with "
+                    "keras.Model({'NAME': model.input['NAME'], ...}, ...)."
+                )
+        specs = {own: ColumnSpec(shape=tuple(tensor.shape[1:]), dtype=tensor.dtype) for own, tensor in inputs.items()}
+        made[name] = Graph(model=model, inputs=specs, outputs=list(outputs))
+    return made
+
+
+def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the inputs and outputs of a model that the scenario made of the trained layers, by name."""
+    trained = {id(variable) for variable in graph.model.variables}
+    for variable in model.variables:
+        if id(variable) not in trained:
+            raise ScenarioError(
+                f"The model of {called} has the variable {variable.path}, which is not trained: take its layers from "
+                "model.get_layer(NAME)."
+            )
+    if not hasattr(model, "input"):
+        raise ScenarioError(f"The model of {called} is not made of inputs and outputs: make it with keras.Model(...).")
+    return _by_name(model.input, called), _by_name(model.output, called)
 
 
 def _by_name(side: Any, called: str) -> dict[str, Any]:

@@ -25,6 +25,9 @@ ABOUT_FILE = "aip.json"
 ALWAYS_WRITTEN = "SavedModel"
 """The format that every run writes, by the name of its exporter; the one that aip itself can apply."""
 
+DEFAULT_GRAPH = "serving_default"
+"""The name of the signature of the model that is applied."""
+
 MODEL_FORMAT = 1
 """Version of the record of a model."""
 

@@ -121,6 +121,23 @@ class Scenario:
         """
         del model
 
+    def export_graphs(self, model: Any) -> Mapping[str, Any]:
+        """Build further models that are exported beside the default one, such as an encoder alone.
+
+        Each becomes a further signature of the SavedModels `best` and `export` under its name, and a choice of
+        `aip export --graph NAME`.
+
+        Args:
+            model: the trained `keras.Model`, whose `input`, `output` and `get_layer(name)` are to be used.
+
+        Returns:
+            by name, a `keras.Model` of these layers with no weights of its own. Its inputs (a tensor, or a mapping from
+            name to tensor) are some of the data's, or new ones from `keras.Input` with names that the data does not
+            have. A name starts with a letter and consists of letters, digits and `_`. The default has none.
+        """
+        del model
+        return {}
+
     def losses(self) -> Any:
         """The loss of the output, or a mapping from output name to loss; several are added up.
 

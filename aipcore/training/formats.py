@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
+from aipcore.data.specs import ColumnSpec
 from aipcore.errors import AipError, FormatError
 from aipcore.hooks.manager import PluginManager
 from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.recorded import ALWAYS_WRITTEN
 from aipcore.training.portable import portable
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 BATCHES = (1, 3)
 """How many samples are compared at a time."""
+
+ANY = 8
+"""The length of an axis that may have any, in inputs that are made up."""
 
 LOW_PRECISION = {"bfloat16": 5e-2, "float16": 5e-3}
 """The least tolerance for a model that computes with so few bits, by Keras' name of the type."""
@@ -89,6 +95,23 @@ def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
     return [known.take(np.arange(size) % len(known))[0] for size in BATCHES]
 
 
+def random_batches(specs: Mapping[str, ColumnSpec]) -> list[dict[str, npt.NDArray[Any]]]:
+    """Return made-up inputs in batches of 1 and of 3, arrays of shape [batch, ...] by name."""
+    return [{name: _random(spec, size) for name, spec in specs.items()} for size in BATCHES]
+
+
+def _random(spec: ColumnSpec, samples: int) -> npt.NDArray[Any]:
+    generator = np.random.default_rng(0)
+    shape = (samples, *(ANY if size is None else size for size in spec.shape))
+    dtype = np.dtype(spec.dtype)
+    # Whole numbers may be indices of a table of any size, or lengths.
+    return (
+        generator.normal(size=shape).astype(dtype)
+        if dtype.kind == "f"
+        else generator.integers(0, 2, shape).astype(dtype)
+    )
+
+
 def write_format(name: str, form: Format, exportable: Exportable, folder: Path, batches: Sequence[Arrays]) -> float:
     """Writes a model in one format and compares its answers; what was written is removed if that fails.
 
@@ -115,7 +138,17 @@ def write_format(name: str, form: Format, exportable: Exportable, folder: Path, 
         except Exception as error:
             # An exporter may be anyone's, and converters raise whatever comes.
             raise FormatError(f"The model cannot be written as {name} ({_sentence(error)}): leave it out.") from error
-        return _compare(name, form, exportable.graph, folder, batches) if batches and form.read is not None else 0.0
+        if not batches or form.read is None:
+            return 0.0
+        worst = _compare(name, form, exportable.graph, folder, batches)
+        if name != ALWAYS_WRITTEN:
+            return worst
+        for key, graph in exportable.further.items():
+            known = all(graph.inputs.keys() <= inputs.keys() for inputs in batches)
+            given = batches if known else random_batches(graph.inputs)
+            signature = attrs.evolve(form, read=partial(load_signature, key))
+            worst = max(worst, _compare(f"{name} (signature {key})", signature, graph, folder, given))
+        return worst
     except FormatError:
         for path in set(folder.iterdir()) - before:
             if path.is_dir():
@@ -123,6 +156,18 @@ def write_format(name: str, form: Format, exportable: Exportable, folder: Path, 
             else:
                 path.unlink()
         raise
+
+
+def load_signature(name: str, folder: Path) -> Callable[[Arrays], Arrays]:
+    """Load a signature of a SavedModel as a function from arrays to arrays by name, as `ExporterRecord.load` says."""
+    model = tf.saved_model.load(str(folder))
+
+    def run(inputs: Arrays) -> Arrays:
+        # Through the model, which a signature alone does not keep alive together with its variables.
+        answers = model.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        return {key: value.numpy() for key, value in answers.items()}
+
+    return run
 
 
 def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Sequence[Arrays]) -> float:

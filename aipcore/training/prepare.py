@@ -20,7 +20,14 @@ from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
-from aipcore.scenario.graph import Graph, build_graph, prediction_graph, symbolic_targets_and_outputs
+from aipcore.evaluation.shown import show_samples
+from aipcore.scenario.graph import (
+    Graph,
+    build_graph,
+    further_graphs,
+    prediction_graph,
+    symbolic_targets_and_outputs,
+)
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics, metric_sets
 from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.params import ScenarioParams
@@ -121,6 +128,7 @@ class RunModel:
     Attributes:
         graph: the model that is trained.
         prediction: the one that is applied; the same object, if that is no other.
+        further: graphs that are exported beside that, by name.
         learning_rate: the schedule, scaled by what callbacks say.
         optimizer: its variables built.
         distribution: the devices that share each batch.
@@ -137,6 +145,7 @@ class RunModel:
 
     graph: Graph
     prediction: Graph
+    further: dict[str, Graph]
     learning_rate: ScaledSchedule
     optimizer: Any
     distribution: Distribution
@@ -234,6 +243,7 @@ def prepare_model(
     with distribution.scope():
         graph = build_graph(scenario, data.train)
         prediction = prediction_graph(scenario, graph)
+        further = further_graphs(scenario, graph)
     distribution.spread_seeds(graph.model.variables)
     warm_started = warm_start(graph.model, trainer.warmstart)
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
@@ -299,6 +309,7 @@ def prepare_model(
     return RunModel(
         graph=graph,
         prediction=prediction,
+        further=further,
         learning_rate=learning_rate,
         optimizer=optimizer,
         distribution=distribution,
@@ -363,10 +374,12 @@ def _prepare_scoring(
         applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
         terms, outputs = first.run(applied, prediction, kind)
         make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, (first.targets, outputs))
-    evaluator = scenario.evaluator() if data.lav and not trainer.skip_sanity_check else None
-    if evaluator is not None:
-        known = named[0 if data.val is None else 1][0].known()
-        check_evaluator(evaluator, prediction, known, kind, data.batching.batch_size)
+    if data.lav and not trainer.skip_sanity_check:
+        known, size = named[0 if data.val is None else 1][0].known(), data.batching.batch_size
+        shown = show_samples(scenario, None, min(size, len(known)))
+        check_evaluator(
+            scenario.evaluator(), prediction, known, kind, size, names=make_applied_metrics().names, shown=shown
+        )
     training = objective
     if data.class_weights is not None:
         training = Objective(scenario, graph.outputs, targets, class_weights=data.class_weights)

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset, Rows
 from aipcore.data.order import Visits
-from aipcore.data.processor import post_process
-from aipcore.scenario.describing import describe_sample
+from aipcore.scenario.describing import describe_answer
 from aipcore.scenario.graph import block_signature
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ class RunProbe:
         for row in range(len(next(iter(outputs.values())))):
             targets = {name: values[row] for name, values in rows.targets.items()}
             meta = None if rows.meta is None else rows.meta[row]
-            answer = post_process(self._post, {name: values[row] for name, values in outputs.items()}, meta)
-            texts.append(scenario.describe(targets, answer) or describe_sample(targets, answer))
+            answer = {name: values[row] for name, values in outputs.items()}
+            texts.append(describe_answer(scenario, self._post, targets, answer, meta))
         return texts
 
     def gradient_norms(self, batches: int) -> list[float]:

@@ -30,6 +30,7 @@ def make_writer(trainer: Trainer, formats: Mapping[str, Format]) -> ModelWriter:
         trainer.prediction,
         formats,
         {"aip": aipcore.__version__, **trainer.about},
+        further=trainer.further,
         resources=None if folder is None else folder / RESOURCES,
         batches=lambda: some_batches(trainer.data.val or trainer.data.train),
     )

@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from aipcore.data.convert import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError
+from aipcore.evaluation.shown import ShownSamples
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import Objective
+from aipcore.training.summary_records import records_of
 
 ELEMENTWISE_NAMES = (
     "mean_squared_error",
@@ -124,19 +126,45 @@ def check_first_losses(
             )
 
 
-def check_evaluator(evaluator: Evaluator, graph: Graph, dataset: MemoryDataset, kind: str, batch_size: int) -> None:
-    """Has the evaluator take in one batch.
+def check_evaluator(
+    evaluator: Evaluator | None,
+    graph: Graph,
+    dataset: MemoryDataset,
+    kind: str,
+    batch_size: int,
+    *,
+    names: Sequence[str],
+    shown: ShownSamples | None = None,
+) -> None:
+    """Has the evaluator, if there is one, take in one batch.
+
+    Args:
+        evaluator: a new one, or None.
+        graph: the model that is applied.
+        dataset: has the batch.
+        kind: how errors call the scenario.
+        batch_size: samples in the batch.
+        names: of losses and metrics, which its own results must not have.
+        shown: describes samples of the batch as text, if it is given.
 
     Raises:
         ScenarioError: it cannot.
     """
     rows = np.arange(min(batch_size, len(dataset)))
     columns = dataset.take(rows)
+    if evaluator is None and shown is None:
+        return
     outputs = graph({name: tf.constant(column) for name, column in columns[0].items()}, training=False)
     meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
+    answered = {name: value.numpy() for name, value in outputs.items()}
+    if shown is not None:
+        shown.update(columns[1], answered, meta)
+    if evaluator is None:
+        return
     try:
-        evaluator.update(columns[1], {name: value.numpy() for name, value in outputs.items()}, meta)
+        evaluator.update(columns[1], answered, meta)
         results = evaluator.result()
+        records_of(evaluator, [*names, *results])
     except AipError:
         raise
     except Exception as error:

@@ -17,13 +17,13 @@ from aipcore.errors import FormatError, ScenarioError, TrainingError
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.graph import BARE_INPUT, Graph
 from aipcore.scenario.objective import mask_of
-from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
+from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, DEFAULT_GRAPH, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
 from aipcore.training.formats import Arrays, Format, write_format
 from aipcore.training.portable import serving_function
-from aipcore.training.variable_names import unique_names
+from aipcore.training.variable_names import named_variables
 
-SIGNATURE = "serving_default"
+SIGNATURE = DEFAULT_GRAPH
 
 OUTPUT, MASK, PENALTY = "output/", "mask/", "penalty"
 """What the names in the result of `ServedModule.score` begin with, and the name of the penalty."""
@@ -35,18 +35,17 @@ class ServedModule(tf.Module):  # type: ignore[misc]
     Attributes:
         state: the variables.
         serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
+        further: such functions of further graphs, by name.
 
     A signature gives nothing but outputs. What losses need besides them, the penalty of regularizers and the masks that
     Keras attaches to outputs, comes from `score`, which is there only if the model has any.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, further: Mapping[str, Graph] | None = None) -> None:
         super().__init__()
-        self.state = [variable.value for variable in graph.model.variables]
-        specs = {
-            name or BARE_INPUT: tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT)
-            for name, spec in graph.inputs.items()
-        }
+        further = further or {}
+        self.state = [variable.value for variable in _variables(graph, further).values()]
+        specs = _tensor_specs(graph)
 
         needed: list[bool] = []
         run = serving_function(graph)
@@ -68,6 +67,10 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         self.serve = tf.function(serve, autograph=False).get_concrete_function(**specs)
         if any(needed):
             self.score = tf.function(score, autograph=False).get_concrete_function(**specs)
+        self.further = {
+            name: tf.function(serving_function(other), autograph=False).get_concrete_function(**_tensor_specs(other))
+            for name, other in further.items()
+        }
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,11 +79,13 @@ class Exportable:
 
     Attributes:
         graph: the model, its inputs and outputs by name.
-        save_model: writes it as a TensorFlow SavedModel into an existing empty folder.
+        further: further graphs of the scenario by name, for formats that hold several.
+        save_model: writes all of them as a TensorFlow SavedModel into an existing empty folder.
         served: the module of the function that serves, for converters; its names are those of the signature.
     """
 
     graph: Graph
+    further: Mapping[str, Graph]
     save_model: Callable[[Path], None]
     served: Callable[[], ServedModule]
 
@@ -94,6 +99,7 @@ class ModelWriter:
         graph: the model.
         formats: by name, what to write it in.
         about: what to record beside it.
+        further: graphs that become further signatures of the SavedModel, by name.
         resources: a folder of files that belong to the model, if there are any.
         batches: gives inputs to compare answers for, arrays of shape [batch, ...] by name.
     """
@@ -104,10 +110,12 @@ class ModelWriter:
         formats: Mapping[str, Format],
         about: dict[str, Any],
         *,
+        further: Mapping[str, Graph] | None = None,
         resources: Path | None = None,
         batches: Callable[[], Sequence[Arrays]] = list,
     ):
         self._graph = graph
+        self._further = dict(further or {})
         self._resources = resources
         self._formats = dict(formats)
         self._about = about
@@ -123,7 +131,7 @@ class ModelWriter:
             FormatError: one of the formats cannot express it, or answers otherwise.
         """
         try:
-            self._module = ServedModule(self._graph)
+            self._module = ServedModule(self._graph, self._further)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())
             raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
@@ -172,7 +180,7 @@ class ModelWriter:
                     **self._about,
                     **(note or {}),
                     "formats": [name for name in self._formats if name not in failed],
-                    "variables": unique_names(each.path for each in self._graph.model.variables),
+                    "variables": list(_variables(self._graph, self._further)),
                 }
                 (fresh / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
@@ -186,11 +194,11 @@ class ModelWriter:
         return worst
 
     def _exportable(self) -> Exportable:
-        return Exportable(graph=self._graph, save_model=self._save_model, served=self._served)
+        return Exportable(graph=self._graph, further=self._further, save_model=self._save_model, served=self._served)
 
     def _served(self) -> ServedModule:
         if self._module is None:
-            self._module = ServedModule(self._graph)
+            self._module = ServedModule(self._graph, self._further)
         return self._module
 
     def _save_model(self, path: Path) -> None:
@@ -201,7 +209,18 @@ class ModelWriter:
             (path / "assets").mkdir(exist_ok=True)
             tf.train.Checkpoint(state=module.state).write(str(path / "variables" / "variables"))
         else:
-            tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
+            tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve, **module.further})
+
+
+def _variables(graph: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
+    return named_variables([graph.model, *(each.model for each in further.values())])
+
+
+def _tensor_specs(graph: Graph) -> dict[str, Any]:
+    return {
+        name or BARE_INPUT: tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT)
+        for name, spec in graph.inputs.items()
+    }
 
 
 def _joined(failed: Mapping[str, FormatError]) -> FormatError:

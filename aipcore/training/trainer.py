@@ -26,6 +26,7 @@ from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.context import run_context
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.ending import telling_callbacks
+from aipcore.training.extended_validation import run_lists
 from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
@@ -98,8 +99,8 @@ class Trainer:
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
         self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
-        self.graph, self.prediction = made.graph, made.prediction
-        self.about |= {"seed": self.seed, **signatures_of(made.graph, made.prediction)}
+        self.graph, self.prediction, self.further = made.graph, made.prediction, made.further
+        self.about |= {"seed": self.seed, **signatures_of(made.graph, made.prediction, made.further)}
         self.learning_rate, self.optimizer = made.learning_rate, made.optimizer
         self.metrics, self.loop, self.feed = made.metrics, made.loop, made.feed
         self.validation, self.lav = made.validation, made.lav
@@ -264,7 +265,11 @@ class Trainer:
             last = last or bool(reason)
             if self.lav and is_due(self.epoch, self.trainer.lav_every_n, last, first=self.trainer.lav_min_epoch):
                 with self._interruption.breaking():
-                    lav = self._run_lav(notes)
+                    found = run_lists(self.scenario, self.lav, is_chief=self.workers.is_chief)
+                lav = found.results
+                notes += found.texts
+                for part, records in found.records.items():
+                    self._keeper.log_summaries(self.epoch + 1, records, part=part)
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
             if self._summaries is not None and is_due(self.epoch, self.trainer.summaries_every_n, last):
                 self._keeper.log_summaries(self.epoch + 1, self._summaries.make())
@@ -333,19 +338,6 @@ class Trainer:
         prepared = self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
         # On the device are copies: what waits there need not wait here too.
         return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared
-
-    def _run_lav(self, notes: list[str]) -> dict[str, dict[str, float]]:
-        """The results of each list, under `lav` for the validation data and `lav_NAME` for a list of its own.
-
-        What evaluators have to say is added to `notes`.
-        """
-        results = {}
-        for name, evaluation in self.lav.items():
-            evaluator = self.scenario.evaluator()
-            results[f"lav_{name}" if name else "lav"] = evaluation.run(evaluator)
-            if evaluator is not None and self.workers.is_chief and (text := evaluator.report()):
-                notes.append(f"{name}: {text}" if name else text)
-        return results
 
     def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         if is_best and self.trainer.export_best:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
@@ -16,3 +17,9 @@ def unique_names(names: Iterable[str]) -> list[str]:
             unique = f"{name}~{count}"
         taken[unique] = None
     return list(taken)
+
+
+def named_variables(models: Iterable[Any]) -> dict[str, Any]:
+    """Return the variables of Keras models that share layers, each once, by unique names in the order of the models."""
+    found = {id(variable): variable for model in models for variable in model.variables}
+    return dict(zip(unique_names(each.path for each in found.values()), found.values(), strict=True))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from aip_plugins.exporters.params import SavedModelParams
 
+from aipcore.training.formats import load_signature
 from aipcore.training.servable import SIGNATURE, Exportable
 
 
@@ -22,13 +22,6 @@ def build(params: SavedModelParams) -> Callable[[Exportable, Path], None]:
     return export
 
 
-def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def load(folder: Path) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
-    model = tf.saved_model.load(str(folder))
-
-    def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        # Through the model, which a signature alone does not keep alive together with its variables.
-        answers = model.signatures[SIGNATURE](**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in answers.items()}
-
-    return run
+    return load_signature(SIGNATURE, folder)

@@ -71,10 +71,68 @@ def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, t
         (["--format", "kears"], "did you mean Keras?"),
         (["--format", "keras", "--format.opset", "3"], "--format.opset belongs to ONNX, but the format is Keras"),
         (["--format", "keras", "--format.level", "3"], "There is no option --format.level"),
-        (["--model.graph", "x"], "There is no option --model.graph"),
+        (["--format", "keras", "--model.graph", "x"], "There is no option --model.graph"),
     ],
 )
 def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
     """A format must be named, and only its own options exist."""
     assert main(["export", str(points.folder), "--trust", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+CONVOLUTION = '''
+"""A convolution, whose weights fit images of any size."""
+
+import numpy as np
+
+from aipcore.params import field, group, params
+from aipcore.scenario import DataParams, Scenario, ScenarioParams
+
+
+@params
+class Data(DataParams):
+    size: int = field(6, help="Height and width.")
+    validates: bool = field(True, help="Whether there is validation data.")
+
+
+@params
+class Params(ScenarioParams):
+    data: Data = group(Data, help="Images.")
+
+
+class Edges(Scenario):
+    """Learns a convolution."""
+
+    params_class = Params
+    defaults = {"trainer.epochs": 1, "trainer.jit_compile": "off"}
+
+    def train_data(self):
+        x = np.random.default_rng(0).normal(size=(20, self.params.data.size, self.params.data.size, 1))
+        return x.astype("float32"), x.astype("float32")
+
+    def val_data(self):
+        return self.train_data() if self.params.data.validates else None
+
+    def build(self, inputs):
+        from keras import layers
+
+        return layers.Conv2D(1, 3, padding="same")(inputs)
+
+    def losses(self):
+        return "mse"
+'''
+
+
+def test_other_input_size(train: Any, tmp_path: Path, capsys: Any) -> None:
+    """The inputs are those of the data under the changed parameters, and without data that is refused."""
+    import tensorflow as tf
+
+    run = train(CONVOLUTION)
+    words = ["export", str(run.folder / "export"), "--trust", "--format", "savedmodel", "--data.size", "9"]
+    assert main([*words, "--output", str(tmp_path / "large")]) == 0
+    serve = tf.saved_model.load(str(tmp_path / "large")).signatures["serving_default"]
+    assert serve.structured_input_signature[1]["inputs"].shape.as_list() == [None, 9, 9, 1]
+    assert json.loads((tmp_path / "large" / "aip.json").read_text())["signature"]["inputs"][""]["shape"] == [9, 9, 1]
+    capsys.readouterr()
+    assert main([*words, "--data.validates", "no", "--output", str(tmp_path / "none")]) == 2
+    assert "--data.size may change the model's inputs, which are those of the validation" in capsys.readouterr().err

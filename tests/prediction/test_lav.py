@@ -129,3 +129,81 @@ def test_several_lists(train: Any, dense_source: str, lav: Any, tmp_path: Path) 
         assert values == pytest.approx({key: logged[f"lav_{name}_{key}"] for key in values}, rel=1e-6, abs=1e-6)
     for name, values in lav(str(dump), command="evaluate").items():
         assert values == pytest.approx(found[name], rel=1e-6, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def jury(points: Any, train: Any, dense_source: str, words_file: Path) -> list[str]:
+    """Two models of one scenario with different weights, and different copies of the resource."""
+    other = train(dense_source, "--trainer.random_seed", "8", "--data.words", str(words_file))
+    return [str(points.folder / "best"), str(other.folder / "export")]
+
+
+def test_several_models_vote(jury: list[str], lav: Any, tmp_path: Path, capsys: Any) -> None:
+    """Metrics, evaluator and loss are those that NumPy computes of the mean of the outputs; each model has its own."""
+    import json
+
+    import numpy as np
+
+    alone = [lav(model)[""] for model in jury]
+    dumps = [tmp_path / f"{number}.npz" for number in range(3)]
+    for model, dump in zip(jury, dumps, strict=False):
+        lav(model, "--dump", str(dump))
+    capsys.readouterr()
+    together = lav(*jury, "--dump", str(dumps[2]))[""]
+    said = capsys.readouterr().out
+    with np.load(dumps[0]) as one, np.load(dumps[1]) as two, np.load(dumps[2]) as both:
+        logits = (one["outputs/"].astype(np.float64) + two["outputs/"]) / 2
+        right = one["targets/"]
+        np.testing.assert_allclose(both["outputs/"], logits, rtol=1e-6, atol=1e-6)
+    share = float(np.mean(logits.argmax(-1) == right))
+    likelihoods = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(right)), right]
+    assert together["accuracy"] == pytest.approx(share)
+    assert together["share"] == pytest.approx(share)
+    assert together["loss"] == pytest.approx(likelihoods.mean(), rel=1e-5)
+    assert "without the penalties of the models' regularizers." in said
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["models"] == jury
+    for model, values in zip(jury, alone, strict=True):
+        close(scores["lists"][0]["models"][model], values)
+        assert f"{model}\taccuracy\t" in said
+    again = lav(str(dumps[2]), command="evaluate")[""]
+    assert again == pytest.approx(together, rel=1e-6, abs=1e-6)
+
+
+def test_masks_of_models_that_vote(steps: Any, lav: Any) -> None:
+    """Two checkpoints of one run: the loss of the vote leaves the padding out, as that of one model twice shows."""
+    best = str(steps.folder / "export")
+    close(lav(best, best)[""], steps.validated(-1))
+
+
+def test_votes_that_are_refused(jury: list[str], steps: Any, digits: Any, capsys: Any) -> None:
+    """Models of other scenarios or outputs, and options without an effect."""
+    for words, message in (
+        ([jury[0], str(digits.folder)], "is of the scenario tutorial, but"),
+        ([jury[0], str(steps.folder)], "has the inputs x, but"),
+        ([*jury, "--eager"], "--eager has no effect on models that vote"),
+    ):
+        assert main(["lav", *words, "--trust"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_samples_to_print(points: Any, jury: list[str], lav: Any, tmp_path: Path, capsys: Any) -> None:
+    """The first and the last sample with the class that post-processing names; also of a vote and from a dump."""
+    import json
+
+    from aipcore.prediction import Predictor
+
+    predicted = list(Predictor.load(jury[0], trust=True).predict_data())
+    names = {index: predicted[index].outputs["class"] for index in (0, 60)}
+    capsys.readouterr()
+    dump = tmp_path / "dump.npz"
+    for words in ([jury[0], "--dump", str(dump)], [jury[0], jury[0]]):
+        lav(*words, "--lav.show_samples", "2")
+        said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sample ")]
+        assert [line.split(":")[0] for line in said] == ["sample 0", "sample 60"]
+        for line, name in zip(said, names.values(), strict=True):
+            assert name in line.partition("prediction")[2]
+    shown = json.loads((tmp_path / "scores.json").read_text())["lists"][0]["shown"]
+    assert [each["index"] for each in shown] == [0, 60]
+    lav(str(dump), command="evaluate")
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("sample ")] == said

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from aipcore.cli.main import main
 from aipcore.errors import ScenarioError
 from aipcore.prediction import Predictor
 from aipcore.scenario import Scenario
-from aipcore.scenario.graph import build_graph_of, prediction_graph
+from aipcore.scenario.graph import build_graph_of, further_graphs, prediction_graph
 from aipcore.scenario.objective import Objective
 
 HELPED = '''
@@ -22,7 +24,26 @@ HELPED = '''
 
 import numpy as np
 
-from aipcore.scenario import Evaluator, Scenario
+from aipcore.params import field, group, params
+from aipcore.scenario import DataParams, Evaluator, ModelParams, Scenario, ScenarioParams
+
+
+@params
+class Data(DataParams):
+    samples: int = field(64, help="How many.")
+
+
+@params
+class Model(ModelParams):
+    units: int = field(4, help="Units of the hidden layer.")
+    scale: float = field(1.0, help="What the exported sum is multiplied by.")
+    dropout: float = field(0.0, help="Fraction of hidden units that training drops.")
+
+
+@params
+class Params(ScenarioParams):
+    data: Data = group(Data, help="Data.")
+    model: Model = group(Model, help="Model.")
 
 
 class Mean(Evaluator):
@@ -38,12 +59,13 @@ class Mean(Evaluator):
 
 
 class Helped(Scenario):
+    params_class = Params
     defaults = {"trainer.epochs": 2, "trainer.lav_every_n": 1, "trainer.jit_compile": "off", "trainer.random_seed": 2,
                 "trainer.calc_ema": 0.9}
     monitor = ("min", "hint_error")
 
     def train_data(self):
-        x = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")
+        x = np.random.default_rng(1).normal(size=(self.params.data.samples, 3)).astype("float32")
         return {"x": x, "teacher": x[:, :1]}, {"sum": x.sum(axis=1, keepdims=True), "hint": x[:, :1]}
 
     def val_data(self):
@@ -52,14 +74,27 @@ class Helped(Scenario):
     def build(self, inputs):
         from keras import layers
 
-        hidden = layers.Dense(4, activation="tanh", name="hidden")(inputs["x"])
-        told = layers.Dense(4, name="told")(inputs["teacher"])
+        units = self.params.model.units
+        hidden = layers.Dense(units, activation="tanh", name="hidden")(inputs["x"])
+        if self.params.model.dropout:
+            hidden = layers.Dropout(self.params.model.dropout)(hidden)
+        told = layers.Dense(units, name="told")(inputs["teacher"])
         return {"sum": layers.Dense(1, name="sum")(hidden), "hint": layers.Dense(1, name="hint")(hidden + told)}
 
     def build_prediction(self, model):
         import keras
 
-        return keras.Model({"x": model.input["x"]}, {"sum": model.output["sum"]})
+        return keras.Model({"x": model.input["x"]}, {"sum": self.params.model.scale * model.output["sum"]})
+
+    def export_graphs(self, model):
+        import keras
+
+        code = keras.Input((self.params.model.units,), name="code")
+        return {
+            "encoder": keras.Model({"x": model.input["x"]}, {"code": model.get_layer("hidden").output}),
+            "decoder": keras.Model(code, model.get_layer("sum")(code)),
+            "teacher": keras.Model({"teacher": model.input["teacher"]}, model.get_layer("told").output),
+        }
 
     def losses(self):
         return {"sum": "mse", "hint": "mse"}
@@ -98,13 +133,13 @@ def test_training_and_validation_run_the_trained_model(helped: tuple[Path, dict[
 
 
 def test_exported_model_has_only_what_prediction_needs(helped: tuple[Path, dict[str, float]]) -> None:
-    """It takes one input, gives one output, and holds no weight of the others."""
+    """It takes one input, gives one output, and holds no weight that neither it nor a further graph uses."""
     path = helped[0] / "export"
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
     assert set(served.structured_input_signature[1]) == {"x"}
     assert set(served.structured_outputs) == {"sum"}
     about = json.loads((path / "aip.json").read_text())
-    assert set(about["variables"]) == {"hidden/kernel", "hidden/bias", "sum/kernel", "sum/bias"}
+    assert {name.partition("/")[0] for name in about["variables"]} == {"hidden", "sum", "told"}
     assert list(about["signature"]["inputs"]) == ["x", "teacher"]
     assert list(about["prediction_signature"]["inputs"]) == ["x"]
 
@@ -122,6 +157,128 @@ def test_lav_equals_that_of_training(helped: tuple[Path, dict[str, float]], part
         values = scores["lists"][0]["values"] if "lists" in scores else scores
         for name in ("loss", "sum_error", "mean"):
             assert values[name] == pytest.approx(logs[f"lav_{name}"], rel=1e-5)
+
+
+def weights_of(path: Path) -> dict[str, Any]:
+    """The weights of a SavedModel by the names in its record, read by TensorFlow alone."""
+    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    names = json.loads((path / "aip.json").read_text())["variables"]
+    return {name: reader.get_tensor(f"state/{n}/.ATTRIBUTES/VARIABLE_VALUE") for n, name in enumerate(names)}
+
+
+def coded(x: Any, weights: dict[str, Any]) -> Any:
+    """What the encoder is to answer."""
+    return np.tanh(x @ weights["hidden/kernel"] + weights["hidden/bias"])
+
+
+def test_further_graphs_are_signatures(helped: tuple[Path, dict[str, float]]) -> None:
+    """They give what NumPy computes from the weights, also in `best`, of which only the weights are written again."""
+    run = helped[0]
+    x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
+    for part in ("best", "export"):
+        weights = weights_of(run / part)
+        code = coded(x, weights)
+        expected = {
+            "encoder": ({"x": x}, "code", code),
+            "decoder": ({"inputs": code}, "outputs", code @ weights["sum/kernel"] + weights["sum/bias"]),
+            "teacher": ({"teacher": x[:, :1]}, "outputs", x[:, :1] @ weights["told/kernel"] + weights["told/bias"]),
+        }
+        model = tf.saved_model.load(str(run / part))
+        assert set(model.signatures) == {"serving_default", *expected}
+        about = json.loads((run / part / "aip.json").read_text())
+        assert about["graphs"]["encoder"] == {"inputs": {"x": {"shape": [3], "dtype": "float32"}}, "outputs": ["code"]}
+        for name, (given, output, right) in expected.items():
+            answer = model.signatures[name](**{key: tf.constant(value) for key, value in given.items()})
+            np.testing.assert_allclose(answer[output], right, rtol=1e-5, atol=1e-6)
+
+
+ALONE = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+
+encoder = tf.saved_model.load(sys.argv[1]).signatures["encoder"]
+code = encoder(x=tf.constant(np.float32([[1, 2, 3]])))["code"]
+assert not any(name.split(".")[0] in ("aipcore", "aip_plugins") for name in sys.modules)
+print(json.dumps(code.numpy().tolist()))
+"""
+
+
+@pytest.mark.slow
+def test_further_graphs_need_no_aip(helped: tuple[Path, dict[str, float]]) -> None:
+    """A process that knows TensorFlow alone loads a further signature."""
+    words = [sys.executable, "-c", ALONE, str(helped[0] / "export")]
+    found = subprocess.run(words, capture_output=True, text=True, check=True, cwd=helped[0], timeout=120)
+    right = coded(np.float32([[1, 2, 3]]), weights_of(helped[0] / "export"))
+    np.testing.assert_allclose(json.loads(found.stdout), right, rtol=1e-5, atol=1e-6)
+
+
+EXPORT = "ignore:__array__ implementation:DeprecationWarning"
+
+
+@pytest.mark.filterwarnings(EXPORT)
+def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Path, capsys: Any) -> None:
+    """`--graph` writes one graph alone in any format, compared for validation samples where it takes them."""
+    run = helped[0]
+    x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
+    weights = weights_of(run / "export")
+    code = coded(x, weights)
+    words = ["export", str(run / "export"), "--trust", "--format", "keras", "--output", str(tmp_path / "k")]
+    assert main([*words, "--graph", "encoder"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"The graph encoder of {run / 'export'} written as Keras to {tmp_path / 'k'}")
+    assert said.endswith("for validation samples.\n")
+    import keras
+
+    model = keras.saving.load_model(tmp_path / "k" / "model.keras")
+    np.testing.assert_allclose(np.asarray(model({"x": x})["code"]), code, rtol=1e-5, atol=1e-6)
+    out = tmp_path / "saved"
+    words = ["export", str(run / "checkpoint"), "--trust", "--format", "savedmodel", "--output", str(out)]
+    assert main([*words, "--graph", "decoder"]) == 0
+    assert "for random inputs, since the validation data has others." in capsys.readouterr().out
+    loaded = tf.saved_model.load(str(out))
+    assert set(loaded.signatures) == {"serving_default"}
+    answer = loaded.signatures["serving_default"](inputs=tf.constant(code))["outputs"]
+    np.testing.assert_allclose(answer, code @ weights["sum/kernel"] + weights["sum/bias"], rtol=1e-5, atol=1e-6)
+    assert main(["lav", str(out), "--trust"]) == 2
+    assert "is the export graph decoder alone, which aip itself does not apply" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings(EXPORT)
+def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    """The graph is built with them and has the weights of the run; the record has them too."""
+    run = helped[0]
+    x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
+    before = Predictor.load(str(run / "export"), trust=True).predict_raw({"x": x})["sum"]
+    words = ["export", str(run / "export"), "--trust", "--format", "savedmodel", "--output", str(tmp_path / "m")]
+    assert main([*words, "--model.scale", "-2", "--data.samples", "50", "--model.dropout", "0.5"]) == 0
+    predictor = Predictor.load(str(tmp_path / "m"), trust=True)
+    np.testing.assert_allclose(predictor.predict_raw({"x": x})["sum"], -2 * before, rtol=1e-5, atol=1e-6)
+    assert predictor.scenario.params.model.scale == -2
+    assert len(list(predictor.predict_data())) == 50
+    assert set(tf.saved_model.load(str(tmp_path / "m")).signatures) == {
+        "serving_default", "encoder", "decoder", "teacher",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--graph", "encode"], "Helped has no export graph 'encode': its graphs are serving_default, encoder, "),
+        (["--graph", "../x"], "--graph ../x is not the name of a graph: "),
+        (["--model.units", "5"], "(3, 4), but the scenario builds it of shape (3, 5): change only parameters "),
+        (["--model.unit", "5"], "There is no option --model.unit; did you mean --model.units?"),
+        (["--val.batch_size", "5"], "There is no option --val.batch_size"),
+    ],
+)
+def test_what_export_refuses(
+    helped: tuple[Path, dict[str, float]], tmp_path: Path, capsys: Any, words: list[str], message: str
+) -> None:
+    """A graph that is not there, and parameters that change the weights or that export does not take."""
+    given = ["export", str(helped[0]), "--trust", "--format", "savedmodel", "--output", str(tmp_path / "out")]
+    assert main([*given, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
@@ -214,6 +371,53 @@ def test_what_is_no_model_of_the_trained_layers(made: Any, message: str) -> None
     scenario.made = made
     with pytest.raises(ScenarioError, match=message):
         prediction_graph(scenario, graph_of(scenario))
+
+
+def _foreign_input(model: Any) -> Any:
+    import keras
+
+    x = keras.Input((3,))
+    return keras.Model(x, model.get_layer("first")(x))
+
+
+def _renamed(model: Any) -> Any:
+    import keras
+
+    return keras.Model({"x": model.input}, model.output)
+
+
+def _own(model: Any) -> Any:
+    import keras
+
+    class Own(keras.Model):  # type: ignore[misc]
+        """A model without symbolic inputs."""
+
+    return Own()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda model: model, "Bare.export_graphs[(][)] returned Functional: return a mapping from name"),
+        (lambda model: {"two words": model}, "returned the name 'two words': a name starts with a letter"),
+        (lambda model: {"_x": model}, "returned the name '_x': a name starts with a letter"),
+        (lambda model: {"serving_default": model}, "'serving_default', which is that of the default graph: define"),
+        (lambda model: {"a": model.output}, "Bare.export_graphs[(][)]\\['a'\\] is KerasTensor: return a keras.Model"),
+        (lambda model: {"a": _new_weights(model)}, "has the variable new/kernel, which is not trained"),
+        (lambda model: {"a": _list(model)}, "has a list of inputs or outputs"),
+        (lambda model: {"a": _foreign_input(model)}, "takes the input without a name: an input of the data has the"),
+        (lambda model: {"a": _renamed(model)}, "takes the input x: an input of the data has the name that it has"),
+        (lambda model: {"a": _own(model)}, "is not made of inputs and outputs: make it with keras.Model"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+def test_what_is_no_further_graph(made: Any, message: str) -> None:
+    """One sentence says what is wrong with a name or with its model."""
+    scenario = Bare(None)
+    graph = graph_of(scenario)
+    scenario.export_graphs = made  # type: ignore[method-assign]
+    with pytest.raises(ScenarioError, match=message):
+        further_graphs(scenario, graph)
 
 
 def test_own_losses_need_all_outputs() -> None:

@@ -82,6 +82,23 @@ def test_what_deviates_is_not_left_in_place(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_further_signature_that_deviates(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
+    """It is named, although the default signature answers as it should, and nothing is left."""
+    half = keras.Model(graph.model.input, graph.model.output * 0.5)
+    further = {"half": Graph(model=half, inputs=graph.inputs, outputs=[""])}
+
+    def write(exportable: Any, folder: Path) -> None:
+        module = exportable.served()
+        tf.saved_model.save(module, str(folder), {"serving_default": module.serve, "half": module.serve})
+
+    odd = Format(write=write, read=saved_model.read)
+    with pytest.raises(FormatError, match=r"SavedModel \(signature half\) does not answer like the model: its output"):
+        ModelWriter(graph, {"SavedModel": odd}, {}, further=further, batches=inputs).write(tmp_path / "m", compare=True)
+    assert not (tmp_path / "m").exists()
+    writer = ModelWriter(graph, {"SavedModel": saved_model}, {}, further=further, batches=inputs)
+    assert writer.write(tmp_path / "m", compare=True) < 1e-5
+
+
 def test_numbers_that_are_not_finite_may_be_the_model_s_own(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
     """NaN and infinity agree with themselves, and do not hide what else differs."""
     graph.model.layers[-1].bias.assign([np.inf, np.nan, 0.0, 0.0])

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aipcore.errors import ScenarioError
 from aipcore.scenario import Evaluator
+from aipcore.training.reporter import Reporter
 
 
 class CountingEvaluator(Evaluator):
@@ -95,3 +97,102 @@ def test_uses_the_averaged_weights(make_trainer: Any, blobs_class: Any) -> None:
     trainer = make_trainer(evaluated(blobs_class), "--trainer.lav_every_n", "1", "--trainer.calc_ema", "0.99")
     for logs in trainer.run().history:
         assert logs["lav_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)
+
+
+def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
+    """Records of an evaluator stand in TensorBoard beside the curves of their list, at each LAV, of the whole list."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    from aipcore.scenario import Histogram, Image, PRCurve
+
+    class Showing(CountingEvaluator):
+        def summaries(self) -> Any:
+            yield Image("map", np.full((2, 3), self.samples / 100))
+            yield Histogram("right", [self.right])
+            yield PRCurve("curve", [1, 0], [0.9, 0.2])
+
+    class Shown(with_lists(blobs_class)):  # type: ignore[misc]
+        def evaluator(self) -> Evaluator:
+            return Showing()
+
+    trainer = make_trainer(Shown, "--trainer.lav_every_n", "2", "--trainer.epochs", "3", output="out")
+    trainer.run()
+    events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
+    events.Reload()
+    for part, samples in (("lav_easy", 10), ("lav_easy_too", 30)):
+        assert {"map", "right", "curve", "share"} <= set(events.GetAccumulator(part).Tags()["tensors"])
+        assert [event.step for event in events.Tensors(part, "map")] == [1, 2, 3]
+        _, _, png = events.Tensors(part, "map")[0].tensor_proto.string_val
+        pixels = tf.io.decode_png(png).numpy()
+        assert pixels.shape == (2, 3, 1)
+        assert set(pixels.ravel()) == {round(255 * samples / 100)}
+    assert "map" not in events.GetAccumulator("validation").Tags()["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (lambda: 3, "The evaluator Wrong of .* fails on the first batch: TypeError"),
+        (lambda: ["x"], r"Wrong\.summaries\(\) gave str: give Image"),
+        (lambda: [histogram("share")], r"Wrong\.summaries\(\) gave 'share', which is the name of a curve"),
+        (lambda: [histogram("loss")], r"Wrong\.summaries\(\) gave 'loss', which is the name of a curve"),
+    ],
+)
+def test_what_evaluators_cannot_show(make_trainer: Any, blobs_class: Any, record: Any, message: str) -> None:
+    """It is found before the first epoch."""
+
+    class Wrong(CountingEvaluator):
+        def summaries(self) -> Any:
+            return record()
+
+    class Shown(blobs_class):  # type: ignore[misc]
+        def evaluator(self) -> Evaluator:
+            return Wrong()
+
+    with pytest.raises(ScenarioError, match=message):
+        make_trainer(Shown, "--trainer.lav_every_n", "1")
+
+
+def histogram(name: str) -> Any:
+    """A record."""
+    from aipcore.scenario import Histogram
+
+    return Histogram(name, [1.0])
+
+
+class Listening(Reporter):
+    """Keeps the messages."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_samples_are_printed(make_trainer: Any, blobs_class: Any) -> None:
+    """As many as asked for, evenly spaced, in the scenario's words behind the post-processors, at each LAV."""
+
+    class Spoken(blobs_class):  # type: ignore[misc]
+        def describe(self, targets: Any, outputs: Any) -> tuple[str, str]:
+            return f"class\n{targets['']}", f"one of {len(outputs[''])}"
+
+    listening = Listening()
+    words = ("--trainer.lav_every_n", "1", "--trainer.epochs", "2", "--lav.show_samples", "3", "--lav.batch_size", "20")
+    make_trainer(Spoken, *words, reporter=listening).run()
+    shown = [text for text in listening.texts if text.startswith("sample ")]
+    labels = Spoken(None).val_data()[1]
+    expected = [rf"sample {index}: target class\n{labels[index]}, prediction one of " for index in (0, 32, 63)]
+    assert [text.rpartition(" ")[0] + " " for text in shown] == expected * 2
+
+
+def test_a_failing_description_is_found_at_once(make_trainer: Any, blobs_class: Any) -> None:
+    """One sentence names the method, before the first epoch."""
+
+    class Mute(blobs_class):  # type: ignore[misc]
+        def describe(self, targets: Any, outputs: Any) -> tuple[str, str]:
+            raise KeyError("nothing")
+
+    with pytest.raises(ScenarioError, match=r"Mute\.describe\(\) failed on a sample with meta None: KeyError"):
+        make_trainer(Mute, "--trainer.lav_every_n", "1", "--lav.show_samples", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,13 +188,13 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=FITS)
 def exports(subject: Subject) -> None:
-    """As a SavedModel, loaded again, the model answers batches of 1 and of 3 samples as it did before."""
+    """As a SavedModel, loaded again, the model and its further graphs answer batches of 1 and 3 samples as before."""
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph
+    from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
-    from aipcore.training.formats import Format
+    from aipcore.training.formats import Format, load_signature, some_batches
     from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
 
     scenario = _scenario(subject)
@@ -205,7 +206,15 @@ def exports(subject: Subject) -> None:
     def export(exportable: Exportable, folder: Path) -> None:
         exportable.save_model(folder)
 
-    ModelWriter(graph, {"SavedModel": Format(write=export)}, {}).write(subject.folder / "model")
+    form = Format(write=export, read=partial(load_signature, SIGNATURE))
+    writer = ModelWriter(
+        graph,
+        {"SavedModel": form},
+        {},
+        further=further_graphs(scenario, graph),
+        batches=lambda: some_batches(dataset),
+    )
+    writer.write(subject.folder / "model", compare=True)
     loaded = tf.saved_model.load(str(subject.folder / "model"))
     for batch in (1, 3):
         inputs, *_ = dataset.take(np.arange(batch))
