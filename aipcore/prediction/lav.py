@@ -150,7 +150,7 @@ class Recorder(Evaluator):
         return {} if self._evaluator is None else self._evaluator.result()
 
     def add_rows(self, group: str, columns: Mapping[str, Any]) -> None:
-        """Keep the masks of the outputs of the last batch, arrays of shape [batch, ...] by name."""
+        """Keep further columns of the last batch, arrays of shape [batch, ...] by name: its masks or weights."""
         for name, column in columns.items():
             for row in column:
                 self._stored.add_values(group, {name: row})
