@@ -38,7 +38,7 @@ def group_heads() -> tuple[type[Any], Callable[[Any], list[Any]]]:
         Head(
             name=name, loss=loss, sequence=target is ids or target is sequences, units=CLASSES,
             activation="softmax" if target is ids else "linear", target=target,
-            metrics=[] if target is ids else ["mae"],
+            metrics=["mae"] if name in ("masked", "weighted") else [],
         )
         for name, (loss, target) in kinds.items()
     ]  # fmt: skip

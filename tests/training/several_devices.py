@@ -162,9 +162,11 @@ def same_losses() -> Iterator[tuple[str, Any]]:
     """Losses of every kind of denominator, in groups of batches and on replicas, the last group a partial one."""
     cls, weights = group_heads()
     words = ("--optimizer", "SGD", "--learning_rate", "Constant", "--train.shuffle", "false", "--val.batch_size", "10",
-             "--data.workers", "0")  # fmt: skip
+             "--data.workers", "0", "--trainer.epochs", "1")  # fmt: skip
     for way in WAYS:
         for batch, group in ((10, 1), (5, 2)):
+            if (way, group) == ("central_storage", 1):
+                continue
             run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(batch),
                           "--trainer.accumulate_steps", str(group))  # fmt: skip
             history = run.run().history

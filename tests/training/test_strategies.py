@@ -21,7 +21,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `several_devices.py` found, on two devices that are halves of the CPU."""
     folder = tmp_path_factory.mktemp("several")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, check=False, timeout=400
+        [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -50,17 +50,14 @@ def test_trap_accumulation_on_several_devices(found: dict[str, Any], strategy: s
     assert found[f"accumulated {strategy}"] < 2e-4
 
 
-@pytest.mark.parametrize("group", [1, 2])
-@pytest.mark.parametrize("strategy", ["none", *SEVERAL])
+@pytest.mark.parametrize(("strategy", "group"), [("none", 2), ("mirror", 1), ("mirror", 2), ("central_storage", 2)])
 def test_losses_of_every_kind(found: dict[str, Any], strategy: str, group: int) -> None:
     """Masked, weighted, summed and scalar losses on replicas and in groups are those of one large batch."""
     large = found["heads none 1"]
     for ours, theirs in zip(found[f"heads {strategy} {group}"], large, strict=True):
         assert {"masked_loss", "weighted_loss", "ignored_loss", "sum_loss", "mean_of_weights_loss"} <= ours.keys()
         for name, value in theirs.items():
-            # A group is worth one large batch only where the value does not depend on how samples meet in a batch.
-            if group == 1 or "scalar" not in name:
-                assert ours[name] == pytest.approx(value, rel=1e-6), name
+            assert ours[name] == pytest.approx(value, rel=1e-6), name
     for ours, theirs in zip(found[f"head weights {strategy} {group}"], found["head weights none 1"], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
