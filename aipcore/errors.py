@@ -1,5 +1,14 @@
 """The errors aip raises on purpose: one sentence each, saying what was given, what is allowed and what to do."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 
 class AipError(Exception):
     """Root of every error that aip raises on purpose; the command line prints it without a traceback.
@@ -42,3 +51,106 @@ class FormatError(TrainingError):
 
 class Terminated(KeyboardInterrupt):
     """A second SIGTERM: it ends whatever Ctrl-C ends, and only the exit code is another."""
+
+
+class AuthorError(AipError):
+    """An exception of the author's own code, such as `Scenario.build`; its cause is the original."""
+
+
+def sentence(error: BaseException) -> str:
+    """Return an exception on one line."""
+    # Keras prints in bold, and appends all arguments of the call.
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).split("Arguments received by")[0]
+    text = " ".join(text.split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def author_errors() -> Iterator[None]:
+    """Raise an exception of the author's own code as an `AuthorError` that names its line; for `with`, or above `def`.
+
+    Raises:
+        AuthorError: the exception comes from the author's code, or from an operation of the author's model.
+    """
+    try:
+        yield
+    except AipError:
+        raise
+    except Exception as error:
+        own = author_error(error)
+        if own is None:
+            raise
+        raise own from error
+
+
+def author_error(error: Exception) -> AuthorError | None:
+    """Return an exception of the author's own code as an `AuthorError`; None if it is none."""
+    line = author_line(error)
+    if line is not None:
+        return AuthorError(f"{line}: {sentence(error)}")
+    node = re.search(r"\{\{node (\S+/[^}\s]+)\}\}", str(error))
+    if node is not None and type(error).__module__.startswith("tensorflow."):
+        reason = sentence(error).split(" [[")[0]
+        return AuthorError(
+            f"The model failed in its operation {node[1]} ({reason}). Add --trainer.force_eager True to see its line."
+        )
+    return None
+
+
+def located_sentence(error: BaseException) -> str:
+    """Return an exception on one line, with the author's line that it comes from, if there is one."""
+    line = author_line(error)
+    return sentence(error) if line is None else f"{sentence(error)} ({line})"
+
+
+def author_line(error: BaseException) -> str | None:
+    """Return the innermost line of the author's own that aip called, as `FILE, line N, in FUNCTION`; None without one.
+
+    The author's own is what lies outside of Python itself, installed packages and aip: a scenario file, say, a
+    notebook's cell, or a package that is being written.
+    """
+    import traceback
+
+    found = None
+    called = False
+    for frame in traceback.extract_tb(error.__traceback__):
+        if _is_aip(frame.filename):
+            called = True
+        elif called and _is_authors(frame.filename, frame.lineno or 0):
+            found = f"{frame.filename}, line {frame.lineno}, in {frame.name}"
+    return found
+
+
+def defined_at(function: Callable[..., Any]) -> str:
+    """Return the first line of a function as `FILE, line N`."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return "built in" if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def _is_aip(file: str) -> bool:
+    return any(Path(file).resolve().is_relative_to(folder) for folder in _package_folders())
+
+
+@cache
+def _package_folders() -> list[Path]:
+    from importlib.util import find_spec
+
+    specs = [find_spec(name) for name in ("aipcore", "aip_plugins")]
+    return [Path(path).resolve() for spec in specs if spec for path in spec.submodule_search_locations or ()]
+
+
+def _is_authors(file: str, line: int) -> bool:
+    import linecache
+    import sys
+    import sysconfig
+
+    path = Path(file).resolve()
+    if not path.is_file():
+        # The cell of a notebook; attrs keeps the source of what it makes in the same place.
+        return bool(linecache.getline(file, line)) and not file.startswith("<attrs generated")
+    # Environments can stand on top of one another: each has such a folder.
+    if {"site-packages", "dist-packages"} & set(path.parts) or path.name.startswith("__autograph_generated_file"):
+        return False
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    folders += [entry for entry in sys.path if entry and next(Path(entry).glob("*.dist-info"), None)]
+    return not any(path.is_relative_to(Path(folder).resolve()) for folder in folders)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aipcore.data.modes import ALL_MODES, Mode
 from aipcore.data.samples import Sample, SampleBatch
-from aipcore.errors import ScenarioError
+from aipcore.errors import ScenarioError, located_sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +167,7 @@ def post_process(
         except Exception as error:
             raise ScenarioError(
                 f"Post-processor {processor.name} failed on the outputs of a sample with meta {meta!r}: "
-                f"{type(error).__name__}: {error}; run again with --debug for the traceback."
+                f"{located_sentence(error)}."
             ) from error
         if not isinstance(made, dict):
             raise ScenarioError(f"Post-processor {processor.name} returned {type(made).__name__}: return a dict.")

@@ -13,7 +13,7 @@ from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
 from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
-from aipcore.errors import DataError
+from aipcore.errors import AipError, DataError, author_errors, located_sentence
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.prediction.data import lav_lists, open_pipeline
 from aipcore.prediction.member import Member, Model, has_extras, load_graph, takes
@@ -100,9 +100,11 @@ def _loss_names(objective: Objective, graph: Model, dataset: Dataset, origin: st
     inputs, targets = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     try:
         return list(objective(inputs, targets, graph(inputs, training=False)))
-    except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
+    except AipError:
+        raise
+    except Exception as error:
         given = ", ".join(f"{name or 'inputs'} {tuple(value.shape[1:])}" for name, value in inputs.items())
-        reason = " ".join(str(getattr(error, "message", None) or error).split())
+        reason = located_sentence(error)
         raise DataError(f"The model cannot take the samples of {origin} ({given}): {reason}") from error
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import attrs
 
-from aipcore.errors import AipError, ScenarioError
+from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
 
@@ -149,7 +149,7 @@ def _import(run: Callable[[], object], what: str) -> None:
         ) from error
     except Exception as error:
         raise ScenarioError(
-            f"{what} cannot be imported: {type(error).__name__}: {error}; run again with --debug for the traceback."
+            f"{what} cannot be imported: {located_sentence(error)}; run again with --debug for the traceback."
         ) from error
 
 

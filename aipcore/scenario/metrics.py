@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
+from aipcore.scenario.keras_names import get_metric
 from aipcore.scenario.objective import Tensors, by_output, target_of
 from aipcore.scenario.scenario import Scenario
 
@@ -42,7 +43,7 @@ class MetricSet:
             if given is not None and output not in given:
                 continue
             for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
-                metric = keras.metrics.get(metric)  # noqa: PLW2901 - a name becomes what Keras makes of it
+                metric = get_metric(metric, f"{type(scenario).__name__}.metrics()")  # noqa: PLW2901 - a name becomes what Keras makes of it
                 name = metric.name if len(outputs) == 1 else f"{output}_{metric.name}"
                 if name in self.metrics or name == "loss":
                     raise ScenarioError(f"Two metrics of {type(scenario).__name__} are called {name!r}: name one anew.")

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from aipcore.errors import ScenarioError
+from aipcore.scenario.keras_names import get_loss
 from aipcore.scenario.scenario import Scenario
 
 Tensors = Mapping[str, Any]
@@ -37,7 +38,7 @@ class Objective:
         if not self._custom:
             for output, loss in by_output(scenario.losses(), outputs, f"{type(scenario).__name__}.losses()").items():
                 if not isinstance(loss, keras.losses.Loss):
-                    loss = keras.losses.get(loss)  # noqa: PLW2901 - a name or a function becomes what Keras makes of it
+                    loss = get_loss(loss, f"{type(scenario).__name__}.losses()")  # noqa: PLW2901 - a name or a function becomes what Keras makes of it
                 if given is None or output in given:
                     self._pairs[output] = (loss, target_of(output, targets))
 

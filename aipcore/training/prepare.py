@@ -17,7 +17,7 @@ from aipcore.data.pipeline import Pipeline
 from aipcore.data.resident import Numbers, resident
 from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
-from aipcore.errors import ScenarioError
+from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.scenario.graph import Graph, build_graph, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
@@ -340,9 +340,10 @@ def _loss_names(kind: str, objective: Objective, graph: Graph, feed: Feed) -> li
     targets = {name: tf.constant(column[0]) for name, column in block.targets.items()}
     try:
         return list(objective(inputs, targets, graph(inputs, training=False)))
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+    except AipError:
+        raise
+    except Exception as error:
         shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in targets.items())
-        reason = " ".join(str(error).split())
         raise ScenarioError(
-            f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {reason}"
+            f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {located_sentence(error)}"
         ) from error

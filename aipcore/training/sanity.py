@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.data.convert import MemoryDataset
-from aipcore.errors import AipError, DataError, ScenarioError, TrainingError
+from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.metrics import MetricSet
@@ -117,8 +117,7 @@ def check_metrics(
         raise
     except Exception as error:
         raise ScenarioError(
-            f"The evaluator {type(evaluator).__name__} of {kind} fails on the first batch: {_reason(error)}; run again "
-            "with --debug for the traceback."
+            f"The evaluator {type(evaluator).__name__} of {kind} fails on the first batch: {_reason(error)}."
         ) from error
     for name, value in results.items():
         if not _is_number(value):
@@ -152,7 +151,8 @@ def _reason(error: Exception) -> str:
     message = str(getattr(error, "message", None) or error).strip() or "no message"
     # TensorFlow names the kernel, which tells an author nothing.
     plain = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", message.splitlines()[0])
-    return f"{type(error).__name__}: {plain}"
+    line = author_line(error)
+    return f"{type(error).__name__}: {plain}" + ("" if line is None else f" ({line})")
 
 
 def _is_elementwise(loss: Any) -> bool:

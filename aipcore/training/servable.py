@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from aipcore.errors import FormatError, ScenarioError, TrainingError
 from aipcore.params.resources import FOLDER as RESOURCES
-from aipcore.scenario.graph import BARE_INPUT, Graph
+from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import mask_of
 from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
@@ -43,11 +43,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.state = [variable.value for variable in graph.model.variables]
-        specs = {
-            name or BARE_INPUT: tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT)
-            for name, spec in graph.inputs.items()
-        }
-
+        specs = graph.argument_specs()
         needed: list[bool] = []
         run = serving_function(graph)
 

@@ -17,9 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aipcore.cli.resume import resume
 from aipcore.cli.train import train
-from aipcore.errors import AipError
+from aipcore.errors import AipError, sentence
 from aipcore.hooks.discovery import Switches
-from aipcore.hooks.loading import sentence
 from aipcore.hooks.manager import configure_plugins
 from aipcore.training.reporter import EpochReport, Reporter
 
