@@ -222,10 +222,20 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
         owner = get_plugin_manager().entry("command", running[0]).plugin.source
     elif (own := author_error(error)) is not None:
         return f"{own} (--debug shows the traceback)"
+    else:
+        owner = _plugin_of(error) or owner
     return (
         f"{command} failed in a way it should not ({sentence(error)}): "
         f"run again with --debug for the traceback, and report that to the authors of {owner}."
     )
+
+
+def _plugin_of(error: BaseException) -> str | None:
+    """The third-party plugin whose code an exception comes from, if it does."""
+    packages = {each.module.partition(".")[0]: each.source for each in get_plugin_manager().plugins if not each.is_own}
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    tops = [name.partition(".")[0] for name in frames]
+    return next((packages[top] for top in reversed(tops) if top in packages), None)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aipcore.data.modes import ALL_MODES, Mode
 from aipcore.data.samples import Sample, SampleBatch
 from aipcore.errors import ScenarioError, located_sentence
+from aipcore.params.author_class import check_author_class
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,15 +131,24 @@ class PostProcessor(_Named):
 AnyProcessor = Processor | RandomProcessor | RandomBatchProcessor | GeneratingProcessor
 
 
+_OTHER = "Extend GeneratingProcessor for generate(sample), another class of processors for process(...)."
+_WAYS = dict.fromkeys(
+    ("apply", "augment", "call", "map", "preprocess", "run", "transform"), "Change the sample in process(...)."
+)
+
+
 def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
     """Makes a list of processors from what an author gave: objects of the classes here, or functions.
 
     Raises:
         ScenarioError: something is neither.
     """
+    if not isinstance(given, Iterable):
+        raise ScenarioError(f"The processors of {origin} are {type(given).__name__}. Return a list from processors().")
     processors: list[AnyProcessor] = []
     for each in given:
         if isinstance(each, AnyProcessor):
+            check_author_class(type(each), {**_WAYS, "generate": _OTHER, "process": _OTHER})
             processors.append(each)
         elif callable(each) and not isinstance(each, type):
             processors.append(FunctionProcessor(each))

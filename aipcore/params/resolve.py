@@ -9,8 +9,9 @@ import attrs
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices
+from aipcore.params.hints import VALUES, meant_name, meant_option, split_words
 from aipcore.params.layers import Layer, Option
-from aipcore.params.leaf import NotAllowedError
+from aipcore.params.leaf import LeafType, NotAllowedError
 from aipcore.params.names import nearest, one_of
 from aipcore.params.tree import (
     COMPONENT_KEY,
@@ -158,8 +159,11 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
                 raise ParamsError(f"{option.written} needs a value: {option.written} {leaf.type.metavar}.")
             words = ("",) if option.closed and not option.words and leaf.type.form == "one" else option.words
             given = " ".join(words) or "nothing"
+            _refuse_commas(leaf, option, words)
             _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given)  # noqa: B023 - used at once
         elif isinstance(node_found, Group):
+            if (meant := meant_option(option.name)) is not None and isinstance(find(tree, meant, shorts), Leaf):
+                raise ParamsError(_meant(option, meant, "is a group of options"))
             inside = [f"--{shown(leaf.path, shorts)}" for leaf in leaves(node_found)]
             some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
             raise ParamsError(f"{option.written} is a group of options, not an option: it has {some or 'none'}.")
@@ -169,17 +173,47 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
             raise _unknown_option(option, tree, shorts, choices)
 
 
+def _refuse_commas(leaf: Leaf, option: Option, words: Sequence[str]) -> None:
+    if (
+        leaf.type.form != "one"
+        and not _is_of(leaf.type, words)
+        and ((split := split_words(words, lambda parts: _is_of(leaf.type, parts))) is not None)
+    ):
+        raise ParamsError(f"{option.written}: separate values by blanks: {option.written} {' '.join(split)}.")
+
+
+def _is_of(kind: LeafType, words: Sequence[str]) -> bool:
+    try:
+        kind.from_words(words)
+    except NotAllowedError:
+        return False
+    return True
+
+
+def _refuse_foreign(node: Component | Components, written: str, name: str) -> None:
+    """Refuses a name of another framework with what to write in its place."""
+    known = node.source.names(node.kind)
+    if (hint := meant_name(node.kind, name, known)) is not None:
+        raise ParamsError(f"{written}: there is no {node.kind} {name!r}. {hint}")
+
+
 def _choose(option: Option, node: Component | Components, origin: str, choices: Choices) -> None:
     names = one_of(node.source.names(node.kind))
     if isinstance(node, Components):
         if not option.words and not option.closed:
             raise ParamsError(f"{option.written} needs names: give one or more of {names}.")
+        if (split := split_words(option.words, lambda parts: any("," in word for word in option.words))) is not None:
+            raise ParamsError(f"{option.written}: separate names by blanks: {option.written} {' '.join(split)}.")
+        for word in option.words:
+            _refuse_foreign(node, option.written, word)
         node.choose(option.words, origin, choices)
         return
     if len(option.words) != 1:
         given = " ".join(option.words) or "nothing"
         raise ParamsError(f"{option.written}: {given} is not allowed, it must be one of {names}.")
     none = node.optional and option.words[0].casefold() == "none"
+    if not none:
+        _refuse_foreign(node, option.written, option.words[0])
     node.choose(None if none else option.words[0], origin, choices)
 
 
@@ -195,11 +229,24 @@ def _unknown_option(
             return ParamsError(f"{option.written} belongs to {names[0]}, which is not chosen: add {switch} {names[0]}.")
         return ParamsError(
             f"{option.written} belongs to {one_of(names)}, but the {node.path[-1].replace('_', ' ')} is "
-            f"{node.choice or 'none'}: add {switch} {names[0]}, or leave the option out."
+            f"{node.choice or 'none'}: add {switch} {one_of(names)}, or leave the option out."
         )
+    meant = meant_option(option.name)
+    if meant is not None and meant != option.name:
+        if isinstance(find(tree, meant, shorts), Leaf):
+            return ParamsError(_meant(option, meant))
+        if owners(tree, meant, shorts, choices):
+            other = attrs.evolve(option, written=f"--{meant}")
+            return ParamsError(f"There is no option {option.written}. {_unknown_option(other, tree, shorts, choices)}")
     near = nearest(option.name, _all_names(tree, shorts))
     hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
     return ParamsError(f"There is no option {option.written}; {hint}")
+
+
+def _meant(option: Option, meant: str, problem: str = "") -> str:
+    words = " ".join([f"--{meant}", *option.words])
+    start = f"{option.written} {problem}" if problem else f"There is no option {option.written}"
+    return f"{start}; did you mean {words}?"
 
 
 def _all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
@@ -318,6 +365,12 @@ class _Mapping:
             self._group(node.group, options, path)
 
     def _named(self, node: Component, name: Any, path: tuple[str, ...]) -> None:
+        if isinstance(name, int | float) and node.kind in VALUES:
+            raise ParamsError(
+                f"{self._where(path)}: {name!r} is not the name of a {node.kind}. Give {VALUES[node.kind]}."
+            )
+        if isinstance(name, str):
+            _refuse_foreign(node, self._where(path), name)
         if not isinstance(name, str) and not (name is None and node.optional):
             names = one_of(node.source.names(node.kind))
             raise ParamsError(f"{self._where(path)}: {name!r} is not allowed, it must be one of {names}.")
@@ -339,6 +392,8 @@ class _Mapping:
                 entries.append((name, options))
         else:
             raise ParamsError(f"{self._where(path)}: {value!r} is not allowed, it must be a list of components.")
+        for name, _ in entries:
+            _refuse_foreign(node, self._where(path), name)
         try:
             node.choose([name for name, _ in entries], self.layer.name, self.choices)
         except AipError as error:
@@ -358,6 +413,9 @@ class _Mapping:
                 f"{self.layer.name}: {dotted} belongs to {one_of(names)}, but {self._as_written(node.path)} is "
                 f"{(isinstance(node, Component) and node.choice) or 'none'}: name {names[0]} there, or leave it out."
             )
+        meant = meant_option(dotted)
+        if meant is not None and isinstance(find(self.tree, meant, self.shorts), Leaf):
+            return ParamsError(f"{self._where((*path, key))} is unknown; did you mean {meant}?")
         known = list(group.children) + ([] if path else list(self.shorts))
         near = nearest(key, known) or nearest(dotted, _all_names(self.tree, self.shorts))
         hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known) or 'none'}."

@@ -27,6 +27,7 @@ from aipcore.scenario.objective import Objective
 from aipcore.scenario.scenario import Scenario
 
 
+@author_errors()
 def run_lav(
     model: ModelDir, scenario: Scenario, *, eager: bool = False, stored: Stored | None = None
 ) -> tuple[list[ListScore], list[str]]:

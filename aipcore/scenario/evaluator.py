@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+from aipcore.errors import ScenarioError
+from aipcore.params.author_class import check_author_class
+
+_WAYS: Final = {
+    **dict.fromkeys(
+        ("add", "call", "evaluate", "handle", "process", "updatestate", "step"),
+        "Take a batch in with update(targets, outputs, meta).",
+    ),
+    **dict.fromkeys(("compute", "end", "finish", "getresult", "metrics"), "Return the results from result()."),
+    **dict.fromkeys(("begin", "reset", "resetstate", "start"), "Each pass over the data has an evaluator of its own."),
+}
 
 
 class Evaluator:
@@ -29,3 +41,14 @@ class Evaluator:
     def report(self) -> str:
         """Further text for a reader, such as a table of confusions; empty for none."""
         return ""
+
+
+def check_evaluator(evaluator: Evaluator) -> None:
+    """Look for methods that aip would ignore.
+
+    Raises:
+        ScenarioError: there is one, or an object of another class.
+    """
+    if not isinstance(evaluator, Evaluator):
+        raise ScenarioError(f"evaluator() returned {type(evaluator).__name__}. Return an Evaluator, or None.")
+    check_author_class(type(evaluator), _WAYS)

@@ -199,8 +199,8 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
     for layer in model._flatten_layers(include_self=False):
         if not (isinstance(layer, keras.layers.InputLayer) or re.fullmatch(LAYER_NAME, layer.name)):
             raise ScenarioError(
-                f"{where} gives a layer the name {layer.name!r}. Use letters, digits and _.-> only; TensorFlow takes no "
-                "others."
+                f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not take. Use ASCII letters, "
+                "digits and _.-> only."
             )
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
 

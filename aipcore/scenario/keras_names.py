@@ -50,6 +50,8 @@ def unknown_name(given: Any, kind: str) -> str:
     if not isinstance(given, str):
         return f"{given!r} is not a {kind}. Give a name, a class, an instance or a function of Keras' form."
     public = [name for name in dir(module) if name[0].islower() and callable(getattr(module, name))]
-    near = nearest(given, [name for name in public if name not in ("get", "serialize", "deserialize")])
+    # Those that `compile` chooses by the shapes have no function of their own.
+    names = {*public, "crossentropy", "accuracy"} - {"get", "serialize", "deserialize"}
+    near = nearest(given, sorted(names - ({"accuracy"} if kind == "loss" else set())))
     hint = f"Did you mean {one_of(near)}?" if near else f"keras.{module.__name__.rpartition('.')[2]} lists all."
     return f"Keras has no {kind} {given!r}. {hint}"

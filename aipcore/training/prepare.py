@@ -182,6 +182,10 @@ def _read_data(
         val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload).dataset()
     lav: dict[str, Dataset] = {}
     lists = scenario.lav_data() if trainer.lav_every_n else {}
+    if not (lists is None or isinstance(lists, Mapping)):
+        raise ScenarioError(
+            f"{type(scenario).__name__}.lav_data() returned {type(lists).__name__}. Return a mapping from name to data."
+        )
     if lists is None:
         lav = {} if val is None else {"": val}
     else:
@@ -343,6 +347,11 @@ def _loss_names(kind: str, objective: Objective, graph: Graph, feed: Feed) -> li
     except AipError:
         raise
     except Exception as error:
+        if texts := [name for name, value in targets.items() if value.dtype == tf.string]:
+            raise ScenarioError(
+                f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss cannot take. Turn "
+                "them into numbers in processors()."
+            ) from error
         shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in targets.items())
         raise ScenarioError(
             f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {located_sentence(error)}"

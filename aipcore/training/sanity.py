@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aipcore.data.convert import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
-from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.metrics import MetricSet
 from aipcore.scenario.objective import Objective
@@ -109,6 +109,7 @@ def check_metrics(
             ) from error
     if evaluator is None:
         return
+    check_evaluator(evaluator)
     meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
     try:
         evaluator.update(columns[1], {name: value.numpy() for name, value in outputs.items()}, meta)

@@ -18,6 +18,7 @@ from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
 from aipcore.errors import author_errors
+from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.graph import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
@@ -78,6 +79,7 @@ class Trainer:
         reporter: Reporter | None = None,
         workers: Workers | None = None,
     ) -> None:
+        check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
         self.name = name
