@@ -15,6 +15,9 @@ from typing import Any
 from aipcore.errors import ScenarioError, defined_at
 from aipcore.params.names import nearest, normalize, one_of
 
+INSIDE = ("__func__", "fget", "func", "__wrapped__")
+"""Where class methods, properties, cached properties and decorated functions keep their function."""
+
 LIKE = 0.8
 """How much a name must be like one of aip's, from 0 to 1, to be taken for it."""
 
@@ -56,7 +59,7 @@ def unused_names(cls: type) -> list[tuple[str, Any]]:
     own = {name: value for name, value in _own(cls) if name not in known}
     if not own:
         return []
-    used = {name for code in _codes(cls) for name in _attributes_read(code)}
+    used = _names_used(cls)
     return [(name, value) for name, value in own.items() if name not in used]
 
 
@@ -102,7 +105,7 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
     except TypeError:
         call = ", ".join([*positional, *(f"{keyword}=..." for keyword in keywords)])
         raise ScenarioError(
-            f"{cls.__name__}.{name}{inspect.signature(given)} does not take what aip calls it with "
+            f"{cls.__name__}.{name}({', '.join(inspect.signature(given).parameters)}) does not take what aip calls it with "
             f"({defined_at(given)}). Write def {name}({call})."
         ) from None
     except ValueError:
@@ -112,26 +115,38 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
 
 def _function(value: Any) -> Any:
     """The function inside what a class holds: of a property, a class method, or what a decorator made."""
-    for name in ("__func__", "fget", "func", "__wrapped__"):
+    for name in INSIDE:
         if isinstance(inner := getattr(value, name, None), FunctionType):
             return None if name in ("fget", "func") else inner
     return value
 
 
-def _codes(cls: type) -> Iterator[CodeType]:
-    """The code of all methods of the author's classes, and of the functions and classes in their modules."""
-    seen: set[int] = set()
+def _names_used(cls: type) -> set[str]:
+    """The names that the code of the author's classes uses, and of a scenario that of all else in their modules."""
+    names: set[str] = set()
     for base in cls.__mro__:
         if _of_aip(base):
             continue
         module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
         beside = [each for each in list(module.values()) if getattr(each, "__module__", None) == base.__module__]
-        holders = [vars(each).values() for each in (base, *beside) if isinstance(each, type)]
-        for value in [*beside, *(value for holder in holders for value in holder)]:
-            for inner in (value, *(getattr(value, name, None) for name in ("__func__", "fget", "func", "__wrapped__"))):
-                if isinstance(inner, FunctionType) and id(inner) not in seen:
-                    seen.add(id(inner))
-                    yield from _nested(inner.__code__)
+        for code in _codes(base):
+            names.update(_attributes_read(code, ("self", "cls", "scenario")))
+        for each in beside:
+            for code in _codes(each):
+                names.update(_attributes_read(code, ("scenario",)))
+    return names
+
+
+def _codes(value: Any) -> Iterator[CodeType]:
+    """The code of a function, or of all methods of a class, with what is nested in it."""
+    if isinstance(value, type):
+        for member in list(vars(value).values()):
+            if not isinstance(member, type):
+                yield from _codes(member)
+        return
+    for inner in (value, *(getattr(value, name, None) for name in INSIDE)):
+        if isinstance(inner, FunctionType):
+            yield from _nested(inner.__code__)
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
@@ -141,12 +156,12 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(constant)
 
 
-def _attributes_read(code: CodeType) -> Iterator[str]:
-    """The attributes of `self`, `cls`, `super()`, `scenario` or `self.scenario` that code reads or calls."""
+def _attributes_read(code: CodeType, owners: tuple[str, ...]) -> Iterator[str]:
+    """The attributes of a variable or an attribute of these names that code reads or calls, and those of `super()`."""
     previous: Any = None
     for step in dis.get_instructions(code):
         if "ATTR" in step.opname or step.opname == "LOAD_METHOD":
             last = previous[-1] if isinstance(previous, tuple) else previous
-            if last in ("self", "cls", "scenario") or step.opname == "LOAD_SUPER_ATTR":
+            if last in owners or step.opname == "LOAD_SUPER_ATTR":
                 yield str(step.argval)
         previous = step.argval
