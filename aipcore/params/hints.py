@@ -31,7 +31,8 @@ OPTIONS: Final = _by_name(
         "trainer.no_train_scope": "freeze frozen",
         "device.gpus": "gpu gpus gpuid gpuids device.gpu trainer.gpus",
         "data.workers": "workers numworkers",
-        "early_stopping.n_to_go": "patience earlystopping.patience earlystop earlystopping",
+        "early_stopping.n_to_go": "patience earlystop earlystopping earlystopping.patience "
+        "callbacks.earlystopping.patience trainer.patience",
         "optimizer.momentum": "momentum",
         "optimizer.weight_decay": "weightdecay wd l2",
         "optimizer.clip_global_norm": "globalclipnorm clipglobalnorm gradientclipping gradclip maxgradnorm",

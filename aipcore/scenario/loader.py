@@ -127,8 +127,9 @@ def _refuse_shadowing(folder: Path) -> None:
 
 
 def _is_elsewhere(name: str, path: Path) -> bool:
-    spec = importlib.machinery.PathFinder.find_spec(name)
-    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() != path.resolve()
+    folder = path.parent.parent if path.name == "__init__.py" else path.parent
+    elsewhere = [entry for entry in sys.path if Path(entry).resolve() != folder.resolve()]
+    return importlib.machinery.PathFinder.find_spec(name, elsewhere) is not None
 
 
 def _module_of_file(path: Path) -> ModuleType:

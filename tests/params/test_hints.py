@@ -44,6 +44,7 @@ WORDS = {
     "--seed 3": "did you mean --trainer.random_seed 3?",
     "--early_stopping.patience 3": "did you mean --early_stopping.n_to_go 3?",
     "--early_stopping 3": "did you mean --early_stopping.n_to_go 3?",
+    "--callbacks.early_stopping.patience 3": "did you mean --early_stopping.n_to_go 3?",
     "--patience 3": "did you mean --early_stopping.n_to_go 3?",
     "--epochs 3": "did you mean --trainer.epochs 3?",
     "--batch-size 3": "did you mean --train.batch_size 3?",
