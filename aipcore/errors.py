@@ -142,7 +142,6 @@ def _package_folders() -> list[Path]:
 def _is_authors(file: str, line: int) -> bool:
     import linecache
     import sys
-    import sysconfig
 
     path = Path(file).resolve()
     if not path.is_file():
@@ -151,6 +150,14 @@ def _is_authors(file: str, line: int) -> bool:
     # Environments can stand on top of one another: each has such a folder.
     if {"site-packages", "dist-packages"} & set(path.parts) or path.name.startswith("__autograph_generated_file"):
         return False
+    return not any(path.is_relative_to(folder) for folder in _installed_folders(tuple(sys.path)))
+
+
+@cache
+def _installed_folders(entries: tuple[str, ...]) -> list[Path]:
+    """The folders of Python itself and of installed packages; samples that cannot be read ask for them often."""
+    import sysconfig
+
     folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
-    folders += [entry for entry in sys.path if entry and next(Path(entry).glob("*.dist-info"), None)]
-    return not any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+    folders += [entry for entry in entries if entry and next(Path(entry).glob("*.dist-info"), None)]
+    return [Path(folder).resolve() for folder in folders]

@@ -103,10 +103,11 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
     try:
         inspect.signature(given).bind(*positional, **keywords)
     except TypeError:
-        call = ", ".join([*positional, *(f"{keyword}=..." for keyword in keywords)])
+        takes = ", ".join(inspect.signature(given).parameters)
+        call = ", ".join([*positional, *(["*", *keywords] if keywords else [])])
         raise ScenarioError(
-            f"{cls.__name__}.{name}({', '.join(inspect.signature(given).parameters)}) does not take what aip calls it with "
-            f"({defined_at(given)}). Write def {name}({call})."
+            f"{cls.__name__}.{name}({takes}) does not take what aip calls it with ({defined_at(given)}). Write "
+            f"def {name}({call})."
         ) from None
     except ValueError:
         # Something callable without a signature.

@@ -126,7 +126,7 @@ def helper(scenario: Own) -> Any:
 
 
 def test_names_of_the_authors_own() -> None:
-    """What the author's code uses is theirs: by the class, a mixin, an evaluator, a function; so is what begins with _."""
+    """What the class, a mixin, an evaluator or a function uses is the author's own; so is what begins with _."""
     check_scenario(Own)
     check_evaluator(Decoding(Own(Own.Params())))
     assert describe_unused(Own) == ""

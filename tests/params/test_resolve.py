@@ -351,7 +351,9 @@ def test_a_class_that_adds_no_field_needs_no_decorator() -> None:
 
 def test_a_plain_value_in_a_parameter_class_is_named() -> None:
     """A value without a type would be no parameter; constants are marked."""
-    with pytest.raises(ParamsError, match=r"Bad.units = 3 is not a parameter. Write units: int = field\(3, help='...'\)"):
+    with pytest.raises(
+        ParamsError, match=r"Bad.units = 3 is not a parameter. Write units: int = field\(3, help='...'\)"
+    ):
 
         @params
         class Bad:

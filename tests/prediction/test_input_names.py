@@ -15,7 +15,7 @@ from aipcore.scenario.graph import argument_names
 
 NAMES = ["pixel values", "a/b", "1st", "größe", "self", "name"]
 
-SOURCE = f'''
+SOURCE = f"""
 import attrs
 import numpy as np
 from aipcore.scenario import Evaluator, Processor, Scenario
@@ -44,7 +44,8 @@ class Odd(Scenario):
 
     def train_data(self):
         x = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
-        return {{name: x + number for number, name in enumerate(NAMES)}}, {{"the class": x[:, :1], "the/class": x[:, 1:]}}
+        targets = {{"the class": x[:, :1], "the/class": x[:, 1:]}}
+        return {{name: x + number for number, name in enumerate(NAMES)}}, targets
 
     val_data = train_data
 
@@ -68,7 +69,7 @@ class Odd(Scenario):
 
     def losses(self):
         return {{"the class": "mse", "the/class": "mae"}}
-'''
+"""
 
 
 def test_from_training_to_prediction(
@@ -109,7 +110,11 @@ def test_from_training_to_prediction(
 
 @pytest.mark.parametrize(
     ("names", "shown"),
-    [(["a b", "a_b"], "'a b' and 'a_b'"), (["a/b", "x", "a b"], "'a/b' and 'a b'"), (["1", "arg_1"], "'1' and 'arg_1'")],
+    [
+        (["a b", "a_b"], "'a b' and 'a_b'"),
+        (["a/b", "x", "a b"], "'a/b' and 'a b'"),
+        (["1", "arg_1"], "'1' and 'arg_1'"),
+    ],
 )
 def test_two_inputs_of_one_name(names: list[str], shown: str, make_trainer: Any) -> None:
     """Names that would become one are refused before the model is built."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import pytest
 
 from aipcore.cli.main import main
-from aipcore.errors import AipError, AuthorError
+from aipcore.errors import AipError, AuthorError, author_error
 from aipcore.scenario import Evaluator, Histogram, PostProcessor, Processor, Sample, Scenario
 
 
 class Base(Scenario):
     """Learns its first input."""
 
-    defaults = {"trainer.epochs": 1, "trainer.tune": "off", "trainer.lav_every_n": 1, "optimizer": "SGD"}
+    defaults: ClassVar = {"trainer.epochs": 1, "trainer.tune": "off", "trainer.lav_every_n": 1, "optimizer": "SGD"}
 
     def train_data(self) -> Any:
         x = np.ones((8, 2), np.float32)
@@ -105,18 +105,18 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "build": ({"build": fails}, rf"build\(\) cannot take the data's inputs \(inputs \(2,\) float32\): {WITHIN}"),
     "a layer": ({"build": lambda self, inputs: Layer()(inputs)}, rf"build\(\) cannot take .* \({LINE}\)"),
     "build's type": ({"build": returns([1], "inputs")}, r"build\(\) returned list: return a tensor"),
-    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"test_author_errors.py, line \d+\) returned no model"),
+    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned no model"),
     "two layers": (
         {"build": dense("d", "d")},
         r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a name",
     ),
-    "a layer's name": ({"build": dense("my layer")}, "gives a layer the name 'my layer', which TensorFlow does not take"),
+    "a layer's name": ({"build": dense("my layer")}, "gives a layer the name 'my layer', which Tens"),
     "build_prediction": ({"build_prediction": fails}, FAILED),
     "losses": ({"losses": fails}, FAILED),
     "loss function": ({"losses": returns(lambda target, output: fails())}, rf"The losses of Case cannot .*{WITHIN}"),
-    "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* mean binary_crossentropy"),
+    "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* binary_crossentropy"),
     "no loss": ({"losses": returns(None)}, r"Case.losses\(\) gives no loss"),
-    "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss cannot take. Turn them into numb"),
+    "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss cannot take. Turn"),
     "loss_values": ({"loss_values": fails}, rf"The losses of Case cannot .*{WITHIN}"),
     "metrics": ({"metrics": fails}, FAILED),
     "metric name": ({"metrics": returns(["accurasy"])}, r"Case.metrics\(\): Keras has no metric .* mean accuracy\?"),
@@ -159,12 +159,9 @@ def test_summaries_and_workers(make_trainer: Any) -> None:
 
 def test_not_the_authors() -> None:
     """An exception that passes no line of the author's is none of theirs; nor is one of a program that calls aip."""
-    from aipcore.errors import author_error
-
-    try:
+    with pytest.raises(TypeError) as caught:
         Sample(nothing=1)  # type: ignore[call-arg]
-    except TypeError as error:
-        assert author_error(error) is None
+    assert author_error(caught.value) is None
 
 
 def test_post_processor() -> None:
@@ -186,9 +183,9 @@ class Case(Scenario):
 """
 
 FILES = {
-    "check": ("def check(self): return {}['key']", "one.py, line 5, in check: KeyError: 'key' (--debug shows the traceback)"),
-    "derived_params": ("def derived_params(self): raise OSError('no disk')", "line 5, in derived_params: OSError: no disk"),
-    "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'ScenarioPa"),
+    "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key' (--debug shows the traceback)"),
+    "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
+    "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
     "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
     "name": ("def metric(self): return []", "Case defines metric(), which aip does not know."),
 }  # fmt: skip
