@@ -132,9 +132,7 @@ AnyProcessor = Processor | RandomProcessor | RandomBatchProcessor | GeneratingPr
 
 
 _OTHER = "Extend GeneratingProcessor for generate(sample), another class of processors for process(...)."
-_WAYS = dict.fromkeys(
-    ("apply", "augment", "call", "map", "preprocess", "run", "transform"), "Change the sample in process(...)."
-)
+_WAYS = dict.fromkeys(("apply", "augment", "call", "map", "preprocess", "run", "transform"), "Do it in process(...).")
 
 
 def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
@@ -158,6 +156,23 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
                 f"{origin} has {shown} as a processor: give objects of Processor, RandomProcessor, "
                 "RandomBatchProcessor or GeneratingProcessor, or functions from Sample to Sample."
             )
+    return processors
+
+
+def as_post_processors(given: Iterable[Any], origin: str) -> list[PostProcessor]:
+    """Makes a list of post-processors from what an author gave.
+
+    Raises:
+        ScenarioError: something is none.
+    """
+    if not isinstance(given, Iterable):
+        raise ScenarioError(f"{origin} returned {type(given).__name__}. Return a list of PostProcessor objects.")
+    processors = list(given)
+    for each in processors:
+        if not isinstance(each, PostProcessor):
+            shown = f"the class {each.__name__}" if isinstance(each, type) else type(each).__name__
+            raise ScenarioError(f"{origin} has {shown} as a post-processor. Give objects of PostProcessor.")
+        check_author_class(type(each), _WAYS)
     return processors
 
 

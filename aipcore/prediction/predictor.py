@@ -19,7 +19,7 @@ from aipcore.data.feed import Batching, Feed, prefetch
 from aipcore.data.modes import Mode
 from aipcore.data.order import SampleOrder
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.processor import as_processors, post_process
+from aipcore.data.processor import as_post_processors, as_processors, post_process
 from aipcore.data.samples import Sample
 from aipcore.errors import DataError, UsageError, author_errors
 from aipcore.hooks.manager import get_plugin_manager
@@ -107,7 +107,8 @@ class Predictor:
                         f"{_listed(ours)}: models that vote must have the same."
                     )
         self._pipelines: list[Pipeline] = []
-        self._post = list(self.scenario.post_processors())
+        origin = f"{type(self.scenario).__name__}.post_processors()"
+        self._post = as_post_processors(self.scenario.post_processors(), origin)
         # Models that process samples alike, as most do, have them processed once.
         self._groups: list[list[Voter]] = []
         for voter in self.voters:

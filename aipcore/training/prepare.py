@@ -14,6 +14,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.processor import as_post_processors
 from aipcore.data.resident import Numbers, resident
 from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
@@ -23,7 +24,7 @@ from aipcore.scenario.graph import Graph, build_graph, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
-from aipcore.scenario.pipelines import make_pipeline, make_workers
+from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
@@ -181,11 +182,7 @@ def _read_data(
     if val_data is not None:
         val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload).dataset()
     lav: dict[str, Dataset] = {}
-    lists = scenario.lav_data() if trainer.lav_every_n else {}
-    if not (lists is None or isinstance(lists, Mapping)):
-        raise ScenarioError(
-            f"{type(scenario).__name__}.lav_data() returned {type(lists).__name__}. Return a mapping from name to data."
-        )
+    lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
         lav = {} if val is None else {"": val}
     else:
@@ -231,6 +228,8 @@ def prepare_model(
         ParamsError: the weights to begin with do not fit, or other parameters.
     """
     kind = type(scenario).__name__
+    # Only prediction needs them, but that is too late to be told.
+    as_post_processors(scenario.post_processors(), f"{kind}.post_processors()")
     with distribution.scope():
         graph = build_graph(scenario, data.train)
         prediction = prediction_graph(scenario, graph)

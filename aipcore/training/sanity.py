@@ -163,6 +163,11 @@ def _is_elementwise(loss: Any) -> bool:
 
 def _check_classes(column: Any, classes: int, ignored: int | None, target: str, origin: str) -> None:
     for first, values in _pieces(column):
+        if values.dtype.kind not in "biuf":
+            raise DataError(
+                f"The {target} of sample {first} of {origin} is {values.flat[0]!r}, not the number of a class. Turn it "
+                "into a number in processors()."
+            )
         wrong = np.atleast_1d((values < 0) | (values >= classes))
         if ignored is not None:
             wrong &= np.atleast_1d(values != ignored)

@@ -162,7 +162,7 @@ def test_evaluators_and_processors() -> None:
         check_evaluator(Late())
     with pytest.raises(ScenarioError, match="Each pass over the data has an evaluator of its own"):
         check_evaluator(Resets())
-    with pytest.raises(ScenarioError, match=r"Scale defines transform\(\).*Change the sample in process"):
+    with pytest.raises(ScenarioError, match=r"Scale defines transform\(\).*Do it in process"):
         as_processors([Scale()], "data")
     with pytest.raises(ScenarioError, match=r"Short.process\(self\) does not take what aip calls it with"):
         as_processors([Short()], "data")

@@ -117,6 +117,12 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* binary_crossentropy"),
     "no loss": ({"losses": returns(None)}, r"Case.losses\(\) gives no loss"),
     "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss cannot take. Turn"),
+    "text as classes": (
+        {"train_data": text_targets, "losses": returns("sparse_categorical_crossentropy")},
+        "'a'|Turn them into numbers",
+    ),
+    "post_processors": ({"post_processors": fails}, FAILED),
+    "a post-processor": ({"post_processors": returns([Broken])}, r"post_processors\(\) has the class Broken as a"),
     "loss_values": ({"loss_values": fails}, rf"The losses of Case cannot .*{WITHIN}"),
     "metrics": ({"metrics": fails}, FAILED),
     "metric name": ({"metrics": returns(["accurasy"])}, r"Case.metrics\(\): Keras has no metric .* mean accuracy\?"),
