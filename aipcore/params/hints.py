@@ -1,4 +1,4 @@
-"""Options and names of other frameworks, and the options of aip that do the same."""
+"""Errors on options and names that aip does not have, with those that do the same, also of other frameworks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from aipcore.params.names import normalize
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.choices import Choices
+from aipcore.params.layers import Option
+from aipcore.params.leaf import LeafType, NotAllowedError
+from aipcore.params.names import nearest, normalize, one_of
+from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, owners, parts, shown
 
 
 def _by_name(table: Mapping[str, str]) -> dict[str, str]:
@@ -108,3 +115,74 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def refuse_commas(leaf: Leaf, option: Option, words: Sequence[str]) -> None:
+    """Refuse values in one word that would be allowed one by one."""
+    if (
+        leaf.type.form != "one"
+        and not _is_of(leaf.type, words)
+        and ((split := split_words(words, lambda parts: _is_of(leaf.type, parts))) is not None)
+    ):
+        raise ParamsError(f"{option.written}: separate values by blanks: {option.written} {' '.join(split)}.")
+
+
+def _is_of(kind: LeafType, words: Sequence[str]) -> bool:
+    try:
+        kind.from_words(words)
+    except NotAllowedError:
+        return False
+    return True
+
+
+def refuse_foreign(node: Component | Components, written: str, name: str) -> None:
+    """Refuse a name of another framework with what to write in its place."""
+    known = node.source.names(node.kind)
+    if (hint := meant_name(node.kind, name, known)) is not None:
+        raise ParamsError(f"{written}: there is no {node.kind} {name!r}. {hint}")
+
+
+def unknown_option(option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> ParamsError:
+    """Return the error on an option that the tree does not have."""
+    elsewhere = owners(tree, option.name, shorts, choices)
+    if elsewhere:
+        node, _ = elsewhere[0]
+        names = [name for owner, name in elsewhere if owner is node]
+        switch = f"--{shown(node.path, shorts)}"
+        if isinstance(node, Components):
+            return ParamsError(f"{option.written} belongs to {names[0]}, which is not chosen: add {switch} {names[0]}.")
+        return ParamsError(
+            f"{option.written} belongs to {one_of(names)}, but the {node.path[-1].replace('_', ' ')} is "
+            f"{node.choice or 'none'}: add {switch} {one_of(names)}, or leave the option out."
+        )
+    meant = meant_option(option.name)
+    if meant is not None and meant != option.name:
+        if isinstance(find(tree, meant, shorts), Leaf):
+            return ParamsError(meant_words(option, meant))
+        if owners(tree, meant, shorts, choices):
+            other = attrs.evolve(option, written=f"--{meant}")
+            return ParamsError(f"There is no option {option.written}. {unknown_option(other, tree, shorts, choices)}")
+    near = nearest(option.name, all_names(tree, shorts))
+    hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
+    return ParamsError(f"There is no option {option.written}; {hint}")
+
+
+def meant_words(option: Option, meant: str, problem: str = "") -> str:
+    """Return the sentence on an option that `meant_option` knows."""
+    words = " ".join([f"--{meant}", *option.words])
+    start = f"{option.written} {problem}" if problem else f"There is no option {option.written}"
+    return f"{start}; did you mean {words}?"
+
+
+def all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the dotted names of all options."""
+    names: list[str] = []
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Leaf | Component | Components):
+            names.append(shown(node.path, shorts))
+        for below in parts(node):
+            visit(below)
+
+    visit(tree)
+    return names
