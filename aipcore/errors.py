@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+IN_GRAPH = "defined at (most recent call last)"
+"""How TensorFlow begins the lines that made the operation that failed in a compiled function, each a `FRAME`."""
+
+FRAME = r'File "([^"\n]+)", line (\d+), in (\S+)'
 
 
 class AipError(Exception):
@@ -59,9 +64,11 @@ class AuthorError(AipError):
 
 def sentence(error: BaseException) -> str:
     """Return an exception on one line."""
-    # Keras prints in bold, and appends all arguments of the call.
+    # Keras prints in bold and appends all arguments of the call. TensorFlow begins with the lines of an operation.
     text = re.sub(r"\x1b\[\d*m", "", str(error)).split("Arguments received by")[0]
-    text = " ".join(text.split())
+    text = re.sub(rf"^.*{FRAME}", "", text, flags=re.DOTALL) if IN_GRAPH in text else text
+    # The names of nodes and kernels tell an author nothing.
+    text = re.sub(r"\{\{\w+ \S+\}\} *|\s*\[(\[|Op:).*", "", " ".join(text.split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -85,16 +92,16 @@ def author_errors() -> Iterator[None]:
 
 def author_error(error: Exception) -> AuthorError | None:
     """Return an exception of the author's own code as an `AuthorError`; None if it is none."""
+    if type(error).__name__ == "ResourceExhaustedError":
+        return AuthorError(f"The memory of the device is exhausted ({sentence(error)}). Lower --train.batch_size.")
     line = author_line(error)
     if line is not None:
         return AuthorError(f"{line}: {sentence(error)}")
-    node = re.search(r"\{\{node (\S+/[^}\s]+)\}\}", str(error))
-    if node is not None and type(error).__module__.startswith("tensorflow."):
-        reason = sentence(error).split(" [[")[0]
-        return AuthorError(
-            f"The model failed in its operation {node[1]} ({reason}). Add --trainer.force_eager True to see its line."
-        )
-    return None
+    found = re.search(r"\{\{node (\S+/[^}\s]+)\}\}|when calling (\w+)\.call\(\)", str(error))
+    if found is None:
+        return None
+    where = f"operation {found[1]}" if found[1] else f"layer {found[2]}"
+    return AuthorError(f"The model failed in its {where}: {sentence(error)}. Check what the layer is given.")
 
 
 def located_sentence(error: BaseException) -> str:
@@ -111,13 +118,20 @@ def author_line(error: BaseException) -> str | None:
     """
     import traceback
 
+    frames = [(frame.filename, frame.lineno or 0, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    text = str(error)
+    made = re.findall(FRAME, text) if IN_GRAPH in text else []
+    return _innermost([(file, int(line), name) for file, line, name in made]) or _innermost(frames)
+
+
+def _innermost(frames: Iterable[tuple[str, int, str]]) -> str | None:
     found = None
     called = False
-    for frame in traceback.extract_tb(error.__traceback__):
-        if _is_aip(frame.filename):
+    for file, line, name in frames:
+        if _is_aip(file):
             called = True
-        elif called and _is_authors(frame.filename, frame.lineno or 0):
-            found = f"{frame.filename}, line {frame.lineno}, in {frame.name}"
+        elif called and _is_authors(file, line):
+            found = f"{file}, line {line}, in {name}"
     return found
 
 

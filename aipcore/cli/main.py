@@ -231,7 +231,7 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
 
 
 def _plugin_of(error: BaseException) -> str | None:
-    """The third-party plugin whose code an exception comes from, if it does."""
+    """Return the third-party plugin that an exception comes from, if it does."""
     packages = {each.module.partition(".")[0]: each.source for each in get_plugin_manager().plugins if not each.is_own}
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     tops = [name.partition(".")[0] for name in frames]

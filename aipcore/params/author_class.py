@@ -78,7 +78,7 @@ def _of_aip(cls: type) -> bool:
 
 
 def _known(cls: type) -> dict[str, Any]:
-    """The public names of the classes of aip, with their values there."""
+    """Return the public names of the classes of aip, with their values there."""
     bases = [base for base in reversed(cls.__mro__) if _of_aip(base)]
     return {name: value for base in bases for name, value in vars(base).items() if not name.startswith("_")}
 
@@ -115,7 +115,7 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
 
 
 def _function(value: Any) -> Any:
-    """The function inside what a class holds: of a property, a class method, or what a decorator made."""
+    """Return the function inside a class method or what a decorator made; None for a property."""
     for name in INSIDE:
         if isinstance(inner := getattr(value, name, None), FunctionType):
             return None if name in ("fget", "func") else inner
@@ -123,7 +123,7 @@ def _function(value: Any) -> Any:
 
 
 def _names_used(cls: type) -> set[str]:
-    """The names that the code of the author's classes uses, and of a scenario that of all else in their modules."""
+    """Return the names that the author's classes use of themselves, and all else in their modules of a scenario."""
     names: set[str] = set()
     for base in cls.__mro__:
         if _of_aip(base):
@@ -139,7 +139,7 @@ def _names_used(cls: type) -> set[str]:
 
 
 def _codes(value: Any) -> Iterator[CodeType]:
-    """The code of a function, or of all methods of a class, with what is nested in it."""
+    """Yield the code of a function, or of all methods of a class, with what is nested in it."""
     if isinstance(value, type):
         for member in list(vars(value).values()):
             if not isinstance(member, type):
@@ -158,7 +158,7 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _attributes_read(code: CodeType, owners: tuple[str, ...]) -> Iterator[str]:
-    """The attributes of a variable or an attribute of these names that code reads or calls, and those of `super()`."""
+    """Yield the attributes that code reads or calls of a variable or an attribute of these names, or of `super()`."""
     previous: Any = None
     for step in dis.get_instructions(code):
         if "ATTR" in step.opname or step.opname == "LOAD_METHOD":

@@ -163,6 +163,46 @@ def test_summaries_and_workers(make_trainer: Any) -> None:
         make_trainer(type("Case", (Base,), {"processors": returns([Broken()])}), "--data.workers", "1").run()
 
 
+class Small(keras.layers.Layer):  # type: ignore[misc]
+    """Asserts in the graph that its inputs are small."""
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        with tf.control_dependencies([tf.debugging.assert_less(inputs, 0.5)] if inputs.shape[0] is None else []):
+            return tf.identity(inputs)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+
+def test_an_operation_of_the_graph(make_trainer: Any) -> None:
+    """What fails inside a compiled step names the line that made the operation."""
+    names = {"build": lambda self, inputs: keras.layers.Dense(1)(Small(name="small")(inputs))}
+    trainer = make_trainer(type("Case", (Base,), names), "--trainer.skip_sanity_check")
+    with pytest.raises(AuthorError, match=r"^\S*errors.py, line \d+, in call: InvalidArgumentError: assertion failed"):
+        trainer.run()
+
+
+@pytest.mark.parametrize(("eager", "where"), [("False", r"operation \S*/embed\S*"), ("True", "layer Embedding")])
+def test_a_layer_of_keras(eager: str, where: str, make_trainer: Any) -> None:
+    """What fails in a layer that is not the author's is a failure of the model all the same."""
+
+    def build(self: Any, inputs: Any) -> Any:
+        return keras.layers.Dense(1)(keras.layers.Flatten()(keras.layers.Embedding(1, 2, name="embed")(inputs[:, :4])))
+
+    def train_data(self: Any) -> Any:
+        return np.eye(8, dtype=np.float32)[:, ::-1], np.zeros((8, 1), np.float32)
+
+    words = ("--trainer.force_eager", eager, "--train.batch_size", "4", "--train.shuffle", "no")
+    with pytest.raises(
+        AuthorError, match=rf"The model failed in its {where}: InvalidArgumentError: .*indices.* is not in"
+    ):
+        make_trainer(
+            type("Case", (Base,), {"build": build, "train_data": train_data, "val_data": returns(None)}), *words
+        ).run()
+
+
 def test_not_the_authors() -> None:
     """An exception that passes no line of the author's is none of theirs; nor is one of a program that calls aip."""
     with pytest.raises(TypeError) as caught:
