@@ -125,5 +125,6 @@ def _stored_history(folder: str) -> list[dict[str, float]]:
 def _plain(logs: Any) -> dict[str, float]:
     return {name: float(value) for name, value in logs.items()}
 
+
 if __name__ == "__main__":
     sys.exit(main())
