@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aipcore.cli.resume import resume
 from aipcore.cli.train import train
-from aipcore.errors import AipError, AuthorError, sentence
+from aipcore.errors import AipError, sentence
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins
 from aipcore.training.reporter import EpochReport, Reporter
@@ -94,7 +94,7 @@ def main() -> int:
         history = _stored_history(asked["folder"]) if result is None else result.history
         line.say("end", signal=_signal(result), history=[_plain(logs) for logs in history])
     except AipError as error:
-        if isinstance(error, AuthorError):
+        if error.__cause__ is not None:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the trial's log
         line.say("failed", reason=str(error))
