@@ -12,11 +12,9 @@ from typing import Any, Final
 import click
 
 import aipcore
-from aipcore.cli.blame import users_line
 from aipcore.cli.style import Group, color_wanted, report
-from aipcore.errors import AipError, PluginError, Terminated, UsageError
+from aipcore.errors import AipError, AuthorError, PluginError, Terminated, UsageError, author_error, sentence
 from aipcore.hooks.discovery import Switches
-from aipcore.hooks.loading import sentence
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import nearest, normalize, one_of
 
@@ -180,6 +178,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
+    except AuthorError as error:
+        return _fail(f"{error} (--debug shows the traceback)", error.exit_code, debug)
     except AipError as error:
         return _fail(str(error), error.exit_code, debug)
     except Exception as error:
@@ -220,12 +220,22 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
     owner = "aip"
     if running and get_plugin_manager().has("command", running[0]):
         owner = get_plugin_manager().entry("command", running[0]).plugin.source
-    elif (line := users_line(error)) is not None:
-        return f"{command} failed in {line} ({sentence(error)}): mend it; --debug shows the traceback."
+    elif (own := author_error(error)) is not None:
+        return f"{own} (--debug shows the traceback)"
+    else:
+        owner = _plugin_of(error) or owner
     return (
         f"{command} failed in a way it should not ({sentence(error)}): "
         f"run again with --debug for the traceback, and report that to the authors of {owner}."
     )
+
+
+def _plugin_of(error: BaseException) -> str | None:
+    """Return the third-party plugin that an exception comes from, if it does."""
+    packages = {each.module.partition(".")[0]: each.source for each in get_plugin_manager().plugins if not each.is_own}
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    tops = [name.partition(".")[0] for name in frames]
+    return next((packages[top] for top in reversed(tops) if top in packages), None)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -12,6 +12,7 @@ from aipcore.errors import ScenarioError, UsageError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, resolve
 from aipcore.params.resources import check_resources
+from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.loader import LoadedScenario, load_scenario
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.params import run_params_class
@@ -149,6 +150,7 @@ def make_request(arguments: Arguments, command: str) -> Request:
             "and any package.module:Class or .py file."
         )
     scenario = load_scenario(arguments.scenario, names=names, find=plugins.find_scenario)
+    check_scenario(scenario.cls)
     layers = [Layer.from_mapping(f"scenario {scenario.name}", scenario.cls.defaults)]
     if "--params" in arguments.options:
         layers.append(Layer.from_file(Path(arguments.options["--params"])))

@@ -15,7 +15,7 @@ from aipcore.data.batch_random import BatchRandom
 from aipcore.data.modes import Mode
 from aipcore.data.processor import AnyProcessor, GeneratingProcessor, Processor, RandomBatchProcessor, RandomProcessor
 from aipcore.data.samples import Sample, SampleBatch
-from aipcore.errors import DataError, ScenarioError
+from aipcore.errors import DataError, ScenarioError, located_sentence
 
 WORD = 2**64
 
@@ -176,7 +176,7 @@ class Chain:
         try:
             made = process(sample, *extra)
         except Exception as error:
-            raise self._failure(processor, sample, source_index, f"{type(error).__name__}: {error}") from error
+            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
         if not isinstance(made, Sample):
             hint = "; to leave samples out, extend GeneratingProcessor" if made is None else ""
             raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}: return a Sample{hint}.")
@@ -186,7 +186,7 @@ class Chain:
         try:
             made = list(processor.generate(sample))
         except Exception as error:
-            raise self._failure(processor, sample, source_index, f"{type(error).__name__}: {error}") from error
+            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
         for each in made:
             if not isinstance(each, Sample):
                 raise ScenarioError(f"Processor {processor.name} generated {type(each).__name__}: yield Samples.")

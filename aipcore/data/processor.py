@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aipcore.data.modes import ALL_MODES, Mode
 from aipcore.data.samples import Sample, SampleBatch
-from aipcore.errors import ScenarioError
+from aipcore.errors import ScenarioError, located_sentence
+from aipcore.params.author_class import check_author_class
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,15 +131,22 @@ class PostProcessor(_Named):
 AnyProcessor = Processor | RandomProcessor | RandomBatchProcessor | GeneratingProcessor
 
 
+_OTHER = "Extend GeneratingProcessor for generate(sample), another class of processors for process(...)."
+_WAYS = dict.fromkeys(("apply", "augment", "call", "map", "preprocess", "run", "transform"), "Do it in process(...).")
+
+
 def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
     """Makes a list of processors from what an author gave: objects of the classes here, or functions.
 
     Raises:
         ScenarioError: something is neither.
     """
+    if not isinstance(given, Iterable):
+        raise ScenarioError(f"The processors of {origin} are {type(given).__name__}. Return a list from processors().")
     processors: list[AnyProcessor] = []
     for each in given:
         if isinstance(each, AnyProcessor):
+            check_author_class(type(each), {**_WAYS, "generate": _OTHER, "process": _OTHER})
             processors.append(each)
         elif callable(each) and not isinstance(each, type):
             processors.append(FunctionProcessor(each))
@@ -148,6 +156,23 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
                 f"{origin} has {shown} as a processor: give objects of Processor, RandomProcessor, "
                 "RandomBatchProcessor or GeneratingProcessor, or functions from Sample to Sample."
             )
+    return processors
+
+
+def as_post_processors(given: Iterable[Any], origin: str) -> list[PostProcessor]:
+    """Makes a list of post-processors from what an author gave.
+
+    Raises:
+        ScenarioError: something is none.
+    """
+    if not isinstance(given, Iterable):
+        raise ScenarioError(f"{origin} returned {type(given).__name__}. Return a list of PostProcessor objects.")
+    processors = list(given)
+    for each in processors:
+        if not isinstance(each, PostProcessor):
+            shown = f"the class {each.__name__}" if isinstance(each, type) else type(each).__name__
+            raise ScenarioError(f"{origin} has {shown} as a post-processor. Give objects of PostProcessor.")
+        check_author_class(type(each), _WAYS)
     return processors
 
 
@@ -167,7 +192,7 @@ def post_process(
         except Exception as error:
             raise ScenarioError(
                 f"Post-processor {processor.name} failed on the outputs of a sample with meta {meta!r}: "
-                f"{type(error).__name__}: {error}; run again with --debug for the traceback."
+                f"{located_sentence(error)}."
             ) from error
         if not isinstance(made, dict):
             raise ScenarioError(f"Post-processor {processor.name} returned {type(made).__name__}: return a dict.")

@@ -11,7 +11,7 @@ import numpy as np
 from aipcore.data.chain import SampleError
 from aipcore.data.dataset import ArrayDataset, Fields, SampleDataset
 from aipcore.data.samples import Sample
-from aipcore.errors import AipError, DataError
+from aipcore.errors import AipError, DataError, located_sentence
 
 
 class Source(Protocol):
@@ -75,9 +75,9 @@ class AuthorSource:
         try:
             sample = self.given[index]
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise SampleError(
-                f"Sample {index} of {self.origin} cannot be read ({reason}): mend it, or set --data.on_error skip."
+                f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}; mend it, or set "
+                "--data.on_error skip."
             ) from error
         return _checked(sample, index, self.origin)
 
@@ -131,10 +131,7 @@ def as_samples(data: Any, origin: str) -> Iterator[Sample]:
         except AipError:
             raise
         except Exception as error:
-            raise DataError(
-                f"{origin} failed at sample {index}: {type(error).__name__}: {' '.join(str(error).split())}; "
-                "run again with --debug for the traceback."
-            ) from error
+            raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
         yield _checked(sample, index, origin)
         index += 1
 

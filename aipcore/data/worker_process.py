@@ -21,7 +21,7 @@ import attrs
 
 from aipcore.data.shared import Area
 from aipcore.data.shipping import dump_any
-from aipcore.errors import AipError
+from aipcore.errors import AipError, author_error
 
 TASK = struct.Struct("<3q")
 """Of a task: its number, its area and its job; of an answer: the number, the area, and the bytes written there."""
@@ -124,11 +124,13 @@ class _Worker:
 
 
 def _failure(error: Exception, *, loading: bool = False) -> Failure:
+    trace = "".join(traceback.format_exception(error))
+    error = author_error(error) or error
     own = isinstance(error, AipError) and type(error).__module__.startswith("aipcore.")
     return Failure(
         kind=type(error) if own else None,  # type: ignore[arg-type]
         message=str(error) if own else f"{type(error).__name__}: {' '.join(str(error).split())}",
-        trace="".join(traceback.format_exception(error)),
+        trace=trace,
         loading=loading,
     )
 

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import Any
 
+from aipcore.errors import sentence
 from aipcore.hooks.markers import API_VERSION, PROJECT
 from aipcore.hooks.records import RECORD_TYPES, PluginRecord
 from aipcore.params.names import nearest
@@ -143,9 +144,3 @@ def _kind_of(value: Any) -> str:
         return "None"
     article = "an" if type(value).__name__[0] in "AEIOUaeiou" else "a"
     return f"{article} {type(value).__name__}"
-
-
-def sentence(error: BaseException) -> str:
-    """An exception on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

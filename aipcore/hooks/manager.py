@@ -11,12 +11,12 @@ from typing import Any
 import attrs
 import pluggy
 
-from aipcore.errors import PluginError
+from aipcore.errors import PluginError, sentence
 from aipcore.hooks import specs
 from aipcore.hooks.discovery import Plugin, Switches, installed
 from aipcore.hooks.entries import Entry, index_entries
 from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.hooks.loading import HOOKS, BrokenPluginError, collect, import_plugin, sentence
+from aipcore.hooks.loading import HOOKS, BrokenPluginError, collect, import_plugin
 from aipcore.hooks.markers import PROJECT
 from aipcore.hooks.records import PluginRecord, ScenarioRecord
 from aipcore.hooks.references import import_reference

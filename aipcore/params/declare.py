@@ -12,6 +12,7 @@ Nothing in this module looks at the command line, at files or at plugins; see `r
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar, cast, dataclass_transform
 
@@ -142,12 +143,19 @@ def params(cls: type[T]) -> type[T]:
     Raises:
         ParamsError: a field has no type or is not declared.
     """
+    for base in cls.__mro__[1:]:
+        require_decorated(base)
     inherited = {attribute.name for base in cls.__mro__[1:] if attrs.has(base) for attribute in attrs.fields(base)}
     annotated = vars(cls).get("__annotations__", {})
     for name, value in vars(cls).items():
         # attrs would leave out the one, and ignore the other in favour of the inherited field.
         if name not in annotated and (isinstance(value, _DECLARED) or name in inherited):
             raise ParamsError(f"{cls.__name__}.{name} has no type: write {name}: TYPE = field(..., help='...').")
+        if name not in annotated and _is_plain(name, value):
+            raise ParamsError(
+                f"{cls.__name__}.{name} = {value!r} is not a parameter. Write {name}: {type(value).__name__} = "
+                f"field({value!r}, help='...'), or {name}: ClassVar = {value!r} for a constant."
+            )
     made = attrs.frozen(cls, kw_only=True, slots=False, auto_attribs=True)
     for attribute in attrs.fields(cast(Any, made)):
         if METADATA_KEY not in attribute.metadata:
@@ -156,6 +164,29 @@ def params(cls: type[T]) -> type[T]:
                 "so that --help can show it."
             )
     return made
+
+
+def require_decorated(cls: type) -> None:
+    """Refuse a class that extends a parameter class or uses `field`, but lacks `@params` and would lose its fields.
+
+    Raises:
+        ParamsError: `@params` is missing.
+    """
+    if "__attrs_attrs__" in vars(cls):
+        return
+    fields = [name for name, value in vars(cls).items() if isinstance(value, _DECLARED)]
+    if attrs.has(cls):
+        fields += inspect.get_annotations(cls)
+        fields += [name for name, value in vars(cls).items() if _is_plain(name, value)]
+    if fields:
+        raise ParamsError(f"{cls.__name__} lacks @params, so that its field {fields[0]} would be ignored. Add @params.")
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Whether an attribute of a class is a value rather than a method, a nested class, a constant or Python's own."""
+    return isinstance(value, bool | int | float | str | list | tuple | dict | set | None) and not (
+        name.startswith("_") or name.isupper()
+    )
 
 
 def spec_of(attribute: attrs.Attribute[Any]) -> FieldSpec:

@@ -11,7 +11,7 @@ def normalize(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "")
 
 
-def nearest(name: str, candidates: Iterable[str], *, most: int = 3) -> list[str]:
+def nearest(name: str, candidates: Iterable[str], *, most: int = 3, least: float = 0.7) -> list[str]:
     """The candidates that `name` was probably meant to be, most likely first.
 
     Dotted names are compared as a whole and by their last part, so that `--epochs` finds `--trainer.epochs`.
@@ -25,7 +25,7 @@ def nearest(name: str, candidates: Iterable[str], *, most: int = 3) -> list[str]
         tail = _likeness(last, plain.rpartition(".")[2])
         # A tail alone is weaker evidence than the whole name, unless it is the very word.
         score = max(whole, 0.95 if tail == 1 else tail * 0.85 if "." in plain and "." not in wanted else 0)
-        if score >= 0.7:
+        if score >= least:
             scored.append((-score, candidate))
     scored.sort()
     best = -scored[0][0] if scored else 0.0

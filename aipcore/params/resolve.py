@@ -9,6 +9,16 @@ import attrs
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices
+from aipcore.params.hints import (
+    VALUES,
+    all_names,
+    meant_option,
+    meant_words,
+    refuse_commas,
+    refuse_foreign,
+    split_words,
+    unknown_option,
+)
 from aipcore.params.layers import Layer, Option
 from aipcore.params.leaf import NotAllowedError
 from aipcore.params.names import nearest, one_of
@@ -158,15 +168,18 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
                 raise ParamsError(f"{option.written} needs a value: {option.written} {leaf.type.metavar}.")
             words = ("",) if option.closed and not option.words and leaf.type.form == "one" else option.words
             given = " ".join(words) or "nothing"
+            refuse_commas(leaf, option, words)
             _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given)  # noqa: B023 - used at once
         elif isinstance(node_found, Group):
+            if (meant := meant_option(option.name)) is not None and isinstance(find(tree, meant, shorts), Leaf):
+                raise ParamsError(meant_words(option, meant, "is a group of options"))
             inside = [f"--{shown(leaf.path, shorts)}" for leaf in leaves(node_found)]
             some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
             raise ParamsError(f"{option.written} is a group of options, not an option: it has {some or 'none'}.")
         else:
             # It may be an option of a default that cannot be used, which is then what there is to say.
             refuse_problems(tree)
-            raise _unknown_option(option, tree, shorts, choices)
+            raise unknown_option(option, tree, shorts, choices)
 
 
 def _choose(option: Option, node: Component | Components, origin: str, choices: Choices) -> None:
@@ -174,45 +187,19 @@ def _choose(option: Option, node: Component | Components, origin: str, choices: 
     if isinstance(node, Components):
         if not option.words and not option.closed:
             raise ParamsError(f"{option.written} needs names: give one or more of {names}.")
+        if (split := split_words(option.words, lambda parts: any("," in word for word in option.words))) is not None:
+            raise ParamsError(f"{option.written}: separate names by blanks: {option.written} {' '.join(split)}.")
+        for word in option.words:
+            refuse_foreign(node, option.written, word)
         node.choose(option.words, origin, choices)
         return
     if len(option.words) != 1:
         given = " ".join(option.words) or "nothing"
         raise ParamsError(f"{option.written}: {given} is not allowed, it must be one of {names}.")
     none = node.optional and option.words[0].casefold() == "none"
+    if not none:
+        refuse_foreign(node, option.written, option.words[0])
     node.choose(None if none else option.words[0], origin, choices)
-
-
-def _unknown_option(
-    option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices
-) -> ParamsError:
-    elsewhere = owners(tree, option.name, shorts, choices)
-    if elsewhere:
-        node, _ = elsewhere[0]
-        names = [name for owner, name in elsewhere if owner is node]
-        switch = f"--{shown(node.path, shorts)}"
-        if isinstance(node, Components):
-            return ParamsError(f"{option.written} belongs to {names[0]}, which is not chosen: add {switch} {names[0]}.")
-        return ParamsError(
-            f"{option.written} belongs to {one_of(names)}, but the {node.path[-1].replace('_', ' ')} is "
-            f"{node.choice or 'none'}: add {switch} {names[0]}, or leave the option out."
-        )
-    near = nearest(option.name, _all_names(tree, shorts))
-    hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
-    return ParamsError(f"There is no option {option.written}; {hint}")
-
-
-def _all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
-    names: list[str] = []
-
-    def visit(node: Node) -> None:
-        if isinstance(node, Leaf | Component | Components):
-            names.append(shown(node.path, shorts))
-        for below in parts(node):
-            visit(below)
-
-    visit(tree)
-    return names
 
 
 def _copy(value: Any) -> Any:
@@ -318,6 +305,12 @@ class _Mapping:
             self._group(node.group, options, path)
 
     def _named(self, node: Component, name: Any, path: tuple[str, ...]) -> None:
+        if isinstance(name, int | float) and node.kind in VALUES:
+            raise ParamsError(
+                f"{self._where(path)}: {name!r} is not the name of a {node.kind}. Give {VALUES[node.kind]}."
+            )
+        if isinstance(name, str):
+            refuse_foreign(node, self._where(path), name)
         if not isinstance(name, str) and not (name is None and node.optional):
             names = one_of(node.source.names(node.kind))
             raise ParamsError(f"{self._where(path)}: {name!r} is not allowed, it must be one of {names}.")
@@ -339,6 +332,8 @@ class _Mapping:
                 entries.append((name, options))
         else:
             raise ParamsError(f"{self._where(path)}: {value!r} is not allowed, it must be a list of components.")
+        for name, _ in entries:
+            refuse_foreign(node, self._where(path), name)
         try:
             node.choose([name for name, _ in entries], self.layer.name, self.choices)
         except AipError as error:
@@ -358,7 +353,10 @@ class _Mapping:
                 f"{self.layer.name}: {dotted} belongs to {one_of(names)}, but {self._as_written(node.path)} is "
                 f"{(isinstance(node, Component) and node.choice) or 'none'}: name {names[0]} there, or leave it out."
             )
+        meant = meant_option(dotted)
+        if meant is not None and isinstance(find(self.tree, meant, self.shorts), Leaf):
+            return ParamsError(f"{self._where((*path, key))} is unknown; did you mean {meant}?")
         known = list(group.children) + ([] if path else list(self.shorts))
-        near = nearest(key, known) or nearest(dotted, _all_names(self.tree, self.shorts))
+        near = nearest(key, known) or nearest(dotted, all_names(self.tree, self.shorts))
         hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known) or 'none'}."
         return ParamsError(f"{self._where((*path, key))} is unknown; {hint}")

@@ -16,7 +16,7 @@ import attrs
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
-from aipcore.params.declare import METADATA_KEY, REQUIRED, FieldSpec, Named, spec_of
+from aipcore.params.declare import METADATA_KEY, REQUIRED, FieldSpec, Named, require_decorated, spec_of
 from aipcore.params.leaf import LeafType, NotAllowedError, leaf_type, type_name
 from aipcore.params.names import normalize
 
@@ -124,6 +124,7 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
 
 
 def _group(cls: type, path: Path, text: str, choices: Choices) -> Group:
+    require_decorated(cls)
     if not attrs.has(cls):
         raise ParamsError(f"{cls.__name__} is no parameter class: decorate it with @params.")
     hints = _hints(cls)

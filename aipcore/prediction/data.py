@@ -13,7 +13,7 @@ from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.samples import Sample
 from aipcore.data.source import is_arrays
 from aipcore.errors import DataError
-from aipcore.scenario.pipelines import make_pipeline, make_workers
+from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 
 
@@ -38,7 +38,7 @@ def lav_lists(scenario: Scenario) -> dict[str, Any]:
     Raises:
         DataError: there is none.
     """
-    lists = scenario.lav_data()
+    lists = lav_data_of(scenario)
     if lists is not None:
         return dict(lists)
     data = scenario.val_data()

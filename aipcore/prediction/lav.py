@@ -13,7 +13,7 @@ from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
 from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
-from aipcore.errors import DataError
+from aipcore.errors import AipError, DataError, author_errors, located_sentence
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.evaluation.shown import show_samples
 from aipcore.prediction.data import lav_lists, open_pipeline
@@ -28,6 +28,7 @@ from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.scenario import Scenario
 
 
+@author_errors()
 def run_lav(
     model: ModelDir, scenario: Scenario, *, eager: bool = False, stored: Stored | None = None
 ) -> tuple[list[ListScore], list[str]]:
@@ -107,9 +108,11 @@ def _first_sample(
     try:
         outputs = graph(inputs, training=False)
         return objective(inputs, targets, outputs, weights, 1.0), (targets, outputs)
-    except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
+    except AipError:
+        raise
+    except Exception as error:
         given = ", ".join(f"{name or 'inputs'} {tuple(value.shape[1:])}" for name, value in inputs.items())
-        reason = " ".join(str(getattr(error, "message", None) or error).split())
+        reason = located_sentence(error)
         raise DataError(f"The model cannot take the samples of {origin} ({given}): {reason}") from error
 
 

@@ -15,7 +15,7 @@ from aipcore.errors import DataError
 from aipcore.prediction.model_dir import ModelDir
 from aipcore.prediction.rebuilt import rebuild
 from aipcore.prediction.served import ServedModel
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph, inputs_of
+from aipcore.scenario.graph import BARE_OUTPUT, Graph, argument_names, inputs_of
 from aipcore.scenario.objective import mask_of
 from aipcore.scenario.scenario import Scenario
 
@@ -54,7 +54,8 @@ class Member:
         self.inputs: dict[str, ColumnSpec] = graph.inputs
         self.outputs = list(graph.outputs)
         self._function = graph.signature if isinstance(graph, ServedModel) else _compiled(graph)
-        self._from = [(name, name or BARE_INPUT, np.dtype(spec.dtype)) for name, spec in self.inputs.items()]
+        arguments = argument_names(self.inputs)
+        self._from = [(name, arguments[name], np.dtype(spec.dtype)) for name, spec in self.inputs.items()]
         self._to = [(name, name or BARE_OUTPUT) for name in self.outputs]
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
@@ -108,13 +109,10 @@ def _shape(spec: ColumnSpec) -> str:
 
 
 def _compiled(graph: Graph) -> Callable[..., Any]:
-    specs = {
-        name or BARE_INPUT: tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT)
-        for name, spec in graph.inputs.items()
-    }
+    arguments = argument_names(graph.inputs)
 
     def serve(**inputs: Any) -> dict[str, Any]:
-        named = {name: inputs[name or BARE_INPUT] for name in graph.inputs}
+        named = {name: inputs[argument] for name, argument in arguments.items()}
         return {name or BARE_OUTPUT: value for name, value in graph(named, training=False).items()}
 
-    return tf.function(serve, autograph=False).get_concrete_function(**specs)  # type: ignore[no-any-return]
+    return tf.function(serve, autograph=False).get_concrete_function(**graph.argument_specs())  # type: ignore[no-any-return]

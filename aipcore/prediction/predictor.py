@@ -19,9 +19,9 @@ from aipcore.data.feed import Batching, Block, Feed, prefetch
 from aipcore.data.modes import Mode
 from aipcore.data.order import SampleOrder
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.processor import as_processors, post_process
+from aipcore.data.processor import as_post_processors, as_processors, post_process
 from aipcore.data.samples import Sample
-from aipcore.errors import DataError, UsageError
+from aipcore.errors import DataError, UsageError, author_errors
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
 from aipcore.prediction.data import open_pipeline
@@ -107,7 +107,8 @@ class Predictor:
                         f"{_listed(ours)}: models that vote must have the same."
                     )
         self._pipelines: list[Pipeline] = []
-        self._post = list(self.scenario.post_processors())
+        origin = f"{type(self.scenario).__name__}.post_processors()"
+        self._post = as_post_processors(self.scenario.post_processors(), origin)
         # Models that process samples alike, as most do, have them processed once.
         self._groups: list[list[Voter]] = []
         for voter in self.voters:
@@ -118,6 +119,7 @@ class Predictor:
                 alike.append(voter)
 
     @classmethod
+    @author_errors()
     def load(
         cls,
         path: str | Path | Sequence[str | Path],
@@ -163,10 +165,12 @@ class Predictor:
         source = enumerate(each if isinstance(each, Sample) else Sample(inputs=each) for each in samples)
         number = 0
         while taken := list(islice(source, batch_size)):
-            for part in self._processed(taken, batch_size):
-                yield from self._predict_processed(part, number)
-                number += 1
+            with author_errors():
+                for part in self._processed(taken, batch_size):
+                    yield from self._predict_processed(part, number)
+                    number += 1
 
+    @author_errors()
     def predict_raw(self, inputs: Any) -> Any:
         """Applies the models to arrays, without any processing.
 
@@ -211,7 +215,7 @@ class Predictor:
         Raises:
             DataError: there is no data, or a sample cannot be processed; names it.
         """
-        with ExitStack() as stack:
+        with author_errors(), ExitStack() as stack:
             datasets = []
             self._pipelines.clear()
             for group in self._groups:

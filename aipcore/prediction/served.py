@@ -10,7 +10,7 @@ import tensorflow as tf
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import UsageError
 from aipcore.prediction.model_dir import ModelDir
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, applied_signature, inputs_of
+from aipcore.scenario.graph import BARE_OUTPUT, applied_signature, argument_names, inputs_of
 from aipcore.scenario.objective import set_mask
 from aipcore.training.servable import MASK, OUTPUT, PENALTY, SIGNATURE
 
@@ -43,7 +43,8 @@ class ServedModel:
             raise UsageError(f"The model {model.path} cannot be loaded ({reason}): take another copy.") from error
         self._score = getattr(self._loaded, "score", None)
         self._penalty: Any = None
-        given = {name or BARE_INPUT for name in self.inputs}, {name or BARE_OUTPUT for name in self.outputs}
+        arguments = argument_names(self.inputs).values()
+        given = set(arguments), {name or BARE_OUTPUT for name in self.outputs}
         found = set(self.signature.structured_input_signature[1]), set(self.signature.structured_outputs)
         if given != found:
             raise UsageError(f"The model {model.path} has other inputs or outputs than its record says: it is damaged.")
@@ -52,7 +53,8 @@ class ServedModel:
         """Runs the model on tensors of shape [batch, ...] by name."""
         if training:
             raise ValueError("An exported model cannot be trained.")
-        named = {name or BARE_INPUT: tf.convert_to_tensor(inputs[name]) for name in self.inputs}
+        arguments = argument_names(self.inputs)
+        named = {argument: tf.convert_to_tensor(inputs[name]) for name, argument in arguments.items()}
         if self._score is None:
             result = self.signature(**named)
             self._penalty = None

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from aipcore.errors import ScenarioError
+from aipcore.params.author_class import check_author_class
 from aipcore.scenario.summaries import Summary
+
+_WAYS: Final = {
+    **dict.fromkeys(
+        ("add", "call", "evaluate", "handle", "process", "updatestate", "step"),
+        "Take a batch in with update(targets, outputs, meta).",
+    ),
+    **dict.fromkeys(("compute", "end", "finish", "getresult", "metrics"), "Return the results from result()."),
+    **dict.fromkeys(("begin", "reset", "resetstate", "start"), "Each pass over the data has an evaluator of its own."),
+}
 
 
 class Evaluator:
@@ -39,3 +50,14 @@ class Evaluator:
         of its own that no curve of the list has.
         """
         return []
+
+
+def check_evaluator(evaluator: Evaluator) -> None:
+    """Look for methods that aip would ignore.
+
+    Raises:
+        ScenarioError: there is one, or an object of another class.
+    """
+    if not isinstance(evaluator, Evaluator):
+        raise ScenarioError(f"evaluator() returned {type(evaluator).__name__}. Return an Evaluator, or None.")
+    check_author_class(type(evaluator), _WAYS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.specs import ColumnSpec
-from aipcore.errors import ScenarioError
+from aipcore.errors import AipError, ScenarioError, defined_at, located_sentence
 from aipcore.scenario.recorded import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
 
@@ -20,6 +20,9 @@ BARE_INPUT = "inputs"
 BARE_OUTPUT = "outputs"
 
 _GRAPH_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+LAYER_NAME = r"[A-Za-z0-9_.\\>-]*"
+"""The names that TensorFlow takes for the scope of a layer; Keras itself refuses no others but `/`."""
 
 
 class GraphLike(Protocol):
@@ -49,7 +52,8 @@ class Graph:
     def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
         """Runs the model on tensors of shape [batch, ...] by name."""
         # Data may have inputs that only the trained model takes.
-        given = inputs[""] if self.bare_input else {name: inputs[name] for name in self.inputs}
+        arguments = argument_names(self.inputs)
+        given = inputs[""] if self.bare_input else {argument: inputs[name] for name, argument in arguments.items()}
         result = self.model(given, training=training)
         return {"": result} if self.bare_output else result
 
@@ -62,6 +66,13 @@ class Graph:
         """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
         return tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses] or [tf.constant(0.0)])
 
+    def argument_specs(self, batch_size: int | None = None) -> dict[str, Any]:
+        """The `tf.TensorSpec` of each input, by the name that it has in the serving signature."""
+        return {
+            argument: tf.TensorSpec((batch_size, *self.inputs[name].shape), self.inputs[name].dtype, name=argument)
+            for name, argument in argument_names(self.inputs).items()
+        }
+
     @property
     def bare_input(self) -> bool:
         """Whether the model takes one tensor instead of a mapping."""
@@ -71,6 +82,35 @@ class Graph:
     def bare_output(self) -> bool:
         """Whether the model returns one tensor instead of a mapping."""
         return "" in self.outputs
+
+
+def argument_names(inputs: Iterable[str]) -> dict[str, str]:
+    """Return the name of each input in Keras and in the serving signature.
+
+    Keras allows no `/`, and TensorFlow turns everything but letters and digits into `_` (`pixel_values` for
+    `pixel values`, `arg_1st` for `1st`). An input's name does not depend on the other inputs.
+
+    Raises:
+        ScenarioError: two inputs would have one name.
+    """
+    names: dict[str, str] = {}
+    for name in inputs:
+        argument = re.sub(r"[^0-9A-Za-z_]", _written_out, name) if name else BARE_INPUT
+        # `self` is the first argument of the function that serves.
+        argument = argument if argument[0].isalpha() and argument != "self" else f"arg_{argument}"
+        if argument in names.values():
+            other = next(known for known, taken in names.items() if taken == argument)
+            raise ScenarioError(
+                f"The inputs {other!r} and {name!r} would both be called {argument!r} in the exported model. Rename "
+                "one of them."
+            )
+        names[name] = argument
+    return names
+
+
+def _written_out(character: re.Match[str]) -> str:
+    # Some formats have ASCII names alone.
+    return f"u{ord(character[0]):04x}" if character[0].isalnum() else "_"
 
 
 def signature_of(graph: Graph) -> dict[str, Any]:
@@ -133,22 +173,42 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
     Raises:
         ScenarioError: see `build_graph`.
     """
-    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype, name=name or BARE_INPUT) for name, spec in specs.items()}
+    arguments = argument_names(specs)
+    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype, name=arguments[name]) for name, spec in specs.items()}
     given: Any = inputs[""] if "" in inputs else dict(inputs)
     name = type(scenario).__name__
     try:
         outputs = scenario.build(given)
-    except ValueError as error:
+    except AipError:
+        raise
+    except Exception as error:
         shapes = ", ".join(f"{key or BARE_INPUT} {spec.shape} {spec.dtype}" for key, spec in specs.items())
-        reason = " ".join(str(error).split())
-        raise ScenarioError(f"{name}.build() cannot take the data's inputs ({shapes}): {reason}") from error
+        raise ScenarioError(
+            f"{name}.build() cannot take the data's inputs ({shapes}): {located_sentence(error)}"
+        ) from error
     if isinstance(outputs, Mapping):
         outputs = {str(key): value for key, value in outputs.items()}
     elif not isinstance(outputs, keras.KerasTensor):
         raise ScenarioError(
             f"{name}.build() returned {type(outputs).__name__}: return a tensor or a mapping from name to tensor."
         )
-    model = keras.Model(given, outputs)
+    where = f"{name}.build() ({defined_at(scenario.build)})"
+    tensors = inputs[""] if "" in inputs else {arguments[key]: tensor for key, tensor in inputs.items()}
+    try:
+        model = keras.Model(tensors, outputs)
+    except Exception as error:
+        if (twice := re.search(r'The name "(.*?)" is used \d+ times', str(error))) is not None:
+            raise ScenarioError(
+                f"{where} gives two layers the name {twice[1]!r}. Give each layer a name of its own; inputs count as "
+                "layers."
+            ) from error
+        raise ScenarioError(f"{where} returned no model of its inputs: {located_sentence(error)}") from error
+    for layer in model._flatten_layers(include_self=False):
+        if not (isinstance(layer, keras.layers.InputLayer) or re.fullmatch(LAYER_NAME, layer.name)):
+            raise ScenarioError(
+                f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not take. Use ASCII letters, "
+                "digits and _.-> only."
+            )
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
 
 
@@ -212,7 +272,7 @@ def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
         if not isinstance(model, keras.Model):
             raise ScenarioError(f"{called} is {type(model).__name__}: return a keras.Model under each name.")
         inputs, outputs = _sides(model, graph, called)
-        known = {id(tensor): name for name, tensor in _by_name(graph.model.input, called).items()}
+        known = {id(tensor): name for name, tensor in _inputs_by_name(graph.model, graph, called).items()}
         for own, tensor in inputs.items():
             # The name decides which samples what is exported is compared for.
             if known.get(id(tensor), own) != own or (own in graph.inputs and id(tensor) not in known):
@@ -238,7 +298,13 @@ def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[
             )
     if not hasattr(model, "input"):
         raise ScenarioError(f"The model of {called} is not made of inputs and outputs: make it with keras.Model(...).")
-    return _by_name(model.input, called), _by_name(model.output, called)
+    return _inputs_by_name(model, graph, called), _by_name(model.output, called)
+
+
+def _inputs_by_name(model: Any, graph: Graph, called: str) -> dict[str, Any]:
+    """Return the inputs of a model by the names that they have in the data, where they come from there."""
+    known_as = {argument: name for name, argument in argument_names(graph.inputs).items() if name}
+    return {known_as.get(name, name): tensor for name, tensor in _by_name(model.input, called).items()}
 
 
 def _by_name(side: Any, called: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import re
 import sys
@@ -14,9 +15,18 @@ from typing import Literal
 
 import attrs
 
-from aipcore.errors import AipError, ScenarioError
+from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
+
+LIBRARIES = {
+    "PIL", "absl", "ai_edge_litert", "aip_plugins", "aipcore", "astunparse", "attr", "attrs", "cattrs", "certifi",
+    "click", "cloudpickle", "flatbuffers", "gast", "google", "grpc", "h5py", "keras", "markdown", "ml_dtypes",
+    "namex", "numpy", "opt_einsum", "optree", "optuna", "packaging", "pandas", "plotille", "pluggy", "pygments",
+    "requests", "rich", "scipy", "six", "tensorboard", "tensorflow", "termcolor", "tf2onnx", "typing_extensions",
+    "urllib3", "werkzeug", "wrapt", "yaml",
+}  # fmt: skip
+"""Libraries that aip needs, or what it needs in turn."""
 
 
 @attrs.frozen
@@ -103,6 +113,25 @@ def _search_in(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
+def _refuse_shadowing(folder: Path) -> None:
+    """Refuse a folder with a file that Python would import in place of one of its own or of what aip needs.
+
+    Raises:
+        ScenarioError: there is one.
+    """
+    for name in sorted(LIBRARIES | sys.stdlib_module_names):
+        for path in (folder / f"{name}.py", folder / name / "__init__.py"):
+            if path.is_file() and (name in sys.stdlib_module_names or _is_elsewhere(name, path)):
+                shown = path.parent if path.name == "__init__.py" else path
+                raise ScenarioError(f"{shown} has the name of the library {name}, which it would hide. Rename it.")
+
+
+def _is_elsewhere(name: str, path: Path) -> bool:
+    folder = path.parent.parent if path.name == "__init__.py" else path.parent
+    elsewhere = [entry for entry in sys.path if Path(entry).resolve() != folder.resolve()]
+    return importlib.machinery.PathFinder.find_spec(name, elsewhere) is not None
+
+
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ScenarioError(f"There is no scenario file {path}: give the path of a .py file, or a plugin name.")
@@ -111,6 +140,7 @@ def _module_of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ScenarioError(f"{path} cannot be imported: a scenario file must end in .py.")
     module = importlib.util.module_from_spec(spec)
+    _refuse_shadowing(path.resolve().parent)
     # As when Python runs a script: what lies beside the file can be imported, and classes know their module.
     sys.path.insert(0, str(path.resolve().parent))
     sys.modules[name] = module
@@ -119,6 +149,7 @@ def _module_of_file(path: Path) -> ModuleType:
 
 
 def _module_of_name(name: str, text: str, folder: Path) -> ModuleType:
+    _refuse_shadowing(folder)
     _search_in(folder)
     for candidate in (f"{name}.scenario", name):
         if _exists(candidate, text):
@@ -149,7 +180,7 @@ def _import(run: Callable[[], object], what: str) -> None:
         ) from error
     except Exception as error:
         raise ScenarioError(
-            f"{what} cannot be imported: {type(error).__name__}: {error}; run again with --debug for the traceback."
+            f"{what} cannot be imported: {located_sentence(error)}; run again with --debug for the traceback."
         ) from error
 
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from keras.src.trainers import compile_utils
 
 from aipcore.devices.distribution import Distribution, ReplicaVariables
-from aipcore.errors import ScenarioError
+from aipcore.errors import AipError, ScenarioError, located_sentence
+from aipcore.scenario.keras_names import check_metric_name
 from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_output, target_of
 from aipcore.scenario.scenario import Scenario
 
@@ -131,7 +132,7 @@ class MetricSet:
         try:
             self._metrics.build(*self._trees(*example))
         except (ValueError, TypeError) as error:
-            raise ScenarioError(f"The metrics of {kind} cannot be made: {_reason(error)}") from error
+            raise ScenarioError(f"The metrics of {kind} cannot be made: {located_sentence(error)}") from error
         if like is not None:
             # Keras numbers the names of objects made without one.
             for metric, first in zip(self.metrics, like.metrics, strict=True):
@@ -151,6 +152,8 @@ class MetricSet:
             each = list(metrics) if isinstance(metrics, list | tuple) else [] if metrics is None else [metrics]
             if output in example[1] and each:
                 self._targets[output] = target_of(output, targets)
+                for metric in each:
+                    check_metric_name(metric, what)
                 chosen[output] = [m() if isinstance(m, type) else m for m in each]
         return chosen or None
 
@@ -172,10 +175,12 @@ class MetricSet:
             try:
                 metric.update_state(truth, predicted)
                 shape = np.shape(result) if not isinstance(result := metric.result(), Mapping) else ()
-            except (ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
+            except AipError:
+                raise
+            except Exception as error:
                 raise ScenarioError(
                     f"The metric {metric.name} of {kind} cannot take an output of shape {tuple(predicted.shape)} and a "
-                    f"target of shape {tuple(truth.shape)}: {_reason(error)}"
+                    f"target of shape {tuple(truth.shape)}: {located_sentence(error)}"
                 ) from error
             if len(shape) > 1:
                 raise ScenarioError(
@@ -249,11 +254,6 @@ def _flat(name: str, result: Any) -> list[tuple[str, float]]:
     if array.ndim == 0:
         return [(name, float(array))]
     return [(f"{name}_{place}", float(value)) for place, value in enumerate(array.tolist())]
-
-
-def _reason(error: Exception) -> str:
-    message = str(getattr(error, "message", None) or error).strip() or "no message"
-    return f"{type(error).__name__}: {' '.join(message.splitlines()[0].split())}"
 
 
 def metric_sets(

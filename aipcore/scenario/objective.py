@@ -17,6 +17,7 @@ from keras.src.trainers import compile_utils
 
 from aipcore.data.class_weight import Table
 from aipcore.errors import ScenarioError
+from aipcore.scenario.keras_names import unknown_name
 from aipcore.scenario.scenario import Scenario
 
 Tensors = Mapping[str, Any]
@@ -168,8 +169,9 @@ class Objective:
         self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any
     ) -> dict[str, LossTerm]:
         values = self._scenario.loss_values(inputs, targets, outputs)
-        if not values:
-            raise ScenarioError(f"{self._kind}.loss_values() returned no loss. Return a mapping from name to values.")
+        if not values or not isinstance(values, Mapping):
+            given = "no loss" if isinstance(values, Mapping) else type(values).__name__
+            raise ScenarioError(f"{self._kind}.loss_values() returned {given}. Return a mapping from name to values.")
         if self._weights is not None and self._weights.keys() != values.keys():
             raise ScenarioError(
                 f"{self._kind}.loss_weights() names {_listed(self._weights)}, but loss_values() returns "
@@ -199,9 +201,7 @@ def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.lo
     try:
         return compile_utils.get_loss(identifier, target, output)
     except (ValueError, TypeError) as error:
-        raise ScenarioError(
-            f"{what}: {identifier!r} is not a Keras loss. Use a name, a class or a function."
-        ) from error
+        raise ScenarioError(f"{what}: {unknown_name(identifier, 'loss')}") from error
 
 
 def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, fixed: bool) -> LossTerm:

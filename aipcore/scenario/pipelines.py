@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.workers import Workers
+from aipcore.errors import ScenarioError
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
+
+
+def lav_data_of(scenario: Scenario) -> Mapping[str, Any] | None:
+    """Return the scenario's lists for the extended validation by name, or None.
+
+    Raises:
+        ScenarioError: it gives no mapping.
+    """
+    lists: Any = scenario.lav_data()
+    if lists is None or isinstance(lists, Mapping):
+        return lists
+    raise ScenarioError(
+        f"{type(scenario).__name__}.lav_data() returned {type(lists).__name__}. Return a mapping from name to data."
+    )
 
 
 def make_workers(params: ScenarioParams) -> Workers:

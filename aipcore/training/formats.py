@@ -19,7 +19,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import AipError, FormatError
 from aipcore.hooks.manager import PluginManager
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.graph import BARE_OUTPUT, Graph, argument_names
 from aipcore.scenario.recorded import ALWAYS_WRITTEN
 from aipcore.training.portable import portable
 
@@ -174,6 +174,7 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
     assert form.read is not None
     worst = 0.0
     tolerance = max([form.tolerance, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in _layers(graph.model))])
+    arguments = argument_names(graph.inputs)
     with _own_classes(graph.model), _full_precision():
         with _as_format_error(f"The model was written as {name}, but cannot be read back", name):
             run = form.read(folder)
@@ -183,7 +184,7 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
             with portable(graph.model):
                 expected = graph(tensors, training=False)
             with _as_format_error(f"The model was written as {name}, but fails for a batch of {size}", name):
-                found = run({key or BARE_INPUT: value.numpy() for key, value in tensors.items()})
+                found = run({arguments[key]: value.numpy() for key, value in tensors.items()})
             for output, value in expected.items():
                 deviation = _deviation(name, output or BARE_OUTPUT, keras.ops.convert_to_numpy(value), found, size)
                 if not deviation <= tolerance:

@@ -11,6 +11,7 @@ from aipcore.data.class_weight import Table
 from aipcore.data.feed import Batching
 from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
+from aipcore.params.author_class import describe_unused
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
@@ -42,7 +43,14 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
         ("loop", describe_compilation(compilation, run.per_batch)),
         ("seed", str(run.seed)),
         ("output", describe_output(run.output_dir)),
+        *describe_unused_names(type(run.scenario)),
     ]
+
+
+def describe_unused_names(scenario: type) -> list[tuple[str, str]]:
+    """The public names of the scenario that nothing uses, if there are any."""
+    names = describe_unused(scenario)
+    return [("not used", f"{names} of {scenario.__name__}, which neither aip nor its own code uses")] if names else []
 
 
 def describe_data(data: RunData, batching: Batching) -> str:

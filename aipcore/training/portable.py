@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, Graph
+from aipcore.scenario.graph import BARE_OUTPUT, Graph, argument_names
 
 
 @contextmanager
@@ -34,7 +34,9 @@ def serving_function(graph: Graph) -> Callable[..., dict[str, Any]]:
 
     def serve(**inputs: Any) -> dict[str, Any]:
         with portable(graph.model):
-            outputs = graph({name: inputs[name or BARE_INPUT] for name in graph.inputs}, training=False)
+            outputs = graph(
+                {name: inputs[argument] for name, argument in argument_names(graph.inputs).items()}, training=False
+            )
         return {name or BARE_OUTPUT: value for name, value in outputs.items()}
 
     return serve

@@ -15,10 +15,11 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Batching, Feed
 from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.processor import as_post_processors
 from aipcore.data.resident import Numbers, resident
 from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
-from aipcore.errors import ParamsError, ScenarioError
+from aipcore.errors import AipError, ParamsError, ScenarioError, located_sentence
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.evaluation.shown import show_samples
 from aipcore.scenario.graph import (
@@ -31,7 +32,7 @@ from aipcore.scenario.graph import (
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics, metric_sets
 from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.params import ScenarioParams
-from aipcore.scenario.pipelines import make_pipeline, make_workers
+from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
@@ -43,7 +44,13 @@ from aipcore.training.loop import TrainingLoop
 from aipcore.training.loss_scale import LossScale
 from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
-from aipcore.training.sanity import check_data, check_evaluator, check_first_losses, check_targets, check_weight_names
+from aipcore.training.sanity import (
+    check_data,
+    check_first_evaluation,
+    check_first_losses,
+    check_targets,
+    check_weight_names,
+)
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
 
@@ -193,7 +200,7 @@ def _read_data(
     if val_data is not None:
         val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload).dataset()
     lav: dict[str, Dataset] = {}
-    lists = scenario.lav_data() if trainer.lav_every_n else {}
+    lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
         lav = {} if val is None else {"": val}
     else:
@@ -240,6 +247,8 @@ def prepare_model(
         ParamsError: the weights to begin with do not fit, or other parameters.
     """
     kind = type(scenario).__name__
+    # Only prediction needs them, but that is too late to be told.
+    as_post_processors(scenario.post_processors(), f"{kind}.post_processors()")
     with distribution.scope():
         graph = build_graph(scenario, data.train)
         prediction = prediction_graph(scenario, graph)
@@ -377,7 +386,7 @@ def _prepare_scoring(
     if data.lav and not trainer.skip_sanity_check:
         known, size = named[0 if data.val is None else 1][0].known(), data.batching.batch_size
         shown = show_samples(scenario, None, min(size, len(known)))
-        check_evaluator(
+        check_first_evaluation(
             scenario.evaluator(), prediction, known, kind, size, names=make_applied_metrics().names, shown=shown
         )
     training = objective
@@ -427,12 +436,19 @@ class _FirstBatch:
         Raises:
             ScenarioError: the losses cannot take targets and outputs.
         """
-        outputs = graph(self.inputs, training=False)
         try:
+            outputs = graph(self.inputs, training=False)
             return objective(self.inputs, self.targets, outputs, self.weights, float(self.samples)), outputs
-        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        except AipError:
+            raise
+        except Exception as error:
+            if texts := [name for name, value in self.targets.items() if value.dtype == tf.string]:
+                raise ScenarioError(
+                    f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss cannot take. "
+                    "Turn them into numbers in processors()."
+                ) from error
             shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
-            reason = " ".join(str(error).split())
             raise ScenarioError(
-                f"The losses of {kind} cannot take the model's output and the targets ({shapes}): {reason}"
+                f"The losses of {kind} cannot take the model's output and the targets ({shapes}): "
+                f"{located_sentence(error)}"
             ) from error

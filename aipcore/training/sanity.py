@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.data.convert import MemoryDataset
-from aipcore.errors import AipError, DataError, ScenarioError, TrainingError
+from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
 from aipcore.evaluation.shown import ShownSamples
-from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import Objective
 from aipcore.training.summary_records import records_of
@@ -126,7 +126,7 @@ def check_first_losses(
             )
 
 
-def check_evaluator(
+def check_first_evaluation(
     evaluator: Evaluator | None,
     graph: Graph,
     dataset: MemoryDataset,
@@ -161,6 +161,7 @@ def check_evaluator(
         shown.update(columns[1], answered, meta)
     if evaluator is None:
         return
+    check_evaluator(evaluator)
     try:
         evaluator.update(columns[1], answered, meta)
         results = evaluator.result()
@@ -169,8 +170,7 @@ def check_evaluator(
         raise
     except Exception as error:
         raise ScenarioError(
-            f"The evaluator {type(evaluator).__name__} of {kind} fails on the first batch: {_reason(error)}; run again "
-            "with --debug for the traceback."
+            f"The evaluator {type(evaluator).__name__} of {kind} fails on the first batch: {_reason(error)}."
         ) from error
     for name, value in results.items():
         if not _is_number(value):
@@ -204,7 +204,8 @@ def _reason(error: Exception) -> str:
     message = str(getattr(error, "message", None) or error).strip() or "no message"
     # TensorFlow names the kernel, which tells an author nothing.
     plain = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", message.splitlines()[0])
-    return f"{type(error).__name__}: {plain}"
+    line = author_line(error)
+    return f"{type(error).__name__}: {plain}" + ("" if line is None else f" ({line})")
 
 
 def _is_elementwise(loss: Any) -> bool:
@@ -214,6 +215,11 @@ def _is_elementwise(loss: Any) -> bool:
 
 def _check_classes(column: Any, classes: int, ignored: int | None, target: str, origin: str) -> None:
     for first, values in _pieces(column):
+        if values.dtype.kind not in "biuf":
+            raise DataError(
+                f"The {target} of sample {first} of {origin} is {values.flat[0]!r}, not the number of a class. Turn it "
+                "into a number in processors()."
+            )
         wrong = np.atleast_1d((values < 0) | (values >= classes))
         if ignored is not None:
             wrong &= np.atleast_1d(values != ignored)

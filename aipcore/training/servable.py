@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from aipcore.errors import FormatError, ScenarioError, TrainingError
 from aipcore.params.resources import FOLDER as RESOURCES
-from aipcore.scenario.graph import BARE_INPUT, Graph
+from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import mask_of
 from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, DEFAULT_GRAPH, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
@@ -45,8 +45,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         super().__init__()
         further = further or {}
         self.state = [variable.value for variable in _variables(graph, further).values()]
-        specs = _tensor_specs(graph)
-
+        specs = graph.argument_specs()
         needed: list[bool] = []
         run = serving_function(graph)
 
@@ -68,7 +67,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         if any(needed):
             self.score = tf.function(score, autograph=False).get_concrete_function(**specs)
         self.further = {
-            name: tf.function(serving_function(other), autograph=False).get_concrete_function(**_tensor_specs(other))
+            name: tf.function(serving_function(other), autograph=False).get_concrete_function(**other.argument_specs())
             for name, other in further.items()
         }
 
@@ -214,13 +213,6 @@ class ModelWriter:
 
 def _variables(graph: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
     return named_variables([graph.model, *(each.model for each in further.values())])
-
-
-def _tensor_specs(graph: Graph) -> dict[str, Any]:
-    return {
-        name or BARE_INPUT: tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT)
-        for name, spec in graph.inputs.items()
-    }
 
 
 def _joined(failed: Mapping[str, FormatError]) -> FormatError:

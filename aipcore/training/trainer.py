@@ -17,6 +17,8 @@ from aipcore.data.feed import Block
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
+from aipcore.errors import author_errors
+from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.graph import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
@@ -65,6 +67,7 @@ class Trainer:
         DataError, ScenarioError: the data or the scenario cannot be used, and why.
     """
 
+    @author_errors()
     @closing_data
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Trainer:
         reporter: Reporter | None = None,
         workers: Workers | None = None,
     ) -> None:
+        check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
         self.name = name
@@ -142,6 +146,7 @@ class Trainer:
         traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self.trainer.profile_steps, self.batching.steps, self.reporter)
 
+    @author_errors()
     def restore(self, checkpoint: Path, *, recompile: bool = False) -> None:
         """Goes on from a complete checkpoint; see `aipcore.training.resume.restore`.
 
@@ -151,6 +156,7 @@ class Trainer:
         restore(self, read_checkpoint(checkpoint), recompile=recompile)
         self.saver.is_saved()
 
+    @author_errors()
     def compile(self) -> Compilation:
         """Measures how this run is best compiled, by the chief's clock, unless it may not; leaves its state as it was.
 
@@ -169,6 +175,7 @@ class Trainer:
         )
         return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
+    @author_errors()
     @closing_data
     def run(self) -> TrainResult:
         """Trains to the end, to a callback's stop, or to a signal, and saves.

@@ -14,7 +14,7 @@ import tensorflow as tf
 from aip_plugins.exporters.params import LiteRTParams
 
 from aipcore.errors import FormatError
-from aipcore.scenario.graph import BARE_INPUT, Graph
+from aipcore.scenario.graph import Graph
 from aipcore.training.formats import refuse_precisions
 from aipcore.training.logs import log_level
 from aipcore.training.portable import serving_function
@@ -61,10 +61,7 @@ def _quiet() -> AbstractContextManager[None]:
 
 def _fixed(graph: Graph, batch_size: int) -> Any:
     """The function that serves, for batches of one size."""
-    specs = {
-        name or BARE_INPUT: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name or BARE_INPUT)
-        for name, spec in graph.inputs.items()
-    }
+    specs = graph.argument_specs(batch_size)
     return tf.function(serving_function(graph), autograph=False).get_concrete_function(**specs)
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from aip_plugins.exporters.params import OnnxParams
 
 from aipcore.errors import FormatError
-from aipcore.scenario.graph import BARE_INPUT, Graph
+from aipcore.scenario.graph import Graph
 from aipcore.training.formats import refuse_precisions
 from aipcore.training.portable import serving_function
 from aipcore.training.servable import Exportable
@@ -37,9 +37,7 @@ def _convert(graph: Graph, opset: int) -> Any:
     import tf2onnx
 
     run = serving_function(graph)
-    specs = [
-        tf.TensorSpec((None, *spec.shape), spec.dtype, name=name or BARE_INPUT) for name, spec in graph.inputs.items()
-    ]
+    specs = list(graph.argument_specs().values())
 
     def serve(*tensors: Any) -> dict[str, Any]:
         # Positional, since the converter names inputs by their positions.

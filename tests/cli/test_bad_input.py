@@ -47,7 +47,7 @@ CASES = {
     ),
     "option without its group": (
         ("train", "tutorial", "--epochs", "3"),
-        "There is no option --epochs; did you mean --trainer.epochs?",
+        "There is no option --epochs; did you mean --trainer.epochs 3?",
     ),
     "no number": (
         ("train", "tutorial", "--trainer.epochs", "three"),

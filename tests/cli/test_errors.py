@@ -127,8 +127,23 @@ class TestPluginCommand:
         done = run_aip("benchmark-input-pipeline", str(tmp_path / "broken.py"))
         assert (done.returncode, done.stderr) == (
             1,
-            f"error: aip benchmark-input-pipeline failed in {tmp_path / 'broken.py'}, line 9, in key (KeyError: 1): "
-            "mend it; --debug shows the traceback.\n",
+            f"error: {tmp_path / 'broken.py'}, line 9, in key: KeyError: 1 (--debug shows the traceback)\n",
+        )
+
+    def test_error_in_a_plugin(self, run_aip, install):
+        """An exception in an installed plugin is reported to its authors, not to those of aip."""
+        install(
+            "odd",
+            "from aipcore.plugin import ScenarioRecord, hookimpl\nfrom aipcore.scenario import Scenario\n\n"
+            "class Odd(Scenario):\n    def check(self):\n        return {}[1]\n\n"
+            "@hookimpl\ndef aip_scenarios():\n"
+            "    return [ScenarioRecord(name='odd', summary='Odd.', build='odd:Odd')]\n",
+        )
+        done = run_aip("train", "odd")
+        assert (done.returncode, done.stderr) == (
+            1,
+            "error: aip train failed in a way it should not (KeyError: 1): run again with --debug for the traceback, "
+            "and report that to the authors of odd 1.0.\n",
         )
 
     def test_interrupt_from_outside(self, site):

@@ -170,7 +170,8 @@ def test_generating_must_always_make_the_same() -> None:
 def test_failure_names_processor_and_sample(processors: Any, preload: Any) -> None:
     """With the author's error as the cause."""
     with pytest.raises(
-        DataError, match=r"failed on sample 2 of the source \('2.png'\): ValueError: cannot be read; mend"
+        DataError,
+        match=r"sample 2 of the source \('2.png'\): ValueError: cannot be read \(.*line \d+, in process\); mend",
     ) as caught:
         list(Pipeline(numbers(5), processors, preload=preload).samples())
     assert processors[-1].name in str(caught.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -194,7 +194,7 @@ def test_naming_a_component_replaces_its_options() -> None:
 
 
 ERRORS = {
-    "--epochs 3": "There is no option --epochs; did you mean --trainer.epochs?",
+    "--epochs 3": "There is no option --epochs; did you mean --trainer.epochs 3?",
     "--trainer.epcohs 3": "There is no option --trainer.epcohs; did you mean --trainer.epochs?",
     "--xyz 3": "There is no option --xyz; --help lists all there are.",
     "--trainer 3": "--trainer is a group of options, not an option",
@@ -303,3 +303,65 @@ def test_fields_without_declaration_are_refused() -> None:
         @params
         class Bare:
             x: int = 3
+
+
+def test_a_forgotten_decorator_is_named() -> None:
+    """A class without `@params` would lose its fields: as a group, as a base, as a component, as the root."""
+
+    class Forgotten(Plain):
+        units: int = field(3, help="Units.")
+
+    class Changed(Inner):
+        rate = 0.5
+
+    class Annotated(Plain):
+        units: int
+
+    class Unrelated:
+        units: int = field(3, help="Units.")
+
+    for cls, name in ((Forgotten, "units"), (Annotated, "units"), (Unrelated, "units"), (Changed, "rate")):
+        with pytest.raises(ParamsError, match=f"^{cls.__name__} lacks @params, so that its field {name} would be"):
+            resolve(cls, [])
+
+        @params
+        class Holder:
+            inner: Any = group(cls, help="A group.")
+
+        with pytest.raises(ParamsError, match=f"^{cls.__name__} lacks @params"):
+            resolve(Holder, [])
+        with pytest.raises(ParamsError, match=f"^{cls.__name__} lacks @params"):
+            params(type("Heir", (cls,), {}))
+
+
+def test_a_class_that_adds_no_field_needs_no_decorator() -> None:
+    """Another docstring, methods and constants lose nothing."""
+
+    class Named(Plain):
+        """Other words."""
+
+        LIMIT = 3
+        _cache = None
+
+        def units(self) -> int:
+            return self.LIMIT
+
+    assert isinstance(resolve(Named, []).value, Named)
+
+
+def test_a_plain_value_in_a_parameter_class_is_named() -> None:
+    """A value without a type would be no parameter; constants are marked."""
+    with pytest.raises(
+        ParamsError, match=r"Bad.units = 3 is not a parameter. Write units: int = field\(3, help='...'\)"
+    ):
+
+        @params
+        class Bad:
+            units = 3
+
+    @params
+    class Good:
+        UNITS = 3
+        units: ClassVar[int] = 3
+
+    assert Good.units == Good.UNITS

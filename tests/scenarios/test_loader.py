@@ -114,3 +114,32 @@ def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypat
         recorded = {"name": each.name, "kind": each.kind, "reference": each.reference, "folder": str(tmp_path)}
         found = recorded_scenario({"scenario": recorded}, plugins, trust=True, where=tmp_path)
         assert (found.name, found.cls.__name__) == (each.name, "One")
+
+
+@pytest.mark.parametrize("name", ["keras.py", "numpy.py", "random.py", "yaml/__init__.py", "profile.py"])
+def test_a_file_that_hides_a_library(folder: Path, name: str) -> None:
+    """A file or package beside the scenario with the name of a library is named, before anything imports it."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("raise SystemExit('imported')\n")
+    shown = name.removesuffix("/__init__.py")
+    for text in ("lone.py", "birds.scenario"):
+        with pytest.raises(ScenarioError, match=rf"/{shown} has the name of the library {shown.removesuffix('.py')}, "):
+            load(text)
+
+
+def test_a_scenario_file_that_hides_a_library(folder: Path) -> None:
+    """The scenario's own file counts; a folder without `__init__.py`, and a library that aip does not need, do not."""
+    (folder / "numpy").mkdir()
+    (folder / "pytest.py").write_text(SOURCE.format("Own"))
+    assert load("pytest.py").cls.__name__ == "Own"
+    (folder / "keras.py").write_text(SOURCE.format("Own"))
+    with pytest.raises(ScenarioError, match="which it would hide"):
+        load("keras.py")
+
+
+def test_an_import_that_fails_names_its_line(folder: Path) -> None:
+    """Of the innermost file of the author's."""
+    (folder / "helper.py").write_text("\nVALUE = {}['key']\n")
+    (folder / "caller.py").write_text("import helper\n" + SOURCE.format("Own"))
+    with pytest.raises(ScenarioError, match=r"KeyError: 'key' \(.*/helper.py, line 2, in <module>\)"):
+        load("caller.py")

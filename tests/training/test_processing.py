@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.errors import DataError
+from aipcore.errors import DataError, ScenarioError
 from aipcore.scenario import Evaluator, GeneratingProcessor, Mode, Processor, RandomProcessor, Sample
 from aipcore.training.reporter import Reporter
 
@@ -245,6 +245,6 @@ def test_workers_of_a_run(make_trainer: Any, noisy_class: Any) -> None:
 
     # The first thing that asks for samples, and so for workers, is the search for lengths.
     cls = type("Broken", (processed(noisy_class, Noise()),), {"build": broken})
-    with pytest.raises(RuntimeError, match="no model"):
+    with pytest.raises(ScenarioError, match="RuntimeError: no model"):
         make_trainer(cls, "--data.workers", "1", "--train.bucket_window", "2")
     assert children() == before

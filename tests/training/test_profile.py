@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from aipcore.data.feed import Block
-from aipcore.errors import ParamsError
+from aipcore.errors import AuthorError, ParamsError
 from aipcore.training.checkpoint import newest_checkpoint
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import Reporter
@@ -136,7 +136,7 @@ def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any) -> None:
             if step == 3:
                 raise RuntimeError("stop here")
 
-    with pytest.raises(RuntimeError, match="stop here"):
+    with pytest.raises(AuthorError, match="stop here"):
         make_trainer(blobs_class, *words, output="failed", reporter=Failing()).run()
     assert make_trainer(blobs_class, *words, output="next").run().profiled == (2, 26)
 

@@ -192,7 +192,7 @@ def exports(subject: Subject) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT, build_graph, further_graphs
+    from aipcore.scenario.graph import BARE_OUTPUT, argument_names, build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.formats import Format, load_signature, some_batches
     from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
@@ -219,7 +219,7 @@ def exports(subject: Subject) -> None:
     for batch in (1, 3):
         inputs, *_ = dataset.take(np.arange(batch))
         expected = graph(inputs, training=False)
-        named = {name or BARE_INPUT: tf.constant(column) for name, column in inputs.items()}
+        named = {argument: tf.constant(inputs[name]) for name, argument in argument_names(inputs).items()}
         found = loaded.signatures[SIGNATURE](**named)
         for name, value in expected.items():
             error = float(np.max(np.abs(np.asarray(found[name or BARE_OUTPUT], np.float64) - np.asarray(value))))

@@ -17,9 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aipcore.cli.resume import resume
 from aipcore.cli.train import train
-from aipcore.errors import AipError
+from aipcore.errors import AipError, sentence
 from aipcore.hooks.discovery import Switches
-from aipcore.hooks.loading import sentence
 from aipcore.hooks.manager import configure_plugins
 from aipcore.training.reporter import EpochReport, Reporter
 
@@ -95,12 +94,14 @@ def main() -> int:
         history = _stored_history(asked["folder"]) if result is None else result.history
         line.say("end", signal=_signal(result), history=[_plain(logs) for logs in history])
     except AipError as error:
+        if error.__cause__ is not None:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the trial's log
         line.say("failed", reason=str(error))
         return error.exit_code
     except Exception as error:
         traceback.print_exc()
-        line.say("failed", reason=_reason(error))
+        line.say("failed", reason=sentence(error))
         return 1
     return 0
 
@@ -123,12 +124,6 @@ def _stored_history(folder: str) -> list[dict[str, float]]:
 
 def _plain(logs: Any) -> dict[str, float]:
     return {name: float(value) for name, value in logs.items()}
-
-
-def _reason(error: Exception) -> str:
-    if type(error).__name__ == "ResourceExhaustedError":
-        return f"The memory of the device is exhausted ({sentence(error)})"
-    return sentence(error)
 
 
 if __name__ == "__main__":

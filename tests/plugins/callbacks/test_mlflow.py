@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import pytest
 
+from aipcore.errors import AuthorError
 from aipcore.training.checkpoint import newest_checkpoint
 
 pytest.importorskip("mlflow", reason="needs the extra mlflow")
@@ -148,7 +149,7 @@ def test_status(run: Any, store: Path) -> None:
     checkpoints = ended.output_dir / "checkpoint"
     failed = run(*options(store, "--trainer.epochs", "9"), checkpoint=sorted(checkpoints.iterdir())[0])
     failed.callbacks["end"] = Ending("error")
-    with pytest.raises(RuntimeError, match="no more"):
+    with pytest.raises(AuthorError, match="no more"):
         failed.run()
     assert the_run(store).info.status == "FAILED"
     assert the_run(store).data.tags["error"] == "RuntimeError: no more"

@@ -17,6 +17,8 @@ from typing import Any
 import keras
 import pytest
 
+from aipcore.errors import AuthorError
+
 pytest.importorskip("wandb", reason="needs the extra wandb")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -119,7 +121,7 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any) -> None:
     checkpoints = first.output_dir / "checkpoint"
     second = run(*words, checkpoint=sorted(checkpoints.iterdir())[0])
     second.callbacks["end"] = Ending("error")
-    with pytest.raises(RuntimeError, match="no more"):
+    with pytest.raises(AuthorError, match="no more"):
         second.run()
     third = run(*words, checkpoint=sorted(checkpoints.iterdir())[1])
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import pytest
 
+from aipcore.errors import AuthorError
 from aipcore.training.checkpoint import newest_checkpoint
 
 WEBHOOK = ("--callbacks", "Webhook")
@@ -74,7 +75,7 @@ def test_failure_and_signal(run: Any, server: Any) -> None:
     """An error and a signal are told as what they are."""
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
     trainer.callbacks["break"] = Breaking()
-    with pytest.raises(RuntimeError, match="the disk is gone"):
+    with pytest.raises(AuthorError, match="the disk is gone"):
         trainer.run()
     last = server.told[-1]
     assert (last["event"], last["status"], last["epoch"]) == ("failure", "failed", 1)

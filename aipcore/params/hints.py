@@ -1,0 +1,188 @@
+"""Errors on options and names that aip does not have, with those that do the same, also of other frameworks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.choices import Choices
+from aipcore.params.layers import Option
+from aipcore.params.leaf import LeafType, NotAllowedError
+from aipcore.params.names import nearest, normalize, one_of
+from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, owners, parts, shown
+
+
+def _by_name(table: Mapping[str, str]) -> dict[str, str]:
+    return {name: meaning for meaning, names in table.items() for name in names.split()}
+
+
+OPTIONS: Final = _by_name(
+    {
+        "learning_rate.lr": "lr optimizer.lr optimizer.learningrate learningrate.learningrate learningrate.rate "
+        "learningrate.initiallearningrate trainer.lr trainer.learningrate.learningrate",
+        "trainer.epochs": "epochs epoch numepochs maxepochs nepochs train.epochs",
+        "train.batch_size": "batchsize bs batch trainer.batchsize data.batchsize",
+        "trainer.random_seed": "seed randomseed trainer.seed",
+        "trainer.output_dir": "outputdir outputfolder output out o dir rundir logdir savedir modeldir",
+        "trainer.precision": "precision mixedprecision amp fp16 dtype",
+        "trainer.accumulate_steps": "accumulatesteps accumulation gradientaccumulation gradientaccumulationsteps",
+        "trainer.samples_per_epoch": "samplesperepoch stepsperepoch trainer.stepsperepoch",
+        "trainer.val_every_n": "validationfreq valfreq evalevery",
+        "trainer.force_eager": "eager runeagerly debugeager",
+        "trainer.jit_compile": "jit xla jitcompile",
+        "trainer.calc_ema": "ema useema emarate emamomentum",
+        "trainer.no_train_scope": "freeze frozen",
+        "device.gpus": "gpu gpus gpuid gpuids device.gpu trainer.gpus",
+        "data.workers": "workers numworkers",
+        "early_stopping.n_to_go": "patience earlystop earlystopping earlystopping.patience "
+        "callbacks.earlystopping.patience trainer.patience",
+        "optimizer.momentum": "momentum",
+        "optimizer.weight_decay": "weightdecay wd l2",
+        "optimizer.clip_global_norm": "globalclipnorm clipglobalnorm gradientclipping gradclip maxgradnorm",
+        "optimizer.clip_norm": "clipnorm optimizer.clipnorm",
+        "optimizer.clip_value": "clipvalue optimizer.clipvalue",
+        "warmstart.model": "pretrained weights loadweights warmstart initweights",
+        "checkpoint.every_steps": "saveevery savesteps savefreq",
+    }
+)
+"""From an option, normalized part by part, to the path of the parameter that does the same."""
+
+VALUES: Final = {"schedule": "learning_rate.lr"}
+"""From a kind of components to the parameter that is meant by a number in place of a name."""
+
+NAMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "callback": {
+        "earlystopping": "Write --early_stopping.n_to_go 5 to stop after 5 epochs without improvement.",
+        "modelcheckpoint": "Every run keeps its checkpoints and the best model; --checkpoint.keep says how many.",
+        "backupandrestore": "Every run writes checkpoints. Resume it with aip resume DIR.",
+        "tensorboard": "Every run writes events. Show them with tensorboard --logdir DIR.",
+        "csvlogger": "Write --callbacks CSVLog.",
+        "reducelronplateau": "Write --callbacks ReduceOnPlateau.",
+        "learningratescheduler": "Choose a schedule, such as --learning_rate CosineDecay.",
+        "swapemaweights": "Write --trainer.calc_ema 0.99.",
+        "remotemonitor": "Write --callbacks Webhook.",
+        "progbarlogger": "Every run shows its progress; --quiet turns it off.",
+        "history": "Every run records its values; --callbacks CSVLog writes them to a file.",
+        "lambdacallback": "Write a callback plugin: aip plugins new callback NAME.",
+        "wandblogger": "Write --callbacks WandB.",
+        "mlflowlogger": "Write --callbacks MLflow.",
+    },
+    "exporter": {
+        **dict.fromkeys(("tflite", "lite", "tensorflowlite"), "Write LiteRT, the new name of TensorFlow Lite."),
+        **dict.fromkeys(("h5", "hdf5", ".keras", "kerasv3"), "Write Keras, whose file is model.keras."),
+        **dict.fromkeys(("pb", "tf", "tensorflow", "savedmodels"), "Write SavedModel."),
+        **dict.fromkeys(("onnxruntime", ".onnx"), "Write ONNX."),
+    },
+    "schedule": {
+        **dict.fromkeys(("reducelronplateau", "reduceonplateau"), "Write --callbacks ReduceOnPlateau."),
+        **dict.fromkeys(("none", "fixed"), "Write Constant."),
+        **dict.fromkeys(("exponential", "steplr", "step"), "Write ExponentialDecay."),
+        **dict.fromkeys(("cosine", "cosineannealing"), "Write CosineDecay."),
+        **dict.fromkeys(("warmup", "linear"), "Write WarmupCosineDecay."),
+    },
+}
+"""From a kind of components and a name, normalized, to what to write instead."""
+
+
+def meant_option(name: str) -> str | None:
+    """Return the path of the parameter that an unknown option asks for, if the table has it."""
+    return OPTIONS.get(".".join(normalize(part) for part in name.split(".")))
+
+
+def meant_name(kind: str, name: str, known: Sequence[str]) -> str | None:
+    """Return what to write instead of a name that no component of a kind has, if the tables have it."""
+    if normalize(name) in (normalize(each) for each in known):
+        return None
+    if kind in VALUES and _is_number(name):
+        return f"Write --{VALUES[kind]} {name}."
+    return NAMES.get(kind, {}).get(normalize(name))
+
+
+def split_words(words: Sequence[str], is_allowed: Callable[[Sequence[str]], bool]) -> list[str] | None:
+    """Return the values of words like `64,64` or `[64, 64]` one by one, if these would be allowed."""
+    text = " ".join(words)
+    parts = [part for part in re.split(r"[\s,;]+", text.strip("[](){} ")) if part]
+    return parts if parts != list(words) and is_allowed(parts) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def refuse_commas(leaf: Leaf, option: Option, words: Sequence[str]) -> None:
+    """Refuse values in one word that would be allowed one by one."""
+    if (
+        leaf.type.form != "one"
+        and not _is_of(leaf.type, words)
+        and ((split := split_words(words, lambda parts: _is_of(leaf.type, parts))) is not None)
+    ):
+        raise ParamsError(f"{option.written}: separate values by blanks: {option.written} {' '.join(split)}.")
+
+
+def _is_of(kind: LeafType, words: Sequence[str]) -> bool:
+    try:
+        kind.from_words(words)
+    except NotAllowedError:
+        return False
+    return True
+
+
+def refuse_foreign(node: Component | Components, written: str, name: str) -> None:
+    """Refuse a name of another framework with what to write in its place."""
+    known = node.source.names(node.kind)
+    if (hint := meant_name(node.kind, name, known)) is not None:
+        raise ParamsError(f"{written}: there is no {node.kind} {name!r}. {hint}")
+
+
+def unknown_option(option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> ParamsError:
+    """Return the error on an option that the tree does not have."""
+    elsewhere = owners(tree, option.name, shorts, choices)
+    if elsewhere:
+        node, _ = elsewhere[0]
+        names = [name for owner, name in elsewhere if owner is node]
+        switch = f"--{shown(node.path, shorts)}"
+        if isinstance(node, Components):
+            return ParamsError(f"{option.written} belongs to {names[0]}, which is not chosen: add {switch} {names[0]}.")
+        return ParamsError(
+            f"{option.written} belongs to {one_of(names)}, but the {node.path[-1].replace('_', ' ')} is "
+            f"{node.choice or 'none'}: add {switch} {one_of(names)}, or leave the option out."
+        )
+    meant = meant_option(option.name)
+    if meant is not None and meant != option.name:
+        if isinstance(find(tree, meant, shorts), Leaf):
+            return ParamsError(meant_words(option, meant))
+        if owners(tree, meant, shorts, choices):
+            other = attrs.evolve(option, written=f"--{meant}")
+            return ParamsError(f"There is no option {option.written}. {unknown_option(other, tree, shorts, choices)}")
+    near = nearest(option.name, all_names(tree, shorts))
+    hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
+    return ParamsError(f"There is no option {option.written}; {hint}")
+
+
+def meant_words(option: Option, meant: str, problem: str = "") -> str:
+    """Return the sentence on an option that `meant_option` knows."""
+    words = " ".join([f"--{meant}", *option.words])
+    start = f"{option.written} {problem}" if problem else f"There is no option {option.written}"
+    return f"{start}; did you mean {words}?"
+
+
+def all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the dotted names of all options."""
+    names: list[str] = []
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Leaf | Component | Components):
+            names.append(shown(node.path, shorts))
+        for below in parts(node):
+            visit(below)
+
+    visit(tree)
+    return names

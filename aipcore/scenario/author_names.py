@@ -1,0 +1,71 @@
+"""The ways to do what names of other frameworks ask for, for scenarios and evaluators that define them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aipcore.errors import ScenarioError
+from aipcore.params.author_class import check_author_class
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.scenario import Scenario
+
+_CALLBACKS = (
+    "Name callbacks with --callbacks NAME or defaults = {'callbacks': ['NAME']}. Your own is a callback plugin."
+)
+_LOSSES = "Return Keras losses from losses(), or values of each sample from loss_values(inputs, targets, outputs)."
+_OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."
+_RATE = "Write defaults = {'learning_rate.lr': 0.01}, or give --learning_rate.lr 0.01."
+_MODEL = "Build the model in build(inputs)."
+_VALIDATION = "Return the validation data from val_data()."
+_TEST = "Return further validation data by name from lav_data()."
+_TRAIN = "Return the training data from train_data()."
+_PROCESSORS = "Return processors of samples from processors()."
+_STOPPING = "Write defaults = {'early_stopping.n_to_go': 5}, or give --early_stopping.n_to_go 5."
+
+
+def _default(path: str, value: object) -> str:
+    return f"Write defaults = {{{path!r}: {value!r}}}, or give --{path} {value}."
+
+
+_GROUPS: Final = {
+    _CALLBACKS: "callback callbacks makecallbacks getcallbacks configurecallbacks onepochbegin onepochend ontrainbegin "
+    "ontrainend ontrainbatchbegin ontrainbatchend ontrainstart onfitstart onfitend",
+    _LOSSES: "loss lossfn lossfunction computeloss trainstep trainingstep teststep validationstep evalstep "
+    "makeloss getloss",
+    "Return Keras metrics from metrics().": "metric computemetrics getmetrics makemetrics",
+    _OPTIMIZER: "optimizer optimizers makeoptimizer getoptimizer configureoptimizers createoptimizer optim",
+    _RATE: "lr learningrate learningrateschedule lrschedule scheduler schedule",
+    _MODEL: "model buildmodel createmodel makemodel getmodel forward call buildgraph creategraph",
+    _VALIDATION: "validationdata validdata devdata valdataset validationdataset valdataloader valgenerator",
+    _TEST: "testdata testdataset evaldata testdataloader",
+    _TRAIN: "data dataset trainingdata traindataset traindataloader traingenerator loaddata",
+    _PROCESSORS: "preprocess preprocessing process transform transforms augment augmentation preproc",
+    "Return post-processors from post_processors().": "postprocess postprocessing postproc",
+    "Return an evaluator from evaluator().": "evaluate evaluation",
+    "Write params_class = YourParams.": "params parameters paramsclass",
+    _STOPPING: "earlystopping patience",
+    _default("trainer.epochs", 20): "epochs numepochs maxepochs nepochs",
+    _default("train.batch_size", 32): "batchsize",
+    _default("trainer.random_seed", 1): "seed randomseed",
+    _default("trainer.precision", "bfloat16"): "precision mixedprecision",
+    "Give --train.class_weight 0=1 1=5.": "classweight classweights",
+}
+
+SCENARIO_WAYS: Final[Mapping[str, str]] = {name: way for way, names in _GROUPS.items() for name in names.split()}
+"""From a name, normalized, to the way to do in aip what it asks for."""
+
+
+def check_scenario(cls: type[Scenario]) -> None:
+    """Look for methods and attributes that aip would ignore, before TensorFlow is imported.
+
+    Raises:
+        ScenarioError: there is one; names the way to do what it asks for, or the nearest name.
+    """
+    check_author_class(cls, SCENARIO_WAYS)
+    if not (isinstance(cls.params_class, type) and issubclass(cls.params_class, ScenarioParams)):
+        raise ScenarioError(f"{cls.__name__}.params_class is not a class of parameters. Extend ScenarioParams.")
+    if not isinstance(cls.defaults, Mapping):
+        raise ScenarioError(
+            f"{cls.__name__}.defaults is not a mapping. Write defaults = {{'trainer.epochs': 20}} or the like."
+        )

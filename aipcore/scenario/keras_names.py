@@ -1,0 +1,48 @@
+"""Names of losses and metrics in Keras, with the nearest name where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from aipcore.errors import ScenarioError
+from aipcore.params.names import nearest, one_of
+
+
+def check_metric_name(given: Any, where: str) -> None:
+    """Look for a name that is not that of a metric.
+
+    Args:
+        given: the author's metric.
+        where: the method that returned it, for the error.
+
+    Raises:
+        ScenarioError: Keras has no such metric.
+    """
+    if isinstance(given, str) and given.lower() in ("accuracy", "acc"):
+        return
+    try:
+        found = keras.metrics.get(given) if isinstance(given, str | dict) else given
+    except ValueError as error:
+        raise ScenarioError(f"{where}: {unknown_name(given, 'metric')}") from error
+    if not callable(found):
+        raise ScenarioError(f"{where}: {unknown_name(given, 'metric')}")
+
+
+def unknown_name(given: Any, kind: str) -> str:
+    """Return the sentence on a loss or a metric that Keras does not have.
+
+    Args:
+        given: what the author gave.
+        kind: `loss` or `metric`.
+    """
+    module = keras.losses if kind == "loss" else keras.metrics
+    if not isinstance(given, str):
+        return f"{given!r} is not a {kind}. Give a name, a class, an instance or a function of Keras' form."
+    public = [name for name in dir(module) if name[0].islower() and callable(getattr(module, name))]
+    # Those that `compile` chooses by the shapes have no function of their own.
+    names = {*public, "crossentropy", "accuracy"} - {"get", "serialize", "deserialize"}
+    near = nearest(given, sorted(names - ({"accuracy"} if kind == "loss" else set())))
+    hint = f"Did you mean {one_of(near)}?" if near else f"keras.{module.__name__.rpartition('.')[2]} lists all."
+    return f"Keras has no {kind} {given!r}. {hint}"

@@ -1,0 +1,132 @@
+"""Options as users of other frameworks write them: the error gives the right words in one go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aipcore.errors import AipError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, component, field, group, params, resolve
+from aipcore.params.hints import OPTIONS
+from aipcore.params.layers import Layer as AnyLayer
+from aipcore.params.tree import Leaf, build_tree, find, owners, short_paths
+from aipcore.scenario.params import ModelParams, ScenarioParams
+from aipcore.training.params import run_params_class
+
+
+@params
+class Model(ModelParams):
+    """A model."""
+
+    units: tuple[int, ...] = field((64,), help="Units.")
+    names: tuple[str, ...] = field((), help="Names.")
+
+
+@params
+class Params(ScenarioParams):
+    """A scenario."""
+
+    model: Model = group(Model, help="A model.")
+
+
+ROOT = run_params_class(Params)
+
+WORDS = {
+    "--optimizer.learning_rate 0.1": "did you mean --learning_rate.lr 0.1?",
+    "--optimizer.lr 0.1": "did you mean --learning_rate.lr 0.1?",
+    "--learning_rate 0.01": "Write --learning_rate.lr 0.01.",
+    "--learning_rate 1e-3": "Write --learning_rate.lr 1e-3.",
+    "--learning_rate.learning_rate 0.1": "did you mean --learning_rate.lr 0.1?",
+    "--trainer.learning_rate.learning-rate 0.1": "did you mean --learning_rate.lr 0.1?",
+    "--lr 0.1": "did you mean --learning_rate.lr 0.1?",
+    "--seed 3": "did you mean --trainer.random_seed 3?",
+    "--early_stopping.patience 3": "did you mean --early_stopping.n_to_go 3?",
+    "--early_stopping 3": "did you mean --early_stopping.n_to_go 3?",
+    "--callbacks.early_stopping.patience 3": "did you mean --early_stopping.n_to_go 3?",
+    "--patience 3": "did you mean --early_stopping.n_to_go 3?",
+    "--epochs 3": "did you mean --trainer.epochs 3?",
+    "--batch-size 3": "did you mean --train.batch_size 3?",
+    "--output_dir runs/a": "did you mean --trainer.output_dir runs/a?",
+    "--gpus 0 1": "did you mean --device.gpus 0 1?",
+    "--weight_decay 0.1": "did you mean --optimizer.weight_decay 0.1?",
+    "--clipnorm 1": "did you mean --optimizer.clip_norm 1?",
+    "--momentum 0.9": "--optimizer.momentum belongs to RMSprop, SGD or Muon, but the optimizer is Adam: add",
+    "--optimizer SGD --momentum 0.9": "did you mean --optimizer.momentum 0.9?",
+    "--callbacks EarlyStopping": "Write --early_stopping.n_to_go 5",
+    "--callbacks early_stopping": "Write --early_stopping.n_to_go 5",
+    "--callbacks ModelCheckpoint": "--checkpoint.keep",
+    "--callbacks ReduceLROnPlateau": "Write --callbacks ReduceOnPlateau.",
+    "--callbacks CSVLogger": "Write --callbacks CSVLog.",
+    "--callbacks CSVLog,WandB": "separate names by blanks: --callbacks CSVLog WandB.",
+    "--callbacks A, B": "separate names by blanks: --callbacks A B.",
+    "--model.units 64,64": "separate values by blanks: --model.units 64 64.",
+    "--model.units [64, 64]": "separate values by blanks: --model.units 64 64.",
+    "--model.units 64,x": "--model.units: 64,x is not allowed, it must be a list, each a whole number.",
+    "--trainer.profile_steps 3,4": "separate values by blanks: --trainer.profile_steps 3 4.",
+    "--export.formats tflite": "Write LiteRT, the new name of TensorFlow Lite.",
+    "--export.formats h5": "Write Keras, whose file is model.keras.",
+    "--learning_rate cosine": "Write CosineDecay.",
+}
+
+
+def message(*layers: AnyLayer) -> str:
+    """The error of resolving these layers."""
+    with pytest.raises(AipError) as caught:
+        resolve(ROOT, list(layers), get_plugin_manager())
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("words", WORDS, ids=str)
+def test_options_of_other_frameworks(words: str) -> None:
+    """On the command line."""
+    text = message(Layer.from_arguments(words.split()))
+    assert WORDS[words] in text
+    assert text.startswith((words.split(maxsplit=1)[0], "There is no option --"))
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ({"learning_rate": 0.01}, "0.01 is not the name of a schedule. Give learning_rate.lr."),
+        ({"optimizer.learning_rate": 0.01}, "optimizer.learning_rate is unknown; did you mean learning_rate.lr?"),
+        ({"seed": 1}, "seed is unknown; did you mean trainer.random_seed?"),
+        ({"callbacks": ["EarlyStopping"]}, "Write --early_stopping.n_to_go 5"),
+        ({"early_stopping": {"patience": 3}}, "did you mean early_stopping.n_to_go?"),
+    ],
+)
+def test_in_python_and_files(values: dict[str, Any], hint: str) -> None:
+    """In a scenario's `defaults`, in a file and in Python."""
+    assert hint in message(Layer.from_mapping("defaults", values))
+
+
+def test_a_comma_can_be_part_of_a_text() -> None:
+    """Lists of texts keep their commas."""
+    resolved = resolve(ROOT, [Layer.from_arguments(["--model.names", "a,b", "c"])], get_plugin_manager())
+    assert resolved.value.model.names == ("a,b", "c")
+
+
+@pytest.mark.parametrize("path", sorted(set(OPTIONS.values())))
+def test_every_hint_is_an_option(path: str) -> None:
+    """What is suggested exists, with the chosen optimizer or another one."""
+    plugins = get_plugin_manager()
+    tree = build_tree(ROOT, plugins)
+    shorts = short_paths(tree)
+    assert isinstance(find(tree, path, shorts), Leaf) or owners(tree, path, shorts, plugins)
+
+
+def test_format_of_an_export() -> None:
+    """`aip export --format tflite` is LiteRT."""
+
+    @params
+    class Export:
+        """What to write."""
+
+        format: Any = component("exporter", default=None, help="The format.")
+
+    with pytest.raises(AipError, match=r"there is no exporter 'tflite'\. Write LiteRT"):
+        resolve(Export, [Layer.from_arguments(["--format", "tflite"])], get_plugin_manager())
+    assert resolve(Export, [Layer.from_arguments(["--format", "litert"])], get_plugin_manager()).value.format

@@ -1,0 +1,254 @@
+"""What a scenario does wrong is one sentence with the author's line, from Python as from the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import pytest
+
+from aipcore.cli.main import main
+from aipcore.errors import AipError, AuthorError, author_error
+from aipcore.scenario import Evaluator, Histogram, PostProcessor, Processor, Sample, Scenario
+
+
+class Base(Scenario):
+    """Learns its first input."""
+
+    defaults: ClassVar = {"trainer.epochs": 1, "trainer.tune": "off", "trainer.lav_every_n": 1, "optimizer": "SGD"}
+
+    def train_data(self) -> Any:
+        x = np.ones((8, 2), np.float32)
+        return x, x[:, :1]
+
+    val_data = train_data
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1)(inputs)
+
+    def losses(self) -> Any:
+        return "mse"
+
+
+def fails(*arguments: Any) -> Any:
+    """Fails; the line is that of the test."""
+    return {}["key"]  # HERE
+
+
+class Broken(Processor):
+    """Fails."""
+
+    process = fails
+
+
+class Breaking(Evaluator):
+    """Fails."""
+
+    update = fails
+
+
+class Late(Evaluator):
+    """Fails at the end of the first pass after the check."""
+
+    passes = 0
+
+    def update(self, targets: Any, outputs: Any, meta: Any) -> None:
+        pass
+
+    def result(self) -> Any:
+        type(self).passes += 1
+        return fails() if self.passes > 1 else {}
+
+
+class Layer(keras.layers.Layer):  # type: ignore[misc]
+    """Fails."""
+
+    call = fails
+
+
+def dense(*names: str) -> Any:
+    """A `build` of layers with these names."""
+
+    def build(self: Any, inputs: Any) -> Any:
+        for name in names:
+            inputs = keras.layers.Dense(1, name=name)(inputs)
+        return inputs
+
+    return build
+
+
+def returns(value: Any, *arguments: str) -> Any:
+    """A method that returns something."""
+    return eval(f"lambda {', '.join(('self', *arguments))}: value", {"value": value})
+
+
+def text_targets(self: Any) -> Any:
+    """Targets that are text."""
+    return np.ones((8, 2), np.float32), np.array(["a", "b"] * 4)
+
+
+LINE = rf"{re.escape(__file__)}, line \d+, in fails"
+FAILED = rf"{LINE}: KeyError: 'key'"
+WITHIN = rf"KeyError: 'key' \({LINE}\)"
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "train_data": ({"train_data": fails}, FAILED),
+    "val_data": ({"val_data": fails}, FAILED),
+    "lav_data": ({"lav_data": fails}, FAILED),
+    "lav_data's type": ({"lav_data": returns([1])}, r"Case.lav_data\(\) returned list. Return a mapping"),
+    "processors": ({"processors": fails}, FAILED),
+    "a processor": ({"processors": returns([Broken()])}, rf"Broken failed on sample 0 of .*: {WITHIN}; mend"),
+    "reading": ({"train_data": lambda self: (fails() for _ in range(3))}, rf"failed at sample 0: {WITHIN}"),
+    "build": ({"build": fails}, rf"build\(\) cannot take the data's inputs \(inputs \(2,\) float32\): {WITHIN}"),
+    "a layer": ({"build": lambda self, inputs: Layer()(inputs)}, rf"build\(\) cannot take .* \({LINE}\)"),
+    "build's type": ({"build": returns([1], "inputs")}, r"build\(\) returned list: return a tensor"),
+    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned no model"),
+    "two layers": (
+        {"build": dense("d", "d")},
+        r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a name",
+    ),
+    "a layer's name": ({"build": dense("my layer")}, "gives a layer the name 'my layer', which Tens"),
+    "build_prediction": ({"build_prediction": fails}, FAILED),
+    "losses": ({"losses": fails}, FAILED),
+    "loss function": ({"losses": returns(lambda target, output: fails())}, rf"The losses of Case cannot .*{WITHIN}"),
+    "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* binary_crossentropy"),
+    "no loss": ({"losses": returns(None)}, r"Case.losses\(\) gives no loss"),
+    "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss cannot take. Turn"),
+    "text as classes": (
+        {"train_data": text_targets, "losses": returns("sparse_categorical_crossentropy")},
+        "'a'|Turn them into numbers",
+    ),
+    "post_processors": ({"post_processors": fails}, FAILED),
+    "a post-processor": ({"post_processors": returns([Broken])}, r"post_processors\(\) has the class Broken as a"),
+    "loss_values": ({"loss_values": fails}, rf"The losses of Case cannot .*{WITHIN}"),
+    "metrics": ({"metrics": fails}, FAILED),
+    "metric name": ({"metrics": returns(["accurasy"])}, r"Case.metrics\(\): Keras has no metric .* mean accuracy\?"),
+    "evaluator": ({"evaluator": fails}, FAILED),
+    "evaluator's type": ({"evaluator": returns(3)}, "returned int. Return an Evaluator"),
+    "update": ({"evaluator": lambda self: Breaking()}, rf"The evaluator Breaking of Case fails .*{WITHIN}"),
+    "result": ({"evaluator": lambda self: Late()}, FAILED),
+    "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not know"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mistakes(name: str, make_trainer: Any) -> None:
+    """Each is an `AipError` of one line."""
+    names, message = CASES[name]
+    with pytest.raises(AipError) as caught:
+        make_trainer(type("Case", (Base,), names)).run()
+    assert re.search(message, str(caught.value)), caught.value
+    assert "\n" not in str(caught.value)
+    assert "report" not in str(caught.value)
+
+
+def test_the_original_is_kept(make_trainer: Any) -> None:
+    """An error of the author's code is raised from the original, whose traceback leads to the line."""
+    with pytest.raises(AuthorError) as caught:
+        make_trainer(type("Case", (Base,), {"losses": fails}))
+    assert isinstance(caught.value.__cause__, KeyError)
+    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.endswith("# HERE"))
+    assert f"line {line}, in fails" in str(caught.value)
+
+
+def test_summaries_and_workers(make_trainer: Any) -> None:
+    """Summaries, and a processor in a worker process."""
+    summaries = {"summaries": lambda self, inputs, targets, outputs, meta: [Histogram("h", fails())]}
+    with pytest.raises(AuthorError, match=FAILED):
+        make_trainer(type("Case", (Base,), summaries), output="summaries").run()
+    with pytest.raises(AipError, match=rf"Broken failed on sample \d of .*: {WITHIN}; mend"):
+        make_trainer(type("Case", (Base,), {"processors": returns([Broken()])}), "--data.workers", "1").run()
+
+
+class Small(keras.layers.Layer):  # type: ignore[misc]
+    """Asserts in the graph that its inputs are small."""
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        with tf.control_dependencies([tf.debugging.assert_less(inputs, 0.5)] if inputs.shape[0] is None else []):
+            return tf.identity(inputs)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+
+def test_an_operation_of_the_graph(make_trainer: Any) -> None:
+    """What fails inside a compiled step names the line that made the operation."""
+    names = {"build": lambda self, inputs: keras.layers.Dense(1)(Small(name="small")(inputs))}
+    trainer = make_trainer(type("Case", (Base,), names), "--trainer.skip_sanity_check")
+    with pytest.raises(AuthorError, match=r"^\S*errors.py, line \d+, in call: InvalidArgumentError: assertion failed"):
+        trainer.run()
+
+
+@pytest.mark.parametrize(("eager", "where"), [("False", r"operation \S*/embed\S*"), ("True", "layer Embedding")])
+def test_a_layer_of_keras(eager: str, where: str, make_trainer: Any) -> None:
+    """What fails in a layer that is not the author's is a failure of the model all the same."""
+
+    def build(self: Any, inputs: Any) -> Any:
+        return keras.layers.Dense(1)(keras.layers.Flatten()(keras.layers.Embedding(1, 2, name="embed")(inputs[:, :4])))
+
+    def train_data(self: Any) -> Any:
+        return np.eye(8, dtype=np.float32)[:, ::-1], np.zeros((8, 1), np.float32)
+
+    words = ("--trainer.force_eager", eager, "--train.batch_size", "4", "--train.shuffle", "no")
+    with pytest.raises(
+        AuthorError, match=rf"The model failed in its {where}: InvalidArgumentError: .*indices.* is not in"
+    ):
+        make_trainer(
+            type("Case", (Base,), {"build": build, "train_data": train_data, "val_data": returns(None)}), *words
+        ).run()
+
+
+def test_not_the_authors() -> None:
+    """An exception that passes no line of the author's is none of theirs; nor is one of a program that calls aip."""
+    with pytest.raises(TypeError) as caught:
+        Sample(nothing=1)  # type: ignore[call-arg]
+    assert author_error(caught.value) is None
+
+
+def test_post_processor() -> None:
+    """A post-processor that fails."""
+    from aipcore.data.processor import post_process
+
+    class Post(PostProcessor):
+        process = fails
+
+    with pytest.raises(AipError, match=rf"Post-processor Post failed .* {WITHIN}\."):
+        post_process([Post()], {"": 1}, None)
+
+
+SOURCE = """
+from aipcore.scenario import Scenario
+
+class Case(Scenario):
+    BODY
+"""
+
+FILES = {
+    "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key' (--debug shows the traceback)"),
+    "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
+    "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
+    "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
+    "name": ("def metric(self): return []", "Case defines metric(), which aip does not know."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_before_tensorflow(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the command finds before it imports TensorFlow, which is not needed to be told."""
+    body, message = FILES[name]
+    path = tmp_path / "one.py"
+    path.write_text(SOURCE.replace("BODY", body))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    assert main(["train", str(path)]) in (1, 2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "__pycache__") == ["one.py"]
