@@ -15,7 +15,7 @@ def start_computing(device: ApplyDeviceParams | None = None) -> None:
     Raises:
         ParamsError: a device does not exist.
     """
-    from aipcore.training.logs import log_level
+    from aipcore.logs import log_level
     from aipcore.training.start import import_tensorflow
 
     import_tensorflow(verbose=log_level() <= logging.DEBUG)

@@ -16,7 +16,7 @@ from aip_plugins.exporters.params import LiteRTParams
 from aipcore.errors import FormatError
 from aipcore.scenario.graph import BARE_INPUT, Graph
 from aipcore.training.formats import refuse_precisions
-from aipcore.training.logs import log_level
+from aipcore.logs import log_level
 from aipcore.training.portable import serving_function
 from aipcore.training.quiet import held_back_stderr
 from aipcore.training.servable import SIGNATURE, Exportable
