@@ -17,8 +17,8 @@ from aipcore.errors import UsageError
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 LIBRARIES = (
-    "PIL", "absl", "asyncio", "botocore", "filelock", "fsspec", "git", "grain", "h5py", "httpcore", "httpx", "jax",
-    "matplotlib", "numba", "tensorflow", "urllib3",
+    "PIL", "absl", "alembic", "asyncio", "botocore", "filelock", "fsspec", "git", "grain", "h5py", "httpcore", "httpx",
+    "jax", "matplotlib", "numba", "tensorflow", "urllib3",
 )  # fmt: skip
 """Loggers of libraries that log much of their inner work: from warnings on, unless a program sets their level."""
 

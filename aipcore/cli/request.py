@@ -149,7 +149,7 @@ def make_request(arguments: Arguments, command: str) -> Request:
             "and any package.module:Class or .py file."
         )
     scenario = load_scenario(arguments.scenario, names=names, find=plugins.find_scenario)
-    layers = [Layer.from_mapping(f"scenario {scenario.name}", scenario.cls.defaults)]
+    layers = [Layer.of_scenario(scenario.name, scenario.cls.defaults)]
     if "--params" in arguments.options:
         layers.append(Layer.from_file(Path(arguments.options["--params"])))
     layers.append(Layer.from_arguments(arguments.rest))

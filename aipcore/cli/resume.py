@@ -165,8 +165,8 @@ def _saved_layers(
     if isinstance(folder.about.get("seed"), int):
         here["trainer.random_seed"] = folder.about["seed"]
     return [
-        Layer.from_mapping(f"scenario {scenario.name}", scenario.cls.defaults),
-        Layer.from_mapping(saved.name, values),
+        Layer.of_scenario(scenario.name, scenario.cls.defaults),
+        Layer(saved.name, values, repeats=True),
         Layer.from_mapping("the run", here),
     ]
 
