@@ -17,7 +17,7 @@ from aipcore.data.pipeline import Pipeline
 from aipcore.data.resident import Numbers, resident
 from aipcore.data.workers import Workers
 from aipcore.devices.distribution import Distribution
-from aipcore.errors import ScenarioError
+from aipcore.errors import ParamsError, ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.scenario.graph import Graph, build_graph, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
@@ -153,7 +153,13 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
 
     Raises:
         DataError: it is empty, or no data at all.
+        ParamsError: parameters of the data do not fit together.
     """
+    if trainer.lav_every_n and trainer.lav_min_epoch > trainer.epochs:
+        raise ParamsError(
+            f"--trainer.lav_min_epoch {trainer.lav_min_epoch} is after the last epoch (--trainer.epochs "
+            f"{trainer.epochs}), so LAV never runs. Give an earlier epoch, or --trainer.lav_every_n 0."
+        )
     workers = make_workers(params)
     try:
         return _read_data(scenario, params, trainer, seed, workers)
