@@ -57,7 +57,11 @@ class EarlyStoppingParams:
     n_to_go: int | None = field(
         None, help="Stop after this many epochs without improvement; none: never.", check=at_least(1)
     )
-    frequency: int = field(1, help="Look at n_to_go only every so many epochs; the threshold that stops at once counts in every epoch.", check=at_least(1))
+    frequency: int = field(
+        1,
+        help="Look at n_to_go only every so many epochs; the threshold that stops at once counts in every epoch.",
+        check=at_least(1),
+    )
     lower_threshold: float | None = field(
         None,
         help="If more is better: do not stop for lack of improvement before this is reached. "

@@ -22,12 +22,13 @@ WARMUP = {"warmup_epochs": 1.0, "warmup_fraction": 0.0}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "Constant": SHARED,
     "ExponentialDecay": {
-        **SHARED, "decay": 0.99, "constant_epochs": 0.0, "min_fraction": 0.0, "staircase": False,
+        **SHARED, "decay": 0.99, "decay_epochs": 1.0, "constant_epochs": 0.0, "min_fraction": 0.0,
+        "staircase": False,
     },
     "CosineDecay": {**SHARED, **COSINE},
     "WarmupCosineDecay": {**SHARED, **COSINE, **WARMUP},
     "WarmupConstantCosineDecay": {**SHARED, **COSINE, **WARMUP, "constant_epochs": 1.0},
-    "WarmupDecay": {**SHARED, "warmup_epochs": 1.0},
+    "WarmupDecay": {**SHARED, **WARMUP},
 }  # fmt: skip
 
 

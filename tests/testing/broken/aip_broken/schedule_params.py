@@ -43,3 +43,8 @@ class EagerParams(ScheduleParams):
 @params
 class StubbornParams(ScheduleParams):
     """A rate."""
+
+
+@params
+class UnmovedParams(ScheduleParams):
+    """A rate."""
