@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
+import attrs
+
 from aipcore.devices.params import DeviceParams
-from aipcore.params import from_dict
 from aipcore.prediction.params import ApplyDeviceParams
 
 
@@ -22,4 +23,4 @@ def start_computing(device: ApplyDeviceParams | None = None) -> None:
     from aipcore.devices.selection import select_devices
 
     if device is not None:
-        select_devices(from_dict(DeviceParams, {"gpus": device.gpus, "memory_growth": device.memory_growth}))
+        select_devices(DeviceParams(**attrs.asdict(device)))

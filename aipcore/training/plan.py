@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from aipcore.data.dataset import Dataset
-from aipcore.data.feed import Batching
 from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
+from aipcore.scenario.params import ScenarioParams
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
@@ -18,6 +17,7 @@ from aipcore.training.tuning import Compilation
 from aipcore.training.warmstart.report import WarmStart
 
 if TYPE_CHECKING:
+    from aipcore.training.prepare import RunData
     from aipcore.training.trainer import Trainer
 
 
@@ -26,7 +26,7 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
     best = "least" if run.monitor.mode == "min" else "greatest"
     return [
         ("scenario", run.name),
-        ("data", describe_data(run.data.train, run.data.val, run.batching)),
+        ("data", describe_data(run.data, run.params)),
         *describe_processing(run.data.pipelines),
         ("model", describe_model(run.graph.model)),
         *describe_warm_start(run.warm_start),
@@ -41,13 +41,22 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
     ]
 
 
-def describe_data(train: Dataset, val: Dataset | None, batching: Batching) -> str:
-    """How many samples and batches there are."""
-    epoch = "" if batching.samples == len(train) else f", {batching.samples:,} of them an epoch"
-    validation = "no validation data" if val is None else f"{len(val):,} validation samples"
+def describe_data(data: RunData, params: ScenarioParams) -> str:
+    """Describe how many samples and batches there are, and what is left out."""
+    batching, val = data.batching, data.val
+    samples = batching.samples + batching.dropped
+    epoch = "" if samples == len(data.train) else f", {samples:,} of them an epoch"
+    dropped = f" without the last {batching.dropped} samples" if batching.dropped else ""
+    validation = "no validation data" if val is None else f"{len(val):,} validation samples{_limit(params.val.limit)}"
+    lav = f"; LAV{_limit(params.lav.limit)}" if data.lav and params.lav.limit is not None else ""
     return (
-        f"{len(train):,} training samples{epoch} in {batching.steps:,} batches of {batching.batch_size}; {validation}"
+        f"{len(data.train):,} training samples{_limit(params.train.limit)}{epoch} in {batching.steps:,} batches of "
+        f"{batching.batch_size}{dropped}; {validation}{lav}"
     )
+
+
+def _limit(limit: int | None) -> str:
+    return "" if limit is None else f" (limit {limit:,})"
 
 
 def describe_processing(pipelines: list[Pipeline]) -> list[tuple[str, str]]:
