@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import attrs
-
 from aipcore.devices.params import DeviceParams
 from aipcore.prediction.params import ApplyDeviceParams
 
@@ -23,4 +21,5 @@ def start_computing(device: ApplyDeviceParams | None = None) -> None:
     from aipcore.devices.selection import select_devices
 
     if device is not None:
-        select_devices(DeviceParams(**attrs.asdict(device)))
+        given = {name: getattr(device, name) for name in ("gpus", "memory_growth", "memory_limit_mib")}
+        select_devices(DeviceParams(**given))

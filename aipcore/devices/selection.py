@@ -22,9 +22,7 @@ def select_devices(params: DeviceParams) -> None:
     if params.memory_limit_mib is not None:
         given = f"--device.memory_limit_mib {params.memory_limit_mib}"
         if params.memory_growth:
-            raise ParamsError(
-                f"{given} reserves this memory at once, so memory cannot grow. Add --device.memory_growth False."
-            )
+            raise ParamsError(f"{given} reserves this memory at once. Add --device.memory_growth False.")
         if not present:
             raise ParamsError(f"{given} is for GPUs, and TensorFlow sees no GPU here. Leave the option out.")
     chosen = present if params.gpus is None else _numbered(params.gpus, present)
