@@ -92,7 +92,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., Any]:
         plugins = get_plugin_manager()
         layers = [
             Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
-            Layer.from_mapping("scenario", cls.defaults),
+            Layer.of_scenario("test", cls.defaults),
             Layer.from_arguments(words),
         ]
         params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value

@@ -116,9 +116,13 @@ def _alone(request: Request, params: Any, console: Console, seconds: float | Non
             preload=params.train.preload,
             seed=secrets.randbelow(2**31) if given is None else given,
             workers=workers,
+            limit=params.train.limit,
         )
         feed = pipeline.feed(
-            params.train.batch_size, shuffle=params.train.shuffle, bucket_window=params.train.bucket_window
+            params.train.batch_size,
+            shuffle=params.train.shuffle,
+            bucket_window=params.train.bucket_window,
+            drop_remainder=params.train.batch_drop_remainder,
         )
         _report(console, pipeline, feed, seconds, model=None)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from aipcore.devices.params import DeviceParams
-from aipcore.params import from_dict
 from aipcore.prediction.params import ApplyDeviceParams
 
 
@@ -15,11 +14,12 @@ def start_computing(device: ApplyDeviceParams | None = None) -> None:
     Raises:
         ParamsError: a device does not exist.
     """
-    from aipcore.training.logs import log_level
+    from aipcore.logs import log_level
     from aipcore.training.start import import_tensorflow
 
     import_tensorflow(verbose=log_level() <= logging.DEBUG)
     from aipcore.devices.selection import select_devices
 
     if device is not None:
-        select_devices(from_dict(DeviceParams, {"gpus": device.gpus, "memory_growth": device.memory_growth}))
+        given = {name: getattr(device, name) for name in ("gpus", "memory_growth", "memory_limit_mib")}
+        select_devices(DeviceParams(**given))

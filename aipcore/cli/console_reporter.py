@@ -48,13 +48,19 @@ class ConsoleHandler(logging.Handler):
         """Prints one message; warnings and errors in colour."""
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
         parts: Sequence[str] = getattr(record, "parts", ())
+        try:
+            text = self.format(record)
+        except Exception:
+            # As all handlers do: a message with wrong arguments is shown as such, and does not end the run.
+            self.handleError(record)
+            return
         if parts and self._console.is_terminal:
             for line in _lines(parts, self._console.width):
                 self._console.print(line, soft_wrap=True)
         else:
             # Commands and paths are left to the terminal to break, so that they can be copied.
             prose = self._console.is_terminal and getattr(record, "prose", False)
-            self._console.print(Text(self.format(record), style=style), soft_wrap=not prose)
+            self._console.print(Text(text, style=style), soft_wrap=not prose)
 
 
 class ConsoleReporter(Reporter):

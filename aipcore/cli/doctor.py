@@ -15,7 +15,7 @@ import click
 
 from aipcore.cli.style import Command
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
-from aipcore.training.logs import LEVELS
+from aipcore.logs import LEVELS
 
 PACKAGES = (
     "aipcore",

@@ -52,7 +52,7 @@ def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:
         close()
         sentence = f"{reason}; all workers end."
         record = logging.LogRecord("aipcore.devices", logging.ERROR, __file__, 0, sentence, None, None)
-        for handler in logging.getLogger("aipcore").handlers:
+        for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.emit(record)
         report("error", sentence)

@@ -151,7 +151,7 @@ def make_request(arguments: Arguments, command: str) -> Request:
         )
     scenario = load_scenario(arguments.scenario, names=names, find=plugins.find_scenario)
     check_scenario(scenario.cls)
-    layers = [Layer.from_mapping(f"scenario {scenario.name}", scenario.cls.defaults)]
+    layers = [Layer.of_scenario(scenario.name, scenario.cls.defaults)]
     if "--params" in arguments.options:
         layers.append(Layer.from_file(Path(arguments.options["--params"])))
     layers.append(Layer.from_arguments(arguments.rest))

@@ -36,6 +36,7 @@ from aipcore.training.run_folder import RunFolder, exported_epoch, find_run, loc
 if TYPE_CHECKING:
     from aipcore.devices.cluster import Cluster
     from aipcore.devices.workers import Workers
+    from aipcore.logs import RunLog
     from aipcore.training.checkpoint import Checkpoint
     from aipcore.training.reporter import Reporter, TrainResult
 
@@ -164,8 +165,8 @@ def _saved_layers(
     if isinstance(folder.about.get("seed"), int):
         here["trainer.random_seed"] = folder.about["seed"]
     return [
-        Layer.from_mapping(f"scenario {scenario.name}", scenario.cls.defaults),
-        Layer.from_mapping(saved.name, values),
+        Layer.of_scenario(scenario.name, scenario.cls.defaults),
+        Layer(saved.name, values, repeats=True),
         Layer.from_mapping("the run", here),
     ]
 
@@ -209,7 +210,7 @@ def _resume(
         if chief:
             console.print(done, markup=False, highlight=False, soft_wrap=True)
         return None
-    from aipcore.training.logs import log_level
+    from aipcore.logs import log_level, logging_to
     from aipcore.training.start import import_tensorflow
 
     level = log_level()
@@ -229,12 +230,15 @@ def _resume(
     handler = ConsoleHandler(console, quiet=quiet or not chief)
     handler.setFormatter(logging.Formatter(f"{prefix(cluster)}%(message)s"))
     try:
-        with joined_workers(
-            params.device, cluster, tell_user(folder.path if chief else None, terminal.close)
-        ) as workers:
+        with (
+            logging_to(handler, file_follows=chief) as log,
+            joined_workers(
+                params.device, cluster, tell_user(folder.path if chief else None, terminal.close)
+            ) as workers,
+        ):
             # The folder may have changed since a worker looked: all go by what the chief found.
             workers.require_same({"the checkpoint to resume from": None if path is None else path.name})
-            return _run(resumption, path, stored, workers, reporter if chief else Silent(), handler)
+            return _run(resumption, path, stored, workers, reporter if chief else Silent(), log)
     finally:
         terminal.close()
         if events is not None:
@@ -247,10 +251,9 @@ def _run(
     stored: Checkpoint | None,
     workers: Workers,
     reporter: Reporter,
-    handler: logging.Handler,
+    log: RunLog,
 ) -> TrainResult:
     from aipcore.training.event_trim import trim_events
-    from aipcore.training.logs import logging_to
     from aipcore.training.resume import restore
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
@@ -274,8 +277,7 @@ def _run(
         if _restarts(trainer.stopped, resumption):
             trainer.stopped = ""
     if not workers.is_chief:
-        with logging_to(handler, None):
-            return trainer.run()
+        return trainer.run()
     # From here on the folder changes; everything that could be wrong has been looked at.
     moved = set_aside(folder, path)
     warnings = [
@@ -285,11 +287,11 @@ def _run(
     trim_events(folder.path / "tensorboard", trainer.epoch, int(trainer.optimizer.iterations.numpy()))
     _, resources = planned_copies(value, request.plugins)
     write_run_files(folder.path, trainer.about, resources)
-    with logging_to(handler, folder.path / "train.log"):
-        for warning in warnings:
-            reporter.warning(warning)
-        reporter.message(_begin(path, trainer.epoch, trainer.step, resumption.found))
-        return trainer.run()
+    log.write_to(folder.path / "train.log")
+    for warning in warnings:
+        reporter.warning(warning)
+    reporter.message(_begin(path, trainer.epoch, trainer.step, resumption.found))
+    return trainer.run()
 
 
 def _entry(path: Path | None, resumption: Resumption) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _train(
     json_log: Path | None,
     listener: Reporter | None,
 ) -> TrainResult:
-    from aipcore.training.logs import log_level, logging_to
+    from aipcore.logs import log_level, logging_to
     from aipcore.training.start import import_tensorflow
 
     level = log_level()
@@ -124,7 +124,10 @@ def _train(
     handler = ConsoleHandler(console, quiet=quiet or output_dir is None)
     handler.setFormatter(logging.Formatter(f"{prefix(cluster)}%(message)s"))
     try:
-        with joined_workers(device, cluster, tell_user(output_dir, terminal.close)) as workers:
+        with (
+            logging_to(handler, file_follows=output_dir is not None) as log,
+            joined_workers(device, cluster, tell_user(output_dir, terminal.close)) as workers,
+        ):
             scenario = request.scenario.cls(resolved.value)
             about = about_run(request.scenario, resolved, request.plugins)
             trainer = Trainer(
@@ -140,10 +143,10 @@ def _train(
             # What cannot be compiled leaves no folder behind.
             trainer.compilation = trainer.compile()
             if output_dir is None:
-                with logging_to(handler, None):
-                    return trainer.run()
+                return trainer.run()
             claim_output_dir(output_dir)
-            with locked(output_dir), logging_to(handler, output_dir / "train.log"):
+            with locked(output_dir):
+                log.write_to(output_dir / "train.log")
                 # What the run is must be on the disk before its first checkpoint, or nobody could go on from that.
                 _, resources = planned_copies(resolved.value, request.plugins)
                 write_run_files(output_dir, trainer.about, resources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -17,7 +18,7 @@ import attrs
 
 from aipcore.data import shipping
 from aipcore.data.shared import Area
-from aipcore.data.worker_process import CONTROL, TASK, Job
+from aipcore.data.worker_process import CONTROL, TASK, Job, Logged
 from aipcore.errors import DataError
 
 AREAS = 6
@@ -90,7 +91,7 @@ class Crew:
         self._sockets.append(ours)
         self._lives.append(alive)
         descriptors = [tasks, life, theirs.fileno(), *(area.descriptor for area in self._areas)]
-        words = ",".join(map(str, [os.getpid(), *descriptors]))
+        words = ",".join(map(str, [os.getpid(), logging.getLogger().level, *descriptors]))
         environment = {
             **dict.fromkeys(ONE_THREAD, "1"),
             **os.environ,
@@ -224,7 +225,8 @@ class Crew:
             number, place, size = TASK.unpack(message)
             call = self._under_way.pop(number)
             if not call.cancelled:
-                call.value = self._areas[place].read(copy=True)
+                value = self._areas[place].read(copy=True)
+                call.value = value.log() if isinstance(value, Logged) else value
                 call.size = size
             call.done = True
             self._free.append(place)

@@ -42,10 +42,17 @@ class Block:
 
 @attrs.frozen(kw_only=True)
 class Batching:
-    """How an epoch is cut into batches: `samples` in all, `batch_size` in each but a possibly smaller last one."""
+    """How an epoch is cut into batches.
+
+    Attributes:
+        samples: in all batches of an epoch.
+        batch_size: samples in each batch but a possibly smaller last one.
+        dropped: samples of an epoch behind these, which are in no batch.
+    """
 
     samples: int
     batch_size: int
+    dropped: int = 0
 
     @property
     def steps(self) -> int:
@@ -92,7 +99,7 @@ class Feed:
         comes in a block of its own. Closing the generator gives up what was read ahead.
 
         Args:
-            epoch: zero-based; it starts at position `epoch * samples` of the sample order.
+            epoch: zero-based; it starts at position `epoch * (samples + dropped)` of the sample order.
             chunk: most batches in a block. Samples whose shapes differ come one batch a block.
             first: the batch of the epoch to start at.
             room: how many batches the blocks of full batches are filled up to (with zeros, not to be run), so that all
@@ -122,7 +129,7 @@ class Feed:
             yield _Span(batching.full_steps, 1, batching.samples - batching.full_steps * batching.batch_size)
 
     def _visits(self, epoch: int, span: _Span) -> Visits:
-        start = epoch * self.batching.samples + span.first * self.batching.batch_size
+        start = epoch * (self.batching.samples + self.batching.dropped) + span.first * self.batching.batch_size
         visits = self.order.visits(start, start + span.steps * span.batch_size)
         if self.share is None or not self.dataset.separable:
             return visits

@@ -45,6 +45,9 @@ def _is_class_weight(entries: tuple[str, ...]) -> bool:
         return False
 
 
+LIMIT = "Use only the first so many samples, counted before processing, and read no others; none: all of them."
+
+
 @params
 class TrainDataParams:
     """How training samples are batched."""
@@ -57,6 +60,10 @@ class TrainDataParams:
         "0: do not sort.",
         check=at_least(0),
     )
+    batch_drop_remainder: bool = field(
+        False, help="Leave out the last batch of an epoch if it has fewer samples than batch_size."
+    )
+    limit: int | None = field(None, help=LIMIT, check=at_least(1))
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
     class_weight: tuple[str, ...] | None = field(
         None,
@@ -73,6 +80,7 @@ class ValDataParams:
     batch_size: int | None = field(
         None, help="Samples in one validation batch; by default that of training.", check=at_least(1)
     )
+    limit: int | None = field(None, help=LIMIT, check=at_least(1))
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
 
 
@@ -88,5 +96,11 @@ class LavDataParams:
         help="Samples of each list whose target and prediction are printed as text, evenly spaced over the list; 0: "
         "none.",
         check=at_least(0),
+    )
+    limit: int | None = field(
+        None,
+        help="Use only the first so many samples of each list, counted before processing; none: as --val.limit for the "
+        "validation data, and all of other lists.",
+        check=at_least(1),
     )
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)

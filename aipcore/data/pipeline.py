@@ -16,7 +16,7 @@ from aipcore.data.modes import Mode
 from aipcore.data.order import Buckets, SampleOrder
 from aipcore.data.processor import as_processors
 from aipcore.data.samples import Sample
-from aipcore.data.source import DatasetSource, Source, as_source, by_index, is_arrays
+from aipcore.data.source import DatasetSource, Source, as_source, by_index, first_samples, is_arrays
 from aipcore.data.specs import SIDES, DeclaredSpecs, Specs
 from aipcore.data.stream import StreamedDataset, probe
 from aipcore.data.workers import Workers
@@ -48,6 +48,7 @@ class Pipeline:
         padding: the values that fill batches of varying shapes; see `Scenario.padding`.
         workers: how many processes make samples, 0: this one; auto: as many as there are cores, if they pay. Or those
             that several pipelines share, which `close` leaves running.
+        limit: use only the first so many samples of the source; by default all.
     """
 
     def __init__(
@@ -64,11 +65,12 @@ class Pipeline:
         specs: DeclaredSpecs | None = None,
         padding: Mapping[str, Any] | None = None,
         workers: int | Literal["auto"] | Workers = "auto",
+        limit: int | None = None,
     ) -> None:
         self.mode = mode
         self.origin = origin
         self.chain = Chain.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
-        self._given = source
+        self._given = source if limit is None else first_samples(source, limit)
         self._seed = seed
         self._preload = preload
         self._preload_bytes = preload_bytes
@@ -123,7 +125,13 @@ class Pipeline:
                 self._skipped.add(error)
 
     def feed(
-        self, batch_size: int, *, samples: int | None = None, shuffle: bool = False, bucket_window: int = 0
+        self,
+        batch_size: int,
+        *,
+        samples: int | None = None,
+        shuffle: bool = False,
+        bucket_window: int = 0,
+        drop_remainder: bool = False,
     ) -> Feed:
         """Batches of the processed samples.
 
@@ -132,13 +140,24 @@ class Pipeline:
             samples: in an epoch; by default all.
             shuffle: whether they come in a new order on each pass.
             bucket_window: batches within which samples are sorted by length, so that little is padded; 0: none.
+            drop_remainder: whether to leave out the last batch of an epoch if it is smaller.
+
+        Raises:
+            DataError: no batch is left.
         """
         dataset = self.dataset()
+        samples = samples or len(dataset)
+        dropped = samples % batch_size if drop_remainder else 0
+        if dropped == samples:
+            raise DataError(
+                f"An epoch of {self.origin} has {samples:,} samples, fewer than one batch of {batch_size}, so "
+                "--train.batch_drop_remainder leaves out all. Give more samples or a smaller --train.batch_size."
+            )
         buckets = None
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
-        return Feed(dataset, order, Batching(samples=samples or len(dataset), batch_size=batch_size))
+        return Feed(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
 
     def describe(self) -> str:
         """The processors in words, what is kept of their results, and who makes the rest; empty if there is no more."""

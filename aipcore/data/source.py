@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 import attrs
@@ -134,6 +135,45 @@ def as_samples(data: Any, origin: str) -> Iterator[Sample]:
             raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
         yield _checked(sample, index, origin)
         index += 1
+
+
+def first_samples(data: Any, count: int) -> Any:
+    """Return the first `count` samples of what a scenario returned as its data, in the same form.
+
+    Of an iterable, no more are read; an object by index is not asked for others.
+    """
+    if isinstance(data, ArrayDataset | SampleDataset):
+        inputs, targets, weights = (
+            attrs.evolve(side, columns=_first_rows(side.columns, count))
+            for side in (data.inputs, data.targets, data.weights)
+        )
+        return attrs.evolve(data, inputs=inputs, targets=targets, weights=weights, meta=_first_rows(data.meta, count))
+    if is_arrays(data):
+        return tuple(_first_rows(side, count) for side in data)
+    if by_index(data):
+        return _FirstSamples(data, count)
+    # What is neither arrays nor samples is left for the pipeline to refuse.
+    plain = isinstance(data, str | bytes | np.ndarray | Mapping) or not isinstance(data, Iterable)
+    return data if plain else islice(data, count)
+
+
+def _first_rows(side: Any, count: int) -> Any:
+    if isinstance(side, Mapping):
+        return {name: _first_rows(column, count) for name, column in side.items()}
+    scalar = not hasattr(side, "__getitem__") or getattr(side, "ndim", None) == 0
+    return side if scalar else side[:count]
+
+
+@attrs.frozen(eq=False)
+class _FirstSamples:
+    given: Any
+    count: int
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.given))
+
+    def __getitem__(self, index: int) -> Any:
+        return self.given[index]
 
 
 def _checked(sample: Any, index: int, origin: str) -> Sample:

@@ -7,6 +7,7 @@ process that trains, does not run that process' script again, and may be started
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ import attrs
 from aipcore.data.shared import Area
 from aipcore.data.shipping import dump_any
 from aipcore.errors import AipError, author_error
+from aipcore.logs import captured_messages
 
 TASK = struct.Struct("<3q")
 """Of a task: its number, its area and its job; of an answer: the number, the area, and the bytes written there."""
@@ -57,15 +59,55 @@ class Failure:
     loading: bool = False
 
 
+@attrs.frozen
+class Logged:
+    """An answer, and what was logged while it was made: pairs of a logger's name, a level and a text."""
+
+    answer: Any
+    messages: list[tuple[str, int, str]]
+
+    def log(self) -> Any:
+        """Log the messages in this process, and return the answer."""
+        for name, level, text in self.messages:
+            logger = logging.getLogger(name)
+            if logger.isEnabledFor(level):
+                logger.handle(logger.makeRecord(name, level, "a worker process", 0, text, (), None))
+        return self.answer
+
+
+class _Messages(logging.Handler):
+    """Keeps messages until an answer takes them along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._kept.append((record.name, record.levelno, self.format(record)))
+        except Exception:
+            self.handleError(record)
+
+    def with_messages(self, answer: Any) -> Any:
+        """The answer, as a `Logged` if there are messages."""
+        kept, self._kept = self._kept, []
+        return Logged(answer, kept) if kept else answer
+
+
 def main() -> None:
-    """Works until the process that started this one ends or closes the pipe; the arguments are descriptors."""
-    parent, tasks, life, answers, *areas = (int(word) for word in sys.argv[1].split(","))
+    """Works until the process that started this one ends or closes the pipe.
+
+    The arguments are its process id, the level of messages that it wants to have, and descriptors.
+    """
+    parent, level, tasks, life, answers, *areas = (int(word) for word in sys.argv[1].split(","))
     # A process group of its own keeps most of them away; what is sent by hand is no matter of the worker either.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent, life)
     _keep_freed_memory()
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        _Worker(tasks, answers, areas).work()
+    messages = _Messages()
+    logging.getLogger().addHandler(messages)
+    with captured_messages(level), contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _Worker(tasks, answers, areas, messages).work()
     _end()
 
 
@@ -80,7 +122,8 @@ def _keep_freed_memory() -> None:
 
 
 class _Worker:
-    def __init__(self, tasks: int, answers: int, areas: list[int]) -> None:
+    def __init__(self, tasks: int, answers: int, areas: list[int], messages: _Messages) -> None:
+        self._messages = messages
         self._tasks = tasks
         self._socket = socket.socket(fileno=answers)
         self._areas = [Area(descriptor) for descriptor in areas]
@@ -103,7 +146,7 @@ class _Worker:
             except Exception as error:
                 answer = _failure(error)
         try:
-            return area.write(answer, dump=dump_any)
+            return area.write(self._messages.with_messages(answer), dump=dump_any)
         except Exception as error:
             return area.write(_failure(error), dump=dump_any)
 

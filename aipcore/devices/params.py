@@ -19,6 +19,11 @@ class DeviceParams:
         check=at_least(0),
     )
     memory_growth: bool = field(True, help="Take GPU memory as it is needed instead of all at once.")
+    memory_limit_mib: int | None = field(
+        None,
+        help="MiB of memory that TensorFlow reserves at once on each GPU, and never exceeds; needs memory_growth off.",
+        check=at_least(1),
+    )
     strategy: Strategy = field(
         "none",
         help="How several devices share the work: none uses the first one; mirror splits each batch and keeps the "

@@ -16,15 +16,24 @@ def select_devices(params: DeviceParams) -> None:
     Without a choice, all GPUs that `CUDA_VISIBLE_DEVICES` leaves are used.
 
     Raises:
-        ParamsError: a GPU of that number does not exist, or it is too late to choose.
+        ParamsError: a GPU of that number does not exist, the memory cannot be limited, or it is too late to choose.
     """
     present = tf.config.list_physical_devices("GPU")
+    if params.memory_limit_mib is not None:
+        given = f"--device.memory_limit_mib {params.memory_limit_mib}"
+        if params.memory_growth:
+            raise ParamsError(f"{given} reserves this memory at once. Add --device.memory_growth False.")
+        if not present:
+            raise ParamsError(f"{given} is for GPUs, and TensorFlow sees no GPU here. Leave the option out.")
     chosen = present if params.gpus is None else _numbered(params.gpus, present)
     try:
         if chosen != present:
             tf.config.set_visible_devices(chosen, "GPU")
         for device in chosen:
             tf.config.experimental.set_memory_growth(device, params.memory_growth)
+            if params.memory_limit_mib is not None:
+                limited = tf.config.LogicalDeviceConfiguration(memory_limit=params.memory_limit_mib)
+                tf.config.set_logical_device_configuration(device, [limited])
         if params.cpus > 1:
             tf.config.set_logical_device_configuration(
                 tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * params.cpus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aipcore.params import above, at_least, field, params
+from aipcore.params import above, field, params
 
 
 @params
@@ -31,8 +31,8 @@ class ScheduleParams:
     lr: float = field(0.001, help="The learning rate that the schedule starts from or rises to.", check=above(0))
     offset_epochs: float = field(
         0.0,
-        help="Epochs to shift the schedule by: at epoch e it gives the rate of epoch e - offset_epochs.",
-        check=at_least(0),
+        help="Epochs to shift the schedule by: at epoch e it gives the rate of epoch e - offset_epochs. Above 0: it "
+        "begins later, and until then keeps the rate that it begins with. Below 0: its first epochs are left out.",
     )
 
 

@@ -41,16 +41,25 @@ class Layer:
         name: how users are told of the origin.
         values: a nested mapping, for files and Python; keys may be dotted.
         options: for command lines.
+        outlasts: whether values stay where a later layer chooses another component that has the same field.
+        repeats: whether this is a record of all values of a run: what it repeats keeps its origin.
     """
 
     name: str
     values: Mapping[str, Any] = attrs.field(factory=dict)
     options: tuple[Option, ...] = ()
+    outlasts: bool = False
+    repeats: bool = False
 
     @classmethod
     def from_mapping(cls, name: str, values: Mapping[str, Any]) -> Layer:
         """A layer of Python values."""
         return cls(name, values)
+
+    @classmethod
+    def of_scenario(cls, name: str, defaults: Mapping[str, Any]) -> Layer:
+        """The layer of a scenario's defaults, which outlast the choice of another component."""
+        return cls(f"scenario {name}", defaults, outlasts=True)
 
     @classmethod
     def from_file(cls, path: Path) -> Layer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -60,7 +60,8 @@ class Resolved(Generic[T]):
 def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> Resolved[T]:
     """Makes an instance of `root` from its defaults and the layers, later ones winning over earlier ones.
 
-    A layer that names a component replaces it together with its options.
+    A layer that names a component replaces it together with its options. A value that a layer which `outlasts` gave to
+    one of them stays, if both components have that field from a class in common, such as the `lr` of all schedules.
 
     Raises:
         ParamsError: an option is unknown or misplaced, a value is not allowed, or required ones are missing.
@@ -93,11 +94,14 @@ def fill(root: type, layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> 
     """
     tree = build_tree(root, choices)
     shorts = short_paths(tree)
+    outlasting: set[str] = set()
     for layer in layers:
         if layer.values:
-            _Mapping(layer, tree, shorts, choices).apply()
+            _Mapping(layer, tree, shorts, choices, outlasting).apply()
         if layer.options:
-            _apply_options(layer, tree, shorts, choices)
+            _apply_options(layer, tree, shorts, choices, outlasting)
+        if layer.outlasts:
+            outlasting.add(layer.name)
     refuse_problems(tree)
     return tree
 
@@ -139,7 +143,9 @@ def _passes(leaf: Leaf, value: Any) -> bool:
     return leaf.spec.check.accepts(value)
 
 
-def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> None:
+def _apply_options(
+    layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices, outlasting: Collection[str]
+) -> None:
     pending = list(layer.options)
     given_for: dict[tuple[str, ...], Option] = {}
 
@@ -157,7 +163,7 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
             break
         option, node = min(chosen, key=lambda pair: len(pair[1].path))
         once(option, node)
-        _choose(option, node, layer.name, choices)
+        _choose(option, node, layer.name, choices, outlasting)
         pending.remove(option)
     for option in pending:
         node_found = find(tree, option.name, shorts)
@@ -182,7 +188,9 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
             raise unknown_option(option, tree, shorts, choices)
 
 
-def _choose(option: Option, node: Component | Components, origin: str, choices: Choices) -> None:
+def _choose(
+    option: Option, node: Component | Components, origin: str, choices: Choices, outlasting: Collection[str]
+) -> None:
     names = one_of(node.source.names(node.kind))
     if isinstance(node, Components):
         if not option.words and not option.closed:
@@ -191,7 +199,7 @@ def _choose(option: Option, node: Component | Components, origin: str, choices: 
             raise ParamsError(f"{option.written}: separate names by blanks: {option.written} {' '.join(split)}.")
         for word in option.words:
             refuse_foreign(node, option.written, word)
-        node.choose(option.words, origin, choices)
+        node.choose(option.words, origin, choices, outlasting)
         return
     if len(option.words) != 1:
         given = " ".join(option.words) or "nothing"
@@ -199,7 +207,7 @@ def _choose(option: Option, node: Component | Components, origin: str, choices: 
     none = node.optional and option.words[0].casefold() == "none"
     if not none:
         refuse_foreign(node, option.written, option.words[0])
-    node.choose(None if none else option.words[0], origin, choices)
+    node.choose(None if none else option.words[0], origin, choices, outlasting)
 
 
 def _copy(value: Any) -> Any:
@@ -210,7 +218,15 @@ def _copy(value: Any) -> Any:
 class _Mapping:
     """Applies one layer of nested values."""
 
-    def __init__(self, layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        tree: Group,
+        shorts: Mapping[str, tuple[str, ...]],
+        choices: Choices,
+        outlasting: Collection[str],
+    ) -> None:
+        self.outlasting = outlasting
         self.layer = layer
         self.tree = tree
         self.shorts = shorts
@@ -275,6 +291,7 @@ class _Mapping:
                     raise self._unknown(group, key, path)
                 case Leaf():
                     leaf, item = child, value
+                    before = leaf.value, leaf.origin
                     _set(
                         leaf,
                         lambda: leaf.type.from_plain(item),  # noqa: B023 - used at once
@@ -282,6 +299,8 @@ class _Mapping:
                         self._where(here),
                         repr(value),
                     )
+                    if self.layer.repeats and leaf.value == before[0]:
+                        leaf.origin = before[1]
                 case Group():
                     self._group(child, value, here)
                 case Component():
@@ -315,7 +334,7 @@ class _Mapping:
             names = one_of(node.source.names(node.kind))
             raise ParamsError(f"{self._where(path)}: {name!r} is not allowed, it must be one of {names}.")
         try:
-            node.choose(name, self.layer.name, self.choices)
+            node.choose(name, self.layer.name, self.choices, self.outlasting)
         except AipError as error:
             raise ParamsError(f"{self._where(path)}: {error}") from error
 
@@ -335,7 +354,7 @@ class _Mapping:
         for name, _ in entries:
             refuse_foreign(node, self._where(path), name)
         try:
-            node.choose([name for name, _ in entries], self.layer.name, self.choices)
+            node.choose([name for name, _ in entries], self.layer.name, self.choices, self.outlasting)
         except AipError as error:
             raise ParamsError(f"{self._where(path)}: {error}") from error
         for name, options in entries:

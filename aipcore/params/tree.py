@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -73,8 +73,9 @@ class Component:
     origin: str = DEFAULT
     problem: AipError | None = None
 
-    def choose(self, name: str | None, origin: str, choices: Choices) -> None:
-        """Replaces the component and all its options."""
+    def choose(self, name: str | None, origin: str, choices: Choices, outlasting: Collection[str] = ()) -> None:
+        """Replace the component and its options, except values of `outlasting` origins for fields that both have."""
+        before = self.group
         self.origin = origin
         self.problem = None
         if name is None:
@@ -82,6 +83,8 @@ class Component:
             return
         self.choice = self.source.canonical(self.kind, name)
         self.group = _component_group(self.source, self.kind, self.choice, self.path, choices)
+        if before is not None:
+            _take_over(before, self.group, outlasting, choices)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -96,8 +99,8 @@ class Components:
     origin: str = DEFAULT
     problem: AipError | None = None
 
-    def choose(self, names: Sequence[str], origin: str, choices: Choices) -> None:
-        """Replaces all components and their options."""
+    def choose(self, names: Sequence[str], origin: str, choices: Choices, outlasting: Collection[str] = ()) -> None:
+        """Replace all components and their options, except values of `outlasting` origins for those named again."""
         self.problem = None
         groups: dict[str, Group] = {}
         for name in names:
@@ -105,6 +108,8 @@ class Components:
             if known in groups:
                 raise ParamsError(f"The {self.kind} {known} is named twice: name it once.")
             groups[known] = _component_group(self.source, self.kind, known, (*self.path, known), choices)
+            if known in self.groups:
+                _take_over(self.groups[known], groups[known], outlasting, choices)
         self.groups, self.origin = groups, origin
 
     def group(self, name: str) -> Group | None:
@@ -220,6 +225,37 @@ def _component_group(source: Choices, kind: str, name: str, path: Path, choices:
     if COMPONENT_KEY in group.children:
         raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved: call it otherwise.")
     return group
+
+
+def _take_over(before: Group, after: Group, outlasting: Collection[str], choices: Choices) -> None:
+    """Give `after` the values of `before` whose origin is one of `outlasting`, for fields of classes in common."""
+    for name, old in before.children.items():
+        new = after.children.get(name)
+        if new is None or not _same_field(before.cls, after.cls, name):
+            continue
+        match old, new:
+            case Leaf(), Leaf():
+                check = new.spec.check
+                fits = old.type == new.type and (check is None or check.accepts(old.value))
+                if old.origin in outlasting and fits:
+                    new.value, new.origin = old.value, old.origin
+            case Group(), Group():
+                _take_over(old, new, outlasting, choices)
+            case Component(), Component():
+                if old.origin in outlasting:
+                    new.choose(old.choice, old.origin, choices)
+                if old.group is not None and new.group is not None:
+                    _take_over(old.group, new.group, outlasting, choices)
+            case Components(), Components():
+                if old.origin in outlasting:
+                    new.choose(list(old.groups), old.origin, choices)
+                for chosen in old.groups.keys() & new.groups.keys():
+                    _take_over(old.groups[chosen], new.groups[chosen], outlasting, choices)
+
+
+def _same_field(one: type, other: type, name: str) -> bool:
+    """Whether two parameter classes have a field from a class in common; names alone may coincide."""
+    return any(attrs.has(base) and name in attrs.fields_dict(base) for base in one.__mro__ if issubclass(other, base))
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -19,14 +19,29 @@ from aipcore.scenario.scenario import Scenario
 
 @contextmanager
 def open_pipeline(
-    scenario: Scenario, data: Any, origin: str, *, mode: Mode, seed: int, preload: Preload = "auto"
+    scenario: Scenario,
+    data: Any,
+    origin: str,
+    *,
+    mode: Mode,
+    seed: int,
+    preload: Preload = "auto",
+    limit: int | None = None,
 ) -> Iterator[Pipeline]:
     """Processes data as training does, without the targets if only inputs matter; ends its workers at last."""
     workers = make_workers(scenario.params)
     given = _without_targets(data) if mode is Mode.PREDICTION else data
     try:
         yield make_pipeline(
-            scenario, scenario.params, given, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers
+            scenario,
+            scenario.params,
+            given,
+            origin=origin,
+            mode=mode,
+            preload=preload,
+            seed=seed,
+            workers=workers,
+            limit=limit,
         )
     finally:
         workers.close()

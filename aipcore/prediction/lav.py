@@ -57,7 +57,10 @@ def run_lav(
     for name, data in lav_lists(scenario).items():
         origin = f"lav_data()[{name!r}]" if name else "val_data()"
         preload = params.lav.preload if name else params.val.preload
-        with open_pipeline(scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload) as pipeline:
+        limit = params.lav.limit if name or params.lav.limit is not None else params.val.limit
+        with open_pipeline(
+            scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload, limit=limit
+        ) as pipeline:
             dataset = pipeline.dataset()
             evaluation = _evaluation(
                 graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager

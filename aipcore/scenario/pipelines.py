@@ -42,6 +42,7 @@ def make_pipeline(
     preload: Preload,
     seed: int,
     workers: Workers,
+    limit: int | None = None,
 ) -> Pipeline:
     """A pipeline through the scenario's processors.
 
@@ -54,6 +55,7 @@ def make_pipeline(
         preload: whether to keep processed samples.
         seed: of the order and of random processors.
         workers: who makes samples.
+        limit: use only the first so many samples of `data`.
     """
     return Pipeline(
         data,
@@ -67,4 +69,5 @@ def make_pipeline(
         specs=scenario.sample_specs(),
         padding=scenario.padding,
         workers=workers,
+        limit=limit,
     )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any, Literal
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.modes import Mode
-from aipcore.data.source import is_arrays
 from aipcore.params import Layer, resolve
 from aipcore.scenario import Scenario
 from aipcore.scenario.pipelines import make_pipeline, make_workers
@@ -55,18 +53,3 @@ def dataset_of(scenario: Scenario, part: Literal["train", "val"]) -> Dataset | N
         ).dataset()
     finally:
         workers.close()
-
-
-def first_samples(data: Any, count: int) -> Any:
-    """The beginning of what `train_data` gave, in the same form or as a list of samples."""
-    if is_arrays(data):
-        return tuple(_first_rows(side, count) for side in data)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return [data[index] for index in range(min(count, len(data)))]
-    return list(islice(data, count))
-
-
-def _first_rows(side: Any, count: int) -> Any:
-    if isinstance(side, Mapping):
-        return {name: _first_rows(column, count) for name, column in side.items()}
-    return None if side is None else side[:count]

@@ -1,4 +1,4 @@
-"""When to stop before the last epoch, because the monitored value has stopped improving or is good enough."""
+"""Early stopping: the monitored value has stopped improving, or is good enough."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from aipcore.training.params import EarlyStoppingParams
 
 
 def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs: Mapping[str, float]) -> str:
-    """Why to stop after this epoch; empty to go on.
+    """Return why to stop after this epoch; empty to continue.
+
+    A value that is good enough stops the run in any epoch, whatever `frequency` is.
 
     It depends on nothing but the monitor's state, which is in the checkpoint: a resumed run stops where the
     uninterrupted one does.
@@ -21,7 +23,7 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
         logs: of this epoch.
     """
     value = logs.get(monitor.name)
-    if value is None or epoch % params.frequency != 0:
+    if value is None:
         return ""
     least, enough = (
         (params.lower_threshold, params.upper_threshold)
@@ -30,7 +32,7 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
     )
     if enough is not None and _reaches(monitor, value, enough):
         return f"{monitor.name} {value:.4g} has reached {enough:g}"
-    if params.n_to_go is None:
+    if params.n_to_go is None or epoch % params.frequency != 0:
         return ""
     if least is not None and (monitor.best is None or not _reaches(monitor, monitor.best, least)):
         return ""

@@ -24,14 +24,14 @@ class Horizon:
 
 
 def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
-    """Whether what is to run every so many epochs does in this one: if at all, in the first and the last epoch too.
+    """Return whether to run in this epoch what runs every so many epochs, and in the first and the last one.
 
     Args:
         epoch: counted from 0.
         every: how many epochs from one time to the next; 0: never.
         last: whether this is the last epoch.
-        first: the epoch, counted from 1, before which it does not run but in the very first.
+        first: the epoch, counted from 1, before which it never runs.
     """
-    if not every:
+    if not every or epoch + 1 < first:
         return False
-    return last or epoch == 0 or ((epoch + 1) % every == 0 and epoch + 1 >= first)
+    return last or epoch == 0 or (epoch + 1) % every == 0

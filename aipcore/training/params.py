@@ -57,7 +57,11 @@ class EarlyStoppingParams:
     n_to_go: int | None = field(
         None, help="Stop after this many epochs without improvement; none: never.", check=at_least(1)
     )
-    frequency: int = field(1, help="Consider stopping only every so many epochs.", check=at_least(1))
+    frequency: int = field(
+        1,
+        help="Look at n_to_go only every so many epochs; the threshold that stops at once counts in every epoch.",
+        check=at_least(1),
+    )
     lower_threshold: float | None = field(
         None,
         help="If more is better: do not stop for lack of improvement before this is reached. "
@@ -127,10 +131,14 @@ class TrainerParams:
     lav_every_n: int = field(
         0,
         help="Epochs between runs of the prediction graph and the evaluator on the validation data; 0: never. "
-        "If on, the first and the last epoch always run.",
+        "If on, the first and the last epoch always run, but none before lav_min_epoch.",
         check=at_least(0),
     )
-    lav_min_epoch: int = field(1, help="The first epoch after which LAV may run, if on.", check=at_least(1))
+    lav_min_epoch: int = field(
+        1,
+        help="No LAV before the end of this epoch, counted from 1: above 1, the first epoch has none either.",
+        check=at_least(1),
+    )
     summaries_every_n: int = field(
         10,
         help="Epochs between the images, histograms and PR curves that the scenario shows in TensorBoard, if it has "

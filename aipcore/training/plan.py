@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from aipcore.data.class_weight import Table
-from aipcore.data.feed import Batching
 from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
 from aipcore.params.author_class import describe_unused
+from aipcore.scenario.params import ScenarioParams
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
@@ -23,6 +23,7 @@ MOST_CLASSES = 10
 """Classes whose weights the plan lists."""
 
 if TYPE_CHECKING:
+    from aipcore.training.prepare import RunData
     from aipcore.training.trainer import Trainer
 
 
@@ -31,7 +32,7 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
     best = "least" if run.monitor.mode == "min" else "greatest"
     return [
         ("scenario", run.name),
-        ("data", describe_data(run.data, run.batching)),
+        ("data", describe_data(run.data, run.params)),
         *describe_processing(run.data.pipelines),
         ("model", describe_model(run.graph.model)),
         *describe_warm_start(run.warm_start),
@@ -53,20 +54,27 @@ def describe_unused_names(scenario: type) -> list[tuple[str, str]]:
     return [("not used", f"{names} of {scenario.__name__}, which neither aip nor its own code uses")] if names else []
 
 
-def describe_data(data: RunData, batching: Batching) -> str:
-    """Describe how many samples and batches there are, and how the samples are weighted."""
-    train, val = data.train, data.val
-    epoch = "" if batching.samples == len(train) else f", {batching.samples:,} of them an epoch"
-    validation = "no validation data" if val is None else f"{len(val):,} validation samples"
+def describe_data(data: RunData, params: ScenarioParams) -> str:
+    """Describe how many samples and batches there are, what is left out, and how the samples are weighted."""
+    batching, train, val = data.batching, data.train, data.val
+    samples = batching.samples + batching.dropped
+    epoch = "" if samples == len(train) else f", {samples:,} of them an epoch"
+    dropped = f" without the last {batching.dropped} samples" if batching.dropped else ""
+    validation = "no validation data" if val is None else f"{len(val):,} validation samples{_limit(params.val.limit)}"
     if val is not None and val.specs()[2]:
         validation += ", weighted"
+    lav = f"; LAV{_limit(params.lav.limit)}" if data.lav and params.lav.limit is not None else ""
     weights = ", weighted" if train.specs()[2] else ""
     if data.class_weights is not None:
         weights = f", class weights {_class_weights(data.class_weights)}"
     return (
-        f"{len(train):,} training samples{epoch} in {batching.steps:,} batches of {batching.batch_size}{weights}; "
-        f"{validation}"
+        f"{len(train):,} training samples{_limit(params.train.limit)}{epoch} in {batching.steps:,} batches of "
+        f"{batching.batch_size}{dropped}{weights}; {validation}{lav}"
     )
+
+
+def _limit(limit: int | None) -> str:
+    return "" if limit is None else f" (limit {limit:,})"
 
 
 def _class_weights(table: Table) -> str:

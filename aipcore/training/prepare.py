@@ -172,7 +172,13 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
 
     Raises:
         DataError: it is empty, or no data at all.
+        ParamsError: parameters of the data do not fit together.
     """
+    if trainer.lav_every_n and trainer.lav_min_epoch > trainer.epochs:
+        raise ParamsError(
+            f"--trainer.lav_min_epoch {trainer.lav_min_epoch} is after the last epoch (--trainer.epochs "
+            f"{trainer.epochs}), so LAV never runs. Give an earlier epoch, or --trainer.lav_every_n 0."
+        )
     workers = make_workers(params)
     try:
         return _read_data(scenario, params, trainer, seed, workers)
@@ -186,32 +192,38 @@ def _read_data(
 ) -> RunData:
     pipelines: list[Pipeline] = []
 
-    def pipeline(data: Any, origin: str, mode: Mode, preload: Any) -> Pipeline:
+    def pipeline(data: Any, origin: str, mode: Mode, preload: Any, limit: int | None) -> Pipeline:
         made = make_pipeline(
-            scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers
+            scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers, limit=limit
         )
         pipelines.append(made)
         return made
 
-    training = pipeline(scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload)
+    training = pipeline(scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload, params.train.limit)
     train = training.dataset()
     val_data = scenario.val_data()
     val = None
     if val_data is not None:
-        val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload).dataset()
+        val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit).dataset()
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
-        lav = {} if val is None else {"": val}
+        if val is not None and params.lav.limit in (None, params.val.limit):
+            lav = {"": val}
+        elif val is not None:
+            again = scenario.val_data()
+            lav = {"": pipeline(again, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit).dataset()}
     else:
         for name, data in lists.items():
-            lav[name] = pipeline(data, f"lav_data()[{name!r}]", Mode.EVALUATION, params.lav.preload).dataset()
+            origin = f"lav_data()[{name!r}]"
+            lav[name] = pipeline(data, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit).dataset()
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     feed = training.feed(
         params.train.batch_size,
         samples=max(1, round(wanted * trainer.scale_epoch_size)),
         shuffle=params.train.shuffle,
         bucket_window=params.train.bucket_window,
+        drop_remainder=params.train.batch_drop_remainder,
     )
     updates = math.ceil(feed.batching.steps / trainer.accumulate_steps)
     return RunData(

@@ -14,9 +14,9 @@ import tensorflow as tf
 from aip_plugins.exporters.params import LiteRTParams
 
 from aipcore.errors import FormatError
+from aipcore.logs import log_level
 from aipcore.scenario.graph import Graph
 from aipcore.training.formats import refuse_precisions
-from aipcore.training.logs import log_level
 from aipcore.training.portable import serving_function
 from aipcore.training.quiet import held_back_stderr
 from aipcore.training.servable import SIGNATURE, Exportable

@@ -20,7 +20,7 @@ def aip_schedules() -> list[ScheduleRecord]:
         ),
         ScheduleRecord(
             name="ExponentialDecay",
-            summary="Multiplied by a factor each epoch, after some epochs of constant rate if wanted.",
+            summary="Multiplied by a factor every n epochs, smoothly or in stairs.",
             params=f"{_PARAMS}:ExponentialDecayParams",
             build=f"{_BUILD}:exponential_decay",
         ),

@@ -32,6 +32,7 @@ def exponential_decay(params: ExponentialDecayParams, horizon: Horizon) -> Phase
         offset=params.offset_epochs,
         constant=params.constant_epochs,
         decay=params.decay,
+        length=params.decay_epochs,
         min_fraction=params.min_fraction,
         staircase=params.staircase,
     )
@@ -66,6 +67,7 @@ def warmup_decay(params: WarmupDecayParams, horizon: Horizon) -> PhasedSchedule:
         fall="inverse_sqrt",
         offset=params.offset_epochs,
         warmup=params.warmup_epochs,
+        warmup_fraction=params.warmup_fraction,
     )
 
 

@@ -1,7 +1,9 @@
 """Parameters of the shipped learning-rate schedules.
 
 In the equations e is the time in epochs, a fraction within an epoch: updates done / updates per epoch, less
-`offset_epochs`, and not less than 0. E is the number of epochs of the run, less `offset_epochs`.
+`offset_epochs`, and not less than 0. So an offset above 0 delays a schedule, which keeps its rate at e = 0 until then,
+and one below 0 leaves out its first epochs. E is the number of epochs of the run, less `offset_epochs`: a schedule that
+lasts as long as the run ends with it, whatever the offset.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ class ConstantParams(ScheduleParams):
 
 @params
 class ExponentialDecayParams(ScheduleParams):
-    """rate(e) = lr * max(decay^max(0, e - constant_epochs), min_fraction)."""
+    """rate(e) = lr * max(decay^(max(0, e - constant_epochs) / decay_epochs), min_fraction).
 
-    decay: float = field(0.99, help="What the rate is multiplied by in one epoch.", check=between(1e-6, 1.0))
+    With staircase the exponent is rounded down: the rate is multiplied by decay once every decay_epochs epochs.
+    """
+
+    decay: float = field(0.99, help="Factor of the rate after every decay_epochs.", check=between(1e-6, 1.0))
+    decay_epochs: float = field(1.0, help="Epochs in which the rate falls by the factor decay.", check=above(0))
     constant_epochs: float = field(0.0, help="Epochs at the full rate before it decays.", check=at_least(0))
     min_fraction: float = field(0.0, help="The rate never falls below this fraction of lr.", check=between(0.0, 1.0))
-    staircase: bool = field(False, help="Lower the rate once an epoch instead of after every update.")
+    staircase: bool = field(False, help="Lower the rate once every decay_epochs instead of after every update.")
 
 
 @params
@@ -55,9 +61,12 @@ class WarmupConstantCosineDecayParams(WarmupCosineDecayParams):
 
 @params
 class WarmupDecayParams(ScheduleParams):
-    """rate(e) = lr * min(e / w, sqrt(w / e)), with w = warmup_epochs: linear to lr, then an inverse square root.
+    """rate(e) = lr * (f + (1 - f) * e / w) for e < w, then lr * sqrt(w / e): linear to lr, then an inverse square root.
+
+    w is warmup_epochs, f is warmup_fraction.
 
     Reference: Vaswani et al., "Attention Is All You Need", 2017, section 5.3, scaled so that the peak is lr.
     """
 
     warmup_epochs: float = field(1.0, help="Epochs until the full rate is reached.", check=above(0))
+    warmup_fraction: float = field(0.0, help="The rate begins at this fraction of lr.", check=between(0.0, 1.0))

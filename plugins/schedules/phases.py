@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 ROUNDING = 1e-9
-"""Epochs; far above the rounding errors of float64 and far below one update."""
+"""Far above the rounding errors of float64, and far below the share of an update in the length of a fall."""
 
 
 @keras.saving.register_keras_serializable(package="aip")
@@ -22,7 +22,7 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
     - constant, for `constant` epochs: 1
     - falling, for the time t since then:
         "none"          1
-        "exponential"   max(decay^t, min_fraction); with `staircase`, t is rounded down to whole epochs
+        "exponential"   max(decay^(t / length), min_fraction); with `staircase`, t / length is rounded down
         "cosine"        min_fraction + (1 - min_fraction) * (1 + cos(pi * min(1, t / length))) / 2
         "inverse_sqrt"  sqrt(warmup / e)
 
@@ -33,7 +33,7 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         lr: the rate at factor 1.
         updates_per_epoch: optimizer updates in an epoch.
         fall: which of the falls above.
-        offset: epochs before the schedule begins; until then it has its value at 0.
+        offset: epochs before the schedule begins; until then it has its value at 0. Below 0: its first epochs are cut.
         warmup, warmup_fraction, constant, decay, min_fraction, length, staircase: see above; times in epochs.
     """
 
@@ -91,11 +91,12 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def _falling(self, time: Any) -> Any:
         since = tf.maximum(time - self.warmup - self.constant, 0.0)
-        if self.staircase:
-            # A fractional offset leaves times a rounding error below whole epochs.
-            since = tf.floor(since + ROUNDING)
         if self.fall == "exponential":
-            return tf.maximum(tf.exp(math.log(self.decay) * since), self.min_fraction)
+            times = since / self.length
+            if self.staircase:
+                # A fractional offset or length leaves times a rounding error below whole numbers.
+                times = tf.floor(times + ROUNDING)
+            return tf.maximum(tf.exp(math.log(self.decay) * times), self.min_fraction)
         if self.fall == "cosine":
             part = tf.minimum(since / self.length, 1.0)
             return self.min_fraction + (1 - self.min_fraction) * 0.5 * (1 + tf.cos(math.pi * part))

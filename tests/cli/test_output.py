@@ -20,7 +20,7 @@ from rich.console import Console
 
 from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
 from aipcore.cli.main import main
-from aipcore.training.logs import logging_to
+from aipcore.logs import logging_to
 from aipcore.training.reporter import EpochReport, by_part
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
@@ -56,7 +56,7 @@ def epoch_lines(width: int, *, terminal: bool = True, **changes: Any) -> list[st
                               "previous_best": 0.8, "is_best": True, "lav": ("lav_easy", "lav_easy_too")}  # fmt: skip
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=terminal, color_system=None, legacy_windows=False)
-    with logging_to(ConsoleHandler(console, quiet=False), None):
+    with logging_to(ConsoleHandler(console, quiet=False)):
         ConsoleReporter(console).epoch_ended(EpochReport(**{**report, **changes}))
     return file.getvalue().splitlines()
 

@@ -123,7 +123,7 @@ CHOICES = StaticChoices({"optimizer": {"Adam": Adam, "RMSprop": RMS}, "callback"
 
 def given(*words: str, file: Any = None, scenario: Any = None, root: type = Root) -> Any:
     """Resolves the usual layers."""
-    layers = [Layer.from_mapping("scenario s", scenario or {}), Layer.from_mapping("p.yaml", file or {})]
+    layers = [Layer.of_scenario("s", scenario or {}), Layer.from_mapping("p.yaml", file or {})]
     return resolve(root, [*layers, Layer.from_arguments(words)], CHOICES)
 
 
@@ -191,6 +191,85 @@ def test_naming_a_component_replaces_its_options() -> None:
     assert given("--optimizer.epsilon", "2", file=lower).value.trainer.optimizer.epsilon == 2
     assert given(file={"optimizer.rho": 0.1, "optimizer": "rmsprop"}).value.trainer.optimizer == RMS(rho=0.1)
     assert given(file={"optimizer": {"epsilon": 0.25}}, scenario=lower).value.trainer.optimizer == Adam(epsilon=0.25)
+
+
+@params
+class Schedule:
+    """What all schedules have."""
+
+    lr: float = field(0.1, help="Rate.", check=at_least(0))
+    span: Any = component({"Outer": Outer, "Plain": Plain}, default="Plain", help="Span.")
+
+
+@params
+class Slow(Schedule):
+    """Has a field of its own."""
+
+    length: int = field(5, help="Length.")
+
+
+@params
+class Fast(Schedule):
+    """Has one of the same name, and changes what it inherits."""
+
+    lr: float = field(0.2, help="Rate.", check=at_least(0.1))
+    length: int = field(7, help="Another length.")
+
+
+@params
+class Scheduled:
+    """A choice of related components."""
+
+    schedule: Any = component({"Slow": Slow, "Fast": Fast}, default="Slow", help="Schedule.")
+
+
+SCHEDULES: dict[str, tuple[dict[str, Any], str, Any, str]] = {
+    "a field of the common class": ({"lr": 0.5}, "--schedule fast", Fast(lr=0.5, span=Plain()), "scenario s"),
+    "a value for the other": ({"lr": 0.5}, "--schedule fast --schedule.lr 3", Fast(lr=3, span=Plain()), "command line"),
+    "none that was set": ({}, "--schedule fast", Fast(lr=0.2, span=Plain()), "default"),
+    "one that is not allowed there": ({"lr": 0.01}, "--schedule fast", Fast(span=Plain()), "default"),
+    "a name alone": ({"length": 9}, "--schedule fast", Fast(span=Plain()), "default"),
+    "a component within": (
+        {"span": {"name": "outer", "inner": {"depth": 9}}}, "--schedule fast",
+        Fast(span=Outer(inner=Inner(depth=9))), "default",
+    ),
+    "the same component": ({"length": 9}, "--schedule slow", Slow(length=9, span=Plain()), "default"),
+    "there and back": ({"name": "fast", "lr": 0.5}, "--schedule slow", Slow(lr=0.5, span=Plain()), "scenario s"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> None:
+    """For the fields of their common class; whoever gives a value for the other component has the last word."""
+    scenario, words, expected, origin = SCHEDULES[case]
+    done = given(*words.split(), scenario={"schedule": scenario}, root=Scheduled)
+    assert done.value.schedule == expected
+    assert done.origins["schedule.lr"] == origin
+    assert done.origins["schedule"] == "command line"
+
+
+def test_a_file_keeps_what_the_scenario_set_and_does_not_outlast() -> None:
+    """Values of a file belong to the component that it names, but those of the scenario pass through."""
+    done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule": "Slow"}, root=Scheduled)
+    assert (done.value.schedule.lr, done.origins["schedule.lr"]) == (0.5, "scenario s")
+    done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule.lr": 0.7}, root=Scheduled)
+    assert (done.value.schedule.lr, done.origins["schedule.lr"]) == (0.2, "default")
+
+
+def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
+    """So a resumed run that chooses another component keeps what the scenario set too, and no more."""
+    scenario = Layer.of_scenario("s", {"schedule.lr": 0.5})
+    for lr, expected in ((0.5, 0.5), (0.7, 0.2)):
+        record = Layer("params.json", {"schedule": {"name": "Slow", "lr": lr, "length": 5}}, repeats=True)
+        layers = [scenario, record, Layer.from_arguments(["--schedule", "fast"])]
+        assert resolve(Scheduled, layers).value.schedule.lr == expected
+
+
+def test_callbacks_that_are_named_again_keep_what_the_scenario_set() -> None:
+    """Those that are not named are gone."""
+    scenario = {"callbacks": {"CSVLog": {"file": "mine.csv"}, "Stop": {"after": 9}}}
+    assert given("--callbacks", "csv_log", scenario=scenario).value.trainer.callbacks == (Log(file="mine.csv"),)
+    assert given("--callbacks=", scenario=scenario).value.trainer.callbacks == ()
 
 
 ERRORS = {

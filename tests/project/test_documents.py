@@ -290,6 +290,38 @@ PREDECESSOR = {
 """What users of the predecessor look for, by the names that it has here, by group."""
 
 
+TFAIP = """
+epochs current_epoch samples_per_epoch scale_epoch_size train_accum_steps progress_bar_mode progbar_delta_time
+tf_cpp_min_log_level force_eager skip_model_load_test export_training_graph_path val_every_n lav_every_n lav_silent
+lav_min_epoch output_dir write_checkpoints export_best export_final no_train_scope ema_decay random_seed profile
+profile_steps device optimizer learning_rate scenario warmstart early_stopping gen preload_data
+preload_data_progress_bar checkpoint_sub_dir checkpoint_save_freq clip_norm clip_value global_clip_norm momentum
+nesterov weight_decay beta_1 beta_2 epsilon rho centered rectify amsgrad sma_threshold total_steps warmup_proportion
+min_lr exclude_from_weight_decay exclude_from_layer_adaptation lr step_function offset_epochs learning_circle
+lr_decay_rate decay_min_fraction alpha final_epochs warmup_epochs warmup_factor constant_epochs warmup_steps model
+allow_partial trim_graph_name rename add_suffix rename_targets exclude include auto_remove_numbers_for gpus
+gpu_auto_tune gpu_memory soft_device_placement dist_strategy n_to_go frequency lower_threshold upper_threshold
+best_model_output_dir best_model_name batch_size limit prefetch num_processes batch_drop_remainder shuffle_buffer_size
+bucket_boundaries bucket_batch_sizes use_shared_memory lists list_ratios ignore_prefix files batch_bins shape_files
+predictor_params generator pre_proc post_proc resource_base_path run_parallel num_threads max_tasks_per_process
+processors pipelines modes voter post_processors pipeline model_path print_samples silent store_results progress_bar
+run_eagerly include_targets include_meta debug_graph_n_examples print_eval_limit tensorboard_logger_history_size
+export_serve data evaluator export_net_config net_config_filename default_serve_dir additional_serve_dir
+trainer_params_filename scenario_params_filename scenario_base_path scenario_id id tfaip_commit_hash tfaip_version
+use_input_gradient_regularization input_gradient_regularization_h input_gradient_regularization_lambda
+"""
+"""The fields of tfaip's parameter classes that a user could set or find in a file."""
+
+
+def test_every_option_of_the_predecessor_has_a_row() -> None:
+    """The first column of the tables under "Options" names it."""
+    text = (DOCS / "coming-from-tfaip.md").read_text(encoding="utf-8")
+    options = text[text.index("\n## Options\n") : text.index("\n## What a run leaves\n")]
+    first = " ".join(line.split(" | ")[0] for line in options.splitlines() if line.startswith("| "))
+    named = set(re.findall(r"`([^`]+)`", first))
+    assert [name for name in TFAIP.split() if name not in named] == []
+
+
 def test_users_of_the_predecessor_find_all_they_had() -> None:
     """docs/coming-from-tfaip.md has every option, component and folder, and every command."""
     text = (DOCS / "coming-from-tfaip.md").read_text(encoding="utf-8")

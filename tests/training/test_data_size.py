@@ -1,10 +1,14 @@
-"""How much is trained and validated: samples_per_epoch, scale_epoch_size, val_every_n."""
+"""How much is trained and validated: limits, samples_per_epoch, scale_epoch_size, dropped batches, val_every_n."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
+from aipcore.errors import ParamsError
+from aipcore.scenario import Sample
+from aipcore.training.plan import describe_data
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,48 @@ def test_validation_does_not_change_training(make_trainer: Any, noisy_class: Any
         for n in ("1", "3")
     ]
     assert losses[0] == losses[1]
+
+
+class Limited:
+    """Two lists for LAV beside the validation data."""
+
+    def lav_data(self) -> Any:
+        x, y = self.val_data()  # type: ignore[attr-defined]
+        return {"a": (x, y), "b": [Sample(inputs=row, targets=label) for row, label in zip(x[:9], y[:9], strict=True)]}
+
+
+def test_limits(make_trainer: Any, blobs_class: Any) -> None:
+    """Of training, validation and each list of LAV; the plan tells."""
+    limits = ("--train.limit", "100", "--val.limit", "30", "--trainer.lav_every_n", "1")
+    trainer = make_trainer(blobs_class, *limits)
+    assert (len(trainer.data.train), len(trainer.data.val), len(trainer.data.lav[""])) == (100, 30, 30)
+    assert trainer.data.lav[""] is trainer.data.val
+    assert describe_data(trainer.data, trainer.params) == (
+        "100 training samples (limit 100) in 7 batches of 16; 30 validation samples (limit 30)"
+    )
+    trainer = make_trainer(blobs_class, *limits, "--lav.limit", "20")
+    assert (len(trainer.data.val), len(trainer.data.lav[""])) == (30, 20)
+    listed = type("Listed", (Limited, blobs_class), {})
+    trainer = make_trainer(listed, *limits, "--lav.limit", "20")
+    assert {name: len(data) for name, data in trainer.data.lav.items()} == {"a": 20, "b": 9}
+    assert describe_data(trainer.data, trainer.params).endswith("30 validation samples (limit 30); LAV (limit 20)")
+
+
+@pytest.mark.parametrize("part", ["train", "val", "lav"])
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_limits_that_leave_nothing_are_refused(make_trainer: Any, blobs_class: Any, part: str, limit: str) -> None:
+    """There is no number for "all": leaving the option out says that."""
+    with pytest.raises(ParamsError, match=f"--{part}.limit: {limit} is not allowed, it must be .*at least 1"):
+        make_trainer(blobs_class, f"--{part}.limit", limit)
+
+
+def test_drop_remainder(make_trainer: Any, blobs_class: Any) -> None:
+    """200 samples are 6 batches of 32 and 8 samples more; schedules count what is left."""
+    words = ("--train.batch_size", "32", "--train.batch_drop_remainder", "True", "--trainer.epochs", "2")
+    trainer = make_trainer(blobs_class, *words)
+    assert describe_data(trainer.data, trainer.params) == (
+        "200 training samples in 6 batches of 32 without the last 8 samples; 64 validation samples"
+    )
+    assert trainer.data.horizon.updates_per_epoch == 6
+    trainer.run()
+    assert int(trainer.optimizer.iterations) == 12

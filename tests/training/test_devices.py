@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from aipcore.devices.params import DeviceParams
+from aipcore.devices.selection import select_devices
+from aipcore.errors import ParamsError
+
 
 @pytest.mark.skipif("__import__('tensorflow').config.list_physical_devices('GPU')", reason="this machine has GPUs")
 def test_missing_gpus_are_named(run_aip: Callable[..., Any], tmp_path: Any) -> None:
@@ -41,3 +45,41 @@ def test_mirrored_from_the_command_line(run_aip: Callable[..., Any], tmp_path: A
     assert "CPU:0, CPU:1 share each batch" in done.stdout
     assert done.stderr == ""
     assert (tmp_path / "out" / "best" / "saved_model.pb").is_file()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What TensorFlow is told about two GPUs that there are not."""
+    import tensorflow as tf
+
+    told: list[Any] = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *given: told.append(("visible", *given)))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *given: told.append(("growth", *given)))
+    monkeypatch.setattr(
+        tf.config,
+        "set_logical_device_configuration",
+        lambda device, parts: told.append(("parts", device, [part.memory_limit for part in parts])),
+    )
+    return told
+
+
+def test_a_memory_limit_is_one_logical_device_on_each_gpu(calls: list[Any]) -> None:
+    """With the limit in MiB, on the chosen GPUs alone; without one, no logical device is configured."""
+    select_devices(DeviceParams(gpus=(1,), memory_growth=False, memory_limit_mib=4096))
+    assert calls == [("visible", ["GPU:1"], "GPU"), ("growth", "GPU:1", False), ("parts", "GPU:1", [4096])]
+    calls.clear()
+    select_devices(DeviceParams())
+    assert calls == [("growth", "GPU:0", True), ("growth", "GPU:1", True)]
+
+
+def test_a_memory_limit_that_cannot_hold_is_refused(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that grows, and a machine without GPUs."""
+    with pytest.raises(ParamsError, match=r"--device.memory_limit_mib 9 .*Add --device.memory_growth False"):
+        select_devices(DeviceParams(memory_limit_mib=9))
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    with pytest.raises(ParamsError, match="TensorFlow sees no GPU here"):
+        select_devices(DeviceParams(memory_growth=False, memory_limit_mib=9))
+    assert calls == []

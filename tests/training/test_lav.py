@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aipcore.errors import ScenarioError
+from aipcore.errors import ParamsError, ScenarioError
 from aipcore.scenario import Evaluator
 from aipcore.training.reporter import Reporter
 
@@ -56,14 +56,23 @@ def with_lists(base: Any) -> Any:
         ((), []),
         (("--trainer.lav_every_n=1",), [1, 2, 3, 4, 5, 6, 7]),
         (("--trainer.lav_every_n", "3"), [1, 3, 6, 7]),
-        (("--trainer.lav_every_n", "2", "--trainer.lav_min_epoch", "4"), [1, 4, 6, 7]),
+        (("--trainer.lav_every_n", "2", "--trainer.lav_min_epoch", "4"), [4, 6, 7]),
+        (("--trainer.lav_every_n", "5", "--trainer.lav_min_epoch", "7"), [7]),
         (("--trainer.lav_every_n", "50"), [1, 7]),
     ],
 )
 def test_when_it_runs(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], expected: list[int]) -> None:
-    """Every n epochs from the given one on, and always in the first and the last."""
+    """Every n epochs, in the first and in the last, and never before the given one."""
     history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *words).run().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "lav_share" in logs] == expected
+
+
+def test_an_epoch_after_the_last_is_refused(make_trainer: Any, blobs_class: Any) -> None:
+    """LAV that would never run; without LAV the option does not matter."""
+    words = ("--trainer.epochs", "7", "--trainer.lav_min_epoch", "8")
+    make_trainer(blobs_class, *words).data.close()
+    with pytest.raises(ParamsError, match=r"--trainer\.lav_min_epoch 8 is after the last epoch"):
+        make_trainer(blobs_class, *words, "--trainer.lav_every_n", "1")
 
 
 def test_evaluator_sees_every_sample_of_the_prediction_graph(make_trainer: Any, noisy_class: Any) -> None:

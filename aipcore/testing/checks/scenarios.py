@@ -153,7 +153,7 @@ def _weights(trainer: Trainer) -> list[bytes]:
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
-    from aipcore.testing.scenario_data import first_samples
+    from aipcore.data.source import first_samples
 
     declared = subject.declared
     original: Any = subject.build

@@ -15,7 +15,7 @@ from aipcore.cli.completing import ParametersCommand, complete_words
 from aipcore.cli.request import make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import TrainingError, UsageError
-from aipcore.training.logs import log_level
+from aipcore.logs import log_level
 
 SUMMARY = "Search good parameters of a scenario, with Optuna."
 

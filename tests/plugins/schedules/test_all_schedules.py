@@ -15,6 +15,9 @@ import tensorflow as tf
 
 from aipcore.hooks.kinds import ScheduleParams
 from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer, resolve
+from aipcore.scenario.params import ScenarioParams
+from aipcore.training.params import run_params_class
 
 SHARED = {"lr": 0.001, "offset_epochs": 0.0}
 COSINE = {"min_fraction": 0.0, "decay_epochs": None}
@@ -22,12 +25,13 @@ WARMUP = {"warmup_epochs": 1.0, "warmup_fraction": 0.0}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "Constant": SHARED,
     "ExponentialDecay": {
-        **SHARED, "decay": 0.99, "constant_epochs": 0.0, "min_fraction": 0.0, "staircase": False,
+        **SHARED, "decay": 0.99, "decay_epochs": 1.0, "constant_epochs": 0.0, "min_fraction": 0.0,
+        "staircase": False,
     },
     "CosineDecay": {**SHARED, **COSINE},
     "WarmupCosineDecay": {**SHARED, **COSINE, **WARMUP},
     "WarmupConstantCosineDecay": {**SHARED, **COSINE, **WARMUP, "constant_epochs": 1.0},
-    "WarmupDecay": {**SHARED, "warmup_epochs": 1.0},
+    "WarmupDecay": {**SHARED, **WARMUP},
 }  # fmt: skip
 
 
@@ -126,3 +130,14 @@ def test_drives_an_optimizer(name: str, make_schedule: Any) -> None:
         optimizer.apply([tf.constant(-1.0)], [variable])
         moved.append(variable.numpy() - before)
     np.testing.assert_allclose(moved, [schedule(step).numpy() for step in range(9)], rtol=1e-5, atol=1e-6)
+
+
+def test_keeps_the_rate_of_the_scenario(name: str) -> None:
+    """Whatever schedule the user names, `lr` is what the scenario set, and so is `weight_decay` of an optimizer."""
+    scenario = {"learning_rate.lr": 0.02, "optimizer.weight_decay": 0.1}
+    words = ("--learning_rate", name, "--optimizer", "AdamW")
+    root, plugins = run_params_class(ScenarioParams), get_plugin_manager()
+    done: Any = resolve(root, [Layer.of_scenario("mine", scenario), Layer.from_arguments(words)], plugins)
+    trainer = done.value.trainer
+    assert (trainer.learning_rate.lr, trainer.optimizer.weight_decay) == (0.02, 0.1)
+    assert done.origins["trainer.learning_rate.lr"] == "scenario mine"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -38,6 +39,15 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[[Array], Array]]] = {
     "exponential, floor": (
         "ExponentialDecay", {"decay": 0.5, "min_fraction": 0.2}, lambda e: np.maximum(0.5**e, 0.2),
     ),
+    "exponential, slower": ("ExponentialDecay", {"decay": 0.9, "decay_epochs": 2.5}, lambda e: 0.9 ** (e / 2.5)),
+    "exponential, every third epoch": (
+        "ExponentialDecay", {"decay": 0.9, "decay_epochs": 3.0, "staircase": True}, lambda e: 0.9 ** np.floor(e / 3),
+    ),
+    "exponential, every third epoch, constant first, floor": (
+        "ExponentialDecay",
+        {"decay": 0.7, "decay_epochs": 3.0, "staircase": True, "constant_epochs": 2.0, "min_fraction": 0.3},
+        lambda e: np.maximum(0.7 ** np.floor(np.maximum(0, e - 2) / 3), 0.3),
+    ),
     "cosine": ("CosineDecay", {}, lambda e: cosine(e / EPOCHS)),
     "cosine, floor": ("CosineDecay", {"min_fraction": 0.1}, lambda e: 0.1 + 0.9 * cosine(e / EPOCHS)),
     "cosine, shorter": ("CosineDecay", {"decay_epochs": 5.0}, lambda e: cosine(e / 5)),
@@ -63,6 +73,10 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[[Array], Array]]] = {
         "WarmupDecay", {"warmup_epochs": 5.0},
         lambda e: np.minimum(e / 5, np.sqrt(5 / np.maximum(e, 1e-9))),
     ),
+    "warmup from a fraction, inverse root": (
+        "WarmupDecay", {"warmup_epochs": 5.0, "warmup_fraction": 0.1},
+        lambda e: np.where(e < 5, 0.1 + 0.9 * e / 5, np.sqrt(5 / np.maximum(e, 1e-9))),
+    ),
 }  # fmt: skip
 
 
@@ -77,9 +91,9 @@ def test_equals_closed_form(case: str, make_schedule: Any) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "cosine" not in case])
-@pytest.mark.parametrize("offset", [2.0, 2.5, 30.0])
+@pytest.mark.parametrize("offset", [2.0, 2.5, 30.0, -2.0, -2.5, -30.0])
 def test_offset(case: str, offset: float, make_schedule: Any) -> None:
-    """At epoch e the rate is that of epoch e - offset_epochs, and before that the rate at 0."""
+    """At epoch e the rate is that of epoch e - offset_epochs, which below 0 is the rate at 0."""
     name, options, form = CASES[case]
     schedule = make_schedule(name, lr=LR, offset_epochs=offset, updates_per_epoch=PER_EPOCH, epochs=EPOCHS, **options)
     found = [schedule(step).numpy() for step in STEPS]
@@ -87,10 +101,10 @@ def test_offset(case: str, offset: float, make_schedule: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-12)
 
 
-@pytest.mark.parametrize("offset", [2.0, 2.5])
+@pytest.mark.parametrize("offset", [2.0, 2.5, -2.0, -0.5])
 @pytest.mark.parametrize("name", ["CosineDecay", "WarmupCosineDecay", "WarmupConstantCosineDecay"])
-def test_offset_leaves_less_to_fall(name: str, offset: float, make_schedule: Any) -> None:
-    """A shifted cosine still ends with the run: it is the schedule of a run that is shorter by the offset."""
+def test_a_shifted_cosine_ends_with_the_run(name: str, offset: float, make_schedule: Any) -> None:
+    """It is the schedule of a run that is shorter by the offset, or longer if the offset is below 0."""
     shifted = make_schedule(name, lr=LR, offset_epochs=offset, updates_per_epoch=PER_EPOCH, epochs=EPOCHS)
     warmup = 0 if name == "CosineDecay" else 1
     constant = 1 if name == "WarmupConstantCosineDecay" else 0
@@ -118,3 +132,21 @@ def test_staircase_falls_at_the_same_update_of_every_epoch(make_schedule: Any) -
     )
     falls = [step for step in range(1, 300) if schedule(step).numpy() < schedule(step - 1).numpy()]
     assert falls == [10 * epoch + 1 for epoch in range(1, 30)]
+
+
+@pytest.mark.parametrize("offset", [0, 4, -4])
+def test_is_the_curve_of_tfaip(offset: int, make_schedule: Any) -> None:
+    """Keras' schedule in stairs, asked for whole epochs less the offset and not below 0: what tfaip did."""
+    options = {
+        "decay": 0.9,
+        "decay_epochs": 3.0,
+        "staircase": True,
+        "min_fraction": 0.3,
+        "offset_epochs": float(offset),
+    }
+    schedule = make_schedule("ExponentialDecay", lr=LR, updates_per_epoch=PER_EPOCH, epochs=EPOCHS, **options)
+    peer = keras.optimizers.schedules.ExponentialDecay(LR, decay_steps=3, decay_rate=0.9, staircase=True)
+    for step in STEPS:
+        expected = max(0.3 * LR, float(peer(max(0, step // PER_EPOCH - offset))))
+        assert schedule(step).numpy() == pytest.approx(expected, rel=1e-6)
+        assert expected == pytest.approx(LR * max(0.3, 0.9 ** (max(0, step // PER_EPOCH - offset) // 3)), rel=1e-6)

@@ -74,7 +74,7 @@ def aip_schedules():
         record("is_never_negative", "Falling"),
         record("works_when_compiled", "Eager"),
         record("follows_lr", "Stubborn"),
-        record("shifts_by_offset_epochs", "Punctual"),
+        record("follows_offset_epochs", "Unmoved"),
     ]
 
 

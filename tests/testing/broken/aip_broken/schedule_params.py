@@ -46,5 +46,5 @@ class StubbornParams(ScheduleParams):
 
 
 @params
-class PunctualParams(ScheduleParams):
+class UnmovedParams(ScheduleParams):
     """A rate."""

@@ -59,11 +59,13 @@ def build_overflowing(params, horizon):
 
 class Falling(Rate):
     def __call__(self, step):
-        return tf.cast(self.lr * (1 - self.part(step)), tf.float32)
+        return tf.cast(self.lr * (1 - tf.maximum(self.part(step) - self.offset, 0)), tf.float32)
 
 
 def build_falling(params, horizon):
-    return Falling(params.lr, horizon)
+    made = Falling(params.lr, horizon)
+    made.offset = params.offset_epochs / horizon.epochs
+    return made
 
 
 class Eager(Rate):
@@ -79,10 +81,10 @@ def build_stubborn(params, horizon):
     return Rate(0.01, horizon)
 
 
-class Punctual(Rate):
+class Unmoved(Rate):
     def __call__(self, step):
         return tf.cast(self.lr / (1 + self.part(step)), tf.float32)
 
 
-def build_punctual(params, horizon):
-    return Punctual(params.lr, horizon)
+def build_unmoved(params, horizon):
+    return Unmoved(params.lr, horizon)

@@ -1,0 +1,147 @@
+"""Log messages of a run: from all loggers and from `warnings` to the terminal and to `train.log`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+from aipcore.errors import UsageError
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+LIBRARIES = (
+    "PIL", "absl", "alembic", "asyncio", "botocore", "filelock", "fsspec", "git", "grain", "h5py", "httpcore", "httpx",
+    "jax", "matplotlib", "numba", "tensorflow", "urllib3",
+)  # fmt: skip
+"""Loggers of libraries that log much of their inner work: from warnings on, unless a program sets their level."""
+
+
+def log_level() -> int:
+    """Return the level that `AIP_LOG_LEVEL` asks for; info if unset.
+
+    Raises:
+        UsageError: it is not a level.
+    """
+    text = os.environ.get("AIP_LOG_LEVEL", "info").strip().lower()
+    if text not in LEVELS:
+        raise UsageError(f"AIP_LOG_LEVEL is {text!r}: set it to one of {', '.join(LEVELS)}, or unset it.")
+    return int(getattr(logging, text.upper()))
+
+
+class RunLog:
+    """The handlers of a run on the root logger: one for the terminal, one for a file that is named later."""
+
+    def __init__(self, handler: logging.Handler, *, file_follows: bool) -> None:
+        self._early = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, flushOnClose=False)
+        self._handlers = [handler, self._early] if file_follows else [handler]
+        for each in self._handlers:
+            self._add(each)
+
+    def write_to(self, path: Path) -> None:
+        """Append messages to a file from now on, after those since the run began."""
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        self._early.setTarget(file)
+        self._early.flush()
+        self._handlers.append(file)
+        self._add(file)
+        logging.getLogger().removeHandler(self._early)
+
+    def close(self) -> None:
+        """Take the handlers off the root logger."""
+        for each in self._handlers:
+            logging.getLogger().removeHandler(each)
+            each.close()
+
+    def _add(self, handler: logging.Handler) -> None:
+        handler.setLevel(max(log_level(), handler.level))
+        logging.getLogger().addHandler(handler)
+
+
+@contextmanager
+def logging_to(handler: logging.Handler, *, file_follows: bool = False) -> Iterator[RunLog]:
+    """Log what any module sends to `logging` or `warnings` to `handler` while the context lasts.
+
+    The handler is on the root logger, at the level of `AIP_LOG_LEVEL`. Other handlers that write to the terminal are
+    off meanwhile, since each message would be printed twice. Afterwards logging is as it was before.
+
+    Args:
+        handler: prints messages.
+        file_follows: whether to keep messages for `RunLog.write_to`.
+
+    Yields:
+        the log, which can also write a file.
+    """
+    with _terminal_handlers_off(), captured_messages(log_level()):
+        log = RunLog(handler, file_follows=file_follows)
+        try:
+            yield log
+        finally:
+            log.close()
+
+
+@contextmanager
+def captured_messages(level: int) -> Iterator[None]:
+    """Let messages of `level` pass all loggers without a level of their own, and turn warnings into messages."""
+    root = logging.getLogger()
+    before = root.level
+    quiet = [logger for logger in map(logging.getLogger, LIBRARIES) if logger.level == logging.NOTSET]
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        if file is not None:
+            shown(message, category, filename, lineno, file, line)
+        else:
+            logging.getLogger("py.warnings").warning("%s:%s: %s: %s", filename, lineno, category.__name__, message)
+
+    root.setLevel(level)
+    for logger in quiet:
+        logger.setLevel(max(level, logging.WARNING))
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+        for logger in quiet:
+            if logger.level == max(level, logging.WARNING):
+                logger.setLevel(logging.NOTSET)
+        root.setLevel(before)
+
+
+@contextmanager
+def _terminal_handlers_off() -> Iterator[None]:
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    root = logging.getLogger()
+    loggers = [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
+    found = [
+        (logger, handler)
+        for logger in loggers
+        if _reaches_root(logger)
+        for handler in logger.handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream in streams
+    ]
+    for logger, handler in found:
+        logger.removeHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, handler in found:
+            logger.addHandler(handler)
+
+
+def _reaches_root(logger: logging.Logger) -> bool:
+    above: logging.Logger | None = logger
+    while above is not None and above.parent is not None:
+        if not above.propagate:
+            return False
+        above = above.parent
+    return True
