@@ -18,7 +18,6 @@ from aipcore.scenario.graph import Graph, build_graph_of, inputs_of, prediction_
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.params import POLICIES
-from aipcore.training.variable_names import unique_names
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -48,7 +47,7 @@ def rebuild(model: ModelDir, scenario: Scenario) -> Graph:
     finally:
         keras.config.set_dtype_policy(before)
     variables = list((trained if model.kind == "checkpoint" else graph).model.variables)
-    named = dict(zip(unique_names(variable.path for variable in variables), variables, strict=True))
+    named = {variable.path: variable for variable in variables}
     arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
     _assign(named, arrays, model.path)
     return graph

@@ -12,6 +12,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import ScenarioError
+from aipcore.scenario.paths import name_variables
 from aipcore.scenario.scenario import Scenario
 
 BARE_INPUT = "inputs"
@@ -114,7 +115,8 @@ def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
     """Builds the scenario's model for the inputs that its data has.
 
     Raises:
-        ScenarioError: `build` fails or returns something that is no tensor or mapping of tensors.
+        ScenarioError: `build` fails, returns something that is no tensor or mapping of tensors, or gives two
+            variables one path.
     """
     return build_graph_of(scenario, dataset.specs()[0])
 
@@ -141,6 +143,7 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
             f"{name}.build() returned {type(outputs).__name__}: return a tensor or a mapping from name to tensor."
         )
     model = keras.Model(given, outputs)
+    name_variables(model)
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
 
 

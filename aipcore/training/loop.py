@@ -108,7 +108,8 @@ class TrainingLoop:
             return []
         with self.distribution.on_replica(replica):
             return [
-                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="group_gradient") for v in self._values
+                tf.Variable(tf.zeros(value.shape, value.dtype), trainable=False, name=f"group_gradient/{weight.path}")
+                for weight, value in zip(self._weights, self._values, strict=True)
             ]
 
     @property

@@ -23,6 +23,7 @@ from aipcore.scenario.graph import Graph, build_graph, prediction_graph
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.paths import name_optimizer_variables
 from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
@@ -239,6 +240,7 @@ def prepare_model(
     with distribution.scope():
         optimizer = parts.optimizer(learning_rate)
         optimizer.build(graph.model.trainable_variables)
+    name_optimizer_variables(optimizer)
     distribution.adopt_optimizer(optimizer)
     # Callbacks reach the optimizer through the model, as under Model.fit.
     graph.model.compile(optimizer=optimizer, jit_compile=False)

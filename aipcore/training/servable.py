@@ -21,7 +21,6 @@ from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.atomic import replaced_dir
 from aipcore.training.formats import Arrays, Format, write_format
 from aipcore.training.portable import serving_function
-from aipcore.training.variable_names import unique_names
 
 SIGNATURE = "serving_default"
 
@@ -172,7 +171,7 @@ class ModelWriter:
                     **self._about,
                     **(note or {}),
                     "formats": [name for name in self._formats if name not in failed],
-                    "variables": unique_names(each.path for each in self._graph.model.variables),
+                    "variables": [each.path for each in self._graph.model.variables],
                 }
                 (fresh / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
-from aipcore.training.state import VariableState
+from aipcore.training.state import VariableState, by_path
 
 
 def make_step(optimizer: Any) -> tuple[VariableState, Any]:
@@ -37,7 +37,11 @@ def make_step(optimizer: Any) -> tuple[VariableState, Any]:
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         loose.assign_add(loose)
 
-    groups = {"model": model.variables, "optimizer": optimizer.variables, "loose": [loose]}
+    groups = {
+        "model": by_path(model.variables, "the model"),
+        "optimizer": by_path(optimizer.variables, "the optimizer"),
+        "loose": {"loose": loose},
+    }
     return VariableState(groups, make_distribution("none", 16, Workers())), step
 
 
