@@ -8,14 +8,14 @@ both have a `d1/kernel`. `name_variables` and `name_optimizer_variables` make `v
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
+
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.params.names import nearest
-
-Chain = tuple[Any, ...]
-"""The layers from the outermost one below the model to a layer."""
 
 _NOT_IN_NAMES = re.compile(r"[\\^$.*+?()\[\]{}|]+")
 
@@ -26,7 +26,7 @@ def layers_by_path(model: Any) -> list[tuple[str, Any]]:
     A layer that several layers hold appears once: at its shortest path, and of several, at the first in alphabetical
     order. So a path does not depend on the order in which the layers were built.
     """
-    return [("/".join(_names(chain)), chain[-1]) for chain in _chains(model)]
+    return [("/".join(place.names), place.layer) for place in _places(model) if place.names]
 
 
 def variables_by_path(model: Any) -> dict[str, Any]:
@@ -37,20 +37,16 @@ def variables_by_path(model: Any) -> dict[str, Any]:
     Raises:
         ScenarioError: two variables have one path.
     """
-    places = [
-        (chain, variable, name)
-        for chain in [(), *_chains(model)]
-        for variable, name in _own_variables(chain[-1] if chain else model)
-    ]
-    owners: dict[int, tuple[Chain, str]] = {}
-    for chain, variable, name in sorted(places, key=lambda place: (not _is_maker(*place[:2]), *_rank(place[0]))):
-        owners.setdefault(id(variable), (chain, name))
+    held = [(place, *own) for place in _places(model) for own in _own_variables(place.layer)]
+    owners: dict[int, tuple[_Place, str]] = {}
+    for place, variable, name in sorted(held, key=lambda each: (not each[0].made(each[1]), each[0].rank)):
+        owners.setdefault(id(variable), (place, name))
     found: dict[str, Any] = {}
     for variable in model.variables:
-        chain, name = owners[id(variable)]
-        path = "/".join([*_names(chain), name])
+        place, name = owners[id(variable)]
+        path = "/".join([*place.names, name])
         if path in found:
-            raise ScenarioError(_ambiguity(model, path, owners[id(found[path])][0], chain))
+            raise ScenarioError(_ambiguity(path, owners[id(found[path])][0], place))
         found[path] = variable
     return found
 
@@ -121,39 +117,66 @@ def nearest_of(pattern: str, paths: Sequence[str], what: str, *, most: int = 6) 
     return f"The {noun} {verb} {', '.join(listed[:most])}{more}." if listed else f"There is no {what}."
 
 
-def _chains(model: Any) -> Iterator[Chain]:
-    """The layers below a model in the model's order, each once."""
-    chains: dict[int, Chain] = {id(model): ()}
-    level: list[Chain] = [()]
+@attrs.frozen(kw_only=True, eq=False)
+class _Place:
+    """A layer and those around it.
+
+    Attributes:
+        names: the parts of its path.
+        layers: from the model to the layer.
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[Any, ...]
+
+    @property
+    def layer(self) -> Any:
+        """The layer itself."""
+        return self.layers[-1]
+
+    @property
+    def rank(self) -> tuple[int, tuple[str, ...]]:
+        """The lowest of several places of a layer is its own."""
+        return len(self.names), self.names
+
+    def made(self, variable: Any) -> bool:
+        """Whether the layer made a variable, by the path that the variable has so far."""
+        return variable.path.split("/")[-2:-1] in ([self.layer.name], list(self.names[-1:]))
+
+    def inside(self) -> list[_Place]:
+        """The places of the layers that the layer holds."""
+        held = self.layer._flatten_layers(include_self=False, recursive=False)
+        count = Counter(each.name for each in held)
+        places = []
+        for each in held:
+            name = each.name
+            # RandAugment(name=...) gives all layers in it this name. No pattern is about layers without weights.
+            if count[name] > 1 and not each.weights:
+                name = _attribute(self.layer, each) or name
+            places.append(_Place(names=(*self.names, name), layers=(*self.layers, each)))
+        return places
+
+
+def _places(model: Any) -> list[_Place]:
+    """The model's own place, and each layer below it once, in the model's order."""
+    root = _Place(names=(), layers=(model,))
+    chosen = {id(model): root}
+    level = [root]
     while level:
-        below = [(*chain, child) for chain in level for child in _children(chain[-1] if chain else model)]
+        below = sorted((inner for place in level for inner in place.inside()), key=lambda place: place.rank)
         level = []
-        for chain in sorted(below, key=_rank):
-            if id(chain[-1]) not in chains:
-                chains[id(chain[-1])] = chain
-                level.append(chain)
+        for place in below:
+            if id(place.layer) not in chosen:
+                chosen[id(place.layer)] = place
+                level.append(place)
 
-    def visit(layer: Any) -> Iterator[Chain]:
-        for child in _children(layer):
-            chain = chains[id(child)]
-            if chain and (chain[-2] if len(chain) > 1 else model) is layer:
-                yield chain
-                yield from visit(child)
+    def visit(place: _Place) -> Iterator[_Place]:
+        yield place
+        for inner in place.inside():
+            if chosen[id(inner.layer)].layers == inner.layers:
+                yield from visit(inner)
 
-    return visit(model)
-
-
-def _children(layer: Any) -> list[Any]:
-    children: list[Any] = layer._flatten_layers(include_self=False, recursive=False)
-    return children
-
-
-def _names(chain: Chain) -> list[str]:
-    return [layer.name for layer in chain]
-
-
-def _rank(chain: Chain) -> tuple[int, list[str]]:
-    return len(chain), _names(chain)
+    return list(visit(root))
 
 
 def _own_variables(layer: Any) -> Iterator[tuple[Any, str]]:
@@ -166,38 +189,32 @@ def _own_variables(layer: Any) -> Iterator[tuple[Any, str]]:
         yield each.state, each.state.name if len(generators) == 1 else f"{each.name}/{each.state.name}"
 
 
-def _is_maker(chain: Chain, variable: Any) -> bool:
-    return bool(chain) and variable.path.split("/")[-2:-1] == [chain[-1].name]
-
-
-def _ambiguity(model: Any, path: str, first: Chain, second: Chain) -> str:
+def _ambiguity(path: str, first: _Place, second: _Place) -> str:
     """A sentence about two variables of one path, by the layers around them."""
-    for at, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one is not other:
-            around = first[at - 1] if at else model
-            layers = " and ".join(f"{type(layer).__name__}{_held(around, layer)}" for layer in (one, other))
+    for at, pair in enumerate(zip(first.layers, second.layers, strict=False)):
+        if pair[0] is not pair[1]:
+            around = first.layers[at - 1]
+            held = [(type(layer).__name__, _attribute(around, layer)) for layer in pair]
+            layers = " and ".join(f"{kind} in the attribute {name}" if name else kind for kind, name in held)
             return (
-                f"Two layers have the path {'/'.join(_names(first[: at + 1]))!r}: {layers} of "
-                f"{type(around).__name__}. Give each layer a name of its own."
+                f"Two layers have the path {'/'.join(first.names[:at])!r}: {layers} of {type(around).__name__}. "
+                "Give each layer a name of its own."
             )
-    layer = first[-1] if first else model
     return (
-        f"Two variables of the layer {'/'.join(_names(first)) or model.name!r} ({type(layer).__name__}) have the path "
-        f"{path!r}. Give each variable a name of its own, such as add_weight(name=...)."
+        f"Two variables of the layer {'/'.join(first.names) or first.layer.name!r} ({type(first.layer).__name__}) have "
+        f"the path {path!r}. Give each variable a name of its own, such as add_weight(name=...)."
     )
 
 
-def _held(around: Any, layer: Any) -> str:
-    """Where a layer is in the layer around it, as far as its attributes tell."""
+def _attribute(around: Any, layer: Any) -> str:
+    """The attribute of a layer that holds another one, such as `blocks[0]`; empty if none does."""
     for attribute, value in vars(around).items():
         if attribute.startswith("_"):
             continue
         if value is layer:
-            return f" in the attribute {attribute}"
-        items = (
-            enumerate(value) if isinstance(value, list | tuple) else value.items() if isinstance(value, dict) else ()
-        )
-        for key, each in items:
+            return str(attribute)
+        items = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        for key, each in items.items() if isinstance(items, dict) else ():
             if each is layer:
-                return f" in the attribute {attribute}[{key!r}]"
+                return f"{attribute}[{key}]"
     return ""

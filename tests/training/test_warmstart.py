@@ -327,7 +327,7 @@ def test_include_and_exclude(tmp_path: Path) -> None:
         assert [status for _, status in statuses(done).values()] == ["loaded", "loaded", "skipped", "skipped"]
     with pytest.raises(
         ParamsError,
-        match=r"--warmstart.include 'dens' matches no variable. The whole path has to match. The nearest are dense/kernel",
+        match=r"--warmstart.include 'dens' matches no variable\. The whole path has to match\. The nearest are dense/k",
     ):
         load(chain(16, CLASSES), path, include="dens")
     with pytest.raises(ParamsError, match="leave no variable"):
