@@ -37,13 +37,15 @@ def variables_by_path(model: Any) -> dict[str, Any]:
     Raises:
         ScenarioError: two variables have one path.
     """
-    held = [(place, *own) for place in _places(model) for own in _own_variables(place.layer)]
+    root, *_ = places = _places(model)
+    held = [(place, *own) for place in places for own in _own_variables(place.layer)]
     owners: dict[int, tuple[_Place, str]] = {}
     for place, variable, name in sorted(held, key=lambda each: (not each[0].made(each[1]), each[0].rank)):
         owners.setdefault(id(variable), (place, name))
     found: dict[str, Any] = {}
     for variable in model.variables:
-        place, name = owners[id(variable)]
+        # A layer may list variables that it does not hold the usual way.
+        place, name = owners.setdefault(id(variable), (root, variable.path))
         path = "/".join([*place.names, name])
         if path in found:
             raise ScenarioError(_ambiguity(path, owners[id(found[path])][0], place))

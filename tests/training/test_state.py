@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
+from aipcore.errors import TrainingError
 from aipcore.training.state import VariableState, by_path
 
 
@@ -75,3 +76,10 @@ def test_reading_copies_nothing() -> None:
     first, second = state.read(), state.read()
     shared = {name for name, array in first.items() if np.shares_memory(array, second[name])}
     assert shared == {name for name, array in first.items() if array.ndim}
+
+
+def test_variables_of_one_path_are_refused() -> None:
+    """A checkpoint could not tell them apart: they are not numbered."""
+    variables = [keras.Variable(1.0, name="scale"), keras.Variable(2.0, name="scale")]
+    with pytest.raises(TrainingError, match="Two variables of the optimizer Odd have the path 'scale'"):
+        by_path(variables, "the optimizer Odd")

@@ -139,7 +139,7 @@ def _by_path(path: str, steps: list[_Step]) -> tuple[str, tuple[Unit, ...]]:
     autos = {step.layer.name: step.auto for step in steps}
     whole: Unit = tuple((part, autos.get(part)) for part in parts)
     movable = [step.layer.name for step in steps if step.movable]
-    # A path need not have all layers around: those of a model that was built on its own do not.
+    # A file may hold a shared layer in another layer than its path names.
     ends = [at + 1 for at in range(len(parts)) if movable and parts[at] == movable[-1]]
     return path, _units(whole, ends[-1] if ends else len(parts))
 
