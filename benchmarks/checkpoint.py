@@ -36,7 +36,7 @@ from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
 from aipcore.training.saving import BackgroundWriter
-from aipcore.training.state import VariableState
+from aipcore.training.state import VariableState, by_path
 
 Save = Callable[[int], Callable[[], object]]
 """Saves for the n-th time; what it returns waits until all is written."""
@@ -105,7 +105,11 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
     """Prints the table for one size."""
     model, optimizer = network(millions)
     state = VariableState(
-        {"model": model.variables, "optimizer": optimizer.variables}, make_distribution("none", batch, Workers())
+        {
+            "model": by_path(model.variables, "the model"),
+            "optimizer": by_path(optimizer.variables, "the optimizer"),
+        },
+        make_distribution("none", batch, Workers()),
     )
     size = sum(array.nbytes for array in state.read().values())
     inputs = tf.constant(np.random.default_rng(0).normal(size=(batch, model.input_shape[1])), tf.float32)

@@ -20,7 +20,6 @@ from aipcore.scenario.graph import Graph, build_graph_of, further_graphs, inputs
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.params import POLICIES
-from aipcore.training.variable_names import named_variables
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -28,7 +27,7 @@ SAME_VERSION = "use the version that trained the model"
 SAME_WEIGHTS = "change only parameters that leave the weights as they are"
 
 _STATE = re.compile(r"state/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
-_SEED = re.compile(r"(^|/)seed_generator_state(~\d+)?$")
+_SEED = re.compile(r"(^|/)seed_generator_state$")
 _REPLICA = re.compile(r"@\d+$")
 
 
@@ -76,7 +75,7 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
         keras.config.set_dtype_policy(before)
     # A SavedModel has the variables of what is exported alone.
     graphs = [trained] if model.kind == "checkpoint" else [graph, *further.values()]
-    named = named_variables(each.model for each in graphs)
+    named = {variable.path: variable for each in graphs for variable in each.model.variables}
     arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
     if changed is not None:
         # Where random numbers stand is no weight: a layer that draws some in training may come or go.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import AipError, ScenarioError, defined_at, located_sentence
+from aipcore.scenario.paths import name_variables
 from aipcore.scenario.recorded import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
 
@@ -162,7 +163,8 @@ def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
     """Builds the scenario's model for the inputs that its data has.
 
     Raises:
-        ScenarioError: `build` fails or returns something that is no tensor or mapping of tensors.
+        ScenarioError: `build` fails, returns something that is no tensor or mapping of tensors, or gives two
+            variables one path.
     """
     return build_graph_of(scenario, dataset.specs()[0])
 
@@ -209,6 +211,7 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
                 f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not take. Use ASCII letters, "
                 "digits and _.-> only."
             )
+    name_variables(model)
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
 
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from aipcore.errors import ParamsError
-
-
-def layer_paths(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All layers below a layer or model with their paths: the names of the layers around them, joined by `/`."""
-    for child in layer._flatten_layers(include_self=False, recursive=False):
-        path = f"{prefix}{child.name}"
-        yield path, child
-        yield from layer_paths(child, f"{path}/")
+from aipcore.scenario.paths import layers_by_path, matching
 
 
 def freeze(model: Any, pattern: str) -> list[tuple[str, int]]:
-    """Freezes every layer whose path matches as a whole, together with its children.
+    """Freeze every layer whose full path matches as a whole, together with the layers in it.
 
     A frozen batch normalisation also keeps its statistics, as Keras has it.
 
@@ -32,20 +23,20 @@ def freeze(model: Any, pattern: str) -> list[tuple[str, int]]:
     Raises:
         ParamsError: nothing matches, or everything does.
     """
-    expression = re.compile(pattern)
-    layers = list(layer_paths(model))
-    matched = [path for path, _ in layers if expression.fullmatch(path)]
-    if not matched:
-        paths = ", ".join(path for path, layer in layers if layer.weights)
-        raise ParamsError(f"--trainer.no_train_scope {pattern!r} matches no layer; the layers are: {paths}.")
-    frozen = []
+    layers = [(path, layer) for path, layer in layers_by_path(model) if layer.weights]
+    paths = [path for path, _ in layers]
+    matched = set(matching(pattern, paths, "--trainer.no_train_scope", "layer", whole=True))
+    frozen: set[int] = set()
     for path, layer in layers:
-        if any(path == top or path.startswith(f"{top}/") for top in matched):
+        if path in matched:
             layer.trainable = False
-            count = sum(int(weight.shape.num_elements()) for weight in layer.weights)
-            children = list(layer._flatten_layers(include_self=False, recursive=False))
-            if count and not children:
-                frozen.append((path, count))
+            frozen |= {id(each) for each in layer._flatten_layers()}
     if not model.trainable_variables:
-        raise ParamsError(f"--trainer.no_train_scope {pattern!r} freezes every layer: nothing is left to train.")
-    return frozen
+        raise ParamsError(f"--trainer.no_train_scope {pattern!r} freezes every layer. Nothing is left to train.")
+    counts = [(path, _own_weights(layer)) for path, layer in layers if id(layer) in frozen]
+    return [(path, count) for path, count in counts if count]
+
+
+def _own_weights(layer: Any) -> int:
+    own = (*layer._trainable_variables, *layer._non_trainable_variables)
+    return sum(int(variable.shape.num_elements()) for variable in own)

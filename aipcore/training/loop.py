@@ -89,7 +89,8 @@ class TrainingLoop:
             [] if accumulate_steps == 1 else _groups(kinds, penalty=bool(graph.model.losses or input_gradient_penalty))
         )
         self.group_gradients = [
-            [self._zeros(replica) for _ in self._groups] for replica in range(len(distribution.devices))
+            [self._zeros(replica, group) for group in range(len(self._groups))]
+            for replica in range(len(distribution.devices))
         ]
         self._resident: list[Tensors] | None = None
         if resident is not None:
@@ -106,11 +107,14 @@ class TrainingLoop:
         self._sums_in_slices = False
         self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
 
-    def _zeros(self, replica: int) -> list[Any]:
+    def _zeros(self, replica: int, group: int) -> list[Any]:
         """The sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
         with self.distribution.on_replica(replica):
             return [
-                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="group_gradient") for v in self._values
+                tf.Variable(
+                    tf.zeros(value.shape, value.dtype), trainable=False, name=f"group_gradient/{group}/{weight.path}"
+                )
+                for weight, value in zip(self._weights, self._values, strict=True)
             ]
 
     @property

@@ -32,6 +32,7 @@ from aipcore.scenario.graph import (
 from aipcore.scenario.metrics import MetricSet, ReplicaMetrics, metric_sets
 from aipcore.scenario.objective import LossTerm, Objective, Tensors
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.paths import name_optimizer_variables
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
@@ -280,6 +281,7 @@ def prepare_model(
         optimizer = parts.optimizer(learning_rate)
         optimizer.build(graph.model.trainable_variables)
     make_settable(optimizer, learning_rate)
+    name_optimizer_variables(optimizer)
     distribution.adopt_optimizer(optimizer)
     # Callbacks reach the optimizer through the model, as under Model.fit.
     graph.model.compile(optimizer=optimizer, jit_compile=False)

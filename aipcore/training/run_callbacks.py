@@ -10,10 +10,10 @@ from typing import Any
 import keras
 
 from aipcore.errors import PluginError, ScenarioError
+from aipcore.scenario.paths import layers_by_path
 from aipcore.training.batch_hooks import wants_test_batches
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage
-from aipcore.training.freezing import layer_paths
 
 REFUSED = {
     "BackupAndRestore": "Remove it: aip writes checkpoints, and `aip resume DIR` continues from the newest one.",
@@ -159,7 +159,7 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
 
 def _trainable(model: Any) -> list[tuple[str, Any, bool]]:
     """The layers with weights and the variables of a model, with their paths, each with its flag."""
-    layers = [(path, layer) for path, layer in layer_paths(model) if layer.weights]
+    layers = [(path, layer) for path, layer in layers_by_path(model) if layer.weights]
     found = [*layers, *((variable.path, variable) for variable in model.variables)]
     return [(path, each, each.trainable) for path, each in found]
 

@@ -21,7 +21,6 @@ from aipcore.scenario.recorded import ABOUT_FILE, ALWAYS_WRITTEN, DEFAULT_GRAPH,
 from aipcore.training.atomic import replaced_dir
 from aipcore.training.formats import Arrays, Format, write_format
 from aipcore.training.portable import serving_function
-from aipcore.training.variable_names import named_variables
 
 SIGNATURE = DEFAULT_GRAPH
 
@@ -212,7 +211,7 @@ class ModelWriter:
 
 
 def _variables(graph: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
-    return named_variables([graph.model, *(each.model for each in further.values())])
+    return {each.path: each for one in (graph, *further.values()) for each in one.model.variables}
 
 
 def _joined(failed: Mapping[str, FormatError]) -> FormatError:

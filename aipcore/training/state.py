@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from aipcore.devices.distribution import Distribution, components, path_of
 from aipcore.errors import TrainingError
-from aipcore.training.variable_names import unique_names
 
 _REPLICA = re.compile(r"@\d+$")
 
@@ -21,19 +20,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class VariableState:
-    """The variables of a run under unique names, such as `model/dense/kernel` or `optimizer/adam/iteration`.
+    """The variables of a run by name: `GROUP/PATH`, such as `model/encoder/dense/kernel` or `optimizer/adam/iteration`.
 
     A variable that has a value on each of several replicas is stored once if these agree, as weights do, and otherwise
     (batch-norm statistics within an epoch, seeds of dropout) also under `NAME@1`, `NAME@2`, ...: the number is that
     of the replica among those of all workers.
     """
 
-    def __init__(self, groups: Mapping[str, list[Any]], distribution: Distribution) -> None:
+    def __init__(self, groups: Mapping[str, Mapping[str, Any]], distribution: Distribution) -> None:
         self._distribution = distribution
-        self.variables: dict[str, Any] = {}
-        for group, variables in groups.items():
-            names = unique_names(f"{group}/{path_of(each)}" for each in variables)
-            self.variables |= zip(names, variables, strict=True)
+        self.variables: dict[str, Any] = {
+            f"{group}/{path}": variable for group, variables in groups.items() for path, variable in variables.items()
+        }
 
     def read(self) -> Arrays:
         """All values that this worker has, as they are now; nothing changes them afterwards.
@@ -95,6 +93,24 @@ class VariableState:
         for name, variable in self.variables.items():
             for replica, part in self._numbered(components(variable)):
                 part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
+
+
+def by_path(variables: Iterable[Any], whose: str) -> dict[str, Any]:
+    """Return variables of Keras or TensorFlow by their paths.
+
+    Raises:
+        TrainingError: two variables have one path.
+    """
+    found: dict[str, Any] = {}
+    for variable in variables:
+        path = path_of(variable)
+        if path in found:
+            raise TrainingError(
+                f"Two variables of {whose} have the path {path!r}. A checkpoint cannot tell them apart. Give each "
+                "variable a name of its own."
+            )
+        found[path] = variable
+    return found
 
 
 def _frozen(variable: Any) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ import keras
 
 from aipcore.data.ahead import Ahead
 from aipcore.data.feed import Block
-from aipcore.devices.distribution import make_distribution
+from aipcore.devices.distribution import make_distribution, path_of
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
 from aipcore.errors import author_errors
@@ -42,7 +42,7 @@ from aipcore.training.resume import restore, restore_callbacks
 from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
 from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.sanity import check_first_steps
-from aipcore.training.state import VariableState
+from aipcore.training.state import VariableState, by_path
 from aipcore.training.summaries import make_summaries
 from aipcore.training.tuning import Compilation, choose_compilation, xla_room
 
@@ -121,12 +121,13 @@ class Trainer:
         self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = VariableState(
             {
-                "model": self.graph.model.variables,
-                "optimizer": self.optimizer.variables,
-                "learning_rate": [self.learning_rate.scale],
-                "metrics": self.metrics.variables,
-                "loop": self.loop.variables,
-                "ema": [] if self.average is None else self.average.shadows,
+                "model": by_path(self.graph.model.variables, "the model"),
+                "optimizer": by_path(self.optimizer.variables, f"the optimizer {type(self.optimizer).__name__}"),
+                "learning_rate": by_path([self.learning_rate.scale], "the learning rate"),
+                # Metrics of several outputs may share their names: the position keeps them apart.
+                "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(self.metrics.variables)},
+                "loop": by_path(self.loop.variables, "the training loop"),
+                "ema": by_path([] if self.average is None else self.average.shadows, "the moving average"),
             },
             self.distribution,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ import numpy as np
 from aip_plugins.callbacks.due import due
 from aip_plugins.callbacks.observe_params import WeightHistogramsParams
 
-from aipcore.errors import UsageError
+from aipcore.scenario.paths import matching
 from aipcore.scenario.summaries import Histogram
 from aipcore.training.context import RunContext
 
@@ -25,36 +24,31 @@ class WeightHistograms(keras.callbacks.Callback):
         super().__init__()
         self.histograms = params
         self.context = context
+        self._weights: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Looks whether there is anything to show.
+        """Finds the weights to show.
 
         Raises:
-            UsageError: no weight has a path that matches.
+            ParamsError: no weight has a path that matches.
         """
-        if not self._weights():
-            paths = [weight.path for weight in self.model.trainable_variables]
-            raise UsageError(
-                f"--callbacks.WeightHistograms.include {self.histograms.include} matches no trained weight: there are "
-                f"{', '.join(paths[:8])}{', ...' if len(paths) > 8 else ''}."
-            )
+        weights = {weight.path: weight for weight in self.model.trainable_variables}
+        pattern, option = self.histograms.include, "--callbacks.WeightHistograms.include"
+        paths = matching(pattern, list(weights), option, "trained variable", whole=False)
+        self._weights = [weights[path] for path in paths]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the histograms, if they are due."""
         if not self.context.is_chief or not due(self, self.context, epoch, self.histograms.every_n_epochs):
             return
         records = []
-        for weight in self._weights():
+        for weight in self._weights:
             values = keras.ops.convert_to_tensor(weight).numpy().reshape(-1)
             values = values[:: -(-values.size // MOST_VALUES)].astype(np.float64)
             values = values[np.isfinite(values)]
             if values.size:
                 records.append(Histogram(f"weights/{weight.path}", values))
         self.context.events.summaries("train", epoch + 1, records)
-
-    def _weights(self) -> list[Any]:
-        found = self.model.trainable_variables
-        return [weight for weight in found if re.search(self.histograms.include, weight.path) and weight.shape != (0,)]
 
 
 def build(params: WeightHistogramsParams, context: RunContext) -> WeightHistograms:

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from aip_plugins.optimizers.params import DecayingParams, MomentsParams
 
+from aipcore.scenario.paths import matching
+
 
 class DecayByPath:
     """Mixed into a Keras optimizer: decays all variables but those whose path matches a pattern.
 
     Keras itself compares patterns with a variable's bare name ("kernel"), which cannot tell layers apart.
+
+    Attributes:
+        exclude_paths: the patterns.
+        excluded: the paths of the variables that do not decay, once the optimizer is built.
     """
 
     exclude_paths: tuple[str, ...] = ()
+    excluded: frozenset[str] = frozenset()
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Finds the variables that do not decay, then makes the optimizer's own."""
-        excluded = [variable for variable in variables if self.is_excluded(variable)]
-        if not self.built and excluded:  # type: ignore[attr-defined]
-            self.exclude_from_weight_decay(var_list=excluded)  # type: ignore[attr-defined]
-        super().build(variables)  # type: ignore[misc]
+        """Finds the variables that do not decay, then makes the optimizer's own.
 
-    def is_excluded(self, variable: Any) -> bool:
-        """Whether the variable's path matches one of the patterns."""
-        return any(re.search(pattern, variable.path) for pattern in self.exclude_paths)
+        Raises:
+            ParamsError: a pattern matches no variable.
+        """
+        if not self.built:  # type: ignore[attr-defined]
+            self.excluded = matching_any(self.exclude_paths, variables, "--optimizer.exclude_from_weight_decay")
+            excluded = [variable for variable in variables if variable.path in self.excluded]
+            if excluded:
+                self.exclude_from_weight_decay(var_list=excluded)  # type: ignore[attr-defined]
+        super().build(variables)  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """The optimizer's configuration and the patterns."""
@@ -41,6 +49,18 @@ class DecayByPath:
         made = super().from_config(config, custom_objects)  # type: ignore[misc]
         made.exclude_paths = tuple(exclude)
         return made
+
+
+def matching_any(patterns: Sequence[str], variables: Sequence[Any], option: str) -> frozenset[str]:
+    """Returns the paths of the variables that one of the patterns matches.
+
+    Raises:
+        ParamsError: a pattern matches no variable.
+    """
+    paths = [variable.path for variable in variables]
+    return frozenset(
+        path for pattern in patterns for path in matching(pattern, paths, option, "trained variable", whole=False)
+    )
 
 
 def decaying(cls: type, params: DecayingParams, **arguments: Any) -> Any:

@@ -56,7 +56,7 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
             return
         super().build(variables)
         # update_step sees TensorFlow's variables, which have no path.
-        self._kept = {index for index, variable in enumerate(variables) if self.is_excluded(variable)}
+        self._kept = {index for index, variable in enumerate(variables) if variable.path in self.excluded}
         self._momenta, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-from aip_plugins.optimizers.decay import DecayByPath, decaying
+from aip_plugins.optimizers.decay import DecayByPath, decaying, matching_any
 from aip_plugins.optimizers.params import MuonParams
 
 
 @keras.saving.register_keras_serializable(package="aip")
 class Muon(DecayByPath, keras.optimizers.Muon):
     """See `keras.optimizers.Muon`."""
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Makes the optimizer's variables.
+
+        Raises:
+            ParamsError: a pattern matches no variable.
+        """
+        matching_any(self.exclude_layers, variables, "--optimizer.adam_layers")
+        super().build(variables)
 
 
 def build_muon(params: MuonParams, learning_rate: Any) -> Muon:

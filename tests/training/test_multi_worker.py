@@ -100,7 +100,7 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
     assert found["written by"] == [True] + [False] * (found["count"] - 1)
     share, printed = found["exported"]
     assert share == pytest.approx(printed)
-    name = "model/seed_generator/seed_generator_state"
+    name = "model/dropout/seed_generator_state"
     assert found["seeds"] == [name, *(f"{name}@{replica}" for replica in range(1, found["count"]))]
     assert found["plan"] == f"{found['count']} workers with CPU:0 each share each batch; the weights are kept on each"
 

@@ -44,7 +44,9 @@ def test_freezes_a_layer_and_its_children(make_trainer: Any, blobs_class: Any, p
 
 def test_matches_whole_paths(make_trainer: Any, blobs_class: Any) -> None:
     """`first` is not a whole path, `.*first` is."""
-    with pytest.raises(ParamsError, match=r"matches no layer; the layers are: encoder, encoder/first"):
+    with pytest.raises(
+        ParamsError, match=r"'first' matches no layer. The whole path has to match. The nearest is encoder/first\."
+    ):
         make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", "first")
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", ".*first")
     assert [path for path, _ in trainer.frozen] == ["encoder/first"]

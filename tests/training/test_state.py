@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.workers import Workers
-from aipcore.training.state import VariableState
+from aipcore.errors import TrainingError
+from aipcore.training.state import VariableState, by_path
 
 
 def make_step(optimizer: Any) -> tuple[VariableState, Any]:
@@ -37,7 +38,11 @@ def make_step(optimizer: Any) -> tuple[VariableState, Any]:
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         loose.assign_add(loose)
 
-    groups = {"model": model.variables, "optimizer": optimizer.variables, "loose": [loose]}
+    groups = {
+        "model": by_path(model.variables, "the model"),
+        "optimizer": by_path(optimizer.variables, "the optimizer"),
+        "loose": {"loose": loose},
+    }
     return VariableState(groups, make_distribution("none", 16, Workers())), step
 
 
@@ -71,3 +76,10 @@ def test_reading_copies_nothing() -> None:
     first, second = state.read(), state.read()
     shared = {name for name, array in first.items() if np.shares_memory(array, second[name])}
     assert shared == {name for name, array in first.items() if array.ndim}
+
+
+def test_variables_of_one_path_are_refused() -> None:
+    """A checkpoint could not tell them apart: they are not numbered."""
+    variables = [keras.Variable(1.0, name="scale"), keras.Variable(2.0, name="scale")]
+    with pytest.raises(TrainingError, match="Two variables of the optimizer Odd have the path 'scale'"):
+        by_path(variables, "the optimizer Odd")

@@ -72,7 +72,7 @@ def test_resumes_exactly(found: dict[str, Any], strategy: str) -> None:
 
 def test_each_replica_drops_out_on_its_own(found: dict[str, Any]) -> None:
     """The seeds of the replicas differ, and both are part of the state."""
-    name = "model/seed_generator/seed_generator_state"
+    name = "model/dropout/seed_generator_state"
     assert found["seeds mirror"] == [name, f"{name}@1"]
 
 

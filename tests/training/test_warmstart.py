@@ -299,7 +299,7 @@ def test_rules(tmp_path: Path) -> None:
     model = chain(16, 4, head="top_new")
     rules = {"trim_graph_name": True, "rename_targets": ("^dense/->body_new/",), "add_suffix": "_new"}
     assert loaded(model, **rules) == order
-    with pytest.raises(ParamsError, match=r"rename 'nothing->x' matches no name of .*; the names are: net/body/kernel"):
+    with pytest.raises(ParamsError, match=r"rename 'nothing->x' matches no name of .*\. The names are net/body/kernel"):
         load(chain(16, 4), path, rename=("nothing->x",))
     with pytest.raises(ParamsError, match="rename makes one name, 'net/x/kernel', of"):
         load(chain(16, 4), path, rename=("body|top->x",))
@@ -325,7 +325,10 @@ def test_include_and_exclude(tmp_path: Path) -> None:
         model = chain(16, CLASSES)
         done = load(model, path, **params)
         assert [status for _, status in statuses(done).values()] == ["loaded", "loaded", "skipped", "skipped"]
-    with pytest.raises(ParamsError, match=r"--warmstart.include 'dens' matches no variable"):
+    with pytest.raises(
+        ParamsError,
+        match=r"--warmstart.include 'dens' matches no variable\. The whole path has to match\. The nearest are dense/k",
+    ):
         load(chain(16, CLASSES), path, include="dens")
     with pytest.raises(ParamsError, match="leave no variable"):
         load(chain(16, CLASSES), path, exclude=".*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from aipcore.devices.distribution import components
 from aipcore.errors import ParamsError
+from aipcore.scenario.paths import matching
 from aipcore.training.warmstart.matching import Matches, Target, match
 from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
 from aipcore.training.warmstart.renaming import add_suffix, rename, some, trim
 from aipcore.training.warmstart.report import Row, WarmStart
-from aipcore.training.warmstart.scopes import told_apart
 from aipcore.training.warmstart.source import find_source
-from aipcore.training.warmstart.targets import SEEDS, model_targets
+from aipcore.training.warmstart.targets import SEEDS, model_targets, under_tensorflow_names
 
 
 def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
@@ -38,16 +37,14 @@ def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
     targets = _renamed_targets(everything, params)
     wanted = _selected(targets, params)
     arrays = {name: array for name, array in weights.arrays.items() if not _is_seed(name)}
-    if source.kind == "SavedModel":
-        arrays = told_apart(arrays, [each.path for each in everything], variables)
     names = _renamed_source(list(arrays), params, {each.name for each in targets})
+    if source.kind == "SavedModel":
+        targets = under_tensorflow_names(targets, variables, set(names))
     original = dict(zip(names, arrays, strict=True))
     shapes: dict[str, tuple[int, ...]] = {name: arrays[before].shape for name, before in original.items()}
     matches = match([each for each in targets if each.path in wanted], shapes)
-    done = WarmStart(
-        path=source.path, kind=source.kind, rows=_rows(targets, everything, wanted, matches, original, shapes)
-    )
-    _check(done, params, matches, [each.name for each in everything])
+    done = WarmStart(path=source.path, kind=source.kind, rows=_rows(targets, wanted, matches, original, shapes))
+    _check(done, params, matches, [each.name for each in everything], weights.shared)
     _check_types(targets, variables, arrays, {path: original[name] for path, name in matches.found.items()})
     for each, variable in zip(targets, variables, strict=True):
         if each.path in matches.found:
@@ -84,13 +81,8 @@ def _selected(targets: Sequence[Target], params: WarmstartParams) -> set[str]:
     for option, pattern, keeps in (("include", params.include, True), ("exclude", params.exclude, False)):
         if pattern is None:
             continue
-        matching = {path for path in paths if re.fullmatch(pattern, path)}
-        if not matching:
-            raise ParamsError(
-                f"--warmstart.{option} {pattern!r} matches no variable of this model as a whole; "
-                f"they are: {some(paths)}."
-            )
-        selected &= matching if keeps else set(paths) - matching
+        found = set(matching(pattern, paths, f"--warmstart.{option}", "variable", whole=True))
+        selected &= found if keeps else set(paths) - found
     if not selected:
         raise ParamsError("--warmstart.include and --warmstart.exclude leave no variable to load: change one of them.")
     return selected
@@ -98,7 +90,6 @@ def _selected(targets: Sequence[Target], params: WarmstartParams) -> set[str]:
 
 def _rows(
     targets: Sequence[Target],
-    everything: Sequence[Target],
     wanted: set[str],
     matches: Matches,
     original: Mapping[str, str],
@@ -106,13 +97,13 @@ def _rows(
 ) -> list[Row]:
     rows = []
     used = set()
-    for each, before in zip(targets, everything, strict=True):
+    for each in targets:
         name: str | None
         if each.path not in wanted:
             name = each.name if each.name in shapes else None
             status: Any = "skipped"
         elif (name := matches.found.get(each.path)) is not None:
-            status = "loaded" if original[name] == before.own_name else "renamed"
+            status = "loaded" if original[name] == each.own_name else "renamed"
         elif (name := matches.differing.get(each.path)) is not None:
             status = "shape mismatch"
         else:
@@ -135,13 +126,16 @@ def _rows(
     ]
 
 
-def _check(done: WarmStart, params: WarmstartParams, matches: Matches, here: Sequence[str]) -> None:
+def _check(
+    done: WarmStart, params: WarmstartParams, matches: Matches, here: Sequence[str], shared: Sequence[str]
+) -> None:
     there = [row.source for row in done.rows if row.source]
+    places = f"several variables there have the name {some(shared)} and go by their places, " if shared else ""
     if not matches.found:
         raise ParamsError(
             f"--warmstart.model {done.path}: nothing matches; there are {some(there)}, and this model has "
-            f"{some(here)}: map the names with --warmstart.rename 'FROM->TO' or --warmstart.trim_graph_name True, or "
-            "give weights of a similar model."
+            f"{some(here)}: {places}map the names with --warmstart.rename 'FROM->TO' or "
+            "--warmstart.trim_graph_name True, or give weights of a similar model."
         )
     if params.allow_partial:
         return
@@ -157,7 +151,7 @@ def _check(done: WarmStart, params: WarmstartParams, matches: Matches, here: Seq
     parts = [f"missing there: {some(missing)}"] if missing else []
     parts += [f"of another shape: {some(differing)}"] if differing else []
     parts += [f"only there: {some(unused)}"] if unused else []
-    hint = "layers of equal shapes can be told apart in several ways, " if matches.ambiguous else ""
+    hint = "layers of equal shapes can be told apart in several ways, " if matches.ambiguous else places
     raise ParamsError(
         f"The weights of {done.path} do not fit this model; {'; '.join(parts)}: {hint}map names with "
         "--warmstart.rename 'FROM->TO', leave variables out with --warmstart.exclude, or leave all of these as they "

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.training.warmstart.weights import Naming, Weights
+from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
 LAYERS = "layers"
 """The group of the layers of a model."""
@@ -66,7 +66,7 @@ def _read(file: Any, config: Any) -> Weights:
         names = {} if config is None else _configured(config, "")
         naming = Naming.ORDER if config is None else Naming.ATTRIBUTES
     prefix = f"{root}/" if root and naming is Naming.LAYERS else ""
-    return Weights(arrays={prefix + _named(name, names): array for name, array in stored.items()}, naming=naming)
+    return named_weights(((prefix + _named(name, names), name, array) for name, array in stored.items()), naming)
 
 
 def _arrays(group: Any) -> dict[str, npt.NDArray[Any]]:
@@ -142,11 +142,14 @@ def _model_group(file: Any) -> Any:
 def _read_old(file: Any) -> Weights:
     group = _model_group(file)
     stored = _arrays(group)
-    arrays = {}
-    for layer in group.attrs["layer_names"]:
-        for name in map(_text, group[_text(layer)].attrs["weight_names"]):
-            arrays[name.removesuffix(":0")] = stored[f"{_text(layer)}/{name}"]
-    return Weights(arrays=arrays, naming=Naming.PATHS)
+    found = []
+    for layer in map(_text, group.attrs["layer_names"]):
+        for name in map(_text, group[layer].attrs["weight_names"]):
+            # The names in a nested model lack the model.
+            path = name.removesuffix(":0")
+            path = path if path.startswith(f"{layer}/") else f"{layer}/{path}"
+            found.append((path, f"{layer}/{name}", stored[f"{layer}/{name}"]))
+    return named_weights(found, Naming.PATHS)
 
 
 def _text(name: str | bytes) -> str:

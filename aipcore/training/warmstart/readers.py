@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.training.checkpoint import read_checkpoint
-from aipcore.training.variable_names import unique_names
 from aipcore.training.warmstart.keras_files import read_keras_file, read_weights_file
 from aipcore.training.warmstart.source import Kind, Source, variable_paths
-from aipcore.training.warmstart.weights import Naming, Weights
+from aipcore.training.warmstart.targets import SEEDS
+from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
 _REPLICA = re.compile(r"@\d+$")
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -95,8 +94,8 @@ def _read_model(path: Path) -> Weights:
 def _read_saved_model(path: Path) -> Weights:
     """Any SavedModel: names are those that its variables had in their program, from the graph of its objects.
 
-    Variables that share a name are counted in what Keras exported, where they are listed in the model's order, and
-    elsewhere go by the attributes that hold them, such as `encoder/layers/0/kernel`.
+    Variables that share a name go by the attributes that hold them, such as `encoder/layers/0/kernel`, or `variables/3`
+    in what Keras exported.
     """
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     stored = reader.get_variable_to_shape_map()
@@ -118,11 +117,9 @@ def _read_saved_model(path: Path) -> Weights:
             continue
         place = key.removesuffix(_VALUE)
         name = (names.get(key) or place).removesuffix(":0")
-        found.append((name, place, array))
-    # A name that does not tell variables apart, as in models that are a class of their own, is of no use.
-    count = Counter(name for name, _, _ in found)
-    unique = unique_names(name if listed or count[name] == 1 else place for name, place, _ in found)
-    return Weights(arrays=dict(zip(unique, (array for *_, array in found), strict=True)), naming=Naming.PATHS)
+        if not name.rpartition("/")[2].startswith(SEEDS):
+            found.append((name, place, array))
+    return named_weights(found, Naming.PATHS)
 
 
 def _in_order(key: str) -> list[tuple[int, str]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from aipcore.errors import ParamsError
+from aipcore.scenario.paths import nearest_of
 
 ARROW = "->"
 
@@ -40,7 +41,7 @@ def rename(names: Sequence[str], rules: Sequence[str], option: str, whose: str) 
         pattern, _, template = rule.partition(ARROW)
         expression = re.compile(pattern)
         if not any(expression.search(name) for name in renamed):
-            raise ParamsError(f"{option} {rule!r} matches no name of {whose}; the names are: {some(names)}.")
+            raise ParamsError(f"{option} {rule!r} matches no name of {whose}. {nearest_of(pattern, renamed, 'name')}")
         renamed = [expression.sub(template, name) for name in renamed]
     first: dict[str, str] = {}
     for before, after in zip(names, renamed, strict=True):

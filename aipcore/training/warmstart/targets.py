@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import attrs
 import keras
 
-from aipcore.training.variable_names import unique_names
+from aipcore.scenario.paths import variables_by_path
 from aipcore.training.warmstart.keras_files import LAYERS, snake_case
 from aipcore.training.warmstart.matching import Target, Unit
 from aipcore.training.warmstart.weights import Naming
@@ -69,8 +70,7 @@ def model_targets(model: Any, naming: Naming) -> tuple[list[Target], list[Any]]:
         for number, variable in enumerate(own):
             places.setdefault(id(variable), (steps, number))
     targets, variables = [], []
-    paths = unique_names(variable.path for variable in model.variables)
-    for path, variable in zip(paths, model.variables, strict=True):
+    for path, variable in variables_by_path(model).items():
         if path.rpartition("/")[2].startswith(SEEDS):
             continue
         steps, number = places.get(id(variable), ([], 0))
@@ -89,12 +89,57 @@ def model_targets(model: Any, naming: Naming) -> tuple[list[Target], list[Any]]:
     return targets, variables
 
 
+def under_tensorflow_names(
+    targets: Sequence[Target], variables: Sequence[Any], source: Collection[str]
+) -> list[Target]:
+    """Return the targets, those that a SavedModel does not have by their paths under TensorFlow's names.
+
+    TensorFlow's names lack layers: `encoder/d1/kernel` is `d1/kernel` if the encoder is a functional model. Such a name
+    is taken if one variable of this model has it. A name with a number of Keras' own (`dense_1`) is only taken if all
+    names of its kind lack the same layers, since the number depends on what was built first.
+
+    Args:
+        targets: the targets, after rules.
+        variables: their variables.
+        source: the names in the SavedModel, after rules.
+    """
+    names = [variable.value.name.removesuffix(":0") for variable in variables]
+    units = [_units_of(name, each) for name, each in zip(names, targets, strict=True)]
+    count = Counter([*names, *(each.name for each in targets if each.name not in names)])
+    lacking: dict[Unit, set[str]] = {}
+    for name, each, own in zip(names, targets, units, strict=True):
+        lacking.setdefault(_kind(own[-1]), set()).add(each.path.removesuffix(name))
+    return [
+        attrs.evolve(each, name=name, own_name=name, units=own)
+        if each.name == each.path
+        and each.name not in source
+        and count[name] == 1
+        and (_kind(own[-1]) == own[-1] or len(lacking[_kind(own[-1])]) == 1)
+        else each
+        for each, name, own in zip(targets, names, units, strict=True)
+    ]
+
+
+def _units_of(name: str, target: Target) -> tuple[Unit, ...]:
+    """The units of a target under a name that lacks some of its layers."""
+    numbered = dict(target.units[-1]) if target.units else {}
+    layer = target.units[0][-1][0] if target.units and target.units[0] else None
+    parts = name.split("/")[:-1]
+    ends = [at + 1 for at, part in enumerate(parts) if part == layer]
+    return _units(tuple((part, numbered.get(part)) for part in parts), ends[-1] if ends else len(parts))
+
+
+def _kind(unit: Unit) -> Unit:
+    """The same for layers that differ in nothing but their numbers."""
+    return tuple(("" if base else part, base) for part, base in unit)
+
+
 def _by_path(path: str, steps: list[_Step]) -> tuple[str, tuple[Unit, ...]]:
     parts = path.split("/")[:-1]
     autos = {step.layer.name: step.auto for step in steps}
     whole: Unit = tuple((part, autos.get(part)) for part in parts)
     movable = [step.layer.name for step in steps if step.movable]
-    # A path need not have all layers around: those of a model that was built on its own do not.
+    # A file may hold a shared layer in another layer than its path names.
     ends = [at + 1 for at in range(len(parts)) if movable and parts[at] == movable[-1]]
     return path, _units(whole, ends[-1] if ends else len(parts))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -27,7 +28,31 @@ class Naming(enum.Enum):
 
 @attrs.frozen(kw_only=True, eq=False)
 class Weights:
-    """Arrays by name, in the order of the source as far as it has one."""
+    """Arrays by name, in the order of the source as far as it has one.
+
+    Attributes:
+        arrays: by name; those that share a name go by their place in the source.
+        naming: what the names are.
+        shared: the names that several arrays share.
+    """
 
     arrays: Mapping[str, npt.NDArray[Any]]
     naming: Naming
+    shared: tuple[str, ...] = ()
+
+
+def named_weights(found: Iterable[tuple[str, str, npt.NDArray[Any]]], naming: Naming) -> Weights:
+    """Return weights from a name, a place in the source, and an array each.
+
+    Raises:
+        ValueError: the place of one is the name of another.
+    """
+    listed = list(found)
+    count = Counter(name for name, _, _ in listed)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, place, array in listed:
+        key = name if count[name] == 1 else place
+        if key in arrays:
+            raise ValueError(f"two variables in it have the name {key}")
+        arrays[key] = array
+    return Weights(arrays=arrays, naming=naming, shared=tuple(name for name, times in count.items() if times > 1))
