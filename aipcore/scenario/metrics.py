@@ -90,10 +90,15 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
 
     def result(self) -> dict[str, Any]:
         """The total, and each loss if there are several; an unfinished group counts as a batch."""
-        open_group = self.means(self.group_sums.value) * self.group_samples.value
-        means = tf.math.divide_no_nan(self.totals.value + open_group, self.samples.value + self.group_samples.value)
+        # On the host, since it is asked for after each call of the compiled loop.
+        totals, samples, (sums, added), group = (
+            variable.numpy() for variable in (self.totals, self.samples, self.group_sums, self.group_samples)
+        )
+        denominators = np.where(self._undivided, 1.0, added)
+        whole = np.divide(sums, denominators, out=np.zeros_like(sums), where=denominators != 0)
+        means = (totals + whole * group) / max(samples + group, 1)
         each = {f"{name}_loss": means[place] for place, name in enumerate(self.names)} if len(self.names) > 1 else {}
-        return {"loss": self.total(means), **each}
+        return {"loss": float((means * self.factors).sum()), **each}
 
 
 class MetricSet:

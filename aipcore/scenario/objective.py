@@ -207,7 +207,7 @@ def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.lo
 def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, fixed: bool) -> LossTerm:
     if type(loss).__call__ is not keras.losses.Loss.__call__:
         # Its own reduction, which must end in one number.
-        value = tf.cast(loss(target, output, sample_weight=weight), tf.float32)
+        value = tf.cast(loss(target, output, weight), tf.float32)
         if value.shape.rank:
             raise ScenarioError(
                 f"The loss {loss.name} returns values of shape {tuple(value.shape)}. Return one number, or define "
