@@ -95,10 +95,12 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
             variable.numpy() for variable in (self.totals, self.samples, self.group_sums, self.group_samples)
         )
         denominators = np.where(self._undivided, 1.0, added)
-        whole = np.divide(sums, denominators, out=np.zeros_like(sums), where=denominators != 0)
-        means = (totals + whole * group) / max(samples + group, 1)
+        with np.errstate(all="ignore"):
+            whole = np.divide(sums, denominators, out=np.zeros_like(sums), where=denominators != 0)
+            means = (totals + whole * group) / max(samples + group, 1)
+            total = float((means * self.factors).sum())
         each = {f"{name}_loss": means[place] for place, name in enumerate(self.names)} if len(self.names) > 1 else {}
-        return {"loss": float((means * self.factors).sum()), **each}
+        return {"loss": total, **each}
 
 
 class MetricSet:
