@@ -54,6 +54,7 @@ class Lifelines:
             thread.join(FAREWELL)
         for channel in self._peers.values():
             channel.shut()
+            channel.close()
 
     def fail(self, sentence: str) -> None:
         """Tells all peers why this worker ends."""
