@@ -74,14 +74,11 @@ class Channel:
             DataError: an array holds something else than numbers.
         """
         arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
-        for name, array in arrays.items():
-            if array.dtype.name not in _DTYPES:
-                raise DataError(
-                    f"{name} has the data type {array.dtype}, which workers cannot exchange. Use an array of numbers."
-                )
-        header = json.dumps(
-            [message.about, message.value, [(name, a.dtype.name, a.shape) for name, a in arrays.items()]]
-        ).encode()
+        specs = [(name, array.dtype.name, array.shape) for name, array in arrays.items()]
+        for name, dtype, _ in specs:
+            if dtype not in _DTYPES:
+                raise DataError(f"{name} has the data type {dtype}, which workers cannot exchange. Use numbers.")
+        header = json.dumps([message.about, message.value, specs]).encode()
         self.send_bytes(_LENGTH.pack(len(header)) + header)
         for array in arrays.values():
             if array.size:
@@ -121,7 +118,8 @@ class Channel:
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are."""
-        self._apply_deadline()
+        if self._deadline is not None:
+            self._apply_deadline(self._deadline)
         self._connection.sendall(data)
 
     def receive_bytes(self, count: int) -> bytes:
@@ -175,16 +173,16 @@ class Channel:
         except (ValueError, TypeError, RecursionError) as error:
             raise OSError("what came is not a message of aip") from error
 
-    def _apply_deadline(self) -> None:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self._connection.settimeout(left)
+    def _apply_deadline(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(left)
 
     def _fill(self, view: memoryview) -> None:
         while view.nbytes:
-            self._apply_deadline()
+            if self._deadline is not None:
+                self._apply_deadline(self._deadline)
             count = self._connection.recv_into(view)
             if not count:
                 raise EOFError("the other side has ended")
@@ -206,7 +204,7 @@ def _parse(header: bytes) -> tuple[str, Any, list[Spec]]:
         whole = all(type(length) is int and length >= 0 for length in shape)
         if not isinstance(name, str) or not whole or len(shape) > MOST_DIMENSIONS:
             raise TypeError
-        size += dtype.itemsize * math.prod(max(1, length) for length in shape)
+        size += dtype.itemsize * math.prod([length or 1 for length in shape])
         if size > MOST_ARRAY_BYTES:
             raise ValueError
     return about, value, parsed

@@ -122,6 +122,7 @@ STRANGERS: dict[str, list[Stranger]] = {
     "silence of many": [sends(b"")] * (MOST_PENDING + 20),
     "wrong bytes": [sends(b"GET / HTTP/1.1\r\n\r\n")],
     "a header of 64 TiB": [sends(struct.pack("!Q", 2**46) + b"[" * 100)],
+    "an array of 64 TiB": [sends(framed(b'["aip workers 1", 1, [["a", "uint8", [%d]]]]' % (2**46)))],
     "deep JSON": [sends(framed(b"[" * 100_000))],
     "a greeting with an escape sequence": [sends(greeting("aip workers 1", [ESCAPE, "b:2"]))],
     "slow bytes": [drips(framed(b" " * 100))],
@@ -374,7 +375,7 @@ def test_arrays_that_are_no_numbers() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         channel, _ = pair(ours, theirs)
-        with pytest.raises(DataError, match="names has the data type <U1, which workers cannot exchange"):
+        with pytest.raises(DataError, match="names has the data type str32, which workers cannot exchange"):
             channel.send(Message(about="x", arrays={"names": np.array(["a"])}))
 
 
