@@ -120,13 +120,11 @@ def describe_ports(addresses: Sequence[str]) -> list[tuple[str, str]]:
         return []
     ports = sorted({address.rpartition(":")[2] for address in addresses}, key=int)
     names = ", ".join(ports[:MOST_PORTS]) + (" ..." if len(ports) > MOST_PORTS else "")
-    return [
-        (
-            "ports",
-            f"TensorFlow listens on {names} of all network interfaces and asks for no secret: every user of this host "
-            "can connect, and every host that reaches it (docs/scale.md: Close the ports)",
-        )
-    ]
+    text = (
+        f"TensorFlow listens on {names} without a secret, open to this host and its networks; docs/scale.md describes "
+        "how to close them"
+    )
+    return [("ports", text)]
 
 
 def describe_device(precision: str, distribution: Distribution, strategy: str) -> str:

@@ -28,7 +28,7 @@ from aipcore.errors import AipError, DataError, ParamsError, TrainingError, Usag
 
 SECRET = "kz4-8fn2-w7qm-1c5t"
 ESCAPE = "\x1b]0;mine\x07"
-SOON = 4.0
+SOON = 8.0
 """Seconds; a connection that is waited for alone would take ten."""
 
 Stranger = Callable[[socket.socket], None]

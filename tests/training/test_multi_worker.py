@@ -105,7 +105,7 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
     assert found["seeds"] == [name, *(f"{name}@{replica}" for replica in range(1, found["count"]))]
     assert found["plan"] == f"{found['count']} workers with CPU:0 each share each batch; the weights are kept on each"
     text, *ports = found["ports"]
-    assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} of all network interfaces")
+    assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} without a secret")
 
 
 @pytest.mark.slow
