@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,24 @@ def test_strangers(strangers: list[Stranger]) -> None:
         assert work(workers[1]) == [0, 1]
         assert chief.result() == [0, 1]
         assert time.monotonic() - began < SOON
+
+
+@pytest.mark.parametrize("stranger", [sends(b""), drips(PREFACE + bytes(100))], ids=["silence", "slow bytes"])
+def test_deadline(monkeypatch: pytest.MonkeyPatch, stranger: Stranger) -> None:
+    """A connection without a proof is ended in time, also one that says something all the time."""
+    monkeypatch.setattr("aipcore.devices.reception.ANSWER_SECONDS", 0.8)
+    workers = cluster()
+    with ThreadPoolExecutor() as pool:
+        chief = pool.submit(work, workers[0])
+        with connect(port_of(workers)) as connection:
+            began = time.monotonic()
+            stranger(connection)
+            with suppress(ConnectionError):
+                while connection.recv(100):
+                    pass
+        assert 0.5 < time.monotonic() - began < SOON
+        assert work(workers[1]) == [0, 1]
+        assert chief.result() == [0, 1]
 
 
 def test_recorded_proof() -> None:
