@@ -55,8 +55,8 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
     \b
       aip launch --workers 2 train tutorial --train.batch_size 64
 
-    Each process gets TF_CONFIG, --device.strategy multi_worker and its share of the GPUs. The first one, the chief,
-    prints as always; lines of the others begin with [worker N].
+    Each process gets TF_CONFIG, a new AIP_CLUSTER_SECRET, --device.strategy multi_worker and its share of the GPUs.
+    The first one, the chief, prints as always; lines of the others begin with [worker N].
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
     name = words[0] if words else ""
     if name not in COMMANDS:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +15,24 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.errors import DataError
+
 Arrays = Mapping[str, npt.NDArray[Any]]
+Spec = tuple[str, np.dtype[Any], tuple[int, ...]]
 
 MOST_HEADER_BYTES = 2**26
+MOST_SMALL_BYTES = 2**20
+"""The limit of a message without arrays that is read with `receive_small`."""
+
+MOST_ARRAY_BYTES = 2**40
+MOST_DIMENSIONS = 64
 _LENGTH = struct.Struct("!Q")
+
+_EXTENSIONS = [each for each in vars(ml_dtypes).values() if isinstance(each, type) and issubclass(each, np.generic)]
+_DTYPES: dict[str, np.dtype[Any]] = {
+    dtype.name: dtype for dtype in map(np.dtype, [*"?bhilqBHILQefdgFDG", *_EXTENSIONS])
+}
+"""The numbers that arrays may hold; the name comes from the other side."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -39,40 +55,103 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._deadline: float | None = None
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _keep_alive(connection)
 
+    @property
+    def peer(self) -> str:
+        """The address of the other side."""
+        try:
+            return str(self._connection.getpeername()[0])
+        except OSError:
+            return "an unknown address"
+
     def send(self, message: Message) -> None:
-        """Sends a message and returns when the system has taken it."""
+        """Send a message and return when the system has taken it.
+
+        Raises:
+            DataError: an array holds something else than numbers.
+        """
         arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
-        header = json.dumps(
-            [message.about, message.value, [(name, a.dtype.name, a.shape) for name, a in arrays.items()]]
-        ).encode()
-        self._connection.sendall(_LENGTH.pack(len(header)) + header)
+        specs = [(name, array.dtype.name, array.shape) for name, array in arrays.items()]
+        for name, dtype, _ in specs:
+            if dtype not in _DTYPES:
+                raise DataError(f"{name} has the data type {dtype}, which workers cannot exchange. Use numbers.")
+        header = json.dumps([message.about, message.value, specs]).encode()
+        self.send_bytes(_LENGTH.pack(len(header)) + header)
         for array in arrays.values():
             if array.size:
                 self._connection.sendall(array.reshape(-1).view(np.uint8).data)
 
     def receive(self) -> Message:
-        """Waits for the next message.
+        """Wait for the next message.
+
+        Memory is used as bytes come, whatever size the message claims.
 
         Raises:
             EOFError: the other side has ended.
+            OSError: the connection failed, or what came is not a message.
         """
-        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
-        if length > MOST_HEADER_BYTES:
-            raise OSError(f"a message begins with {length} bytes of JSON")
-        about, value, specs = json.loads(self._exactly(length))
+        about, value, specs = self._receive_header(MOST_HEADER_BYTES)
         arrays = {}
         for name, dtype, shape in specs:
-            array = np.empty(shape, np.dtype(getattr(ml_dtypes, dtype, dtype)))
+            try:
+                array = np.empty(shape, dtype)
+            except MemoryError as error:
+                raise OSError(f"an array of {math.prod(shape)} numbers does not fit into memory") from error
             self._fill(memoryview(array.reshape(-1).view(np.uint8).data) if array.size else memoryview(b""))
             arrays[name] = array
         return Message(about=about, value=value, arrays=arrays)
 
+    def receive_small(self) -> Message:
+        """Wait for the next message, which has no arrays and at most `MOST_SMALL_BYTES`.
+
+        Raises:
+            EOFError: the other side has ended.
+            OSError: the connection failed, or what came is not such a message.
+        """
+        about, value, specs = self._receive_header(MOST_SMALL_BYTES)
+        if specs:
+            raise OSError("a message has arrays where none are expected")
+        return Message(about=about, value=value)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        if self._deadline is not None:
+            self._apply_deadline(self._deadline)
+        self._connection.sendall(data)
+
+    def receive_bytes(self, count: int) -> bytes:
+        """Wait for `count` bytes.
+
+        Raises:
+            EOFError: the other side has ended.
+        """
+        data = bytearray(count)
+        self._fill(memoryview(data))
+        return bytes(data)
+
+    def finish_within(self, seconds: float) -> None:
+        """Set the deadline of all that follows together: each later wait ends with TimeoutError then."""
+        self._deadline = time.monotonic() + seconds
+
     def wait_forever(self) -> None:
-        """From now on `receive` waits as long as it takes."""
+        """Remove the deadline."""
+        self._deadline = None
         self._connection.settimeout(None)
+
+    def is_closed(self) -> bool:
+        """Return whether the other side has ended; for a channel on which no thread waits."""
+        self._connection.setblocking(False)
+        try:
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self._connection.setblocking(True)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -85,17 +164,56 @@ class Channel:
         except OSError:
             return  # The other side was faster.
 
-    def _exactly(self, count: int) -> bytes:
-        data = bytearray(count)
-        self._fill(memoryview(data))
-        return bytes(data)
+    def _receive_header(self, limit: int) -> tuple[str, Any, list[Spec]]:
+        (length,) = _LENGTH.unpack(self.receive_bytes(_LENGTH.size))
+        if length > limit:
+            raise OSError(f"a message begins with {length} bytes of JSON, {limit} are allowed")
+        try:
+            return _parse(self.receive_bytes(length))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise OSError("what came is not a message of aip") from error
+
+    def _apply_deadline(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(left)
 
     def _fill(self, view: memoryview) -> None:
         while view.nbytes:
+            if self._deadline is not None:
+                self._apply_deadline(self._deadline)
             count = self._connection.recv_into(view)
             if not count:
                 raise EOFError("the other side has ended")
             view = view[count:]
+
+
+def printable(text: object) -> str:
+    """Return text of another process with its control characters escaped, for a terminal."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
+
+
+def _parse(header: bytes) -> tuple[str, Any, list[Spec]]:
+    about, value, specs = json.loads(header)
+    if not isinstance(about, str) or not isinstance(specs, list):
+        raise TypeError
+    parsed = [(name, _dtype(dtype), tuple(shape)) for name, dtype, shape in specs]
+    size = 0
+    for name, dtype, shape in parsed:
+        whole = all(type(length) is int and length >= 0 for length in shape)
+        if not isinstance(name, str) or not whole or len(shape) > MOST_DIMENSIONS:
+            raise TypeError
+        size += dtype.itemsize * math.prod([length or 1 for length in shape])
+        if size > MOST_ARRAY_BYTES:
+            raise ValueError
+    return about, value, parsed
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise TypeError
+    return _DTYPES[name]
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -18,6 +18,12 @@ EXAMPLE = '{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"typ
 SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
 """What `srun` tells each task, as far as it is needed."""
 
+SECRET = "AIP_CLUSTER_SECRET"
+"""The environment variable with the secret that all workers of a run share."""
+
+LEAST_CHARACTERS = 16
+"""Characters of a secret: a guess can be checked by anybody who sees one connection."""
+
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
@@ -28,10 +34,12 @@ class Cluster:
     Attributes:
         addresses: `host:port` of each worker.
         index: which of them this process is.
+        secret: proves that a process belongs to the run; several workers need one.
     """
 
     addresses: tuple[str, ...]
     index: int
+    secret: str = attrs.field(default="", repr=False)
 
     @property
     def tf_config(self) -> str:
@@ -50,6 +58,8 @@ def split_address(address: str) -> tuple[str, int]:
 def read_cluster(environment: Mapping[str, str], slurm_port: int) -> Cluster:
     """The cluster that the environment describes: `TF_CONFIG` if it is there, or else Slurm's variables.
 
+    The secret comes from `AIP_CLUSTER_SECRET`; blanks and line ends around it are left out.
+
     Args:
         environment: of this process.
         slurm_port: the first port of the workers of a host, for Slurm, which gives none.
@@ -58,10 +68,32 @@ def read_cluster(environment: Mapping[str, str], slurm_port: int) -> Cluster:
         UsageError: there is neither, or what is there is wrong, and how.
     """
     if "TF_CONFIG" in environment:
-        return _from_tf_config(environment["TF_CONFIG"])
-    if "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
-        return _from_slurm(environment, slurm_port)
-    raise UsageError(
+        cluster = _from_tf_config(environment["TF_CONFIG"])
+    elif "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
+        cluster = _from_slurm(environment, slurm_port)
+    else:
+        raise _no_cluster()
+    cluster = attrs.evolve(cluster, secret=environment.get(SECRET, "").strip())
+    require_secret(cluster)
+    return cluster
+
+
+def require_secret(cluster: Cluster) -> None:
+    """Check that several workers have a secret.
+
+    Raises:
+        UsageError: there is none, or it is too short.
+    """
+    if len(cluster.addresses) > 1 and len(cluster.secret) < LEAST_CHARACTERS:
+        what = f"has fewer than {LEAST_CHARACTERS} characters" if cluster.secret else "is not set"
+        raise UsageError(
+            f"{SECRET} {what}, but the workers of a run prove to each other that they know the same secret. Make one "
+            f"with: export {SECRET}=$(openssl rand -hex 32), and set the same value for all workers."
+        )
+
+
+def _no_cluster() -> UsageError:
+    return UsageError(
         "--device.strategy multi_worker needs to know its workers: set TF_CONFIG in each of them, such as "
         f"{EXAMPLE}, start them with srun, or try it out here with aip launch --workers 2 train ..."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO
 
-from aipcore.devices.cluster import Cluster
+from aipcore.devices.cluster import SECRET, Cluster
 from aipcore.errors import UsageError
 
 HOST = "127.0.0.1"
@@ -91,6 +92,7 @@ class Launch:
         self._words = list(words)
         self._addresses = tuple(f"{HOST}:{port}" for port in ports)
         self._shares = shares
+        self._secret = secrets.token_hex(32)
         self._workers: list[subprocess.Popen[str]] = []
         self._said: set[str] = set()
         self._lock = threading.Lock()
@@ -116,7 +118,8 @@ class Launch:
 
     def _start(self, index: int) -> list[threading.Thread]:
         """Starts a worker and the threads that pass on what it says."""
-        environment = {**os.environ, **self._shares[index], "TF_CONFIG": Cluster(self._addresses, index).tf_config}
+        own = {"TF_CONFIG": Cluster(self._addresses, index).tf_config, SECRET: self._secret}
+        environment = {**os.environ, **self._shares[index], **own}
         chief = index == 0
         worker = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(os.getpid()), *self._words],

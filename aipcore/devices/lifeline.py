@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from aipcore.devices.channel import Channel, Message
+from aipcore.devices.channel import Channel, Message, printable
 
 GRACE = 3.0
 """Seconds that a worker has to find the same error itself (bad data, say) after another has ended with it."""
 
 FAREWELL = 2.0
 """Seconds for the last words: giving the terminal back, and the message."""
+
+MOST_CHARACTERS = 10_000
+"""Characters of a sentence that are sent."""
 
 
 class Lifelines:
@@ -51,10 +54,11 @@ class Lifelines:
             thread.join(FAREWELL)
         for channel in self._peers.values():
             channel.shut()
+            channel.close()
 
     def fail(self, sentence: str) -> None:
         """Tells all peers why this worker ends."""
-        self._end(Message(about="failed", value=sentence))
+        self._end(Message(about="failed", value=sentence[:MOST_CHARACTERS]))
 
     def _end(self, message: Message) -> None:
         with self._lock:
@@ -70,14 +74,14 @@ class Lifelines:
 
     def _watch(self, name: str, channel: Channel) -> None:
         try:
-            message = channel.receive()
+            message = channel.receive_small()
         except (OSError, EOFError):
             self._give_up(f"{name} is gone: it was killed, or its host or network failed", 0.0)
             return
         if message.about == "failed":
-            self._give_up(f"{name} ended: {message.value}", GRACE)
+            self._give_up(f"{name} ended: {printable(message.value)}", GRACE)
         elif message.about == "over":
-            self._give_up(message.value, 0.0)
+            self._give_up(printable(message.value), 0.0)
 
     def _give_up(self, reason: str, grace: float) -> None:
         """Ends the process, from another thread than the one that computes and cannot be interrupted."""

@@ -8,21 +8,15 @@ from collections.abc import Callable
 
 import attrs
 
-from aipcore.devices.channel import Channel, Message
-from aipcore.devices.cluster import Cluster, split_address
+from aipcore.devices.authentication import WrongSecretError, check_chief
+from aipcore.devices.channel import Channel, Message, printable
+from aipcore.devices.cluster import SECRET, Cluster, require_secret, split_address
 from aipcore.devices.lifeline import Lifelines
+from aipcore.devices.reception import ANSWER_SECONDS, GREETING, KINDS, PAUSE, Reception
 from aipcore.devices.workers import Workers
 from aipcore.errors import ParamsError, UsageError
 
-GREETING = "aip workers 1"
-KINDS = ("messages", "lifeline")
-"""The two connections of each worker with the chief."""
-
-ANSWER_SECONDS = 10.0
-"""How long the other side of a new connection may take to say who it is."""
-
-PAUSE = 0.1
-SPEAK_AFTER = 5.0
+WRONG_SECRET_PAUSE = 1.0
 
 
 @attrs.frozen
@@ -42,7 +36,7 @@ def meet(cluster: Cluster, timeout: float, tell: Tell) -> Workers:
     """Waits until all workers are there, and connects each with the chief.
 
     The chief listens at its own address and stops listening before it returns, so that TensorFlow can; the connections
-    stay.
+    stay. Both sides prove the secret before anything else is read; what strangers send does not end or delay this.
 
     Args:
         cluster: all workers.
@@ -50,134 +44,76 @@ def meet(cluster: Cluster, timeout: float, tell: Tell) -> Workers:
         tell: for messages.
 
     Raises:
-        UsageError: some did not come, and which, or the chief cannot listen.
+        UsageError: some did not come, and which, the chief cannot listen, or there is no secret.
         ParamsError: they disagree on who the workers are.
     """
     if len(cluster.addresses) == 1:
         return Workers()
+    require_secret(cluster)
     if cluster.index:
-        messages, lifeline = _connect(cluster, timeout)
+        messages, lifeline = _connect(cluster, timeout, tell.note)
         chief = f"The chief, worker 0 ({cluster.addresses[0]}),"
         return Workers(cluster, [messages], Lifelines({chief: lifeline}, tell.last_words))
-    found = _Reception(cluster).run(timeout, tell.note)
+    found = Reception(cluster, tell.note).run(timeout)
     others = range(1, len(cluster.addresses))
     lifelines = {f"Worker {index} ({cluster.addresses[index]})": found[index, "lifeline"] for index in others}
     return Workers(cluster, [found[index, "messages"] for index in others], Lifelines(lifelines, tell.last_words))
 
 
-class _Reception:
-    """The chief's side."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._found: dict[tuple[int, str], Channel] = {}
-        self._wanted = {(index, kind) for index in range(1, len(cluster.addresses)) for kind in KINDS}
-
-    def run(self, timeout: float, note: Callable[[str], None]) -> dict[tuple[int, str], Channel]:
-        started = time.monotonic()
-        told = False
-        with _listen(self._cluster.addresses[0]) as listener:
-            listener.settimeout(PAUSE)
-            while missing := sorted({index for index, _ in self._wanted - self._found.keys()}):
-                waited = time.monotonic() - started
-                names = ", ".join(f"{index} ({self._cluster.addresses[index]})" for index in missing)
-                who = f"worker{'s' if len(missing) > 1 else ''} {names}"
-                if waited > timeout:
-                    raise UsageError(
-                        f"No sign of {who} within {timeout:g} s: start all workers at about the same time and see that "
-                        f"they reach {self._cluster.addresses[0]}, or give more --device.start_timeout."
-                    )
-                if waited > SPEAK_AFTER and not told:
-                    note(f"Waiting for {who}.")
-                    told = True
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                self._receive(connection)
-        for channel in self._found.values():
-            channel.send(Message(about="welcome"))
-        return self._found
-
-    def _receive(self, connection: socket.socket) -> None:
-        channel = Channel(connection)
-        connection.settimeout(ANSWER_SECONDS)
-        try:
-            hello = channel.receive()
-            index, kind, addresses = hello.value
-            known = hello.about == GREETING and (index, kind) in self._wanted - self._found.keys()
-        except (OSError, EOFError, ValueError, TypeError):
-            channel.close()  # Somebody else knocked, such as a health check.
-            return
-        if addresses != list(self._cluster.addresses):
-            reason = _disagreement(index, addresses, list(self._cluster.addresses))
-            channel.send(Message(about="refused", value=reason))
-            raise ParamsError(reason)
-        if not known:
-            channel.send(Message(about="refused", value=f"There is a worker {index} already: give each its own index."))
-            channel.close()
-            return
-        channel.wait_forever()
-        channel.send(Message(about="heard"))
-        self._found[index, kind] = channel
-
-
-def _disagreement(index: int, theirs: list[str], ours: list[str]) -> str:
-    return (
-        f"Worker {index} believes the workers to be {', '.join(theirs)}, the chief {', '.join(ours)}: "
-        "give all of them the same cluster."
-    )
-
-
-def _listen(address: str) -> socket.socket:
-    host, port = split_address(address)
-    try:
-        if host in ("localhost", "127.0.0.1"):
-            return socket.create_server((host, port))
-        # The address may be one that only others know this host by.
-        if socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server(("", port))
-    except OSError as error:
-        raise UsageError(
-            f"The chief cannot listen at {address} ({error.strerror}): give it a free port of this host."
-        ) from error
-
-
-def _connect(cluster: Cluster, timeout: float) -> tuple[Channel, Channel]:
+def _connect(cluster: Cluster, timeout: float, note: Callable[[str], None]) -> tuple[Channel, Channel]:
     """The two connections of a worker, made anew until the chief welcomes both."""
     deadline = time.monotonic() + timeout
+    hint = ""
     while True:
         made: list[Channel] = []
         try:
-            made.extend(_greet(cluster, kind, deadline) for kind in KINDS)
+            for kind in KINDS:
+                made.append(_open(cluster))
+                _greet(made[-1], cluster, kind, deadline)
             for channel in made:
-                channel.receive()
+                if channel.receive_small().about != "welcome":
+                    raise OSError("it did not welcome this worker")
                 channel.wait_forever()
             return made[0], made[1]
-        except (OSError, EOFError, ValueError) as error:
+        except ParamsError:
+            _close(made)
+            raise
+        except (OSError, EOFError) as error:
             # Not there yet, not even known by name yet, or still ending a run before this one.
-            for channel in made:
-                channel.close()
+            _close(made)
+            wrong_secret = isinstance(error, WrongSecretError)
+            if wrong_secret and not hint:
+                hint = f" See that {SECRET} has the same value for all workers."
+                note(f"The chief at {cluster.addresses[0]} does not accept this worker ({error}).{hint}")
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"The chief does not answer at {cluster.addresses[0]} ({error}): start all workers at about the "
-                    "same time, or give more --device.start_timeout."
+                    f"same time, or give more --device.start_timeout.{hint}"
                 ) from error
-            time.sleep(PAUSE)
+            time.sleep(WRONG_SECRET_PAUSE if wrong_secret else PAUSE)
 
 
-def _greet(cluster: Cluster, kind: str, deadline: float) -> Channel:
+def _close(channels: list[Channel]) -> None:
+    for channel in channels:
+        channel.close()
+
+
+def _open(cluster: Cluster) -> Channel:
     connection = socket.create_connection(split_address(cluster.addresses[0]), timeout=ANSWER_SECONDS)
     channel = Channel(connection)
     if connection.getsockname() == connection.getpeername():
         # Where nobody listens, the system may give this very port to the connection, which then meets itself.
         channel.close()
         raise OSError("nobody listens there")
-    channel.send(Message(about=GREETING, value=[cluster.index, kind, list(cluster.addresses)]))
-    answer = channel.receive()
-    if answer.about == "refused":
-        raise ParamsError(str(answer.value))
-    # The welcome comes when all are there.
-    connection.settimeout(max(ANSWER_SECONDS, deadline - time.monotonic()))
     return channel
+
+
+def _greet(channel: Channel, cluster: Cluster, kind: str, deadline: float) -> None:
+    channel.finish_within(ANSWER_SECONDS)
+    check_chief(channel, cluster.secret)
+    channel.send(Message(about=GREETING, value=[cluster.index, kind, list(cluster.addresses)]))
+    answer = channel.receive_small()
+    if answer.about == "refused":
+        raise ParamsError(printable(answer.value))
+    # The welcome comes when all are there.
+    channel.finish_within(max(ANSWER_SECONDS, deadline - time.monotonic()))

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aipcore.devices.channel import Arrays, Channel, Message
+from aipcore.devices.channel import Arrays, Channel, Message, printable
 from aipcore.devices.cluster import Cluster
 from aipcore.devices.lifeline import Lifelines
 from aipcore.errors import AipError, ParamsError, TrainingError
@@ -34,6 +34,7 @@ class Workers:
 
     Attributes:
         index: which worker this is.
+        addresses: `host:port` of each worker, none for one worker.
         count: how many there are.
         strategy: TensorFlow's, which sums their gradients; None for one worker.
     """
@@ -44,7 +45,8 @@ class Workers:
         self, cluster: Cluster | None = None, channels: list[Channel] | None = None, lifelines: Lifelines | None = None
     ) -> None:
         self.index = 0 if cluster is None else cluster.index
-        self.count = 1 if cluster is None else len(cluster.addresses)
+        self.addresses = () if cluster is None else cluster.addresses
+        self.count = max(1, len(self.addresses))
         self._channels = channels or []
         self._lifelines = lifelines
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -87,8 +89,8 @@ class Workers:
             for name in sorted(chief.keys() | other.keys()):
                 if chief.get(name) != other.get(name):
                     raise ParamsError(
-                        f"{name} is {other.get(name)!r} for worker {index}, but {chief.get(name)!r} for the chief: "
-                        "start all workers with the same command, code and data."
+                        f"{printable(name)} is {other.get(name)!r} for worker {index}, but {chief.get(name)!r} for the "
+                        "chief: start all workers with the same command, code and data."
                     )
 
     def folder(self, given: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from aipcore.training.warmstart.report import WarmStart
 MOST_CLASSES = 10
 """Classes whose weights the plan lists."""
 
+MOST_PORTS = 8
+"""Ports that the plan lists."""
+
 if TYPE_CHECKING:
     from aipcore.training.prepare import RunData
     from aipcore.training.trainer import Trainer
@@ -41,6 +45,7 @@ def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]
         *describe_average(run.average),
         ("best", f"the epoch with the {best} {run.monitor.name}"),
         ("device", describe_device(run.trainer.precision, run.distribution, run.trainer.device.strategy)),
+        *describe_ports(run.distribution.workers.addresses),
         ("loop", describe_compilation(compilation, run.per_batch)),
         ("seed", str(run.seed)),
         ("output", describe_output(run.output_dir)),
@@ -123,6 +128,19 @@ def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
         f"{names[0]}, learning rate {params.learning_rate.lr:g} with {names[1]}; "
         f"{horizon.epochs} epochs of {horizon.updates_per_epoch:,} updates{group}"
     )
+
+
+def describe_ports(addresses: Sequence[str]) -> list[tuple[str, str]]:
+    """Describe who can reach the ports that TensorFlow opens, if there are several workers."""
+    if len(addresses) < 2:
+        return []
+    ports = sorted({address.rpartition(":")[2] for address in addresses}, key=int)
+    names = ", ".join(ports[:MOST_PORTS]) + (" ..." if len(ports) > MOST_PORTS else "")
+    text = (
+        f"TensorFlow listens on {names} without a secret, open to this host and its networks; docs/scale.md describes "
+        "how to close them"
+    )
+    return [("ports", text)]
 
 
 def describe_device(precision: str, distribution: Distribution, strategy: str) -> str:

@@ -17,4 +17,7 @@ if [ -d "$RUN/checkpoint" ]; then
 else
   WORDS=(train tutorial --train.batch_size 1024 --trainer.output_dir "$RUN" --device.strategy multi_worker)
 fi
+# The workers prove to each other that they belong to this job; srun gives all of them the environment.
+AIP_CLUSTER_SECRET=$(openssl rand -hex 32)
+export AIP_CLUSTER_SECRET
 exec srun --kill-on-bad-exit=1 aip "${WORDS[@]}"

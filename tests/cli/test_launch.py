@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
 
-from aipcore.devices.launcher import gpu_shares
+from aipcore.devices.launcher import Launch, gpu_shares
 from aipcore.errors import UsageError
 
 
@@ -54,6 +55,40 @@ def test_no_cluster(run_aip: Any, config: str | None) -> None:
     assert done.returncode == 2
     assert "TF_CONFIG" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_secret(run_aip: Any) -> None:
+    """Workers without a secret say how to make one before anything is computed."""
+    config = '{"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}'
+    done = run_aip("train", "tutorial", "--device.strategy", "multi_worker", TF_CONFIG=config)
+    assert done.returncode == 2
+    assert "export AIP_CLUSTER_SECRET=$(openssl rand -hex 32)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_secret_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each launch gives its workers a new one, in the environment only."""
+    started = []
+
+    class Ended:
+        stdout = stderr = None
+        pid, returncode = 0, 0
+
+        def __init__(self, words: list[str], **how: Any) -> None:
+            started.append((how["env"]["AIP_CLUSTER_SECRET"], words))
+
+        def poll(self) -> int:
+            return 0
+
+        wait = poll
+
+    monkeypatch.setattr(subprocess, "Popen", Ended)
+    monkeypatch.setenv("AIP_CLUSTER_SECRET", "of another run that listens")
+    for _ in range(2):
+        assert Launch(["train", "tutorial"], [1, 2], [{}, {}]).run() == 0
+    values = [secret for secret, _ in started]
+    assert values[0] == values[1] != values[2] == values[3]
+    assert all(len(secret) == 64 and not any(secret in word for word in words) for secret, words in started)
 
 
 def test_gpus_are_shared() -> None:

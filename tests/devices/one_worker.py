@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import ml_dtypes
 import numpy as np
 
-from aipcore.devices.cluster import Cluster
+from aipcore.devices.cluster import SECRET, Cluster
 from aipcore.devices.meeting import Tell, meet
 from aipcore.devices.workers import Workers
 from aipcore.errors import AipError, DataError
@@ -83,7 +83,7 @@ def main() -> int:
         last_words=lambda text: print_to(sys.stderr, f"last: {text}"),
     )
     try:
-        with meet(Cluster(tuple(addresses), int(index)), float(timeout), tell) as workers:
+        with meet(Cluster(tuple(addresses), int(index), os.environ[SECRET]), float(timeout), tell) as workers:
             sys.stdout.write(json.dumps(act(workers, "talk" if what == "knock" else what)) + "\n")
     except AipError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -7,29 +7,31 @@ from typing import Any
 
 import pytest
 
-from aipcore.devices.cluster import Cluster, expand_counts, expand_hosts, read_cluster, split_address
+from aipcore.devices.cluster import SECRET, Cluster, expand_counts, expand_hosts, read_cluster, split_address
 from aipcore.errors import UsageError
 
 TWO = ["a:1", "b:2"]
+PASSWORD = "0123456789abcdef"
 
 
 def config(workers: Any = TWO, kind: Any = "worker", index: Any = 1, **others: Any) -> dict[str, str]:
     """An environment with this TF_CONFIG."""
     cluster = {"worker": workers, **others}
-    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}), SECRET: PASSWORD}
 
 
 def step(rank: int, tasks: int, hosts: str, per_host: str, **others: str) -> dict[str, str]:
     """An environment as srun makes it."""
     return {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": str(tasks), "SLURM_STEP_NODELIST": hosts,
-            "SLURM_STEP_TASKS_PER_NODE": per_host, **others}  # fmt: skip
+            "SLURM_STEP_TASKS_PER_NODE": per_host, SECRET: PASSWORD, **others}  # fmt: skip
 
 
 @pytest.mark.parametrize("index", [1, "1"])
 def test_tf_config(index: Any) -> None:
     """It names all workers and this one; TensorFlow takes the index as text too."""
     cluster = read_cluster(config(index=index), 8888)
-    assert cluster == Cluster(("a:1", "b:2"), 1)
+    assert cluster == Cluster(("a:1", "b:2"), 1, PASSWORD)
+    assert PASSWORD not in repr(cluster) + cluster.tf_config
     assert json.loads(cluster.tf_config) == json.loads(config()["TF_CONFIG"])
 
 
@@ -61,6 +63,26 @@ def test_wrong_tf_config(environment: dict[str, str], text: str) -> None:
         read_cluster(environment, 8888)
     assert text in str(caught.value)
     assert '{"cluster": {"worker":' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [(None, "AIP_CLUSTER_SECRET is not set"), ("", "is not set"), (" \n", "is not set"), ("short", "fewer than 16")],
+)
+@pytest.mark.parametrize("environment", [config(), step(0, 2, "a", "2")], ids=["TF_CONFIG", "Slurm"])
+def test_no_secret(environment: dict[str, str], secret: str | None, text: str) -> None:
+    """Several workers need one, and the sentence tells how to make it without repeating what was given."""
+    given = {name: value for name, value in environment.items() if name != SECRET}
+    with pytest.raises(UsageError, match=r"openssl rand -hex 32") as caught:
+        read_cluster(given if secret is None else {**given, SECRET: secret}, 8888)
+    assert text in str(caught.value)
+    assert "short" not in str(caught.value)
+
+
+def test_secret_of_a_file() -> None:
+    """A line end after it, as files have, is not part of it; one worker needs none."""
+    assert read_cluster({**config(), SECRET: f"{PASSWORD}\n"}, 8888).secret == PASSWORD
+    assert read_cluster({**config(["a:1"], index=0), SECRET: ""}, 8888).secret == ""
 
 
 def test_slurm() -> None:

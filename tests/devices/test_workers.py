@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from aipcore.devices.cluster import SECRET
 from aipcore.devices.launcher import free_ports
 
 SCRIPT = Path(__file__).parent / "one_worker.py"
+ENVIRONMENT = {**os.environ, SECRET: "workers of one test"}
 Ended = tuple[int, str, str]
 
 
@@ -21,7 +24,7 @@ def start(what: str, count: int, *, only: range | None = None, timeout: float = 
     started = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), what, str(index), str(timeout), *addresses],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )
         for index in only or range(count)
     ]  # fmt: skip
@@ -121,7 +124,7 @@ def test_another_cluster() -> None:
     started = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), "talk", str(index), "30", *addresses],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )
         for index, addresses in enumerate((one, other))
     ]  # fmt: skip

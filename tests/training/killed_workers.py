@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from aipcore.cli.peers import tell_user
-from aipcore.devices.cluster import Cluster
+from aipcore.devices.cluster import SECRET, Cluster
 from aipcore.devices.joining import joined_workers
 from aipcore.devices.params import DeviceParams
 from aipcore.devices.selection import select_devices
@@ -63,7 +63,8 @@ def main() -> None:
     select_devices(params)
     chief = index == "0"
     tell = tell_user(output if chief else None, lambda: None)
-    with joined_workers(params, Cluster(tuple(addresses), int(index)), tell) as workers:
+    cluster = Cluster(tuple(addresses), int(index), os.environ[SECRET])
+    with joined_workers(params, cluster, tell) as workers:
         run = trainer(Evaluated, output if chief else None, *WORDS, workers=workers)
         if what == "resumed":
             run.restore(newest_checkpoint(output / "checkpoint"))

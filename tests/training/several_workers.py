@@ -7,6 +7,7 @@ the others wait for it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aipcore.devices.cluster import Cluster
+from aipcore.devices.cluster import SECRET, Cluster
 from aipcore.devices.joining import joined_workers
 from aipcore.devices.meeting import Tell
 from aipcore.devices.params import DeviceParams
@@ -175,7 +176,9 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
     if chief:
         stored = read_checkpoint(sorted(checkpoints.iterdir())[-1])
         yield "seeds", sorted(name for name in stored.arrays if "seed" in name)
-        yield "plan", dict(describe_run(whole, whole.compilation))["device"]  # type: ignore[arg-type]
+        plan = dict(describe_run(whole, whole.compilation))  # type: ignore[arg-type]
+        yield "plan", plan["device"]
+        yield "ports", [plan["ports"], *(address.rpartition(":")[2] for address in together.workers.addresses)]
         serve = tf.saved_model.load(str(together.folder / "whole" / "export")).signatures["serving_default"]
         points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
@@ -189,7 +192,8 @@ def main() -> None:
     params = DeviceParams(strategy="multi_worker")
     select_devices(params)
     tell = Tell(note=lambda text: None, last_words=lambda text: None)
-    with joined_workers(params, Cluster(tuple(addresses), int(index)), tell) as workers:
+    cluster = Cluster(tuple(addresses), int(index), os.environ[SECRET])
+    with joined_workers(params, cluster, tell) as workers:
         found = dict(cases(Together(Path(folder), workers)))
         if workers.is_chief:
             sys.stdout.write(json.dumps(found))

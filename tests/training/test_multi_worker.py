@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aipcore.devices.cluster import SECRET
 from aipcore.devices.launcher import free_ports
 from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 
@@ -29,7 +30,7 @@ def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
         subprocess.Popen(
             [sys.executable, str(HERE / script), *words, str(index), *addresses],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", SECRET: "workers of one test"},
         )
         for index in range(count)
     ]  # fmt: skip
@@ -103,6 +104,8 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
     name = "model/dropout/seed_generator_state"
     assert found["seeds"] == [name, *(f"{name}@{replica}" for replica in range(1, found["count"]))]
     assert found["plan"] == f"{found['count']} workers with CPU:0 each share each batch; the weights are kept on each"
+    text, *ports = found["ports"]
+    assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} without a secret")
 
 
 @pytest.mark.slow
@@ -162,9 +165,15 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
         time.sleep(0.1)
     children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     assert len(children) == 2
+    environments = [Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in children]
+    (secret,) = {word.partition("=")[2] for each in environments for word in each if word.startswith(SECRET)}
+    for pid in (process.pid, *children):
+        assert secret not in Path(f"/proc/{pid}/cmdline").read_text()
     os.kill(process.pid if whom is None else children[whom], number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(secret.encode() in text for text in (out.encode(), err.encode(), *written))
     while any(alive(pid) for pid in children):
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
