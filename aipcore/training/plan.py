@@ -16,7 +16,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
-from aipcore.training.prepare import RunData
+from aipcore.training.run_data import RunData
 from aipcore.training.tuning import Compilation
 from aipcore.training.warmstart.report import WarmStart
 
@@ -27,7 +27,6 @@ MOST_PORTS = 8
 """Ports that the plan lists."""
 
 if TYPE_CHECKING:
-    from aipcore.training.prepare import RunData
     from aipcore.training.trainer import Trainer
 
 

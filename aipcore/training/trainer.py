@@ -35,11 +35,12 @@ from aipcore.training.keeper import Keeper
 from aipcore.training.memory import peak_memory
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.prepare import Parts, closing_data, prepare_data, prepare_model
+from aipcore.training.prepare import Parts, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.resume import restore, restore_callbacks
 from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
+from aipcore.training.run_data import closing_data, prepare_data
 from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.sanity import check_first_steps
 from aipcore.training.state import VariableState, by_path
