@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from importlib.machinery import PathFinder
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -46,6 +46,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._seen: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, CodeType):
+            # cloudpickle leaves out the file, which errors and warnings name.
+            made, arguments, *_ = self.dispatch_table[CodeType](obj)
+            return _code_of_file, (made, arguments, obj.co_filename)
         if isinstance(obj, type | FunctionType) and obj.__module__ not in self._seen:
             self._seen.add(obj.__module__)
             module = sys.modules.get(obj.__module__)
@@ -57,6 +61,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
             cloudpickle.register_pickle_by_value(module)
             self._registered.callback(cloudpickle.unregister_pickle_by_value, module)
+
+
+def _code_of_file(made: Callable[..., CodeType], arguments: tuple[Any, ...], file: str) -> CodeType:
+    return made(*arguments).replace(co_filename=file)
 
 
 @cache
