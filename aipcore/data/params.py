@@ -70,7 +70,7 @@ class TrainDataParams:
         help="How much a training sample counts, by its class; 1 for other classes. balanced: all classes count the "
         "same in all.",
         check=WholeCheck(
-            'CLASS=WEIGHT once for each class or balanced alone, in a file or in defaults as a list of texts: ["0=1", "1=5"]',
+            "CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone (in files a list of texts)",
             _is_class_weight,
         ),
     )

@@ -23,8 +23,8 @@ from aipcore.prediction.scoring import ListScore
 from aipcore.prediction.stored import Stored
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import trained_outputs
-from aipcore.scenario.metrics import ReplicaMetrics, metric_sets
-from aipcore.scenario.objective import LossTerm, Objective, Tensors
+from aipcore.scenario.metrics import Example, ReplicaMetrics, metric_sets
+from aipcore.scenario.objective import LossTerm, Objective
 from aipcore.scenario.scenario import Scenario
 
 
@@ -104,13 +104,13 @@ def _evaluation(
 
 def _first_sample(
     objective: Objective, graph: Model, dataset: Dataset, origin: str
-) -> tuple[Mapping[str, LossTerm], tuple[Tensors, Tensors]]:
-    """The losses of one sample, its targets and its outputs; finds what does not fit."""
+) -> tuple[Mapping[str, LossTerm], Example]:
+    """The losses of one sample, its targets, outputs and weights; finds what does not fit."""
     sides = dataset.known().take(np.arange(1))
     inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     try:
         outputs = graph(inputs, training=False)
-        return objective(inputs, targets, outputs, weights, 1.0), (targets, outputs)
+        return objective(inputs, targets, outputs, weights, 1.0), (targets, outputs, weights)
     except AipError:
         raise
     except Exception as error:

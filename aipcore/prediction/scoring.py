@@ -174,7 +174,7 @@ class Scorer:
             except _NotStoredError as error:
                 self.notes.append(f"The losses are left out, since {error}.")
         if self._running is None:
-            self._running = self._sets(self._objective, terms, (truth, tensors))()
+            self._running = self._sets(self._objective, terms, (truth, tensors, weights))()
         if terms and self._running.losses is not None:
             running = self._running.losses
             sums = running.sums(terms, tf.constant(batch.penalty, tf.float32), samples)

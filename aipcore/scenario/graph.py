@@ -65,7 +65,7 @@ class Graph:
 
     def penalty(self) -> Any:
         """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
-        return tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses] or [tf.constant(0.0)])
+        return tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.model.losses] or [tf.constant(0.0)])
 
     def argument_specs(self, batch_size: int | None = None) -> dict[str, Any]:
         """The `tf.TensorSpec` of each input, by the name that it has in the serving signature."""
@@ -210,6 +210,11 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
             raise ScenarioError(
                 f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not take. Use ASCII letters, "
                 "digits and _.-> only."
+            )
+        if layer._metrics:
+            raise ScenarioError(
+                f"{where}: the layer {layer.name!r} holds the metric {layer._metrics[0].name!r}, which aip does not "
+                "compute. Make its value an output of the model, and return a metric of that output from metrics()."
             )
     name_variables(model)
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])

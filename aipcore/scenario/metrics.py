@@ -13,8 +13,11 @@ from keras.src.trainers import compile_utils
 from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.keras_names import check_metric_name
-from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_output, target_of
+from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_output, mask_of, target_of
 from aipcore.scenario.scenario import Scenario
+
+Example = tuple[Tensors, Tensors, Tensors]
+"""Targets, outputs and sample weights of a batch, by name."""
 
 
 class LossMean(keras.metrics.Metric):  # type: ignore[misc]
@@ -111,8 +114,8 @@ class MetricSet:
         outputs: of the model that is trained.
         targets: of the data.
         losses: a running mean of the losses, or None for none.
-        example: targets and outputs of some batch, by name: tensors of shape [batch, ...]. Names are chosen by their
-            shapes, and each metric takes them in once, so that what does not fit is found here.
+        example: targets, outputs and sample weights of some batch, by name: tensors of shape [batch, ...]. Names are
+            chosen by their shapes, and each metric takes them in once, so that what does not fit is found here.
         like: a set of the same scenario, whose names are taken.
 
     Raises:
@@ -125,19 +128,20 @@ class MetricSet:
         outputs: list[str],
         targets: list[str],
         losses: LossMean | None,
-        example: tuple[Tensors, Tensors],
+        example: Example,
         *,
         like: MetricSet | None = None,
     ) -> None:
         kind = type(scenario).__name__
         self.losses = losses
+        self.example = example
         self._outputs = outputs
         self._targets: dict[str, str] = {}
         given = self._of_outputs(scenario.metrics(), example, targets, f"{kind}.metrics()")
         weighted = self._of_outputs(scenario.weighted_metrics(), example, targets, f"{kind}.weighted_metrics()")
         self._metrics = compile_utils.CompileMetrics(given, weighted, output_names=outputs)
         try:
-            self._metrics.build(*self._trees(*example))
+            self._metrics.build(*self._trees(*example[:2]))
         except (ValueError, TypeError) as error:
             raise ScenarioError(f"The metrics of {kind} cannot be made: {located_sentence(error)}") from error
         if like is not None:
@@ -152,7 +156,7 @@ class MetricSet:
         self._try_out(kind, example)
         self.names = list(self.result())
 
-    def _of_outputs(self, given: Any, example: tuple[Tensors, Tensors], targets: list[str], what: str) -> Any:
+    def _of_outputs(self, given: Any, example: Example, targets: list[str], what: str) -> Any:
         """Metrics by output, of those outputs that there are."""
         chosen: dict[str, list[Any]] = {}
         for output, metrics in by_output(given, self._outputs, what, several=True).items():
@@ -173,15 +177,19 @@ class MetricSet:
         trees = (truth, predicted)
         if not weights:
             return trees
-        return (*trees, {name: weights.get(name, weights.get("")) for name in self._outputs})
+        chosen = {name: weights.get(name, weights.get("")) for name in self._outputs}
+        return (*trees, {name: _of_positions(weight, predicted[name]) for name, weight in chosen.items()})
 
-    def _try_out(self, kind: str, example: tuple[Tensors, Tensors]) -> None:
+    def _try_out(self, kind: str, example: Example) -> None:
         """Has each metric take in the example, which makes the variables of some, and shows what their results are."""
-        for metric, output in self._each():
+        weights = self._trees(*example)[2] if example[2] else {}
+        for metric, output, weighted in self._each():
             truth, predicted = example[0][self._targets[output]], example[1][output]
             try:
-                metric.update_state(truth, predicted)
+                weight = weights.get(output) if weighted else None
+                metric.update_state(truth, predicted, sample_weight=weight)
                 shape = np.shape(result) if not isinstance(result := metric.result(), Mapping) else ()
+                _flat(metric.name, result) if len(shape) < 2 else None
             except AipError:
                 raise
             except Exception as error:
@@ -196,12 +204,13 @@ class MetricSet:
                 )
         self.reset()
 
-    def _each(self) -> list[tuple[Any, str]]:
+    def _each(self) -> list[tuple[Any, str, bool]]:
+        """Each metric with its output, and whether sample weights count for it."""
         # Keras orders the outputs by itself where they are several.
         order = self._metrics._resolved_output_names or self._outputs
         lists = (self._metrics._flat_metrics, self._metrics._flat_weighted_metrics)
         return [
-            (metric, output)
+            (metric, output, each is lists[1])
             for each in lists
             for output, metrics in zip(order, each, strict=True)
             if metrics
@@ -254,6 +263,14 @@ class MetricSet:
         return values
 
 
+def _of_positions(weight: Any, output: Any) -> Any:
+    """Weights with axes of size 1 added for those of the output's mask, so that one per sample counts for all steps."""
+    mask = mask_of(output)
+    while weight is not None and mask is not None and weight.shape.rank < mask.shape.rank:
+        weight = weight[..., None]
+    return weight
+
+
 def _flat(name: str, result: Any) -> list[tuple[str, float]]:
     if isinstance(result, Mapping):
         return [(str(key), float(value)) for key, value in result.items()]
@@ -269,7 +286,7 @@ def metric_sets(
     targets: list[str],
     objective: Objective,
     terms: Mapping[str, LossTerm],
-    example: tuple[Tensors, Tensors],
+    example: Example,
 ) -> Callable[[], MetricSet]:
     """A function that makes one `MetricSet` after another, all with the same names.
 
@@ -279,7 +296,7 @@ def metric_sets(
         targets: of the data.
         objective: the losses.
         terms: what the objective made of some batch; empty for no losses.
-        example: targets and outputs of that batch.
+        example: targets, outputs and sample weights of that batch.
 
     Raises:
         ScenarioError: see `MetricSet`.
@@ -310,7 +327,10 @@ class ReplicaMetrics:
         for replica in range(len(distribution.devices)):
             with distribution.on_replica(replica):
                 self.sets.append(make())
-        self._merged = make() if distribution.replicas > 1 else self.sets[0]
+        self._merged = self.sets[0]
+        if distribution.replicas > 1:
+            self._merged = make()
+            _require_sums(make)
 
     @property
     def names(self) -> list[str]:
@@ -348,6 +368,32 @@ class ReplicaMetrics:
             for merged, *parts in zip(self._merged.variables, *self._distribution.gather(values), strict=True):
                 merged.assign(_merge(merged.aggregation, parts))
         return self._merged.result()
+
+
+def _require_sums(make: Callable[[], MetricSet]) -> None:
+    """Compare metrics of two halves of a batch, put together, with those of the whole.
+
+    Raises:
+        ScenarioError: they differ, so that the metric cannot be computed on several devices.
+    """
+    whole, *halves = make(), make(), make()
+    samples = len(next(iter(whole.example[1].values())))
+    bounds = (slice(samples), slice(samples // 2), slice(samples // 2, samples))
+    if samples < 2:
+        return
+    for metrics, part in zip((whole, *halves), bounds, strict=True):
+        metrics.update(*({name: column[part] for name, column in side.items()} for side in whole.example))
+    for first, second in zip(*(half.variables for half in halves), strict=True):
+        first.assign(_merge(first.aggregation, [first.numpy(), second.numpy()]))
+    expected, found = whole.result(), halves[0].result()
+    for name in whole.by_name:
+        for key in (key for key in expected if key == name or key.startswith(f"{name}_")):
+            if not np.isclose(found[key], expected[key], rtol=1e-3, atol=1e-6, equal_nan=True):
+                raise ScenarioError(
+                    f"The metric {name} is {found[key]:.4g} for two halves of a batch, added up, and "
+                    f"{expected[key]:.4g} for the batch. Its state cannot be summed over devices. Use one device, or an "
+                    "evaluator."
+                )
 
 
 def _merge(aggregation: str, parts: Sequence[Any]) -> Any:

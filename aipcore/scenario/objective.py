@@ -8,6 +8,7 @@ to the loss of the one large batch that they stand for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -75,7 +76,7 @@ class Objective:
     ) -> None:
         self._scenario = scenario
         self._kind = type(scenario).__name__
-        self._custom = type(scenario).loss_values is not Scenario.loss_values
+        self._custom = _has_loss_values(type(scenario))
         self._computable = given is None or set(outputs) <= set(given)
         self._identifiers: dict[str, Any] = {}
         self._targets: dict[str, str] = {}
@@ -84,7 +85,12 @@ class Objective:
         self._class_weights = class_weights
         loss_weights = scenario.loss_weights()
         if self._custom:
-            self._weights = None if loss_weights is None else dict(loss_weights)
+            if loss_weights is not None and not isinstance(loss_weights, Mapping):
+                raise ScenarioError(
+                    f"{self._kind}.loss_weights() returned {loss_weights!r}. Return a mapping from the names of "
+                    "loss_values() to numbers."
+                )
+            self._weights = _numbers(loss_weights, f"{self._kind}.loss_weights()")
             return
         losses = {
             output: loss
@@ -225,8 +231,8 @@ def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, 
 
 
 def _is_of_keras(loss: Any) -> bool:
-    function = getattr(loss, "fn", type(loss))
-    return str(getattr(function, "__module__", "")).startswith("keras.")
+    parts = (type(loss).call, getattr(loss, "fn", type(loss)))
+    return all(str(getattr(part, "__module__", "")).startswith("keras.") for part in parts)
 
 
 def _reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, *, fixed: bool = False) -> LossTerm:
@@ -242,7 +248,8 @@ def _reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, 
         widened = values.shape.rank > factor.shape.rank and not (
             values.shape.rank == factor.shape.rank + 1 and values.shape[-1] == 1
         )
-        factor = _of_rank(factor, values.shape.rank)
+        # One number for the batch counts for all of its positions.
+        factor = _of_rank(factor, values.shape.rank) if values.shape.rank else factor
         weighted = values * factor
     else:
         weighted = values
@@ -272,10 +279,10 @@ def _times(first: Any, second: Any) -> Any:
 
 
 def _of_rank(tensor: Any, rank: int) -> Any:
-    """A tensor with axes of size 1 added or taken at its end, until it has `rank` axes; a scalar takes any."""
+    """A tensor with axes of size 1 added or taken at its end, until it has `rank` axes."""
     while tensor.shape.rank < rank:
         tensor = tensor[..., None]
-    while tensor.shape.rank > max(rank, 1):
+    while tensor.shape.rank > rank:
         if tensor.shape[-1] != 1:
             raise ScenarioError(
                 f"A mask or a sample weight has shape {tuple(tensor.shape)}, but the loss has values with "
@@ -336,7 +343,30 @@ def _loss_weights(given: Any, losses: list[str], outputs: list[str], what: str) 
             f"{what} has weights for {_listed(weights)}, but there are losses for {_listed(losses)}. Give one weight "
             "for each loss."
         )
-    return {name: float(weight) for name, weight in weights.items()}
+    return _numbers(weights, what)
+
+
+def _numbers(weights: Mapping[str, Any] | None, what: str) -> dict[str, float] | None:
+    for name, weight in (weights or {}).items():
+        if not isinstance(weight, Real):
+            raise ScenarioError(f"{what} has {weight!r} for {name or 'the output'!r}. Give a number.")
+    return None if weights is None else {name: float(weight) for name, weight in weights.items()}
+
+
+def _has_loss_values(cls: type[Scenario]) -> bool:
+    """Return whether the losses are the author's own values: whether the nearest class with losses defines these.
+
+    Raises:
+        ScenarioError: one class defines both `losses` and `loss_values`.
+    """
+    for each in cls.__mro__:
+        found = {"losses", "loss_values"} & vars(each).keys()
+        if each is Scenario or not found:
+            continue
+        if len(found) == 2:
+            raise ScenarioError(f"{each.__name__} defines losses() and loss_values(). Define one of them.")
+        return found == {"loss_values"}
+    return False
 
 
 def target_of(output: str, targets: list[str]) -> str:

@@ -10,6 +10,7 @@ Samples come with the block, or lie on the device already (`resident`), and the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from aipcore.data.feed import Block
 from aipcore.data.resident import NUMBERS
 from aipcore.data.specs import Specs
 from aipcore.devices.distribution import Distribution, ReplicaVariables
+from aipcore.errors import ScenarioError
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.metrics import LossMean, ReplicaMetrics
@@ -29,6 +31,8 @@ from aipcore.scenario.objective import ONE, SAMPLES, Objective
 from aipcore.training.clipping import clip
 from aipcore.training.ema import WeightAverage
 from aipcore.training.loss_scale import LossScale
+
+logger = logging.getLogger("aipcore.training")
 
 Tensors = Mapping[str, Any]
 DeviceBlock = tuple[Any, ...]
@@ -105,6 +109,8 @@ class TrainingLoop:
         self._plain = tf.function(self._run, autograph=False, input_signature=signature)
         self._xla = tf.function(self._run_under_xla, autograph=False, jit_compile=True)
         self._sums_in_slices = False
+        self._reached: list[int] = []
+        self._told = False
         self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
 
     def _zeros(self, replica: int, group: int) -> list[Any]:
@@ -218,16 +224,17 @@ class TrainingLoop:
                 losses = [self._part_of_loss(group, running, sums, samples) for group in self._groups]
             if self.loss_scale is not None:
                 losses = [self.loss_scale.scaled(loss) for loss in losses]
-        gradients = [self._gradients(tape, loss) for loss in losses]
+        gradients = self._gradients(tape, losses)
         del tape
         self.metrics.update(replica, counts, targets, outputs, weights)
         if self.accumulate_steps == 1:
             running.add_batch(running.means(added), samples)
-            return gradients[0]
+            return [gradients[0][place] for place in self._reached]
         running.add_to_group(added, samples)
         for totals, each in zip(self.group_gradients[replica], gradients, strict=True):
             for total, gradient in zip(totals, each, strict=True):
-                total.assign_add(gradient)
+                if gradient is not None:
+                    total.assign_add(gradient)
         return []
 
     def _forward(
@@ -259,10 +266,23 @@ class TrainingLoop:
         values = running.means(sums) * samples if group.by_samples else sums[0]
         return tf.add_n([values[place] * running.factors[place] for place in group.losses])
 
-    def _gradients(self, tape: tf.GradientTape, loss: Any) -> list[Any]:
-        gradients = tape.gradient(loss, self._values, unconnected_gradients="zero")
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        return gradients if self.loss_scale is None else self.loss_scale.unscaled(gradients)
+    def _gradients(self, tape: tf.GradientTape, losses: Sequence[Any]) -> list[list[Any]]:
+        """The gradients of each loss, None for weights that it does not depend on; notes which weights any reaches."""
+        found = [tape.gradient(loss, self._values) for loss in losses]
+        found = [[None if g is None else tf.convert_to_tensor(g) for g in gradients] for gradients in found]
+        if self.loss_scale is not None:
+            found = [self.loss_scale.unscaled(gradients) for gradients in found]
+        self._reached = [
+            place for place, each in enumerate(zip(*found, strict=True)) if any(g is not None for g in each)
+        ]
+        if not self._reached:
+            raise ScenarioError("No loss has a gradient with respect to any weight. Check what the losses compute.")
+        if len(self._reached) < len(self._weights) and not self._told:
+            self._told = True
+            left = [weight.path for place, weight in enumerate(self._weights) if place not in self._reached]
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            logger.warning("No loss depends on %s%s. They keep their values.", ", ".join(left[:3]), more)
+        return found
 
     def _samples(self, columns: Any, step: Any) -> list[Tensors]:
         """The inputs, targets and weights of a batch."""
@@ -281,7 +301,9 @@ class TrainingLoop:
         denominators = running.denominators(added)
         running.close_group(added)
         gradients = []
-        for totals in zip(*self.group_gradients[replica], strict=True):
+        for place, totals in enumerate(zip(*self.group_gradients[replica], strict=True)):
+            if place not in self._reached:
+                continue
             parts = [
                 tf.math.divide_no_nan(total.value(), tf.cast(denominators[group.denominator], total.dtype))
                 for group, total in zip(self._groups, totals, strict=True)
@@ -308,7 +330,9 @@ class TrainingLoop:
 
     def _apply_on_replica(self, replica: int, gradients: list[Any]) -> None:
         del replica
-        self.optimizer.apply(clip(gradients, self.clipping, sliced=self._sums_in_slices), self._weights)
+        # Weights that no loss depends on are left alone by decay too, as under Keras.
+        reached = [self._weights[place] for place in self._reached]
+        self.optimizer.apply(clip(gradients, self.clipping, sliced=self._sums_in_slices), reached)
 
 
 def _all_finite(gradients: list[Any]) -> Any:

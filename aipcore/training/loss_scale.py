@@ -35,8 +35,8 @@ class LossScale:
         return loss * self.scale
 
     def unscaled(self, gradients: list[Any]) -> list[Any]:
-        """The gradients of the loss itself."""
-        return [gradient / tf.cast(self.scale, gradient.dtype) for gradient in gradients]
+        """The gradients of the loss itself; None stays None."""
+        return [None if each is None else each / tf.cast(self.scale, each.dtype) for each in gradients]
 
     def guarded(self, finite: Any, update: Callable[[], None]) -> None:
         """Makes an update if its gradients are `finite` (a boolean scalar), and adapts the scale."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -74,13 +74,18 @@ def _check_weights(dataset: MemoryDataset, origin: str) -> None:
                     )
 
 
-def check_weight_names(names: Iterable[str], outputs: Sequence[str], origin: str) -> None:
-    """Compares the names of sample weights with those of the outputs.
+def check_weight_names(names: Iterable[str], outputs: Sequence[str], used: Collection[str], origin: str) -> None:
+    """Compares the names of sample weights with those of the outputs, and of what is weighted.
 
     Raises:
-        DataError: there is a weight for an output that the model does not have.
+        DataError: there is a weight for an output that the model does not have, or that nothing is computed of.
     """
-    unknown = [name for name in names if name and name not in outputs]
+    unknown = [name for name in names if name and name not in used]
+    if unknown and unknown[0] in outputs:
+        raise DataError(
+            f"{origin} has weights for the output {unknown[0]!r}, which has neither a loss nor a weighted metric. "
+            "Leave them out."
+        )
     if unknown:
         known = ", ".join(repr(name) for name in outputs if name) or "one output without a name"
         raise DataError(

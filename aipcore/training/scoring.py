@@ -15,8 +15,8 @@ from aipcore.scenario.graph import (
     Graph,
     symbolic_targets_and_outputs,
 )
-from aipcore.scenario.metrics import MetricSet, metric_sets
-from aipcore.scenario.objective import LossTerm, Objective, Tensors
+from aipcore.scenario.metrics import Example, MetricSet, metric_sets
+from aipcore.scenario.objective import LossTerm, Objective, Tensors, by_output
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.params import TrainerParams
 from aipcore.training.run_data import RunData
@@ -60,24 +60,25 @@ def prepare_scoring(
     objective = Objective(scenario, graph.outputs, targets)
     objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
     named = _named(kind, data)
-    for dataset, origin in named:
-        check_weight_names(dataset.specs()[2], graph.outputs, origin)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_data(dataset.known(), origin)
             check_targets(objective, graph, dataset.known(), origin)
     first = _FirstBatch.of(data.feed)
     terms, outputs = first.run(objective, graph, kind)
+    weighted = by_output(scenario.weighted_metrics(), graph.outputs, f"{kind}.weighted_metrics()", several=True)
+    for dataset, origin in named:
+        check_weight_names(dataset.specs()[2], graph.outputs, {*terms, *weighted}, origin)
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
-    make_metrics = metric_sets(scenario, graph.outputs, targets, objective, terms, (first.targets, outputs))
+    make_metrics = metric_sets(scenario, graph.outputs, targets, objective, terms, first.example(outputs))
     applied, make_applied_metrics = objective, make_metrics
     if prediction is not graph:
         # Where another model is applied than is trained, with those of its outputs alone.
         applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
         terms, outputs = first.run(applied, prediction, kind)
-        make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, (first.targets, outputs))
+        make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, first.example(outputs))
     if data.lav and not trainer.skip_sanity_check:
         known, size = named[0 if data.val is None else 1][0].known(), data.batching.batch_size
         shown = show_samples(scenario, None, min(size, len(known)))
@@ -124,6 +125,10 @@ class _FirstBatch:
             for side in (block.inputs, block.targets, block.weights)
         )
         return cls(inputs=inputs, targets=targets, weights=weights, samples=block.batch_size)
+
+    def example(self, outputs: Tensors) -> Example:
+        """The targets and weights, with the outputs that a model has for them."""
+        return self.targets, outputs, self.weights
 
     def run(self, objective: Objective, graph: Graph, kind: str) -> tuple[dict[str, LossTerm], Tensors]:
         """The losses and outputs of the batch, not compiled: finds what does not fit.
