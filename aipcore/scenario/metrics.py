@@ -391,8 +391,8 @@ def _require_sums(make: Callable[[], MetricSet]) -> None:
             if not np.isclose(found[key], expected[key], rtol=1e-3, atol=1e-6, equal_nan=True):
                 raise ScenarioError(
                     f"The metric {name} is {found[key]:.4g} for two halves of a batch, added up, and "
-                    f"{expected[key]:.4g} for the batch. Its state cannot be summed over devices. Use one device, or an "
-                    "evaluator."
+                    f"{expected[key]:.4g} for the batch. Its state cannot be summed over devices. Use one device, or "
+                    "an evaluator."
                 )
 
 

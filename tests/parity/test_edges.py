@@ -90,6 +90,7 @@ class Dropping(keras.losses.MeanSquaredError):
 def test_a_subclass_of_keras_own_loss_in_groups(make_trainer: Any) -> None:
     """What an author overrides is not taken for Keras' own: a group is the large batch."""
     chosen = made(losses=Dropping)
+    chosen.build = lambda _, inputs: keras.layers.Dense(3, kernel_initializer="ones")(inputs)
     large = make_trainer(chosen, *WORDS, "--train.batch_size", "8")
     small = make_trainer(chosen, *WORDS, "--trainer.accumulate_steps", "2")
     expected, found = (trainer.run().history[0] for trainer in (large, small))
