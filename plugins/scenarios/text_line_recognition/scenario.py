@@ -67,16 +67,9 @@ class TextLineRecognition(ListFileScenario):
 
     def read(self, path: Path, *, targets: bool) -> Sample:
         """An image in shades of grey, and the text beside it."""
-        import numpy as np
-        from PIL import Image, UnidentifiedImageError
+        from aip_plugins.scenarios.image_file import read_image
 
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(
-                f"The image {path} cannot be read ({error}): mend it or leave it out of the list."
-            ) from error
+        pixels = read_image(path, "L")
         text = _text(path) if targets else None
         return Sample(inputs=pixels, targets=text, meta={"path": str(path)})
 
