@@ -148,9 +148,9 @@ class TextLineRecognition(ListFileScenario):
         del inputs
         text, logits = targets["text"], outputs["text"]
         known = (text > 0) & (text < self.codec.classes)
-        places = ops.broadcast_to(ops.arange(ops.shape(text)[1], dtype="int32"), ops.shape(text))
-        known_first = ops.argsort(ops.where(known, places, places + ops.shape(text)[1]), axis=-1)
-        text = ops.take_along_axis(ops.where(known, text, 0), known_first, axis=-1)
+        places = ops.cumsum(ops.cast(known, "int32"), axis=-1) - 1
+        moved = known[:, :, None] & (places[:, :, None] == ops.arange(ops.shape(text)[1], dtype="int32"))
+        text = ops.sum(ops.where(moved, text[:, :, None], 0), axis=1)
         lengths = ops.sum(ops.cast(known, "int32"), axis=-1)
         steps = ops.broadcast_to(ops.shape(logits)[1], ops.shape(lengths))
         return {"ctc": ops.ctc_loss(text, logits, lengths, steps, mask_index=0)}
