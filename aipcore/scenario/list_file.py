@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,9 @@ from aipcore.errors import DataError, UsageError
 from aipcore.params import field, group, params
 from aipcore.scenario.params import DataParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
+
+LONGEST_LINE = 65_536
+"""Bytes of a line in a list file. No operating system has longer paths."""
 
 LISTS_HELP = "Text files with the path of one sample a line, or folders, of which all files below are taken."
 
@@ -83,11 +87,14 @@ class FileSource:
 
 
 class ListFileScenario(Scenario):
-    """A scenario whose samples are files; an author defines `read` instead of the data methods.
+    r"""A scenario whose samples are files; an author defines `read` instead of the data methods.
 
-    A list file holds one path a line, relative to the list file's folder; empty lines and lines that begin with `#` are
-    left out. `--train.lists a.txt b.txt --val.lists c.txt --lav.lists d.txt e.txt` name them; each list of `lav` has
-    results of its own.
+    A list file is UTF-8 text with one path a line, relative to the list file's folder. Lines end with `\n` or `\r\n`
+    only. If the whole line is the path of a file, that file is meant. Otherwise blanks at both ends are dropped, `~`
+    and `~user` are home folders, and a line that begins with `#` is a comment. Empty lines are skipped.
+
+    `--train.lists a.txt b.txt --val.lists c.txt --lav.lists d.txt e.txt` name them; each list of `lav` has results of
+    its own.
 
     Attributes:
         suffixes: of the files that are taken from a folder, in lower case; none: all.
@@ -133,9 +140,10 @@ class ListFileScenario(Scenario):
         """
         found: list[Path] = []
         for entry in entries:
-            listed = _below(entry, self.suffixes) if entry.is_dir() else _listed(entry, group_name)
+            is_dir = _is(Path.is_dir, entry)
+            listed = _below(entry, self.suffixes) if is_dir else _listed(entry, group_name)
             if not listed:
-                what = f"holds no {' or '.join(self.suffixes) or 'file'}" if entry.is_dir() else "names no file"
+                what = f"holds no {' or '.join(self.suffixes) or 'file'}" if is_dir else "names no file"
                 raise UsageError(f"--{group_name}.lists {entry} {what}: give another one.")
             found += listed
         return found
@@ -181,11 +189,11 @@ def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> lis
     """
     matching: list[Path] = []
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.is_dir():
+        path = Path(pattern) if _is(Path.exists, Path(pattern)) else _expanded(pattern)
+        if _is(Path.is_dir, path):
             found = _below(path, suffixes)
-        elif path.exists() or not has_magic(pattern):
-            found = [path] if path.is_file() else []
+        elif _is(Path.exists, path) or not has_magic(pattern):
+            found = [path] if _is(Path.is_file, path) else []
         else:
             # A pattern may begin at the root, which Path.glob does not take.
             matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207
@@ -205,19 +213,66 @@ def _below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def _listed(path: Path, group_name: str) -> list[Path]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--{group_name}.lists {path} cannot be read ({error.strerror}): check the path.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--{group_name}.lists {path} is no UTF-8 text: a list holds one path a line.") from error
-    lines = [line.strip() for line in text.splitlines()]
+    given = f"--{group_name}.lists {path}"
     found = []
-    for number, line in enumerate(lines, start=1):
-        if not line or line.startswith("#"):
-            continue
-        sample = path.parent / Path(line).expanduser()
-        if not sample.is_file():
-            raise UsageError(f"--{group_name}.lists {path}, line {number}: there is no file {sample}: mend the list.")
-        found.append(sample)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{given} is not a regular file. Give a text file or a folder.")
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise UsageError(f"{given}, line {number} is too long for a path. Give a text file of paths.")
+                sample = _sample(line, number, path.parent, given)
+                if sample is not None:
+                    found.append(sample)
+    except OSError as error:
+        raise UsageError(f"{given} cannot be read ({error.strerror}): check the path.") from error
     return found
+
+
+def _sample(line: bytes, number: int, folder: Path, given: str) -> Path | None:
+    """Return the file that a line of a list names, None if it names none.
+
+    Args:
+        line: as it stands in the list.
+        number: of the line, counted from 1.
+        folder: of the list.
+        given: names the list in errors.
+
+    Raises:
+        UsageError: the file does not exist.
+    """
+    try:
+        # Some editors write a mark at the beginning of a file.
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{given} is no UTF-8 text: a list holds one path a line.") from error
+    text = text.removesuffix("\n").removesuffix("\r")
+    plain = text.strip()
+    # A list is read by the name first: files may begin with `#` or `~`, and end with a blank.
+    for name in (text, plain):
+        if plain and _is(Path.is_file, folder / name):
+            return folder / name
+    if not plain or plain.startswith("#"):
+        return None
+    sample = folder / _expanded(plain)
+    if not _is(Path.is_file, sample):
+        raise UsageError(f"{given}, line {number}: there is no file {sample}: mend the list.")
+    return sample
+
+
+def _is(test: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return test(path)
+    except OSError:  # A part of the path is too long, or its folder is not readable.
+        return False
+
+
+def _expanded(text: str) -> Path:
+    """Return a path whose `~` or `~user` is replaced, if there is such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)

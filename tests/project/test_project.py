@@ -57,3 +57,12 @@ def test_modules_stay_small(package: str) -> None:
     """A module that grows past 400 lines holds more than one thing."""
     for module in (ROOT / package).rglob("*.py"):
         assert len(module.read_text(encoding="utf-8").splitlines()) <= 400, module
+
+
+def test_killed_processes_leave_nothing_behind(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The temporary files of a process that a test kills are in pytest's own folder, which pytest removes."""
+    code = "import os, signal, tempfile; print(tempfile.mkstemp()[1], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    left = Path(killed.stdout.strip())
+    assert left.exists()
+    assert left.is_relative_to(tmp_path_factory.getbasetemp())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,63 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[st
     with pytest.raises(UsageError) as caught:
         make(Texts, *words).check()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a/1.txt", "\ufeffa/1.txt\n"),
+        ("a/1.txt", "a/1.txt\r\n"),
+        ("a/1.txt", "  a/1.txt \t\n"),
+        (" begins.txt", " begins.txt\n"),
+        ("ends .txt ", "ends .txt \n"),
+        ("#1.txt", "#1.txt\n"),
+        ("two\u2028lines.txt", "two\u2028lines.txt\n"),
+        ("form\x0cfeed\x1c\x85.txt", "form\x0cfeed\x1c\x85.txt\n"),
+        ("~nobody-of-this-name.txt", "~nobody-of-this-name.txt\n"),
+        ("~root", "~root\n"),
+    ],
+)
+def test_names_in_lists(folder: Path, name: str, line: str) -> None:
+    """Whatever a file system allows in a name, a list can hold; only a newline ends a line."""
+    (folder / name).write_text("here")
+    (folder / "odd.lst").write_bytes((line + "# no file\n \n  # nor this\n").encode())
+    source = make(Texts, "--train.lists", str(folder / "odd.lst")).train_data()
+    assert [str(path.relative_to(folder)) for path in source.paths] == [name]
+
+
+def test_home_folders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home folder in a list; a user that does not exist is part of the name that is not found."""
+    monkeypatch.setenv("HOME", str(folder / "a"))
+    (folder / "home.lst").write_text("~/1.txt\n")
+    assert names(make(Texts, "--train.lists", str(folder / "home.lst")).train_data()) == ["1"]
+    (folder / "home.lst").write_text("~nobody-of-this-name/1.txt\n")
+    with pytest.raises(UsageError, match=r"line 1: there is no file .*/~nobody-of-this-name/1.txt"):
+        make(Texts, "--train.lists", str(folder / "home.lst")).check()
+    with pytest.raises(DataError, match=r"--data.files ~nobody-of-this-name/1.txt names no file"):
+        make(Texts, "--data.files", "~nobody-of-this-name/1.txt").predict_data()
+    monkeypatch.chdir(folder)
+    (folder / "~nobody-of-this-name.txt").write_text("")
+    assert names(make(Texts, "--train.lists", "a").train_data()) == ["1", "2", "3"]
+    assert len(make(Texts, "--data.files", "~nobody-of-this-name.txt").predict_data()) == 1
+
+
+def test_files_that_are_no_lists(folder: Path) -> None:
+    """A pipe is not waited for, a line without an end not read to its end, and long names are no crash."""
+    os.mkfifo(folder / "pipe")
+    (folder / "one_line").write_bytes(b"a" * 70_000)
+    (folder / "long.lst").write_text("a" * 5000)
+    for entry, message in (
+        ("pipe", "pipe is not a regular file"),
+        ("one_line", "one_line, line 1 is too long for a path"),
+        ("long.lst", "long.lst, line 1: there is no file"),
+        ("n" * 300, "cannot be read (File name too long)"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            make(Texts, "--train.lists", str(folder / entry)).check()
+        assert message in str(caught.value)
+    with pytest.raises(DataError, match="names no file"):
+        make(Texts, "--data.files", "n" * 300).predict_data()
 
 
 def test_missing_file_to_predict(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from aip_plugins.scenarios.text_line_recognition.codec import Codec, alphabet_of, read_codec
-from aip_plugins.scenarios.text_line_recognition.metrics import CharacterErrorRate, edit_distance
+from aip_plugins.scenarios.text_line_recognition.metrics import CharacterErrorRate, ReadingEvaluator, edit_distance
+from aip_plugins.scenarios.text_line_recognition.params import TextLineData, TextLineParams
 from aip_plugins.scenarios.text_line_recognition.printing import PrintedLines
-from aip_plugins.scenarios.text_line_recognition.processors import Encode
+from aip_plugins.scenarios.text_line_recognition.processors import Encode, RefuseUnknown
 
 from aipcore.errors import DataError, UsageError
-from aipcore.scenario import Sample
+from aipcore.scenario import Mode, Sample
 
 
 def write_lines(folder: Path, count: int, seed: int) -> Path:
@@ -34,13 +36,59 @@ def write_lines(folder: Path, count: int, seed: int) -> Path:
 
 
 def test_codec() -> None:
-    """There and back, and what is not in the alphabet is named."""
+    """There and back; characters that are not in the alphabet have one number and one sign, which the model lacks."""
     codec = Codec(alphabet_of(["bach", "Abc"]))
     assert codec.alphabet == "Aabch"
     assert codec.encode("ach") == [2, 4, 5]
     assert codec.decode([0, 2, 0, 4, 5]) == "ach"
+    assert codec.encode("axe") == [2, 6, 6]
+    assert codec.decode([2, 6, 6]) == "a\ufffd\ufffd"
+    assert Codec("a\ufffd").decode(Codec("a\ufffd").encode("ax\ufffd")) == "a\ufffc\ufffd"
+
+
+def test_training_texts_have_known_characters() -> None:
+    """What no model could learn is refused by name."""
+    processor = RefuseUnknown(Codec("ae"))
     with pytest.raises(DataError, match=r"The character 'x' of 'axe' is not in the alphabet"):
-        codec.encode("axe")
+        processor.process(Sample(inputs=None, targets="axe"))
+    assert processor.process(Sample(inputs=None, targets="ea")).targets == "ea"
+    assert processor.modes == {Mode.TRAINING}
+
+
+@pytest.mark.parametrize(
+    ("image", "texts", "read"),
+    [
+        ("010001.bin.png", ["010001"], "010001"),
+        ("010001.bin.png", ["010001", "010001.bin"], "010001.bin"),
+        ("p.1.nrm.bin.png", ["p.1", "p"], "p.1"),
+        ("page.png", ["page"], "page"),
+    ],
+)
+def test_text_beside_an_image(tmp_path: Path, image: str, texts: list[str], read: str) -> None:
+    """The text is called as the image, of whose extensions as few as possible are left out; a mark is no character."""
+    from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
+    from PIL import Image
+
+    Image.new("L", (20, 10)).save(tmp_path / image)
+    for name in texts:
+        (tmp_path / f"{name}.gt.txt").write_text(f"\ufeff{name}\u2028\r\n", encoding="utf-8")
+    scenario = TextLineRecognition(TextLineParams(data=TextLineData(alphabet="a")))
+    assert scenario.read(tmp_path / image, targets=True).targets == f"{read}\u2028"
+
+
+def test_texts_that_are_none(tmp_path: Path) -> None:
+    """A pipe is not waited for, and a file without an end not read to its end."""
+    from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
+    from PIL import Image
+
+    scenario = TextLineRecognition(TextLineParams(data=TextLineData(alphabet="a")))
+    for name in ("pipe", "long"):
+        Image.new("L", (20, 10)).save(tmp_path / f"{name}.png")
+    os.mkfifo(tmp_path / "pipe.gt.txt")
+    (tmp_path / "long.gt.txt").write_text("a" * 200_000)
+    for name, message in (("pipe", "is not a regular file"), ("long", "more than 100,000 characters")):
+        with pytest.raises(DataError, match=message):
+            scenario.read(tmp_path / f"{name}.png", targets=True)
 
 
 def test_reading_a_path() -> None:
@@ -77,8 +125,6 @@ def test_edit_distance(one: str, other: str, distance: int) -> None:
 
 def test_metric_equals_the_evaluator() -> None:
     """On random logits, the compiled metric gives what the plain definition gives."""
-    from aip_plugins.scenarios.text_line_recognition.metrics import ReadingEvaluator
-
     random = np.random.default_rng(3)
     logits = random.normal(size=(20, 15, 5)).astype(np.float32)
     texts = np.zeros((20, 6), np.int32)
@@ -89,6 +135,39 @@ def test_metric_equals_the_evaluator() -> None:
         metric.update_state(texts[part], logits[part])
         evaluator.update({"text": texts[part]}, {"text": logits[part]}, None)
     assert float(metric.result()) == pytest.approx(evaluator.result()["character_error_rate"])
+
+
+def test_loss_of_unknown_characters() -> None:
+    """The loss of a text is that of its known characters; the error rate counts the unknown ones."""
+    import keras
+    from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
+
+    codec = Codec("abc")
+    scenario = TextLineRecognition(TextLineParams(data=TextLineData(alphabet="abc")))
+    texts = ["axbyc", "xxxxx", "abcab", "aaxa"]
+    rows = np.zeros((4, 5), np.int32)
+    known = np.zeros((4, 5), np.int32)
+    for row, text in enumerate(texts):
+        rows[row, : len(text)] = codec.encode(text)
+        plain = codec.encode("".join(character for character in text if character in "abc"))
+        known[row, : len(plain)] = plain
+    logits = np.random.default_rng(1).normal(size=(4, 12, 4)).astype(np.float32)
+    found = scenario.loss_values({}, {"text": keras.ops.array(rows)}, {"text": keras.ops.array(logits)})["ctc"]
+    expected = keras.ops.ctc_loss(
+        keras.ops.array(known), keras.ops.array(logits), keras.ops.array([3, 0, 5, 3]), keras.ops.array([12] * 4),
+        mask_index=0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    # The most probable path spells the known characters only.
+    path = np.full((1, 12, 4), -9.0, np.float32)
+    for step, number in enumerate([1, 1, 0, 2, 0, 0, 3, 0, 0, 0, 0, 0]):
+        path[0, step, number] = 9.0
+    metric, evaluator = CharacterErrorRate(), ReadingEvaluator(codec)
+    metric.update_state(rows[:1], path)
+    evaluator.update({"text": rows[:1]}, {"text": path}, None)
+    assert float(metric.result()) == pytest.approx(2 / 5)
+    assert evaluator.result()["character_error_rate"] == 2 / 5
+    assert "'a\ufffdb\ufffdc' as 'abc'" in evaluator.report()
 
 
 def test_too_narrow_images_are_named() -> None:
@@ -125,14 +204,17 @@ ALPHABET = alphabet_of(PrintedLines(300, 1).texts() + PrintedLines(100, 1_000_00
 
 
 def test_trains_on_lists(run_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """Lists of images with their texts beside them; the alphabet found in them is recorded with the model."""
+    """The alphabet found in the texts beside the images is recorded; what else is validated with ends no run."""
     train, val = write_lines(tmp_path / "train", 24, 1), write_lines(tmp_path / "val", 6, 1)
+    (tmp_path / "val" / "2.gt.txt").write_text("\u00fc\u00dfa", encoding="utf-8")
     done = run_aip(
         "train", "text_line_recognition", "--train.lists", str(train), "--val.lists", str(val), "--trainer.epochs", "1",
         "--trainer.output_dir", str(tmp_path / "out"), "--train.batch_size", "8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "24 training samples in 3 batches of 8; 6 validation samples" in done.stdout
+    note = "1 of 6 validation lines have characters that are not in the alphabet: '\u00df' '\u00fc'."
+    assert note in done.stderr
     recorded = json.loads((tmp_path / "out" / "params.json").read_text())
     assert recorded["data"]["alphabet"] == alphabet_of(PrintedLines(24, 1).texts())
 

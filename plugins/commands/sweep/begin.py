@@ -60,11 +60,7 @@ class Begun:
         Raises:
             UsageError: it holds something else, or cannot be written.
         """
-        folder = self.folder or choose_output_dir(None, f"{self.name}-sweep")
-        try:
-            folder.mkdir(parents=True, exist_ok=self.folder is not None)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made ({error.strerror}): give another --sweep_dir.") from error
+        folder = self._make_folder()
         with ExitStack() as claiming:
             enter_when_free(claiming, folder, ASKING)
             if (folder / FILE).exists():
@@ -79,6 +75,17 @@ class Begun:
                 self.settings = attrs.evolve(self.settings, study=folder.resolve().name)
             write_settings(folder, self.settings)
         return folder
+
+    def _make_folder(self) -> Path:
+        while True:
+            folder = self.folder or choose_output_dir(None, f"{self.name}-sweep")
+            try:
+                folder.mkdir(parents=True, exist_ok=self.folder is not None)
+            except OSError as error:
+                if self.folder is None and isinstance(error, FileExistsError):
+                    continue  # Another sweep has just taken this number.
+                raise UsageError(f"{folder} cannot be made ({error.strerror}): give another --sweep_dir.") from error
+            return folder
 
     def plan(self) -> str:
         """What is going to happen, in a few words."""

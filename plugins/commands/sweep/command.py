@@ -79,7 +79,7 @@ def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool
                 sweep.run(timeout)
             except TrainingError as error:
                 failure = error
-            rows = sweep.rows()
+            rows = sweep.write_tables()
             show_results(console, study, settings, begun.space, rows, folder)
     if failure is not None:
         raise failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,10 @@ from aipcore.errors import UsageError
 from aipcore.training.run_folder import LOCK, locked
 
 ASKING = ".asking.lock"
-"""In the sweep's folder, held while a process begins the sweep or takes its next trial from the study."""
+"""In the sweep's folder, held while a process begins the sweep."""
+
+TABLES = ".tables.lock"
+"""In the sweep's folder, held while a process reads the trials and writes them to the tables."""
 
 RUNNING = ".trial.lock"
 """In a trial's folder, held by the process that answers for the trial; the trial's own process holds `.lock`."""
@@ -23,14 +27,14 @@ def enter_when_free(stack: ExitStack, folder: Path, name: str = LOCK) -> None:
     """Takes a lock, waiting for whoever has it.
 
     Raises:
-        UsageError: it is not free after five minutes, or the folder cannot be written.
+        UsageError: it is not free after five minutes, or the folder is not writable.
     """
     end = time.monotonic() + PATIENCE
     while True:
         try:
             stack.enter_context(locked(folder, name))
         except UsageError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or not os.access(folder, os.W_OK):
                 raise
             time.sleep(0.1)
         else:

@@ -15,13 +15,13 @@ from typing import Any
 import attrs
 import optuna
 from aip_plugins.commands.sweep.hparams import write_experiment, write_session
-from aip_plugins.commands.sweep.locks import ASKING, RUNNING, enter_when_free
+from aip_plugins.commands.sweep.locks import RUNNING, TABLES, enter_when_free
 from aip_plugins.commands.sweep.process import LOG, Stop, TrialProcess, tail
 from aip_plugins.commands.sweep.results import Row, number_text, rows_of, write_results
 from aip_plugins.commands.sweep.score import Score
 from aip_plugins.commands.sweep.search import Space
-from aip_plugins.commands.sweep.settings import Settings
-from aip_plugins.commands.sweep.study import begun, suggest
+from aip_plugins.commands.sweep.settings import Settings, is_home
+from aip_plugins.commands.sweep.study import begun, study_locked, suggest
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.status import Status
@@ -34,6 +34,9 @@ ALIKE = 3
 
 NAMED = "aip_monitored"
 """Where the study keeps the monitored value's name, once it is known."""
+
+FOLDER = "aip_folder:"
+"""What the study's names of the sweep's folders begin with; the folder's `home` follows."""
 
 PRUNED = "Pruned by the sweep: other trials were better by this epoch."
 
@@ -82,6 +85,7 @@ class Sweep:
             TrainingError: all of the first trials failed alike, or none has the monitored value.
         """
         started = time.monotonic()
+        self.study.set_user_attr(FOLDER + self.settings.home, str(self.folder))
         while self.stop.received is None and (timeout is None or time.monotonic() - started < timeout):
             with ExitStack() as held:
                 trial = self._take(held)
@@ -92,22 +96,44 @@ class Sweep:
                 raise TrainingError(outcome.fatal)
             self._refuse_hopeless()
 
-    def rows(self) -> list[Row]:
-        """All trials, the best first."""
-        return rows_of(self.study, self.settings.monitor[0])
+    def write_tables(self) -> list[Row]:
+        """Write the tables of all folders that share the study and are on this host.
+
+        A folder's tables are read and written under one lock. So they are complete even if the process of another
+        folder ends last.
+
+        Returns:
+            All trials, the best first.
+        """
+        for name, path in self.study.user_attrs.items():
+            home = name.removeprefix(FOLDER)
+            if home not in (name, self.settings.home) and is_home(Path(path), home):
+                try:
+                    self._write_tables_of(Path(path))
+                except (OSError, UsageError) as error:
+                    self._tell(f"The tables in {path} are not written: {error}")
+        return self._write_tables_of(self.folder)
+
+    def _write_tables_of(self, folder: Path) -> list[Row]:
+        with ExitStack() as writing:
+            enter_when_free(writing, folder, TABLES)
+            rows = rows_of(self.study, self.settings.monitor[0])
+            write_results(folder, rows, [each.name for each in self.space.dimensions])
+        return rows
 
     def _take(self, held: ExitStack) -> optuna.Trial | None:
         """A trial of this folder that nobody runs any more, or else a new one; None if there are enough."""
-        with ExitStack() as asking:
-            enter_when_free(asking, self.folder, ASKING)
+        with study_locked(self.settings, self.folder):
             trials = begun(self.study)
             for frozen in trials:
-                if frozen.state == TrialState.RUNNING and frozen.user_attrs.get("home") == self.settings.home:
+                # A process that was killed right after it asked for a trial leaves one without a home.
+                home = frozen.user_attrs.get("home", self.settings.home)
+                if frozen.state == TrialState.RUNNING and home == self.settings.home:
                     try:
                         held.enter_context(locked(self._folder_of(frozen.number), RUNNING))
                     except UsageError:
                         continue  # Another process of this sweep runs it.
-                    return optuna.Trial(self.study, frozen._trial_id)
+                    return self._claimed(optuna.Trial(self.study, frozen._trial_id))
             if self.settings.trials is not None and len(trials) >= self.settings.trials:
                 return None
             if self.settings.sampler == "grid" and not self.study.get_trials(
@@ -115,12 +141,13 @@ class Sweep:
             ):
                 return None
             trial = self.study.ask()
-            trial.set_user_attr("home", self.settings.home)
-            folder = self._folder_of(trial.number)
-            trial.set_user_attr("folder", str(folder))
-            folder.mkdir(exist_ok=True)
-            held.enter_context(locked(folder, RUNNING))
-            return trial
+            held.enter_context(locked(self._folder_of(trial.number), RUNNING))
+            return self._claimed(trial)
+
+    def _claimed(self, trial: optuna.Trial) -> optuna.Trial:
+        trial.set_user_attr("home", self.settings.home)
+        trial.set_user_attr("folder", str(self._folder_of(trial.number)))
+        return trial
 
     def _folder_of(self, number: int) -> Path:
         folder = self.folder / f"trial-{number:04d}"
@@ -233,8 +260,7 @@ class Sweep:
                 self.study.tell(trial, state=TrialState.PRUNED)
             case "failed":
                 self.study.tell(trial, state=TrialState.FAIL)
-        rows = self.rows()
-        write_results(self.folder, rows, [each.name for each in self.space.dimensions])
+        rows = self.write_tables()
         row = next(each for each in rows if each.trial == trial.number)
         if row.params:
             write_experiment(self.folder, self.space.dimensions, score.mode, score.name)

@@ -112,6 +112,14 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     return settings
 
 
+def is_home(folder: Path, home: str) -> bool:
+    """Return whether a folder is the one of this host that calls itself `home`."""
+    try:
+        return bool(json.loads((folder / FILE).read_text(encoding="utf-8"))["home"] == home)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
 def refuse_changes(found: Settings, given: Settings) -> None:
     """Sees that a command that goes on with a sweep means the same sweep.
 

@@ -8,12 +8,13 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
+from aip_plugins.commands.sweep.locks import enter_when_free
 from aip_plugins.commands.sweep.search import Space
 from aip_plugins.commands.sweep.settings import Settings
 from aip_plugins.commands.sweep.space import Dimension
@@ -26,7 +27,12 @@ WAIT = 60.0
 """Seconds that a process waits for another that writes to the SQLite file."""
 
 TRIES = 4
-"""How often a database is tried that cannot be used at first."""
+"""Attempts to make the lock's table, which another process may be making too."""
+
+LOCKS = sqlalchemy.Table(
+    "aip_sweeps", sqlalchemy.MetaData(), sqlalchemy.Column("study", sqlalchemy.String(512), primary_key=True)
+)
+"""Table with one row per study. Whoever locks the row may change the study."""
 
 
 def open_study(settings: Settings, space: Space, folder: Path | None = None) -> optuna.Study:
@@ -41,42 +47,83 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
         UsageError: the database cannot be used, or its study of this name is another one.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    mode, name = settings.monitor
-    url = settings.storage or f"sqlite:///{(folder or Path()).resolve() / 'study.db'}"
+    url = _url(settings, folder)
     with database_errors(settings, "check --storage"):
-        storage = _connect(url)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=settings.study,
-            direction="minimize" if mode == "min" else "maximize",
-            load_if_exists=True,
-        )
-        about = {"scenario": settings.scenario, "monitor": f"{mode}:{name}", "space": sorted(settings.space)}
-        for key, value in about.items():
-            there = study.user_attrs.get(f"aip_{key}")
-            if there is None and not study.get_trials(deepcopy=False):
-                study.set_user_attr(f"aip_{key}", value)
-            elif there != value:
-                raise UsageError(
-                    f"The study {settings.study} in {_place(settings)} has the {key} {_said(there)}, and this "
-                    f"sweep {_said(value)}: give another --study."
-                )
-        if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
-            begun = bool(study.get_trials(deepcopy=False))
-            for point in space.grid():
-                study.enqueue_trial(point, skip_if_exists=begun)
-            study.set_user_attr("aip_grid", True)
+        _make_lock(url, settings.study)
+        with study_locked(settings, folder):
+            arguments = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite:") else {}
+            study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(url, engine_kwargs=arguments),
+                study_name=settings.study,
+                direction="minimize" if settings.monitor[0] == "min" else "maximize",
+                load_if_exists=True,
+            )
+            _begin_study(study, settings, space)
     return study
 
 
-def _connect(url: str) -> optuna.storages.RDBStorage:
-    arguments = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite:") else {}
-    for _ in range(TRIES):
-        with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
-            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-        # Another process may be making the tables at this very moment.
-        time.sleep(0.5)
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+def _begin_study(study: optuna.Study, settings: Settings, space: Space) -> None:
+    mode, name = settings.monitor
+    about = {"scenario": settings.scenario, "monitor": f"{mode}:{name}", "space": sorted(settings.space)}
+    for key, value in about.items():
+        there = study.user_attrs.get(f"aip_{key}")
+        if there is None and not study.get_trials(deepcopy=False):
+            study.set_user_attr(f"aip_{key}", value)
+        elif there != value:
+            raise UsageError(
+                f"The study {settings.study} in {_place(settings)} has the {key} {_said(there)}, and this "
+                f"sweep {_said(value)}: give another --study."
+            )
+    if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
+        begun = bool(study.get_trials(deepcopy=False))
+        for point in space.grid():
+            study.enqueue_trial(point, skip_if_exists=begun)
+        study.set_user_attr("aip_grid", True)
+
+
+@contextmanager
+def study_locked(settings: Settings, folder: Path | None) -> Iterator[None]:
+    """Keeps every other sweep from changing the study, on this host and on others.
+
+    SQLite is locked by a file beside the database: a transaction would lock out Optuna itself. Other databases are
+    locked by a row of `LOCKS`. The end of the process releases either.
+
+    Args:
+        settings: the sweep.
+        folder: holds the database if `settings` names none.
+    """
+    url = sqlalchemy.make_url(_url(settings, folder))
+    with ExitStack() as held:
+        if url.get_backend_name() == "sqlite":
+            file = Path((url.database or "").removeprefix("file:")).resolve()
+            # Without this folder SQLite fails, and names the reason.
+            if url.database not in (None, "", ":memory:") and file.parent.is_dir():
+                enter_when_free(held, file.parent, f".{file.name}.lock")
+        else:
+            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+            connection = held.enter_context(engine.begin())
+            connection.execute(sqlalchemy.select(LOCKS).where(LOCKS.c.study == settings.study).with_for_update())
+        yield
+
+
+def _make_lock(url: str, study: str) -> None:
+    if sqlalchemy.make_url(url).get_backend_name() == "sqlite":
+        return
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    for attempt in range(1, TRIES + 1):
+        try:
+            LOCKS.metadata.create_all(engine)
+            break
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
+            if attempt == TRIES:
+                raise
+            time.sleep(0.5)
+    with suppress(sqlalchemy.exc.IntegrityError), engine.begin() as connection:
+        connection.execute(LOCKS.insert().values(study=study))
+
+
+def _url(settings: Settings, folder: Path | None) -> str:
+    return settings.storage or f"sqlite:///{(folder or Path()).resolve() / 'study.db'}"
 
 
 def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import attrs
 from aip_plugins.scenarios.image_classification.params import ImageParams
 
-from aipcore.errors import DataError
 from aipcore.scenario import Evaluator, ListFileScenario, Sample
 
 MODES = {"gray": "L", "rgb": "RGB"}
@@ -48,16 +47,9 @@ class ImageClassification(ListFileScenario):
 
     def read(self, path: Path, *, targets: bool) -> Sample:
         """An image, and the name of its folder."""
-        import numpy as np
-        from PIL import Image, UnidentifiedImageError
+        from aip_plugins.scenarios.image_file import read_image
 
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert(MODES[self.params.data.colors]))
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(
-                f"The image {path} cannot be read ({error}): mend it or leave it out of the list."
-            ) from error
+        pixels = read_image(path, MODES[self.params.data.colors])
         return Sample(inputs=pixels, targets=path.parent.name if targets else None, meta={"path": str(path)})
 
     def processors(self) -> Sequence[Any]:

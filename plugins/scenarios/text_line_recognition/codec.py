@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from aipcore.errors import DataError, UsageError
+from aipcore.errors import UsageError
 
 
 @attrs.frozen
@@ -26,24 +26,19 @@ class Codec:
         """How many numbers there are, the blank included."""
         return len(self.alphabet) + 1
 
-    def encode(self, text: str) -> list[int]:
-        """The numbers of a text.
+    @property
+    def unknown(self) -> str:
+        """The character that stands for every one that is not in the alphabet."""
+        return next(mark for mark in map(chr, range(0xFFFD, 0, -1)) if mark not in self.alphabet)
 
-        Raises:
-            DataError: it has a character that is not in the alphabet.
-        """
-        numbers = [self.alphabet.find(character) + 1 for character in text]
-        if 0 in numbers:
-            missing = text[numbers.index(0)]
-            raise DataError(
-                f"The character {missing!r} of {text!r} is not in the alphabet: add it to the codec, or leave the line "
-                "out."
-            )
-        return numbers
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text. A character that is not in the alphabet has the number `classes`."""
+        return [self.alphabet.find(character) + 1 or self.classes for character in text]
 
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of numbers; blanks are left out."""
-        return "".join(self.alphabet[number - 1] for number in numbers if number > 0)
+        characters = self.alphabet + self.unknown
+        return "".join(characters[number - 1] for number in numbers if number > 0)
 
     def read(self, logits: Any) -> tuple[str, float]:
         """The text of the most probable path, and the geometric mean of the probabilities of its steps.
@@ -72,7 +67,7 @@ def read_codec(path: Path) -> str:
         UsageError: the file cannot be read, is empty, or a line is no single character or is there twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--data.codec {path} cannot be read ({error}): give a UTF-8 text file.") from error
     if lines and not lines[-1]:

@@ -57,6 +57,29 @@ class Normalize(Processor):
         return attrs.evolve(sample, inputs={"image": columns, "width": np.array([len(columns)], np.int32)})
 
 
+class RefuseUnknown(Processor):
+    """Check that the alphabet has all characters of a training text: no model can learn others."""
+
+    modes = frozenset({Mode.TRAINING})
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def process(self, sample: Sample) -> Sample:
+        """Return the sample as it is.
+
+        Raises:
+            DataError: a character is not in the alphabet.
+        """
+        for character in sample.targets:
+            if character not in self.codec.alphabet:
+                raise DataError(
+                    f"The character {character!r} of {sample.targets!r} is not in the alphabet: add it to the codec, "
+                    "or leave the line out."
+                )
+        return sample
+
+
 class Encode(Processor):
     """The text as numbers; where only inputs matter, there is none.
 
@@ -75,11 +98,12 @@ class Encode(Processor):
         """A text to its numbers, int32 [characters].
 
         Raises:
-            DataError: a character is unknown, or the image is too narrow: CTC needs a step for each character, and one
-                between two equal ones.
+            DataError: the image is too narrow: CTC needs a step for each character, and one between two equal ones.
+                Characters that are not in the alphabet need none.
         """
         numbers = self.codec.encode(sample.targets)
-        needed = len(numbers) + sum(a == b for a, b in pairwise(numbers))
+        known = [number for number in numbers if number < self.codec.classes]
+        needed = len(known) + sum(a == b for a, b in pairwise(known))
         if isinstance(sample.inputs, dict) and needed * self.stride > len(sample.inputs["image"]) + self.stride - 1:
             raise DataError(
                 f"An image of {len(sample.inputs['image'])} pixels is too narrow for the text {sample.targets!r}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,10 @@ from aipcore.errors import DataError
 from aipcore.scenario import Evaluator, ListFileScenario, Sample
 
 TEXT_SUFFIX = ".gt.txt"
+LONGEST_TEXT = 100_000
+"""Characters of a text, far more than a line has."""
+
+logger = logging.getLogger("aipcore.scenarios")
 
 
 class TextLineRecognition(ListFileScenario):
@@ -65,30 +70,57 @@ class TextLineRecognition(ListFileScenario):
         """A tenth as many other ones."""
         return PrintedLines(max(1, self.params.data.printed_lines // 10), self.params.data.printed_seed + 1_000_000)
 
+    def val_data(self) -> Any:
+        """The lines to validate with; a warning names their characters that the alphabet lacks."""
+        return self._noted(super().val_data(), "validation lines")
+
+    def lav_data(self) -> Mapping[str, Any] | None:
+        """The lines of each list; warnings name their characters that the alphabet lacks."""
+        lists = super().lav_data()
+        return lists and {name: self._noted(data, f"lines of {name}") for name, data in lists.items()}
+
+    def predict_data(self) -> Any:
+        """The images of `data.files` or of the validation data, whose texts are not read."""
+        return super().predict_data() if self.params.data.files else super().val_data()
+
+    def _noted(self, data: Any, what: str) -> Any:
+        if data is not None:
+            texts = data.texts() if isinstance(data, PrintedLines) else [_text(path) for path in data.paths]
+            lacking = [text for text in texts if not set(text) <= set(self.codec.alphabet)]
+            if lacking:
+                characters = sorted(set("".join(lacking)) - set(self.codec.alphabet))
+                shown = " ".join(map(repr, characters[:10])) + (" ..." if len(characters) > 10 else "")
+                logger.warning(
+                    "%d of %d %s have characters that are not in the alphabet: %s. Each of them counts as an error of "
+                    "the model; the loss leaves them out.",
+                    len(lacking), len(texts), what, shown,
+                )  # fmt: skip
+        return data
+
     def read(self, path: Path, *, targets: bool) -> Sample:
         """An image in shades of grey, and the text beside it."""
-        import numpy as np
-        from PIL import Image, UnidentifiedImageError
+        from aip_plugins.scenarios.image_file import read_image
 
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(
-                f"The image {path} cannot be read ({error}): mend it or leave it out of the list."
-            ) from error
+        pixels = read_image(path, "L")
         text = _text(path) if targets else None
         return Sample(inputs=pixels, targets=text, meta={"path": str(path)})
 
     def processors(self) -> Sequence[Any]:
         """Scale, distort in training, and normalise the image; encode the text."""
-        from aip_plugins.scenarios.text_line_recognition.processors import Distort, Encode, Normalize, ScaleToHeight
+        from aip_plugins.scenarios.text_line_recognition.processors import (
+            Distort,
+            Encode,
+            Normalize,
+            RefuseUnknown,
+            ScaleToHeight,
+        )
 
         distort = [Distort()] if self.params.data.augment else []
         return [
             ScaleToHeight(self.params.data.height),
             *distort,
             Normalize(),
+            RefuseUnknown(self.codec),
             Encode(self.codec, 2 ** len(self.params.model.filters)),
         ]
 
@@ -107,12 +139,19 @@ class TextLineRecognition(ListFileScenario):
     def loss_values(
         self, inputs: Mapping[str, Any], targets: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """CTC (Graves et al., 2006): minus the log probability of all paths that spell the text."""
+        """CTC (Graves et al., 2006): minus the log probability of all paths that spell the text.
+
+        No path spells a character that is not in the alphabet, so these are left out of the text.
+        """
         from keras import ops
 
         del inputs
         text, logits = targets["text"], outputs["text"]
-        lengths = ops.sum(ops.cast(text > 0, "int32"), axis=-1)
+        known = (text > 0) & (text < self.codec.classes)
+        places = ops.cumsum(ops.cast(known, "int32"), axis=-1) - 1
+        moved = known[:, :, None] & (places[:, :, None] == ops.arange(ops.shape(text)[1], dtype="int32"))
+        text = ops.sum(ops.where(moved, text[:, :, None], 0), axis=1)
+        lengths = ops.sum(ops.cast(known, "int32"), axis=-1)
         steps = ops.broadcast_to(ops.shape(logits)[1], ops.shape(lengths))
         return {"ctc": ops.ctc_loss(text, logits, lengths, steps, mask_index=0)}
 
@@ -133,10 +172,24 @@ class TextLineRecognition(ListFileScenario):
         return self.codec.decode(targets["text"].tolist()), str(outputs["text"])
 
 
+def _text_path(image: Path) -> Path:
+    """Return the text file of an image, whose name lacks one extension of the image's name, or more of them."""
+    stem = image.stem
+    while stem:
+        path = image.with_name(stem + TEXT_SUFFIX)
+        if path.is_file():
+            return path
+        stem = stem.rpartition(".")[0]
+    return image.with_name(image.stem + TEXT_SUFFIX)
+
+
 def _text(image: Path) -> str:
-    path = image.with_name(image.name.removesuffix(image.suffix) + TEXT_SUFFIX)
+    path = _text_path(image)
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        if path.exists() and not path.is_file():
+            raise DataError(f"The text {path} is not a regular file. Write the text of {image.name} to it.")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_TEXT + 1)
     except OSError as error:
         raise DataError(
             f"The text {path} of the image {image.name} cannot be read ({error.strerror}): write it, or leave out the "
@@ -144,3 +197,6 @@ def _text(image: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"The text {path} is no UTF-8: save it as such.") from error
+    if len(text) > LONGEST_TEXT:
+        raise DataError(f"The text {path} has more than {LONGEST_TEXT:,} characters. Give the text of a single line.")
+    return text.rstrip("\r\n")
