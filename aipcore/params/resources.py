@@ -77,6 +77,8 @@ def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
         if target.exists() and target.samefile(source):
             continue
         fresh = target.with_name(f".{target.name}.new")
+        # What lies there, a link above all, is not written through.
+        fresh.unlink(missing_ok=True)
         shutil.copyfile(source, fresh)
         fresh.replace(target)
 

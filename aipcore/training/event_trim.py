@@ -51,6 +51,7 @@ def _join(files: Sequence[Path], last: int) -> None:
         # The same record in two files is what a kill before the old ones are gone leaves.
         kept.update(dict.fromkeys(_records(file)))
     fresh = files[0].with_name(".events.new")
+    fresh.unlink(missing_ok=True)
     with tf.io.TFRecordWriter(str(fresh)) as writer:
         for number, record in enumerate(kept):
             event = Event.FromString(record)

@@ -6,9 +6,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 from aipcore.errors import UsageError
+from aipcore.files import no_follow
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -25,13 +27,20 @@ def log_level() -> int:
     return int(getattr(logging, text.upper()))
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that is not written through a link."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=no_follow)  # type: ignore[return-value]
+
+
 @contextmanager
 def logging_to(handler: logging.Handler, file: Path | None) -> Iterator[None]:
     """Sends what the `aipcore` loggers say to `handler` and to `file`, for as long as the context lasts."""
     logger = logging.getLogger("aipcore")
     handlers = [handler]
     if file is not None:
-        to_file = logging.FileHandler(file, encoding="utf-8")
+        to_file = _LogFile(file, encoding="utf-8")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         handlers.append(to_file)
     before = logger.level, logger.propagate

@@ -83,7 +83,7 @@ class Webhook(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `get_state`."""
-        self.best = state["best"]
+        self.best = None if state["best"] is None else float(state["best"])
 
     def _start(self, epoch: int) -> None:
         if not self.started:

@@ -28,6 +28,7 @@ from aip_plugins.commands.sweep.space import FORMS
 
 from aipcore.cli.request import Arguments, make_request
 from aipcore.errors import AipError, UsageError
+from aipcore.files import refuse_links
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.training.output_dir import choose_output_dir
@@ -68,6 +69,7 @@ class Begun:
         with ExitStack() as claiming:
             enter_when_free(claiming, folder, ASKING)
             if (folder / FILE).exists():
+                refuse_links(folder)
                 found = read_settings(folder, self.settings.storage)
                 refuse_changes(found, attrs.evolve(self.settings, study=self.settings.study or found.study))
                 self.settings = attrs.evolve(
@@ -157,6 +159,8 @@ def from_folder(arguments: Arguments, texts: Sequence[str]) -> Begun:
             "stand beside it."
         )
     folder = Path(given["--resume"]).resolve()
+    if folder.is_dir():
+        refuse_links(folder)
     settings = read_settings(folder, given.get("--storage"))
     if get_plugin_manager().find_scenario(settings.scenario) is None and "--trust" not in given:
         raise UsageError(

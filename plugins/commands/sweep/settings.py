@@ -12,6 +12,7 @@ import attrs
 
 import aipcore
 from aipcore.errors import UsageError
+from aipcore.files import no_follow
 
 FILE = "sweep.json"
 SAMPLERS = ("tpe", "random", "grid")
@@ -80,7 +81,9 @@ def write_settings(folder: Path, settings: Settings) -> None:
     """Writes `sweep.json`, without a password."""
     plain = attrs.asdict(settings) | {"aip": aipcore.__version__, "storage": _without_password(settings.storage)}
     fresh = folder / f".{FILE}.{os.getpid()}"
-    fresh.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    fresh.unlink(missing_ok=True)
+    with open(fresh, "x", encoding="utf-8", opener=no_follow) as file:
+        file.write(json.dumps(plain, indent=2) + "\n")
     fresh.replace(folder / FILE)
 
 
