@@ -82,8 +82,8 @@ def command(words: tuple[str, ...]) -> None:
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
     output = model.path.with_name(f"{stem}-{name.lower()}") if given is None else Path(given).expanduser()
     _check_new(output)
-    resolved = resolved_params(model, scenario, plugins)
-    changed = resolved_params(model, scenario, plugins, overrides) if overrides.options else None
+    resolved = resolved_params(model, scenario, plugins, trust=trust)
+    changed = resolved_params(model, scenario, plugins, overrides, trust=trust) if overrides.options else None
     if changed is not None:
         _refuse_resources(resolved.value, changed.value, plugins)
     _export(

@@ -12,6 +12,7 @@ from aipcore.params.choices import NO_CHOICES, Choices
 from aipcore.params.layers import Layer, Option
 from aipcore.params.leaf import NotAllowedError
 from aipcore.params.names import nearest, one_of
+from aipcore.params.secret import from_environment, is_withheld, recorded, refuse_withheld
 from aipcore.params.tree import (
     COMPONENT_KEY,
     Component,
@@ -56,6 +57,7 @@ def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICE
         ParamsError: an option is unknown or misplaced, a value is not allowed, or required ones are missing.
     """
     tree = fill(root, layers, choices)
+    refuse_withheld(tree, short_paths(tree))
     missing = [leaf for leaf in leaves(tree) if leaf.missing]
     if missing:
         shorts = short_paths(tree)
@@ -88,6 +90,7 @@ def fill(root: type, layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> 
             _Mapping(layer, tree, shorts, choices).apply()
         if layer.options:
             _apply_options(layer, tree, shorts, choices)
+    from_environment(tree, shorts)
     refuse_problems(tree)
     return tree
 
@@ -112,8 +115,13 @@ def _collect_origins(node: Node, origins: dict[str, str]) -> None:
         _collect_origins(below, origins)
 
 
-def _set(leaf: Leaf, convert: Callable[[], Any], origin: str, where: str, given: str) -> None:
+def _set(leaf: Leaf, convert: Callable[[], Any], origin: str, where: str, given: str, plain: Any) -> None:
     check = leaf.spec.check
+    leaf.withheld = is_withheld(leaf.spec, plain)
+    if leaf.withheld:
+        leaf.value, leaf.origin = plain, origin
+        return
+    given = str(recorded(leaf.spec, given))
     try:
         value = convert()
     except NotAllowedError:
@@ -158,7 +166,7 @@ def _apply_options(layer: Layer, tree: Group, shorts: Mapping[str, tuple[str, ..
                 raise ParamsError(f"{option.written} needs a value: {option.written} {leaf.type.metavar}.")
             words = ("",) if option.closed and not option.words and leaf.type.form == "one" else option.words
             given = " ".join(words) or "nothing"
-            _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given)  # noqa: B023 - used at once
+            _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given, given)  # noqa: B023 - used at once
         elif isinstance(node_found, Group):
             inside = [f"--{shown(leaf.path, shorts)}" for leaf in leaves(node_found)]
             some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
@@ -294,6 +302,7 @@ class _Mapping:
                         self.layer.name,
                         self._where(here),
                         repr(value),
+                        value,
                     )
                 case Group():
                     self._group(child, value, here)

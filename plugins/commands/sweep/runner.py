@@ -159,7 +159,7 @@ class Sweep:
         return {
             "command": "resume" if goes_on else "train",
             # The run is the sweep's own, and of the scenario that the user named to the sweep.
-            "words": [str(folder), "--trust"] if goes_on else words,
+            "words": [str(folder), "--trust", *_secrets(self.settings)] if goes_on else words,
             "folder": str(folder),
             "disabled": [switch.removeprefix("no:") for switch in switches if switch.startswith("no:")],
             "third_party": "--no-plugins" not in switches,
@@ -269,6 +269,17 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """Return the options that a run does not record, which it is given again to be resumed."""
+    found: list[str] = []
+    option = ""
+    for word, recorded in zip(settings.words, settings.recorded_words or settings.words, strict=True):
+        option = word if word.startswith("--") else option
+        if word != recorded:
+            found.append(word if word.startswith("--") else f"{option.partition('=')[0]}={word}")
+    return found
 
 
 def _last_words(log: Path) -> str:
