@@ -6,10 +6,11 @@ Everything that is wrong with a file is an `OSError` whose `strerror` completes 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from aipcore.errors import UsageError
 
@@ -22,6 +23,12 @@ MEBIBYTE = 2**20
 
 RECORD_BYTES = 4 * MEBIBYTE
 """Most bytes of a file of parameters, of `run.json`, `aip.json` and the like."""
+
+MANIFEST_BYTES = 16 * MEBIBYTE
+"""Most bytes of the manifest of a checkpoint, which names every variable."""
+
+PROGRESS_BYTES = 64 * MEBIBYTE
+"""Most bytes of `progress.json`, which holds a row for each epoch of the run and of callbacks."""
 
 
 def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -> BinaryIO:
@@ -66,6 +73,35 @@ def read_text(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> 
     return read_bytes(path, limit=limit, follow=follow).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def read_json(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> Any:
+    """Read a regular file of JSON. See `open_regular`.
+
+    Raises:
+        OSError: see `open_regular`.
+        ValueError: it is not valid JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(read_bytes(path, limit=limit, follow=follow))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_limit() -> int:
+    """Return the most bytes that the arrays of one file may unpack to, unless the file itself holds as many.
+
+    Raises:
+        UsageError: the environment variable AIP_READ_GIB is not a number above 0.
+    """
+    text = os.environ.get("AIP_READ_GIB", "2")
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < 2**30:
+        raise UsageError(f"AIP_READ_GIB is {text!r}. Set it to a number of GiB above 0, or unset it.")
+    return round(limit * 2**30)
+
+
 def no_follow(path: str, flags: int) -> int:
     """Open a file for writing, but not through a symbolic link: the `opener` of every file that aip writes in a run.
 
@@ -91,11 +127,15 @@ def _opened(path: Path, flags: int) -> int:
     return descriptor
 
 
-def refuse_links(folder: Path) -> None:
+def refuse_links(folder: Path, *, reading: bool = False) -> None:
     """Refuse a folder that holds anything through which a run would write outside of it, or wait for ever.
 
     The folder itself may be a link, since the user named it. A link in a subfolder may lead to what lies beside it, as
     `wandb/latest-run` does.
+
+    Args:
+        folder: of a run or a model.
+        reading: whether it is only read, so that links may lead to any regular file or folder.
 
     Raises:
         UsageError: it holds another link, a pipe, a device or a socket, or a subfolder that cannot be read.
@@ -107,6 +147,8 @@ def refuse_links(folder: Path) -> None:
         try:
             with os.scandir(here) as entries:
                 for entry in entries:
+                    if reading and entry.is_symlink() and (entry.is_file() or entry.is_dir()):
+                        continue
                     refuse_link(folder, entry, may_stay=here != top)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)

@@ -38,7 +38,7 @@ REQUIRED: Final = _Required()
 
 METADATA_KEY: Final = "aip"
 
-SECRET: Final = "<secret>"
+SECRET: Final = "***"
 """What stands for a secret wherever a value is recorded or shown."""
 
 _DECLARED: Final = type(attrs.field())
@@ -94,7 +94,7 @@ def field(
         check: the limit of the value.
         resource: for a `Path`, `Path | None` or `tuple[Path, ...]`: the files are part of the model. They must exist,
             and are copied into its folder, where they are found again wherever that folder is.
-        secret: for `str` or `str | None`: the value is a password or a token. It is recorded and shown as `<secret>`.
+        secret: for `str` or `str | None`: the value is a password or a token. It is recorded and shown as `***`.
             Who resumes the run gives it again, as an option or in the environment variable `AIP_SECRET_` + OPTION.
         contacts: the value is an address, such as a URL, that a run connects to. One that comes from the folder of a
             run or a model needs `--trust`. A password in it is treated as a secret is. A function returns the address

@@ -22,7 +22,7 @@ def to_dict(value: Any, choices: Choices = NO_CHOICES, *, reveal: bool = False) 
     Args:
         value: an instance of a parameter class.
         choices: of the components.
-        reveal: whether secrets are in it; without, `<secret>` stands in their place.
+        reveal: whether secrets are in it; without, `***` stands in their place.
     """
 
     def made(part: Any, source: Choices, kind: str) -> dict[str, Any]:

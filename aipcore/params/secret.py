@@ -1,7 +1,7 @@
 """Secrets and addresses among parameters: recorded without what is secret, and asked for when a record is read.
 
-A record holds `<secret>` in the place of a secret, which is no part of any URL. A parameter that is read with it takes
-its value from an option, or from an environment variable that is named for it.
+A record holds `***` in the place of a secret. A parameter that is read with it takes its value from an option, or from
+an environment variable that is named for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SECRET_NAME = re.compile(r"pass|pwd|secret|token|cred|auth|sig|api_?key|access_
 
 
 def redacted(text: str) -> str:
-    """Return a text with `<secret>` in the place of passwords and tokens in the URLs that it holds."""
+    """Return a text with `***` in the place of passwords and tokens in the URLs that it holds."""
     return _QUERY.sub(_query, _OTHER.sub(_login, _WEB.sub(_login, text)))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import attrs
 
 from aipcore.errors import UsageError
+from aipcore.files import refuse_links
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Layer, Resolved, fill, resolve
 from aipcore.params.places import places, places_layer
@@ -166,6 +167,7 @@ def _model(path: Path) -> ModelDir:
             f"The model {path} is the export graph {about['graph']} alone, which aip itself does not apply: give the "
             "model that it was exported from, best, export or checkpoint of a run."
         )
+    refuse_links(path, reading=True)
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
             raise UsageError(

@@ -5,7 +5,6 @@ Nothing here imports TensorFlow, and nothing that a folder holds is run.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import UsageError
-from aipcore.files import no_follow, refuse_links
+from aipcore.files import no_follow, read_json, refuse_links
 from aipcore.scenario.recorded import read_record
 from aipcore.training.atomic import recover_dir
 
@@ -154,6 +153,6 @@ def recover_models(folder: RunFolder) -> None:
 def exported_epoch(folder: RunFolder) -> int | None:
     """The epoch after which the model in `export` was written; None if there is none."""
     try:
-        return int(json.loads((folder.path / "export" / "aip.json").read_text(encoding="utf-8"))["epoch"])
+        return int(read_json(folder.path / "export" / "aip.json")["epoch"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

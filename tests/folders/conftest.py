@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +43,31 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes away what the environment of the tests may say of addresses and secrets."""
     for name in ("MLFLOW_TRACKING_URI", "AIP_WEBHOOK_URL", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@contextmanager
+def _bounded(megabytes: int = 256, seconds: float = 2.0) -> Iterator[None]:
+    def late(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    # On a machine that is busy, a process gets less than it would alone.
+    signal.setitimer(signal.ITIMER_REAL, 5 * seconds)
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert peak < megabytes * 2**20, f"{peak / 2**20:.0f} MiB"
+    # Counting memory makes Python about as slow again.
+    assert time.process_time() - began < 2 * seconds
+
+
+@pytest.fixture
+def bounded() -> Callable[..., AbstractContextManager[None]]:
+    """Ends what takes longer than two seconds, and fails on more than 256 MiB of Python and NumPy."""
+    return _bounded

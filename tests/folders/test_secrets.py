@@ -56,18 +56,18 @@ def given(*words: str) -> Any:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("postgresql://me:PW@host/db", "postgresql://me:<secret>@host/db"),
-        ("postgresql://me:P@W/x@host:5432/db", "postgresql://me:<secret>@host:5432/db"),
-        ("postgresql://h/db?user=me&password=PW", "postgresql://h/db?user=me&password=<secret>"),
-        ("postgresql://h/db?user=me&p%61ssword=PW", "postgresql://h/db?user=me&p%61ssword=<secret>"),
-        ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3DPW", "mssql+pyodbc:///?odbc_connect=<secret>"),
-        ("https://me:PW@host:8080/x?a=b@c", "https://me:<secret>@host:8080/x?a=b@c"),
-        ("https://TOKEN@host/x", "https://<secret>@host/x"),
-        ("https://host:8080/x?a=b@c&api_key=PW#top", "https://host:8080/x?a=b@c&api_key=<secret>#top"),
-        ("https://host/x?sig=PW&monkey=7", "https://host/x?sig=<secret>&monkey=7"),
+        ("postgresql://me:PW@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:P@W/x@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql://h/db?user=me&password=PW", "postgresql://h/db?user=me&password=***"),
+        ("postgresql://h/db?user=me&p%61ssword=PW", "postgresql://h/db?user=me&p%61ssword=***"),
+        ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3DPW", "mssql+pyodbc:///?odbc_connect=***"),
+        ("https://me:PW@host:8080/x?a=b@c", "https://me:***@host:8080/x?a=b@c"),
+        ("https://TOKEN@host/x", "https://***@host/x"),
+        ("https://host:8080/x?a=b@c&api_key=PW#top", "https://host:8080/x?a=b@c&api_key=***#top"),
+        ("https://host/x?sig=PW&monkey=7", "https://host/x?sig=***&monkey=7"),
         ("sqlite:////home/me/a@b/x.db", "sqlite:////home/me/a@b/x.db"),
         ("mysql://me@host/db", "mysql://me@host/db"),
-        ("cannot open redis://:PW@host: refused", "cannot open redis://:<secret>@host: refused"),
+        ("cannot open redis://:PW@host: refused", "cannot open redis://:***@host: refused"),
         ("http://localhost:5000", "http://localhost:5000"),
     ],
 )
@@ -85,14 +85,14 @@ def test_recorded_and_shown() -> None:
     resolved = given(*words)
     assert resolved.value.account.token == PASSWORD
     plain = to_dict(resolved.value)
-    assert plain == {"account": {"token": "<secret>", "place": "http://me:<secret>@host/x", "port": 1}}
+    assert plain == {"account": {"token": "***", "place": "http://me:***@host/x", "port": 1}}
     assert from_dict(Root, to_dict(resolved.value, reveal=True)) == resolved.value
     output = StringIO()
     render_help(Root, [Layer.from_arguments(words)], NO_CHOICES, Console(file=output, width=200))
     text = output.getvalue() + to_yaml(resolved.tree, origins=True)
     assert PASSWORD not in text
-    assert text.count("<secret>") == 4
-    with pytest.raises(ParamsError, match=r"--account\.token: <secret> is not allowed, it must be long") as raised:
+    assert text.count("***") == 4
+    with pytest.raises(ParamsError, match=r"--account\.token: \*\*\* is not allowed, it must be long") as raised:
         given("--account.token", "abc")
     assert "abc" not in str(raised.value)
     with pytest.raises(ParamsError) as raised:
@@ -102,12 +102,12 @@ def test_recorded_and_shown() -> None:
 
 def test_asked_for(monkeypatch: Any) -> None:
     """What a record withholds comes from an option or the environment, or is asked for in one sentence."""
-    plain = {"account": {"token": "<secret>", "place": "http://me:<secret>@host/x"}}
+    plain = {"account": {"token": "***", "place": "http://me:***@host/x"}}
     record = Layer.from_mapping("the run", plain)
     with pytest.raises(ParamsError) as raised:
         resolve(Root, [record])
     assert str(raised.value) == (
-        "--account.token (<secret>) and --account.place (http://me:<secret>@host/x) hold secrets, which are not "
+        "--account.token (***) and --account.place (http://me:***@host/x) hold secrets, which are not "
         "recorded. Give the option, or set AIP_SECRET_ACCOUNT_TOKEN, AIP_SECRET_ACCOUNT_PLACE."
     )
     assert {leaf.withheld for leaf in leaves(fill(Root, [record]))} == {True, False}
@@ -158,10 +158,10 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
     """What a run records of a tracking server has no password, and resume asks for it."""
     run = make_run("--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri", URI)
     assert PASSWORD not in everything(run)
-    assert "postgresql://me:<secret>@host/db" in (run / "params.json").read_text()
+    assert "postgresql://me:***@host/db" in (run / "params.json").read_text()
     assert main(["resume", str(run), "--trust"]) == 2
     error = capsys.readouterr().err
-    assert "--callbacks.MLflow.tracking_uri (postgresql://me:<secret>@host/db) holds a secret" in error
+    assert "--callbacks.MLflow.tracking_uri (postgresql://me:***@host/db) holds a secret" in error
     assert "set AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI." in error
     reached: list[Any] = []
     monkeypatch.setattr("aipcore.cli.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
@@ -195,7 +195,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     write_settings(tmp_path, settings)
     text = (tmp_path / "sweep.json").read_text()
     assert PASSWORD not in text
-    assert json.loads(text)["storage"] == "postgresql://h/db?user=me&password=<secret>"
+    assert json.loads(text)["storage"] == "postgresql://h/db?user=me&password=***"
     assert PASSWORD not in str(settings.shown_words)
     assert _secrets(settings) == [f"--callbacks.mlflow.tracking_uri={URI}"]
     with pytest.raises(UsageError, match="AIP_SECRET_STORAGE"):
@@ -205,7 +205,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     read = read_settings(tmp_path, None)
     assert read.storage == storage
     assert read.words == ("--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri",
-                          "postgresql://me:<secret>@host/db", "--trainer.epochs=3")  # fmt: skip
+                          "postgresql://me:***@host/db", "--trainer.epochs=3")  # fmt: skip
     assert _secrets(read) == []
 
 
@@ -217,7 +217,7 @@ EVIL = "https://evil.example/x"
     ("words", "named"),
     [
         (("Webhook", "--callbacks.webhook.url", EVIL), f"{EVIL} (--callbacks.Webhook.url)"),
-        (("Webhook", "--callbacks.webhook.url", f"{EVIL}?token=abc"), f"{EVIL}?token=<secret>"),
+        (("Webhook", "--callbacks.webhook.url", f"{EVIL}?token=abc"), f"{EVIL}?token=***"),
         (("MLflow", "--callbacks.mlflow.tracking_uri", EVIL), f"{EVIL} (--callbacks.MLflow.tracking_uri)"),
         (("MLflow", "--callbacks.mlflow.tracking_uri", "sqlite:////tmp/folders/x.db"), "sqlite:////tmp/folders/x.db"),
         (("WandB",), "Weights & Biases (--callbacks.WandB.mode)"),
@@ -230,7 +230,7 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
     if "token" in named:
         # As a stranger would write it, who wants a token to be sent.
         for name in ("params.json", "run.json"):
-            (run / name).write_text((run / name).read_text().replace("<secret>", "abc"))
+            (run / name).write_text((run / name).read_text().replace("***", "abc"))
     reached: list[Any] = []
     monkeypatch.setattr("aipcore.cli.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
     monkeypatch.setattr("aip_plugins.callbacks.remote_params.WandBParams.check", lambda _: None)
@@ -290,7 +290,7 @@ def test_a_model(make_run: Any, tmp_path: Path, monkeypatch: Any) -> None:
         params_class = Params
 
     scenario, plugins = LoadedScenario("remote", Remote, "remote"), get_plugin_manager()
-    about = {"scenario": {}, "params": {"data": {"server": EVIL, "token": "<secret>"}}, "working_dir": str(tmp_path)}
+    about = {"scenario": {}, "params": {"data": {"server": EVIL, "token": "***"}}, "working_dir": str(tmp_path)}
     model = ModelDir(path=tmp_path, kind="model", about=about, home=tmp_path)
     with pytest.raises(ParamsError, match=r"--data\.token .* set AIP_SECRET_DATA_TOKEN"):
         resolved_params(model, scenario, plugins, trust=True)

@@ -208,7 +208,7 @@ def structure(request: Request, words: Sequence[str], chosen: dict[str, str]) ->
 
 
 def recorded_words(request: Request, words: Sequence[str]) -> tuple[str, ...]:
-    """Return words of the command line with `<secret>` in the place of secrets."""
+    """Return words of the command line with `***` in the place of secrets."""
     tree = structure(request, words, {})
     shorts = short_paths(tree)
     kept: list[str] = []

@@ -12,16 +12,13 @@ import attrs
 
 import aipcore
 from aipcore.errors import UsageError
-from aipcore.files import no_follow
+from aipcore.files import no_follow, read_json
 from aipcore.params.declare import SECRET
 from aipcore.params.secret import PREFIX, redacted
 
 FILE = "sweep.json"
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
-HIDDEN = (SECRET, "***")
-"""What stands for the password of a storage in the file; the second in files of aip 0.1."""
-
 STORAGE_VARIABLE = f"{PREFIX}STORAGE"
 """The environment variable that the address of the storage is taken from, if its password is not known."""
 
@@ -118,16 +115,17 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     if not path.is_file():
         raise UsageError(f"{folder} is no folder of a sweep (it has no {FILE}): give the folder of one.")
     try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plain: dict[str, Any] = read_json(path)
         plain.pop("aip", None)
         for name in ("words", "space", "monitor", "switches"):
             plain[name] = tuple(plain[name])
-        settings = Settings(**plain, recorded_words=plain["words"])
+        withheld = any(SECRET in word for word in plain["words"])
+        settings = Settings(**plain, recorded_words=plain["words"] if withheld else ())
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}): restore it from a copy.") from error
     if storage is not None:
         settings = attrs.evolve(settings, storage=storage)
-    if settings.storage is not None and any(each in settings.storage for each in HIDDEN):
+    if settings.storage is not None and SECRET in settings.storage:
         storage = os.environ.get(STORAGE_VARIABLE)
         if not storage:
             raise UsageError(
