@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
-from rich.console import Console
 
 import aipcore
 from aipcore.cli.completing import RunCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, split_arguments
 from aipcore.cli.run_components import compare_plugins, missing_component

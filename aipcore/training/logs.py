@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aipcore.errors import UsageError
 from aipcore.files import no_follow
+from aipcore.params.names import escaped
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -27,6 +28,13 @@ def log_level() -> int:
     return int(getattr(logging, text.upper()))
 
 
+class _Formatter(logging.Formatter):
+    """The form of a line, in which control characters of names and paths are shown and not obeyed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
+
+
 class _LogFile(logging.FileHandler):
     """A log file that is not written through a link."""
 
@@ -41,7 +49,7 @@ def logging_to(handler: logging.Handler, file: Path | None) -> Iterator[None]:
     handlers = [handler]
     if file is not None:
         to_file = _LogFile(file, encoding="utf-8")
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        to_file.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         handlers.append(to_file)
     before = logger.level, logger.propagate
     logger.setLevel(log_level())

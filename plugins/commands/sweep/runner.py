@@ -23,9 +23,9 @@ from aip_plugins.commands.sweep.search import Space
 from aip_plugins.commands.sweep.settings import Settings
 from aip_plugins.commands.sweep.study import begun, suggest
 from optuna.trial import TrialState
-from rich.console import Console
 from rich.status import Status
 
+from aipcore.cli.console import Console
 from aipcore.errors import TrainingError, UsageError
 from aipcore.training.run_folder import locked
 

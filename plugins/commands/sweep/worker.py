@@ -21,6 +21,7 @@ from aipcore.errors import AipError
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.loading import sentence
 from aipcore.hooks.manager import configure_plugins
+from aipcore.params.names import escaped
 from aipcore.training.reporter import EpochReport, Reporter
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def main() -> int:
         history = _stored_history(asked["folder"]) if result is None else result.history
         line.say("end", signal=_signal(result), history=[_plain(logs) for logs in history])
     except AipError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the trial's log
+        print(f"error: {escaped(str(error))}", file=sys.stderr)  # noqa: T201 - the trial's log
         line.say("failed", reason=str(error))
         return error.exit_code
     except Exception as error:
