@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from aipcore.params.names import escaped
+from aipcore.params.secret import redacted
 
 
 class StyledFormatter(click.HelpFormatter):
@@ -57,7 +58,9 @@ def prefix_reports(text: str) -> None:
 def report(label: str, message: str) -> None:
     """Writes one sentence to the error output, its label in red where there is a terminal."""
     click.echo(
-        f"{_prefix}{click.style(f'{label}:', fg='red', bold=True)} {escaped(message)}", err=True, color=color_wanted()
+        f"{_prefix}{click.style(f'{label}:', fg='red', bold=True)} {escaped(redacted(message))}",
+        err=True,
+        color=color_wanted(),
     )
 
 

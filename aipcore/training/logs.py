@@ -12,6 +12,7 @@ from pathlib import Path
 from aipcore.errors import UsageError
 from aipcore.files import no_follow
 from aipcore.params.names import escaped
+from aipcore.params.secret import redacted
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -29,10 +30,10 @@ def log_level() -> int:
 
 
 class _Formatter(logging.Formatter):
-    """The form of a line, in which control characters of names and paths are shown and not obeyed."""
+    """The form of a line, without passwords, and with control characters of names and paths written out."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(super().format(record))
+        return escaped(redacted(super().format(record)))
 
 
 class _LogFile(logging.FileHandler):

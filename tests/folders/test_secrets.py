@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aipcore.cli.console import Console
 from aipcore.cli.main import main
+from aipcore.cli.style import report
 from aipcore.errors import ParamsError, UsageError
 from aipcore.params import (
     NO_CHOICES,
@@ -28,6 +31,7 @@ from aipcore.params import (
 from aipcore.params.checks import Check
 from aipcore.params.secret import redacted
 from aipcore.params.tree import leaves
+from aipcore.training.logs import logging_to
 
 PASSWORD = "s3cr3t-Word"
 
@@ -79,8 +83,6 @@ def test_addresses(url: str, shown: str) -> None:
 
 def test_recorded_and_shown() -> None:
     """A secret is in no mapping, file, help or message; an address is there without its password."""
-    from rich.console import Console
-
     words = ("--account.token", PASSWORD, "--account.place", f"http://me:{PASSWORD}@host/x")
     resolved = given(*words)
     assert resolved.value.account.token == PASSWORD
@@ -207,6 +209,18 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     assert read.words == ("--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri",
                           "postgresql://me:***@host/db", "--trainer.epochs=3")  # fmt: skip
     assert _secrets(read) == []
+
+
+def test_messages(tmp_path: Path, capsys: Any) -> None:
+    """What a library says of an address that it cannot reach, in train.log, on the terminal and as an error."""
+    from aipcore.cli.console_reporter import ConsoleHandler
+
+    output = StringIO()
+    with logging_to(ConsoleHandler(Console(file=output), quiet=False), tmp_path / "train.log"):
+        logging.getLogger("aipcore.test").warning("cannot reach %s: refused", URI)
+    report("error", f"cannot reach {URI}")
+    for text in ((tmp_path / "train.log").read_text(), output.getvalue(), capsys.readouterr().err):
+        assert "cannot reach postgresql://me:***@host/db" in text
 
 
 EVIL = "https://evil.example/x"
