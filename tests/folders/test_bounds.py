@@ -23,7 +23,7 @@ from aipcore.prediction.model_dir import find_model
 from aipcore.training.checkpoint import Checkpoint, find_newest, read_checkpoint, write_checkpoint
 from aipcore.training.event_trim import trim_events
 from aipcore.training.run_folder import exported_epoch, find_run
-from aipcore.training.warmstart.readers import read_weights
+from aipcore.training.warmstart.readers import load_variables, read_weights
 from aipcore.training.warmstart.source import find_source
 
 
@@ -210,6 +210,20 @@ def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any) -> Non
     (model / "saved_model.pb").symlink_to(tmp_path / "other")
     with pytest.raises(AipError, match=r"symbolic link saved_model\.pb"):
         find_model(model)
+
+
+def test_variables_that_claim_much(tmp_path: Path) -> None:
+    """The index of a SavedModel's variables is compared with the files of their values before those are read."""
+    import tensorflow as tf
+
+    (tmp_path / "variables").mkdir()
+    prefix = str(tmp_path / "variables" / "variables")
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.zeros(1000)])
+    assert load_variables(tmp_path).get_tensor("a").shape == (1000,)
+    for file in (tmp_path / "variables").glob("variables.data-*"):
+        os.truncate(file, 10)
+    with pytest.raises(ValueError, match="its variables take 4,000 bytes, and 10 are there"):
+        load_variables(tmp_path)
 
 
 def test_event_files(tmp_path: Path, bounded: Any) -> None:
