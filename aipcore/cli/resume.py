@@ -192,6 +192,8 @@ def _names(layer: Layer, place: Sequence[str]) -> bool:
 
 def _forget(values: dict[str, Any], place: Sequence[str]) -> None:
     for step in place[:-1]:
+        if not isinstance(values.get(step), Mapping):
+            return
         values[step] = dict(values[step])
         values = values[step]
     values.pop(place[-1], None)

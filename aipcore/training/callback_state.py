@@ -61,7 +61,7 @@ def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -
             callback.set_state(state)
         else:
             _set_keras_state(callback, state)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise TrainingError(
             f"The callback {name} cannot go on from its saved state ({type(error).__name__}: {error}): "
             "resume with other --callbacks, or with the version of its plugin that wrote it."

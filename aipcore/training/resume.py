@@ -73,7 +73,7 @@ def restore(trainer: Trainer, stored: Checkpoint, *, recompile: bool = False) ->
         history = [{str(key): float(value) for key, value in logs.items()} for logs in progress["history"]]
         callbacks = dict(progress["callbacks"])
         seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TrainingError(
             f"The checkpoint's progress.json is not what aip writes ({type(error).__name__}: {error}): "
             "take another checkpoint."
@@ -155,7 +155,7 @@ def kept_best(folder: Path, monitor: Monitor) -> float | None:
         recorded = read_json(folder / "aip.json")["monitor"]
         if (recorded["mode"], recorded["name"]) == (monitor.mode, monitor.name):
             return float(recorded["value"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         pass
     return None
 

@@ -154,5 +154,5 @@ def exported_epoch(folder: RunFolder) -> int | None:
     """The epoch after which the model in `export` was written; None if there is none."""
     try:
         return int(read_json(folder.path / "export" / "aip.json")["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None

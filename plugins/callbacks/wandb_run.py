@@ -119,7 +119,7 @@ class WandB(Tracker):
         try:
             found = read_json(self.context.output_dir / "wandb" / LOGGED)
             return int(found["epochs"]) if found["run_id"] == self.run_id else 0
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return 0
 
 

@@ -10,6 +10,7 @@ import random
 import time
 import tracemalloc
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,9 @@ def changed(content: Any, chance: random.Random) -> Any:
                     # As text, since a value cannot hold itself.
                     container[key] = json.loads(json.dumps(other.get(name) if isinstance(other, dict) else other[name]))
             case 2 if isinstance(container, dict):
-                container[chance.choice(["x", "", "\x1b", "name", "a.b"])] = container[key]
+                container[chance.choice(["x", "", "\x1b", "name", "a.b"])] = deepcopy(container[key])
             case _:
-                container[key] = chance.choice(VALUES)
+                container[key] = deepcopy(chance.choice(VALUES))
     return content
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import attrs
 
@@ -14,6 +14,7 @@ import aipcore
 from aipcore.errors import UsageError
 from aipcore.files import no_follow, read_json
 from aipcore.params.declare import SECRET
+from aipcore.params.leaf import leaf_type
 from aipcore.params.secret import PREFIX, redacted
 
 FILE = "sweep.json"
@@ -117,11 +118,11 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     try:
         plain: dict[str, Any] = read_json(path)
         plain.pop("aip", None)
-        for name in ("words", "space", "monitor", "switches"):
-            plain[name] = tuple(plain[name])
+        types = get_type_hints(Settings)
+        plain = {name: leaf_type(types[name], name).from_plain(value) for name, value in plain.items()}
         withheld = any(SECRET in word for word in plain["words"])
         settings = Settings(**plain, recorded_words=plain["words"] if withheld else ())
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}): restore it from a copy.") from error
     if storage is not None:
         settings = attrs.evolve(settings, storage=storage)
