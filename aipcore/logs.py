@@ -8,11 +8,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 from aipcore.errors import UsageError
+from aipcore.files import no_follow
+from aipcore.params.names import escaped
+from aipcore.params.secret import redacted
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -35,6 +39,20 @@ def log_level() -> int:
     return int(getattr(logging, text.upper()))
 
 
+class _Formatter(logging.Formatter):
+    """The form of a line, without passwords, and with control characters of names and paths written out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(redacted(super().format(record)))
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that is not written through a link."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=no_follow)  # type: ignore[return-value]
+
+
 class RunLog:
     """The handlers of a run on the root logger: one for the terminal, one for a file that is named later."""
 
@@ -46,8 +64,8 @@ class RunLog:
 
     def write_to(self, path: Path) -> None:
         """Append messages to a file from now on, after those since the run began."""
-        file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        file = _LogFile(path, encoding="utf-8")
+        file.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         self._early.setTarget(file)
         self._early.flush()
         self._handlers.append(file)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import UsageError

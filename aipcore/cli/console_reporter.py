@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from aipcore.cli.warm_start_table import MOST_ROWS, warm_start_lines
+from aipcore.params.secret import redacted
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
 from aipcore.training.warmstart.report import WarmStart
 
@@ -60,7 +61,7 @@ class ConsoleHandler(logging.Handler):
         else:
             # Commands and paths are left to the terminal to break, so that they can be copied.
             prose = self._console.is_terminal and getattr(record, "prose", False)
-            self._console.print(Text(text, style=style), soft_wrap=not prose)
+            self._console.print(Text(redacted(text), style=style), soft_wrap=not prose)
 
 
 class ConsoleReporter(Reporter):

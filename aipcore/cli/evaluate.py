@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from aipcore.cli.completing import FileCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.model_request import TRUST
 from aipcore.cli.request import HELP, CommandOption, sort_words
 from aipcore.cli.scenario_help import show_options

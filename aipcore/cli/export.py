@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from aipcore.cli.completing import ExportFolderCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.model_request import (
     TRUST,
     ModelArguments,
@@ -18,6 +18,7 @@ from aipcore.cli.model_request import (
 )
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.scenario_help import show_options
+from aipcore.cli.style import echo
 from aipcore.errors import UsageError
 from aipcore.hooks.kinds import ExporterParams
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
@@ -82,8 +83,8 @@ def command(words: tuple[str, ...]) -> None:
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
     output = model.path.with_name(f"{stem}-{name.lower()}") if given is None else Path(given).expanduser()
     _check_new(output)
-    resolved = resolved_params(model, scenario, plugins)
-    changed = resolved_params(model, scenario, plugins, overrides) if overrides.options else None
+    resolved = resolved_params(model, scenario, plugins, trust=trust)
+    changed = resolved_params(model, scenario, plugins, overrides, trust=trust) if overrides.options else None
     if changed is not None:
         _refuse_resources(resolved.value, changed.value, plugins)
     _export(
@@ -168,7 +169,7 @@ def _export(
         changed=changed,
     )
     what = str(model.path) if graph == DEFAULT_GRAPH else f"The graph {graph} of {model.path}"
-    click.echo(
+    echo(
         f"{what} written as {name} to {output}; outputs differ by at most {exported.deviation:.2g} "
         f"for {exported.inputs}."
     )

@@ -23,7 +23,9 @@ from aipcore.scenario.recorded import moved_scenario
 from aipcore.training.params import run_params_class
 
 TRUST = CommandOption(
-    ("--trust",), "Run the code of a scenario that is no installed plugin; only for models whose origin you know."
+    ("--trust",),
+    "Run the code of a scenario that is no installed plugin, and contact the addresses that the model names; only for "
+    "models whose origin you know.",
 )
 
 
@@ -82,6 +84,7 @@ class ModelRequest:
         overrides: the parameters on the command line.
         fixed: the groups that have no effect in this command.
         plugins: the installed plugins.
+        trust: whether addresses that the model names may be contacted.
     """
 
     model: ModelDir
@@ -89,10 +92,11 @@ class ModelRequest:
     overrides: Layer
     fixed: tuple[str, ...]
     plugins: PluginManager
+    trust: bool = False
 
     def resolved(self, tell: Callable[[str], object]) -> Resolved[Any]:
         """The parameters, complete and checked; see `resolved_params`."""
-        return resolved_params(self.model, self.scenario, self.plugins, self.overrides, tell=tell)
+        return resolved_params(self.model, self.scenario, self.plugins, self.overrides, trust=self.trust, tell=tell)
 
 
 def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[str, ...] = FIXED) -> list[ModelRequest]:
@@ -102,15 +106,17 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
         UsageError: a path holds no model, its scenario cannot be used, or an option has no effect.
     """
     plugins = get_plugin_manager()
-    overrides = Layer.from_arguments(arguments.rest)
+    overrides, trust = Layer.from_arguments(arguments.rest), TRUST.names[0] in arguments.options
     requests = []
     for text in arguments.models:
         model = find_model(Path(text).expanduser())
-        scenario = scenario_of(model, plugins, trust=TRUST.names[0] in arguments.options)
+        scenario = scenario_of(model, plugins, trust=trust)
         if moved := moved_scenario(model.about, scenario):
             report("warning", moved)
         _refuse_fixed(overrides, scenario, fixed, command, plugins)
-        requests.append(ModelRequest(model=model, scenario=scenario, overrides=overrides, fixed=fixed, plugins=plugins))
+        requests.append(
+            ModelRequest(model=model, scenario=scenario, overrides=overrides, fixed=fixed, plugins=plugins, trust=trust)
+        )
     return requests
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.console import Console
 
 from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import UsageError

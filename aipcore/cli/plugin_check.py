@@ -94,9 +94,10 @@ def _show_line(result: CheckResult, previous: CheckResult | None) -> None:
 
 
 def _show_on_terminal(result: CheckResult, previous: CheckResult | None) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from aipcore.cli.console import Console
 
     console: Any = Console(highlight=False)
     if previous is None or (previous.kind, previous.plugin) != (result.kind, result.plugin):

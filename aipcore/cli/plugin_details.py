@@ -6,11 +6,11 @@ import inspect
 import traceback
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from aipcore.cli.console import Console
 from aipcore.cli.plugin_list import STYLES
 from aipcore.errors import PluginError
 from aipcore.hooks.discovery import Plugin

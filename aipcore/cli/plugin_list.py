@@ -113,9 +113,10 @@ def _columns(lines: list[tuple[str, ...]]) -> Iterator[str]:
 
 def print_table(found: list[Row]) -> None:
     """Prints a table for each kind, as wide as the terminal."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from aipcore.cli.console import Console
 
     console = Console(highlight=False)
     # Sources and states stand below one another throughout; names take what their kind needs, and leave the rest to

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from aipcore.cli.completing import ModelFolderCommand, complete_words
 from aipcore.cli.compute import start_computing
+from aipcore.cli.console import Console
 from aipcore.cli.lav import applied_record
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from aipcore.cli.style import echo
 
 if TYPE_CHECKING:
     from aipcore.prediction.predictor import Prediction
@@ -25,7 +26,7 @@ def show_predictions(console: Console, predictions: Iterable[Prediction]) -> Non
             values = "\t".join(
                 f"{name}={_text(value)}" if name else _text(value) for name, value in each.outputs.items()
             )
-            click.echo(f"{label(each)}\t{values}")
+            echo(f"{label(each)}\t{values}")
         return
     table: Table | None = None
     count = 0
@@ -42,7 +43,7 @@ def show_predictions(console: Console, predictions: Iterable[Prediction]) -> Non
     if table is not None:
         console.print(table)
     if count > SHOWN:
-        click.echo(f"... and {count - SHOWN:,} more: write them all to a file by --output FILE.")
+        echo(f"... and {count - SHOWN:,} more: write them all to a file by --output FILE.")
 
 
 def label(prediction: Prediction) -> str:

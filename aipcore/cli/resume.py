@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
-from rich.console import Console
 
 import aipcore
 from aipcore.cli.completing import RunCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, split_arguments
 from aipcore.cli.run_components import compare_plugins, missing_component
@@ -25,7 +25,9 @@ from aipcore.errors import PluginError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, Resolved, fill, to_dict
 from aipcore.params.places import places, places_layer
+from aipcore.params.resolve import make
 from aipcore.params.resources import localized, planned_copies
+from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import short_paths, shown
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "Go on with a run from its newest checkpoint."
 TRUST = CommandOption(
-    ("--trust",), "Run the code of the file or module that the folder names as its scenario; look at it first."
+    ("--trust",),
+    "Run the code of the file or module that the folder names as its scenario, and contact the addresses that it "
+    "names; look at them first.",
 )
 OPTIONS = (HELP, PARAMS, TRUST, QUIET, JSON_LOG)
 
@@ -128,9 +132,16 @@ def resume(words: Sequence[str], listener: Reporter | None = None) -> TrainResul
     if "--help" in arguments.options:
         show_help(console, request, "resume", OPTIONS)
         return None
+    tree = request.resolved().tree
+    named = contacts(tree, short_paths(tree), (base[1].name,))
+    if "--trust" not in arguments.options:
+        refuse_contacts(named, folder.params_file)
+    warnings.extend(
+        f"{each.address} is contacted, which {folder.params_file} names (--{each.option})." for each in named
+    )
     resolved = request.checked()
-    before = attrs.evolve(request, layers=base).resolved()
-    found = changes(to_dict(before.value, plugins), to_dict(resolved.value, plugins))
+    before = make(fill(root, base, plugins))
+    found = changes(to_dict(before, plugins), to_dict(resolved.value, plugins))
     shorts = short_paths(resolved.tree)
     refuse_impossible(found, lambda path: shown(tuple(path.split(".")), shorts))
     resumption = Resumption(folder=folder, request=request, resolved=resolved, found=found, warnings=warnings)
@@ -182,6 +193,8 @@ def _names(layer: Layer, place: Sequence[str]) -> bool:
 
 def _forget(values: dict[str, Any], place: Sequence[str]) -> None:
     for step in place[:-1]:
+        if not isinstance(values.get(step), Mapping):
+            return
         values[step] = dict(values[step])
         values = values[step]
     values.pop(place[-1], None)

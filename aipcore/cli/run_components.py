@@ -9,6 +9,11 @@ from aipcore.errors import PluginError, UsageError
 from aipcore.hooks.manager import PluginManager
 from aipcore.params.names import normalize
 
+KINDS = ("scenario", "optimizer", "schedule", "callback", "exporter")
+"""The kinds of plugins that a run is made of."""
+
+UNKNOWN = "The folder's run.json does not say which plugins the run is made of: restore it."
+
 
 def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[list[str], list[tuple[str, str]]]:
     """Warnings of other versions, and the components (kind, name) that are missing.
@@ -45,9 +50,14 @@ def missing_component(about: Mapping[str, Any], kind: str, name: str, plugins: P
 
 def _components(about: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     try:
-        return [tuple(str(each[key]) for key in ("kind", "name", "package", "version")) for each in about["components"]]  # type: ignore[misc]
-    except (KeyError, TypeError) as error:
-        raise UsageError("The folder's run.json does not say which plugins the run is made of: restore it.") from error
+        found = [
+            tuple(str(each[key]) for key in ("kind", "name", "package", "version")) for each in about["components"]
+        ]
+    except (KeyError, TypeError, IndexError) as error:
+        raise UsageError(UNKNOWN) from error
+    if any(kind not in KINDS for kind, *_ in found):
+        raise UsageError(UNKNOWN)
+    return found  # type: ignore[return-value]
 
 
 def _missing(component: tuple[str, str, str, str], plugins: PluginManager) -> str:

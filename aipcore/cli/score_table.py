@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aipcore.cli.style import echo
 from aipcore.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
     else:
         for heading, samples, values in columns:
             before = f"{heading}\t" if heading else ""
-            click.echo(f"{before}samples\t{samples}")
+            echo(f"{before}samples\t{samples}")
             for name, value in values.items():
-                click.echo(f"{before}{name}\t{_number(value)}")
+                echo(f"{before}{name}\t{_number(value)}")
     for score in scores:
         for text in (score.report, *map(str, score.shown), *score.notes):
             if text:
-                click.echo(f"{score.name}: {text}" if score.name else text)
+                echo(f"{score.name}: {text}" if score.name else text)
 
 
 def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[str, float]]]:

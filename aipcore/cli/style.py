@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 import click
 
+from aipcore.params.names import escaped
+from aipcore.params.secret import redacted
+
 
 class StyledFormatter(click.HelpFormatter):
     """Headings in bold, what can be typed in cyan; click drops the colours when nobody can see them."""
@@ -54,7 +57,16 @@ def prefix_reports(text: str) -> None:
 
 def report(label: str, message: str) -> None:
     """Writes one sentence to the error output, its label in red where there is a terminal."""
-    click.echo(f"{_prefix}{click.style(f'{label}:', fg='red', bold=True)} {message}", err=True, color=color_wanted())
+    click.echo(
+        f"{_prefix}{click.style(f'{label}:', fg='red', bold=True)} {escaped(redacted(message))}",
+        err=True,
+        color=color_wanted(),
+    )
+
+
+def echo(text: str) -> None:
+    """Write a line to the output, in which control characters are shown and not obeyed."""
+    click.echo(escaped(text))
 
 
 def color_wanted() -> bool | None:

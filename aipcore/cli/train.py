@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage

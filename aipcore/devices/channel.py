@@ -189,11 +189,6 @@ class Channel:
             view = view[count:]
 
 
-def printable(text: object) -> str:
-    """Return text of another process with its control characters escaped, for a terminal."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
-
-
 def _parse(header: bytes) -> tuple[str, Any, list[Spec]]:
     about, value, specs = json.loads(header)
     if not isinstance(about, str) or not isinstance(specs, list):

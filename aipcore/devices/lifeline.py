@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from aipcore.devices.channel import Channel, Message, printable
+from aipcore.devices.channel import Channel, Message
+from aipcore.params.names import printable
 
 GRACE = 3.0
 """Seconds that a worker has to find the same error itself (bad data, say) after another has ended with it."""

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import attrs
 
 from aipcore.devices.authentication import WrongSecretError, check_chief
-from aipcore.devices.channel import Channel, Message, printable
+from aipcore.devices.channel import Channel, Message
 from aipcore.devices.cluster import SECRET, Cluster, require_secret, split_address
 from aipcore.devices.lifeline import Lifelines
 from aipcore.devices.reception import ANSWER_SECONDS, GREETING, KINDS, PAUSE, Reception
 from aipcore.devices.workers import Workers
 from aipcore.errors import ParamsError, UsageError
+from aipcore.params.names import printable
 
 WRONG_SECRET_PAUSE = 1.0
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 
 from aipcore.devices.authentication import WrongSecretError, check_worker
-from aipcore.devices.channel import Channel, Message, printable
+from aipcore.devices.channel import Channel, Message
 from aipcore.devices.cluster import SECRET, Cluster, split_address
 from aipcore.errors import ParamsError, UsageError
+from aipcore.params.names import printable
 
 GREETING = "greeting"
 KINDS = ("messages", "lifeline")

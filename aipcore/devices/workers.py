@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aipcore.devices.channel import Arrays, Channel, Message, printable
+from aipcore.devices.channel import Arrays, Channel, Message
 from aipcore.devices.cluster import Cluster
 from aipcore.devices.lifeline import Lifelines
 from aipcore.errors import AipError, ParamsError, TrainingError
+from aipcore.params.names import printable
 
 FAREWELL = 20
 """Seconds that a process has to end after an error."""

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aipcore.params.names import printable
 from aipcore.scenario.describing import describe_answer
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.scenario import Scenario
@@ -60,7 +61,7 @@ class ShownSamples(Evaluator):
                 texts = describe_answer(
                     self._scenario, self._post, of_row[0], of_row[1], None if meta is None else meta[row]
                 )
-                self.samples.append(ShownSample(self._seen, *(_printable(text) for text in texts)))
+                self.samples.append(ShownSample(self._seen, *(printable(text) for text in texts)))
             self._seen += 1
         if self._evaluator is not None:
             self._evaluator.update(targets, outputs, meta)
@@ -68,11 +69,6 @@ class ShownSamples(Evaluator):
     def result(self) -> dict[str, float]:
         """Return the results of the scenario's own evaluator."""
         return {} if self._evaluator is None else self._evaluator.result()
-
-
-def _printable(text: str) -> str:
-    # Data may hold line ends, and codes that change the terminal.
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def show_samples(scenario: Scenario, evaluator: Evaluator | None, size: int) -> ShownSamples | None:

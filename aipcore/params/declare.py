@@ -39,6 +39,9 @@ REQUIRED: Final = _Required()
 
 METADATA_KEY: Final = "aip"
 
+SECRET: Final = "***"
+"""What stands for a secret wherever a value is recorded or shown."""
+
 _DECLARED: Final = type(attrs.field())
 
 FieldKind = Literal["value", "group", "component", "components"]
@@ -57,6 +60,9 @@ class FieldSpec:
         short: whether the group's or component's options also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
         resource: whether a leaf names files that go into the model's folder.
+        secret: whether a leaf's value is recorded nowhere.
+        contacts: whether a leaf's value is an address that is contacted, or returns that address for a value, or an
+            empty text.
     """
 
     kind: FieldKind
@@ -65,9 +71,19 @@ class FieldSpec:
     choices: str | Mapping[str, type] | None = None
     short: bool = False
     resource: bool = False
+    secret: bool = False
+    contacts: bool | Callable[[Any], str] = False
 
 
-def field(default: Any = REQUIRED, *, help: str, check: Check | None = None, resource: bool = False) -> Any:
+def field(
+    default: Any = REQUIRED,
+    *,
+    help: str,
+    check: Check | None = None,
+    resource: bool = False,
+    secret: bool = False,
+    contacts: bool | Callable[[Any], str] = False,
+) -> Any:
     """Declares a leaf.
 
     Its type is bool, int, float, str, Path, an Enum, a Literal, `int | Literal`, `X | None`, `tuple[X, ...]`,
@@ -79,15 +95,21 @@ def field(default: Any = REQUIRED, *, help: str, check: Check | None = None, res
         check: the limit of the value.
         resource: for a `Path`, `Path | None` or `tuple[Path, ...]`: the files are part of the model. They must exist,
             and are copied into its folder, where they are found again wherever that folder is.
+        secret: for `str` or `str | None`: the value is a password or a token. It is recorded and shown as `***`.
+            Who resumes the run gives it again, as an option or in the environment variable `AIP_SECRET_` + OPTION.
+        contacts: the value is an address, such as a URL, that a run connects to. One that comes from the folder of a
+            run or a model needs `--trust`. A password in it is treated as a secret is. A function returns the address
+            for a value, or an empty text where nothing is contacted.
     """
-    validator = None if check is None else _attrs_validator(check)
+    spec = FieldSpec(kind="value", help=help, check=check, resource=resource, secret=secret, contacts=contacts)
+    validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):
         # Instances must not share one table.
         default = attrs.Factory(default.copy)
     return attrs.field(
         default=default,
         validator=validator,
-        metadata={METADATA_KEY: FieldSpec(kind="value", help=help, check=check, resource=resource)},
+        metadata={METADATA_KEY: spec},
     )
 
 
@@ -196,11 +218,16 @@ def spec_of(attribute: attrs.Attribute[Any]) -> FieldSpec:
     return spec
 
 
-def _attrs_validator(check: Check) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+def _attrs_validator(check: Check, spec: FieldSpec) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is not REQUIRED and not check.accepts(value):
-            raise ParamsError(
-                f"{type(instance).__name__}.{attribute.name} = {value!r} is not allowed: it must be {check.allowed}."
-            )
+        if value is REQUIRED or check.accepts(value):
+            return
+        if (spec.secret or spec.contacts) and SECRET in str(value):
+            # What a record holds; whoever needs the value asks for it.
+            return
+        given = SECRET if spec.secret or spec.contacts else repr(value)
+        raise ParamsError(
+            f"{type(instance).__name__}.{attribute.name} = {given} is not allowed: it must be {check.allowed}."
+        )
 
     return validate

@@ -12,32 +12,39 @@ import attrs
 from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
 from aipcore.params.declare import spec_of
 from aipcore.params.leaf import to_plain
+from aipcore.params.secret import recorded
 from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Components, Group, Leaf, Node
 
 
-def to_dict(value: Any, choices: Choices = NO_CHOICES) -> dict[str, Any]:
-    """The nested mapping that `from_dict` turns back into an equal instance; only JSON's types."""
+def to_dict(value: Any, choices: Choices = NO_CHOICES, *, reveal: bool = False) -> dict[str, Any]:
+    """The nested mapping that `from_dict` turns back into an equal instance; only JSON's types.
+
+    Args:
+        value: an instance of a parameter class.
+        choices: of the components.
+        reveal: whether secrets are in it; without, `***` stands in their place.
+    """
+
+    def made(part: Any, source: Choices, kind: str) -> dict[str, Any]:
+        return {COMPONENT_KEY: source.name_of(kind, type(part)), **to_dict(part, choices, reveal=reveal)}
+
     plain: dict[str, Any] = {}
     for attribute in attrs.fields(type(value)):
         spec, part = spec_of(attribute), getattr(value, attribute.name)
         if spec.kind == "value":
-            plain[attribute.name] = to_plain(part)
+            plain[attribute.name] = to_plain(part) if reveal else recorded(spec, to_plain(part))
         elif spec.kind == "group":
-            plain[attribute.name] = to_dict(part, choices)
+            plain[attribute.name] = to_dict(part, choices, reveal=reveal)
         else:
             if isinstance(spec.choices, Mapping):
                 source, kind = StaticChoices({attribute.name: spec.choices}), attribute.name
             else:
                 source, kind = choices, str(spec.choices)  # type: ignore[assignment]
             if spec.kind == "component":
-                plain[attribute.name] = None if part is None else _component(part, source, kind, choices)
+                plain[attribute.name] = None if part is None else made(part, source, kind)
             else:
-                plain[attribute.name] = [_component(each, source, kind, choices) for each in part]
+                plain[attribute.name] = [made(each, source, kind) for each in part]
     return plain
-
-
-def _component(value: Any, source: Choices, kind: str, choices: Choices) -> dict[str, Any]:
-    return {COMPONENT_KEY: source.name_of(kind, type(value)), **to_dict(value, choices)}
 
 
 def to_json(plain: Mapping[str, Any]) -> str:
@@ -69,7 +76,7 @@ def _yaml(group: Group, depth: int, lines: list[tuple[str, str]]) -> None:
 def _yaml_node(name: str, node: Node, depth: int, pad: str, lines: list[tuple[str, str]]) -> None:
     match node:
         case Leaf():
-            lines.append((f"{pad}{name}: {_scalar(to_plain(node.value))}", node.origin))
+            lines.append((f"{pad}{name}: {_scalar(recorded(node.spec, to_plain(node.value)))}", node.origin))
         case Group():
             if node.children:
                 lines.append((f"{pad}{name}:", DEFAULT))

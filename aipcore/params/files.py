@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aipcore.errors import ParamsError
+from aipcore.files import RECORD_BYTES, read_text
 
 if TYPE_CHECKING:
     import yaml
+
+YAML_BYTES = 2**19
+"""Most bytes of a YAML file, which takes far longer to read than JSON."""
+
+MOST_VALUES = 100_000
+"""Most values in a YAML file with its aliases written out."""
 
 WHOLE = r"(0|[1-9][0-9]*)"
 FLOAT = re.compile(rf"^[-+]?(\.[0-9]+|{WHOLE}(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$")
@@ -30,7 +38,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ParamsError(f"The parameter file {path} must end in .json, .yaml or .yml, which says how to read it.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, limit=RECORD_BYTES if path.suffix == ".json" else YAML_BYTES)
     except OSError as error:
         raise ParamsError(f"The parameter file {path} cannot be read ({error.strerror}): check the path.") from error
     except UnicodeDecodeError as error:
@@ -49,7 +57,7 @@ def _read_json(path: Path, text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
-            twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
             raise ParamsError(f"The parameter file {path} gives {twice!r} twice in one mapping: give it once.")
         return made
 
@@ -73,7 +81,10 @@ def _read_yaml(path: Path, text: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _loader())
+        content = yaml.load(text, _loader())
+        if _size(content, {}) > MOST_VALUES:
+            raise ParamsError(f"The parameter file {path} repeats values by aliases without end: write them out.")
+        return content
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -82,6 +93,16 @@ def _read_yaml(path: Path, text: str) -> Any:
         raise ParamsError(f"The parameter file {path} is no valid YAML: {' '.join(str(error).split())}.") from error
     except RecursionError as error:
         raise ParamsError(f"The parameter file {path} is no valid YAML: it is nested too deeply.") from error
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values there are once every alias is written out."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(item, known) for item in items)
+    return known[id(value)]
 
 
 @cache

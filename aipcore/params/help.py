@@ -12,6 +12,7 @@ from aipcore.params.declare import REQUIRED
 from aipcore.params.layers import Layer
 from aipcore.params.leaf import to_plain
 from aipcore.params.resolve import fill
+from aipcore.params.secret import recorded
 from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, build_tree, short_paths, shown
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _describe_leaf(leaf: Leaf, shorts: Mapping[str, tuple[str, ...]]) -> Descrip
     return Description(
         name=shown(leaf.path, shorts),
         metavar=leaf.type.metavar,
-        default="" if leaf.missing else as_typed(leaf.value),
+        default="" if leaf.missing else as_typed(recorded(leaf.spec, to_plain(leaf.value))),
         origin=leaf.origin,
         required=leaf.missing,
         limit=leaf.spec.check.allowed if leaf.spec.check else "",

@@ -1,7 +1,8 @@
-"""Comparing names as users type them."""
+"""Names: compared as users type them, and shown as they are."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
@@ -40,3 +41,19 @@ def one_of(words: Iterable[str]) -> str:
     """`a`, `a or b`, `a, b or c`."""
     listed = list(words)
     return " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: object) -> str:
+    """Return text from elsewhere on one line, with line ends and all other control characters written out."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
+
+
+def escaped(text: str) -> str:
+    """Return a text in which control characters, which a terminal would obey, are written out.
+
+    Line ends and tabs stay.
+    """
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))

@@ -22,6 +22,7 @@ from aipcore.params.hints import (
 from aipcore.params.layers import Layer, Option
 from aipcore.params.leaf import NotAllowedError
 from aipcore.params.names import nearest, one_of
+from aipcore.params.secret import from_environment, is_withheld, recorded, refuse_withheld
 from aipcore.params.tree import (
     COMPONENT_KEY,
     Component,
@@ -67,6 +68,7 @@ def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICE
         ParamsError: an option is unknown or misplaced, a value is not allowed, or required ones are missing.
     """
     tree = fill(root, layers, choices)
+    refuse_withheld(tree, short_paths(tree))
     missing = [leaf for leaf in leaves(tree) if leaf.missing]
     if missing:
         shorts = short_paths(tree)
@@ -102,6 +104,7 @@ def fill(root: type, layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> 
             _apply_options(layer, tree, shorts, choices, outlasting)
         if layer.outlasts:
             outlasting.add(layer.name)
+    from_environment(tree, shorts)
     refuse_problems(tree)
     return tree
 
@@ -126,8 +129,13 @@ def _collect_origins(node: Node, origins: dict[str, str]) -> None:
         _collect_origins(below, origins)
 
 
-def _set(leaf: Leaf, convert: Callable[[], Any], origin: str, where: str, given: str) -> None:
+def _set(leaf: Leaf, convert: Callable[[], Any], origin: str, where: str, given: str, plain: Any) -> None:
     check = leaf.spec.check
+    leaf.withheld = is_withheld(leaf.spec, plain)
+    if leaf.withheld:
+        leaf.value, leaf.origin = plain, origin
+        return
+    given = str(recorded(leaf.spec, given))
     try:
         value = convert()
     except NotAllowedError:
@@ -175,7 +183,7 @@ def _apply_options(
             words = ("",) if option.closed and not option.words and leaf.type.form == "one" else option.words
             given = " ".join(words) or "nothing"
             refuse_commas(leaf, option, words)
-            _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given)  # noqa: B023 - used at once
+            _set(leaf, lambda: leaf.type.from_words(words), layer.name, option.written, given, given)  # noqa: B023 - used at once
         elif isinstance(node_found, Group):
             if (meant := meant_option(option.name)) is not None and isinstance(find(tree, meant, shorts), Leaf):
                 raise ParamsError(meant_words(option, meant, "is a group of options"))
@@ -298,6 +306,7 @@ class _Mapping:
                         self.layer.name,
                         self._where(here),
                         repr(value),
+                        value,
                     )
                     if self.layer.repeats and leaf.value == before[0]:
                         leaf.origin = before[1]

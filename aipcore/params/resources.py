@@ -12,7 +12,7 @@ import attrs
 
 from aipcore.errors import ParamsError
 from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
-from aipcore.params.declare import FieldSpec, spec_of
+from aipcore.params.declare import REQUIRED, FieldSpec, spec_of
 from aipcore.params.tree import COMPONENT_KEY
 
 FOLDER = "resources"
@@ -77,6 +77,8 @@ def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
         if target.exists() and target.samefile(source):
             continue
         fresh = target.with_name(f".{target.name}.new")
+        # What lies there, a link above all, is not written through.
+        fresh.unlink(missing_ok=True)
         shutil.copyfile(source, fresh)
         fresh.replace(target)
 
@@ -162,7 +164,7 @@ def _resources(value: Any, steps: Steps, choices: Choices) -> Iterator[tuple[Ste
         spec, part = spec_of(attribute), getattr(value, attribute.name)
         here = (*steps, attribute.name)
         if spec.kind == "value":
-            if spec.resource and part is not None and part != ():
+            if spec.resource and part is not None and part is not REQUIRED and part != ():
                 yield here, part
         elif spec.kind == "components":
             for each in part:

@@ -38,6 +38,8 @@ class Leaf:
     type: LeafType
     value: Any
     origin: str = DEFAULT
+    withheld: bool = False
+    """Whether the value is what a record holds for a secret."""
 
     @property
     def missing(self) -> bool:
@@ -159,6 +161,8 @@ def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choic
             if attribute.name not in hints:
                 raise ParamsError(f"{where} has no type: annotate it.")
             leaf = leaf_type(hints[attribute.name], where)
+            if spec.secret and (leaf.form != "one" or leaf.items != (str,)):
+                raise ParamsError(f"{where} is declared as a secret: its type must be str or str | None.")
             return Leaf(path=path, spec=spec, type=leaf, value=_default(attribute, leaf, where))
         case "group":
             return _group(attribute.default.factory, path, spec.help, choices)

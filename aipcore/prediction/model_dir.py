@@ -10,10 +10,14 @@ from typing import Any, Literal
 import attrs
 
 from aipcore.errors import UsageError
+from aipcore.files import refuse_links
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Layer, Resolved, fill, resolve
 from aipcore.params.places import places, places_layer
+from aipcore.params.resolve import make
 from aipcore.params.resources import localized, refuse_foreign_resources
+from aipcore.params.secret import contacts, refuse_contacts
+from aipcore.params.tree import short_paths
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import (
@@ -107,6 +111,7 @@ def resolved_params(
     plugins: PluginManager,
     overrides: Layer | None = None,
     *,
+    trust: bool = False,
     tell: Callable[[str], object] = logger.info,
 ) -> Resolved[Any]:
     """The parameters to apply a model with.
@@ -118,21 +123,26 @@ def resolved_params(
         scenario: its scenario.
         plugins: the installed plugins.
         overrides: what the user gave.
+        trust: whether addresses that the record names may be contacted.
         tell: is told of paths that are taken from elsewhere; by default a log.
 
     Raises:
-        UsageError: a parameter is not allowed, or the record does not fit the scenario as it is installed.
+        UsageError: a parameter is not allowed, names an address and is not trusted, or the record does not fit the
+            scenario as it is installed.
     """
     root = applied_params_class(scenario.cls.params_class)
     layer = recorded_layer(model)
-    own = resolve(root, [layer], plugins)
     if model.kind == "model":
-        refuse_foreign_resources(own.value, model.path, plugins)
+        refuse_foreign_resources(make(fill(root, [layer], plugins)), model.path, plugins)
     given = [] if overrides is None else [overrides]
     found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
     for sentence in (sentence for place in found for sentence in place.sentences):
         tell(sentence)
-    return resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
+    resolved = resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
+    if not trust:
+        shorts = short_paths(resolved.tree)
+        refuse_contacts(contacts(resolved.tree, shorts, (layer.name,)), model.path)
+    return resolved
 
 
 def _model(path: Path) -> ModelDir:
@@ -157,6 +167,7 @@ def _model(path: Path) -> ModelDir:
             f"The model {path} is the export graph {about['graph']} alone, which aip itself does not apply: give the "
             "model that it was exported from, best, export or checkpoint of a run."
         )
+    refuse_links(path, reading=True)
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
             raise UsageError(

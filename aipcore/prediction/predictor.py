@@ -146,7 +146,9 @@ class Predictor:
         for each in paths:
             model = find_model(Path(each))
             loaded = scenario_of(model, plugins, trust=trust)
-            voters.append(load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides).value)))
+            voters.append(
+                load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
+            )
         return cls(voters)
 
     def predict(self, samples: Iterable[Any], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:

@@ -20,6 +20,7 @@ from aipcore.scenario.graph import Graph, build_graph_of, further_graphs, inputs
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.params import POLICIES
+from aipcore.training.warmstart.readers import load_variables
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -112,7 +113,7 @@ def _of_saved_model(model: ModelDir, names: list[str]) -> Arrays:
     recorded = model.about.get("variables")
     order = recorded if isinstance(recorded, list) else names
     try:
-        reader = tf.train.load_checkpoint(str(model.path / "variables" / "variables"))
+        reader = load_variables(model.path)
         stored = sorted(
             (int(match[1]), key) for key in reader.get_variable_to_shape_map() if (match := _STATE.fullmatch(key))
         )

@@ -13,6 +13,7 @@ from aipcore.prediction.model_dir import ModelDir
 from aipcore.scenario.graph import BARE_OUTPUT, applied_signature, argument_names, inputs_of
 from aipcore.scenario.objective import set_mask
 from aipcore.training.servable import MASK, OUTPUT, PENALTY, SIGNATURE
+from aipcore.training.warmstart.readers import load_variables
 
 
 class ServedModel:
@@ -32,6 +33,7 @@ class ServedModel:
 
     def __init__(self, model: ModelDir) -> None:
         try:
+            load_variables(model.path)
             # Held, since the functions do not keep the variables alive.
             self._loaded = tf.saved_model.load(str(model.path))
             self.signature = self._loaded.signatures[SIGNATURE]

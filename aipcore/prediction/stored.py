@@ -17,7 +17,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.arrays import read_npz, too_large
 from aipcore.errors import UsageError
+from aipcore.files import open_regular, read_limit
 from aipcore.prediction.formats import NEEDS_PYARROW
 from aipcore.prediction.plain import to_json
 
@@ -192,9 +194,10 @@ def _write_npz(path: Path, stored: Stored, columns: Mapping[str, _Packed], heade
 
 
 def _read_npz(path: Path) -> tuple[str, dict[str, Any], dict[str, list[Any]]]:
-    # Opened here, since NumPy leaves a file open that is no archive.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_npz(path)
+    columns = [name for name in arrays if name != "aip" and not name.endswith(SHAPE)]
+    if len({len(arrays.get(name + SHAPE, arrays[name])) for name in columns}) > 1:
+        raise ValueError("its columns have different lengths")
     plain = {name: arrays.pop(name).tolist() for name in PLAIN}
     header = str(arrays.pop("aip"))
     shapes = {name: arrays.pop(name) for name in list(arrays) if name.endswith(SHAPE)}
@@ -224,7 +227,14 @@ def _write_parquet(path: Path, stored: Stored, columns: Mapping[str, _Packed], h
 
 def _read_parquet(path: Path) -> tuple[str, dict[str, Any], dict[str, list[Any]]]:
     pyarrow, parquet = _pyarrow()
-    table = parquet.read_table(path)
+    with open_regular(path) as file:
+        about = parquet.read_metadata(file)
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        size += 8 * sum(group.column(at).num_values for group in groups for at in range(group.num_columns))
+        if size > read_limit():
+            raise too_large(path, size)
+        table = parquet.read_table(file)
     header = table.schema.metadata[b"aip"].decode()
     plain = {name: table[name].to_pylist() for name in PLAIN}
     columns: dict[str, list[Any]] = {}

@@ -6,7 +6,6 @@ from a file or module is imported only if the user trusts the record.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aipcore.errors import ScenarioError, UsageError
+from aipcore.files import MANIFEST_BYTES, RECORD_BYTES, read_json
 from aipcore.scenario.loader import LoadedScenario, load_scenario
 
 if TYPE_CHECKING:
@@ -47,16 +47,16 @@ def read_checkpoint_record(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: see `read_record`.
     """
-    manifest = _read(folder / "manifest.json")
+    manifest = _read(folder / "manifest.json", MANIFEST_BYTES)
     if isinstance(manifest, dict) and "about" in manifest:
         return checked_record(manifest["about"], folder / "manifest.json")
     return read_record(folder / "progress.json")
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, limit: int = RECORD_BYTES) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path, limit=limit)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no valid JSON"
         raise UsageError(f"{path} cannot be read ({reason}): the folder is damaged, take another copy.") from error
 

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aipcore.files import no_follow
+
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
 
@@ -64,7 +66,9 @@ def write_file(path: Path, text: str) -> None:
     """
     fresh = path.with_name(f".{path.name}.new")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
+        # What a kill left, or a link that a stranger put there.
+        fresh.unlink(missing_ok=True)
+        with open(fresh, "x", encoding="utf-8", opener=no_follow) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

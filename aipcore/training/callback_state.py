@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,12 @@ KERAS_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "ModelCheckpoint": ("best", "epochs_since_last_save", "_batches_seen_since_last_saving", "_last_batch_seen"),
 }
 """By callback of Keras, the attributes that it goes on from. CSVLogger has its file beside these."""
+
+COLLECTIONS = ("best_weights", "epoch", "history")
+"""Attributes of these that are not numbers."""
+
+CSV_CELL = re.compile(r'[-+.,\deEinfaNA\[\]" ]*')
+"""A value of a CSVLogger: a number, NA, or several in brackets."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -54,7 +61,7 @@ def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -
             callback.set_state(state)
         else:
             _set_keras_state(callback, state)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise TrainingError(
             f"The callback {name} cannot go on from its saved state ({type(error).__name__}: {error}): "
             "resume with other --callbacks, or with the version of its plugin that wrote it."
@@ -85,6 +92,7 @@ def _keras_state(callback: Any) -> Any:
 def _set_keras_state(callback: Any, state: Mapping[str, Any]) -> None:
     kind = _keras_kind(callback)
     if kind == "CSVLogger":
+        _check_csv(state["text"], state["keys"], callback.sep)
         file = callback.csv_file
         file.seek(0)
         file.truncate()
@@ -94,7 +102,21 @@ def _set_keras_state(callback: Any, state: Mapping[str, Any]) -> None:
         return
     for each in KERAS_ATTRIBUTES.get(kind, ()):
         if each in state:
+            if each not in COLLECTIONS and not isinstance(state[each], int | float | np.ndarray | np.generic | None):
+                raise ValueError(f"{each} is {type(state[each]).__name__}, not a number")
             setattr(callback, each, state[each])
+
+
+def _check_csv(text: Any, keys: Any, separator: str) -> None:
+    """Refuse what is not a table of numbers: a checkpoint may come from a stranger, and the text becomes a file."""
+    if not isinstance(text, str) or not isinstance(keys, list | None):
+        raise ValueError("it holds no table of a CSVLogger")
+    header, *rows = [line.split(separator) for line in text.splitlines()] or [[]]
+    if header and (header != ["epoch", *(keys or [])] or not "".join(header).isprintable()):
+        raise ValueError("the columns of its table are not epoch and names of values")
+    for row in rows:
+        if any(not CSV_CELL.fullmatch(cell) for cell in row):
+            raise ValueError("its table holds something else than numbers")
 
 
 def _taken_apart(value: Any, name: str, arrays: Arrays) -> Any:

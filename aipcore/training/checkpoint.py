@@ -22,14 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.errors import TrainingError
+from aipcore.files import MANIFEST_BYTES, PROGRESS_BYTES, read_json
 from aipcore.training.atomic import recover_dir, replaced_dir
 from aipcore.training.checkpoint_formats import FORMAT, NewerFormatError, current_manifest
 
 VARIABLES, PROGRESS, MANIFEST = "variables.npz", "progress.json", "manifest.json"
 FILES = {VARIABLES, PROGRESS}
-
-MANIFEST_BYTES = 64 * 2**20
-"""Most bytes of a manifest; a larger one is no manifest."""
 
 HEADER_BYTES = 2**12
 """Most bytes that NumPy's header of one array takes."""
@@ -223,10 +221,8 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        if path.is_symlink() or (path.stat().st_size > MANIFEST_BYTES and path.name == MANIFEST):
-            raise DamagedError(f"{path.name} is no manifest")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path, limit=PROGRESS_BYTES if path.name == PROGRESS else MANIFEST_BYTES, follow=False)
+    except (OSError, ValueError) as error:
         raise DamagedError(f"{path.name}: {type(error).__name__}: {error}") from error
 
 
@@ -249,6 +245,8 @@ def _read_arrays(path: Path, variables: Mapping[str, Any]) -> dict[str, npt.NDAr
     try:
         with zipfile.ZipFile(path) as archive:
             names = [f"{position:06d}.npy" for position in range(len(variables))]
+            if sum(member.compress_size for member in archive.infolist()) > path.stat().st_size:
+                raise DamagedError(f"{VARIABLES} names more bytes than it has")
             if archive.namelist() != names:
                 raise DamagedError(f"{VARIABLES} holds other arrays than the manifest")
             for member, (name, spec) in zip(archive.infolist(), variables.items(), strict=True):

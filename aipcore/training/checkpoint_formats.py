@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from aipcore.files import PROGRESS_BYTES, read_json
 
 FORMAT = 2
 """The format that is written. 2 added to 1: the manifest's own checksum, shapes, and what the run is (`about`)."""
@@ -51,7 +52,7 @@ def _from_1(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
                 variables[name] = {"dtype": dtype, "shape": list(shape)}
     except zipfile.BadZipFile as error:
         raise ValueError(f"variables.npz: {error}") from error
-    progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    progress = read_json(folder / "progress.json", limit=PROGRESS_BYTES, follow=False)
     about = {key: value for key, value in progress.items() if key not in STATE}
     return {"format": 2, "about": about, "variables": variables, "files": manifest["files"]}
 

@@ -7,14 +7,22 @@ files after the clock was set back, sees one point for each epoch.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tensorflow.core.util.event_pb2 import Event
 
 FIRST = "events.out.tfevents.0000000000.before-resume.v2"
 """Where what is kept goes. Readers take files in the order of their names, and all others begin with a later time."""
+
+HEAD = struct.Struct("<QI")
+"""What stands before a record: its length, and a checksum of that."""
+
+FOOT_BYTES = 4
+"""The length of the checksum behind a record."""
 
 BY_UPDATE = "updates"
 """The part whose steps are optimizer updates; those of all others are epochs."""
@@ -51,9 +59,13 @@ def _join(files: Sequence[Path], last: int) -> None:
         # The same record in two files is what a kill before the old ones are gone leaves.
         kept.update(dict.fromkeys(_records(file)))
     fresh = files[0].with_name(".events.new")
+    fresh.unlink(missing_ok=True)
     with tf.io.TFRecordWriter(str(fresh)) as writer:
         for number, record in enumerate(kept):
-            event = Event.FromString(record)
+            try:
+                event = Event.FromString(record)
+            except DecodeError:
+                continue
             first = number == 0 or not event.HasField("file_version")
             if first and (not event.HasField("summary") or event.step <= last):
                 writer.write(record)
@@ -62,9 +74,22 @@ def _join(files: Sequence[Path], last: int) -> None:
     fresh.replace(fresh.with_name(FIRST))
 
 
+def _count(file: Path) -> int:
+    """How many records of a file are as long as they claim: TensorFlow would reserve memory for any length."""
+    count, end = 0, file.stat().st_size
+    with file.open("rb") as stream:
+        while len(head := stream.read(HEAD.size)) == HEAD.size:
+            next_record = stream.tell() + HEAD.unpack(head)[0] + FOOT_BYTES
+            if next_record > end:
+                break
+            stream.seek(next_record)
+            count += 1
+    return count
+
+
 def _records(file: Path) -> Iterator[bytes]:
     """The records of a file up to its end, or to one that a kill cut short."""
     try:
-        yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+        yield from tf.data.TFRecordDataset(str(file)).take(_count(file)).as_numpy_iterator()
     except tf.errors.DataLossError:
         return

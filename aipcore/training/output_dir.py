@@ -6,9 +6,16 @@ import os
 from pathlib import Path
 
 from aipcore.errors import UsageError
+from aipcore.files import refuse_link
 
 RUN_FILES = ("params.json", "checkpoint", "best", "export", "train.log")
 """What marks a folder as that of a run."""
+
+WRITTEN = frozenset(
+    {*RUN_FILES, "run.json", "tensorboard", "resources", ".lock", ".run.json.new", ".params.json.new"}
+    | {f".{name}.{end}" for name in ("best", "export") for end in ("new", "old")}
+)
+"""What a run writes at the top of its folder, callbacks aside."""
 
 
 def choose_output_dir(given: Path | None, scenario: str) -> Path:
@@ -29,6 +36,7 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
         path = given
     if path.exists() and not path.is_dir():
         raise UsageError(f"--trainer.output_dir {path} is a file: give a folder, existing or not.")
+    refuse_links_of_run(path)
     found = [name for name in RUN_FILES if (path / name).exists()]
     if found:
         raise UsageError(
@@ -41,6 +49,19 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"--trainer.output_dir {path} cannot be written, since {parent} may not be written to.")
     return path
+
+
+def refuse_links_of_run(path: Path) -> None:
+    """Refuse an existing folder in which a file or folder of a run is a link or not a regular file.
+
+    Raises:
+        UsageError: one is.
+    """
+    if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name in WRITTEN:
+                    refuse_link(path, entry)
 
 
 def claim_output_dir(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import attrs
 
 from aipcore.devices.distribution import components
 from aipcore.errors import TrainingError
+from aipcore.files import read_json
 from aipcore.training import callback_state
 from aipcore.training.checkpoint import Checkpoint
 from aipcore.training.monitor import Monitor
@@ -73,7 +73,7 @@ def restore(trainer: Trainer, stored: Checkpoint, *, recompile: bool = False) ->
         history = [{str(key): float(value) for key, value in logs.items()} for logs in progress["history"]]
         callbacks = dict(progress["callbacks"])
         seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TrainingError(
             f"The checkpoint's progress.json is not what aip writes ({type(error).__name__}: {error}): "
             "take another checkpoint."
@@ -152,10 +152,10 @@ def kept_best(folder: Path, monitor: Monitor) -> float | None:
     It can be better than the checkpoint knows, if the run went on after that.
     """
     try:
-        recorded = json.loads((folder / "aip.json").read_text(encoding="utf-8"))["monitor"]
+        recorded = read_json(folder / "aip.json")["monitor"]
         if (recorded["mode"], recorded["name"]) == (monitor.mode, monitor.name):
             return float(recorded["value"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         pass
     return None
 

@@ -5,7 +5,6 @@ Nothing here imports TensorFlow, and nothing that a folder holds is run.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import UsageError
+from aipcore.files import no_follow, read_json, refuse_links
 from aipcore.scenario.recorded import read_record
 from aipcore.training.atomic import recover_dir
 
@@ -54,20 +54,27 @@ def find_run(given: Path) -> RunFolder:
     """The run that a path means: its output folder, the `checkpoint` folder in it, or one checkpoint.
 
     Raises:
-        UsageError: it is none of these, or what it says of itself cannot be read.
+        UsageError: it is none of these, holds a link (see `refuse_links`), or what it says of itself cannot be read.
     """
     path, chosen = given, None
     if (given / "manifest.json").exists() or given.name.startswith("step-"):
-        chosen, path = given, given.resolve().parent.parent
+        chosen, path = given, _above(given, 2)
     elif not (given / "run.json").exists() and given.resolve().name == "checkpoint":
-        path = given.resolve().parent
+        path = _above(given, 1)
     if not given.is_dir():
         raise UsageError(f"There is no folder {given}: give the output folder of a run.")
     if not (path / "run.json").is_file() or not (path / "params.json").is_file():
         raise UsageError(
             f"{given} is no output folder of a run (it has no run.json and params.json): give the folder of one."
         )
+    refuse_links(path)
     return RunFolder(path=path, about=read_record(path / "run.json"), chosen=chosen)
+
+
+def _above(given: Path, levels: int) -> Path:
+    """The folder of a run above one of its folders, which is not left through a link."""
+    plain = Path(os.path.abspath(given)).parents[levels - 1]  # noqa: PTH100 - resolve() follows links
+    return plain if (plain / "run.json").exists() else given.resolve().parents[levels - 1]
 
 
 @contextmanager
@@ -80,7 +87,7 @@ def locked(path: Path, name: str = LOCK) -> Iterator[None]:
         UsageError: another process has it, or the folder cannot be written to.
     """
     try:
-        descriptor = os.open(path / name, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = no_follow(str(path / name), os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written ({error.strerror}): mend its permissions, or copy it elsewhere and resume there."
@@ -146,6 +153,6 @@ def recover_models(folder: RunFolder) -> None:
 def exported_epoch(folder: RunFolder) -> int | None:
     """The epoch after which the model in `export` was written; None if there is none."""
     try:
-        return int(json.loads((folder.path / "export" / "aip.json").read_text(encoding="utf-8"))["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(read_json(folder.path / "export" / "aip.json")["epoch"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None

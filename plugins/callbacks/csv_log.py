@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from aip_plugins.callbacks.params import CSVLogParams
 
+from aipcore.errors import UsageError
+from aipcore.files import no_follow
 from aipcore.training.context import RunContext
 
 
@@ -26,6 +28,15 @@ class CSVLog(keras.callbacks.Callback):
         self.columns: list[str] = ["epoch"]
         self.rows: list[dict[str, Any]] = []
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Look at the place of the file.
+
+        Raises:
+            UsageError: it is a link.
+        """
+        if self.path.is_symlink():
+            raise UsageError(f"{self.path} is a symbolic link. aip does not write through links: remove it.")
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds a row."""
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
@@ -42,19 +53,36 @@ class CSVLog(keras.callbacks.Callback):
         return {"columns": list(self.columns), "rows": list(self.rows)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on after the rows of a checkpoint; later ones in the file belong to epochs that run again."""
-        self.columns, self.rows = list(state["columns"]), list(state["rows"])
+        """Goes on after the rows of a checkpoint; later ones in the file belong to epochs that run again.
+
+        Raises:
+            ValueError: the rows are not what `on_epoch_end` makes.
+        """
+        columns, rows = list(state["columns"]), [dict(row) for row in state["rows"]]
+        _check(columns, rows)
+        self.columns, self.rows = columns, rows
         if self.rows:
             self._write("w", self.rows)
         else:
             self.path.unlink(missing_ok=True)
 
     def _write(self, mode: str, rows: list[dict[str, Any]]) -> None:
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
+        with open(self.path, mode, newline="", encoding="utf-8", opener=no_follow) as file:
             writer = csv.DictWriter(file, self.columns, delimiter=self.separator, restval="")
             if mode == "w":
                 writer.writeheader()
             writer.writerows(rows)
+
+
+def _check(columns: list[Any], rows: list[dict[str, Any]]) -> None:
+    """Refuse a state that would write anything but numbers below names: a checkpoint may come from a stranger."""
+    named = columns[:1] == ["epoch"] and all(isinstance(name, str) and name.isprintable() for name in columns)
+    if not named or len(set(columns)) < len(columns):
+        raise ValueError("the columns are not epoch and names of values")
+    for row in rows:
+        numbers = all(type(value) in (int, float) for value in row.values())
+        if not row.keys() <= set(columns) or not numbers or type(row.get("epoch")) is not int:
+            raise ValueError(f"a row does not hold one number for each of its columns {', '.join(columns)}")
 
 
 def build(params: CSVLogParams, context: RunContext) -> CSVLog:

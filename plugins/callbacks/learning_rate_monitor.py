@@ -16,6 +16,7 @@ from aip_plugins.callbacks.observe_params import LearningRateMonitorParams
 from tensorflow.core.framework.summary_pb2 import Summary
 from tensorflow.core.util.event_pb2 import Event
 
+from aipcore.files import no_follow
 from aipcore.training.context import RunContext
 from aipcore.training.event_trim import BY_UPDATE
 
@@ -86,7 +87,10 @@ class LearningRateMonitor(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on after the rows of a checkpoint."""
-        self._bytes = state["bytes"]
+        length = state["bytes"]
+        if length is not None and (type(length) is not int or not len(HEAD) <= length):
+            raise ValueError(f"{length!r} is not a length of learning_rate.csv")
+        self._bytes = length
         if self._bytes is None:
             self._csv_path.unlink(missing_ok=True)
 
@@ -125,11 +129,12 @@ class LearningRateMonitor(keras.callbacks.Callback):
 
     def _csv_file(self) -> Any:
         if self._bytes is None:
-            file = self._csv_path.open("wb")
+            file = open(self._csv_path, "wb", opener=no_follow)  # noqa: SIM115 - open as long as the run
             file.write(HEAD)
             return file
-        file = self._csv_path.open("r+b")
-        file.truncate(self._bytes)
+        file = open(self._csv_path, "r+b", opener=no_follow)  # noqa: SIM115 - see above
+        # A file that is shorter than the checkpoint claims is not made longer.
+        file.truncate(min(self._bytes, os.fstat(file.fileno()).st_size))
         file.seek(0, os.SEEK_END)
         return file
 

@@ -12,6 +12,7 @@ from typing import Any
 from aip_plugins.callbacks.remote_params import MLflowParams, sqlite_file
 from aip_plugins.callbacks.tracking import Tracker, Values, flat
 
+from aipcore.params.secret import redacted
 from aipcore.training.context import RunContext
 from aipcore.training.ending import RunEnd
 
@@ -141,7 +142,7 @@ class MLflow(Tracker):
     def finish(self, end: RunEnd) -> None:
         """Ends the run."""
         if end.error is not None:
-            self._client.set_tag(self._run, "error", f"{type(end.error).__name__}: {end.error}"[:5000])
+            self._client.set_tag(self._run, "error", redacted(f"{type(end.error).__name__}: {end.error}")[:5000])
         self._client.set_tag(self._run, "status", end.status)
         folder = self.context.output_dir
         if self.mlflow.log_model and end.status in ("finished", "stopped"):

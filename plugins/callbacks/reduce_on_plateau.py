@@ -51,7 +51,8 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `get_state`."""
-        self.best, self.waited, self.cooling = state["best"], state["waited"], state["cooling"]
+        self.best = None if state["best"] is None else float(state["best"])
+        self.waited, self.cooling = int(state["waited"]), int(state["cooling"])
 
     def _improves(self, value: float) -> bool:
         if self.best is None:

@@ -37,6 +37,7 @@ class WebhookParams(CallbackParams):
         check=Check(
             "env:NAME, or a URL with http or https", lambda url: url.startswith(("http://", "https://", "env:"))
         ),
+        contacts=lambda url: "" if url.startswith(FROM_ENVIRONMENT) else url,
     )
     every_n_epochs: int = field(0, help="Also tell of every so many epochs; 0: of none.", check=at_least(0))
     new_best: bool = field(False, help="Also tell of each epoch whose monitored value is the best so far.")
@@ -78,6 +79,7 @@ class MLflowParams(CallbackParams):
             "MLFLOW_TRACKING_PASSWORD",
             lambda uri: not uri.startswith("http") or "@" not in uri,
         ),
+        contacts=True,
     )
     experiment: str | None = field(None, help="The experiment; none: the scenario's name.")
     run_name: str | None = field(None, help="The name of the run; none: that of the output folder.")
@@ -139,7 +141,9 @@ class WandBParams(CallbackParams):
     """
 
     mode: Literal["online", "offline"] = field(
-        "online", help="Send at once, or write files that `wandb sync` sends later."
+        "online",
+        help="Send at once, or write files that `wandb sync` sends later.",
+        contacts=lambda mode: "Weights & Biases" if mode == "online" else "",
     )
     project: str | None = field(None, help="The project; none: what WANDB_PROJECT says, or the scenario's name.")
     entity: str | None = field(None, help="The user or team; none: what WANDB_ENTITY says, or the user's own.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from typing import Any
@@ -78,8 +79,15 @@ class Tracker(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on with the run of a checkpoint."""
-        self.run_id, self.resumed = state["run_id"], True
-        self._unsent = {int(epoch): (when, values) for epoch, when, values in state["unsent"]}
+        run_id = state["run_id"]
+        if not isinstance(run_id, str) or not re.fullmatch(r"[0-9a-f]{32}", run_id):
+            # It becomes part of a query of the tracker, and of a name of files.
+            raise ValueError(f"{run_id!r} is not the name of a run")
+        self._unsent = {
+            int(epoch): (float(when), {str(name): float(value) for name, value in values.items()})
+            for epoch, when, values in state["unsent"]
+        }
+        self.run_id, self.resumed = run_id, True
 
     def open(self) -> None:
         """Begins the tracker's run `run_id`, or goes on with it; again if it failed."""

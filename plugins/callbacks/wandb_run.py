@@ -10,6 +10,7 @@ from typing import Any
 from aip_plugins.callbacks.remote_params import WandBParams
 from aip_plugins.callbacks.tracking import Tracker, Values
 
+from aipcore.files import read_json
 from aipcore.training.atomic import write_file
 from aipcore.training.context import RunContext
 from aipcore.training.ending import RunEnd
@@ -116,9 +117,9 @@ class WandB(Tracker):
 
     def _logged_here(self) -> int:
         try:
-            found = json.loads((self.context.output_dir / "wandb" / LOGGED).read_text(encoding="utf-8"))
+            found = read_json(self.context.output_dir / "wandb" / LOGGED)
             return int(found["epochs"]) if found["run_id"] == self.run_id else 0
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return 0
 
 

@@ -15,6 +15,7 @@ from aip_plugins.callbacks.background import Background
 from aip_plugins.callbacks.remote_params import WebhookParams
 
 from aipcore.errors import TrainingError
+from aipcore.params.secret import redacted
 from aipcore.training.context import RunContext
 from aipcore.training.ending import RunEnd
 
@@ -69,7 +70,7 @@ class Webhook(keras.callbacks.Callback):
     def on_run_end(self, end: RunEnd) -> None:
         """Tells of the end, and waits for what is on its way."""
         best = "" if end.best is None else f", best {self.context.monitor[1]} {end.best:.4g} in epoch {end.best_epoch}"
-        error = None if end.error is None else f"{type(end.error).__name__}: {end.error}"
+        error = None if end.error is None else redacted(f"{type(end.error).__name__}: {end.error}")
         after = f" after {end.epochs} epochs{best}" if error is None else f" after {end.epochs} epochs: {error}"
         self._post(
             "failure" if end.status == "failed" else "end", f"{WORDS[end.status]}{after}", status=end.status,
@@ -83,7 +84,7 @@ class Webhook(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `get_state`."""
-        self.best = state["best"]
+        self.best = None if state["best"] is None else float(state["best"])
 
     def _start(self, epoch: int) -> None:
         if not self.started:

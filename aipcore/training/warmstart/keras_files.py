@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.files import MANIFEST_BYTES, open_regular, read_limit
 from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
 LAYERS = "layers"
@@ -28,7 +30,10 @@ LAYERS = "layers"
 
 def read_weights_file(path: Path) -> Weights:
     """Reads a `.weights.h5` file, or the weights of an `.h5` file of Keras 2."""
+    with open_regular(path) as opened:
+        size = os.fstat(opened.fileno()).st_size
     with h5py.File(path, "r") as file:
+        _check_sizes(file, size)
         return _read_old(file) if "layer_names" in _model_group(file).attrs else _read(file, config=None)
 
 
@@ -41,9 +46,44 @@ def read_keras_file(path: Path) -> Weights:
             # Keras does not compress: a small file cannot fill the memory.
             if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{name} in it is compressed, which Keras does not do")
+        if archive.getinfo("config.json").file_size > MANIFEST_BYTES:
+            raise ValueError("config.json in it is too long")
+        size = archive.getinfo("model.weights.h5").file_size
+        if size > path.stat().st_size:
+            raise ValueError("model.weights.h5 in it is longer than the file")
         config = json.loads(archive.read("config.json"))
         with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            _check_sizes(file, size)
             return _read(file, config=config)
+
+
+def _check_sizes(file: Any, size: int) -> None:
+    """Refuse data sets that claim more than there is: HDF5 gives zeros for what was never written.
+
+    Args:
+        file: of HDF5.
+        size: in bytes.
+
+    Raises:
+        ValueError: one is empty for its shape, or not of numbers, or all of them take more than the limit.
+    """
+    total = 0
+
+    def visit(name: str, item: Any) -> None:
+        nonlocal total
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.dtype.hasobject:
+            raise ValueError(f"{name} in it does not hold numbers")
+        total += int(item.nbytes)
+        if item.external or item.is_virtual:
+            raise ValueError(f"{item.name} lies in another file")
+        if item.nbytes and not item.id.get_storage_size():
+            raise ValueError(f"{name} in it has the shape {item.shape}, and nothing was written to it")
+
+    file.visititems(visit)
+    if total > size + read_limit():
+        raise ValueError(f"it unpacks to {total / 2**30:,.1f} GiB; set AIP_READ_GIB to read it all the same")
 
 
 def snake_case(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from aipcore.errors import AipError, ParamsError
+from aipcore.files import refuse_links
 from aipcore.training.checkpoint import read_checkpoint
 from aipcore.training.warmstart.keras_files import read_keras_file, read_weights_file
 from aipcore.training.warmstart.source import Kind, Source, variable_paths
@@ -79,9 +81,32 @@ def _mean(values: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return mean
 
 
+def load_variables(path: Path) -> Any:
+    """Open the variables of a SavedModel.
+
+    Raises:
+        ValueError: they claim to take more bytes than there are.
+        UsageError: a file of them is a pipe, a device or a socket.
+        tf.errors.OpError: they are damaged.
+    """
+    folder = path / "variables"
+    refuse_links(folder, reading=True)
+    reader = tf.train.load_checkpoint(str(folder / "variables"))
+    types = reader.get_variable_to_dtype_map()
+    claimed = sum(
+        math.prod(shape) * types[name].size
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name] != tf.string
+    )
+    there = sum(file.stat().st_size for file in folder.glob("variables.data-*"))
+    if claimed > there:
+        raise ValueError(f"its variables take {claimed:,} bytes, and {there:,} are there")
+    return reader
+
+
 def _read_model(path: Path) -> Weights:
     """What aip wrote: `state/N` is the N-th of the recorded paths."""
-    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    reader = load_variables(path)
     paths = variable_paths(path)
     assert paths is not None
     stored = [name for name in reader.get_variable_to_shape_map() if name.startswith("state/")]
@@ -97,7 +122,7 @@ def _read_saved_model(path: Path) -> Weights:
     Variables that share a name go by the attributes that hold them, such as `encoder/layers/0/kernel`, or `variables/3`
     in what Keras exported.
     """
-    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    reader = load_variables(path)
     stored = reader.get_variable_to_shape_map()
     names: dict[str, str] = {}
     if _OBJECT_GRAPH in stored:

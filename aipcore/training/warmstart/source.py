@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 import attrs
 
 from aipcore.errors import ParamsError, TrainingError
+from aipcore.files import read_json
 
 Kind = Literal["checkpoint", "model", "SavedModel", "Keras file", "weights file"]
 
@@ -53,7 +53,7 @@ def find_source(path: Path) -> Source:
 def variable_paths(path: Path) -> list[str] | None:
     """The paths that aip recorded with a model it wrote, in the order of the model's `state`; None without a record."""
     try:
-        about = json.loads((path / "aip.json").read_text(encoding="utf-8"))
+        about = read_json(path / "aip.json")
         paths = about["variables"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -85,6 +85,9 @@ def _newest(folder: Path) -> Path:
 
 
 def _file(path: Path) -> Source | None:
+    if not path.is_file():
+        # A pipe would be waited for.
+        return None
     if path.suffix == ".keras":
         return Source(path, "Keras file") if zipfile.is_zipfile(path) else None
     if path.suffix in (".h5", ".hdf5"):

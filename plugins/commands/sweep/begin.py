@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import attrs
 import click
 from aip_plugins.commands.sweep.locks import ASKING, enter_when_free
 from aip_plugins.commands.sweep.options import PRUNER, SAMPLER, SEED, TRIALS, monitored, one_among, whole_number
-from aip_plugins.commands.sweep.search import Space, make_space
+from aip_plugins.commands.sweep.search import Space, make_space, recorded_words
 from aip_plugins.commands.sweep.settings import (
     FILE,
     PRUNERS,
     SAMPLERS,
+    STORAGE_VARIABLE,
     Settings,
     read_settings,
     refuse_changes,
@@ -28,8 +29,10 @@ from aip_plugins.commands.sweep.space import FORMS
 
 from aipcore.cli.request import Arguments, make_request
 from aipcore.errors import AipError, UsageError
+from aipcore.files import refuse_links
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
+from aipcore.params.secret import Contact, redacted, refuse_contacts
 from aipcore.training.output_dir import choose_output_dir
 
 DEFAULT_TRIALS = 20
@@ -64,8 +67,12 @@ class Begun:
         with ExitStack() as claiming:
             enter_when_free(claiming, folder, ASKING)
             if (folder / FILE).exists():
+                refuse_links(folder)
                 found = read_settings(folder, self.settings.storage)
-                refuse_changes(found, attrs.evolve(self.settings, study=self.settings.study or found.study))
+                given = attrs.evolve(
+                    self.settings, study=self.settings.study or found.study, words=self.settings.recorded_words
+                )
+                refuse_changes(found, given)
                 self.settings = attrs.evolve(
                     self.settings, home=found.home, seed=found.seed, study=found.study, storage=found.storage
                 )
@@ -102,7 +109,8 @@ class Begun:
     def again(self, folder: Path) -> str:
         """The command that goes on with the sweep."""
         plugin = get_plugin_manager().find_scenario(self.settings.scenario) is not None
-        return f"aip sweep --resume {shlex.quote(str(folder))}{'' if plugin else ' --trust'}"
+        trusted = plugin and self.settings.storage is None
+        return f"aip sweep --resume {shlex.quote(str(folder))}{'' if trusted else ' --trust'}"
 
 
 def from_command_line(arguments: Arguments, texts: Sequence[str]) -> Begun:
@@ -133,6 +141,7 @@ def from_command_line(arguments: Arguments, texts: Sequence[str]) -> Begun:
         scenario=arguments.scenario or "",
         params=params,
         words=tuple(arguments.rest),
+        recorded_words=recorded_words(request, arguments.rest),
         space=tuple(texts),
         sampler=sampler,
         pruner=pruner,
@@ -164,12 +173,16 @@ def from_folder(arguments: Arguments, texts: Sequence[str]) -> Begun:
             "stand beside it."
         )
     folder = Path(given["--resume"]).resolve()
+    if folder.is_dir():
+        refuse_links(folder)
     settings = read_settings(folder, given.get("--storage"))
     if get_plugin_manager().find_scenario(settings.scenario) is None and "--trust" not in given:
         raise UsageError(
             f"The sweep's scenario is {settings.scenario}, which is no plugin, and to go on with it runs that code: "
             "look at it, and add --trust."
         )
+    if "--trust" not in given:
+        _refuse_storage(settings, given, folder)
     trials = whole_number(given, TRIALS, 1)
     settings = attrs.evolve(settings, switches=_switches(), trials=trials or settings.trials)
     try:
@@ -181,7 +194,19 @@ def from_folder(arguments: Arguments, texts: Sequence[str]) -> Begun:
     options = {} if settings.params is None else {"--params": settings.params}
     request = make_request(Arguments(scenario=settings.scenario, options=options, rest=list(settings.words)), "sweep")
     space = make_space(settings.space, request, settings.words)
+    if "--trust" not in given:
+        refuse_contacts(space.contacts(), folder / FILE)
     return _begun(settings, space, _checked(space), folder)
+
+
+def _refuse_storage(settings: Settings, given: Mapping[str, str], folder: Path) -> None:
+    """Refuse a storage that the folder names, and neither the command line nor the environment.
+
+    Raises:
+        UsageError: it names one.
+    """
+    if settings.storage not in (None, given.get("--storage"), os.environ.get(STORAGE_VARIABLE)):
+        refuse_contacts([Contact("storage", redacted(str(settings.storage)))], folder / FILE)
 
 
 def _begun(settings: Settings, space: Space, resolved: Resolved[Any], folder: Path | None) -> Begun:

@@ -9,9 +9,9 @@ import sys
 import click
 from aip_plugins.commands.sweep.begin import Begun, from_command_line, from_folder
 from aip_plugins.commands.sweep.options import OPTIONS, seconds, take_space
-from rich.console import Console
 
 from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.console import Console
 from aipcore.cli.request import make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import TrainingError, UsageError

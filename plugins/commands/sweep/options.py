@@ -37,7 +37,9 @@ SWEEP_DIR = CommandOption(
 )
 RESUME = CommandOption(("--resume",), "Go on with the sweep of a folder as it was begun; instead of SCENARIO.", "DIR")
 TRUST = CommandOption(
-    ("--trust",), "With --resume: run the code of the file or module that the folder names as its scenario."
+    ("--trust",),
+    "With --resume: run the code of the file or module that the folder names as its scenario, and contact the "
+    "addresses that it names.",
 )
 QUIET = CommandOption(("--quiet", "-q"), "Print the result only.")
 STORAGE = CommandOption(

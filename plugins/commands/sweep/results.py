@@ -139,7 +139,7 @@ def show_results(
             for each in space.dimensions
             if each.name in best_row.params
         }
-        _say(console, f"  aip train {shlex.join([*settings.train_words, *space.options(chosen)])}")
+        _say(console, f"  aip train {shlex.join([*settings.shown_words, *space.options(chosen)])}")
     _say(console, f"Compare the trials: tensorboard --logdir {folder} (HPARAMS); {folder / 'trials.csv'}")
 
 

@@ -23,9 +23,9 @@ from aip_plugins.commands.sweep.search import Space
 from aip_plugins.commands.sweep.settings import Settings, is_home
 from aip_plugins.commands.sweep.study import begun, study_locked, suggest
 from optuna.trial import TrialState
-from rich.console import Console
 from rich.status import Status
 
+from aipcore.cli.console import Console
 from aipcore.errors import TrainingError, UsageError
 from aipcore.training.run_folder import locked
 
@@ -186,7 +186,7 @@ class Sweep:
         return {
             "command": "resume" if goes_on else "train",
             # The run is the sweep's own, and of the scenario that the user named to the sweep.
-            "words": [str(folder), "--trust"] if goes_on else words,
+            "words": [str(folder), "--trust", *_secrets(self.settings)] if goes_on else words,
             "folder": str(folder),
             "disabled": [switch.removeprefix("no:") for switch in switches if switch.startswith("no:")],
             "third_party": "--no-plugins" not in switches,
@@ -295,6 +295,17 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """Return the options that a run does not record, which it is given again to be resumed."""
+    found: list[str] = []
+    option = ""
+    for word, recorded in zip(settings.words, settings.recorded_words or settings.words, strict=True):
+        option = word if word.startswith("--") else option
+        if word != recorded:
+            found.append(word if word.startswith("--") else f"{option.partition('=')[0]}={word}")
+    return found
 
 
 def _last_words(log: Path) -> str:

@@ -5,7 +5,7 @@ A parameter may exist only under some choices of another, as the options of an o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 
 import attrs
@@ -14,7 +14,10 @@ from aip_plugins.commands.sweep.space import Dimension, make_dimension, split
 from aipcore.cli.request import Request
 from aipcore.errors import AipError, UsageError
 from aipcore.params import Layer, fill
-from aipcore.params.tree import Component, Components, Group, Node, find, short_paths, shown
+from aipcore.params.declare import FieldSpec
+from aipcore.params.layers import COMMAND_LINE
+from aipcore.params.secret import Contact, contacts, recorded
+from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, leaves, owners, short_paths, shown
 
 MOST_POINTS = 10_000
 """The largest grid."""
@@ -102,6 +105,18 @@ class Space:
                     raise UsageError(f"The grid has more than {MOST_POINTS} points: give fewer, or --sampler random.")
         return found
 
+    def contacts(self) -> list[Contact]:
+        """Return the addresses that the words of the command line and of the space name."""
+        found: dict[Contact, None] = {}
+        for met in self.combinations():
+            first = {name: each.ends[0] for name, each in met.items()}
+            choices = [first, *({**first, name: word} for name, each in met.items() for word in each.choices)]
+            for chosen in choices:
+                request = self.with_chosen(chosen)
+                tree = fill(request.root, request.layers, request.plugins)
+                found |= dict.fromkeys(contacts(tree, short_paths(tree), (COMMAND_LINE,)))
+        return list(found)
+
 
 def make_space(texts: Sequence[str], request: Request, words: Sequence[str]) -> Space:
     """Reads the values of `--space` and checks each with the scenario's parameters.
@@ -171,7 +186,7 @@ def _explain_unknown(name: str, text: str, request: Request, words: Sequence[str
     raise UsageError(f"--space {text}: there is no parameter {name}.")
 
 
-def _structure(request: Request, words: Sequence[str], chosen: dict[str, str]) -> Group:
+def structure(request: Request, words: Sequence[str], chosen: dict[str, str]) -> Group:
     """The parameters that exist once the components of the command line and `chosen` are chosen."""
     given = Layer.from_arguments(words)
     pending = {option.name: option for option in given.options}
@@ -192,6 +207,36 @@ def _structure(request: Request, words: Sequence[str], chosen: dict[str, str]) -
         choosing += fresh
 
 
+def recorded_words(request: Request, words: Sequence[str]) -> tuple[str, ...]:
+    """Return words of the command line with `***` in the place of secrets."""
+    tree = structure(request, words, {})
+    shorts = short_paths(tree)
+    kept: list[str] = []
+    spec: FieldSpec | None = None
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if option:
+            spec = _spec(option.removeprefix("--").replace("-", "_"), tree, shorts, request)
+        if not option or equals:
+            value = value if spec is None else recorded(spec, value)
+        kept.append(f"{option}{equals}{value}")
+    return tuple(kept)
+
+
+def _spec(name: str, tree: Group, shorts: Mapping[str, tuple[str, ...]], request: Request) -> FieldSpec | None:
+    """Return what is declared of an option, which may be one of a component that varies."""
+    node = find(tree, name, shorts)
+    if isinstance(node, Leaf):
+        return node.spec
+    for component, choice in owners(tree, name, shorts, request.plugins):
+        group = attrs.evolve(component)
+        group.choose(choice if isinstance(group, Component) else [choice], "", request.plugins)
+        inner = next((leaf for leaf in leaves(group) if leaf.path[-1] == name.rpartition(".")[2]), None)
+        if inner is not None:
+            return inner.spec
+    return None
+
+
 def _find(
     request: Request, words: Sequence[str], chosen: dict[str, str], names: Sequence[str]
 ) -> dict[str, tuple[str, Node]]:
@@ -200,7 +245,7 @@ def _find(
     Raises:
         UsageError: one of them is given on the command line too.
     """
-    tree = _structure(request, words, chosen)
+    tree = structure(request, words, chosen)
     shorts = short_paths(tree)
     given = {id(find(tree, option.name, shorts)): option for option in Layer.from_arguments(words).options}
     found: dict[str, tuple[str, Node]] = {}
@@ -215,7 +260,7 @@ def _find(
 
 
 def _existing(request: Request, words: Sequence[str], chosen: dict[str, str], names: Sequence[str]) -> list[str]:
-    tree = _structure(request, words, chosen)
+    tree = structure(request, words, chosen)
     shorts = short_paths(tree)
     return [name for name in names if find(tree, name, shorts) is not None]
 

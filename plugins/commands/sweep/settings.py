@@ -6,18 +6,22 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import attrs
 
 import aipcore
 from aipcore.errors import UsageError
+from aipcore.files import no_follow, read_json
+from aipcore.params.declare import SECRET
+from aipcore.params.leaf import leaf_type
+from aipcore.params.secret import PREFIX, redacted
 
 FILE = "sweep.json"
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
-HIDDEN = "***"
-"""What stands for the password of a storage in the file."""
+STORAGE_VARIABLE = f"{PREFIX}STORAGE"
+"""The environment variable that the address of the storage is taken from, if its password is not known."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +42,7 @@ class Settings:
         study: the study's name in the database.
         switches: the options of `aip` itself that leave plugins out.
         cwd: the working folder, which relative paths refer to.
+        recorded_words: `words` without secrets, which is what the file holds.
         home: tells this folder from others that share the study.
     """
 
@@ -55,12 +60,21 @@ class Settings:
     study: str
     switches: tuple[str, ...]
     cwd: str
+    recorded_words: tuple[str, ...] = ()
     home: str = attrs.field(factory=lambda: uuid.uuid4().hex)
 
     @property
     def train_words(self) -> list[str]:
         """The words after `aip train` that all trials have in common."""
-        return [self.scenario, *(() if self.params is None else ("--params", self.params)), *self.words]
+        return self._after_train(self.words)
+
+    @property
+    def shown_words(self) -> list[str]:
+        """`train_words` without secrets."""
+        return self._after_train(self.recorded_words or self.words)
+
+    def _after_train(self, words: tuple[str, ...]) -> list[str]:
+        return [self.scenario, *(() if self.params is None else ("--params", self.params)), *words]
 
 
 FIXED = {
@@ -78,9 +92,13 @@ FIXED = {
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Writes `sweep.json`, without a password."""
-    plain = attrs.asdict(settings) | {"aip": aipcore.__version__, "storage": _without_password(settings.storage)}
+    plain = attrs.asdict(settings)
+    plain["words"] = [redacted(word) for word in plain.pop("recorded_words") or settings.words]
+    plain |= {"aip": aipcore.__version__, "storage": None if settings.storage is None else redacted(settings.storage)}
     fresh = folder / f".{FILE}.{os.getpid()}"
-    fresh.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    fresh.unlink(missing_ok=True)
+    with open(fresh, "x", encoding="utf-8", opener=no_follow) as file:
+        file.write(json.dumps(plain, indent=2) + "\n")
     fresh.replace(folder / FILE)
 
 
@@ -98,17 +116,24 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     if not path.is_file():
         raise UsageError(f"{folder} is no folder of a sweep (it has no {FILE}): give the folder of one.")
     try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plain: dict[str, Any] = read_json(path)
         plain.pop("aip", None)
-        for name in ("words", "space", "monitor", "switches"):
-            plain[name] = tuple(plain[name])
-        settings = Settings(**plain)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        types = get_type_hints(Settings)
+        plain = {name: leaf_type(types[name], name).from_plain(value) for name, value in plain.items()}
+        withheld = any(SECRET in word for word in plain["words"])
+        settings = Settings(**plain, recorded_words=plain["words"] if withheld else ())
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}): restore it from a copy.") from error
     if storage is not None:
         settings = attrs.evolve(settings, storage=storage)
-    if settings.storage is not None and HIDDEN in settings.storage:
-        raise UsageError("The password of the sweep's storage is not kept: give --storage URL with it again.")
+    if settings.storage is not None and SECRET in settings.storage:
+        storage = os.environ.get(STORAGE_VARIABLE)
+        if not storage:
+            raise UsageError(
+                f"The password of the sweep's storage is not kept: give --storage URL with it again, or set "
+                f"{STORAGE_VARIABLE} to the URL."
+            )
+        settings = attrs.evolve(settings, storage=storage)
     return settings
 
 
@@ -137,12 +162,3 @@ def refuse_changes(found: Settings, given: Settings) -> None:
 
 def _said(value: Any) -> str:
     return (" ".join(value) if isinstance(value, tuple) else str(value)) or "none"
-
-
-def _without_password(url: str | None) -> str | None:
-    if url is None or "@" not in url or "://" not in url:
-        return url
-    scheme, _, rest = url.partition("://")
-    login, _, place = rest.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return f"{scheme}://{user}{colon}{HIDDEN if colon else ''}@{place}"

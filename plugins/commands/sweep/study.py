@@ -22,6 +22,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from aipcore.errors import AipError, UsageError
+from aipcore.params.secret import redacted
 
 WAIT = 60.0
 """Seconds that a process waits for another that writes to the SQLite file."""
@@ -202,14 +203,14 @@ def database_errors(settings: Settings, remedy: str, kind: type[AipError] = Usag
         # The database's own words, without the statement and SQLAlchemy's link to its manual.
         known = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError) else error
         cause = " ".join(re.split(r"\n\[SQL|\n\(Background", str(known))[0].split())
-        raise kind(f"The storage {_place(settings)} cannot be used ({cause}): {remedy}.") from error
+        raise kind(f"The storage {_place(settings)} cannot be used ({redacted(cause)}): {remedy}.") from error
 
 
 def _place(settings: Settings) -> str:
     """The address of the database, without who logs in."""
     if settings.storage is None:
         return "study.db of the sweep's folder"
-    return settings.storage.partition("@")[2] or settings.storage
+    return redacted(settings.storage.partition("@")[2] or settings.storage)
 
 
 def _said(value: Any) -> str:

@@ -20,6 +20,7 @@ from aipcore.cli.train import train
 from aipcore.errors import AipError, sentence
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins
+from aipcore.params.names import escaped
 from aipcore.training.reporter import EpochReport, Reporter
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def main() -> int:
     except AipError as error:
         if error.__cause__ is not None:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the trial's log
+        print(f"error: {escaped(str(error))}", file=sys.stderr)  # noqa: T201 - the trial's log
         line.say("failed", reason=str(error))
         return error.exit_code
     except Exception as error:

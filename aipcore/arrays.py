@@ -1,0 +1,65 @@
+"""Arrays from files that a stranger may have prepared: their sizes are known to be small before they are read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.errors import UsageError
+from aipcore.files import open_regular, read_limit
+
+HEADER_BYTES = 2**14
+"""Most bytes that NumPy's header of one array takes."""
+
+
+def too_large(path: Path, size: int) -> UsageError:
+    """Return the error of a file whose arrays take more memory than `read_limit`."""
+    return UsageError(
+        f"{path} unpacks to {size / 2**30:,.1f} GiB, more than the {read_limit() / 2**30:g} GiB that are read. Set "
+        "AIP_READ_GIB to a larger number if it is right."
+    )
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of an `.npz` file by name. Nothing is unpickled.
+
+    Raises:
+        UsageError: the arrays take more memory than `read_limit`, and than the file itself.
+        OSError: it is missing or not a regular file.
+        ValueError: an array is not what the file says it is.
+        zipfile.BadZipFile: it is not an archive.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > max(read_limit(), path.stat().st_size):
+            raise too_large(path, size)
+        for member in members:
+            with archive.open(member) as stream:
+                arrays[member.filename.removesuffix(".npy")] = _read_array(stream, member)  # type: ignore[arg-type]
+    return arrays
+
+
+def _read_array(stream: BinaryIO, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    version = np.lib.format.read_magic(stream)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"{member.filename} has the version {version} of NumPy's format")
+    shape, fortran, dtype = readers[version](stream)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects")
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if not size < member.file_size <= size + HEADER_BYTES or min(shape, default=1) < 0:
+        raise ValueError(f"{member.filename} takes {member.file_size:,} bytes, and says {size:,}")
+    content = bytearray(stream.read(size))
+    if len(content) != size:
+        raise ValueError(f"{member.filename} ends early")
+    array = np.frombuffer(content, dtype) if size else np.empty(0, dtype)
+    return array.reshape(shape, order="F" if fortran else "C")

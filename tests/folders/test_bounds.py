@@ -1,0 +1,245 @@
+"""Numbers of any size in any file cost bounded memory and time, and only regular files are opened."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter, masked_crc32c
+
+from aipcore.cli.main import main
+from aipcore.errors import AipError, ParamsError, TrainingError, UsageError
+from aipcore.params import Layer
+from aipcore.prediction.model_dir import find_model
+from aipcore.training.checkpoint import Checkpoint, find_newest, read_checkpoint, write_checkpoint
+from aipcore.training.event_trim import trim_events
+from aipcore.training.run_folder import exported_epoch, find_run
+from aipcore.training.warmstart.readers import load_variables, read_weights
+from aipcore.training.warmstart.source import find_source
+
+
+def npy(shape: tuple[int, ...], content: bytes, descr: str = "<f8") -> bytes:
+    """Return an array in NumPy's format, whatever its content is."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue() + content
+
+
+def archive(path: Path, members: dict[str, bytes], claimed: dict[str, int] | None = None) -> None:
+    """Write a compressed archive whose directory claims other sizes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+        for member in file.infolist():
+            member.file_size = (claimed or {}).get(member.filename, member.file_size)
+
+
+def test_answers_that_unpack_to_much(tmp_path: Path, monkeypatch: Any, capsys: Any, bounded: Any) -> None:
+    """The directory of an archive, and the headers of its arrays, are looked at before anything is unpacked."""
+    path = tmp_path / "answers.npz"
+    with bounded():
+        archive(path, {"index.npy": npy((6 * 2**27,), b"")}, {"index.npy": 6 * 2**30})
+        assert main(["evaluate", str(path)]) == 2
+        assert "unpacks to 6.0 GiB, more than the 2 GiB that are read. Set AIP_READ_GIB" in capsys.readouterr().err
+        for shape, descr in (((2**40,), "<f8"), ((2**62, 0), "<f8"), ((1,), f"<U{2**29}"), ((2**33,), "|V1")):
+            archive(path, {"index.npy": npy(shape, b"x", descr)})
+            assert main(["evaluate", str(path)]) == 2
+            assert "or it is damaged" in capsys.readouterr().err
+        archive(path, {f"{name}.npy": npy((2**50, 0), b"") for name in ("index", "lists", "batch", "meta", "penalty")})
+        assert main(["evaluate", str(path)]) == 2
+        assert "or it is damaged" in capsys.readouterr().err
+        archive(path, {"index.npy": npy((2**20,), bytes(2**23))})
+        monkeypatch.setenv("AIP_READ_GIB", "0.001")
+        assert main(["evaluate", str(path)]) == 2
+        assert "unpacks to 0.0 GiB, more than the 0.001 GiB" in capsys.readouterr().err
+        monkeypatch.setenv("AIP_READ_GIB", "much")
+        assert main(["evaluate", str(path)]) == 2
+        assert "AIP_READ_GIB is 'much'. Set it to a number of GiB" in capsys.readouterr().err
+
+
+def read(path: Path) -> Any:
+    """Read the weights of a file."""
+    return read_weights(find_source(path))
+
+
+def test_weights_that_were_never_written(tmp_path: Path, bounded: Any) -> None:
+    """A data set of 2**42 numbers, for which HDF5 gives zeros, is refused by its shape."""
+    path = tmp_path / "x.weights.h5"
+    for options in ({}, {"chunks": (2**16,)}, {"chunks": (2**16,), "compression": "gzip"}):
+        with h5py.File(path, "w") as file:
+            made = file.create_dataset("layers/dense/vars/0", (2**42,), "f4", **options)
+            if options:
+                made[:4] = 1
+        with bounded(), pytest.raises(ParamsError, match=r"nothing was written to it|unpacks to 16,384.0 GiB"):
+            read(path)
+    keras = tmp_path / "x.keras"
+    with zipfile.ZipFile(keras, "w") as file:
+        file.writestr("config.json", "{}")
+        file.write(path, "model.weights.h5")
+    with bounded(), pytest.raises(ParamsError, match=r"unpacks to 16,384.0 GiB"):
+        read(keras)
+    with zipfile.ZipFile(keras, "w") as file:
+        file.writestr("config.json", "[" * 100_000)
+        file.write(path, "model.weights.h5")
+        for member, size in zip(file.infolist(), (2**40, 2**40), strict=True):
+            member.file_size = size
+    with bounded(), pytest.raises(ParamsError, match=r"config.json in it is too long"):
+        read(keras)
+    with h5py.File(path, "w") as file:
+        file["layers/dense/vars/0"] = np.arange(6, dtype=np.float32)
+    assert [array.tolist() for array in read(path).arrays.values()] == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any) -> None:
+    """The manifest and the archive agree on a size that the file does not have."""
+    path = write_checkpoint(tmp_path, 1, Checkpoint(arrays={"a": np.zeros(2)}, progress={}), keep=1)
+    from aipcore.training.checkpoint import _fingerprint, digest
+
+    with zipfile.ZipFile(path / "variables.npz", "w") as file:
+        file.writestr("000000.npy", npy((2**40,), b""))
+        file.infolist()[0].file_size = file.infolist()[0].compress_size = 2**43 + 128
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["sha256"]
+    manifest["variables"]["a"]["shape"] = [2**40]
+    manifest["files"]["variables.npz"] = _fingerprint(path / "variables.npz")
+    (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": digest(manifest)}))
+    with bounded(), pytest.raises(TrainingError, match="names more bytes than it has"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 1_000_000, b"[]," * 20_000_000, b"\xff\xfe", b"", b"9" * 5000])
+def test_records(make_run: Any, tmp_path: Path, content: bytes, bounded: Any) -> None:
+    """A record that is deep, long or no text is damaged."""
+    run = make_run()
+    (run / "export").mkdir()
+    (run / "checkpoint" / "step-0000000001").mkdir(parents=True)
+    folder = find_run(run)
+    for name in ("run.json", "export/aip.json", "checkpoint/step-0000000001/manifest.json"):
+        (run / name).write_bytes(content)
+    with bounded():
+        with pytest.raises(UsageError, match="cannot be read"):
+            find_run(run)
+        assert exported_epoch(folder) is None
+        with pytest.raises(UsageError):
+            find_model(run / "export")
+        newest, damaged = find_newest(run / "checkpoint")
+        assert newest is None
+        assert len(damaged) == 1
+
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bomb.yaml", BOMB, "repeats values by aliases without end"),
+        ("long.yaml", "a: 1\n" * 1_000_000, "it has 5,000,000 bytes, more than the 524,288 that are read"),
+        ("long.json", " " * 5_000_000, "more than the 4,194,304 that are read"),
+        ("twice.json", "{" + ", ".join(f'"{n}": 1' for n in [*range(200_000), 7]) + "}", "gives '7' twice"),
+        ("deep.json", "[" * 1_000_000, "nested too deeply"),
+    ],
+)
+def test_parameter_files(tmp_path: Path, name: str, content: str, message: str, bounded: Any) -> None:
+    """A file of parameters is short, and is read in no time."""
+    (tmp_path / name).write_text(content)
+    with bounded(), pytest.raises(ParamsError, match=message):
+        Layer.from_file(tmp_path / name)
+
+
+def test_deep_yaml(tmp_path: Path) -> None:
+    """YAML is refused where Python's stack ends."""
+    (tmp_path / "deep.yaml").write_text("[" * 100_000)
+    with pytest.raises(ParamsError, match="nested too deeply"):
+        Layer.from_file(tmp_path / "deep.yaml")
+
+
+def test_pipes(make_run: Any, tmp_path: Path, bounded: Any, capsys: Any) -> None:
+    """A pipe in the place of any file is not waited for."""
+    run = make_run()
+    step = run / "checkpoint" / "step-0000000001"
+    step.mkdir(parents=True)
+    (run / "export").mkdir()
+    places = ("x.npz", "x.yaml", "x.json", "x.keras", "x.weights.h5")
+    for place in (*(tmp_path / place for place in places), step / "manifest.json", run / "export" / "aip.json"):
+        os.mkfifo(place)
+    with bounded():
+        for words in (
+            ["evaluate", str(tmp_path / "x.npz")],
+            ["lav", str(step)],
+            ["lav", str(run / "export")],
+            ["params", "tutorial", "--params", str(tmp_path / "x.yaml")],
+            ["params", "tutorial", "--params", str(tmp_path / "x.json")],
+        ):
+            assert main(words) == 2
+            error = capsys.readouterr().err
+            assert any(each in error for each in ("is not a regular file", "There is no file", "holds no model"))
+        for place in places[3:]:
+            with pytest.raises(ParamsError):
+                read(tmp_path / place)
+        assert find_newest(run / "checkpoint")[0] is None
+
+
+def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any) -> None:
+    """The folder of a model may hold links, as caches of models do, but no pipes, which TensorFlow would wait for."""
+    model = tmp_path / "model"
+    (model / "variables").mkdir(parents=True)
+    about = {"scenario": {"name": "tutorial", "kind": "plugin", "reference": "tutorial"}, "params": {}}
+    (tmp_path / "aip.json").write_text(json.dumps({**about, "format": 1, "signature": {}}))
+    (model / "aip.json").symlink_to(tmp_path / "aip.json")
+    (model / "saved_model.pb").touch()
+    os.mkfifo(model / "variables" / "variables.index")
+    with bounded():
+        assert main(["lav", str(model)]) == 2
+        assert "variables/variables.index, which is neither a regular file" in capsys.readouterr().err
+    (model / "variables" / "variables.index").unlink()
+    assert find_model(model).kind == "model"
+    shutil.move(model / "saved_model.pb", tmp_path / "pipe")
+    os.mkfifo(tmp_path / "other")
+    (model / "saved_model.pb").symlink_to(tmp_path / "other")
+    with pytest.raises(AipError, match=r"symbolic link saved_model\.pb"):
+        find_model(model)
+
+
+def test_variables_that_claim_much(tmp_path: Path) -> None:
+    """The index of a SavedModel's variables is compared with the files of their values before those are read."""
+    import tensorflow as tf
+
+    (tmp_path / "variables").mkdir()
+    prefix = str(tmp_path / "variables" / "variables")
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.zeros(1000)])
+    assert load_variables(tmp_path).get_tensor("a").shape == (1000,)
+    for file in (tmp_path / "variables").glob("variables.data-*"):
+        os.truncate(file, 10)
+    with pytest.raises(ValueError, match="its variables take 4,000 bytes, and 10 are there"):
+        load_variables(tmp_path)
+
+
+def test_event_files(tmp_path: Path, bounded: Any) -> None:
+    """A record that claims a petabyte, with a checksum that fits, ends the file; one that is no event is left out."""
+    from tensorflow.core.util.event_pb2 import Event
+
+    part = tmp_path / "train"
+    part.mkdir()
+    with (part / "events.out.tfevents.1").open("wb") as file:
+        writer = RecordWriter(file)
+        writer.write(Event(file_version="brain.Event:2").SerializeToString())
+        writer.write(b"\xff" * 20)
+        writer.write(Event(step=1).SerializeToString())
+        length = struct.pack("<Q", 2**50)
+        file.write(length + struct.pack("<I", masked_crc32c(length)))
+    with bounded():
+        trim_events(tmp_path, 3)
+    (kept,) = part.iterdir()
+    assert kept.stat().st_size < 200
