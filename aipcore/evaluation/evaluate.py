@@ -14,8 +14,8 @@ from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import GraphLike, block_signature
-from aipcore.scenario.metrics import ReplicaMetrics
 from aipcore.scenario.objective import Objective
+from aipcore.scenario.replica_metrics import ReplicaMetrics
 
 CHUNK_BYTES = 16 * 2**20
 """Most bytes of samples that go to the device in one call."""

@@ -23,8 +23,9 @@ from aipcore.prediction.scoring import ListScore
 from aipcore.prediction.stored import Stored
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import trained_outputs
-from aipcore.scenario.metrics import Example, ReplicaMetrics, metric_sets
+from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.objective import LossTerm, Objective
+from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
 
 

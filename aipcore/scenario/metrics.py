@@ -1,8 +1,8 @@
-"""The running values of a pass over data: losses and metrics, collected by each replica and put together at the end."""
+"""The running losses and metrics of a pass over data, named as in Keras' history."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from keras.src.trainers import compile_utils
 
-from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.keras_names import check_metric_name
 from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_output, mask_of, target_of
@@ -308,97 +307,3 @@ def metric_sets(
 
     first = make(None)
     return lambda: make(first)
-
-
-class ReplicaMetrics:
-    """A `MetricSet` for each replica, and what they come to together.
-
-    The state of a Keras metric adds up over replicas unless its variables say otherwise, so that their sum is the state
-    of a metric that saw everything.
-
-    Args:
-        make: makes a new set.
-        distribution: the replicas.
-    """
-
-    def __init__(self, make: Callable[[], MetricSet], distribution: Distribution) -> None:
-        self._distribution = distribution
-        self.sets: list[MetricSet] = []
-        for replica in range(len(distribution.devices)):
-            with distribution.on_replica(replica):
-                self.sets.append(make())
-        self._merged = self.sets[0]
-        if distribution.replicas > 1:
-            self._merged = make()
-            _require_sums(make)
-
-    @property
-    def names(self) -> list[str]:
-        """The names that values are logged under."""
-        return list(self._merged.names)
-
-    @property
-    def variables(self) -> list[Any]:
-        """The state of all sets."""
-        return [ReplicaVariables(list(parts)) for parts in zip(*(each.variables for each in self.sets), strict=True)]
-
-    def update(self, replica: int, counts: Any, targets: Tensors, outputs: Tensors, weights: Tensors) -> None:
-        """Takes in one batch, or a replica's part of it, if it `counts`; see `MetricSet.update`."""
-        metrics = self.sets[replica]
-        if self._distribution.replicas == 1:
-            metrics.update(targets, outputs, weights)
-        elif metrics.metrics:
-            tf.cond(counts, lambda: metrics.update(targets, outputs, weights), lambda: None)
-
-    def losses(self, replica: int) -> LossMean:
-        """The running losses of a replica."""
-        losses = self.sets[replica].losses
-        assert losses is not None
-        return losses
-
-    def reset(self) -> None:
-        """Starts from nothing."""
-        for each in self.sets:
-            each.reset()
-
-    def result(self) -> dict[str, float]:
-        """The values so far, over all replicas of all workers, which must all ask for them."""
-        if self._distribution.replicas > 1:
-            values = [[variable.numpy() for variable in each.variables] for each in self.sets]
-            for merged, *parts in zip(self._merged.variables, *self._distribution.gather(values), strict=True):
-                merged.assign(_merge(merged.aggregation, parts))
-        return self._merged.result()
-
-
-def _require_sums(make: Callable[[], MetricSet]) -> None:
-    """Compare metrics of two halves of a batch, put together, with those of the whole.
-
-    Raises:
-        ScenarioError: they differ, so that the metric cannot be computed on several devices.
-    """
-    whole, *halves = make(), make(), make()
-    samples = len(next(iter(whole.example[1].values())))
-    bounds = (slice(samples), slice(samples // 2), slice(samples // 2, samples))
-    if samples < 2:
-        return
-    for metrics, part in zip((whole, *halves), bounds, strict=True):
-        metrics.update(*({name: column[part] for name, column in side.items()} for side in whole.example))
-    for first, second in zip(*(half.variables for half in halves), strict=True):
-        first.assign(_merge(first.aggregation, [first.numpy(), second.numpy()]))
-    expected, found = whole.result(), halves[0].result()
-    for name in whole.by_name:
-        for key in (key for key in expected if key == name or key.startswith(f"{name}_")):
-            if not np.isclose(found[key], expected[key], rtol=1e-3, atol=1e-6, equal_nan=True):
-                raise ScenarioError(
-                    f"The metric {name} is {found[key]:.4g} for two halves of a batch, added up, and "
-                    f"{expected[key]:.4g} for the batch. Its state cannot be summed over devices. Use one device, or "
-                    "an evaluator."
-                )
-
-
-def _merge(aggregation: str, parts: Sequence[Any]) -> Any:
-    if aggregation == "sum":
-        return sum(parts)
-    if aggregation == "mean":
-        return sum(parts) / len(parts)
-    return parts[0]

@@ -26,8 +26,9 @@ from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
-from aipcore.scenario.metrics import LossMean, ReplicaMetrics
+from aipcore.scenario.metrics import LossMean
 from aipcore.scenario.objective import ONE, SAMPLES, Objective
+from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.clipping import clip
 from aipcore.training.ema import WeightAverage
 from aipcore.training.loss_scale import LossScale

@@ -20,10 +20,10 @@ from aipcore.scenario.graph import (
     further_graphs,
     prediction_graph,
 )
-from aipcore.scenario.metrics import ReplicaMetrics
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.paths import name_optimizer_variables
+from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.context import RunContext
 from aipcore.training.ema import WeightAverage, averaged_variables, averaging_rate
