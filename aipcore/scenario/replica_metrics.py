@@ -34,7 +34,7 @@ class ReplicaMetrics:
         self._merged = self.sets[0]
         if distribution.replicas > 1:
             self._merged = make()
-            _require_sums(make)
+            require_sums(make)
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +74,7 @@ class ReplicaMetrics:
         return self._merged.result()
 
 
-def _require_sums(make: Callable[[], MetricSet]) -> None:
+def require_sums(make: Callable[[], MetricSet]) -> None:
     """Compare metrics of two halves of a batch, put together, with those of the whole.
 
     Raises:

@@ -13,6 +13,9 @@ from parity_heads import CLASSES, SAMPLES, STEPS, Head, weights_of
 
 from aipcore.errors import ScenarioError
 from aipcore.scenario import Scenario
+from aipcore.scenario.metrics import metric_sets
+from aipcore.scenario.objective import Objective
+from aipcore.scenario.replica_metrics import require_sums
 
 metrics = keras.metrics
 
@@ -247,3 +250,31 @@ def test_the_same_metric_twice_is_refused(make_trainer: Any) -> None:
     wrong = type("Wrong", (Scored,), {"metrics": lambda _: [one], "monitor": ("min", "loss")})
     with pytest.raises(ScenarioError, match="returned the same CategoricalAccuracy twice"):
         make_trainer(wrong)
+
+
+class Largest(metrics.Metric):
+    """The greatest output so far."""
+
+    def __init__(self) -> None:
+        super().__init__(name="largest")
+        self.value = self.add_variable((), "zeros", name="value")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.value.assign(keras.ops.maximum(self.value, keras.ops.max(y_pred)))
+
+    def result(self) -> Any:
+        return self.value
+
+
+def test_a_state_that_cannot_be_summed_is_refused_on_replicas() -> None:
+    """Metrics of replicas are put together by adding their states, which is wrong for a maximum."""
+    outputs = keras.ops.convert_to_tensor(np.random.default_rng(0).uniform(1, 2, (6, 3)).astype("float32"))
+    example = {"": keras.ops.convert_to_tensor(np.eye(3, dtype="float32")[[0, 1, 2] * 2])}, {"": outputs}, {}
+
+    def factory(*given: Any) -> Any:
+        scenario = type("Given", (Scored,), {"metrics": lambda _: [each() for each in given]})(None)
+        return metric_sets(scenario, [""], [""], Objective(scenario, [""], [""]), {}, example)
+
+    require_sums(factory(metrics.AUC, metrics.F1Score, metrics.R2Score, metrics.CategoricalAccuracy))
+    with pytest.raises(ScenarioError, match="The metric largest is .* Its state cannot be summed over devices"):
+        require_sums(factory(metrics.AUC, Largest))
