@@ -276,5 +276,5 @@ def test_a_state_that_cannot_be_summed_is_refused_on_replicas() -> None:
         return metric_sets(scenario, [""], [""], Objective(scenario, [""], [""]), {}, example)
 
     require_sums(factory(metrics.AUC, metrics.F1Score, metrics.R2Score, metrics.CategoricalAccuracy))
-    with pytest.raises(ScenarioError, match="The metric largest is .* Its state cannot be summed over devices"):
+    with pytest.raises(ScenarioError, match=r"The metric largest is .* Its state cannot be summed over devices"):
         require_sums(factory(metrics.AUC, Largest))
