@@ -26,7 +26,7 @@ COMMANDS: Final = {
         "aipcore.cli.benchmark_input_pipeline",
         "Measure how many samples a second the data pipeline makes.",
     ),
-    "lav": ("aipcore.cli.lav", "Score a trained model on its validation data or other data."),
+    "lav": ("aipcore.cli.lav", "Score a trained model, or the vote of several, on validation data or other data."),
     "predict": ("aipcore.cli.predict", "Apply one or several trained models to data."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored answers of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),

@@ -223,7 +223,12 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
 def symbolic_targets_and_outputs(graph: Graph, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the targets of the data and the outputs of the model as symbolic tensors by name, None where they vary."""
     specs = dataset.specs()[1]
-    targets = {name: keras.KerasTensor((None, *spec.shape), dtype=spec.dtype) for name, spec in specs.items()}
+    targets = {
+        name: keras.KerasTensor(
+            (None, *spec.shape), dtype="string" if spec.dtype.startswith(("str", "bytes")) else spec.dtype
+        )
+        for name, spec in specs.items()
+    }
     return targets, {"": graph.model.output} if graph.bare_output else dict(graph.model.output)
 
 

@@ -93,7 +93,7 @@ def test_is_counted_before_processing() -> None:
 
 def test_data_of_no_kind_is_named_as_without_a_limit() -> None:
     """The limit does not hide what is wrong."""
-    with pytest.raises(DataError, match=r"the source returned int: return a pair"):
+    with pytest.raises(DataError, match=r"the source returned int: return a tuple"):
         len(Pipeline(3, workers=0, limit=5))
 
 

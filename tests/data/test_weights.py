@@ -503,6 +503,6 @@ def test_plan(words: list[str], weights: Any, text: str, make_trainer: Any) -> N
             return "sparse_categorical_crossentropy"
 
     trainer = make_trainer(Weighted, "--train.batch_size", "4", "--trainer.epochs", "1", *words)
-    assert text in describe_data(trainer.data, trainer.batching)
+    assert text in describe_data(trainer.data, trainer.params)
     if weights is not None:
         trainer.run()

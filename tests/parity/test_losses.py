@@ -89,6 +89,9 @@ def combinations() -> Iterator[Head]:
             many = kind in ("one-hot", "ids")
             if lower and kind == "one-hot":
                 continue
+            if not lower and function == "categorical_generalized_cross_entropy":
+                # Keras broadcasts [batch, 1] against [batch, classes] to [batch, batch].
+                continue
             # One less: [batch] against [batch, 1], class ids against scores. Equal: ids as [batch, 1].
             units = CLASSES if many or not lower else 1
             target = targets_of(kind, (*lead, units), dtype)

@@ -115,7 +115,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "losses": ({"losses": fails}, FAILED),
     "loss function": ({"losses": returns(lambda target, output: fails())}, rf"The losses of Case cannot .*{WITHIN}"),
     "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* binary_crossentropy"),
-    "no loss": ({"losses": returns(None)}, r"Case.losses\(\) gives no loss"),
+    "no loss": ({"losses": returns(None)}, r"Case.losses\(\) returned no loss"),
     "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss cannot take. Turn"),
     "text as classes": (
         {"train_data": text_targets, "losses": returns("sparse_categorical_crossentropy")},

@@ -160,7 +160,6 @@ def test_metrics_that_do_not_fit_are_named(make_trainer: Any, blobs_class: Any) 
 
     with pytest.raises(ScenarioError, match=r"The metric iou of Wrong cannot take an output of shape \(16, 4\)"):
         make_trainer(Wrong)
-    make_trainer(Wrong, "--trainer.skip_sanity_check")
 
 
 def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> None:
