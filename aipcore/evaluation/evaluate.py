@@ -14,6 +14,7 @@ from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import GraphLike, block_signature
+from aipcore.scenario.metrics import LossSums
 from aipcore.scenario.objective import Objective
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 
@@ -166,7 +167,8 @@ class Evaluation:
             sums = running.sums(terms, self._graph.penalty(), samples)
             if self._distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
-                sums = self._distribution.sum([sums * tf.cast(counts, tf.float32)])[0]
-            running.add_batch(running.means(sums), samples)
+                own = sums.scaled(tf.cast(counts, tf.float32)).stacked()
+                sums = LossSums.unstacked(self._distribution.sum([own])[0], running.count)
+            running.add_batch(running.means(sums, running.scales(sums)), samples)
         self.metrics.update(replica, counts, targets, outputs, weights)
         return outputs

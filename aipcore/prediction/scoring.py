@@ -178,7 +178,7 @@ class Scorer:
         if terms and self._running.losses is not None:
             running = self._running.losses
             sums = running.sums(terms, tf.constant(batch.penalty, tf.float32), samples)
-            running.add_batch(running.means(sums), samples)
+            running.add_batch(running.means(sums, running.scales(sums)), samples)
         self._running.update(truth, tensors, weights)
         if self._evaluator is not None:
             self._evaluator.update(batch.targets, batch.outputs, batch.meta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,11 +13,33 @@ from keras.src.trainers import compile_utils
 
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.keras_names import check_metric_name
-from aipcore.scenario.objective import ONE, LossTerm, Objective, Tensors, by_output, mask_of, target_of
+from aipcore.scenario.objective import ONE, SAMPLES, LossTerm, Objective, Tensors, by_output, mask_of, target_of
 from aipcore.scenario.scenario import Scenario
 
 Example = tuple[Tensors, Tensors, Tensors]
 """Targets, outputs and sample weights of a batch, by name."""
+
+
+@attrs.frozen(eq=False)
+class LossSums:
+    """The sums of a batch's losses and what divides them, one scalar each; see `LossMean.sums`."""
+
+    sums: list[Any]
+    denominators: list[Any]
+
+    def scaled(self, factor: Any) -> LossSums:
+        """All of them times a scalar."""
+        return LossSums([each * factor for each in self.sums], [each * factor for each in self.denominators])
+
+    def stacked(self) -> Any:
+        """All of them in one tensor without a gradient, of shape [2 * losses]."""
+        return tf.stop_gradient(tf.stack([*self.sums, *self.denominators]))
+
+    @classmethod
+    def unstacked(cls, stacked: Any, losses: int) -> LossSums:
+        """What was `stacked`."""
+        scalars = tf.unstack(stacked, num=2 * losses)
+        return cls(scalars[:losses], scalars[losses:])
 
 
 class LossMean(keras.metrics.Metric):  # type: ignore[misc]
@@ -24,79 +47,81 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
 
     The batches of an accumulation group count as the one batch that they stand for. All state adds up over replicas.
 
+    Attributes:
+        count: of the losses, and one more if there is a penalty.
+
     Args:
-        names: of the losses.
-        objective: gives each loss its factor in the total.
         terms: the losses of some batch by name.
+        objective: gives each loss its factor in the total.
+        penalty: whether regularizers, `add_loss` or input gradients add something.
     """
 
-    def __init__(self, terms: Mapping[str, LossTerm], objective: Objective) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm], objective: Objective, *, penalty: bool) -> None:
         super().__init__(name="loss")
         self.names = list(terms)
-        # The last entry everywhere is what regularizers and `add_loss` gave.
         self.kinds = [term.denominator_kind for term in terms.values()]
-        self._undivided = np.array([*(kind == ONE for kind in self.kinds), False])
-        self.factors = np.array([*(objective.loss_weight(name) for name in terms), 1.0], np.float32)
-        shape = (len(self.names) + 1,)
-        self.totals = self.add_variable(shape, "zeros", name="totals")
+        self.penalty = penalty
+        self.factors = [objective.loss_weight(name) for name in terms] + [1.0] * penalty
+        self.count = len(self.factors)
+        self.totals = self.add_variable((self.count,), "zeros", name="totals")
         self.samples = self.add_variable((), "zeros", name="samples")
-        self.group_sums = self.add_variable((2, *shape), "zeros", name="group_sums")
+        self.group_sums = self.add_variable((2 * self.count,), "zeros", name="group_sums")
         self.group_samples = self.add_variable((), "zeros", name="group_samples")
 
-    @staticmethod
-    def sums(terms: Mapping[str, LossTerm], penalty: Any, samples: Any) -> Any:
-        """The sums and denominators of a batch, or of a replica's part of it, of shape [2, losses + 1].
+    def sums(self, terms: Mapping[str, LossTerm], penalty: Any, samples: Any) -> LossSums:
+        """The sums and denominators of a batch, or of a replica's part of it.
 
         Args:
             terms: the losses by name.
-            penalty: of regularizers and `add_loss`, a scalar.
+            penalty: a scalar, which is left out if none was announced.
             samples: in the batch or part, a float32 scalar.
         """
-        totals = [*(term.total for term in terms.values()), penalty * samples]
-        denominators = [*(term.denominator for term in terms.values()), samples]
-        return tf.stack([tf.stack(totals), tf.stack(denominators)])
+        sums = [term.total for term in terms.values()]
+        denominators = [term.denominator for term in terms.values()]
+        if self.penalty:
+            sums, denominators = [*sums, penalty * samples], [*denominators, samples]
+        return LossSums(sums, denominators)
 
-    def with_penalty(self, sums: Any, penalty: Any) -> Any:
-        """Sums with something added to that of the penalty, a scalar that is summed over samples."""
-        place = np.zeros((2, len(self.names) + 1), np.float32)
-        place[0, -1] = 1
-        return sums + penalty * place
+    def scales(self, added: LossSums) -> list[Any]:
+        """What each sum is multiplied by: one over the added denominators, 0 for a batch without any value."""
+        kinds = [*self.kinds, SAMPLES]
+        return [
+            tf.constant(1.0) if kind == ONE else tf.math.reciprocal_no_nan(tf.stop_gradient(each))
+            for each, kind in zip(added.denominators, kinds, strict=False)
+        ]
 
-    def means(self, sums: Any) -> Any:
-        """Each loss, of shape [losses + 1]: one division of added sums by added denominators; 0 without any."""
-        return tf.math.divide_no_nan(sums[0], self.denominators(sums))
+    def means(self, sums: LossSums, scales: list[Any]) -> list[Any]:
+        """Each loss: its sum by its denominator."""
+        return [each * scale for each, scale in zip(sums.sums, scales, strict=True)]
 
-    def denominators(self, sums: Any) -> Any:
-        """What the added sums are divided by, of shape [losses + 1]."""
-        return tf.where(self._undivided, 1.0, sums[1]) if self._undivided.any() else sums[1]
-
-    def total(self, means: Any) -> Any:
+    def total(self, means: list[Any]) -> Any:
         """The loss that is minimised, a scalar."""
-        return tf.reduce_sum(means * self.factors)
+        return tf.add_n([m if factor == 1 else m * factor for m, factor in zip(means, self.factors, strict=True)])
 
-    def add_batch(self, means: Any, samples: Any) -> None:
+    def add_batch(self, means: list[Any], samples: Any) -> None:
         """Takes in a whole batch: its losses, and how many of its samples are this replica's."""
-        self.totals.assign_add(means * samples)
+        self.totals.assign_add(tf.stack(means) * samples)
         self.samples.assign_add(samples)
 
-    def add_to_group(self, sums: Any, samples: Any) -> None:
+    def add_to_group(self, sums: LossSums, samples: Any) -> None:
         """Takes in a batch of an accumulation group, or this replica's part of it."""
-        self.group_sums.assign_add(sums)
+        self.group_sums.assign_add(sums.stacked())
         self.group_samples.assign_add(samples)
 
-    def close_group(self, sums: Any) -> None:
-        """Makes the group so far, whose sums over all replicas are given, count as one batch."""
-        self.add_batch(self.means(sums), self.group_samples.value)
+    def close_group(self, means: list[Any]) -> None:
+        """Makes the group so far, whose losses are given, count as one batch."""
+        self.add_batch(means, self.group_samples.value)
         self.group_sums.assign(tf.zeros_like(self.group_sums))
         self.group_samples.assign(0.0)
 
     def result(self) -> dict[str, Any]:
         """The total, and each loss if there are several; an unfinished group counts as a batch."""
         # On the host, since it is asked for after each call of the compiled loop.
-        totals, samples, (sums, added), group = (
+        totals, samples, group_sums, group = (
             variable.numpy() for variable in (self.totals, self.samples, self.group_sums, self.group_samples)
         )
-        denominators = np.where(self._undivided, 1.0, added)
+        sums, denominators = np.split(group_sums, 2)
+        denominators = np.where([kind == ONE for kind in self.kinds] + [False] * self.penalty, 1.0, denominators)
         with np.errstate(all="ignore"):
             whole = np.divide(sums, denominators, out=np.zeros_like(sums), where=denominators != 0)
             means = (totals + whole * group) / max(samples + group, 1)
@@ -286,6 +311,8 @@ def metric_sets(
     objective: Objective,
     terms: Mapping[str, LossTerm],
     example: Example,
+    *,
+    penalty: bool = True,
 ) -> Callable[[], MetricSet]:
     """A function that makes one `MetricSet` after another, all with the same names.
 
@@ -296,13 +323,14 @@ def metric_sets(
         objective: the losses.
         terms: what the objective made of some batch; empty for no losses.
         example: targets, outputs and sample weights of that batch.
+        penalty: whether the model may add something to the losses; see `LossMean`.
 
     Raises:
         ScenarioError: see `MetricSet`.
     """
 
     def make(like: MetricSet | None) -> MetricSet:
-        losses = LossMean(terms, objective) if terms else None
+        losses = LossMean(terms, objective, penalty=penalty) if terms else None
         return MetricSet(scenario, outputs, targets, losses, example, like=like)
 
     first = make(None)

@@ -26,7 +26,7 @@ from aipcore.devices.distribution import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
-from aipcore.scenario.metrics import LossMean
+from aipcore.scenario.metrics import LossMean, LossSums
 from aipcore.scenario.objective import ONE, SAMPLES, Objective
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.clipping import clip
@@ -89,10 +89,8 @@ class TrainingLoop:
         self.compiled = "graph"
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
-        kinds = metrics.losses(0).kinds
-        self._groups = (
-            [] if accumulate_steps == 1 else _groups(kinds, penalty=bool(graph.model.losses or input_gradient_penalty))
-        )
+        running = metrics.losses(0)
+        self._groups = [] if accumulate_steps == 1 else _groups(running.kinds, penalty=running.penalty)
         self.group_gradients = [
             [self._zeros(replica, group) for group in range(len(self._groups))]
             for replica in range(len(distribution.devices))
@@ -216,11 +214,11 @@ class TrainingLoop:
             outputs, weights, sums = self._forward(running, inputs, targets, weights, samples)
             if self.distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
-                sums *= tf.cast(counts, tf.float32)
-            added = tf.stop_gradient(sums)
+                sums = sums.scaled(tf.cast(counts, tf.float32))
             if self.accumulate_steps == 1:
-                added = self.distribution.sum([added])[0]
-                losses = [running.total(tf.math.divide_no_nan(sums[0], running.denominators(added)))]
+                added = self._over_replicas(sums)
+                scales = running.scales(added)
+                losses = [running.total(running.means(sums, scales))]
             else:
                 losses = [self._part_of_loss(group, running, sums, samples) for group in self._groups]
             if self.loss_scale is not None:
@@ -229,9 +227,9 @@ class TrainingLoop:
         del tape
         self.metrics.update(replica, counts, targets, outputs, weights)
         if self.accumulate_steps == 1:
-            running.add_batch(running.means(added), samples)
+            running.add_batch(running.means(added, scales), samples)
             return [gradients[0][place] for place in self._reached]
-        running.add_to_group(added, samples)
+        running.add_to_group(sums, samples)
         for totals, each in zip(self.group_gradients[replica], gradients, strict=True):
             for total, gradient in zip(totals, each, strict=True):
                 if gradient is not None:
@@ -257,14 +255,23 @@ class TrainingLoop:
             tape.watch(watched)
             outputs, sums = run()
             # That of a sample's own loss, since the mean divides by their number.
-            loss = samples * running.total(running.means(sums))
+            loss = samples * running.total(running.means(sums, running.scales(sums)))
         gradients = tape.gradient(loss, watched, unconnected_gradients="zero")
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.cast(gradient, tf.float32))) for gradient in gradients])
-        return outputs, weights, running.with_penalty(sums, self.input_gradient_penalty * squares)
+        sums.sums[-1] += self.input_gradient_penalty * squares
+        return outputs, weights, sums
 
-    def _part_of_loss(self, group: _Group, running: LossMean, sums: Any, samples: Any) -> Any:
+    def _over_replicas(self, sums: LossSums) -> LossSums:
+        """Sums and denominators of the whole batch."""
+        if self.distribution.replicas == 1:
+            return sums
+        return LossSums.unstacked(self.distribution.sum([sums.stacked()])[0], len(sums.sums))
+
+    def _part_of_loss(self, group: _Group, running: LossMean, sums: LossSums, samples: Any) -> Any:
         """What a batch adds to one group of losses, before the division when the update is due."""
-        values = running.means(sums) * samples if group.by_samples else sums[0]
+        values = sums.sums
+        if group.denominator is None:
+            values = [each * samples for each in running.means(sums, running.scales(sums))]
         return tf.add_n([values[place] * running.factors[place] for place in group.losses])
 
     def _gradients(self, tape: tf.GradientTape, losses: Sequence[Any]) -> list[list[Any]]:
@@ -298,17 +305,20 @@ class TrainingLoop:
     def _group_gradients(self, replica: int) -> list[Any]:
         """The gradients of a group of batches, which ends here: those of the one batch that it stands for."""
         running = self.metrics.losses(replica)
-        added = self.distribution.sum([tf.identity(running.group_sums.value)])[0]
-        denominators = running.denominators(added)
-        running.close_group(added)
+        state = tf.concat([running.group_sums.value, running.group_samples.value[None]], axis=0)
+        state = self.distribution.sum([state])[0]
+        added = LossSums.unstacked(state[:-1], running.count)
+        scales = running.scales(added)
+        running.close_group(running.means(added, scales))
+        of_group = [
+            tf.math.reciprocal_no_nan(state[-1]) if group.denominator is None else scales[group.denominator]
+            for group in self._groups
+        ]
         gradients = []
         for place, totals in enumerate(zip(*self.group_gradients[replica], strict=True)):
             if place not in self._reached:
                 continue
-            parts = [
-                tf.math.divide_no_nan(total.value(), tf.cast(denominators[group.denominator], total.dtype))
-                for group, total in zip(self._groups, totals, strict=True)
-            ]
+            parts = [total.value() * tf.cast(scale, total.dtype) for scale, total in zip(of_group, totals, strict=True)]
             gradients.append(tf.add_n(parts))
             for total in totals:
                 total.assign(tf.zeros_like(total))
@@ -346,13 +356,11 @@ class _Group:
 
     Attributes:
         losses: their places among the losses; the place behind the last is that of the penalty.
-        denominator: the place of what divides them.
-        by_samples: whether that is the number of samples.
+        denominator: the place of what divides them; None for the number of samples.
     """
 
     losses: tuple[int, ...]
-    denominator: int
-    by_samples: bool = False
+    denominator: int | None = None
 
 
 def _groups(kinds: Sequence[str], *, penalty: bool) -> list[_Group]:
@@ -361,7 +369,7 @@ def _groups(kinds: Sequence[str], *, penalty: bool) -> list[_Group]:
     by_samples = [place for place, kind in enumerate(kinds) if kind == SAMPLES]
     by_samples += [last] if penalty else []
     undivided = tuple(place for place, kind in enumerate(kinds) if kind == ONE)
-    groups = [_Group(losses=tuple(by_samples), denominator=last, by_samples=True)] if by_samples else []
+    groups = [_Group(losses=tuple(by_samples))] if by_samples else []
     groups += [_Group(losses=undivided, denominator=undivided[0])] if undivided else []
     rest = [place for place in range(last) if place not in (*by_samples, *undivided)]
     return groups + [_Group(losses=(place,), denominator=place) for place in rest]

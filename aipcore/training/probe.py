@@ -117,7 +117,8 @@ class RunProbe:
             outputs = self._trainer.graph(inputs, training=False)
             terms = loop.objective(inputs, targets, outputs, loop.objective.sample_weights(targets, weights), samples)
             running = loop.metrics.losses(0)
-            objective = running.total(running.means(running.sums(terms, self._trainer.graph.penalty(), samples)))
+            sums = running.sums(terms, self._trainer.graph.penalty(), samples)
+            objective = running.total(running.means(sums, running.scales(sums)))
             if loop.loss_scale is not None:
                 objective = loop.loss_scale.scaled(objective)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, variables, unconnected_gradients="zero")]

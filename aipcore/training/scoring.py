@@ -72,7 +72,12 @@ def prepare_scoring(
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
-    make_metrics = metric_sets(scenario, graph.outputs, targets, objective, terms, first.example(outputs))
+    # A layer of the author may call `add_loss` in training alone, which has not been seen yet.
+    own = any(not type(layer).__module__.startswith("keras.") for layer in graph.model._flatten_layers())
+    penalty = bool(graph.model.losses or trainer.input_gradient_penalty or own)
+    make_metrics = metric_sets(
+        scenario, graph.outputs, targets, objective, terms, first.example(outputs), penalty=penalty
+    )
     applied, make_applied_metrics = objective, make_metrics
     if prediction is not graph:
         # Where another model is applied than is trained, with those of its outputs alone.
