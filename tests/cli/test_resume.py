@@ -280,7 +280,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "resource behind a link": (
         "run",
         lambda about: about.update(resources={"trainer.output_dir": "resources/link.txt"}),
-        "lies outside of its resources folder",
+        "holds the symbolic link resources/link.txt",
     ),
     "folder as a number": ("run", lambda about: about["scenario"].update(reference=7), "does not say what it is of"),
 }
@@ -291,7 +291,8 @@ def test_hostile_folder(run: Path, case: str) -> None:
     """Whatever a folder names, trusted or not, is code or a file of no plugin: one sentence, and nothing is run."""
     (run.parent / "evil.py").write_text(EVIL)
     (run / "resources").mkdir()
-    (run / "resources" / "link.txt").symlink_to(run.parent / "evil.py")
+    if case == "resource behind a link":
+        (run / "resources" / "link.txt").symlink_to(run.parent / "evil.py")
     file, change, message = HOSTILE[case]
     edit(run / f"{file}.json", change)
     done = aip(run.parent, "resume", "run", "--trust", "--trainer.epochs", "3")

@@ -234,13 +234,14 @@ EVIL = "https://evil.example/x"
         (("Webhook", "--callbacks.webhook.url", EVIL), f"{EVIL} (--callbacks.Webhook.url)"),
         (("Webhook", "--callbacks.webhook.url", f"{EVIL}?token=abc"), f"{EVIL}?token=***"),
         (("MLflow", "--callbacks.mlflow.tracking_uri", EVIL), f"{EVIL} (--callbacks.MLflow.tracking_uri)"),
-        (("MLflow", "--callbacks.mlflow.tracking_uri", "sqlite:////tmp/folders/x.db"), "sqlite:////tmp/folders/x.db"),
+        (("MLflow", "--callbacks.mlflow.tracking_uri", "sqlite:////tmp/x.db"), "sqlite:////tmp/x.db"),
         (("WandB",), "Weights & Biases (--callbacks.WandB.mode)"),
     ],
 )
 def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatch: Any, capsys: Any) -> None:
     """An address in a folder is shown and not contacted; with --trust, or given by the user, it is."""
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     run = make_run("--callbacks", *words)
     if "token" in named:
         # As a stranger would write it, who wants a token to be sent.

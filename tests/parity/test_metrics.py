@@ -144,7 +144,13 @@ def accepted(head: Head, weights: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("masked", "weighted"), [(False, False), (True, True)], ids=["plain", "masked and weighted"])
+@pytest.mark.parametrize(
+    ("masked", "weighted"),
+    [
+        pytest.param(False, False, id="plain", marks=pytest.mark.slow),
+        pytest.param(True, True, id="masked and weighted"),
+    ],
+)
 def test_metrics(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) -> None:
     """All metrics, and all as weighted metrics, have the values and names of Keras' history."""
     every = list(heads())

@@ -214,7 +214,7 @@ def test_trains_on_lists(run_aip: Callable[..., Any], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "24 training samples in 3 batches of 8; 6 validation samples" in done.stdout
     note = "1 of 6 validation lines have characters that are not in the alphabet: '\u00df' '\u00fc'."
-    assert note in done.stderr
+    assert note in done.stdout
     recorded = json.loads((tmp_path / "out" / "params.json").read_text())
     assert recorded["data"]["alphabet"] == alphabet_of(PrintedLines(24, 1).texts())
 
