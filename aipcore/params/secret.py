@@ -16,7 +16,7 @@ import attrs
 
 from aipcore.errors import ParamsError, UsageError
 from aipcore.params.declare import REQUIRED, SECRET, FieldSpec
-from aipcore.params.tree import Group, Leaf, leaves, shown
+from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, Node, leaves, parts, shown
 
 PREFIX = "AIP_SECRET_"
 """What the names of environment variables that hold secrets begin with."""
@@ -133,14 +133,23 @@ class Contact:
 def contacts(tree: Group, shorts: Mapping[str, tuple[str, ...]], origins: Sequence[str]) -> list[Contact]:
     """Return the addresses that a program would contact because a layer of `origins` names them."""
     found = []
+    chosen = _components(tree, origins)
     for leaf in leaves(tree):
-        if leaf.origin not in origins or not leaf.spec.contacts or leaf.missing:
+        # The default of a component that a layer chooses is that layer's, too.
+        named_by = leaf.origin in origins or (leaf.origin == DEFAULT and any(leaf.path[: len(p)] == p for p in chosen))
+        if not (named_by and leaf.spec.contacts) or leaf.missing:
             continue
         named = leaf.spec.contacts
         text = named(leaf.value) if callable(named) else "" if leaf.value is None else _text(leaf.value)
         if text:
             found.append(Contact(shown(leaf.path, shorts), redacted(text)))
     return found
+
+
+def _components(node: Node, origins: Sequence[str]) -> list[tuple[str, ...]]:
+    """The paths of the components that layers of `origins` chose."""
+    own = [node.path] if isinstance(node, Component | Components) and node.origin in origins else []
+    return own + [path for part in parts(node) for path in _components(part, origins)]
 
 
 def _text(value: Any) -> str:
