@@ -84,13 +84,6 @@ def class_ids(targets: Array) -> npt.NDArray[np.int64]:
     return np.round(targets).astype(np.int64)
 
 
-def class_weights_of(targets: Array, table: Table) -> npt.NDArray[np.float32]:
-    """Return the weight of each sample, shape [samples]; see `class_ids`."""
-    ids = class_ids(targets)
-    there = (ids >= 0) & (ids < len(table))
-    return np.where(there, table[np.where(there, ids, 0)], np.float32(1))
-
-
 def _target(dataset: Dataset, origin: str) -> tuple[str, int | None]:
     """Return the name of the only target, and how many classes it has if it is a row of scores."""
     _, targets, weights = dataset.specs()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from aipcore.params import at_least, field, params
 from aipcore.params.checks import WholeCheck
@@ -38,10 +38,19 @@ def parse_class_weight(entries: Sequence[str]) -> dict[int, float]:
     return weights
 
 
+def _as_entries(given: Any) -> Any:
+    """Return a mapping such as `{0: 1, 1: 5}`, whose keys are texts in JSON, and `balanced` as entries."""
+    if isinstance(given, Mapping):
+        return tuple(f"{number}={weight}" for number, weight in given.items())
+    if given == BALANCED:
+        return (BALANCED,)
+    return tuple(given) if isinstance(given, list) else given
+
+
 def _is_class_weight(entries: tuple[str, ...]) -> bool:
     try:
         return entries == (BALANCED,) or bool(parse_class_weight(entries))
-    except ValueError:
+    except (TypeError, ValueError):
         return False
 
 
@@ -70,9 +79,10 @@ class TrainDataParams:
         help="How much a training sample counts, by its class; 1 for other classes. balanced: all classes count the "
         "same in all.",
         check=WholeCheck(
-            "CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone (in files a list of texts)",
+            "CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone (in files {0: 1, 1: 5}, or balanced)",
             _is_class_weight,
         ),
+        convert=_as_entries,
     )
 
 

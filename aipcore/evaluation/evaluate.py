@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,11 @@ from aipcore.data.order import SampleOrder
 from aipcore.devices.distribution import Distribution
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.graph import GraphLike, block_signature
-from aipcore.scenario.metrics import LossSums
-from aipcore.scenario.objective import Objective
+from aipcore.scenario.objective import Objective, Tensors
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 
 CHUNK_BYTES = 16 * 2**20
 """Most bytes of samples that go to the device in one call."""
-
-Tensors = Mapping[str, Any]
 
 
 class Evaluation:
@@ -167,8 +164,7 @@ class Evaluation:
             sums = running.sums(terms, self._graph.penalty(), samples)
             if self._distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
-                own = sums.scaled(tf.cast(counts, tf.float32)).stacked()
-                sums = LossSums.unstacked(self._distribution.sum([own])[0], running.count)
+                sums = sums.scaled(tf.cast(counts, tf.float32)).over_replicas(self._distribution)
             running.add_batch(running.means(sums, running.scales(sums)), samples)
         self.metrics.update(replica, counts, targets, outputs, weights)
         return outputs

@@ -63,6 +63,7 @@ class FieldSpec:
         secret: whether a leaf's value is recorded nowhere.
         contacts: whether a leaf's value is an address that is contacted, or returns that address for a value, or an
             empty text.
+        convert: turns other forms of a leaf's value, as a file or Python may give it, into one of its type.
     """
 
     kind: FieldKind
@@ -73,6 +74,7 @@ class FieldSpec:
     resource: bool = False
     secret: bool = False
     contacts: bool | Callable[[Any], str] = False
+    convert: Callable[[Any], Any] | None = None
 
 
 def field(
@@ -83,6 +85,7 @@ def field(
     resource: bool = False,
     secret: bool = False,
     contacts: bool | Callable[[Any], str] = False,
+    convert: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declares a leaf.
 
@@ -100,8 +103,12 @@ def field(
         contacts: the value is an address, such as a URL, that a run connects to. One that comes from the folder of a
             run or a model needs `--trust`. A password in it is treated as a secret is. A function returns the address
             for a value, or an empty text where nothing is contacted.
+        convert: turns another form of the value that a file or Python may give, such as a mapping, into a value of the
+            field's type. It returns anything else unchanged.
     """
-    spec = FieldSpec(kind="value", help=help, check=check, resource=resource, secret=secret, contacts=contacts)
+    spec = FieldSpec(
+        kind="value", help=help, check=check, resource=resource, secret=secret, contacts=contacts, convert=convert
+    )
     validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):
         # Instances must not share one table.
@@ -109,6 +116,7 @@ def field(
     return attrs.field(
         default=default,
         validator=validator,
+        converter=convert,
         metadata={METADATA_KEY: spec},
     )
 

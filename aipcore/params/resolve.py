@@ -298,7 +298,8 @@ class _Mapping:
                 case None:
                     raise self._unknown(group, key, path)
                 case Leaf():
-                    leaf, item = child, value
+                    leaf = child
+                    item = value if leaf.spec.convert is None else leaf.spec.convert(value)
                     before = leaf.value, leaf.origin
                     _set(
                         leaf,

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.trainers import compile_utils
 
+from aipcore.devices.distribution import Distribution
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.keras_names import check_metric_name
 from aipcore.scenario.objective import ONE, SAMPLES, LossTerm, Objective, Tensors, by_output, mask_of, target_of
@@ -40,6 +41,12 @@ class LossSums:
         """What was `stacked`."""
         scalars = tf.unstack(stacked, num=2 * losses)
         return cls(scalars[:losses], scalars[losses:])
+
+    def over_replicas(self, distribution: Distribution) -> LossSums:
+        """Return those of the whole batch, given those of this replica's part of it."""
+        if distribution.replicas == 1:
+            return self
+        return LossSums.unstacked(distribution.sum([self.stacked()])[0], len(self.sums))
 
 
 class LossMean(keras.metrics.Metric):  # type: ignore[misc]

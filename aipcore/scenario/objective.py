@@ -7,7 +7,7 @@ to the loss of the one large batch that they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -22,6 +22,7 @@ from aipcore.scenario.keras_names import unknown_name
 from aipcore.scenario.scenario import Scenario
 
 Tensors = Mapping[str, Any]
+"""The columns of a batch by name, of shape [batch, ...] each."""
 
 SAMPLES = "samples"
 """The `LossTerm.denominator_kind` of a loss that is divided by a fixed multiple of the number of samples."""
@@ -180,8 +181,8 @@ class Objective:
             raise ScenarioError(f"{self._kind}.loss_values() returned {given}. Return a mapping from name to values.")
         if self._weights is not None and self._weights.keys() != values.keys():
             raise ScenarioError(
-                f"{self._kind}.loss_weights() names {_listed(self._weights)}, but loss_values() returns "
-                f"{_listed(values)}. Give one weight for each loss."
+                f"{self._kind}.loss_weights() names {listed(self._weights)}, but loss_values() returns "
+                f"{listed(values)}. Give one weight for each loss."
             )
         return {
             name: _reduced(
@@ -319,7 +320,7 @@ def by_output(given: Any, outputs: list[str], what: str, *, several: bool = Fals
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:
-            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {_listed(outputs)}.")
+            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {listed(outputs)}.")
         return dict(given)
     if several and not given:
         return {}
@@ -330,7 +331,8 @@ def by_output(given: Any, outputs: list[str], what: str, *, several: bool = Fals
     )
 
 
-def _listed(names: Any) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return the names of outputs or targets for an error; a bare one has the name ""."""
     return ", ".join(repr(name) for name in names if name) or "one output without a name"
 
 
@@ -340,7 +342,7 @@ def _loss_weights(given: Any, losses: list[str], outputs: list[str], what: str) 
     weights = by_output(given, outputs, what)
     if weights.keys() != set(losses):
         raise ScenarioError(
-            f"{what} has weights for {_listed(weights)}, but there are losses for {_listed(losses)}. Give one weight "
+            f"{what} has weights for {listed(weights)}, but there are losses for {listed(losses)}. Give one weight "
             "for each loss."
         )
     return _numbers(weights, what)

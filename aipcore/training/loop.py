@@ -11,7 +11,7 @@ Samples come with the block, or lie on the device already (`resident`), and the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -27,7 +27,7 @@ from aipcore.errors import ScenarioError
 from aipcore.hooks.kinds import OptimizerParams
 from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.metrics import LossMean, LossSums
-from aipcore.scenario.objective import ONE, SAMPLES, Objective
+from aipcore.scenario.objective import ONE, SAMPLES, Objective, Tensors
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.clipping import clip
 from aipcore.training.ema import WeightAverage
@@ -35,7 +35,6 @@ from aipcore.training.loss_scale import LossScale
 
 logger = logging.getLogger("aipcore.training")
 
-Tensors = Mapping[str, Any]
 DeviceBlock = tuple[Any, ...]
 
 
@@ -216,7 +215,7 @@ class TrainingLoop:
                 samples *= tf.cast(counts, tf.float32)
                 sums = sums.scaled(tf.cast(counts, tf.float32))
             if self.accumulate_steps == 1:
-                added = self._over_replicas(sums)
+                added = sums.over_replicas(self.distribution)
                 scales = running.scales(added)
                 losses = [running.total(running.means(sums, scales))]
             else:
@@ -260,12 +259,6 @@ class TrainingLoop:
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.cast(gradient, tf.float32))) for gradient in gradients])
         sums.sums[-1] += self.input_gradient_penalty * squares
         return outputs, weights, sums
-
-    def _over_replicas(self, sums: LossSums) -> LossSums:
-        """Sums and denominators of the whole batch."""
-        if self.distribution.replicas == 1:
-            return sums
-        return LossSums.unstacked(self.distribution.sum([sums.stacked()])[0], len(sums.sums))
 
     def _part_of_loss(self, group: _Group, running: LossMean, sums: LossSums, samples: Any) -> Any:
         """What a batch adds to one group of losses, before the division when the update is due."""

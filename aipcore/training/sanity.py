@@ -15,7 +15,7 @@ from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, au
 from aipcore.evaluation.shown import ShownSamples
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.graph import Graph
-from aipcore.scenario.objective import Objective
+from aipcore.scenario.objective import Objective, listed
 from aipcore.training.summary_records import records_of
 
 ELEMENTWISE_NAMES = (
@@ -87,10 +87,9 @@ def check_weight_names(names: Iterable[str], outputs: Sequence[str], used: Colle
             "Leave them out."
         )
     if unknown:
-        known = ", ".join(repr(name) for name in outputs if name) or "one output without a name"
         raise DataError(
-            f"{origin} has weights for the output {unknown[0]!r}, but the model has {known}. Name an output, or give "
-            "weights without a name."
+            f"{origin} has weights for the output {unknown[0]!r}, but the model has {listed(outputs)}. Name an "
+            "output, or give weights without a name."
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aipcore.data.batch_random import BatchRandom
-from aipcore.data.class_weight import balanced, class_weights_of, weight_table
+from aipcore.data.class_weight import balanced, class_ids, weight_table
 from aipcore.data.convert import as_dataset
 from aipcore.data.dataset import ArrayDataset, SampleDataset
 from aipcore.data.feed import Feed
@@ -382,13 +382,24 @@ def table(entries: tuple[str, ...], targets: Any, **how: Any) -> Any:
     ],
 )
 def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
-    """Each sample gets the weight that Keras gives it, in each form that targets may have."""
+    """Each sample gets the weight that Keras gives it, in each form of targets, and `balanced` counts those classes."""
+    import tensorflow as tf
     from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
 
+    from aipcore.scenario import Scenario, ScenarioParams, objective
+
+    class OneLoss(Scenario):
+        params_class = ScenarioParams
+
+        def losses(self) -> Any:
+            return "mse"
+
     targets = np.asarray(targets)
-    ours = class_weights_of(targets, table(("1=5", "0=0.5"), targets))
-    assert ours.dtype == np.float32
+    losses = objective.Objective(OneLoss(ScenarioParams()), [""], [""], class_weights=table(("1=5", "0=0.5"), targets))
+    ours = losses.sample_weights({"": tf.constant(targets)}, {})[""]
+    assert ours.dtype == tf.float32
     np.testing.assert_array_equal(ours, class_weight_to_sample_weights(targets, {0: 0.5, 1: 5.0}))
+    np.testing.assert_array_equal(class_ids(targets), objective.class_ids(tf.constant(targets)))
 
 
 def test_balanced() -> None:
@@ -468,9 +479,37 @@ def test_class_weight_from_words_and_files(tmp_path: Path) -> None:
     assert words.class_weight == ("0=1", "1=5")
     assert resolve(TrainDataParams, [Layer.from_arguments(["--class-weight", "none"])]).value.class_weight is None
     assert resolve(TrainDataParams, [Layer.from_mapping("file", to_dict(words))]).value == words
-    file = tmp_path / "params.yaml"
-    file.write_text("class_weight: [balanced]\n", encoding="utf-8")
-    assert resolve(TrainDataParams, [Layer.from_file(file)]).value.class_weight == ("balanced",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("p.yaml", "class_weight: [balanced]", ("balanced",)),
+        ("p.yaml", "class_weight: balanced", ("balanced",)),
+        ("p.yaml", "class_weight: {0: 1, 2: 0.5}", ("0=1", "2=0.5")),
+        ("p.json", '{"class_weight": {"0": 1, "2": 0.5}}', ("0=1", "2=0.5")),
+        ("p.json", '{"class_weight": "balanced"}', ("balanced",)),
+        ("p.yaml", "class_weight: null", None),
+    ],
+)
+def test_class_weight_as_a_mapping(name: str, text: str, expected: Any, tmp_path: Path) -> None:
+    """A mapping and a bare word mean the same in a file, in a scenario's `defaults`, in Python and in a constructor."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    read = Layer.from_file(tmp_path / name)
+    given = read.values["class_weight"]
+    for layer in (read, Layer.of_scenario("Mine", read.values), Layer.from_mapping("params", {"class-weight": given})):
+        value = resolve(TrainDataParams, [layer]).value
+        assert value == TrainDataParams(class_weight=given)
+        assert value.class_weight == expected
+
+
+@pytest.mark.parametrize("given", [{"x": 1}, {0: "much"}, {0: float("nan")}, {-1: 2}, {}, {0: None}, "0=1", 3, True])
+def test_class_weight_as_a_wrong_mapping(given: Any) -> None:
+    """What is not a class or not a weight is refused in a sentence, in Python as in a file."""
+    with pytest.raises(ParamsError, match="class_weight"):
+        resolve(TrainDataParams, [Layer.from_mapping("params", {"class_weight": given})])
+    with pytest.raises(ParamsError, match="class_weight"):
+        TrainDataParams(class_weight=given)
 
 
 @pytest.mark.parametrize(
