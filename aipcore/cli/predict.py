@@ -100,6 +100,8 @@ def _predict(
     )
     params = resolved[0].value
     batch_size = params.val.batch_size or params.train.batch_size
+    if batch_size > 1 and (text := predictor.padded()):
+        report("warning", text)
     predictions: Iterator[Prediction] = predictor.predict_data(batch_size=batch_size, targets=targets)
     if output is None:
         show_predictions(console, predictions)

@@ -94,7 +94,7 @@ def export_model(
     if model.kind == "model":
         stored, rebuilt = Member(load_graph(model, scenario)), Member(built.graph)
         for inputs in _batches(known, built.graph)[0]:
-            _compare(stored.run(inputs), rebuilt.run(inputs), model.path)
+            _compare(stored.run(inputs)[0], rebuilt.run(inputs)[0], model.path)
     about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs")}
     if changed is not None:
         known = _read_samples(model, changed.scenario)

@@ -89,7 +89,7 @@ class Jury(Predictor):
         sides_of = [number for voter in voters for number, group in enumerate(self._groups) if voter in group]
         penalty = False
         batch_size = params.lav.batch_size or params.val.batch_size or params.train.batch_size
-        for blocks, sides, answers in self._answers(datasets, batch_size):
+        for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             truth = {key: column[0] for key, column in blocks[0].targets.items()}
             extras = [voter.member.extras(sides[side]) for voter, side in zip(voters, sides_of, strict=True)]
             weights = {key: column[0] for key, column in blocks[0].weights.items()}
@@ -97,7 +97,6 @@ class Jury(Predictor):
             for each, answer, extra, side in zip(alone, answers, extras, sides_of, strict=True):
                 own = Answers(outputs=answer, masks=extra.masks, penalty=extra.penalty, inputs=sides[side], **known)
                 each.add(own)
-            masks = extras[0].masks
             together.add(Answers(outputs=self._vote(answers), masks=masks, inputs=sides[0], **known))
             if recorder is not None:
                 recorder.add_rows("masks", masks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ from aipcore.prediction.served import ServedModel
 from aipcore.scenario.graph import BARE_OUTPUT, Graph, argument_names, inputs_of
 from aipcore.scenario.objective import mask_of
 from aipcore.scenario.scenario import Scenario
+from aipcore.training.servable import MASK, OUTPUT
 
 Array = npt.NDArray[Any]
 Model = Graph | ServedModel
@@ -53,13 +54,21 @@ class Member:
         self.graph = graph
         self.inputs: dict[str, ColumnSpec] = graph.inputs
         self.outputs = list(graph.outputs)
-        self._function = graph.signature if isinstance(graph, ServedModel) else _compiled(graph)
+        if isinstance(graph, ServedModel):
+            masked = graph.masked
+            self._function = graph.score if masked else graph.signature
+            prefix = OUTPUT if masked else ""
+        else:
+            self._function = _compiled(graph)
+            masked = [name for name in self.outputs if _mask(name) in self._function.structured_outputs]
+            prefix = OUTPUT
         arguments = argument_names(self.inputs)
         self._from = [(name, arguments[name], np.dtype(spec.dtype)) for name, spec in self.inputs.items()]
-        self._to = [(name, name or BARE_OUTPUT) for name in self.outputs]
+        self._to = [(name, f"{prefix}{name or BARE_OUTPUT}") for name in self.outputs]
+        self._masks = [(name, _mask(name)) for name in masked]
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
-        """The outputs for arrays of shape [batch, ...] by name.
+    def run(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the outputs for arrays of shape [batch, ...] by name, and the masks that Keras attached to some.
 
         Raises:
             DataError: an input is missing or does not have the shape of the model's.
@@ -69,7 +78,16 @@ class Member:
             result = self._function(**tensors)
         except (KeyError, ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             raise self._misfit(inputs) from error
-        return {name: result[key].numpy() for name, key in self._to}
+        outputs, masks = ({name: result[key].numpy() for name, key in names} for names in (self._to, self._masks))
+        return outputs, masks
+
+    def padded(self) -> list[str]:
+        """Return the outputs that have a position for each one that an input is padded with, and no mask for them."""
+        if not any(spec.shape and spec.shape[0] is None for spec in self.inputs.values()):
+            return []
+        shapes = {name: self._function.structured_outputs[key].shape for name, key in self._to}
+        masked = dict(self._masks)
+        return [name for name, shape in shapes.items() if name not in masked and len(shape) > 1 and shape[1] is None]
 
     def extras(self, inputs: Mapping[str, Any]) -> Extras:
         """What losses depend on besides the outputs; runs the model a second time, if it has such things."""
@@ -104,15 +122,24 @@ def has_extras(graph: Model) -> bool:
     return graph.scores if isinstance(graph, ServedModel) else True
 
 
+def _mask(output: str) -> str:
+    return f"{MASK}{output or BARE_OUTPUT}"
+
+
 def _shape(spec: ColumnSpec) -> str:
     return ", ".join("any" if size is None else str(size) for size in spec.shape)
 
 
-def _compiled(graph: Graph) -> Callable[..., Any]:
+def _compiled(graph: Graph) -> Any:
     arguments = argument_names(graph.inputs)
 
     def serve(**inputs: Any) -> dict[str, Any]:
         named = {name: inputs[argument] for name, argument in arguments.items()}
-        return {name or BARE_OUTPUT: value for name, value in graph(named, training=False).items()}
+        outputs = graph(named, training=False)
+        masks = {name: mask_of(value) for name, value in outputs.items()}
+        return {
+            **{f"{OUTPUT}{name or BARE_OUTPUT}": value for name, value in outputs.items()},
+            **{_mask(name): mask for name, mask in masks.items() if mask is not None},
+        }
 
-    return tf.function(serve, autograph=False).get_concrete_function(**graph.argument_specs())  # type: ignore[no-any-return]
+    return tf.function(serve, autograph=False).get_concrete_function(**graph.argument_specs())

@@ -44,13 +44,13 @@ class Prediction:
     Attributes:
         index: the number of the sample among those given, from 0; several predictions share it if a processor makes
             several samples of one.
-        outputs: behind the post-processors; a bare output has the name "".
-        raw: what the model answered, arrays without a batch axis; a bare output has the name "".
+        outputs: after post-processing; a bare output has the name "". The masked end of a sequence is cut off first.
+        raw: the model's outputs, arrays without a batch axis, padded as the batch was; a bare output has the name "".
         meta: the sample's.
         targets: the sample's, as the model is trained with them, if they were asked for.
         batch: the number of the batch that it was part of.
         extras: of that batch, if the targets were asked for.
-        masks: of what Keras masks in the outputs, likewise, arrays without a batch axis.
+        masks: of `raw`, by output that Keras masks: False where a position does not count.
     """
 
     index: int
@@ -186,7 +186,7 @@ class Predictor:
             DataError: the arrays do not fit the model.
         """
         named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        outputs = self._vote([voter.member.run(named) for voter in self.voters])
+        outputs = self._vote([voter.member.run(named)[0] for voter in self.voters])
         return outputs[""] if self.voters[0].member.outputs == [""] else outputs
 
     def predict_dataset(
@@ -239,11 +239,22 @@ class Predictor:
         """A sentence on the samples that `predict_data` left out since the last call, if it did."""
         return [text for text in (pipeline.skipped() for pipeline in self._pipelines) if text]
 
+    def padded(self) -> str:
+        """Return a sentence on outputs that hold values for padding and go to the user as they are, or ""."""
+        names = self.voters[0].member.padded()
+        if self._post or not names:
+            return ""
+        return (
+            f"{'The output' if names == [''] else 'The output ' + ', '.join(names)} has no mask: a sequence that is "
+            "padded in its batch gets values for the padding too. Mask it in build(), for example with "
+            "keras.layers.Masking, or predict with --val.batch_size 1."
+        )
+
     def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
         if targets and not datasets[0].specs()[1]:
             raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")
         first = 0
-        for blocks, sides, answers in self._answers(datasets, batch_size):
+        for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             size = blocks[0].batch_size
             raw = self._vote(answers)
             extras = self.voters[0].member.extras(sides[0]) if targets and len(self.voters) == 1 else Extras()
@@ -252,13 +263,12 @@ class Predictor:
                 truth = {name: column[0][row] for name, column in blocks[0].targets.items()} if targets else None
                 mode = Mode.EVALUATION if targets else Mode.PREDICTION
                 known = {"targets": truth, "batch": blocks[0].first, "extras": extras}
-                masks = _row(extras.masks, row)
-                yield self._prediction(first + row, _row(raw, row), meta[row], mode, masks=masks, **known)
+                yield self._prediction(first + row, _row(raw, row), _row(masks, row), meta[row], mode, **known)
             first += size
 
     def _answers(
         self, datasets: Sequence[Dataset], batch_size: int
-    ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]]]]:
+    ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]], dict[str, Array]]]:
         """Apply each model to its group's data set.
 
         Args:
@@ -266,7 +276,7 @@ class Predictor:
             batch_size: samples that are predicted together.
 
         Yields:
-            per batch: its block and its inputs in each data set, and the outputs of each model.
+            per batch: its block and its inputs in each data set, the outputs of each model, and the first one's masks.
 
         Raises:
             UsageError: the data sets have different numbers of samples.
@@ -281,7 +291,7 @@ class Predictor:
         feeds = [_feed(dataset, batch_size) for dataset in datasets]
         for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
             sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
-            yield blocks, sides, self._outputs(sides)
+            yield blocks, sides, *self._outputs(sides)
 
     def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
         """Join the outputs of all models for one batch; those of one model alone stay as they are."""
@@ -307,22 +317,38 @@ class Predictor:
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None, weight=None), index)
             sides.append(collector.rows(None).inputs)
-        raw = self._vote(self._outputs(sides))
+        answers, masks = self._outputs(sides)
+        raw = self._vote(answers)
         for row, (index, samples) in enumerate(part):
-            yield self._prediction(index, _row(raw, row), samples[0].meta, Mode.PREDICTION, batch=number)
+            meta = samples[0].meta
+            yield self._prediction(index, _row(raw, row), _row(masks, row), meta, Mode.PREDICTION, batch=number)
 
-    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-        """The outputs of each model for a batch, as each group takes it."""
+    def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> tuple[list[dict[str, Array]], dict[str, Array]]:
+        """The outputs of each model for a batch, as each group takes it, and the masks of the first one's."""
         answers = {
             id(voter): voter.member.run(side)
             for side, group in zip(sides, self._groups, strict=True)
             for voter in group
         }
-        return [answers[id(voter)] for voter in self.voters]
+        return [answers[id(voter)][0] for voter in self.voters], answers[id(self.voters[0])][1]
 
-    def _prediction(self, index: int, raw: dict[str, Array], meta: Any, mode: Mode, **known: Any) -> Prediction:
-        outputs = post_process(self._post, dict(raw), meta, mode=mode) if self._post else raw
-        return Prediction(index=index, outputs=outputs, raw=raw, meta=meta, **known)
+    def _prediction(
+        self, index: int, raw: dict[str, Array], masks: dict[str, Array], meta: Any, mode: Mode, **known: Any
+    ) -> Prediction:
+        outputs = {name: cut_masked_end(value, masks.get(name)) for name, value in raw.items()}
+        outputs = post_process(self._post, outputs, meta, mode=mode) if self._post else outputs
+        return Prediction(index=index, outputs=outputs, raw=raw, masks=masks, meta=meta, **known)
+
+
+def cut_masked_end(values: Array, mask: Array | None) -> Array:
+    """Return values without the positions at their end that the mask, of shape [positions, ...], leaves out.
+
+    What is left out before the last position that counts stays, so that positions keep their numbers.
+    """
+    if mask is None or not mask.ndim or len(mask) != len(values):
+        return values
+    counted = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1))
+    return values[: counted[-1] + 1 if counted.size else 0]
 
 
 def load_voter(model: ModelDir, scenario: Scenario) -> Voter:

@@ -23,6 +23,7 @@ class ServedModel:
         inputs: the spec of each input, by name; a bare input has the name "".
         outputs: the names of the outputs; a bare output has the name "".
         signature: the serving function: keyword tensors to a dict of tensors.
+        score: the function that also returns penalty and masks, if the model has any; see `ServedModule`.
 
     Args:
         model: where it is.
@@ -43,7 +44,7 @@ class ServedModel:
             # TensorFlow raises whatever comes of a damaged file: IndexError, DecodeError, OpError and others.
             reason = " ".join(str(getattr(error, "message", None) or error).split())
             raise UsageError(f"The model {model.path} cannot be loaded ({reason}): take another copy.") from error
-        self._score = getattr(self._loaded, "score", None)
+        self.score = getattr(self._loaded, "score", None)
         self._penalty: Any = None
         arguments = argument_names(self.inputs).values()
         given = set(arguments), {name or BARE_OUTPUT for name in self.outputs}
@@ -57,11 +58,11 @@ class ServedModel:
             raise ValueError("An exported model cannot be trained.")
         arguments = argument_names(self.inputs)
         named = {argument: tf.convert_to_tensor(inputs[name]) for name, argument in arguments.items()}
-        if self._score is None:
+        if self.score is None:
             result = self.signature(**named)
             self._penalty = None
             return {name: result[name or BARE_OUTPUT] for name in self.outputs}
-        result = self._score(**named)
+        result = self.score(**named)
         self._penalty = result[PENALTY]
         outputs = {}
         for name in self.outputs:
@@ -79,7 +80,13 @@ class ServedModel:
     @property
     def scores(self) -> bool:
         """Whether losses depend on more than the outputs: on a penalty or on masks."""
-        return self._score is not None
+        return self.score is not None
+
+    @property
+    def masked(self) -> list[str]:
+        """The names of the outputs that have a mask."""
+        found = {} if self.score is None else self.score.structured_outputs
+        return [name for name in self.outputs if f"{MASK}{name or BARE_OUTPUT}" in found]
 
     @property
     def bare_input(self) -> bool:

@@ -9,16 +9,16 @@ from typing import Any
 
 from aipcore.errors import UsageError
 from aipcore.prediction.plain import to_json
-from aipcore.prediction.predictor import Prediction
+from aipcore.prediction.predictor import Prediction, cut_masked_end
 from aipcore.prediction.stored import Stored, write_stored
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], about: Mapping[str, Any]) -> int:
     """Writes predictions: `.jsonl` line by line, `.npz` and `.parquet` at the end.
 
-    A line of JSON has `index`, `meta` if there is any, and `outputs`: what the post-processors made, by name; numbers
-    that are not finite are null. The other two hold these as `predictions`, and if the predictions have targets, these
-    and the raw `outputs`.
+    A line of JSON has `index`, `meta` if there is any, and `outputs` after post-processing, by name; numbers that are
+    not finite are null. It has `masks` if positions before the last one that counts are masked. The other two hold the
+    outputs as `predictions`, and if the predictions have targets, these and the raw `outputs`.
 
     Returns:
         how many there were.
@@ -49,6 +49,9 @@ def _write_lines(path: Path, predictions: Iterable[Prediction]) -> int:
                 if each.meta is not None:
                     line["meta"] = to_json(each.meta)
                 line["outputs"] = to_json(each.outputs)
+                masks = {name: cut_masked_end(mask, mask) for name, mask in each.masks.items()}
+                if not all(mask.all() for mask in masks.values()):
+                    line["masks"] = to_json(masks)
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 count += 1
     except OSError as error:

@@ -147,7 +147,7 @@ class Steps(Scenario):
     def build(self, inputs):
         from keras import layers
 
-        return {"y": layers.Dense(2)(layers.LSTM(5, return_sequences=True)(layers.Masking()(inputs["x"])))}
+        return {"y": layers.Dense(2)(layers.LSTM(5, return_sequences=True)(layers.Masking()(inputs['x'])))}
 
     def losses(self):
         import keras
@@ -180,6 +180,12 @@ class Run:
 def dense_source() -> str:
     """The file of the scenario of points."""
     return DENSE
+
+
+@pytest.fixture(scope="session")
+def masked_source() -> str:
+    """The file of the scenario of masked sequences."""
+    return MASKED
 
 
 @pytest.fixture(scope="session")

@@ -63,17 +63,71 @@ def test_predict_is_lazy(points: Any) -> None:
     assert [next(answers).index for _ in range(6)] == [0, 1, 2, 3, 4, 5]
 
 
-def test_sequences_are_padded(steps: Any) -> None:
-    """A sequence among longer ones is answered like alone: its padding is masked."""
-    predictor = Predictor.load(steps.folder / "best", trust=True)
+@pytest.mark.parametrize("part", ["best", "checkpoint"])
+def test_sequences_are_padded_and_cut(steps: Any, part: str) -> None:
+    """A sequence among longer ones is answered like alone: its padding is masked, and cut off the outputs."""
+    predictor = Predictor.load(steps.folder / part, trust=True)
     generator = np.random.default_rng(0)
     samples = [{"x": generator.normal(size=(length, 3)).astype(np.float32)} for length in (3, 8, 5)]
+    samples[2]["x"][:2] = 0
     together = list(predictor.predict(samples))
     for sample, answer in zip(samples, together, strict=True):
         (alone,) = predictor.predict([sample])
         length = len(sample["x"])
         assert answer.raw["y"].shape == (8, 2)
-        np.testing.assert_allclose(answer.raw["y"][:length], alone.raw["y"], rtol=1e-5, atol=1e-6)
+        assert answer.masks["y"].tolist() == [bool(step.any()) for step in sample["x"]] + [False] * (8 - length)
+        assert answer.outputs["y"].shape == (length, 2)
+        np.testing.assert_allclose(answer.outputs["y"], alone.outputs["y"], rtol=1e-5, atol=1e-6)
+    assert predictor.padded() == ""
+
+
+def test_lines_of_sequences_are_as_long_as_the_sequences(steps: Any, tmp_path: Path, capsys: Any) -> None:
+    """The file and the terminal have the outputs of the model for the sample's own steps."""
+    from aipcore.prediction.writers import write_predictions
+
+    output = tmp_path / "lines.jsonl"
+    assert main(["predict", str(steps.folder), "--trust", "--output", str(output)]) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    generator = np.random.default_rng(2)
+    for line in lines:
+        length = int(generator.integers(2, 9))
+        generator.normal(size=(length, 3))
+        assert np.shape(line["outputs"]["y"]) == (length, 2)
+        assert "masks" not in line
+    assert len(lines) == 37
+    assert "has no mask" not in capsys.readouterr().err
+    # A step of zeros inside a sequence is masked too: it stays, and the line says so.
+    inner = np.ones((4, 3), np.float32)
+    inner[1] = 0
+    predictor = Predictor.load(steps.folder, trust=True)
+    write_predictions(output, predictor.predict([{"x": inner}, {"x": np.ones((6, 3), np.float32)}]), {})
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert lines[0]["masks"] == {"y": [True, False, True, True]}
+    assert len(lines[0]["outputs"]["y"]) == 4
+    assert "masks" not in lines[1]
+
+
+def test_what_is_cut() -> None:
+    """Only the end; nothing where the mask is of something else; all of a sample that is masked altogether."""
+    from aipcore.prediction.predictor import cut_masked_end
+
+    values = np.arange(8).reshape(4, 2)
+    assert cut_masked_end(values, None) is values
+    assert cut_masked_end(values, np.array([True])) is values
+    assert cut_masked_end(values, np.array(True)) is values
+    assert cut_masked_end(values, np.array([False, True, False, False])).tolist() == [[0, 1], [2, 3]]
+    assert cut_masked_end(values, np.array([[0, 0], [0, 0], [1, 0], [0, 0]], bool)).tolist() == values[:3].tolist()
+    assert cut_masked_end(values, np.zeros(4, bool)).shape == (0, 2)
+
+
+def test_outputs_without_a_mask_are_told(train: Any, capsys: Any, masked_source: str) -> None:
+    """Where nothing says which steps are padding, aip predict warns; the model cannot tell either."""
+    run = train(masked_source.replace("layers.Masking()(inputs['x'])", "inputs['x']"), "--trainer.epochs", "1")
+    capsys.readouterr()
+    assert main(["predict", str(run.folder), "--trust"]) == 0
+    assert "The output y has no mask: a sequence that is padded in its batch gets" in capsys.readouterr().err
+    assert main(["predict", str(run.folder), "--trust", "--val.batch_size", "1"]) == 0
+    assert "no mask" not in capsys.readouterr().err
 
 
 def test_predict_dataset_takes_processed_samples(points: Any) -> None:
