@@ -188,13 +188,13 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
         raise ScenarioError(
             f"{name}.build() cannot take the data's inputs ({shapes}): {located_sentence(error)}"
         ) from error
-    if isinstance(outputs, Mapping):
-        outputs = {str(key): value for key, value in outputs.items()}
-    elif not isinstance(outputs, keras.KerasTensor):
-        raise ScenarioError(
-            f"{name}.build() returned {type(outputs).__name__}: return a tensor or a mapping from name to tensor."
-        )
     where = f"{name}.build() ({defined_at(scenario.build)})"
+    if isinstance(outputs, Mapping) and outputs:
+        outputs = {str(key): value for key, value in outputs.items()}
+        for key, value in outputs.items():
+            _check_output(value, f"{where} returned, for the output {key!r},")
+    else:
+        _check_output(outputs, f"{where} returned")
     tensors = inputs[""] if "" in inputs else {arguments[key]: tensor for key, tensor in inputs.items()}
     try:
         model = keras.Model(tensors, outputs)
@@ -218,6 +218,31 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
             )
     name_variables(model)
     return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
+
+
+def _check_output(value: Any, returned: str) -> None:
+    """Refuse what `build` returned in place of a tensor that Keras computes from the inputs.
+
+    Raises:
+        ScenarioError: it is something else; the sentence has the usual way to return the tensor.
+    """
+    if isinstance(value, keras.KerasTensor):
+        return
+    kind = type(value).__name__
+    if isinstance(value, keras.Model):
+        raise ScenarioError(f"{returned} a keras.Model. Return its outputs: return model(inputs).")
+    if isinstance(value, keras.layers.Layer) or (isinstance(value, type) and issubclass(value, keras.layers.Layer)):
+        raise ScenarioError(f"{returned} the layer {getattr(value, '__name__', kind)}. Call it on a tensor.")
+    if value is None:
+        raise ScenarioError(f"{returned} None. Return the outputs that it computes from the inputs.")
+    if isinstance(value, list | tuple | Mapping):
+        empty = "" if value else "n empty"
+        raise ScenarioError(
+            f"{returned} a{empty} {kind}. Return a tensor, or a mapping from the name of each output to its tensor."
+        )
+    raise ScenarioError(
+        f"{returned} a value of type {kind}. Return a tensor that Keras layers or keras.ops compute from the inputs."
+    )
 
 
 def symbolic_targets_and_outputs(graph: Graph, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -30,6 +30,9 @@ SAMPLES = "samples"
 ONE = "one"
 """The `LossTerm.denominator_kind` of a loss that is not divided at all."""
 
+ONE_HOT_LOSSES = ("categorical_crossentropy", "categorical_focal_crossentropy", "categorical_hinge", "kl_divergence")
+"""Functions of Keras that compare a row of scores with a row of the same length."""
+
 EACH = "each"
 """The `LossTerm.denominator_kind` of a loss whose denominator is known only once its values are."""
 
@@ -130,6 +133,26 @@ class Objective:
     def pairs(self) -> dict[str, tuple[Any, str]]:
         """By output: its Keras loss and the name of its target; empty for a scenario's own loss values."""
         return {output: (loss, self._targets[output]) for output, loss in self._losses.items()}
+
+    def misfit(self, targets: Tensors, outputs: Tensors) -> str | None:
+        """Return the sentence on a loss for the other form of classes than the targets have, if there is one."""
+        for output, (loss, name) in self.pairs.items():
+            target, scores = targets[name].shape, outputs[output].shape
+            called = getattr(getattr(loss, "fn", loss), "__name__", "")
+            classes = scores[-1] if scores.rank else None
+            start = f"The loss {called} of {self._kind}"
+            if target == scores and called == "sparse_categorical_crossentropy":
+                return (
+                    f"{start} takes class numbers, but the targets are rows of {classes} values, one for each class. "
+                    "Use categorical_crossentropy, or turn the rows into numbers: numpy.argmax(targets, axis=-1)."
+                )
+            if called in ONE_HOT_LOSSES and scores.rank > 1 and target in (scores[:-1], [*scores[:-1], 1]):
+                return (
+                    f"{start} takes a row of {classes} values for each target, but the targets are class numbers. Use "
+                    "sparse_categorical_crossentropy, or turn the numbers into rows: "
+                    f"keras.utils.to_categorical(targets, {classes})."
+                )
+        return None
 
     def computable(self, losses: Sequence[str]) -> list[str]:
         """Those of the losses of the trained model that can be computed here."""

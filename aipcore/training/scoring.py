@@ -141,6 +141,7 @@ class _FirstBatch:
         Raises:
             ScenarioError: the losses cannot take targets and outputs.
         """
+        outputs: Tensors = {}
         try:
             outputs = graph(self.inputs, training=False)
             return objective(self.inputs, self.targets, outputs, self.weights, float(self.samples)), outputs
@@ -152,6 +153,8 @@ class _FirstBatch:
                     f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss cannot take. "
                     "Turn them into numbers in processors()."
                 ) from error
+            if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
+                raise ScenarioError(text) from error
             shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
             raise ScenarioError(
                 f"The losses of {kind} cannot take the model's output and the targets ({shapes}): "

@@ -90,6 +90,32 @@ def text_targets(self: Any) -> Any:
     return np.ones((8, 2), np.float32), np.array(["a", "b"] * 4)
 
 
+def model(self: Any, inputs: Any) -> Any:
+    """A `build` that returns the model."""
+    return keras.Model(inputs, keras.layers.Dense(1)(inputs))
+
+
+def classes(*, rows: bool, loss: Any, column: bool = False) -> dict[str, Any]:
+    """Parts of a scenario with 3 classes, whose targets are one-hot rows or class numbers."""
+    ids = np.arange(8) % 3
+    targets = np.eye(3, dtype=np.float32)[ids] if rows else ids[:, None] if column else ids
+    return {
+        "train_data": lambda self: (np.ones((8, 2), np.float32), targets),
+        "val_data": returns(None),
+        "build": lambda self, inputs: keras.layers.Dense(3, activation="softmax")(inputs),
+        "losses": returns(loss),
+    }
+
+
+ROWS = (
+    "^The loss sparse_categorical_crossentropy of Case takes class numbers, but the targets are rows of 3 values, one "
+    r"for each class. Use categorical_crossentropy, or turn the rows into numbers: numpy.argmax\(targets, axis=-1\).$"
+)
+NUMBERS = (
+    "^The loss categorical_crossentropy of Case takes a row of 3 values for each target, but the targets are class "
+    "numbers. Use sparse_categorical_crossentropy, or turn the numbers into rows: "
+    r"keras.utils.to_categorical\(targets, 3\).$"
+)
 LINE = rf"{re.escape(__file__)}, line \d+, in fails"
 FAILED = rf"{LINE}: KeyError: 'key'"
 WITHIN = rf"KeyError: 'key' \({LINE}\)"
@@ -104,7 +130,21 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "reading": ({"train_data": lambda self: (fails() for _ in range(3))}, rf"failed at sample 0: {WITHIN}"),
     "build": ({"build": fails}, rf"build\(\) cannot take the data's inputs \(inputs \(2,\) float32\): {WITHIN}"),
     "a layer": ({"build": lambda self, inputs: Layer()(inputs)}, rf"build\(\) cannot take .* \({LINE}\)"),
-    "build's type": ({"build": returns([1], "inputs")}, r"build\(\) returned list: return a tensor"),
+    "build's type": ({"build": returns(3, "inputs")}, r"build\(\) \(.*, line \d+\) returned a value of type int"),
+    "a list": ({"build": returns([1], "inputs")}, r"returned a list. Return a tensor, or a mapping from the name"),
+    "no output": ({"build": returns({}, "inputs")}, "returned an empty dict. Return a tensor, or a mapping"),
+    "nothing": ({"build": returns(None, "inputs")}, "returned None. Return the outputs that it computes"),
+    "a model": ({"build": model}, r"returned a keras.Model. Return its outputs: return model\(inputs\)"),
+    "a model by name": ({"build": lambda self, i: {"y": model(self, i)}}, "for the output 'y', a keras.Model"),
+    "a sequential model": ({"build": lambda self, i: keras.Sequential()}, "returned a keras.Model"),
+    "a layer object": ({"build": lambda self, i: keras.layers.Dense(1)}, "returned the layer Dense. Call it on a te"),
+    "a layer class": ({"build": lambda self, i: {"y": keras.layers.Dense}}, "'y', the layer Dense. Call it on a te"),
+    "an array": ({"build": lambda self, i: np.ones(3)}, "returned a value of type ndarray. Return a tensor that Keras"),
+    "one-hot rows": (classes(rows=True, loss="sparse_categorical_crossentropy"), ROWS),
+    "one-hot rows for an object": (classes(rows=True, loss=keras.losses.SparseCategoricalCrossentropy()), ROWS),
+    "class numbers": (classes(rows=False, loss="categorical_crossentropy"), NUMBERS),
+    "a column of class numbers": (classes(rows=False, loss="categorical_crossentropy", column=True), NUMBERS),
+    "class numbers for another loss": (classes(rows=False, loss="kl_divergence"), "The loss kl_divergence of Case"),
     "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned no model"),
     "two layers": (
         {"build": dense("d", "d")},
