@@ -30,7 +30,7 @@ format: $(VENV)/.installed-check
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-docs
-	for page in commands reference hooks api checks parity; do $(BIN)/python docs/make_$$page.py || exit 1; done
+	for page in commands reference hooks api checks parity hints; do $(BIN)/python docs/make_$$page.py || exit 1; done
 	$(MKDOCS) build --strict
 
 bench: $(VENV)/.installed-bench

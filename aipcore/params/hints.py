@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Final
 
 import attrs
@@ -88,18 +90,48 @@ NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 """From a kind of components and a name, normalized, to what to write instead."""
 
 
+PLUGIN_KINDS: Final = ("optimizer", "schedule", "callback", "exporter")
+"""Kinds of components that plugins provide."""
+
+
 def meant_option(name: str) -> str | None:
     """Return the path of the parameter that an unknown option asks for, if the table has it."""
     return OPTIONS.get(".".join(normalize(part) for part in name.split(".")))
 
 
+def of_tfaip(option: str) -> str | None:
+    """Return the sentence on an option of tfaip that aip calls otherwise or does not have, if it is one."""
+    *groups, name = option.split(".")
+    # Made of the tables in docs/coming-from-tfaip.md.
+    rows = json.loads(files("aipcore.params").joinpath("tfaip.json").read_text(encoding="utf-8")).get(name, [])
+    classes = {f"{normalize(group)}{end}" for group in groups for end in ("params", "configparams")}
+    classes |= {"datapipelineparams"} if {"train", "val", "lav"} & set(groups) else set()
+    fitting = [row for row in rows if normalize(row[0]) in classes]
+    # A short name such as `files` may be meant for anything.
+    if not fitting and "_" in name:
+        fitting = rows
+    if not fitting:
+        return None
+    _, meant, note = fitting[0]
+    return f"tfaip's {name} {f'is {meant}' if meant else 'has no option'} in aip{f' ({note})' if note else ''}."
+
+
 def meant_name(kind: str, name: str, known: Sequence[str]) -> str | None:
     """Return what to write instead of a name that no component of a kind has, if the tables have it."""
-    if normalize(name) in (normalize(each) for each in known):
+    shown = {normalize(each): each for each in known}
+    if normalize(name) in shown:
         return None
     if kind in VALUES and _is_number(name):
         return f"Write --{VALUES[kind]} {name}."
-    return NAMES.get(kind, {}).get(normalize(name))
+    names = NAMES.get(kind, {})
+    last = re.split(r"[.:]", name)[-1]
+    if (hint := names.get(normalize(name), names.get(normalize(last)))) is not None or last == name:
+        return hint
+    if normalize(last) in shown:
+        return f"Write {shown[normalize(last)]}."
+    if kind not in PLUGIN_KINDS:
+        return None
+    return f"Write a plugin whose build returns it: aip plugins new {kind} {last}."
 
 
 def split_words(words: Sequence[str], is_allowed: Callable[[Sequence[str]], bool]) -> list[str] | None:
@@ -162,6 +194,8 @@ def unknown_option(option: Option, tree: Group, shorts: Mapping[str, tuple[str, 
         if owners(tree, meant, shorts, choices):
             other = attrs.evolve(option, written=f"--{meant}")
             return ParamsError(f"There is no option {option.written}. {unknown_option(other, tree, shorts, choices)}")
+    if (hint := of_tfaip(option.name)) is not None:
+        return ParamsError(f"There is no option {option.written}. {hint}")
     near = nearest(option.name, all_names(tree, shorts))
     hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
     return ParamsError(f"There is no option {option.written}; {hint}")

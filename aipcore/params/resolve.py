@@ -14,6 +14,7 @@ from aipcore.params.hints import (
     all_names,
     meant_option,
     meant_words,
+    of_tfaip,
     refuse_commas,
     refuse_foreign,
     split_words,
@@ -385,6 +386,8 @@ class _Mapping:
         meant = meant_option(dotted)
         if meant is not None and isinstance(find(self.tree, meant, self.shorts), Leaf):
             return ParamsError(f"{self._where((*path, key))} is unknown; did you mean {meant}?")
+        if (hint := of_tfaip(dotted)) is not None:
+            return ParamsError(f"{self._where((*path, key))} is unknown. {hint}")
         known = list(group.children) + ([] if path else list(self.shorts))
         near = nearest(key, known) or nearest(dotted, all_names(self.tree, self.shorts))
         hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known) or 'none'}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -68,6 +70,21 @@ WORDS = {
     "--export.formats tflite": "Write LiteRT, the new name of TensorFlow Lite.",
     "--export.formats h5": "Write Keras, whose file is model.keras.",
     "--learning_rate cosine": "Write CosineDecay.",
+    "--callbacks keras.callbacks:EarlyStopping": "Write --early_stopping.n_to_go 5",
+    "--callbacks keras.callbacks.CSVLogger": "Write --callbacks CSVLog.",
+    "--callbacks my.module:Beep": "Write a plugin whose build returns it: aip plugins new callback Beep.",
+    "--optimizer keras.optimizers:Adam": "Write Adam.",
+    "--optimizer keras.optimizers.Ftrl": "Write a plugin whose build returns it: aip plugins new optimizer Ftrl.",
+    "--learning_rate keras.optimizers.schedules.CosineDecay": "Write CosineDecay.",
+    "--train.num_processes 3": "tfaip's num_processes is --data.workers in aip (as many as there are cores",
+    "--trainer.checkpoint_save_freq 2": "tfaip's checkpoint_save_freq is --checkpoint.every_steps in aip.",
+    "--lav_silent": "tfaip's lav_silent has no option in aip (LAV prints scores",
+    "--current-epoch 3": "tfaip's current_epoch has no option in aip (aip resume reads it from the checkpoint).",
+    "--optimizer.global_clip_norm 1": "tfaip's global_clip_norm is --optimizer.clip_global_norm in aip (several are",
+    "--learning_rate.alpha 0.1": "tfaip's alpha is --learning_rate.min_fraction in aip (0 instead of 0.1).",
+    "--device.gpu_auto_tune": "tfaip's gpu_auto_tune has no option in aip (TF_CUDNN",
+    "--train.prefetch 3": "tfaip's prefetch is --data.buffer_mib in aip (in MiB).",
+    "--trainer.ema_decay 0.9": "tfaip's ema_decay is --trainer.calc_ema in aip.",
 }
 
 
@@ -95,6 +112,8 @@ def test_options_of_other_frameworks(words: str) -> None:
         ({"optimizer.learning_rate": 0.01}, "optimizer.learning_rate is unknown; did you mean learning_rate.lr?"),
         ({"seed": 1}, "seed is unknown; did you mean trainer.random_seed?"),
         ({"callbacks": ["EarlyStopping"]}, "Write --early_stopping.n_to_go 5"),
+        ({"train": {"num_processes": 3}}, "train.num_processes is unknown. tfaip's num_processes is --data.workers in"),
+        ({"callbacks": ["keras.callbacks:EarlyStopping"]}, "Write --early_stopping.n_to_go 5"),
         ({"early_stopping": {"patience": 3}}, "did you mean early_stopping.n_to_go?"),
     ],
 )
@@ -109,7 +128,19 @@ def test_a_comma_can_be_part_of_a_text() -> None:
     assert resolved.value.model.names == ("a,b", "c")
 
 
-@pytest.mark.parametrize("path", sorted(set(OPTIONS.values())))
+def tfaip_options() -> list[str]:
+    """The paths of the options that hints on options of tfaip name."""
+    text = files("aipcore.params").joinpath("tfaip.json").read_text(encoding="utf-8")
+    return re.findall(r"--(\w+\.\w+)", text)
+
+
+def test_short_names_are_not_taken_for_options_of_tfaip() -> None:
+    """A name such as `files` may be meant for anything; one with its group may not."""
+    assert "tfaip" not in message(Layer.from_arguments(["--model.files", "3"]))
+    assert "tfaip" not in message(Layer.from_arguments(["--id", "3"]))
+
+
+@pytest.mark.parametrize("path", sorted({*OPTIONS.values(), *tfaip_options()}))
 def test_every_hint_is_an_option(path: str) -> None:
     """What is suggested exists, with the chosen optimizer or another one."""
     plugins = get_plugin_manager()

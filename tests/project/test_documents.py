@@ -45,7 +45,7 @@ def loaded(name: str) -> ModuleType:
 PAGES = loaded("page_blocks").pages()
 
 
-@pytest.mark.parametrize("name", ["reference", "commands", "hooks", "api", "parity"])
+@pytest.mark.parametrize("name", ["reference", "commands", "hooks", "api", "parity", "hints"])
 def test_generated_pages_are_current(name: str) -> None:
     """Each page that is made from code is what `make docs` writes."""
     assert script(f"make_{name}", "--check").returncode == 0, "a page is not up to date: run `make docs`"
