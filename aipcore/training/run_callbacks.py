@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any
@@ -111,6 +111,19 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
                 _save_average(callback, average)
         self._test_batches = any(map(wants_test_batches, callbacks.values()))
         super().__init__(list(callbacks.values()), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
+        self._names = {id(callback): name for name, callback in callbacks.items()}
+        self._stopped_by = ""
+        self.callbacks = _Called(vars(self)["callbacks"], self._note)
+
+    @property
+    def why_stopped(self) -> str:
+        """The sentence on the callback that set `model.stop_training`, the first if there are several."""
+        # Without a name it is one of another worker.
+        return f"The callback {self._stopped_by} stopped the run" if self._stopped_by else "A callback stopped the run"
+
+    def _note(self, callback: Any) -> None:
+        if self.model.stop_training and not self._stopped_by:
+            self._stopped_by = self._names.get(id(callback), "")
 
     @property
     def test_batches(self) -> RunCallbacks | None:
@@ -155,6 +168,19 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
                     "from its first to its last epoch. Freeze layers with --trainer.no_train_scope, and train the "
                     "next phase in a run of its own with --warmstart.model."
                 )
+
+
+class _Called(list[Any]):
+    """The callbacks of a list, each noted as soon as a loop over them has called it."""
+
+    def __init__(self, callbacks: Iterable[Any], note: Callable[[Any], None]) -> None:
+        super().__init__(callbacks)
+        self._note = note
+
+    def __iter__(self) -> Iterator[Any]:
+        for callback in super().__iter__():
+            yield callback
+            self._note(callback)
 
 
 def _trainable(model: Any) -> list[tuple[str, Any, bool]]:

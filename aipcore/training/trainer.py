@@ -358,7 +358,7 @@ class Trainer:
         self.epoch += 1
         self.step = 0
         if self._must_stop() and self.graph.model.stop_training:
-            self.stopped = self.stopped or "A callback stopped the run"
+            self.stopped = self.stopped or callbacks.why_stopped
         self.saver.save()
 
     @property

@@ -98,8 +98,9 @@ def test_chunks_for_those_who_accept_them(make_trainer: Any, blobs_class: Any) -
 def test_keras_early_stopping_works(make_trainer: Any, blobs_class: Any) -> None:
     """A callback of Keras stops the run through model.stop_training."""
     stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=100.0, patience=2)
-    _, result = run_with(make_trainer, blobs_class, stop, "--trainer.epochs", "50")
+    trainer, result = run_with(make_trainer, blobs_class, stop, "--trainer.epochs", "50")
     assert (result.status, result.epochs) == ("stopped", 3)
+    assert trainer.stopped == "The callback it stopped the run"
 
 
 def test_observer_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
@@ -160,6 +161,7 @@ def test_terminate_on_nan(make_trainer: Any, blobs_class: Any, tmp_path: Path) -
     trainer = make_trainer(Overflowing, *words, output="out")
     result = trainer.run()
     assert (result.status, result.epochs) == ("stopped", 1)
+    assert trainer.stopped == "The callback TerminateOnNaN stopped the run"
     assert result.saved == ["checkpoint"]
     assert [path.name for path in (tmp_path / "out" / "checkpoint").iterdir()] == ["step-0000000000"]
 
