@@ -15,6 +15,10 @@ IN_GRAPH = "defined at (most recent call last)"
 FRAME = r'File "([^"\n]+)", line (\d+), in (\S+)'
 
 
+TRACEBACK = "(--debug shows the traceback)"
+"""The end of a sentence on an error whose traceback is of use."""
+
+
 class AipError(Exception):
     """Root of every error that aip raises on purpose; the command line prints it without a traceback.
 

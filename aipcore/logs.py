@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from io import TextIOWrapper
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -43,7 +44,25 @@ class _Formatter(logging.Formatter):
     """The form of a line, without passwords, and with control characters of names and paths written out."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(redacted(super().format(record)))
+        return escaped(redacted(super().format(with_origin(record))))
+
+
+def with_origin(record: logging.LogRecord, *, level: bool = False) -> logging.LogRecord:
+    """Return a record whose message begins with the name of its logger, if that is not one of aip's.
+
+    Args:
+        record: of any logger.
+        level: whether the level stands before that: for other loggers always, for those of aip unless it is info.
+    """
+    own = record.name.partition(".")[0] in ("aipcore", "aip_plugins")
+    # A warning has its own file and line, and the root logger has no name to find it by.
+    name = "" if own or record.name in ("py.warnings", "root") else f"{record.name}: "
+    shown = f"{record.levelname.lower()}: " if level and not (own and record.levelno == logging.INFO) else ""
+    if not name and not shown:
+        return record
+    made = copy(record)
+    made.msg, made.args = f"{shown}{name}{record.getMessage()}", None
+    return made
 
 
 class _LogFile(logging.FileHandler):

@@ -17,6 +17,7 @@ from aipcore.cli.console import Console
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import UsageError
+from aipcore.params.names import count
 
 if TYPE_CHECKING:
     from aipcore.data.benchmark import Share
@@ -169,7 +170,7 @@ def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | N
         _measure(progress, pipeline, feed, seconds, lambda line: _show(console, live, line))
     _show_shares(console, parts)
     console.print(
-        f"{progress.samples:,} samples in {progress.seconds:.1f} s: {progress.rate:,.0f} samples/s, "
+        f"{count(progress.samples, 'sample')} in {progress.seconds:.1f} s: {progress.rate:,.0f} samples/s, "
         f"{progress.nbytes / max(progress.seconds, 1e-9) / 2**20:,.1f} MiB/s",
         highlight=False,
     )

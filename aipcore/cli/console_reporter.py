@@ -12,6 +12,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from aipcore.cli.warm_start_table import MOST_ROWS, warm_start_lines
+from aipcore.logs import with_origin
+from aipcore.params.names import count
 from aipcore.params.secret import redacted
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
 from aipcore.training.warmstart.report import WarmStart
@@ -44,6 +46,10 @@ class ConsoleHandler(logging.Handler):
     def filter(self, record: logging.LogRecord) -> bool:
         """Leaves out the plan."""
         return record.name != plan_logger.name and bool(super().filter(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message with its level and its logger, unless it is an ordinary one of aip."""
+        return super().format(with_origin(record, level=True))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one message; warnings and errors in colour."""
@@ -158,9 +164,9 @@ class ConsoleReporter(Reporter):
         """How it ended, what there is now, and what to do next."""
         self._stop_progress()
         ends = {
-            "finished": f"Trained {result.epochs} epochs in {_seconds(result.seconds)}.",
+            "finished": f"Trained {count(result.epochs, 'epoch')} in {_seconds(result.seconds)}.",
             "stopped": f"Stopped early, in epoch {result.epochs}, after {_seconds(result.seconds)}.",
-            "interrupted": f"Interrupted after {result.epochs} complete epochs, {_seconds(result.seconds)}.",
+            "interrupted": f"Interrupted after {count(result.epochs, 'complete epoch')}, {_seconds(result.seconds)}.",
         }
         lines = [ends[result.status]]
         if result.best is not None:

@@ -13,6 +13,7 @@ from aipcore.cli.completing import complete_words
 from aipcore.cli.style import Command
 from aipcore.devices.launcher import Launch, free_ports, gpu_shares
 from aipcore.errors import UsageError
+from aipcore.params.names import count
 
 COMMANDS = ("train", "resume")
 STRATEGY = "--device.strategy"
@@ -68,7 +69,7 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
         sys.exit(main(words))
     ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
     if ports[-1] > 65535:
-        raise UsageError(f"--port-base {port_base} leaves no room for {workers} workers: give a smaller one.")
+        raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}: give a smaller one.")
     launch = Launch([*words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
     sys.exit(launch.run())
 

@@ -13,7 +13,7 @@ import click
 
 import aipcore
 from aipcore.cli.style import Group, color_wanted, report
-from aipcore.errors import AipError, AuthorError, PluginError, Terminated, UsageError, author_error, sentence
+from aipcore.errors import TRACEBACK, AipError, AuthorError, PluginError, Terminated, UsageError, author_error, sentence
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import nearest, normalize, one_of
@@ -179,7 +179,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
     except AuthorError as error:
-        return _fail(f"{error} (--debug shows the traceback)", error.exit_code, debug)
+        return _fail(f"{error} {TRACEBACK}", error.exit_code, debug)
     except AipError as error:
         return _fail(str(error), error.exit_code, debug)
     except Exception as error:
@@ -199,7 +199,7 @@ def _run(arguments: list[str], running: list[str]) -> int:
 def global_options_first(words: Sequence[str]) -> list[str]:
     """The words with the options of `aip` itself moved to the front, so that they may stand anywhere.
 
-    Who reads "run again with --debug" appends it.
+    Who reads "--debug shows the traceback" appends it.
     """
     first: list[str] = []
     rest: list[str] = []
@@ -221,12 +221,12 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
     if running and get_plugin_manager().has("command", running[0]):
         owner = get_plugin_manager().entry("command", running[0]).plugin.source
     elif (own := author_error(error)) is not None:
-        return f"{own} (--debug shows the traceback)"
+        return f"{own} {TRACEBACK}"
     else:
         owner = _plugin_of(error) or owner
     return (
-        f"{command} failed in a way it should not ({sentence(error)}): "
-        f"run again with --debug for the traceback, and report that to the authors of {owner}."
+        f"{command} failed in a way it should not ({sentence(error)}). "
+        f"Report that to the authors of {owner} {TRACEBACK}."
     )
 
 

@@ -14,6 +14,7 @@ import click
 from aipcore.hooks.entries import Entry
 from aipcore.hooks.loading import KINDS
 from aipcore.hooks.manager import PluginManager
+from aipcore.params.names import count
 from aipcore.testing import CheckResult, run_checks
 from aipcore.testing.runner import find_entries
 
@@ -79,7 +80,7 @@ def _summary(results: Sequence[CheckResult], plugins: int, broken: Sequence[str]
         click.style(f"{count} {status}", fg="red" if status == "failed" else None) for status, count in counts.items()
     )
     lost = f", {len(broken)} that cannot be loaded" if broken else ""
-    what = f"{len(results)} checks of {plugins} plugin{'' if plugins == 1 else 's'}"
+    what = f"{count(len(results), 'check')} of {count(plugins, 'plugin')}"
     return f"{what} in {seconds:.1f} s: {listed}{lost}"
 
 

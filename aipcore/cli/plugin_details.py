@@ -12,7 +12,7 @@ from rich.text import Text
 
 from aipcore.cli.console import Console
 from aipcore.cli.plugin_list import STYLES
-from aipcore.errors import PluginError
+from aipcore.errors import TRACEBACK, PluginError
 from aipcore.hooks.discovery import Plugin
 from aipcore.hooks.entries import Entry
 from aipcore.hooks.manager import PluginManager
@@ -116,7 +116,7 @@ def _show_point(console: Console, plugin: Plugin, *, debug: bool) -> None:
     if plugin.error is not None and debug:
         console.print(Text("\n" + "".join(traceback.format_exception(plugin.error)).rstrip()))
     elif plugin.error is not None:
-        console.print(Text("\n  Run again with --debug for the traceback.", "dim"))
+        console.print(Text(f"\n  {TRACEBACK}", "dim"))
     console.print()
 
 

@@ -13,6 +13,7 @@ from aipcore.cli.style import Group
 from aipcore.errors import UsageError
 from aipcore.hooks.loading import KINDS
 from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params.names import count
 
 if TYPE_CHECKING:
     from aipcore.cli.plugin_list import Row
@@ -120,7 +121,7 @@ def new(kind: str, name: str, output: Path | None) -> None:
     names = names_for(kind, name, get_plugin_manager())
     folder = output or Path(names.distribution)
     written = bake(names, folder)
-    click.echo(f"{folder} has a {kind} that works, in {len(written)} files:")
+    click.echo(f"{folder} has a {kind} that works, in {count(len(written), 'file')}:")
     click.echo("".join(f"  {path}\n" for path in written))
     click.echo("Next:")
     click.echo("".join(f"  {line}\n" for line in next_commands(names, folder)), nl=False)

@@ -17,6 +17,7 @@ from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.style import report
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
+from aipcore.params.names import count
 from aipcore.prediction.formats import PREDICTIONS, check_output
 from aipcore.prediction.params import FIXED
 from aipcore.scenario.list_file import matching_files
@@ -106,7 +107,7 @@ def _predict(
     if output is None:
         show_predictions(console, predictions)
     else:
-        count = write_predictions(output, predictions, applied_record(requests[0], resolved[0]))
-        click.echo(f"{count:,} predictions written to {output}.")
+        written = write_predictions(output, predictions, applied_record(requests[0], resolved[0]))
+        click.echo(f"{count(written, 'prediction')} written to {output}.")
     for text in predictor.skipped():
         report("warning", text)

@@ -15,6 +15,7 @@ from aipcore.data.samples import Sample
 from aipcore.data.source import DatasetSource, Source
 from aipcore.data.stack import Stack, stack
 from aipcore.errors import DataError
+from aipcore.params.names import count
 
 
 class Base(Protocol):
@@ -125,7 +126,7 @@ class Generated:
             self._local.last = source_index, made
         if len(made) != self._counts[source_index]:
             raise DataError(
-                f"Sample {source_index} of {self._chain.origin} gave {len(made)} samples, but "
+                f"Sample {source_index} of {self._chain.origin} gave {count(len(made), 'sample')}, but "
                 f"{self._counts[source_index]} when they were counted: generating processors must always make the same."
             )
         first = self._ends[source_index] - self._counts[source_index]

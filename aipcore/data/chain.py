@@ -16,6 +16,7 @@ from aipcore.data.modes import Mode
 from aipcore.data.processor import AnyProcessor, GeneratingProcessor, Processor, RandomBatchProcessor, RandomProcessor
 from aipcore.data.samples import Sample, SampleBatch
 from aipcore.errors import DataError, ScenarioError, located_sentence
+from aipcore.params.names import count
 
 WORD = 2**64
 
@@ -47,11 +48,11 @@ class SkippedSamples:
     def report(self) -> str | None:
         """One sentence on the samples left out since the last call, or None if there were none."""
         with self._lock:
-            count, self._count = self._count, 0
-        if not count:
+            left, self._count = self._count, 0
+        if not left:
             return None
-        times = "1 sample was" if count == 1 else f"{count:,} samples were"
-        return f"{times} left out of {self._origin}, as --data.on_error skip says; the first: {self._first}"
+        samples = f"{count(left, 'sample')} {'was' if left == 1 else 'were'}"
+        return f"{samples} left out of {self._origin}, as --data.on_error skip says; the first: {self._first}"
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -12,6 +12,7 @@ import attrs
 from aipcore.data.shared import Area
 from aipcore.data.worker_process import Job
 from aipcore.data.workers import UnshippableError, Workers
+from aipcore.params.names import count
 
 MEASURED = 64
 """Samples that are timed."""
@@ -171,8 +172,7 @@ class Delegation:
             if not workers.auto:
                 raise
             return Choice(workers=0, task=task, reason=f"in this process ({str(error).rstrip('.')})")
-        number = "1 worker process" if workers.count == 1 else f"{workers.count} worker processes"
-        return Choice(workers=workers.count, task=task, reason=f"by {number} ({each})")
+        return Choice(workers=workers.count, task=task, reason=f"by {count(workers.count, 'worker process')} ({each})")
 
 
 def for_each(job: Job, total: int, workers: Workers | None) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from aipcore.data.samples import Sample
 from aipcore.data.source import Source
 from aipcore.data.workers import Workers
 from aipcore.errors import DataError
+from aipcore.params import names
 
 ESTIMATED = 64
 """Samples from which the memory for all of them is estimated."""
@@ -92,7 +93,9 @@ def _add(errors: list[str], skipped: SkippedSamples | None) -> None:
 
 def _nothing_left(source: Source, chain: Chain, errors: list[str]) -> DataError:
     reason = f"; the first error: {errors[0]}" if errors else ": the generating processors leave all out."
-    return DataError(f"Nothing is left of the {len(source)} samples of {chain.origin} after processing{reason}")
+    return DataError(
+        f"Nothing is left of the {names.count(len(source), 'sample')} of {chain.origin} after processing{reason}"
+    )
 
 
 def _bytes(side: Any) -> int:

@@ -21,6 +21,7 @@ from aipcore.data.specs import SIDES, DeclaredSpecs, Specs
 from aipcore.data.stream import StreamedDataset, probe
 from aipcore.data.workers import Workers
 from aipcore.errors import DataError
+from aipcore.params import names
 
 Preload = Literal["auto", "on", "off"]
 
@@ -150,8 +151,9 @@ class Pipeline:
         dropped = samples % batch_size if drop_remainder else 0
         if dropped == samples:
             raise DataError(
-                f"An epoch of {self.origin} has {samples:,} samples, fewer than one batch of {batch_size}, so "
-                "--train.batch_drop_remainder leaves out all. Give more samples or a smaller --train.batch_size."
+                f"An epoch of {self.origin} has {names.count(samples, 'sample')}, fewer than one batch of "
+                f"{batch_size}, so --train.batch_drop_remainder leaves out all. Give more samples or "
+                "a smaller --train.batch_size."
             )
         buckets = None
         if bucket_window:

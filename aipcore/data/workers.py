@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from aipcore.data.crew import Call, Crew
 from aipcore.data.worker_process import Failure, Job
-from aipcore.errors import DataError
+from aipcore.errors import TRACEBACK, DataError
 
 MOST = 16
 """Workers that are started at most if nobody says how many."""
@@ -168,6 +168,4 @@ def _result(value: Any) -> Any:
     trace = WorkerTraceback(value.trace)
     if value.kind is not None:
         raise value.kind(value.message) from trace
-    raise DataError(
-        f"A worker process failed in a way it should not ({value.message}): run again with --debug for the traceback."
-    ) from trace
+    raise DataError(f"A worker process failed in a way it should not ({value.message}) {TRACEBACK}.") from trace

@@ -16,6 +16,7 @@ from typing import IO
 
 from aipcore.devices.cluster import SECRET, Cluster
 from aipcore.errors import UsageError
+from aipcore.params.names import count
 
 HOST = "127.0.0.1"
 
@@ -62,8 +63,8 @@ def gpu_shares(workers: int, environment: Mapping[str, str]) -> list[dict[str, s
         gpus = [str(number) for number in range(_count_gpus())]
     if len(gpus) % workers:
         raise UsageError(
-            f"{len(gpus)} GPUs cannot be shared evenly by {workers} workers: give another number of --workers, or "
-            "choose GPUs with CUDA_VISIBLE_DEVICES (-1 for none)."
+            f"{count(len(gpus), 'GPU')} cannot be shared evenly by {count(workers, 'worker')}: give another number of "
+            "--workers, or choose GPUs with CUDA_VISIBLE_DEVICES (-1 for none)."
         )
     share = len(gpus) // workers
     if not share:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pluggy
 
-from aipcore.errors import PluginError, sentence
+from aipcore.errors import TRACEBACK, PluginError, sentence
 from aipcore.hooks import specs
 from aipcore.hooks.discovery import Plugin, Switches, installed
 from aipcore.hooks.entries import Entry, index_entries
@@ -219,8 +219,7 @@ class PluginManager:
             return import_reference(reference)
         except (Exception, SystemExit) as error:
             raise PluginError(
-                f"{entry.title} is broken: {reference} cannot be imported ({sentence(error)}); "
-                "run again with --debug for the traceback."
+                f"{entry.title} is broken: {reference} cannot be imported ({sentence(error)}) {TRACEBACK}."
             ) from error
 
     def find_scenario(self, text: str) -> tuple[str, object] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import attrs
 
 from aipcore.errors import ParamsError
-from aipcore.params.names import normalize, one_of
+from aipcore.params.names import count, normalize, one_of
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -57,7 +57,7 @@ class LeafType:
             case "fixed":
                 alike = len(set(self.items)) == 1
                 each = f", each {first}" if alike else f": {', then '.join(_words(item) for item in self.items)}"
-                text = f"{len(self.items)} value{'s' if len(self.items) > 1 else ''}{each}"
+                text = f"{count(len(self.items), 'value')}{each}"
             case "table":
                 text = f"entries KEY=VALUE, each value {first}"
         return f"{text}, or none" if self.optional else text

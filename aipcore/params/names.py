@@ -43,6 +43,12 @@ def one_of(words: Iterable[str]) -> str:
     return " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
 
 
+def count(number: int, noun: str) -> str:
+    """Return `1 epoch`, `1,000 epochs`, `2 batches`."""
+    ending = "" if number == 1 else "es" if noun.endswith(("tch", "sh", "s", "x")) else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 

@@ -54,6 +54,7 @@ class Member:
         self.graph = graph
         self.inputs: dict[str, ColumnSpec] = graph.inputs
         self.outputs = list(graph.outputs)
+        self._function: Any
         if isinstance(graph, ServedModel):
             masked = graph.masked
             self._function = graph.score if masked else graph.signature

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from aipcore.data.specs import ColumnSpec
 from aipcore.errors import UsageError
+from aipcore.params.names import count
 from aipcore.prediction.model_dir import ModelDir
 from aipcore.scenario.graph import Graph, build_graph_of, further_graphs, inputs_of, prediction_graph
 from aipcore.scenario.scenario import Scenario
@@ -123,8 +124,8 @@ def _of_saved_model(model: ModelDir, names: list[str]) -> Arrays:
         raise UsageError(f"The weights of {model.path} cannot be read ({reason}): take another copy.") from error
     if len(arrays) != len(order):
         raise UsageError(
-            f"{model.path} holds {len(arrays)} variables, but the scenario builds a model with {len(order)}: it has "
-            "changed since; use the version that trained the model."
+            f"{model.path} holds {count(len(arrays), 'variable')}, but the scenario builds a model with {len(order)}: "
+            "it has changed since; use the version that trained the model."
         )
     return dict(zip(map(str, order), arrays, strict=True))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aipcore.data.processor import PostProcessor, post_process
-from aipcore.errors import ScenarioError
+from aipcore.errors import TRACEBACK, ScenarioError
 from aipcore.scenario.scenario import Scenario
 
 MOST_NUMBERS = 8
@@ -40,7 +40,7 @@ def describe_answer(
     except Exception as error:
         raise ScenarioError(
             f"{type(scenario).__name__}.describe() failed on a sample with meta {meta!r}: {type(error).__name__}: "
-            f"{error}; run again with --debug for the traceback."
+            f"{error} {TRACEBACK}."
         ) from error
 
 

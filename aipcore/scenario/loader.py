@@ -15,7 +15,7 @@ from typing import Literal
 
 import attrs
 
-from aipcore.errors import AipError, ScenarioError, located_sentence
+from aipcore.errors import TRACEBACK, AipError, ScenarioError, located_sentence
 from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
 
@@ -179,9 +179,7 @@ def _import(run: Callable[[], object], what: str) -> None:
             f"{error.filename or what}, line {error.lineno}: {error.msg}; mend the scenario file."
         ) from error
     except Exception as error:
-        raise ScenarioError(
-            f"{what} cannot be imported: {located_sentence(error)}; run again with --debug for the traceback."
-        ) from error
+        raise ScenarioError(f"{what} cannot be imported: {located_sentence(error)} {TRACEBACK}.") from error
 
 
 def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:

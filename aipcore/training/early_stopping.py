@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aipcore.params.names import count
 from aipcore.training.monitor import Monitor
 from aipcore.training.params import EarlyStoppingParams
 
@@ -38,7 +39,7 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
         return ""
     waited = epoch - (monitor.best_epoch or 0)
     if waited >= params.n_to_go:
-        return f"{monitor.name} has not improved for {waited} epoch{'s' if waited > 1 else ''}"
+        return f"{monitor.name} has not improved for {count(waited, 'epoch')}"
     return ""
 
 

@@ -12,6 +12,7 @@ from aipcore.data.class_weight import Table
 from aipcore.data.pipeline import Pipeline
 from aipcore.devices.distribution import Distribution
 from aipcore.params.author_class import describe_unused
+from aipcore.params.names import count
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
@@ -63,8 +64,10 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     batching, train, val = data.batching, data.train, data.val
     samples = batching.samples + batching.dropped
     epoch = "" if samples == len(train) else f", {samples:,} of them an epoch"
-    dropped = f" without the last {batching.dropped} samples" if batching.dropped else ""
-    validation = "no validation data" if val is None else f"{len(val):,} validation samples{_limit(params.val.limit)}"
+    dropped = f" without the last {count(batching.dropped, 'sample')}" if batching.dropped else ""
+    validation = (
+        "no validation data" if val is None else f"{count(len(val), 'validation sample')}{_limit(params.val.limit)}"
+    )
     if val is not None and val.specs()[2]:
         validation += ", weighted"
     lav = f"; LAV{_limit(params.lav.limit)}" if data.lav and params.lav.limit is not None else ""
@@ -72,8 +75,8 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     if data.class_weights is not None:
         weights = f", class weights {_class_weights(data.class_weights)}"
     return (
-        f"{len(train):,} training samples{_limit(params.train.limit)}{epoch} in {batching.steps:,} batches of "
-        f"{batching.batch_size}{dropped}{weights}; {validation}{lav}"
+        f"{count(len(train), 'training sample')}{_limit(params.train.limit)}{epoch} in "
+        f"{count(batching.steps, 'batch')} of {batching.batch_size}{dropped}{weights}; {validation}{lav}"
     )
 
 
@@ -97,14 +100,14 @@ def describe_model(model: Any) -> str:
     trainable = sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
     frozen = f", {total - trainable:,} more not trained" if total > trainable else ""
-    return f"{len(model.layers)} layers, {trainable:,} trainable weights{frozen}"
+    return f"{count(len(model.layers), 'layer')}, {count(trainable, 'trainable weight')}{frozen}"
 
 
 def describe_frozen(frozen: list[tuple[str, int]]) -> list[tuple[str, str]]:
     """What is not trained, if anything."""
     if not frozen:
         return []
-    return [("frozen", ", ".join(f"{path} ({count:,} weights)" for path, count in frozen))]
+    return [("frozen", ", ".join(f"{path} ({count(weights, 'weight')})" for path, weights in frozen))]
 
 
 def describe_warm_start(warm_start: WarmStart | None) -> list[tuple[str, str]]:
@@ -122,10 +125,10 @@ def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
 def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
     """Optimizer, schedule and number of updates."""
     names = [type(each).__name__.removesuffix("Params") for each in (params.optimizer, params.learning_rate)]
-    group = f", each from {params.accumulate_steps} batches" if params.accumulate_steps > 1 else ""
+    group = f", each from {count(params.accumulate_steps, 'batch')}" if params.accumulate_steps > 1 else ""
     return (
         f"{names[0]}, learning rate {params.learning_rate.lr:g} with {names[1]}; "
-        f"{horizon.epochs} epochs of {horizon.updates_per_epoch:,} updates{group}"
+        f"{count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch, 'update')}{group}"
     )
 
 
@@ -149,7 +152,7 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
     if distribution.replicas > 1:
         names = ", ".join(device.rpartition("device:")[2] for device in distribution.devices)
         if distribution.workers.count > 1:
-            names = f"{distribution.workers.count} workers with {names} each"
+            names = f"{count(distribution.workers.count, 'worker')} with {names} each"
         kept = "on the CPU" if strategy == "central_storage" else "on each"
         return f"{names} share each batch; the weights are kept {kept}{mixed}"
     alone = "" if strategy == "none" else f" (alone, so --device.strategy {strategy} changes nothing)"
@@ -160,11 +163,10 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
 def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -> str:
     """How the loop is compiled."""
     ways = {"graph": "TensorFlow graph", "xla": "XLA", "eager": "not compiled"}
-    size = "1 batch" if compilation.chunk == 1 else f"{compilation.chunk} batches"
     chunk = (
         f"1 batch a call, since {', '.join(chunked_away_by)} asks for every batch"
         if chunked_away_by
-        else f"{size} a call"
+        else f"{count(compilation.chunk, 'batch')} a call"
     )
     return f"{ways[compilation.mode]} ({compilation.reason}), {chunk}"
 

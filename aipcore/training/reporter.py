@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from aipcore.params.names import count
 from aipcore.training.warmstart.report import WarmStart
 
 
@@ -55,8 +56,7 @@ class PeakMemory:
     def __str__(self) -> str:
         parts = [_mib(self.process)] if self.process else []
         if self.workers:
-            number = self.worker_processes
-            parts.append(f"{_mib(self.workers)} in {number} worker process{'es' if number > 1 else ''}")
+            parts.append(f"{_mib(self.workers)} in {count(self.worker_processes, 'worker process')}")
         parts += [f"{_mib(size)} on {name}" for name, size in self.gpus.items()]
         return ", ".join(parts)
 

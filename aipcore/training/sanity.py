@@ -13,6 +13,7 @@ import tensorflow as tf
 from aipcore.data.convert import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
 from aipcore.evaluation.shown import ShownSamples
+from aipcore.params.names import count
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.graph import Graph
 from aipcore.scenario.objective import Objective, listed
@@ -199,8 +200,9 @@ def check_first_steps(loss: float, batches: int, learning_rate: float) -> None:
     """
     if not np.isfinite(loss):
         raise TrainingError(
-            f"The loss is {loss} after {batches} batches: lower --learning_rate.lr (the rate is {learning_rate:.3g}) "
-            "or give --optimizer.clip_global_norm 1; --trainer.skip_sanity_check goes on all the same."
+            f"The loss is {loss} after {count(batches, 'batch')}: lower --learning_rate.lr (the rate is "
+            f"{learning_rate:.3g}) or give --optimizer.clip_global_norm 1; --trainer.skip_sanity_check "
+            "goes on all the same."
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from aip_plugins.callbacks.background import Background
 
+from aipcore.params.names import count
 from aipcore.training.context import RunContext
 from aipcore.training.ending import RunEnd
 
@@ -63,9 +64,10 @@ class Tracker(keras.callbacks.Callback):
         if not self._opened:
             return
         self._background.submit(lambda: self.finish(end))
-        left = self._background.close(self._timeout if end.status != "interrupted" else INTERRUPTED_SECONDS)
-        if left:
-            missing = f" ({len(self._unsent)} epochs are missing)" if self._unsent else ""
+        pending = self._background.close(self._timeout if end.status != "interrupted" else INTERRUPTED_SECONDS)
+        if pending:
+            left = len(self._unsent)
+            missing = f" ({count(left, 'epoch')} {'is' if left == 1 else 'are'} missing)" if self._unsent else ""
             logger.warning(
                 "%s did not get all of this run%s; all values are in %s.",
                 self._what, missing, self.context.output_dir / "tensorboard",

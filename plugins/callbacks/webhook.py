@@ -15,6 +15,7 @@ from aip_plugins.callbacks.background import Background
 from aip_plugins.callbacks.remote_params import WebhookParams
 
 from aipcore.errors import TrainingError
+from aipcore.params.names import count
 from aipcore.params.secret import redacted
 from aipcore.training.context import RunContext
 from aipcore.training.ending import RunEnd
@@ -71,7 +72,11 @@ class Webhook(keras.callbacks.Callback):
         """Tells of the end, and waits for what is on its way."""
         best = "" if end.best is None else f", best {self.context.monitor[1]} {end.best:.4g} in epoch {end.best_epoch}"
         error = None if end.error is None else redacted(f"{type(end.error).__name__}: {end.error}")
-        after = f" after {end.epochs} epochs{best}" if error is None else f" after {end.epochs} epochs: {error}"
+        after = (
+            f" after {count(end.epochs, 'epoch')}{best}"
+            if error is None
+            else f" after {count(end.epochs, 'epoch')}: {error}"
+        )
         self._post(
             "failure" if end.status == "failed" else "end", f"{WORDS[end.status]}{after}", status=end.status,
             epoch=end.epochs, best=end.best, best_epoch=end.best_epoch, seconds=end.seconds, error=error,
@@ -90,7 +95,7 @@ class Webhook(keras.callbacks.Callback):
         if not self.started:
             self.started = True
             epochs = self.context.horizon.epochs
-            text = f"starts: {epochs} epochs" if epoch == 0 else f"goes on with epoch {epoch + 1} of {epochs}"
+            text = f"starts: {count(epochs, 'epoch')}" if epoch == 0 else f"goes on with epoch {epoch + 1} of {epochs}"
             self._post("start", text, epoch=epoch)
 
     def _post(self, event: str, text: str, **more: Any) -> None:

@@ -109,8 +109,8 @@ class TestPluginCommand:
         done = run_aip("say-hello", "crash")
         assert done.returncode == 1
         assert done.stderr == (
-            "error: aip say-hello failed in a way it should not (ValueError: not foreseen): run again with --debug for "
-            "the traceback, and report that to the authors of greeting 1.0.\n"
+            "error: aip say-hello failed in a way it should not (ValueError: not foreseen). Report that to the "
+            "authors of greeting 1.0 (--debug shows the traceback).\n"
         )
         done = run_aip("say-hello", "crash", "--debug")
         assert done.returncode == 1
@@ -142,8 +142,8 @@ class TestPluginCommand:
         done = run_aip("train", "odd")
         assert (done.returncode, done.stderr) == (
             1,
-            "error: aip train failed in a way it should not (KeyError: 1): run again with --debug for the traceback, "
-            "and report that to the authors of odd 1.0.\n",
+            "error: aip train failed in a way it should not (KeyError: 1). Report that to the authors of odd 1.0 "
+            "(--debug shows the traceback).\n",
         )
 
     def test_interrupt_from_outside(self, site):

@@ -93,16 +93,16 @@ def test_a_run_logs_what_the_author_logs(
     assert code == 0
     assert state() == before
     expected = [
-        "an info of mine",
-        "a root warning",
-        f"{tmp_path / 'logs_much.py'}:18: UserWarning: a plain warning",
-        "a library's warning",
+        ("info", "my.module: an info of mine"),
+        ("warning", "a root warning"),
+        ("warning", f"{tmp_path / 'logs_much.py'}:18: UserWarning: a plain warning"),
+        ("warning", "tensorflow: a library's warning"),
     ]
-    assert output.splitlines()[: len(expected)] == expected
+    assert output.splitlines()[: len(expected)] == [f"{level}: {text}" for level, text in expected]
     assert "an info of mine" not in errors
     log = Path("out/train.log").read_text()
     assert [line.split(maxsplit=2)[2] for line in log.splitlines()[: len(expected)]] == [
-        f"{level:<7} {text}" for level, text in zip(("INFO", "WARNING", "WARNING", "WARNING"), expected, strict=True)
+        f"{level.upper():<7} {text}" for level, text in expected
     ]
     assert "debug" not in log
     assert "library's info" not in log
@@ -138,12 +138,18 @@ def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
         assert logging.getLogger("h5py").level == logging.INFO
     finally:
         logging.getLogger("h5py").setLevel(logging.NOTSET)
-    assert printed.getvalue().splitlines() == ["debug", "asked for"]
+    assert printed.getvalue().splitlines() == ["debug: anything: debug", "info: h5py.sub: asked for"]
     handler, printed = console_handler(quiet=True)
     with logging_to(handler):
         logging.getLogger("anything").info("info")
-        logging.getLogger("anything").warning("warning")
-    assert printed.getvalue().splitlines() == ["warning"]
+        logging.getLogger("anything").warning("%s", "warning")
+        logging.getLogger("aipcore.training").warning("of aip")
+        logging.getLogger("aip_plugins.callbacks").error("of a shipped plugin")
+    assert printed.getvalue().splitlines() == [
+        "warning: anything: warning",
+        "warning: of aip",
+        "error: of a shipped plugin",
+    ]
 
 
 def test_a_wrong_message_does_not_end_the_run(capfd: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +178,7 @@ def test_handlers_that_write_to_the_terminal_are_off(
         with logging_to(handler):
             logging.getLogger("speaks").warning("once")
             logging.getLogger("apart").warning("apart")
-        assert printed.getvalue() == "once\n"
+        assert printed.getvalue() == "warning: speaks: once\n"
         assert capfd.readouterr().err == "apart\n"
         logging.getLogger("speaks").warning("after")
         assert capfd.readouterr().err == "after\nafter\n"
@@ -209,7 +215,7 @@ def test_processors_are_heard(workers: int) -> None:
         assert bool(pipeline.workers.processes()) == bool(workers)
         pid = pipeline.workers.processes()[0] if workers else os.getpid()
     lines = printed.getvalue().splitlines()
-    assert lines.count(f"an info from {pid}") >= 1
+    assert lines.count(f"info: my.processors: an info from {pid}") >= 1
     assert any(line.endswith(f"UserWarning: a warning from {pid}") for line in lines)
 
 

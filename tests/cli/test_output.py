@@ -152,7 +152,8 @@ def test_quiet(train: Any, tmp_path: Path) -> None:
     code, output, errors = train("--quiet", "--trainer.profile", "True", "--trainer.profile_steps", "900", "901")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
-        "Nothing is profiled: trainer.profile_steps is 900 901, but the run has 182 batches only; give earlier ones."
+        "warning: Nothing is profiled: trainer.profile_steps is 900 901, but the run has 182 batches only; give "
+        "earlier ones."
     ]
     log = (tmp_path / "out" / "train.log").read_text()
     for text in (

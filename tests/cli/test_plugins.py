@@ -136,7 +136,7 @@ class TestList:
         """A broken entry point is shown with its reason, with `--debug` also with its traceback."""
         text = run_aip("plugins", "show", "aip_plugin_broken").stdout
         assert "broken: cannot be imported: ModuleNotFoundError" in text
-        assert "Run again with --debug for the traceback." in text
+        assert "(--debug shows the traceback)" in text
         assert "Traceback (most recent call last):" in run_aip("plugins", "show", "aip_plugin_broken", "--debug").stdout
 
     def test_show_disabled(self, run_aip):

@@ -161,7 +161,7 @@ def test_generating_must_always_make_the_same() -> None:
             self.calls += 1
             return [sample] * (2 if self.calls <= 3 else 1)
 
-    with pytest.raises(DataError, match="gave 1 samples, but 2 when they were counted"):
+    with pytest.raises(DataError, match="gave 1 sample, but 2 when they were counted"):
         Pipeline(numbers(3), [Shrinks()], preload="off").dataset()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aipcore.params import nearest, normalize, one_of
+from aipcore.params.names import count
 
 OPTIONS = [
     "trainer.epochs",
@@ -15,6 +16,13 @@ OPTIONS = [
     "optimizer.epsilon",
     "learning_rate.lr",
 ]
+
+
+def test_counts() -> None:
+    """One of a thing, or several."""
+    found = [count(number, noun) for number, noun in ((1, "epoch"), (2, "epoch"), (0, "batch"), (1, "worker process"))]
+    assert found == ["1 epoch", "2 epochs", "0 batches", "1 worker process"]
+    assert [count(1000, "worker process"), count(2, "index")] == ["1,000 worker processes", "2 indexes"]
 
 
 @pytest.mark.parametrize("name", ["AdaBelief", "adabelief", "ADABELIEF", "ada_belief", "Ada-Belief", "a_d-a_belief"])

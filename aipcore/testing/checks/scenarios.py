@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aipcore.params.names import count
 from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
@@ -181,8 +182,9 @@ def learns_a_few_by_heart(subject: Subject) -> None:
     after = trainer.validation.run()["loss"]
     require(
         after <= declared.overfit * before,
-        f"the loss of {declared.samples} samples only goes from {before:.3g} to {after:.3g} in {declared.steps} "
-        f"updates of Adam at {declared.learning_rate}: declare samples, steps, learning_rate or overfit that suit it",
+        f"the loss of {count(declared.samples, 'sample')} only goes from {before:.3g} to {after:.3g} in "
+        f"{declared.steps} updates of Adam at {declared.learning_rate}: declare samples, steps, learning_rate or "
+        "overfit that suit it",
     )
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 import attrs
 
+from aipcore.params.names import count
+
 Status = Literal["loaded", "renamed", "skipped", "missing", "shape mismatch"]
 
 
@@ -51,7 +53,7 @@ class WarmStart:
         """One line: how many of the model's variables were loaded, and what became of the others."""
         counts = Counter(row.status for row in self.rows if row.path)
         loaded = counts["loaded"] + counts["renamed"]
-        parts = [f"{loaded:,} of {sum(counts.values()):,} variables loaded"]
+        parts = [f"{loaded:,} of {count(sum(counts.values()), 'variable')} loaded"]
         if counts["renamed"]:
             parts.append(f"{counts['renamed']:,} of them renamed")
         others: tuple[Status, ...] = ("skipped", "missing", "shape mismatch")

@@ -32,6 +32,7 @@ from aipcore.errors import AipError, UsageError
 from aipcore.files import refuse_links
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
+from aipcore.params.names import count
 from aipcore.params.secret import Contact, redacted, refuse_contacts
 from aipcore.training.output_dir import choose_output_dir
 
@@ -97,7 +98,7 @@ class Begun:
     def plan(self) -> str:
         """What is going to happen, in a few words."""
         settings = self.settings
-        many = "trials without end" if settings.trials is None else f"{settings.trials} trials"
+        many = "trials without end" if settings.trials is None else count(settings.trials, "trial")
         names = ", ".join(each.text for each in self.space.dimensions)
         mode, name = settings.monitor
         goal = "smallest" if mode == "min" else "largest"

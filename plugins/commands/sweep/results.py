@@ -20,6 +20,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from aipcore.params.names import count
+
 SHOWN = 20
 """Rows of the table on the terminal."""
 
@@ -106,8 +108,7 @@ def show_results(
     """Prints the table, what mattered, the best trial with the command that trains it again, and where all of it is."""
     names = [each.name for each in space.dimensions]
     mode, monitor = settings.monitor[0], study.user_attrs.get("aip_monitored", settings.monitor[1])
-    count = "1 trial" if len(rows) == 1 else f"{len(rows)} trials"
-    title = f"{count}, {'smallest' if mode == 'min' else 'largest'} {monitor} first"
+    title = f"{count(len(rows), 'trial')}, {'smallest' if mode == 'min' else 'largest'} {monitor} first"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     table.add_column("trial", justify="right")
     table.add_column("state")
