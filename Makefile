@@ -9,7 +9,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 .PHONY: tutorial test test-slow check format docs bench clean
 
 tutorial: $(VENV)/.installed
-	$(BIN)/aip train tutorial --optimizer adabelief
+	$(BIN)/aip train tutorial
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
