@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -341,6 +342,74 @@ def test_users_of_the_predecessor_find_all_they_had() -> None:
         "params",
     ):
         assert f"`aip {command} " in text
+
+
+KERAS_ROWS = {
+    "Model.compile": ("trainers/trainer.py", "Trainer", "compile"),
+    "Model.fit": ("trainers/trainer.py", "Trainer", "fit"),
+    "Model.evaluate": ("trainers/trainer.py", "Trainer", "evaluate"),
+    "Model.predict": ("trainers/trainer.py", "Trainer", "predict"),
+    "Optimizers": ("optimizers/base_optimizer.py", "BaseOptimizer", "__init__"),
+}
+"""By section of docs/coming-from-keras.md: where Keras defines what its rows are about."""
+
+TF_DATA = """from_tensor_slices from_generator list_files TextLineDataset map filter flat_map shuffle batch padded_batch
+bucket_by_sequence_length repeat take cache prefetch shard zip drop_remainder num_parallel_calls"""
+
+
+def keras_names() -> dict[str, list[str]]:
+    """What the sections need rows for, read from the source of Keras, whose import takes seconds."""
+    (folder,) = importlib.util.find_spec("keras").submodule_search_locations  # type: ignore[union-attr]
+    found = {"tf.data": TF_DATA.split()}
+    for section, (file, cls, method) in KERAS_ROWS.items():
+        tree = ast.parse((Path(folder) / "src" / file).read_text(encoding="utf-8"))
+        (made,) = [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == cls]
+        (function,) = [each for each in made.body if isinstance(each, ast.FunctionDef) and each.name == method]
+        found[section] = [each.arg for each in [*function.args.args, *function.args.kwonlyargs] if each.arg != "self"]
+    tree = ast.parse((Path(folder) / "callbacks" / "__init__.py").read_text(encoding="utf-8"))
+    found["Callbacks"] = [each.name for node in tree.body if isinstance(node, ast.ImportFrom) for each in node.names]
+    return found
+
+
+def test_arguments_of_keras_have_rows() -> None:
+    """Each argument and callback of Keras stands in its section, and what it is called in aip exists."""
+    import click
+
+    from aipcore.cli.main import app
+    from aipcore.hooks.manager import get_plugin_manager
+    from aipcore.params.tree import Leaf, build_tree, find, owners, short_paths
+    from aipcore.scenario import Scenario
+    from aipcore.scenario.list_file import ListFileParams
+    from aipcore.training.params import run_params_class
+
+    plugins = get_plugin_manager()
+    tree = build_tree(run_params_class(ListFileParams), plugins)
+    shorts = short_paths(tree)
+    commands = [app.get_command(click.Context(app), name) for name in ("train", "lav", "predict")]
+    own_options = loaded("generated_page").own_options
+    flags = {name for command in commands for option in own_options(command) for name in option.names}
+    text = (DOCS / "coming-from-keras.md").read_text(encoding="utf-8")
+    rows: dict[str, list[str]] = {}
+    for section in text.split("\n## ")[1:]:
+        title = section.splitlines()[0]
+        for line in section.splitlines():
+            cells = [cell.strip() for cell in line.strip("| ").split(" | ")] if line.startswith("| ") else []
+            if len(cells) < 2 or cells[0] == "Keras":
+                continue
+            rows.setdefault(title, []).extend(re.findall(r"`([^`]+)`", cells[0]))
+            given = re.findall(r"`([^`]+)`", cells[1])
+            assert given or cells[1] == "none", line
+            for each in given:
+                name, _, value = each.removeprefix("--").partition(" ")
+                if each.startswith("--") and f"--{name}" not in flags:
+                    node = find(tree, name, shorts)
+                    assert node is not None or owners(tree, name, shorts, plugins), line
+                    if value and not isinstance(node, Leaf):
+                        assert value in plugins.names("callback"), line
+                elif not each.startswith("--"):
+                    assert hasattr(Scenario, each.removesuffix("()")) or each == "Predictor.load", line
+    for title, names in keras_names().items():
+        assert [name for name in names if name not in rows[title]] == [], title
 
 
 def test_site(tmp_path: Path) -> None:
