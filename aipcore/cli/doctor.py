@@ -16,6 +16,7 @@ import click
 from aipcore.cli.style import Command
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.logs import LEVELS
+from aipcore.params.names import count
 
 PACKAGES = (
     "aipcore",
@@ -43,7 +44,7 @@ def command(as_json: bool) -> None:
     """
     plugins = get_plugin_manager()
     facts = {
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}, {count(os.cpu_count() or 1, 'core')}",
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         **{name: _version(name) for name in PACKAGES},
         "devices": ", ".join(_devices()) or "none",

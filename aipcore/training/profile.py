@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from aipcore.data.feed import Block
 from aipcore.errors import TrainingError
+from aipcore.params.names import count
 from aipcore.training.reporter import Reporter
 
 
@@ -118,8 +119,8 @@ class BatchProfiler:
 
     def _miss(self, batches: int) -> None:
         self._reporter.warning(
-            f"Nothing is profiled: trainer.profile_steps is {self._first} {self._last}, but the run has {batches} "
-            "batches only; give earlier ones."
+            f"Nothing is profiled: trainer.profile_steps is {self._first} {self._last}, but the run has "
+            f"{count(batches, 'batch')} only; give earlier ones."
         )
 
     def __enter__(self) -> BatchProfiler:
