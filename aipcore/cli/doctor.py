@@ -44,7 +44,8 @@ def command(as_json: bool) -> None:
     """
     plugins = get_plugin_manager()
     facts = {
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}, {count(os.cpu_count() or 1, 'core')}",
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}, "
+        f"{count(os.cpu_count() or 1, 'core')}",
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         **{name: _version(name) for name in PACKAGES},
         "devices": ", ".join(_devices()) or "none",
