@@ -26,8 +26,8 @@ AT_FDCWD = -100
 def replaced_dir(path: Path) -> Iterator[Path]:
     """Gives an empty folder beside `path` to write into, and puts it in the place of `path` at the end.
 
-    If the body raises, `path` stays as it was and the unfinished folder is removed. The folder around `path` must exist:
-    it may be moved while the body runs, and is then not made again.
+    If the body raises, `path` stays as it was and the unfinished folder is removed. The folder around `path` must
+    exist. It may be moved while the body runs, and is then not made again.
 
     Raises:
         OSError: the folder around `path` does not exist, or was moved.

@@ -25,8 +25,8 @@ FOLDERS = ("best", "export", "checkpoint")
 class Keeper:
     """Writes what a run leaves; without a folder, nothing.
 
-    A folder that is moved meanwhile is written to where it is, until the run asks `refuse_moved`: callbacks have files of
-    their own, so a run cannot go on for long.
+    A folder that is moved meanwhile is written to where it is, until the run asks `refuse_moved`. Callbacks have files
+    of their own, so a run cannot go on for long.
 
     Args:
         folder: the run's output folder, or None.
