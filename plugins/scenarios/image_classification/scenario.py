@@ -74,7 +74,7 @@ class ImageClassification(ListFileScenario):
         if unknown:
             raise DataError(
                 f"{len(unknown)} of {len(data.paths)} images ({what}) are of other classes than {', '.join(classes)}: "
-                f"{unknown[0]} is of {unknown[0].parent.name!r}. Add it to --data.classes, or leave them out of the list."
+                f"{unknown[0]} is of {unknown[0].parent.name!r}. Give --data.classes, or leave them out."
             )
         return data
 
