@@ -54,6 +54,20 @@ class TrainingError(AipError):
     """Training cannot go on, and the message says why and what was saved."""
 
 
+class FolderMovedError(TrainingError):
+    """The folder of a run is no longer where it was when the run began.
+
+    Attributes:
+        found: where it is now, or None if it was deleted or cannot be found.
+    """
+
+    def __init__(self, path: Path, found: Path | None) -> None:
+        end = f"Resume the run there: aip resume {found}" if found else "Nothing more is written."
+        where = f"was moved to {found}" if found else "was deleted, or moved to where it cannot be found"
+        super().__init__(f"The folder {path} of this run {where}, so the run ends. {end}")
+        self.found = found
+
+
 class FormatError(TrainingError):
     """A model cannot be written in a format, or what was written does not answer like it; no such file is left."""
 

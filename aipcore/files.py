@@ -86,6 +86,14 @@ def read_json(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> 
         raise ValueError("it is nested too deeply") from error
 
 
+def expanded(path: str) -> Path:
+    """Return a path whose `~` or `~user` is replaced, as a shell does it: only if there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_limit() -> int:
     """Return the most bytes that the arrays of one file may unpack to, unless the file itself holds as many.
 

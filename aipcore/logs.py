@@ -9,15 +9,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from io import TextIOWrapper
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 from aipcore.errors import UsageError
-from aipcore.files import no_follow
 from aipcore.params.names import escaped
 from aipcore.params.secret import redacted
+from aipcore.streams import LineFile
+
+logger = logging.getLogger("aipcore.training")
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -65,11 +66,19 @@ def with_origin(record: logging.LogRecord, *, level: bool = False) -> logging.Lo
     return made
 
 
-class _LogFile(logging.FileHandler):
-    """A log file that is not written through a link."""
+class _LogFile(logging.StreamHandler[LineFile]):
+    """A log file that may run out of room: the run goes on, and one message says so."""
 
-    def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=no_follow)  # type: ignore[return-value]
+    def __init__(self, path: Path) -> None:
+        super().__init__(LineFile(path, "a", self._cannot_write))
+        self._path = path
+
+    def _cannot_write(self, error: OSError) -> None:
+        logger.warning("%s cannot be written (%s). The run goes on without it.", self._path, error.strerror)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 class RunLog:
@@ -83,7 +92,7 @@ class RunLog:
 
     def write_to(self, path: Path) -> None:
         """Append messages to a file from now on, after those since the run began."""
-        file = _LogFile(path, encoding="utf-8")
+        file = _LogFile(path)
         file.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         self._early.setTarget(file)
         self._early.flush()

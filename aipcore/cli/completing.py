@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from aipcore.cli.request import CommandOption, make_request, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
+from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Description, Layer, fill, sections
 from aipcore.params.tree import Group
@@ -114,7 +115,7 @@ class ModelFolderCommand(CompletedCommand):
 
         arguments = split_model_arguments(words, (), self.name or "", several=self.several)
         plugins = get_plugin_manager()
-        model = find_model(Path(arguments.models[0]).expanduser())
+        model = find_model(expanded(arguments.models[0]))
         root = applied_params_class(scenario_of(model, plugins, trust=False).cls.params_class)
         tree = fill(root, [recorded_layer(model), Layer.from_arguments(arguments.rest)], plugins)
         fixed = FIXED if self.fixed is None else self.fixed

@@ -29,6 +29,9 @@ KEPT = {
 """What the folders of a run hold."""
 
 
+NARROW = 40
+"""Below how many columns a terminal has no room for a table or a bar."""
+
 WIDE = 110
 """From how many columns on a terminal has room for a long bar."""
 
@@ -86,7 +89,7 @@ class ConsoleReporter(Reporter):
             plan_logger.info("%s: %s", heading, text)
         if self._quiet:
             return
-        if not self._console.is_terminal:
+        if not self._has_room:
             width = max(len(heading) for heading, _ in rows)
             for heading, text in rows:
                 self._console.print(Text(f"{heading:<{width}}  {text}"), soft_wrap=True)
@@ -118,7 +121,7 @@ class ConsoleReporter(Reporter):
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
         """A new progress bar."""
-        if self._quiet or not self._console.is_terminal:
+        if self._quiet or not self._has_room:
             return
         # Values go first where there is no room: rich would squeeze the bar and cut the time in half instead.
         bar = 40 if self._console.width >= WIDE else 10
@@ -188,6 +191,10 @@ class ConsoleReporter(Reporter):
     def close(self) -> None:
         """Gives the terminal back, however the run ended."""
         self._stop_progress()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._console.is_terminal and self._console.width >= NARROW
 
     def _stop_progress(self) -> None:
         if self._progress is not None:

@@ -13,6 +13,7 @@ from aipcore.cli.request import HELP, CommandOption, sort_words
 from aipcore.cli.scenario_help import show_options
 from aipcore.cli.score_table import show_scores, write_scores
 from aipcore.errors import UsageError
+from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.prediction.formats import STORED, check_output, check_stored
 
@@ -47,7 +48,7 @@ def command(words: tuple[str, ...]) -> None:
         raise UsageError(
             f"aip evaluate takes one file, which aip lav --dump or aip predict --targets --output wrote, and {given}."
         )
-    path = Path(rest[0]).expanduser()
+    path = expanded(rest[0])
     check_stored(path, STORED)
     json_file = Path(options["--json"]) if "--json" in options else None
     if json_file is not None:

@@ -20,6 +20,7 @@ from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.scenario_help import show_options
 from aipcore.cli.style import echo
 from aipcore.errors import UsageError
+from aipcore.files import expanded
 from aipcore.hooks.kinds import ExporterParams
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
@@ -73,7 +74,7 @@ def command(words: tuple[str, ...]) -> None:
     if chosen is None:
         raise UsageError(f"Name a format: --format {one_of(plugins.names('exporter'))}.")
     require_packages([chosen], plugins, "--format")
-    model = find_model(Path(arguments.models[0]).expanduser())
+    model = find_model(expanded(arguments.models[0]))
     scenario = scenario_of(model, plugins, trust=trust)
     name = plugins.name_of("exporter", type(chosen))
     graph = arguments.options.get("--graph", DEFAULT_GRAPH)
@@ -81,7 +82,7 @@ def command(words: tuple[str, ...]) -> None:
         raise UsageError(f"--graph {graph} is not the name of a graph: give a key of the scenario's export_graphs().")
     given = arguments.options.get("--output")
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
-    output = model.path.with_name(f"{stem}-{name.lower()}") if given is None else Path(given).expanduser()
+    output = model.path.with_name(f"{stem}-{name.lower()}") if given is None else expanded(given)
     _check_new(output)
     resolved = resolved_params(model, scenario, plugins, trust=trust)
     changed = resolved_params(model, scenario, plugins, overrides, trust=trust) if overrides.options else None
@@ -107,7 +108,7 @@ def _show_help(
         show_model_usage(console, USAGE, SUMMARY, OPTIONS)
         render_help(ExportCommandParams, [layer], plugins, console)
         return
-    model = find_model(Path(arguments.models[0]).expanduser())
+    model = find_model(expanded(arguments.models[0]))
     scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
     console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
     show_options(console, OPTIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,16 +12,22 @@ from typing import Any
 import attrs
 
 from aipcore.errors import UsageError
+from aipcore.streams import LineFile
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.warmstart.report import WarmStart
 
+logger = logging.getLogger("aipcore.training")
+
 
 class JsonReporter(Reporter):
-    """Writes `plan`, `warm_start`, `message`, `epoch` and `summary` events to a file, flushed after every line."""
+    """Writes `plan`, `warm_start`, `message`, `epoch` and `summary` events to a file, each as soon as it is known."""
 
     def __init__(self, path: Path) -> None:
+        def cannot_write(error: OSError) -> None:
+            logger.warning("--json-log %s cannot be written (%s). The run goes on without it.", path, error.strerror)
+
         try:
-            self._file = path.open("x", encoding="utf-8")
+            self._file = LineFile(path, "x", cannot_write)
         except FileExistsError as error:
             raise UsageError(f"--json-log {path} exists already: give a file that does not.") from error
         except OSError as error:
@@ -72,7 +79,6 @@ class JsonReporter(Reporter):
 
     def _write(self, event: str, content: Mapping[str, Any]) -> None:
         self._file.write(json.dumps({"event": event, **_finite(content)}) + "\n")
-        self._file.flush()
 
 
 def _finite(value: Any) -> Any:

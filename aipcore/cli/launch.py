@@ -14,6 +14,7 @@ from aipcore.cli.style import Command
 from aipcore.devices.launcher import Launch, free_ports, gpu_shares
 from aipcore.errors import UsageError
 from aipcore.params.names import count
+from aipcore.streams import make_output_optional
 
 COMMANDS = ("train", "resume")
 STRATEGY = "--device.strategy"
@@ -70,6 +71,7 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
     ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
     if ports[-1] > 65535:
         raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}: give a smaller one.")
+    make_output_optional()
     launch = Launch([*words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
     sys.exit(launch.run())
 

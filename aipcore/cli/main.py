@@ -17,6 +17,7 @@ from aipcore.errors import TRACEBACK, AipError, AuthorError, PluginError, Termin
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import nearest, normalize, one_of
+from aipcore.streams import OutputError, guarded_output, require_output
 
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
@@ -151,6 +152,17 @@ def main(words: Sequence[str] | None = None) -> int:
     Args:
         words: the command line after `aip`; by default that of this process.
     """
+    with guarded_output():
+        try:
+            code = _ended(words)
+            if code == 0:
+                require_output()
+        except OutputError as error:
+            return CLOSED_PIPE if error.closed_pipe else _fail(str(error), error.exit_code, debug=False)
+        return code
+
+
+def _ended(words: Sequence[str] | None) -> int:
     if words is None and (instruction := os.environ.get("_AIP_COMPLETE")):
         from aipcore.cli.completion import complete
 
@@ -160,11 +172,8 @@ def main(words: Sequence[str] | None = None) -> int:
     running: list[str] = []
     try:
         code = _run(arguments, running)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough, and flushing the rest at exit would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
+    except OutputError:
+        raise
     except Terminated:
         report("aip", "terminated")
         return TERMINATED

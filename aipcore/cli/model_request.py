@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,6 +12,7 @@ from aipcore.cli.request import HELP, CommandOption, sort_words
 from aipcore.cli.scenario_help import show_options
 from aipcore.cli.style import report
 from aipcore.errors import UsageError
+from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, render_help
 from aipcore.params.tree import build_tree, short_paths
@@ -109,7 +109,7 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
     overrides, trust = Layer.from_arguments(arguments.rest), TRUST.names[0] in arguments.options
     requests = []
     for text in arguments.models:
-        model = find_model(Path(text).expanduser())
+        model = find_model(expanded(text))
         scenario = scenario_of(model, plugins, trust=trust)
         if moved := moved_scenario(model.about, scenario):
             report("warning", moved)

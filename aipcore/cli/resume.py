@@ -31,6 +31,7 @@ from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import short_paths, shown
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
+from aipcore.streams import make_output_optional
 from aipcore.training.overrides import RECOMPILE, Change, changes, refuse_impossible
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import RunFolder, exported_epoch, find_run, locked, recover_models, set_aside
@@ -229,6 +230,7 @@ def _resume(
     level = log_level()
     quiet = quiet or level > logging.INFO
     import_tensorflow(verbose=level <= logging.DEBUG)
+    make_output_optional()
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
     from aipcore.devices.joining import joined_workers

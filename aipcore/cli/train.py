@@ -17,6 +17,7 @@ from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_reque
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.params import Resolved
 from aipcore.params.resources import planned_copies
+from aipcore.streams import make_output_optional
 from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.warmstart.source import find_source
 
@@ -105,6 +106,7 @@ def _train(
     # Who asks for warnings only has no use for the plan and a progress bar either.
     quiet = quiet or level > logging.INFO
     import_tensorflow(verbose=level <= logging.DEBUG)
+    make_output_optional()
     from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
     from aipcore.devices.joining import joined_workers

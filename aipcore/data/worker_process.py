@@ -24,6 +24,7 @@ from aipcore.data.shared import Area
 from aipcore.data.shipping import dump_any
 from aipcore.errors import AipError, author_error
 from aipcore.logs import captured_messages
+from aipcore.streams import guarded_output
 
 TASK = struct.Struct("<3q")
 """Of a task: its number, its area and its job; of an answer: the number, the area, and the bytes written there."""
@@ -106,7 +107,9 @@ def main() -> None:
     _keep_freed_memory()
     messages = _Messages()
     logging.getLogger().addHandler(messages)
-    with captured_messages(level), contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    ends = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    # What a processor prints may have no reader.
+    with guarded_output(optional=True), captured_messages(level), ends:
         _Worker(tasks, answers, areas, messages).work()
     _end()
 

@@ -73,7 +73,11 @@ class Channel:
         Raises:
             DataError: an array holds something else than numbers.
         """
-        arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
+        # The name of a type says nothing of the byte order.
+        arrays = {
+            name: np.asarray(array, np.asarray(array).dtype.newbyteorder("="), order="C")
+            for name, array in message.arrays.items()
+        }
         specs = [(name, array.dtype.name, array.shape) for name, array in arrays.items()]
         for name, dtype, _ in specs:
             if dtype not in _DTYPES:

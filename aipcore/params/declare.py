@@ -60,7 +60,7 @@ class FieldSpec:
         short: whether the group's or component's options also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
         resource: whether a leaf names files that go into the model's folder.
-        secret: whether a leaf's value is recorded nowhere.
+        secret: whether a leaf's value is recorded nowhere, or returns what is recorded of it.
         contacts: whether a leaf's value is an address that is contacted, or returns that address for a value, or an
             empty text.
         convert: turns other forms of a leaf's value, as a file or Python may give it, into one of its type.
@@ -72,7 +72,7 @@ class FieldSpec:
     choices: str | Mapping[str, type] | None = None
     short: bool = False
     resource: bool = False
-    secret: bool = False
+    secret: bool | Callable[[str], str] = False
     contacts: bool | Callable[[Any], str] = False
     convert: Callable[[Any], Any] | None = None
 
@@ -83,7 +83,7 @@ def field(
     help: str,
     check: Check | None = None,
     resource: bool = False,
-    secret: bool = False,
+    secret: bool | Callable[[str], str] = False,
     contacts: bool | Callable[[Any], str] = False,
     convert: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -100,6 +100,7 @@ def field(
             and are copied into its folder, where they are found again wherever that folder is.
         secret: for `str` or `str | None`: the value is a password or a token. It is recorded and shown as `***`.
             Who resumes the run gives it again, as an option or in the environment variable `AIP_SECRET_` + OPTION.
+            A function returns what is recorded of a value, with `***` in the place of what is not.
         contacts: the value is an address, such as a URL, that a run connects to. One that comes from the folder of a
             run or a model needs `--trust`. A password in it is treated as a secret is. A function returns the address
             for a value, or an empty text where nothing is contacted.

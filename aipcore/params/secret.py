@@ -48,12 +48,18 @@ def _query(match: re.Match[str]) -> str:
     return match[0]
 
 
+def host_alone(url: str) -> str:
+    """Return a web address with `***` in the place of its path and query, where some services put a token."""
+    found = re.match(r"(https?://)(?:[^/?#]*@)?([^/?#]*)/?(.*)", url, re.IGNORECASE | re.DOTALL)
+    return url if found is None or not found[3] else f"{found[1]}{found[2]}/{SECRET}"
+
+
 def recorded(spec: FieldSpec, plain: Any) -> Any:
     """Return what a record holds for a plain value of a leaf."""
     if plain is None or plain == "" or plain is REQUIRED:
         return plain
     if spec.secret:
-        return SECRET
+        return spec.secret(plain) if callable(spec.secret) else SECRET
     return _each(redacted, plain) if spec.contacts else plain
 
 

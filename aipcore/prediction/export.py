@@ -109,6 +109,10 @@ def export_model(
     writer = ModelWriter(
         chosen, {name: form}, about, further=further, resources=model.home / RESOURCES, batches=lambda: batches
     )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written ({error.strerror}): give another folder.") from error
     return Exported(deviation=writer.write(output, compare=True), inputs=told)
 
 

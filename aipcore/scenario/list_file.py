@@ -13,6 +13,7 @@ import attrs
 from aipcore.data.params import LavDataParams, TrainDataParams, ValDataParams
 from aipcore.data.samples import Sample
 from aipcore.errors import DataError, UsageError
+from aipcore.files import expanded
 from aipcore.params import field, group, params
 from aipcore.scenario.params import DataParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
@@ -189,7 +190,7 @@ def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> lis
     """
     matching: list[Path] = []
     for pattern in patterns:
-        path = Path(pattern) if _is(Path.exists, Path(pattern)) else _expanded(pattern)
+        path = Path(pattern) if _is(Path.exists, Path(pattern)) else expanded(pattern)
         if _is(Path.is_dir, path):
             found = _below(path, suffixes)
         elif _is(Path.exists, path) or not has_magic(pattern):
@@ -257,7 +258,7 @@ def _sample(line: bytes, number: int, folder: Path, given: str) -> Path | None:
             return folder / name
     if not plain or plain.startswith("#"):
         return None
-    sample = folder / _expanded(plain)
+    sample = folder / expanded(plain)
     if not _is(Path.is_file, sample):
         raise UsageError(f"{given}, line {number}: there is no file {sample}: mend the list.")
     return sample
@@ -268,11 +269,3 @@ def _is(test: Callable[[Path], bool], path: Path) -> bool:
         return test(path)
     except OSError:  # A part of the path is too long, or its folder is not readable.
         return False
-
-
-def _expanded(text: str) -> Path:
-    """Return a path whose `~` or `~user` is replaced, if there is such a user."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        return Path(text)

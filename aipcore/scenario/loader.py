@@ -16,6 +16,7 @@ from typing import Literal
 import attrs
 
 from aipcore.errors import TRACEBACK, AipError, ScenarioError, located_sentence
+from aipcore.files import expanded
 from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
 
@@ -77,7 +78,7 @@ def load_scenario(
     here = folder or Path.cwd()
     is_file = target.endswith(".py") or "/" in target
     if is_file:
-        module, name = _module_of_file(Path(target).expanduser()), Path(target).stem
+        module, name = _module_of_file(expanded(target)), Path(target).stem
     elif "." in target or attribute or _is_module_here(target, here):
         module, name = _module_of_name(target, text, here), target.rpartition(".")[2]
     else:
@@ -87,7 +88,7 @@ def load_scenario(
             f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
         )
     cls = _pick(module, attribute, text)
-    where = str(Path(target).expanduser().resolve()) if is_file else module.__name__
+    where = str(expanded(target).resolve()) if is_file else module.__name__
     return LoadedScenario(
         _file_name(cls.__name__ if attribute else name),
         cls,

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,20 @@ AT_FDCWD = -100
 def replaced_dir(path: Path) -> Iterator[Path]:
     """Gives an empty folder beside `path` to write into, and puts it in the place of `path` at the end.
 
-    If the body raises, `path` stays as it was and the unfinished folder is removed.
+    If the body raises, `path` stays as it was and the unfinished folder is removed. The folder around `path` must
+    exist. It may be moved while the body runs, and is then not made again.
+
+    Raises:
+        OSError: the folder around `path` does not exist, or was moved.
     """
     recover_dir(path)
     fresh, old = _beside(path)
-    fresh.mkdir(parents=True)
+    fresh.mkdir()
+    made = fresh.stat()
     try:
         yield fresh
+        if not os.path.samestat(made, fresh.stat()):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(fresh))
         sync_tree(fresh)
         if not path.exists():
             fresh.rename(path)
@@ -43,7 +50,12 @@ def replaced_dir(path: Path) -> Iterator[Path]:
     except BaseException:
         if not path.exists() and old.exists():
             old.rename(path)
+        # TensorFlow makes all folders on the way to a file that it writes, also in the place of one that was moved.
+        is_other = fresh.exists() and not os.path.samestat(made, fresh.stat())
         shutil.rmtree(fresh, ignore_errors=True)
+        if is_other:
+            with suppress(OSError):
+                path.parent.rmdir()
         raise
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -58,7 +58,7 @@ def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep
     """Writes a checkpoint beside the others and then removes all but the newest `keep` complete ones.
 
     Args:
-        folder: the run's `checkpoint` folder.
+        folder: the run's `checkpoint` folder, in the run's folder, which must exist.
         updates: training batches done so far, which names the checkpoint.
         checkpoint: the state.
         keep: how many to keep.
@@ -68,6 +68,7 @@ def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep
     """
     path = folder / f"step-{updates:010d}"
     try:
+        folder.mkdir(exist_ok=True)
         with replaced_dir(path) as fresh:
             _write_arrays(fresh / VARIABLES, checkpoint.arrays)
             (fresh / PROGRESS).write_text(json.dumps(checkpoint.progress, indent=1), encoding="utf-8")

@@ -8,11 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from aipcore.errors import FormatError, TrainingError
+from aipcore.errors import FolderMovedError, FormatError, TrainingError
 from aipcore.scenario.summaries import Summary
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
 from aipcore.training.params import CheckpointParams
 from aipcore.training.reporter import by_part
+from aipcore.training.run_folder import HeldFolder
 from aipcore.training.saving import BackgroundWriter
 from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
@@ -24,6 +25,9 @@ FOLDERS = ("best", "export", "checkpoint")
 class Keeper:
     """Writes what a run leaves; without a folder, nothing.
 
+    A folder that is moved meanwhile is written to where it is, until the run asks `refuse_moved`. Callbacks have files
+    of their own, so a run cannot go on for long.
+
     Args:
         folder: the run's output folder, or None.
         writer: writes the model with its current weights.
@@ -34,13 +38,49 @@ class Keeper:
     def __init__(
         self, folder: Path | None, writer: ModelWriter, *, params: CheckpointParams, warn: Callable[[str], None]
     ) -> None:
-        self.folder = folder
+        self._held = None if folder is None else HeldFolder(folder)
+        self._moved: FolderMovedError | None = None
         self._writer = writer
         self._params = params
         self._warn = warn
         self._background = BackgroundWriter()
         self._formats_failed: dict[str, FormatError] = {}
         self._events = None if folder is None else EventWriter(folder / "tensorboard")
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, where it is now.
+
+        Raises:
+            FolderMovedError: it was deleted, or cannot be found.
+        """
+        if self._held is None:
+            return None
+        try:
+            self._held.check()
+        except FolderMovedError as moved:
+            if moved.found is None:
+                raise
+            self._moved = moved
+            self._held.path = moved.found
+            if self._events is not None:
+                self._events.folder = moved.found / "tensorboard"
+        return self._held.path
+
+    def is_moved(self) -> bool:
+        """Whether the folder is no longer where it was when the run began."""
+        return self.folder is not None and self._moved is not None
+
+    def refuse_moved(self) -> None:
+        """End a run whose folder is no longer where it was when the run began.
+
+        Raises:
+            FolderMovedError: it is elsewhere, deleted or replaced by another.
+        """
+        if self.is_moved():
+            assert self._moved is not None
+            self.drain()
+            raise self._moved
 
     def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
         """Adds the logs of an epoch to the event files.
@@ -62,7 +102,8 @@ class Keeper:
         self._write_events(lambda events: events.write_summaries(part, epoch, records))
 
     def _write_events(self, write: Callable[[EventWriter], object]) -> None:
-        if self._events is None:
+        # Finds the folder: files of other parts may still have to be made.
+        if self._events is None or self.folder is None:
             return
         try:
             write(self._events)
@@ -83,16 +124,21 @@ class Keeper:
         Raises:
             TrainingError: it cannot be written, and `checkpoint.on_error` is raise; what was there before stays.
         """
-        if self.folder is None:
+        folder = self.folder
+        if folder is None:
             return
         try:
-            self._writer.write(self.folder / name, about, compare=compare)
+            self._writer.write(folder / name, about, compare=compare)
         except FormatError as error:
             if str(error) != str(self._formats_failed.get(name)):
                 self._warn(f"{name}: {error}")
             self._formats_failed[name] = error
         except TrainingError as error:
-            self._failed(error)
+            if self.folder != folder:
+                # It was moved meanwhile.
+                self.write_model(name, about, compare=compare)
+            else:
+                self._failed(error)
         else:
             self._formats_failed.pop(name, None)
 
@@ -122,11 +168,12 @@ class Keeper:
         Raises:
             TrainingError: this one or the one before could not be written, and `checkpoint.on_error` is raise.
         """
-        if self.folder is None:
+        if self._held is None:
             return False
-        folder = self.folder / "checkpoint"
         self.drain()
-        self._background.submit(lambda: write_checkpoint(folder, step, state, keep=self._params.keep))
+        folder = self.folder
+        assert folder is not None
+        self._background.submit(lambda: write_checkpoint(folder / "checkpoint", step, state, keep=self._params.keep))
         return self.drain() if wait else True
 
     @property
@@ -159,13 +206,17 @@ class Keeper:
             self._failed(error)
 
     def _failed(self, error: TrainingError) -> None:
+        if self.is_moved():
+            # A checkpoint that was being written at the old place. The run ends, with one at the new place.
+            return
         if self._params.on_error == "raise":
             raise error
         self._warn(f"{error} Training goes on (checkpoint.on_error warn).")
 
     def saved(self) -> list[str]:
         """The names of what there is to go on with."""
-        return [name for name in FOLDERS if self.folder is not None and (self.folder / name).exists()]
+        folder = self.folder
+        return [name for name in FOLDERS if folder is not None and (folder / name).exists()]
 
     def close(self) -> None:
         """Waits for the last checkpoint and ends the event files.
@@ -178,3 +229,5 @@ class Keeper:
         finally:
             if self._events is not None:
                 self._events.close()
+            if self._held is not None:
+                self._held.close()

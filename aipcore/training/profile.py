@@ -106,8 +106,10 @@ class BatchProfiler:
         """Writes the trace, if one is being taken."""
         if self._running:
             self._running = False
-            tf.profiler.experimental.stop(save=self._traced is not None)
-            if self._traced is not None:
+            # It would make the folder of a run anew that was moved.
+            save = self._traced is not None and self._folder is not None and self._folder.parent.is_dir()
+            tf.profiler.experimental.stop(save=save)
+            if save:
                 self._reporter.message(f"Profiled the batches {self._first} to {self._traced}.")
 
     def end(self, batches: int) -> None:

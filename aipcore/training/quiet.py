@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -19,6 +19,9 @@ def held_back_stderr(*, forget: tuple[type[Exception], ...] = ()) -> Iterator[No
     Args:
         forget: with these exceptions it is not shown either: they say it all.
     """
+    if sys.stderr is None:  # A program without a terminal, such as `pythonw`, has nobody to keep notices from.
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -29,7 +32,8 @@ def held_back_stderr(*, forget: tuple[type[Exception], ...] = ()) -> Iterator[No
             raise
         except BaseException:
             held.seek(0)
-            os.write(saved, held.read())
+            with suppress(OSError):
+                os.write(saved, held.read())
             raise
         finally:
             sys.stderr.flush()

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from aipcore.errors import UsageError
+from aipcore.errors import FolderMovedError, UsageError
 from aipcore.files import no_follow, read_json, refuse_links
 from aipcore.scenario.recorded import read_record
 from aipcore.training.atomic import recover_dir
@@ -118,6 +118,68 @@ else:
 
         # Not flock, whose locks a forked process would keep when this one is killed.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class HeldFolder:
+    """The folder of a run that goes on, known by its descriptor and not by its name alone.
+
+    Windows does not let a folder be moved in which files are open, and has no descriptors of folders: there it is known
+    by its name.
+
+    Attributes:
+        path: where it was found last.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._closed = os.name != "posix"
+
+    def check(self) -> None:
+        """Find the folder where it was. The first call opens it.
+
+        Raises:
+            FolderMovedError: it was moved, deleted, or replaced by another folder.
+        """
+        if self._closed:
+            return
+        try:
+            here = self.path.stat()
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if os.path.samestat(here, os.fstat(self._descriptor)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        raise FolderMovedError(self.path, self._found())
+
+    def close(self) -> None:
+        """Give the descriptor back, and believe the name from now on."""
+        self._closed = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _found(self) -> Path | None:
+        """Where the folder is now, as far as the system knows."""
+        if self._descriptor is None:
+            return None
+        try:
+            path = _path_of(self._descriptor)
+            if not os.path.samestat(path.stat(), os.fstat(self._descriptor)):
+                return None
+        except OSError:
+            return None
+        here = Path.cwd()
+        return path.relative_to(here) if path.is_relative_to(here) and path != here else path
+
+
+def _path_of(descriptor: int) -> Path:
+    if sys.platform == "darwin":
+        import fcntl
+
+        return Path(os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def set_aside(folder: RunFolder, checkpoint: Path | None) -> list[Path]:

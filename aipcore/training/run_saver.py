@@ -61,6 +61,19 @@ class RunSaver:
         """The run goes on from a checkpoint of where it is."""
         self._saved_at = self._trainer.epoch, self._trainer.step
 
+    def check(self) -> None:
+        """Between two chunks: says what went wrong with a checkpoint, and ends a run whose folder was moved.
+
+        Such a run leaves a last checkpoint, unless other workers would have to take part in that.
+
+        Raises:
+            TrainingError: see `Keeper.check` and `Keeper.refuse_moved`.
+        """
+        self._keeper.check()
+        if self._keeper.is_moved() and self._trainer.workers.count == 1:
+            self.save()
+        self._keeper.refuse_moved()
+
     def save_if_due(self) -> None:
         """Within an epoch; while one checkpoint is being written, the next waits for a later chunk."""
         if not self._policy.within_epochs:
@@ -70,7 +83,15 @@ class RunSaver:
             self.save()
 
     def save(self, *, wait: bool = False) -> None:
-        """Writes a checkpoint of where the run is, unless there is one."""
+        """Writes a checkpoint of where the run is, unless there is one.
+
+        Raises:
+            TrainingError: it could not be written, or the run's folder was moved. Then it is where the folder is now.
+        """
+        self._save(wait=wait)
+        self._keeper.refuse_moved()
+
+    def _save(self, *, wait: bool) -> None:
         trainer = self._trainer
         here = trainer.epoch, trainer.step
         if not trainer.trainer.write_checkpoints or trainer.compilation is None or self._saved_at == here:

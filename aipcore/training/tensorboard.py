@@ -22,10 +22,14 @@ Array = npt.NDArray[Any]
 
 
 class EventWriter:
-    """Writes scalars of training, validation and extended validation; the step is the epoch, counted from 1."""
+    """Writes scalars of training, validation and extended validation; the step is the epoch, counted from 1.
+
+    Attributes:
+        folder: where files are made. Those that are open stay where they are.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._writers: dict[str, Any] = {}
 
     def write(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
@@ -62,7 +66,7 @@ class EventWriter:
 
     def _writer(self, part: str) -> Any:
         if part not in self._writers:
-            self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
+            self._writers[part] = tf.summary.create_file_writer(str(self.folder / part))
         return self._writers[part]
 
 

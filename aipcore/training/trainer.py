@@ -322,7 +322,7 @@ class Trainer:
             self.step = block.first + block.steps
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
-            self._keeper.check()
+            self.saver.check()
             if self._must_stop():
                 break
             self.saver.save_if_due()
@@ -352,6 +352,8 @@ class Trainer:
         if is_best and self.trainer.export_best:
             # The weights that were scored: a callback may change them.
             self.saver.write_best()
+        # Callbacks would write their files where the folder was.
+        self._keeper.refuse_moved()
         callbacks.on_epoch_end(self.epoch, dict(logs))
         self.history.append(logs)
         self._keeper.log(self.epoch + 1, logs, lav)
@@ -371,6 +373,7 @@ class Trainer:
         if self.trainer.export_final and not received and not self.saver.diverged():
             with self.averaged():
                 self._keeper.write_model("export", {"epoch": self.epoch}, compare=True)
+        self._keeper.refuse_moved()
         self._keeper.close()
         self._profiler.end(self.batches)
         result = TrainResult(

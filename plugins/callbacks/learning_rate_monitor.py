@@ -121,7 +121,9 @@ class LearningRateMonitor(keras.callbacks.Callback):
     def _event_file(self) -> Any:
         # TensorFlow's own writer takes longer for a point than many models for an update.
         folder = self.context.output_dir / "tensorboard" / BY_UPDATE
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder.parent, folder):
+            # Not the run's folder: it may have been moved.
+            each.mkdir(exist_ok=True)
         file = folder / f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}.v2"
         writer = tf.io.TFRecordWriter(str(file))
         writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())

@@ -9,8 +9,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from aipcore.errors import UsageError
+from aipcore.files import expanded, read_text
 from aipcore.hooks.kinds import CallbackParams
 from aipcore.params import Check, above, at_least, field, params
+from aipcore.params.secret import host_alone
 
 FROM_ENVIRONMENT = "env:"
 """What stands before the name of the environment variable that holds a secret."""
@@ -28,7 +30,7 @@ def _require(callback: str, module: str, extra: str) -> None:
 class WebhookParams(CallbackParams):
     """POSTs JSON with a field `text`, as Slack and its like show it, and the same as fields of their own.
 
-    A URL given here is recorded with the run, so one that holds a secret belongs in an environment variable.
+    Only the scheme and the host of a URL that is given here are recorded, since the rest may be a secret.
     """
 
     url: str = field(
@@ -37,7 +39,8 @@ class WebhookParams(CallbackParams):
         check=Check(
             "env:NAME, or a URL with http or https", lambda url: url.startswith(("http://", "https://", "env:"))
         ),
-        contacts=lambda url: "" if url.startswith(FROM_ENVIRONMENT) else url,
+        secret=host_alone,
+        contacts=lambda url: "" if url.startswith(FROM_ENVIRONMENT) else host_alone(url),
     )
     every_n_epochs: int = field(0, help="Also tell of every so many epochs; 0: of none.", check=at_least(0))
     new_best: bool = field(False, help="Also tell of each epoch whose monitored value is the best so far.")
@@ -174,9 +177,9 @@ def _has_key() -> bool:
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
     for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
-        file = Path(name).expanduser() if name else None
+        file = expanded(name) if name else None
         try:
-            if file is not None and host is not None and host in file.read_text(encoding="utf-8").split():
+            if file is not None and host is not None and host in read_text(file).split():
                 return True
         except (OSError, UnicodeDecodeError):
             continue

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from aipcore.cli.main import COMMANDS, global_options_first
+from aipcore.cli.main import COMMANDS, global_options_first, main
 from aipcore.hooks.entries import RESERVED_COMMANDS
 
 COMMAND = """
@@ -71,6 +71,23 @@ def test_bad_words(words, message, run_aip):
     assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train", "~nobody-of-this-name/scenario.py"], ["lav", "~nobody-of-this-name/run"],
+     ["predict", "~nobody-of-this-name/run"], ["evaluate", "~nobody-of-this-name/dump.npz"],
+     ["export", "~nobody-of-this-name/run", "--format", "Keras"], ["params", "~nobody-of-this-name/scenario.py"],
+     ["resume", "~nobody-of-this-name/run"]],
+)  # fmt: skip
+def test_home_of_nobody(words, capsys):
+    """A path with the name of no user is one that does not exist, as it is for a shell."""
+    assert main(words) in (1, 2)
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert "~nobody-of-this-name" in errors
+    assert "failed in a way it should not" not in errors
 
 
 @pytest.mark.usefixtures("greeting")

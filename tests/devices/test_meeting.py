@@ -356,6 +356,19 @@ def pair(ours: socket.socket, theirs: socket.socket) -> tuple[Channel, Channel]:
     return Local(ours), Local(theirs)
 
 
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">i8", ">c16", "?", "u1"])
+def test_byte_order(dtype: str) -> None:
+    """Arrays have the same numbers on the other side, whatever the order of their bytes in memory."""
+    sent = np.arange(6).reshape(2, 3).T.astype(dtype)
+    ours, theirs = pair(*socket.socketpair())
+    ours.send(Message(about="numbers", arrays={"x": sent}))
+    received = theirs.receive().arrays["x"]
+    ours.close()
+    theirs.close()
+    assert received.dtype.isnative
+    np.testing.assert_array_equal(received, sent)
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -30,7 +30,7 @@ from aipcore.params import (
     to_yaml,
 )
 from aipcore.params.checks import Check
-from aipcore.params.secret import redacted
+from aipcore.params.secret import host_alone, redacted
 from aipcore.params.tree import leaves
 
 PASSWORD = "s3cr3t-Word"
@@ -224,6 +224,40 @@ def test_messages(tmp_path: Path, capsys: Any) -> None:
         assert "cannot reach postgresql://me:***@host/db" in text
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example/services/T000/SECRET", "https://hooks.example/***"),
+        ("HTTPS://me:PW@hooks.example:8443/x", "HTTPS://hooks.example:8443/***"),
+        ("http://hooks.example?token=SECRET", "http://hooks.example/***"),
+        ("https://hooks.example/", "https://hooks.example/"),
+        ("env:MY_HOOK", "env:MY_HOOK"),
+    ],
+)
+def test_host_alone(url: str, shown: str) -> None:
+    """Nothing but the host of an address is left."""
+    assert host_alone(url) == shown
+    assert host_alone(shown) == shown
+
+
+def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
+    """Such addresses are a secret: no file of the run has it, and who resumes the run gives it again."""
+    url = "https://hooks.example/services/T000/SECRET"
+    run = make_run("--callbacks", "Webhook", "--callbacks.webhook.url", url)
+    for path in (each for each in run.rglob("*") if each.is_file()):
+        assert b"T000" not in path.read_bytes(), path
+    assert "https://hooks.example/***" in (run / "params.json").read_text()
+    monkeypatch.setattr("aipcore.cli.resume._resume", lambda *_, **__: None)
+    assert main(["resume", str(run)]) == 2
+    assert capsys.readouterr().err == (
+        "error: --callbacks.Webhook.url (https://hooks.example/***) holds a secret, which is not recorded. Give the "
+        "option, or set AIP_SECRET_CALLBACKS_WEBHOOK_URL.\n"
+    )
+    assert main(["resume", str(run), "--callbacks.webhook.url", url]) == 0
+    monkeypatch.setenv("AIP_SECRET_CALLBACKS_WEBHOOK_URL", url)
+    assert main(["resume", str(run)]) == 0
+
+
 EVIL = "https://evil.example/x"
 
 
@@ -231,8 +265,7 @@ EVIL = "https://evil.example/x"
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("Webhook", "--callbacks.webhook.url", EVIL), f"{EVIL} (--callbacks.Webhook.url)"),
-        (("Webhook", "--callbacks.webhook.url", f"{EVIL}?token=abc"), f"{EVIL}?token=***"),
+        (("Webhook", "--callbacks.webhook.url", EVIL), "https://evil.example/*** (--callbacks.Webhook.url)"),
         (("MLflow", "--callbacks.mlflow.tracking_uri", EVIL), f"{EVIL} (--callbacks.MLflow.tracking_uri)"),
         (("MLflow", "--callbacks.mlflow.tracking_uri", "sqlite:////tmp/x.db"), "sqlite:////tmp/x.db"),
         (("WandB",), "Weights & Biases (--callbacks.WandB.mode)"),
@@ -243,8 +276,8 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     run = make_run("--callbacks", *words)
-    if "token" in named:
-        # As a stranger would write it, who wants a token to be sent.
+    if "***" in named:
+        # As a stranger would write it, who wants the run to connect.
         for name in ("params.json", "run.json"):
             (run / name).write_text((run / name).read_text().replace("***", "abc"))
     reached: list[Any] = []

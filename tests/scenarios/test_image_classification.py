@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
-from aip_plugins.scenarios.image_classification.params import ImageData
+from aip_plugins.scenarios.image_classification.params import ImageData, ImageParams
 from aip_plugins.scenarios.image_classification.processors import Augment, DecodeClass, EncodeClass, Resize
 from aip_plugins.scenarios.image_classification.scenario import ImageClassification
 
@@ -90,3 +91,20 @@ def test_classes() -> None:
     decoded = DecodeClass(["cat", "dog"]).process({"class": np.log(np.array([0.25, 0.75]))}, None)
     assert decoded["class"] == "dog"
     assert decoded["probability"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("group", ["train", "val", "lav"])
+def test_unknown_classes_are_refused_before_a_run(tmp_path: Path, group: str) -> None:
+    """One sentence names the first image and how many there are; images to predict may be of any class."""
+    lists = []
+    for name in ("cat", "cow"):
+        write_images(tmp_path / name, 1)
+        (tmp_path / name / "bright").rename(tmp_path / name / name)
+        lists.append(tmp_path / name / name)
+    params = ImageParams(data=ImageData(classes=("cat", "dog")))
+    listed = attrs.evolve(getattr(params, group), lists=tuple(lists))
+    scenario = ImageClassification(attrs.evolve(params, **{group: listed}))
+    with pytest.raises(DataError, match=r"are of other classes than cat, dog: .*cow/0\.png is of 'cow'"):
+        getattr(scenario, f"{group}_data")()
+    if group == "val":
+        assert len(scenario.predict_data()) == 2

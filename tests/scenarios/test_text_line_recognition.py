@@ -114,6 +114,18 @@ def test_codec_files(tmp_path: Path, text: str, message: str) -> None:
         read_codec(tmp_path / "bad.txt")
 
 
+def test_codec_files_are_bounded(tmp_path: Path) -> None:
+    """A pipe, which nobody writes to, and a file that is too large are refused before they are read; a BOM is none."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_text("")
+    os.truncate(tmp_path / "large", 2**32)
+    for name, why in (("pipe", "not a regular file"), ("large", "more than the")):
+        with pytest.raises(UsageError, match=why):
+            read_codec(tmp_path / name)
+    (tmp_path / "bom").write_text("\ufeffa\r\nb\r\n", encoding="utf-8", newline="")
+    assert read_codec(tmp_path / "bom") == "ab"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "distance"),
     [("", "", 0), ("abc", "abc", 0), ("kitten", "sitting", 3), ("", "abc", 3), ("flaw", "lawn", 2), ("ab", "ba", 2)],

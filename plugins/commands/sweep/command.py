@@ -16,6 +16,7 @@ from aipcore.cli.request import make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.errors import TrainingError, UsageError
 from aipcore.logs import log_level
+from aipcore.streams import make_output_optional
 
 SUMMARY = "Search good parameters of a scenario, with Optuna."
 
@@ -54,6 +55,8 @@ def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool
     from aip_plugins.commands.sweep.results import show_results
     from aip_plugins.commands.sweep.runner import Sweep
     from aip_plugins.commands.sweep.study import database_errors, make_pruner, open_study
+
+    make_output_optional()
 
     def tell(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -140,7 +140,7 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
 def is_home(folder: Path, home: str) -> bool:
     """Return whether a folder is the one of this host that calls itself `home`."""
     try:
-        return bool(json.loads((folder / FILE).read_text(encoding="utf-8"))["home"] == home)
+        return bool(read_json(folder / FILE)["home"] == home)
     except (OSError, ValueError, TypeError, KeyError):
         return False
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import attrs
 from aip_plugins.scenarios.image_classification.params import ImageParams
 
+from aipcore.errors import DataError
 from aipcore.scenario import Evaluator, ListFileScenario, Sample
 
 MODES = {"gray": "L", "rgb": "RGB"}
@@ -44,6 +45,38 @@ class ImageClassification(ListFileScenario):
     def own_val_data(self) -> Any:
         """The held-out digits."""
         return _digits(1)
+
+    def train_data(self) -> Any:
+        """The images to learn from, whose classes are all known."""
+        return self._known(super().train_data(), "training")
+
+    def val_data(self) -> Any:
+        """The images to validate with, whose classes are all known."""
+        return self._known(super().val_data(), "validation")
+
+    def lav_data(self) -> Mapping[str, Any] | None:
+        """The images of each list, whose classes are all known."""
+        lists = super().lav_data()
+        return lists and {name: self._known(data, name) for name, data in lists.items()}
+
+    def predict_data(self) -> Any:
+        """The images of `data.files` or of the validation data, whose classes are not read."""
+        return super().predict_data() if self.params.data.files else super().val_data()
+
+    def _known(self, data: Any, what: str) -> Any:
+        """Return the data, if a class for each image is among those that the model tells apart.
+
+        Raises:
+            DataError: an image is of another class.
+        """
+        classes = self.params.data.classes
+        unknown = [path for path in getattr(data, "paths", ()) if path.parent.name not in classes]
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} of {len(data.paths)} images ({what}) are of other classes than {', '.join(classes)}: "
+                f"{unknown[0]} is of {unknown[0].parent.name!r}. Give --data.classes, or leave them out."
+            )
+        return data
 
     def read(self, path: Path, *, targets: bool) -> Sample:
         """An image, and the name of its folder."""

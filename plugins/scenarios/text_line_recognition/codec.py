@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import UsageError
+from aipcore.files import read_text
 
 
 @attrs.frozen
@@ -67,7 +68,7 @@ def read_codec(path: Path) -> str:
         UsageError: the file cannot be read, is empty, or a line is no single character or is there twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path).removeprefix("\ufeff").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--data.codec {path} cannot be read ({error}): give a UTF-8 text file.") from error
     if lines and not lines[-1]:
