@@ -75,8 +75,8 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
 
     Its arguments are the words after `aip`; keyword arguments are environment variables, but for `timeout` in seconds.
 
-    Where the command imports TensorFlow, `fork_aip` does the same in a third of the time. This one is for tests of what
-    is imported, and for variables that Python or TensorFlow read when they start.
+    Use it for tests of what is imported and of variables that Python, Keras or TensorFlow read when they start.
+    `fork_aip` takes a fraction of its time for everything else.
     """
 
     def run_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,8 @@ they are imported (PYTHONHASHSEED, OPENBLAS_NUM_THREADS, TF_XLA_FLAGS, ...).
 from __future__ import annotations
 
 import atexit
+import contextlib
+import gc
 import json
 import os
 import select
@@ -49,7 +51,7 @@ class Forked:
         self.stdout = stdout
         self.stderr = stderr
         self.returncode: int | None = None
-        self._status: IO[bytes] = open(status, "rb", buffering=0)  # noqa: PTH123, SIM115 - a descriptor
+        self._status: IO[bytes] = open(status, "rb", buffering=0)  # noqa: SIM115 - a descriptor
         self.pid = int(self._read())
 
     def _read(self) -> bytes:
@@ -136,10 +138,7 @@ def start(
 ) -> Forked:
     """Starts `python -c CODE WORD ...` or `python SCRIPT WORD ...` in a process that is forked.
 
-    The arguments are those of `subprocess.Popen`; streams are pipes by default, and their text is UTF-8.
-
-    Args:
-        command: the program; its first word is `sys.executable`.
+    The arguments are those of `subprocess.Popen`. Output and errors are pipes by default, and their text is UTF-8.
     """
     assert command[0] == sys.executable
     opened: list[int] = []
@@ -239,6 +238,9 @@ def _import_everything() -> None:
         os.dup2(saved, 2)
         os.close(saved)
     del keras, tf
+    # Half of the start of a sweep.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("optuna")
     for module in pkgutil.walk_packages(aipcore.__path__, "aipcore."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -312,10 +314,12 @@ def _become(request: Mapping[str, Any], path: list[str]) -> None:
         name, folder, code = first, str(Path(first).parent), Path(first).read_text(encoding="utf-8")
     sys.argv = [name, *words]
     sys.path[:] = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *path]
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: PTH123
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: PTH123
-    errors = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: PTH123
-    sys.stderr = sys.__stderr__ = errors  # type: ignore[misc]
+    # As Python opens them when it starts.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    streams: Any = sys
+    streams.__stdin__, streams.__stdout__, streams.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     module = types.ModuleType("__main__")
     if name != "-c":
         module.__file__ = name
@@ -327,6 +331,8 @@ def _main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     path = sys.path[1:]
     _import_everything()
+    # What is there for good is neither searched for garbage nor copied by that.
+    gc.freeze()
     _become(_serve(connection), path)
 
 

@@ -10,12 +10,12 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 
 from aipcore.training.checkpoint import find_newest, newest_checkpoint, read_checkpoint
@@ -92,15 +92,13 @@ STEPS = 6 * 375
 """Batches in the run."""
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str) -> forks.Forked:
     """Starts `aip` in a folder."""
     environment = {**os.environ, "NO_COLOR": "1"}
-    return subprocess.Popen(
-        [*AIP, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    return forks.start([*AIP, *words], cwd=folder, env=environment)
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: forks.Forked) -> str:
     """The output of a process that must succeed."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import pytest
 
@@ -27,9 +28,8 @@ def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
     """Runs a script as several workers; exit code, output and errors of each."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     workers = [
-        subprocess.Popen(
+        forks.start(
             [sys.executable, str(HERE / script), *words, str(index), *addresses],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", SECRET: "workers of one test"},
         )
         for index in range(count)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import pytest
 
@@ -20,9 +20,7 @@ OPTIMIZERS = ("SGD", "Adam", "AdaBelief", "LAMB")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `several_devices.py` found, on two devices that are halves of the CPU."""
     folder = tmp_path_factory.mktemp("several")
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, check=False, timeout=600
-    )
+    done = forks.run([sys.executable, str(SCRIPT), str(folder)], timeout=600)
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return results
