@@ -18,6 +18,11 @@ RunAip = Callable[..., "subprocess.CompletedProcess[str]"]
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of training first: a long file at the end would leave the other processes with nothing to do."""
+    items.sort(key=lambda item: "training" not in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder for temporary files of the tests and of the processes they start.

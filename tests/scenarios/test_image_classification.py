@@ -31,7 +31,8 @@ def write_images(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("graph", ["CNN", pytest.param("ResNet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("graph", ["CNN", "ResNet"])
 def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
     """Either network reads at least 95 of 100 held-out digits after a few epochs of the default run."""
     epochs = str(ImageClassification.defaults["trainer.epochs"])

@@ -209,7 +209,7 @@ def test_trains_on_lists(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "val" / "2.gt.txt").write_text("\u00fc\u00dfa", encoding="utf-8")
     done = fork_aip(
         "train", "text_line_recognition", "--train.lists", str(train), "--val.lists", str(val), "--trainer.epochs", "1",
-        "--trainer.output_dir", str(tmp_path / "out"), "--train.batch_size", "8",
+        "--trainer.output_dir", str(tmp_path / "out"), "--train.batch_size", "8", "--trainer.jit_compile", "off",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "24 training samples in 3 batches of 8; 6 validation samples" in done.stdout

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
 import json
 import os
 import select
@@ -82,8 +81,9 @@ class Forked:
         end = time.monotonic() + timeout if timeout is not None else None
         read: dict[Any, list[bytes]] = {self.stdout: [], self.stderr: []}
         with selectors.DefaultSelector() as selector:
-            for stream in filter(None, read):
-                selector.register(stream, selectors.EVENT_READ)
+            for stream in read:
+                if stream is not None and not stream.closed:
+                    selector.register(stream, selectors.EVENT_READ)
             while selector.get_map():
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
@@ -299,6 +299,9 @@ def _become(request: Mapping[str, Any], path: list[str]) -> None:
     """Makes this process one that was started with the command, folder and environment of a request, and runs it."""
     import numpy as np
 
+    # They are ignored if the tests run in the background of a script.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if request["session"]:
         os.setsid()
     os.chdir(request["cwd"])
@@ -331,8 +334,6 @@ def _main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     path = sys.path[1:]
     _import_everything()
-    # What is there for good is neither searched for garbage nor copied by that.
-    gc.freeze()
     _become(_serve(connection), path)
 
 

@@ -50,6 +50,9 @@ def with_lists(base: Any) -> Any:
     return Listed
 
 
+EAGER = ("--trainer.force_eager", "True", "--trainer.samples_per_epoch", "32")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -63,7 +66,7 @@ def with_lists(base: Any) -> Any:
 )
 def test_when_it_runs(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], expected: list[int]) -> None:
     """Every n epochs, in the first and in the last, and never before the given one."""
-    history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *words).run().history
+    history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *EAGER, *words).run().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "lav_share" in logs] == expected
 
 

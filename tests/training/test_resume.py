@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import signal
@@ -194,13 +195,23 @@ def test_interrupted_is_no_exception() -> None:
     assert not issubclass(Interrupted, Exception)
 
 
+INTERRUPTED: list[Any] = []
+
+
 @pytest.fixture
 def interrupted(make_trainer: Any, noisy_class: Any) -> tuple[Any, Any]:
-    """A checkpoint within an epoch, after batch 5 of 13 at 16 samples, and the class of its scenario."""
+    """A checkpoint within an epoch, after batch 5 of 13 at 16 samples, and the class of its scenario.
+
+    One run serves all tests, each with a copy of its progress.
+    """
+    if INTERRUPTED:
+        (stored,) = INTERRUPTED
+        return attrs.evolve(stored, progress=copy.deepcopy(stored.progress)), noisy_class
     trainer = chunked(make_trainer(noisy_class, "--trainer.accumulate_steps", "2", *NO_EXPORTS, output="first"), 5)
     trainer.callbacks["stop"] = Stopping("batch", 1)
     trainer.run()
-    return read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")), noisy_class
+    INTERRUPTED.append(read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")))
+    return copy.deepcopy(INTERRUPTED[0]), noisy_class
 
 
 ACCUMULATE = ("--trainer.accumulate_steps", "2")
