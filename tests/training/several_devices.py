@@ -40,6 +40,10 @@ EVERYTHING = (
     "--trainer.epochs", "3",
 )  # fmt: skip
 WAYS = {"few": ("none", "mirror"), "all": ("none", "mirror", "central_storage")}
+GROUPS = {
+    "few": (("none", 1), ("mirror", 2)),
+    "all": (("none", 1), ("none", 2), ("mirror", 1), ("mirror", 2), ("central_storage", 2)),
+}
 OPTIMIZERS = {"few": ("AdaBelief",), "all": ("SGD", "Adam", "AdaBelief", "LAMB")}
 
 
@@ -148,7 +152,7 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
-    yield from same_losses(ways)
+    yield from same_losses(which)
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.run().history[-1]["val_accuracy"]
@@ -162,22 +166,17 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
             yield f"refused {words[0]}", str(error)
 
 
-def same_losses(ways: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def same_losses(which: str) -> Iterator[tuple[str, Any]]:
     """Losses of every kind of denominator, in groups of batches and on replicas, the last group a partial one."""
     cls, weights = group_heads()
     words = ("--optimizer", "SGD", "--learning_rate", "Constant", "--train.shuffle", "false", "--val.batch_size", "10",
              "--data.workers", "0", "--trainer.epochs", "1")  # fmt: skip
-    for way in ways:
-        for batch, group in ((10, 1), (5, 2)):
-            if (way, group) == ("central_storage", 1) or (
-                len(ways) == 2 and (way, group) in (("none", 2), ("mirror", 1))
-            ):
-                continue
-            run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(batch),
-                          "--trainer.accumulate_steps", str(group))  # fmt: skip
-            history = run.run().history
-            yield f"heads {way} {group}", history
-            yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
+    for way, group in GROUPS[which]:
+        run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(10 // group),
+                      "--trainer.accumulate_steps", str(group))  # fmt: skip
+        history = run.run().history
+        yield f"heads {way} {group}", history
+        yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
 
 
 if __name__ == "__main__":
