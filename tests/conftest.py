@@ -116,17 +116,24 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[..., Any]:
-    """Makes a trainer of a scenario class with command-line parameters."""
+    """Makes a trainer of a scenario class with command-line parameters.
+
+    Its arguments are the class, the words, the name of an `output` folder, whether models are exported to it
+    (`exports`), and what else `Trainer` takes.
+    """
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.params import Layer, resolve
     from aipcore.training.params import run_params_class
     from aipcore.training.setup import make_parts
     from aipcore.training.trainer import Trainer
 
-    def make(cls: type[Any], *words: str, output: str | None = None, **arguments: Any) -> Trainer:
+    def make(cls: type[Any], *words: str, output: str | None = None, exports: bool = True, **arguments: Any) -> Trainer:
         plugins = get_plugin_manager()
         layers = [
             Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
+            Layer.from_mapping(
+                "test", {} if exports else {"trainer.export_best": False, "trainer.export_final": False}
+            ),
             Layer.of_scenario("test", cls.defaults),
             Layer.from_arguments(words),
         ]

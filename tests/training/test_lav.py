@@ -92,7 +92,7 @@ def test_several_lists(make_trainer: Any, blobs_class: Any) -> None:
     """Each list has its own results, and its own curves in TensorBoard."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
-    trainer = make_trainer(with_lists(blobs_class), "--trainer.lav_every_n", "1", output="out")
+    trainer = make_trainer(with_lists(blobs_class), "--trainer.lav_every_n", "1", output="out", exports=False)
     logs = trainer.run().history[-1]
     assert (logs["lav_easy_samples"], logs["lav_easy_too_samples"]) == (10, 30)
     events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
@@ -128,7 +128,7 @@ def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
         def evaluator(self) -> Evaluator:
             return Showing()
 
-    trainer = make_trainer(Shown, "--trainer.lav_every_n", "2", "--trainer.epochs", "3", output="out")
+    trainer = make_trainer(Shown, "--trainer.lav_every_n", "2", "--trainer.epochs", "3", output="out", exports=False)
     trainer.run()
     events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
     events.Reload()

@@ -34,9 +34,9 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
 def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     """The scale of the loss is part of the state."""
     words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
-    whole = make_trainer(noisy_class, *words, output="whole")
+    whole = make_trainer(noisy_class, *words, output="whole", exports=False)
     whole.run()
-    again = make_trainer(noisy_class, *words, output="again")
+    again = make_trainer(noisy_class, *words, output="again", exports=False)
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
     again.run()
     for name, value in whole.state.read().items():
