@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
 
 from aipcore.cli.main import COMMANDS, global_options_first
@@ -149,12 +150,7 @@ class TestPluginCommand:
     def test_interrupt_from_outside(self, site):
         """Ctrl-C ends it with 130 and one word."""
         code = "import sys; from aipcore.cli.main import main; sys.exit(main(['say-hello', 'wait']))"
-        running = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        running = forks.start([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"])
         assert running.stdout.readline() == "waiting\n"
         started = time.monotonic()
         running.send_signal(signal.SIGINT)
