@@ -4,9 +4,9 @@ A server, one for each process of pytest, has imported TensorFlow, Keras and `ai
 has no thread but those of OpenBLAS, which end before a fork. It forks itself for each program. Such a process has an
 environment, a working folder, streams, signals, threads and devices of its own, and ends like any other.
 
-Use `start` and `run` for what trains, scores or exports. Use `subprocess` where the start itself is what is tested:
-imports, light commands, closed streams, memory, and environment variables that Python, NumPy or TensorFlow read when
-they are imported (PYTHONHASHSEED, OPENBLAS_NUM_THREADS, TF_XLA_FLAGS, ...).
+Use `start` and `run` unless the start itself is what is tested. Use `subprocess` for tests of imports, of streams that
+are closed at the start, and of environment variables that Python, NumPy or TensorFlow read when they are imported
+(PYTHONHASHSEED, OPENBLAS_NUM_THREADS, TF_XLA_FLAGS, ...).
 """
 
 from __future__ import annotations
