@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # mkdocs-material advertises its successor, which --strict would not take for a warning but readers do.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
+# Files in the order in which tests/conftest.py puts them.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: tutorial test test-slow check format docs bench clean
@@ -12,10 +14,10 @@ tutorial: $(VENV)/.installed
 	$(BIN)/aip train tutorial
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
 check: $(VENV)/.installed-check $(VENV)/.installed-docs
 	$(BIN)/ruff check .

@@ -10,10 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 
 Install = Callable[..., Path]
 RunAip = Callable[..., "subprocess.CompletedProcess[str]"]
+AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of training first: a long file at the end would leave the other processes with nothing to do."""
+    items.sort(key=lambda item: "training" not in item.path.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,14 +76,17 @@ def install(site: Path) -> Install:
 
 @pytest.fixture
 def run_aip(site: Path, tmp_path: Path) -> RunAip:
-    """Runs `aip` with `site` on the path, and returns the finished process.
+    """Runs `aip` with `site` on the path in a process that is started anew, and returns the finished process.
 
     Its arguments are the words after `aip`; keyword arguments are environment variables, but for `timeout` in seconds.
+
+    Use it for tests of what is imported and of variables that Python, Keras or TensorFlow read when they start.
+    `fork_aip` takes a fraction of its time for everything else.
     """
 
     def run_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())", *words],
+            [*AIP, *words],
             capture_output=True,
             text=True,
             check=False,
@@ -88,6 +98,17 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
     return run_aip
 
 
+@pytest.fixture
+def fork_aip(site: Path, tmp_path: Path) -> RunAip:
+    """Runs `aip` like `run_aip`, but in a process that has TensorFlow already (see `forks`)."""
+
+    def fork_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**_environment(), "PYTHONPATH": str(site), **environment}
+        return forks.run([*AIP, *words], cwd=tmp_path, env=env, timeout=timeout)
+
+    return fork_aip
+
+
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON"))}
     return {**kept, "COLUMNS": "100", "NO_COLOR": "1"}
@@ -95,17 +116,24 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[..., Any]:
-    """Makes a trainer of a scenario class with command-line parameters."""
+    """Makes a trainer of a scenario class with command-line parameters.
+
+    Its arguments are the class, the words, the name of an `output` folder, whether models are exported to it
+    (`exports`), and what else `Trainer` takes.
+    """
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.params import Layer, resolve
     from aipcore.training.params import run_params_class
     from aipcore.training.setup import make_parts
     from aipcore.training.trainer import Trainer
 
-    def make(cls: type[Any], *words: str, output: str | None = None, **arguments: Any) -> Trainer:
+    def make(cls: type[Any], *words: str, output: str | None = None, exports: bool = True, **arguments: Any) -> Trainer:
         plugins = get_plugin_manager()
         layers = [
             Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
+            Layer.from_mapping(
+                "test", {} if exports else {"trainer.export_best": False, "trainer.export_final": False}
+            ),
             Layer.of_scenario("test", cls.defaults),
             Layer.from_arguments(words),
         ]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 
-def test_facts(run_aip: Callable[..., Any]) -> None:
+def test_facts(fork_aip: Callable[..., Any]) -> None:
     """Versions, devices and plugins; no problem here, so that the exit code is 0."""
-    done = run_aip("doctor")
+    done = fork_aip("doctor")
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split("  ", 1) for line in done.stdout.splitlines() if "  " in line)
     assert lines["tensorflow"].strip().startswith("2.21")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
 
 from aipcore.cli.main import COMMANDS, global_options_first, main
@@ -64,9 +65,9 @@ def greeting(install):
         (["plugins", "show", "adam", "--kind", "schedule"], "There is no schedule 'adam'; "),
     ],
 )
-def test_bad_words(words, message, run_aip):
+def test_bad_words(words, message, fork_aip):
     """What is not allowed ends with one line on the error output, exit code 2, and no traceback."""
-    done = run_aip(*words)
+    done = fork_aip(*words)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
@@ -94,18 +95,18 @@ def test_home_of_nobody(words, capsys):
 class TestPluginCommand:
     """A command that a plugin registers."""
 
-    def test_runs(self, run_aip):
+    def test_runs(self, fork_aip):
         """It is listed and runs, under any spelling of its name."""
-        assert "say-hello Greets." in " ".join(run_aip("--help").stdout.split())
+        assert "say-hello Greets." in " ".join(fork_aip("--help").stdout.split())
         for name in ("say-hello", "say_hello", "SayHello"):
-            done = run_aip(name, "you")
+            done = fork_aip(name, "you")
             assert (done.returncode, done.stdout) == (0, "hello you\n")
 
-    def test_is_gone_when_disabled(self, run_aip):
+    def test_is_gone_when_disabled(self, fork_aip):
         """A switch before it, or before `--help`, takes it away."""
-        assert "say-hello" not in run_aip("-p", "no:greeting", "--help").stdout
-        assert "say-hello" not in run_aip("--help", "--no-plugins").stdout
-        assert run_aip("-p", "no:greeting", "say-hello", "you").returncode == 2
+        assert "say-hello" not in fork_aip("-p", "no:greeting", "--help").stdout
+        assert "say-hello" not in fork_aip("--help", "--no-plugins").stdout
+        assert fork_aip("-p", "no:greeting", "say-hello", "you").returncode == 2
 
     @pytest.mark.parametrize(
         ("what", "code", "error"),
@@ -116,38 +117,38 @@ class TestPluginCommand:
             ("end", 5, ""),
         ],
     )
-    def test_exit_codes(self, what, code, error, run_aip):
+    def test_exit_codes(self, what, code, error, fork_aip):
         """Its errors are shown and end the process like those of aip."""
-        done = run_aip("say-hello", what)
+        done = fork_aip("say-hello", what)
         assert (done.returncode, done.stderr) == (code, error)
 
-    def test_unforeseen_error(self, run_aip):
+    def test_unforeseen_error(self, fork_aip):
         """An exception is one sentence that names its authors; with `--debug`, anywhere, a traceback precedes it."""
-        done = run_aip("say-hello", "crash")
+        done = fork_aip("say-hello", "crash")
         assert done.returncode == 1
         assert done.stderr == (
             "error: aip say-hello failed in a way it should not (ValueError: not foreseen). Report that to the "
             "authors of greeting 1.0 (--debug shows the traceback).\n"
         )
-        done = run_aip("say-hello", "crash", "--debug")
+        done = fork_aip("say-hello", "crash", "--debug")
         assert done.returncode == 1
         assert done.stderr.startswith("Traceback (most recent call last):")
         assert done.stderr.splitlines()[-1].startswith("error: aip say-hello failed")
 
-    def test_error_in_a_scenario(self, run_aip, tmp_path):
+    def test_error_in_a_scenario(self, fork_aip, tmp_path):
         """An exception in the user's own file names its line, and not aip, whoever called whom in between."""
         (tmp_path / "broken.py").write_text(
             "from aipcore.scenario import Scenario\n\n\nclass Broken(Scenario):\n    def train_data(self):\n"
             "        return sorted([1, 2], key=self.key)\n\n    def key(self, number):\n"
             "        return {}[number]\n"
         )
-        done = run_aip("benchmark-input-pipeline", str(tmp_path / "broken.py"))
+        done = fork_aip("benchmark-input-pipeline", str(tmp_path / "broken.py"))
         assert (done.returncode, done.stderr) == (
             1,
             f"error: {tmp_path / 'broken.py'}, line 9, in key: KeyError: 1 (--debug shows the traceback)\n",
         )
 
-    def test_error_in_a_plugin(self, run_aip, install):
+    def test_error_in_a_plugin(self, fork_aip, install):
         """An exception in an installed plugin is reported to its authors, not to those of aip."""
         install(
             "odd",
@@ -156,7 +157,7 @@ class TestPluginCommand:
             "@hookimpl\ndef aip_scenarios():\n"
             "    return [ScenarioRecord(name='odd', summary='Odd.', build='odd:Odd')]\n",
         )
-        done = run_aip("train", "odd")
+        done = fork_aip("train", "odd")
         assert (done.returncode, done.stderr) == (
             1,
             "error: aip train failed in a way it should not (KeyError: 1). Report that to the authors of odd 1.0 "
@@ -166,12 +167,7 @@ class TestPluginCommand:
     def test_interrupt_from_outside(self, site):
         """Ctrl-C ends it with 130 and one word."""
         code = "import sys; from aipcore.cli.main import main; sys.exit(main(['say-hello', 'wait']))"
-        running = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        running = forks.start([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"])
         assert running.stdout.readline() == "waiting\n"
         started = time.monotonic()
         running.send_signal(signal.SIGINT)
@@ -180,24 +176,24 @@ class TestPluginCommand:
         assert time.monotonic() - started < 10
 
 
-def test_command_that_is_none(install, run_aip):
+def test_command_that_is_none(install, fork_aip):
     """A record whose build names no click command says so, and `--help` still works."""
     install("greeting", COMMAND.replace("BUILD", "aip_commands"))
-    done = run_aip("say-hello", "you")
+    done = fork_aip("say-hello", "you")
     assert done.returncode == 2
     assert done.stderr == (
         "error: The command say-hello of greeting 1.0 is broken: its build names a function, not a click.Command.\n"
     )
-    assert run_aip("--help").returncode == 0
+    assert fork_aip("--help").returncode == 0
 
 
-def test_strict(install, run_aip):
+def test_strict(install, fork_aip):
     """With AIP_STRICT_PLUGINS=1 a broken plugin is an error of every command; without, of none."""
     install("odd", "1 / 0")
-    done = run_aip("plugins", "list", AIP_STRICT_PLUGINS="1")
+    done = fork_aip("plugins", "list", AIP_STRICT_PLUGINS="1")
     assert done.returncode == 2
     assert done.stderr.startswith("error: AIP_STRICT_PLUGINS is set, and the plugin odd of odd 1.0 cannot be imported")
-    assert run_aip("plugins", "list").returncode == 0
+    assert fork_aip("plugins", "list").returncode == 0
 
 
 def test_closed_pipe():
@@ -210,20 +206,20 @@ def test_closed_pipe():
     assert (running.wait(timeout=60), errors) == (141, "")
 
 
-def test_version_and_help(run_aip):
+def test_version_and_help(fork_aip):
     """The version is one line, and help needs no words."""
     import aipcore
 
-    assert run_aip("--version").stdout == f"aip {aipcore.__version__}\n"
-    alone, asked, short = run_aip(), run_aip("--help"), run_aip("-h")
+    assert fork_aip("--version").stdout == f"aip {aipcore.__version__}\n"
+    alone, asked, short = fork_aip(), fork_aip("--help"), fork_aip("-h")
     assert alone.returncode == asked.returncode == 0
     assert alone.stdout == asked.stdout == short.stdout
     assert "train Train a scenario." in " ".join(asked.stdout.split())
 
 
-def test_group_alone(run_aip):
+def test_group_alone(fork_aip):
     """A group without a command shows its help."""
-    alone, asked = run_aip("plugins"), run_aip("plugins", "--help")
+    alone, asked = fork_aip("plugins"), fork_aip("plugins", "--help")
     assert (alone.returncode, alone.stdout, alone.stderr) == (0, asked.stdout, "")
     assert "show Describe a plugin" in " ".join(alone.stdout.split())
 

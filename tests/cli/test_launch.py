@@ -23,44 +23,44 @@ from aipcore.errors import UsageError
         (["train", "tutorial"], "--workers"),
     ],
 )
-def test_wrong(run_aip: Any, words: list[str], text: str) -> None:
+def test_wrong(fork_aip: Any, words: list[str], text: str) -> None:
     """One sentence, exit code 2."""
-    done = run_aip("launch", *words)
+    done = fork_aip("launch", *words)
     assert done.returncode == 2
     assert text in done.stderr
 
 
-def test_help(run_aip: Any) -> None:
+def test_help(fork_aip: Any) -> None:
     """Its own, and that of what it starts, once."""
-    own = run_aip("launch", "--help")
+    own = fork_aip("launch", "--help")
     assert own.returncode == 0
     assert "aip launch --workers 2 train tutorial" in own.stdout
-    inner = run_aip("launch", "--workers", "2", "train", "tutorial", "--help")
+    inner = fork_aip("launch", "--workers", "2", "train", "tutorial", "--help")
     assert inner.returncode == 0
     assert inner.stdout.count("--device.strategy") == 1
 
 
-def test_the_same_error_is_shown_once(run_aip: Any) -> None:
+def test_the_same_error_is_shown_once(fork_aip: Any) -> None:
     """All workers find a wrong parameter; the log has it once, and the exit code is theirs."""
-    done = run_aip("launch", "--workers", "3", "train", "tutorial", "--trainer.epochs", "many")
+    done = fork_aip("launch", "--workers", "3", "train", "tutorial", "--trainer.epochs", "many")
     assert done.returncode == 2
     assert done.stderr.count("--trainer.epochs") == 1
 
 
 @pytest.mark.parametrize("config", [None, "{}"])
-def test_no_cluster(run_aip: Any, config: str | None) -> None:
+def test_no_cluster(fork_aip: Any, config: str | None) -> None:
     """A worker that does not know the others says what to set."""
     environment = {} if config is None else {"TF_CONFIG": config}
-    done = run_aip("train", "tutorial", "--device.strategy", "multi_worker", **environment)
+    done = fork_aip("train", "tutorial", "--device.strategy", "multi_worker", **environment)
     assert done.returncode == 2
     assert "TF_CONFIG" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_no_secret(run_aip: Any) -> None:
+def test_no_secret(fork_aip: Any) -> None:
     """Workers without a secret say how to make one before anything is computed."""
     config = '{"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}'
-    done = run_aip("train", "tutorial", "--device.strategy", "multi_worker", TF_CONFIG=config)
+    done = fork_aip("train", "tutorial", "--device.strategy", "multi_worker", TF_CONFIG=config)
     assert done.returncode == 2
     assert "export AIP_CLUSTER_SECRET=$(openssl rand -hex 32)" in done.stderr
     assert len(done.stderr.splitlines()) == 1

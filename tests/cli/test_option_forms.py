@@ -24,12 +24,12 @@ FORMS: tuple[tuple[str, ...], ...] = (
 CNN = ("--model.graph", "CNN", "--model.graph.filters", "4", "8")
 
 
-def test_all_forms_in_one_run(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_all_forms_in_one_run(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """A run to begin from, then one with every form together, each of which has its effect."""
     words = ("train", "tutorial", *CNN, "--trainer.epochs", "1", "--trainer.output_dir", "first")
-    assert run_aip(*words).returncode == 0
+    assert fork_aip(*words).returncode == 0
     together = [word for form in FORMS for word in form]
-    done = run_aip(
+    done = fork_aip(
         "train", "tutorial", *CNN, *together, "--trainer.epochs", "2", "--trainer.output_dir", "out",
         "--json-log", "log.jsonl",
     )  # fmt: skip
@@ -51,12 +51,12 @@ def test_all_forms_in_one_run(run_aip: Callable[..., Any], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("words", [("--device.gpus", "0", "1")])
-def test_missing_gpus(run_aip: Callable[..., Any], words: tuple[str, ...]) -> None:
+def test_missing_gpus(fork_aip: Callable[..., Any], words: tuple[str, ...]) -> None:
     """Without GPUs, asking for two is one clear sentence."""
     import tensorflow as tf
 
     if len(tf.config.list_physical_devices("GPU")) > 1:
         pytest.skip("this machine has two GPUs")
-    done = run_aip("train", "tutorial", *words, "--trainer.output_dir", "out")
+    done = fork_aip("train", "tutorial", *words, "--trainer.output_dir", "out")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --device.gpus 0 1: there is no GPU")

@@ -9,12 +9,12 @@ import os
 import pty
 import select
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from rich.console import Console
 
@@ -114,7 +114,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
     """Piped: plan, epochs and summary as plain lines; the JSON log has the same, one event a line."""
     words = ("--json-log", "log.jsonl", "--trainer.lav_every_n", "2", "--trainer.profile", "True")
     words = (*QUICK, *words, "--trainer.profile_steps", "2", "3", "--trainer.output_dir", "out")
-    done = subprocess.run([*AIP, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    done = forks.run([*AIP, *words], cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
@@ -201,7 +201,7 @@ def on_a_terminal(folder: Path, width: int, *words: str, **environment: str) -> 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
+    process = forks.start(
         [*AIP, *words],
         cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env={**kept, "TERM": "xterm-256color", **environment},
     )  # fmt: skip

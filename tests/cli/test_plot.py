@@ -42,9 +42,9 @@ def test_width(width: int) -> None:
     assert max(map(len, text.splitlines())) > width - 14
 
 
-def test_show_draws_schedules(run_aip: Callable[..., Any]) -> None:
+def test_show_draws_schedules(fork_aip: Callable[..., Any]) -> None:
     """A schedule's page ends with its curve; the rate rises and falls again."""
-    done = run_aip("plugins", "show", "WarmupCosineDecay", PYTHONUTF8="1")
+    done = fork_aip("plugins", "show", "WarmupCosineDecay")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Over a run of 20 epochs" in done.stdout
     heights = [height for height in columns(done.stdout.partition("Over a run")[2]) if height is not None]
@@ -53,15 +53,15 @@ def test_show_draws_schedules(run_aip: Callable[..., Any]) -> None:
     assert heights[top:] == sorted(heights[top:], reverse=True)
 
 
-def test_show_draws_nothing_else(run_aip: Callable[..., Any]) -> None:
+def test_show_draws_nothing_else(fork_aip: Callable[..., Any]) -> None:
     """Other plugins have no curve."""
-    assert "Over a run" not in run_aip("plugins", "show", "adabelief").stdout
+    assert "Over a run" not in fork_aip("plugins", "show", "adabelief").stdout
 
 
-def test_params_with_a_plot_stay_yaml(run_aip: Callable[..., Any]) -> None:
+def test_params_with_a_plot_stay_yaml(fork_aip: Callable[..., Any]) -> None:
     """The picture is a comment, and shows the schedule of this command line."""
     words = ("params", "tutorial", "--learning_rate", "Constant", "--learning_rate.lr", "0.25")
-    plain, drawn = run_aip(*words), run_aip(*words, "--plot", PYTHONUTF8="1")
+    plain, drawn = fork_aip(*words), fork_aip(*words, "--plot")
     assert (drawn.returncode, drawn.stderr) == (0, "")
     assert drawn.stdout.startswith(plain.stdout)
     picture = drawn.stdout.removeprefix(plain.stdout)
@@ -70,8 +70,8 @@ def test_params_with_a_plot_stay_yaml(run_aip: Callable[..., Any]) -> None:
     assert yaml.safe_load(drawn.stdout) == yaml.safe_load(plain.stdout)
 
 
-def test_json_has_no_comments(run_aip: Callable[..., Any]) -> None:
+def test_json_has_no_comments(fork_aip: Callable[..., Any]) -> None:
     """Both together are refused."""
-    done = run_aip("params", "tutorial", "--plot", "--format", "json")
+    done = fork_aip("params", "tutorial", "--plot", "--format", "json")
     assert done.returncode == 2
     assert "leave out --format json" in done.stderr

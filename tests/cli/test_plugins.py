@@ -51,9 +51,9 @@ def strangers(install):
 class TestList:
     """With plugins in every state."""
 
-    def test_json(self, run_aip):
+    def test_json(self, fork_aip):
         """Each plugin and each entry point that is not loaded, with all that is known."""
-        done = run_aip("-p", "no:off", "plugins", "list", "--json")
+        done = fork_aip("-p", "no:off", "plugins", "list", "--json")
         assert (done.returncode, done.stderr) == (0, "")
         rows = {row["name"]: row for row in json.loads(done.stdout)}
         assert {"Adam", "CosineDecay", "tutorial", "CSVLog", "SavedModel"} <= set(rows)
@@ -70,9 +70,9 @@ class TestList:
         assert rows["Twin"]["reason"].startswith("one 1.0 and two 1.0 both register the optimizer Twin")
         assert (rows["off"]["status"], rows["off"]["reason"]) == ("disabled", "disabled by -p no:off")
 
-    def test_lines(self, run_aip):
+    def test_lines(self, fork_aip):
         """Into a pipe goes one line for each, in the order of kinds, with why if it is not ok."""
-        done = run_aip("-p", "no:off", "plugins", "list")
+        done = fork_aip("-p", "no:off", "plugins", "list")
         lines = [line.split(maxsplit=5) for line in done.stdout.splitlines()]
         assert ["optimizer", "Strange", "ok", "aip-plugin-strange", "1.2", "Turns."] in lines
         assert sum(line[1] == "Twin" for line in lines) == 2
@@ -84,14 +84,14 @@ class TestList:
             "optimizer", "schedule", "scenario", "callback", "exporter", "command", "not",
         ]  # fmt: skip
 
-    def test_kind(self, run_aip):
+    def test_kind(self, fork_aip):
         """One kind only; what is not loaded might be of it, and is shown."""
-        done = run_aip("-p", "no:off", "plugins", "list", "--kind", "Schedule", "--json")
+        done = fork_aip("-p", "no:off", "plugins", "list", "--kind", "Schedule", "--json")
         assert {row["kind"] for row in json.loads(done.stdout)} == {"schedule", None}
 
-    def test_timing(self, run_aip):
+    def test_timing(self, fork_aip):
         """A line for each entry point that was loaded, the slowest first, and their sum."""
-        lines = run_aip("-p", "no:off", "plugins", "list", "--timing").stdout.splitlines()
+        lines = fork_aip("-p", "no:off", "plugins", "list", "--timing").stdout.splitlines()
         table = [line.split() for line in lines[lines.index("") + 2 :]]
         *each, total = [float(line[0]) for line in table]
         assert each == sorted(each, reverse=True)
@@ -108,9 +108,9 @@ class TestList:
             assert any(line.startswith(f"  {name} ") for line in lines)
         assert "optimizer" in lines
 
-    def test_show(self, run_aip):
+    def test_show(self, fork_aip):
         """Parameters with defaults, limits and help; where it comes from; its documentation, read and not run."""
-        text = " ".join(run_aip("plugins", "show", "strange", COLUMNS="300").stdout.split())
+        text = " ".join(fork_aip("plugins", "show", "strange", COLUMNS="300").stdout.split())
         for part in (
             "optimizer Strange Turns.",
             "distribution aip-plugin-strange 1.2",
@@ -127,27 +127,29 @@ class TestList:
         ):
             assert part in text
 
-    def test_show_conflict(self, run_aip):
+    def test_show_conflict(self, fork_aip):
         """Both owners of a name are shown, with what to do."""
-        text = " ".join(run_aip("plugins", "show", "twin").stdout.split())
+        text = " ".join(fork_aip("plugins", "show", "twin").stdout.split())
         assert text.count("status broken: one 1.0 and two 1.0 both register the optimizer Twin: disable one by") == 2
 
-    def test_show_broken(self, run_aip):
+    def test_show_broken(self, fork_aip):
         """A broken entry point is shown with its reason, with `--debug` also with its traceback."""
-        text = run_aip("plugins", "show", "aip_plugin_broken").stdout
+        text = fork_aip("plugins", "show", "aip_plugin_broken").stdout
         assert "broken: cannot be imported: ModuleNotFoundError" in text
         assert "(--debug shows the traceback)" in text
-        assert "Traceback (most recent call last):" in run_aip("plugins", "show", "aip_plugin_broken", "--debug").stdout
+        assert (
+            "Traceback (most recent call last):" in fork_aip("plugins", "show", "aip_plugin_broken", "--debug").stdout
+        )
 
-    def test_show_disabled(self, run_aip):
+    def test_show_disabled(self, fork_aip):
         """A disabled entry point is shown as such."""
-        assert "disabled by -p no:off" in run_aip("-p", "no:off", "plugins", "show", "off").stdout
+        assert "disabled by -p no:off" in fork_aip("-p", "no:off", "plugins", "show", "off").stdout
 
 
-def test_show_wrong_params(install, run_aip):
+def test_show_wrong_params(install, fork_aip):
     """Parameters that cannot be used are an error, after all else was shown."""
     install("aip-plugin-strange", STRANGER.replace("@params\n", ""), entry_points={"strange": "aip_plugin_strange"})
-    done = run_aip("plugins", "show", "strange")
+    done = fork_aip("plugins", "show", "strange")
     assert done.returncode == 2
     assert "built by" in done.stdout
     assert done.stderr == (
@@ -156,33 +158,33 @@ def test_show_wrong_params(install, run_aip):
     )
 
 
-def test_show_several_kinds(install, run_aip):
+def test_show_several_kinds(install, fork_aip):
     """A name that several kinds have shows all of them, or the one of `--kind`."""
     source = STRANGER.replace("Optimizer", "Callback").replace("aip_optimizers", "aip_callbacks")
     install("aip-plugin-strange", source.replace('"Strange"', '"Adam"'))
-    both = run_aip("plugins", "show", "adam").stdout
+    both = fork_aip("plugins", "show", "adam").stdout
     assert "optimizer Adam\n" in both
     assert "callback Adam\n" in both
     assert "--callbacks.Adam.twist" in both
-    one = run_aip("plugins", "show", "adam", "--kind", "callback").stdout
+    one = fork_aip("plugins", "show", "adam", "--kind", "callback").stdout
     assert "optimizer Adam\n" not in one
 
 
 @pytest.mark.parametrize("name", ["tutorial", "adabelief", "cosinedecay", "csvlog", "savedmodel", "optimizers"])
-def test_show_ours(name, run_aip):
+def test_show_ours(name, fork_aip):
     """What comes with aip can be shown, a plugin of each kind and an entry point."""
-    done = run_aip("plugins", "show", name)
+    done = fork_aip("plugins", "show", name)
     assert (done.returncode, done.stderr) == (0, "")
     assert "aipcore" in done.stdout
 
 
-def test_many_plugins(install, run_aip):
+def test_many_plugins(install, fork_aip):
     """Among 500 distributions all are found, and a broken one is reported and harms none."""
     for number in range(500):
         broken = number == 250
         source = STRANGER.replace('"Strange"', f'"Made{number}"').replace("aip_plugin_strange", f"made{number}")
         install(f"made{number}", "1 / 0" if broken else source)
-    rows = {row["name"]: row for row in json.loads(run_aip("plugins", "list", "--json").stdout)}
+    rows = {row["name"]: row for row in json.loads(fork_aip("plugins", "list", "--json").stdout)}
     assert sum(name.startswith("Made") and row["status"] == "ok" for name, row in rows.items()) == 499
     assert rows["made250"]["reason"] == "cannot be imported: ZeroDivisionError: division by zero"
     assert rows["Adam"]["status"] == "ok"

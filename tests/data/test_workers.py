@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import forks
 import numpy as np
 import pytest
 
@@ -290,11 +291,9 @@ def all_end(pids: list[int], seconds: float = 5) -> bool:
     return not alive(pids)
 
 
-def start(what: str) -> tuple[subprocess.Popen[str], list[int]]:
+def start(what: str) -> tuple[forks.Forked, list[int]]:
     """Runs the script, and returns it with its own process id and those of its workers."""
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = forks.start([sys.executable, str(SCRIPT), what])
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, process.communicate()[1]

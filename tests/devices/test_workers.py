@@ -1,13 +1,13 @@
-"""Workers as real processes on loopback, without TensorFlow: what they tell each other, and how they end."""
+"""Workers as real processes on loopback, which compute nothing: what they tell each other, and how they end."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 from aipcore.devices.cluster import SECRET
@@ -22,10 +22,7 @@ def start(what: str, count: int, *, only: range | None = None, timeout: float = 
     """Starts workers, all of them or those of `only`, and returns exit code, output and errors of each."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), what, str(index), str(timeout), *addresses],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-        )
+        forks.start([sys.executable, str(SCRIPT), what, str(index), str(timeout), *addresses], env=ENVIRONMENT)
         for index in only or range(count)
     ]  # fmt: skip
     try:
@@ -33,7 +30,7 @@ def start(what: str, count: int, *, only: range | None = None, timeout: float = 
     finally:
         for worker in started:
             worker.kill()
-            worker.communicate()
+            worker.close()
 
 
 @pytest.mark.parametrize("what", ["talk", "knock"])
@@ -122,10 +119,7 @@ def test_another_cluster() -> None:
     ports = free_ports(3)
     one, other = ([f"127.0.0.1:{port}" for port in (ports[0], last)] for last in ports[1:])
     started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), "talk", str(index), "30", *addresses],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-        )
+        forks.start([sys.executable, str(SCRIPT), "talk", str(index), "30", *addresses], env=ENVIRONMENT)
         for index, addresses in enumerate((one, other))
     ]  # fmt: skip
     for worker in started:

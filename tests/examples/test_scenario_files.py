@@ -53,7 +53,7 @@ def variables(output: Path) -> dict[str, int]:
     [
         ("Recurrent --model.layer.size 24", "down/gru_cell/kernel", [8, 3 * 24]),
         ("Convolution --model.layer.rows 2", "filters/kernel", [2, 8, 32]),
-        ("Attention --model.layer.heads 4", "attention/query/kernel", [8, 4, 8]),
+        pytest.param("Attention --model.layer.heads 4", "attention/query/kernel", [8, 4, 8], marks=pytest.mark.slow),
     ],
 )
 def test_parametrised_layer(words: str, path: str, shape: list[int], tmp_path: Path) -> None:

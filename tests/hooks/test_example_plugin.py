@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,19 +36,19 @@ def installed_example(example, site, tmp_path):
 
 
 @pytest.mark.usefixtures("installed_example")
-def test_comes_and_goes(run_aip, site):
+def test_comes_and_goes(fork_aip, site):
     """Installed, it is listed and shown; removed, it is gone, and its name is a clear error."""
-    listed = run_aip("plugins", "list", "--kind", "optimizer").stdout
+    listed = fork_aip("plugins", "list", "--kind", "optimizer").stdout
     assert "Lookahead  ok" in listed
     assert "aip-plugin-lookahead 1.0.0" in listed
-    shown = run_aip("plugins", "show", "lookahead").stdout
+    shown = fork_aip("plugins", "show", "lookahead").stdout
     assert "--optimizer.k INT" in shown
     assert "k steps forward" in shown
-    assert run_aip("params", "tutorial", "--optimizer", "lookahead", "--optimizer.k", "5").returncode == 0
+    assert fork_aip("params", "tutorial", "--optimizer", "lookahead", "--optimizer.k", "5").returncode == 0
     for part in site.iterdir():
         shutil.rmtree(part)
-    assert "Lookahead" not in run_aip("plugins", "list").stdout
-    done = run_aip("params", "tutorial", "--optimizer", "lookahead")
+    assert "Lookahead" not in fork_aip("plugins", "list").stdout
+    done = fork_aip("params", "tutorial", "--optimizer", "lookahead")
     assert done.returncode == 2
     assert done.stderr.startswith("error: There is no optimizer 'lookahead'; there are Adam, AdamW")
 
@@ -69,12 +70,11 @@ def test_comes_and_goes(run_aip, site):
 )
 def test_passes_its_own_tests(example, tests, site):
     """The plugin's tests, as its README runs them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", example / tests],
-        capture_output=True,
-        text=True,
-        check=False,
+    code = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    done = forks.run(
+        [sys.executable, "-c", code, "-q", "-W", "error", "-p", "no:cacheprovider", example / tests],
         cwd=example,
         env={**os.environ, "PYTHONPATH": str(site)},
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-3000:]

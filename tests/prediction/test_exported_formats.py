@@ -110,38 +110,38 @@ def test_a_format_that_cannot_express_the_model(tmp_path: Path, capsys: Any) -> 
     assert main(["lav", str(out), "--trust"]) == 0
 
 
-def test_missing_packages(run_aip: Any, install: Any, tmp_path: Path) -> None:
+def test_missing_packages(fork_aip: Any, install: Any, tmp_path: Path) -> None:
     """They are named before TensorFlow is imported, with what to install."""
     install("odd", PLUGIN)
-    result = run_aip("train", "tutorial", "--export.formats", "odd", AIP_LOG_LEVEL="debug")
+    result = fork_aip("train", "tutorial", "--export.formats", "odd", AIP_LOG_LEVEL="debug")
     assert result.returncode == 2
     assert result.stderr == (
         "error: --export.formats Odd needs the packages json, no_such_package and nor_this, of which no_such_package "
         "and nor_this are missing: pip install 'odd[all]'.\n"
     )
-    result = run_aip("export", str(tmp_path / "none"), "--format", "odd")
+    result = fork_aip("export", str(tmp_path / "none"), "--format", "odd")
     assert result.stderr.startswith("error: --format Odd needs the packages json, no_such_package and nor_this")
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
-def test_nothing_but_the_plan_is_printed(run_aip: Any, tmp_path: Path) -> None:
+def test_nothing_but_the_plan_is_printed(fork_aip: Any, tmp_path: Path) -> None:
     """Neither converter nor runtime says anything on the terminal, in a process of its own."""
     words = ["--trainer.epochs", "2", "--export.formats", "onnx", "litert", "keras", "--trainer.output_dir", "out"]
-    result = run_aip("train", "tutorial", *words, timeout=300)
+    result = fork_aip("train", "tutorial", *words, timeout=300)
     assert result.returncode == 0
     assert result.stderr == ""
     first, *_, last = result.stdout.splitlines()
     assert first.startswith("scenario ")
     assert last.startswith("See the curves")
-    exported = run_aip("export", "out", "--format", "litert", "--format.quantize", "dynamic", timeout=300)
+    exported = fork_aip("export", "out", "--format", "litert", "--format.quantize", "dynamic", timeout=300)
     assert (exported.returncode, exported.stderr, exported.stdout.count("\n")) == (0, "", 1)
 
 
 @pytest.mark.slow
-def test_the_kit_skips_what_lacks_packages(run_aip: Any, install: Any) -> None:
+def test_the_kit_skips_what_lacks_packages(fork_aip: Any, install: Any) -> None:
     """An exporter whose packages are not installed does not fail its checks."""
     install("odd", PLUGIN)
-    result = run_aip("plugins", "check", "odd")
+    result = fork_aip("plugins", "check", "odd")
     assert "it needs the packages json, no_such_package and nor_this" in result.stdout
     assert result.returncode == 0, result.stdout

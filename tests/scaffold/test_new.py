@@ -97,7 +97,7 @@ def test_style(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", ["folder", "file", "link"])
-def test_never_overwrites(there: str, tmp_path: Path, run_aip) -> None:
+def test_never_overwrites(there: str, tmp_path: Path, fork_aip) -> None:
     """What is there already stays as it is: an empty folder, a file, a link that leads nowhere."""
     target = tmp_path / "mine"
     if there == "folder":
@@ -106,7 +106,7 @@ def test_never_overwrites(there: str, tmp_path: Path, run_aip) -> None:
         target.write_text("mine")
     else:
         target.symlink_to(tmp_path / "nowhere")
-    done = run_aip("plugins", "new", "optimizer", "SignSGD", "--output", "mine")
+    done = fork_aip("plugins", "new", "optimizer", "SignSGD", "--output", "mine")
     assert (done.returncode, done.stderr) == (
         2,
         "error: mine exists already: give another folder with --output.\n",
@@ -115,9 +115,9 @@ def test_never_overwrites(there: str, tmp_path: Path, run_aip) -> None:
     assert not target.is_dir() or not list(target.iterdir())
 
 
-def test_prints_what_comes_next(tmp_path: Path, run_aip) -> None:
+def test_prints_what_comes_next(tmp_path: Path, fork_aip) -> None:
     """The files, and the commands to go on with; the folder has the package's name."""
-    done = run_aip("plugins", "new", "schedule", "Triangle")
+    done = fork_aip("plugins", "new", "schedule", "Triangle")
     assert (done.returncode, done.stderr) == (0, "")
     folder = tmp_path / "aip-plugin-triangle"
     assert (folder / "src" / "aip_plugin_triangle" / "schedule.py").is_file()
@@ -144,13 +144,13 @@ def pip(*words: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, run_aip) -> None:
+def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, fork_aip) -> None:
     """Baked, installed by pip, checked, its own tests passed, trained with, uninstalled."""
     name = NAMES[kind]
-    assert run_aip("plugins", "new", kind, name, "--output", "package").returncode == 0
+    assert fork_aip("plugins", "new", kind, name, "--output", "package").returncode == 0
     package = tmp_path / "package"
     pip("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", site, package)
-    checked = run_aip("plugins", "check", name, "--kind", kind)
+    checked = fork_aip("plugins", "check", name, "--kind", kind)
     assert checked.returncode == 0, checked.stdout
     assert "0 passed" not in checked.stdout
     tested = subprocess.run(
@@ -172,7 +172,7 @@ def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, run_aip) -
     }[kind]
     if kind != "command":
         words += ["--trainer.epochs", "1", "--trainer.output_dir", "run"]
-    used = run_aip(*words)
+    used = fork_aip(*words)
     assert used.returncode == 0, used.stderr
     if kind == "exporter":
         assert (tmp_path / "run" / "export" / "weights.npz").is_file()
@@ -180,5 +180,5 @@ def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, run_aip) -
         assert "the best so far" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
     for part in site.iterdir():
         shutil.rmtree(part)
-    gone = run_aip("plugins", "show", name)
+    gone = fork_aip("plugins", "show", name)
     assert gone.returncode == 2

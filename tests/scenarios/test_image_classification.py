@@ -32,7 +32,8 @@ def write_images(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("graph", ["CNN", pytest.param("ResNet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("graph", ["CNN", "ResNet"])
 def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
     """Either network reads at least 95 of 100 held-out digits after a few epochs of the default run."""
     epochs = str(ImageClassification.defaults["trainer.epochs"])
@@ -42,10 +43,10 @@ def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
     assert trainer.run().best >= 0.95
 
 
-def test_folders(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_folders(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """Colour images of any size in folders; the names of the folders are recorded as the classes."""
     train, val = write_images(tmp_path / "train", 20), write_images(tmp_path / "val", 5)
-    done = run_aip(
+    done = fork_aip(
         "train", "image_classification", "--train.lists", str(train), "--val.lists", str(val), "--data.colors", "rgb",
         "--trainer.epochs", "12", "--train.batch_size", "8", "--trainer.random_seed", "1", "--json-log", "log.jsonl",
         "--trainer.output_dir", str(tmp_path / "out"), "--model.graph.filters", "4", "8",

@@ -215,13 +215,13 @@ def test_a_line_is_read_alike_in_any_batch(make_trainer: Callable[..., Any]) -> 
 ALPHABET = alphabet_of(PrintedLines(300, 1).texts() + PrintedLines(100, 1_000_001).texts())
 
 
-def test_trains_on_lists(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_trains_on_lists(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """The alphabet found in the texts beside the images is recorded; what else is validated with ends no run."""
     train, val = write_lines(tmp_path / "train", 24, 1), write_lines(tmp_path / "val", 6, 1)
     (tmp_path / "val" / "2.gt.txt").write_text("\u00fc\u00dfa", encoding="utf-8")
-    done = run_aip(
+    done = fork_aip(
         "train", "text_line_recognition", "--train.lists", str(train), "--val.lists", str(val), "--trainer.epochs", "1",
-        "--trainer.output_dir", str(tmp_path / "out"), "--train.batch_size", "8",
+        "--trainer.output_dir", str(tmp_path / "out"), "--train.batch_size", "8", "--trainer.jit_compile", "off",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "24 training samples in 3 batches of 8; 6 validation samples" in done.stdout
@@ -231,11 +231,11 @@ def test_trains_on_lists(run_aip: Callable[..., Any], tmp_path: Path) -> None:
     assert recorded["data"]["alphabet"] == alphabet_of(PrintedLines(24, 1).texts())
 
 
-def test_missing_texts_are_named(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_missing_texts_are_named(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """Before anything is computed or written."""
     train = write_lines(tmp_path / "train", 3, 1)
     (tmp_path / "train" / "1.gt.txt").unlink()
-    done = run_aip(
+    done = fork_aip(
         "train", "text_line_recognition", "--train.lists", str(train), "--trainer.output_dir", str(tmp_path / "out")
     )
     assert done.returncode != 0
@@ -245,9 +245,9 @@ def test_missing_texts_are_named(run_aip: Callable[..., Any], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_learns_to_read(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_learns_to_read(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """At most 5 of 100 characters of held-out lines are wrong after the default run."""
-    done = run_aip(
+    done = fork_aip(
         "train", "text_line_recognition", "--trainer.output_dir", str(tmp_path / "out"), "--json-log", "log.jsonl",
         "--trainer.random_seed", "1", timeout=900,
     )  # fmt: skip

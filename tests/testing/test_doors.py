@@ -43,26 +43,26 @@ def two(install):
 
 @pytest.mark.usefixtures("two")
 class TestCommandLine:
-    def test_a_line_for_each_check(self, run_aip):
+    def test_a_line_for_each_check(self, fork_aip):
         """In a pipe: status, plugin, check, seconds, reason; at the end a summary; the exit code tells of a failure."""
-        done = run_aip("plugins", "check", "hello")
+        done = fork_aip("plugins", "check", "hello")
         assert (done.returncode, done.stderr) == (0, "")
         *lines, summary = done.stdout.splitlines()
         assert len(lines) == 5
         assert all(re.fullmatch(r"passed  command hello  \w+  \d+\.\d\d s", line) for line in lines)
         assert re.fullmatch(r"5 checks of 1 plugin in \d+\.\d s: 5 passed", summary)
 
-    def test_failure(self, run_aip):
+    def test_failure(self, fork_aip):
         """An entry point stands for all that it registers; one failure is exit code 1."""
-        done = run_aip("plugins", "check", "aip_plugin_two")
+        done = fork_aip("plugins", "check", "aip_plugin_two")
         assert (done.returncode, done.stderr) == (1, "")
         assert "failed  command lenient  refuses_unknown_options" in done.stdout
         assert "it accepts --no-such-option-exists" in done.stdout
         assert done.stdout.splitlines()[-1].endswith("9 passed, 1 failed")
 
-    def test_json(self, run_aip):
+    def test_json(self, fork_aip):
         """One JSON object with every result."""
-        done = run_aip("plugins", "check", "lenient", "--json")
+        done = fork_aip("plugins", "check", "lenient", "--json")
         assert done.returncode == 1
         content = json.loads(done.stdout)
         assert content["counts"] == {"passed": 4, "failed": 1, "skipped": 0, "expected failure": 0}
@@ -70,10 +70,10 @@ class TestCommandLine:
         assert failed["check"] == "refuses_unknown_options"
         assert failed["kind"] == "command"
 
-    def test_all_of_a_kind(self, install, run_aip):
+    def test_all_of_a_kind(self, install, fork_aip):
         """`--all` checks whatever is installed, and counts what cannot be loaded as a failure."""
         install("aip-plugin-bad", "1 / 0")
-        done = run_aip("plugins", "check", "--all", "--kind", "command")
+        done = fork_aip("plugins", "check", "--all", "--kind", "command")
         assert done.returncode == 1
         assert "failed: the plugin aip-plugin-bad of aip-plugin-bad 1.0 cannot be imported" in done.stdout
         assert done.stdout.splitlines()[-1].endswith("1 that cannot be loaded")
@@ -87,9 +87,9 @@ class TestCommandLine:
             (["hello", "--kind", "optimizer"], "There is no optimizer 'hello'"),
         ],
     )
-    def test_bad_input(self, words, message, run_aip):
+    def test_bad_input(self, words, message, fork_aip):
         """What is missing or unknown is said in a sentence."""
-        done = run_aip("plugins", "check", *words)
+        done = fork_aip("plugins", "check", *words)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {message}")
 
@@ -144,9 +144,9 @@ def test_every_check_is_documented():
 
 
 @pytest.mark.slow
-def test_all_shipped_plugins_pass(run_aip):
+def test_all_shipped_plugins_pass(fork_aip):
     """What comes with aip passes every check."""
-    done = run_aip("--no-plugins", "plugins", "check", "--all", "--json", timeout=600)
+    done = fork_aip("--no-plugins", "plugins", "check", "--all", "--json", timeout=600)
     content = json.loads(done.stdout)
     failed = [result for result in content["results"] if result["status"] == "failed"]
     assert failed == []

@@ -1,6 +1,7 @@
 """Trains on two devices and on one, in a process of its own, and prints what came of it as JSON.
 
 TensorFlow divides its CPU only before it computes anything, which other tests in a process may have had it do.
+Its arguments are a folder, and `few` for one optimizer on mirrored devices or `all` for the whole table.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ EVERYTHING = (
     "--learning_rate", "WarmupCosineDecay", "--learning_rate.lr", "0.01", "--trainer.calc_ema", "0.9",
     "--trainer.epochs", "3",
 )  # fmt: skip
-WAYS = ("none", "mirror", "central_storage")
+WAYS = {"few": ("none", "mirror"), "all": ("none", "mirror", "central_storage")}
+GROUPS = {
+    "few": (("none", 1), ("mirror", 2)),
+    "all": (("none", 1), ("none", 2), ("mirror", 1), ("mirror", 2), ("central_storage", 2)),
+}
+OPTIMIZERS = {"few": ("AdaBelief",), "all": ("SGD", "Adam", "AdaBelief", "LAMB")}
 
 
 class Remembering(Evaluator):
@@ -107,11 +113,13 @@ def losses(history: list[dict[str, float]]) -> list[float]:
     return [logs[name] for logs in history for name in ("loss", "val_loss", "accuracy", "val_accuracy") if name in logs]
 
 
-def cases(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Everything, as pairs of a name and a result."""
-    for optimizer in ("SGD", "Adam", "AdaBelief", "LAMB"):
+def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
+    """Few or all cases, as pairs of a name and a result."""
+    ways = WAYS[which]
+    yield "compared", [OPTIMIZERS[which], ways[1:]]
+    for optimizer in OPTIMIZERS[which]:
         runs = {}
-        for way in WAYS:
+        for way in ways:
             runs[way] = trainer(Blobs, None, "--optimizer", optimizer, *EVERYTHING, "--device.strategy", way,
                                 "--train.batch_size", "16")  # fmt: skip
             result = runs[way].run()
@@ -121,12 +129,12 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
                 yield f"traces {optimizer} {way}", runs[way].loop.traces
     large = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "48")
     large.run()
-    for way in WAYS:
+    for way in ways:
         small = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4",
                         "--device.strategy", way)  # fmt: skip
         small.run()
         yield f"accumulated {way}", distance(large, small)
-    for way in WAYS[1:]:
+    for way in ways[1:]:
         words = ("--device.strategy", way, "--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm",
                  "--train.batch_size", "4", "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1",
                  "--checkpoint.keep", "9", "--trainer.epochs", "3")  # fmt: skip
@@ -144,7 +152,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
-    yield from same_losses()
+    yield from same_losses(which)
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.run().history[-1]["val_accuracy"]
@@ -158,22 +166,19 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
             yield f"refused {words[0]}", str(error)
 
 
-def same_losses() -> Iterator[tuple[str, Any]]:
+def same_losses(which: str) -> Iterator[tuple[str, Any]]:
     """Losses of every kind of denominator, in groups of batches and on replicas, the last group a partial one."""
     cls, weights = group_heads()
     words = ("--optimizer", "SGD", "--learning_rate", "Constant", "--train.shuffle", "false", "--val.batch_size", "10",
              "--data.workers", "0", "--trainer.epochs", "1")  # fmt: skip
-    for way in WAYS:
-        for batch, group in ((10, 1), (5, 2)):
-            if (way, group) == ("central_storage", 1):
-                continue
-            run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(batch),
-                          "--trainer.accumulate_steps", str(group))  # fmt: skip
-            history = run.run().history
-            yield f"heads {way} {group}", history
-            yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
+    for way, group in GROUPS[which]:
+        run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(10 // group),
+                      "--trainer.accumulate_steps", str(group))  # fmt: skip
+        history = run.run().history
+        yield f"heads {way} {group}", history
+        yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
 
 
 if __name__ == "__main__":
     select_devices(DeviceParams(cpus=2))
-    sys.stdout.write(json.dumps(dict(cases(Path(sys.argv[1])))))
+    sys.stdout.write(json.dumps(dict(cases(Path(sys.argv[1]), sys.argv[2]))))

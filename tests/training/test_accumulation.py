@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdaBelief", "LAMB"])
+@pytest.mark.parametrize(
+    "optimizer", ["SGD", "AdaBelief", *(pytest.param(each, marks=pytest.mark.slow) for each in ("Adam", "LAMB"))]
+)
 def test_equals_the_large_batch(make_trainer: Any, blobs_class: Any, optimizer: str) -> None:
     """4 batches of 12 as one update are a batch of 48, the partial last group of 200 samples included."""
     words = (

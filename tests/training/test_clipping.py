@@ -33,7 +33,7 @@ def expected(gradients: list[Any], value: Limit, norm: Limit, joint: Limit) -> l
 
 
 @pytest.mark.parametrize("sliced", [False, True])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("value", "norm", "joint"), LIMITS)
 def test_equals_the_definition(value: Limit, norm: Limit, joint: Limit, jit: bool, sliced: bool) -> None:
     """Every combination, in the order value, norm, joint norm; a limit that is not reached changes no bit."""

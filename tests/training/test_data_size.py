@@ -44,7 +44,7 @@ def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -
 )
 def test_val_every_n(make_trainer: Any, blobs_class: Any, every: int, epochs: int, expected: list[int]) -> None:
     """Every n epochs, and always in the last."""
-    words = ("--trainer.val_every_n", str(every), "--trainer.epochs", str(epochs))
+    words = ("--trainer.val_every_n", str(every), "--trainer.epochs", str(epochs), "--trainer.force_eager", "True")
     history = make_trainer(blobs_class, *words).run().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "val_loss" in logs] == expected
 

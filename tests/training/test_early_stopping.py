@@ -63,9 +63,9 @@ def test_a_resumed_run_stops_where_the_whole_one_does(make_trainer: Any, blobs_c
     """The epochs waited before a checkpoint count."""
     words = ("--learning_rate.lr", "1e-30", "--early_stopping.n_to_go", "3", "--trainer.epochs", "9",
              "--checkpoint.keep", "9")  # fmt: skip
-    whole = make_trainer(blobs_class, *words, output="whole")
+    whole = make_trainer(blobs_class, *words, output="whole", exports=False)
     assert whole.run().epochs == 4
-    again = make_trainer(blobs_class, *words, output="again")
+    again = make_trainer(blobs_class, *words, output="again", exports=False)
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[2])
     assert again.run().epochs == 4
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forks
 import pytest
 
 from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
@@ -71,14 +71,12 @@ class Points(Scenario):
 '''
 
 
-def start_and_hang(folder: Path, kind: str, grace: float) -> subprocess.Popen[str]:
+def start_and_hang(folder: Path, kind: str, grace: float) -> forks.Forked:
     """A run that hangs in its data or in a step, after at least one checkpoint beside the first."""
     (folder / "points.py").write_text(SCENARIO)
     words = ["train", "points.py", "--trainer.output_dir", "out", "--trainer.epochs", "1000000"]
     words += ["--trainer.grace_seconds", str(grace), "--trainer.jit_compile", "off", "--train.preload", "off"]
-    process = subprocess.Popen(
-        [*AIP, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = forks.start([*AIP, *words], cwd=folder, start_new_session=True)
     log = folder / "out" / "train.log"
     wait_for(process, lambda: log.exists() and "epoch       2/" in log.read_text())
     (folder / f"hang-{kind}").touch()
@@ -88,7 +86,7 @@ def start_and_hang(folder: Path, kind: str, grace: float) -> subprocess.Popen[st
     return process
 
 
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+def wait_for(process: forks.Forked, condition: Callable[[], bool]) -> None:
     """Waits until something is so, unless the process ends."""
     while not condition():
         if process.poll() is not None:

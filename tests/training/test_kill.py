@@ -10,12 +10,12 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 
 from aipcore.training.checkpoint import find_newest, newest_checkpoint, read_checkpoint
@@ -50,7 +50,7 @@ class Points(Scenario):
         return (centres[labels] + 2 * generator.normal(size=(samples, 12))).astype(np.float32), labels
 
     def train_data(self):
-        return self._points(6000, 1)
+        return self._points(3000, 1)
 
     def val_data(self):
         return self._points(500, 2)
@@ -78,29 +78,27 @@ class Points(Scenario):
 '''
 
 WORDS = (
-    "--trainer.epochs", "6", "--trainer.random_seed", "11", "--train.batch_size", "16",
+    "--trainer.epochs", "4", "--trainer.random_seed", "11", "--train.batch_size", "16",
     "--trainer.accumulate_steps", "3",
     "--trainer.calc_ema", "0.99", "--learning_rate", "CosineDecay", "--callbacks", "CSVLog", "ReduceOnPlateau",
     "--callbacks.ReduceOnPlateau.patience", "1", "--checkpoint.every_steps", "20", "--checkpoint.keep", "3",
     "--trainer.lav_every_n", "2",
 )  # fmt: skip
 
-FEW = 3
+FEW = 12
 """Kills in the test that always runs."""
 
-STEPS = 6 * 375
+STEPS = 4 * 188
 """Batches in the run."""
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str) -> forks.Forked:
     """Starts `aip` in a folder."""
     environment = {**os.environ, "NO_COLOR": "1"}
-    return subprocess.Popen(
-        [*AIP, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    return forks.start([*AIP, *words], cwd=folder, env=environment)
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: forks.Forked) -> str:
     """The output of a process that must succeed."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors

@@ -50,6 +50,9 @@ def with_lists(base: Any) -> Any:
     return Listed
 
 
+EAGER = ("--trainer.force_eager", "True", "--trainer.samples_per_epoch", "32")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -63,7 +66,7 @@ def with_lists(base: Any) -> Any:
 )
 def test_when_it_runs(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], expected: list[int]) -> None:
     """Every n epochs, in the first and in the last, and never before the given one."""
-    history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *words).run().history
+    history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *EAGER, *words).run().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "lav_share" in logs] == expected
 
 
@@ -89,7 +92,7 @@ def test_several_lists(make_trainer: Any, blobs_class: Any) -> None:
     """Each list has its own results, and its own curves in TensorBoard."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
-    trainer = make_trainer(with_lists(blobs_class), "--trainer.lav_every_n", "1", output="out")
+    trainer = make_trainer(with_lists(blobs_class), "--trainer.lav_every_n", "1", output="out", exports=False)
     logs = trainer.run().history[-1]
     assert (logs["lav_easy_samples"], logs["lav_easy_too_samples"]) == (10, 30)
     events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
@@ -125,7 +128,7 @@ def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
         def evaluator(self) -> Evaluator:
             return Showing()
 
-    trainer = make_trainer(Shown, "--trainer.lav_every_n", "2", "--trainer.epochs", "3", output="out")
+    trainer = make_trainer(Shown, "--trainer.lav_every_n", "2", "--trainer.epochs", "3", output="out", exports=False)
     trainer.run()
     events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
     events.Reload()

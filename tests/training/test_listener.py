@@ -28,13 +28,13 @@ class Impatient(Reporter):
 def test_stops_and_can_go_on(make_trainer: Any, blobs_class: type[Any], tmp_path: Any) -> None:
     """The run ends as one that stopped early, but its checkpoint goes on to the end with the same numbers."""
     words = ("--trainer.epochs", "4")
-    whole = make_trainer(blobs_class, *words, output="whole").run()
+    whole = make_trainer(blobs_class, *words, output="whole", exports=False).run()
     listener = Impatient(2)
     short = make_trainer(blobs_class, *words, output="short", reporter=Reporters(Reporter(), listener))
     result = short.run()
     assert (result.status, result.epochs, listener.epochs) == ("stopped", 2, [1, 2])
     assert "Seen enough." in listener.heard
-    again = make_trainer(blobs_class, *words, output="again")
+    again = make_trainer(blobs_class, *words, output="again", exports=False)
     again.restore(max((tmp_path / "short" / "checkpoint").glob("step-*")))
     assert again.stopped == ""
     rest = again.run()

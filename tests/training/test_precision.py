@@ -12,8 +12,12 @@ import tensorflow as tf
 from aipcore.training.loss_scale import FIRST_SCALE, LossScale
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("jit", ["off", "on"])
+@pytest.mark.parametrize(
+    ("precision", "jit"),
+    [("bfloat16", "off"), ("float16", "on"), *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+        ("bfloat16", "on"), ("float16", "off"),
+    ))],
+)  # fmt: skip
 def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precision: str, jit: str) -> None:
     """Layers compute in the format, weights and losses stay float32, and the result is near that of float32."""
     words = ("--trainer.epochs", "6", "--learning_rate.lr", "0.01", "--trainer.jit_compile", jit)
@@ -30,9 +34,9 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
 def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     """The scale of the loss is part of the state."""
     words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
-    whole = make_trainer(noisy_class, *words, output="whole")
+    whole = make_trainer(noisy_class, *words, output="whole", exports=False)
     whole.run()
-    again = make_trainer(noisy_class, *words, output="again")
+    again = make_trainer(noisy_class, *words, output="again", exports=False)
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
     again.run()
     for name, value in whole.state.read().items():

@@ -136,10 +136,10 @@ def test_processors_without_randomness_equal_processed_arrays(make_trainer: Any,
 def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_class: Any) -> None:
     """Augmentation after a checkpoint is that of an uninterrupted run."""
     cls = processed(noisy_class, Noise())
-    whole = make_trainer(cls, "--trainer.epochs", "3", output="whole")
+    whole = make_trainer(cls, "--trainer.epochs", "3", output="whole", exports=False)
     whole.run()
-    make_trainer(cls, "--trainer.epochs", "2", output="part").run()
-    resumed = make_trainer(cls, "--trainer.epochs", "3", output="rest")
+    make_trainer(cls, "--trainer.epochs", "2", output="part", exports=False).run()
+    resumed = make_trainer(cls, "--trainer.epochs", "3", output="rest", exports=False)
     folder = max((resumed.output_dir.parent / "part" / "checkpoint").iterdir(), key=lambda path: path.stat().st_mtime)
     resumed.restore(folder)
     resumed.run()

@@ -53,7 +53,7 @@ def steps_in(folder: Path) -> tuple[list[int], int]:
     return sorted(steps), gradients
 
 
-@pytest.mark.parametrize(("first", "last"), [(10, 16), (1, 1), (13, 14)])
+@pytest.mark.parametrize(("first", "last"), [(10, 16), pytest.param(1, 1, marks=pytest.mark.slow), (13, 14)])
 def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, last: int) -> None:
     """Epochs have 13 batches: the trace has each batch once, also where it goes over the end of an epoch."""
     heard = Listening()

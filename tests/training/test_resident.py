@@ -15,7 +15,11 @@ def weights(trainer: Any) -> list[Any]:
     return [variable.numpy() for variable in trainer.graph.model.variables]
 
 
-@pytest.mark.parametrize("how", [(), ("--trainer.jit_compile", "on"), ("--trainer.accumulate_steps", "3")], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [(), pytest.param(("--trainer.jit_compile", "on"), marks=pytest.mark.slow), ("--trainer.accumulate_steps", "3")],
+    ids=str,
+)
 def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...], monkeypatch: Any) -> None:
     """Batches, the partial last one included, are those that the host would have gathered."""
     trainers = []

@@ -11,17 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import pytest
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str) -> forks.Forked:
     """Starts `aip` in a folder."""
-    return subprocess.Popen(
-        [*AIP, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return forks.start([*AIP, *words], cwd=folder, start_new_session=True)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +165,8 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """A signal ends the run within 5 s, says what was saved, leaves a complete checkpoint, and no process."""
     from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 
-    process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "out")
+    process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "out",
+                    "--trainer.jit_compile", "off")  # fmt: skip
     wait_for(tmp_path / "out" / "train.log", "epoch      3/")
     sent = time.monotonic()
     process.send_signal(number)
@@ -186,7 +186,10 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
 
 def test_interrupt_before_training(tmp_path: Path) -> None:
     """Ctrl-C while TensorFlow is being imported says so, with 130 and no traceback."""
-    process = start(tmp_path, "train", "tutorial", "--trainer.output_dir", "out")
+    words = ("train", "tutorial", "--trainer.output_dir", "out")
+    process = subprocess.Popen(
+        [*AIP, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)

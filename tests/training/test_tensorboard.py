@@ -107,7 +107,15 @@ def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
 def test_when_summaries_are_written(make_trainer: Any, blobs_class: Any, every: str, expected: list[int]) -> None:
     """Every so many epochs, and in the first and the last one."""
     words = ("--trainer.epochs", "12", "--trainer.summaries_every_n", every, "--trainer.write_checkpoints", "False")
-    words = (*words, "--trainer.export_best", "False", "--trainer.export_final", "False")
+    words = (
+        *words,
+        "--trainer.export_best",
+        "False",
+        "--trainer.export_final",
+        "False",
+        "--trainer.force_eager",
+        "True",
+    )
     trainer = make_trainer(showing(blobs_class), *words, output="out")
     trainer.run()
     assert list(events_of(trainer.output_dir / "tensorboard")["validation"].get("logits", {})) == expected

@@ -62,10 +62,10 @@ def test_trap_a_boolean_of_maybe_is_false() -> None:
         resolved("--trainer.force_eager", "maybe")
 
 
-def test_trap_without_an_output_folder_nothing_is_saved(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_trap_without_an_output_folder_nothing_is_saved(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """A fresh folder is made, and a second run makes another one."""
     for _ in range(2):
-        assert run_aip("train", "tutorial", "--trainer.epochs", "1", "--quiet").returncode == 0
+        assert fork_aip("train", "tutorial", "--trainer.epochs", "1", "--quiet").returncode == 0
     for name in ("tutorial-1", "tutorial-2"):
         assert (tmp_path / "runs" / name / "best" / "saved_model.pb").is_file()
         assert list((tmp_path / "runs" / name / "checkpoint").iterdir())
@@ -111,9 +111,9 @@ def test_trap_a_fixed_seed_repeats_one_order(make_trainer: Callable[..., Any]) -
     assert [order(again, epoch) for epoch in (4, 2)] == [orders[4], orders[2]]
 
 
-def test_trap_help_shows_defaults_that_the_scenario_does_not_use(run_aip: Callable[..., Any]) -> None:
+def test_trap_help_shows_defaults_that_the_scenario_does_not_use(fork_aip: Callable[..., Any]) -> None:
     """The number of epochs in the help is the one that is trained."""
-    done = run_aip("train", "tutorial", "--help")
+    done = fork_aip("train", "tutorial", "--help")
     text = " ".join(done.stdout.replace("│", " ").split())
     assert "--trainer.epochs INT Epochs to train. At least 1. [20, scenario tutorial]" in text
 

@@ -73,7 +73,9 @@ class CountedBuckets(Counted):
         (Counted, ("--trainer.jit_compile", "off"), 3),
         # What XLA compiles is a trace of its own, and the partial last batch is left to the plain graph.
         (Counted, ("--trainer.jit_compile", "on"), 4),
-        (Counted, ("--trainer.accumulate_steps", "2", "--trainer.jit_compile", "off"), 3),
+        pytest.param(
+            Counted, ("--trainer.accumulate_steps", "2", "--trainer.jit_compile", "off"), 3, marks=pytest.mark.slow
+        ),
         (CountedBuckets, ("--train.bucket_window", "3"), 3),
     ],
     ids=["graph", "XLA", "accumulated", "buckets"],
@@ -85,7 +87,7 @@ def test_each_part_is_traced_once(
     words = ("--train.batch_size", "8", "--trainer.calc_ema", "0.9", "--trainer.lav_every_n", "2", *OFF, *words)
     monkeypatch.setattr(tuning, "FIXED_CHUNK", 4)
     Counted.traced = 0
-    whole = make_trainer(cls, *words, "--trainer.epochs", "5", "--checkpoint.keep", "9", output="whole")
+    whole = make_trainer(cls, *words, "--trainer.epochs", "5", "--checkpoint.keep", "9", output="whole", exports=False)
     assert Counted.traced == 0
     whole.run()
     assert Counted.traced == expected
@@ -98,7 +100,7 @@ def test_each_part_is_traced_once(
 
 def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a batch is computed to choose; plan and checkpoint say what was taken, and resuming takes the same."""
-    trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run")
+    trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run", exports=False)
     trainer.run()
     assert trainer.loop.traces == 1
     fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")

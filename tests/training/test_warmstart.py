@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 import textwrap
 import zipfile
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forks
 import h5py
 import keras
 import numpy as np
@@ -472,11 +472,11 @@ def test_command_checks_the_path_first(run_aip: Callable[..., Any], tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_command_shows_the_table(run_aip: Callable[..., Any], tmp_path: Path) -> None:
+def test_command_shows_the_table(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
     """The table is on the terminal, in the log file, and an event of the JSON log."""
     model = keras.Sequential([keras.Input((64,)), layers.Dense(128, name="hidden"), layers.Dense(10, name="logits")])
     model.save(tmp_path / "m.keras")
-    result = run_aip(
+    result = fork_aip(
         *QUICK, "--trainer.jit_compile", "off", "--warmstart.model", "m.keras", "--warmstart.rename",
         "hidden->hidden_1", "--json-log", "log.jsonl",
     )  # fmt: skip
@@ -517,10 +517,10 @@ def test_on_several_devices(strategy: str, tmp_path: Path) -> None:
         np.savez(sys.argv[3], **{f"{n}@{i}": p for n, parts in found.items() for i, p in enumerate(parts)})
         made.run()
     """
-    subprocess.run(
+    forks.run(
         [sys.executable, "-c", textwrap.dedent(code), strategy, "m.keras", "found.npz"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, check=True, timeout=300,
-    )  # fmt: skip
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    ).check_returncode()  # fmt: skip
     trained = values(model)
     with np.load(tmp_path / "found.npz") as found:
         loaded = {name: found[name] for name in found if "seed" not in name}

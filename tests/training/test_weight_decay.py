@@ -43,7 +43,7 @@ def trained(make_trainer: Any, optimizer: str, *words: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "SGD", "AdaBelief"])
-@pytest.mark.parametrize("jit", ["off", "on"])
+@pytest.mark.parametrize("jit", ["off", pytest.param("on", marks=pytest.mark.slow)])
 def test_is_decoupled_and_follows_the_schedule(make_trainer: Any, optimizer: str, jit: str) -> None:
     """Each update multiplies every weight by 1 - rate * decay, with the rate of that very update."""
     words = ("--learning_rate", "ExponentialDecay", "--learning_rate.decay", "0.25", "--trainer.jit_compile", jit)
@@ -61,7 +61,9 @@ def test_lamb_decays_within_its_update(make_trainer: Any) -> None:
         assert value == pytest.approx((1 - LR) ** 6, rel=1e-5), path
 
 
-@pytest.mark.parametrize("optimizer", ["Adam", "SGD", "AdaBelief", "LAMB"])
+@pytest.mark.parametrize(
+    "optimizer", ["Adam", "AdaBelief", *(pytest.param(each, marks=pytest.mark.slow) for each in ("SGD", "LAMB"))]
+)
 def test_leaves_out_by_path(make_trainer: Any, optimizer: str) -> None:
     """Patterns see the whole path, so that one layer or all biases can be left out."""
     words = ("--learning_rate", "Constant", "--optimizer.exclude_from_weight_decay")

@@ -241,9 +241,9 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
         (("--callbacks.mlflow.log_model", "True"), "which is not given: give it, or leave log_model out."),
     ],
 )
-def test_refused_before_training(run_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
+def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
     """What cannot work is one sentence before TensorFlow is imported."""
-    done = run_aip("train", "tutorial", *MLFLOW, *words, "--trainer.output_dir", "out")
+    done = fork_aip("train", "tutorial", *MLFLOW, *words, "--trainer.output_dir", "out")
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import keras
 import numpy as np
 import pytest
@@ -266,9 +266,9 @@ def test_resumed_by_the_command(tmp_path: Path) -> None:
         "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms",
         "--callbacks.SampleImages.every_n_epochs", "1",
     ]  # fmt: skip
-    subprocess.run([*AIP, *words], cwd=tmp_path, check=True, timeout=120)
+    forks.run([*AIP, *words], cwd=tmp_path).check_returncode()
     before = events_of(tmp_path / "out" / "tensorboard")
-    subprocess.run([*AIP, "resume", "out/checkpoint/step-0000000091"], cwd=tmp_path, check=True, timeout=120)
+    forks.run([*AIP, "resume", "out/checkpoint/step-0000000091"], cwd=tmp_path).check_returncode()
     after = events_of(tmp_path / "out" / "tensorboard")
     steps = {part: {tag: [step for step, _ in points] for tag, points in tags.items()} for part, tags in after.items()}
     assert steps == {
@@ -288,7 +288,7 @@ def test_on_two_devices(tmp_path: Path) -> None:
             *AIP, "train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", name, "--trainer.random_seed",
             "3", "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms", *words,
         ]  # fmt: skip
-        subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+        forks.run(command, cwd=tmp_path).check_returncode()
         found.append(events_of(tmp_path / name / "tensorboard"))
     one, two = found
     assert {part: set(tags) for part, tags in one.items()} == {part: set(tags) for part, tags in two.items()}

@@ -139,9 +139,9 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any) -> None:
     assert f"wandb sync --append {first.output_dir}/wandb/offline-run-*" in caplog.text
 
 
-def test_refused_before_training(run_aip: Any, tmp_path: Path) -> None:
+def test_refused_before_training(fork_aip: Any, tmp_path: Path) -> None:
     """Online without a key is one sentence before TensorFlow is imported."""
-    done = run_aip("train", "tutorial", "--callbacks", "WandB", HOME=str(tmp_path), WANDB_API_KEY="")
+    done = fork_aip("train", "tutorial", "--callbacks", "WandB", HOME=str(tmp_path), WANDB_API_KEY="")
     assert done.returncode == 2
     assert "The callback WandB has no API key: run wandb login, set WANDB_API_KEY, or give" in " ".join(
         done.stderr.split()

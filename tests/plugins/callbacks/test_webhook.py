@@ -123,10 +123,10 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
         ({}, ("ftp://host/",), "--callbacks.webhook.url"),
     ],
 )
-def test_refused_before_training(run_aip: Any, environment: Any, words: Any, message: str, tmp_path: Path) -> None:
+def test_refused_before_training(fork_aip: Any, environment: Any, words: Any, message: str, tmp_path: Path) -> None:
     """Without a URL there is one sentence, no folder, and no TensorFlow."""
     options = ("--callbacks.webhook.url", *words) if words else ()
-    done = run_aip("train", "tutorial", *WEBHOOK, *options, "--trainer.output_dir", "out", **environment)
+    done = fork_aip("train", "tutorial", *WEBHOOK, *options, "--trainer.output_dir", "out", **environment)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert "etc/x" not in done.stderr

@@ -89,6 +89,6 @@ class Line(Scenario):
 
 @pytest.fixture
 def line(tmp_path: Path) -> str:
-    """The scenario's file, in the folder in which `run_aip` runs."""
+    """The scenario's file, in the folder in which `fork_aip` runs."""
     (tmp_path / "line.py").write_text(SCENARIO, encoding="utf-8")
     return "line.py"

@@ -33,22 +33,22 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
         (("tutorial", *SPACE, "--sweep_dir", "site"), "holds something else than a sweep"),
     ],
 )
-def test_refused(words, message, run_aip, site, tmp_path) -> None:
+def test_refused(words, message, fork_aip, site, tmp_path) -> None:
     """Exit code 2 and one sentence, and no folder of a sweep is left."""
     (site / "something").write_text("")
-    done = run_aip("sweep", *words)
+    done = fork_aip("sweep", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "runs").exists()
 
 
-def test_help(run_aip) -> None:
+def test_help(fork_aip) -> None:
     """The help of a scenario has the options of the sweep and the scenario's parameters."""
-    done = run_aip("sweep", "tutorial", "--help")
+    done = fork_aip("sweep", "tutorial", "--help")
     assert done.returncode == 0
     for word in ("--space", "--sampler", "--resume", "--trainer.epochs"):
         assert word in done.stdout
-    assert "sweep" in run_aip("--help").stdout
+    assert "sweep" in fork_aip("--help").stdout
 
 
 @pytest.mark.parametrize(

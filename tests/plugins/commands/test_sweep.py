@@ -53,9 +53,9 @@ def checkpoints(trial: Path) -> list[str]:
     return [path.name for path in (trial / "checkpoint").glob("step-*")]
 
 
-def test_sweep(line, run_aip, tmp_path) -> None:
+def test_sweep(line, fork_aip, tmp_path) -> None:
     """A trial that goes well and one that is killed: both are recorded, and the sweep is of use."""
-    done = run_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3")
+    done = fork_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "line-sweep-1"
     good, bad = trials(folder)[0], trials(folder)[1]
@@ -75,20 +75,20 @@ def test_sweep(line, run_aip, tmp_path) -> None:
     again = next(text for text in done.stdout.splitlines() if text.startswith("  aip train "))
     assert shlex.split(again) == ["aip", "train", line, "--trainer.epochs", "3", "--model.kill=no"]
     # There is nothing more to do for the same command.
-    more = run_aip(
+    more = fork_aip(
         "sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3", "--sweep_dir",
         str(folder),
     )  # fmt: skip
     assert (more.returncode, len(trials(folder))) == (0, 2)
-    other = run_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--sweep_dir", str(folder))
+    other = fork_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--sweep_dir", str(folder))
     assert other.returncode == 2
     assert "has the parameters --trainer.epochs 3 and this command none" in " ".join(other.stderr.split())
 
 
 @pytest.mark.slow
-def test_best_trial_can_be_applied(run_aip, tmp_path) -> None:
+def test_best_trial_can_be_applied(fork_aip, tmp_path) -> None:
     """Three trials of two epochs, of the tutorial; the best one's model is scored as the sweep has it."""
-    done = run_aip(
+    done = fork_aip(
         "sweep", "tutorial", "--space", "optimizer=adam,lion", "optimizer.beta_1=0.8..0.95", "--trials", "3", "--seed",
         "1", "--trainer.epochs", "2", "--trainer.jit_compile", "off", "--sweep-dir", "s", timeout=300,
     )  # fmt: skip
@@ -99,13 +99,13 @@ def test_best_trial_can_be_applied(run_aip, tmp_path) -> None:
     assert json.loads((Path(best["folder"]) / "params.json").read_text())["trainer"]["optimizer"]["name"] in (
         "Adam", "Lion",
     )  # fmt: skip
-    scored = run_aip("lav", best["folder"])
+    scored = fork_aip("lav", best["folder"])
     assert scored.returncode == 0, scored.stderr
     assert f"accuracy\t{best['value']:.6g}\n" in scored.stdout
 
 
 @pytest.mark.slow
-def test_kill_and_go_on(line, run_aip, tmp_path) -> None:
+def test_kill_and_go_on(line, fork_aip, tmp_path) -> None:
     """After SIGKILL the trial ends by itself, and the sweep goes on with it where it was."""
     words = (line, "--space", "model.units=2..9", "--trials", "2", "--trainer.epochs", "40", "--model.wait", "0.1")
     process = start(tmp_path, *words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
@@ -114,10 +114,10 @@ def test_kill_and_go_on(line, run_aip, tmp_path) -> None:
     units = json.loads((first / "params.json").read_text())["model"]["units"]
     process.kill()
     process.communicate()
-    refused = run_aip("sweep", "--resume", "s")
+    refused = fork_aip("sweep", "--resume", "s")
     assert refused.returncode == 2
     assert "add --trust" in refused.stderr
-    done = run_aip("sweep", "--resume", "s", "--trust", timeout=300)
+    done = fork_aip("sweep", "--resume", "s", "--trust", timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Trial 0 goes on" in done.stdout
     rows = trials(tmp_path / "s")
@@ -130,7 +130,7 @@ def test_kill_and_go_on(line, run_aip, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupt_and_go_on(line, run_aip, tmp_path) -> None:
+def test_interrupt_and_go_on(line, fork_aip, tmp_path) -> None:
     """Ctrl-C saves the trial, shows what there is, and says how to go on; the same command does."""
     words = (line, "--space", "model.units=2..9", "--trials", "1", "--trainer.epochs", "30", "--model.wait", "0.1")
     words = (*words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
@@ -143,7 +143,7 @@ def test_interrupt_and_go_on(line, run_aip, tmp_path) -> None:
     assert "Stopping: the trial saves its state first" in said
     assert "To go on: aip sweep --resume s --trust" in said
     assert trials(tmp_path / "s")[0]["state"] == "running"
-    done = run_aip("sweep", *words, timeout=300)
+    done = fork_aip("sweep", *words, timeout=300)
     assert done.returncode == 0, done.stderr
     assert trials(tmp_path / "s")[0]["state"] == "complete"
     # Not one epoch ran twice, and none is missing.
@@ -173,7 +173,7 @@ def test_second_interrupt(line, tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folders", [("a", "a"), ("a", "b")])
-def test_two_processes_share_a_study(line, folders, run_aip, tmp_path) -> None:
+def test_two_processes_share_a_study(line, folders, fork_aip, tmp_path) -> None:
     """Side by side, in one folder or in two with one database, they make the trials of one study, each of them once."""
     words = (line, "--space", "model.units=2..9", "--trials", "4", "--seed", "3", "--trainer.epochs", "1")
     if folders[0] != folders[1]:
@@ -190,16 +190,16 @@ def test_two_processes_share_a_study(line, folders, run_aip, tmp_path) -> None:
         assert (Path(row["folder"]) / "params.json").exists()
     assert len({row["folder"] for row in found.values()}) == len(found)
     if folders[0] != folders[1]:
-        refused = run_aip("sweep", *words, "--monitor", "max:val_loss", "--sweep_dir", "c")
+        refused = fork_aip("sweep", *words, "--monitor", "max:val_loss", "--sweep_dir", "c")
         assert refused.returncode == 2
         assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.slow
-def test_pruning(line, run_aip, tmp_path) -> None:
+def test_pruning(line, fork_aip, tmp_path) -> None:
     """A trial that falls behind ends after the epoch that shows it, and can still go on as a run."""
     words = (line, "--space", "model.units=2..9", "--trainer.epochs", "4", "--sweep_dir", "s")
-    done = run_aip("sweep", *words, "--trials", "1")
+    done = fork_aip("sweep", *words, "--trials", "1")
     assert done.returncode == 0, done.stderr
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 's' / 'study.db'}")
     for _ in range(5):
@@ -212,7 +212,7 @@ def test_pruning(line, run_aip, tmp_path) -> None:
                 intermediate_values={1: 0.0, 2: -1.0, 3: -1.0, 4: -1.0},
             )
         )
-    done = run_aip("sweep", *words, "--trials", "7")
+    done = fork_aip("sweep", *words, "--trials", "7")
     assert done.returncode == 0, done.stderr
     assert "Trial 6 pruned" in done.stdout
     row = trials(tmp_path / "s")[6]
@@ -220,15 +220,15 @@ def test_pruning(line, run_aip, tmp_path) -> None:
     log = (tmp_path / "s" / "trial-0006" / "output.log").read_text()
     assert "Pruned by the sweep: other trials were better by this epoch." in log
     assert "Stopped early, in epoch 1" in log
-    resumed = run_aip("resume", "s/trial-0006", "--trust")
+    resumed = fork_aip("resume", "s/trial-0006", "--trust")
     assert resumed.returncode == 0, resumed.stderr
     assert "Trained 4 epochs" in resumed.stdout
 
 
 @pytest.mark.slow
-def test_all_fail_alike(line, run_aip, tmp_path) -> None:
+def test_all_fail_alike(line, fork_aip, tmp_path) -> None:
     """Three trials with one mistake are enough to see that it is no matter of the parameters."""
-    done = run_aip("sweep", line, "--space", "model.units=2..9", "--model.broken", "--sweep_dir", "s", timeout=300)
+    done = fork_aip("sweep", line, "--space", "model.units=2..9", "--model.broken", "--sweep_dir", "s", timeout=300)
     assert done.returncode == 1
     errors = " ".join(done.stderr.split())
     assert "The first 3 trials all failed alike, so the sweep ends here: " in errors
@@ -239,14 +239,14 @@ def test_all_fail_alike(line, run_aip, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_no_numbers_and_no_such_value(line, run_aip, tmp_path) -> None:
+def test_no_numbers_and_no_such_value(line, fork_aip, tmp_path) -> None:
     """A trial that diverges fails with the reason; a value that does not exist ends the sweep at once."""
     words = ("--space", "model.scale=1,1e38", "--sampler", "grid", "--trainer.skip_sanity_check")
-    done = run_aip("sweep", line, *words, "--sweep_dir", "s")
+    done = fork_aip("sweep", line, *words, "--sweep_dir", "s")
     assert done.returncode == 0, done.stderr
     bad = trials(tmp_path / "s")[1]
     assert (bad["state"], bad["reason"]) in [("failed", f"the loss is {what} in epoch 1") for what in ("nan", "inf")]
-    done = run_aip("sweep", line, *words, "--monitor", "min:val_lss", "--sweep_dir", "t")
+    done = fork_aip("sweep", line, *words, "--monitor", "min:val_lss", "--sweep_dir", "t")
     assert done.returncode == 1
     assert "There is no val_lss to optimize, only" in " ".join(done.stderr.split())
     assert len(trials(tmp_path / "t")) == 1

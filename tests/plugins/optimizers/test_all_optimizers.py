@@ -81,7 +81,7 @@ def test_descends_the_valley_of_rosenbrock(
     np.testing.assert_allclose(variables[0].numpy(), [[1.0, 1.0]], atol=0.05)
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_zero_gradient_moves_nothing(
     name: str, mode: str, make_optimizer: Any, make_variables: Any, make_loop: Any, start: Any
 ) -> None:
@@ -96,7 +96,7 @@ def test_zero_gradient_moves_nothing(
     assert all(np.isfinite(value).all() for value in values(optimizer.variables))
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("mode", [pytest.param("graph", marks=pytest.mark.slow), "xla"])
 def test_gradients_of_any_size_stay_finite(
     name: str, mode: str, make_optimizer: Any, make_variables: Any, make_loop: Any, start: Any, gradients: Any
 ) -> None:
@@ -131,7 +131,7 @@ def test_compiled_equals_uncompiled(
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_is_traced_once(
     name: str,
     mode: str,

@@ -1,0 +1,341 @@
+"""Python programs of tests in processes of their own, without the seconds that importing TensorFlow takes each of them.
+
+A server, one for each process of pytest, has imported TensorFlow, Keras and `aipcore`, but has computed nothing, and
+has no thread but those of OpenBLAS, which end before a fork. It forks itself for each program. Such a process has an
+environment, a working folder, streams, signals, threads and devices of its own, and ends like any other.
+
+Use `start` and `run` unless the start itself is what is tested. Use `subprocess` for tests of imports, of streams that
+are closed at the start, and of environment variables that Python, NumPy or TensorFlow read when they are imported
+(PYTHONHASHSEED, OPENBLAS_NUM_THREADS, TF_XLA_FLAGS, ...).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+PIPE: Final = subprocess.PIPE
+DEVNULL: Final = subprocess.DEVNULL
+STDOUT: Final = subprocess.STDOUT
+
+_MESSAGE: Final = 2**17
+
+
+class Forked:
+    """A process that was forked, with what tests use of `subprocess.Popen`.
+
+    Attributes:
+        pid: its number.
+        returncode: its exit code, or the negative number of the signal that ended it; None while it runs.
+        stdout: what it writes, if that is a pipe.
+        stderr: its errors, if they are a pipe of their own.
+    """
+
+    def __init__(self, command: Sequence[str], status: int, stdout: IO[str] | None, stderr: IO[str] | None) -> None:
+        self.args = command
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._status: IO[bytes] = open(status, "rb", buffering=0)  # noqa: SIM115 - a descriptor
+        self.pid = int(self._read())
+
+    def _read(self) -> bytes:
+        text = self._status.read(16)
+        if not text:
+            raise RuntimeError("The server that forks processes is gone.")
+        return text
+
+    def poll(self) -> int | None:
+        """The exit code; None while the process runs."""
+        return self._end(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the end and returns the exit code."""
+        code = self._end(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return code
+
+    def _end(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            self.returncode = int(self._read())
+            self._status.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Reads output and errors to their end and waits for that of the process."""
+        end = time.monotonic() + timeout if timeout is not None else None
+        read: dict[Any, list[bytes]] = {self.stdout: [], self.stderr: []}
+        with selectors.DefaultSelector() as selector:
+            for stream in read:
+                if stream is not None and not stream.closed:
+                    selector.register(stream, selectors.EVENT_READ)
+            while selector.get_map():
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
+                for key, _ in selector.select(left):
+                    if data := os.read(key.fd, 2**16):
+                        read[key.fileobj].append(data)
+                    else:
+                        selector.unregister(key.fileobj)
+        self.close()
+        self.wait(None if end is None else max(0.0, end - time.monotonic()))
+        output, errors = (
+            b"".join(read[stream]).decode().replace("\r\n", "\n") for stream in (self.stdout, self.stderr)
+        )
+        return output, errors
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Asks it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Closes our ends of its streams."""
+        for stream in filter(None, (self.stdout, self.stderr)):
+            stream.close()
+
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self.wait()
+
+
+def start(
+    command: Sequence[str],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: Any = DEVNULL,
+    stdout: Any = PIPE,
+    stderr: Any = PIPE,
+    start_new_session: bool = False,
+) -> Forked:
+    """Starts `python -c CODE WORD ...` or `python SCRIPT WORD ...` in a process that is forked.
+
+    The arguments are those of `subprocess.Popen`. Output and errors are pipes by default, and their text is UTF-8.
+    """
+    assert command[0] == sys.executable
+    opened: list[int] = []
+    pipes: list[IO[str] | None] = []
+
+    def target(wanted: Any, mode: int) -> int:
+        if wanted == DEVNULL:
+            opened.append(os.open(os.devnull, mode))
+            return opened[-1]
+        if wanted == PIPE:
+            reading, writing = os.pipe()
+            opened.append(writing)
+            pipes.append(open(reading, encoding="utf-8"))  # noqa: PTH123, SIM115 - a descriptor
+            return writing
+        pipes.append(None)
+        return wanted if isinstance(wanted, int) else int(wanted.fileno())
+
+    source = target(stdin, os.O_RDONLY)
+    assert stdin != PIPE
+    pipes.clear()
+    out = target(stdout, os.O_WRONLY)
+    err = out if stderr == STDOUT else target(stderr, os.O_WRONLY)
+    status, told = os.pipe()
+    request = {
+        "words": [str(word) for word in command[1:]],
+        "cwd": str(cwd or Path.cwd()),
+        "env": dict(os.environ if env is None else env),
+        "session": start_new_session,
+    }
+    try:
+        _server().send(json.dumps(request).encode(), [source, out, err, told])
+    finally:
+        for descriptor in (*opened, told):
+            os.close(descriptor)
+    return Forked(command, status, *(*pipes, None, None)[:2])
+
+
+def run(command: Sequence[str], *, timeout: float = 120, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a program like `start` and returns the finished process with its output and errors."""
+    process = start(command, **arguments)
+    try:
+        output, errors = process.communicate(timeout)
+    finally:
+        process.kill()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+class _Server:
+    """The process that forks, as it is seen from here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON"))}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                start_new_session=True, env={**kept, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            )  # fmt: skip
+        atexit.register(self.close)
+
+    def send(self, message: bytes, descriptors: list[int]) -> None:
+        """Asks for a process."""
+        assert len(message) < _MESSAGE
+        with self._lock:
+            socket.send_fds(self._socket, [message], descriptors)
+
+    def close(self) -> None:
+        """Ends the server, which kills what it has started."""
+        self._socket.close()
+        self._process.wait()
+
+
+_servers: list[_Server] = []
+
+
+def _server() -> _Server:
+    if not _servers:
+        _servers.append(_Server())
+    return _servers[0]
+
+
+def _import_everything() -> None:
+    import importlib
+    import pkgutil
+
+    import aipcore
+
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - like the next lines, about descriptors
+        # TensorFlow's notice about missing GPUs heeds no log level.
+        saved = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        import keras
+        import tensorflow as tf
+
+        os.dup2(saved, 2)
+        os.close(saved)
+    del keras, tf
+    # Half of the start of a sweep.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("optuna")
+    for module in pkgutil.walk_packages(aipcore.__path__, "aipcore."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def _serve(connection: socket.socket) -> dict[str, Any]:
+    """Forks a process for each request; returns in those that are forked, each with its request."""
+    running: dict[int, tuple[int, int]] = {}
+    selector = selectors.DefaultSelector()
+    selector.register(connection, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fd in running:
+                pid, told = running.pop(key.fd)
+                selector.unregister(key.fd)
+                os.close(key.fd)
+                _tell(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                os.close(told)
+                continue
+            message, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE, 4)
+            if not message:
+                _end(pid for pid, _ in running.values())
+            pid = os.fork()
+            if pid == 0:
+                for number, descriptor in enumerate(descriptors[:3]):
+                    os.dup2(descriptor, number)
+                selector.close()
+                connection.close()
+                for descriptor in (*descriptors, *running, *(told for _, told in running.values())):
+                    os.close(descriptor)
+                request: dict[str, Any] = json.loads(message)
+                return request
+            for descriptor in descriptors[:3]:
+                os.close(descriptor)
+            watched = os.pidfd_open(pid)
+            running[watched] = pid, descriptors[3]
+            _tell(descriptors[3], pid)
+            selector.register(watched, selectors.EVENT_READ)
+
+
+def _tell(descriptor: int, number: int) -> None:
+    try:
+        os.write(descriptor, f"{number:<16}".encode())
+    except BrokenPipeError:
+        # Whoever started the process no longer asks how it ended.
+        return
+
+
+def _end(pids: Any) -> NoReturn:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _become(request: Mapping[str, Any], path: list[str]) -> None:
+    """Makes this process one that was started with the command, folder and environment of a request, and runs it."""
+    import numpy as np
+
+    # They are ignored if the tests run in the background of a script.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    if request["session"]:
+        os.setsid()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    # The module `random` sees to this itself.
+    np.random.seed()
+    first, *words = request["words"]
+    name, folder = "-c", ""
+    if first == "-c":
+        code, *words = words
+    else:
+        name, folder, code = first, str(Path(first).parent), Path(first).read_text(encoding="utf-8")
+    sys.argv = [name, *words]
+    sys.path[:] = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *path]
+    # As Python opens them when it starts.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    streams: Any = sys
+    streams.__stdin__, streams.__stdout__, streams.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    module = types.ModuleType("__main__")
+    if name != "-c":
+        module.__file__ = name
+    sys.modules["__main__"] = module
+    exec(compile(code, "<string>" if name == "-c" else name, "exec"), module.__dict__)
+
+
+def _main() -> None:
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    path = sys.path[1:]
+    _import_everything()
+    _become(_serve(connection), path)
+
+
+if __name__ == "__main__":
+    _main()
