@@ -274,5 +274,5 @@ def _expanded(text: str) -> Path:
     """Return a path whose `~` or `~user` is replaced, if there is such a user."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # No such user, or no text that could be a name.
         return Path(text)

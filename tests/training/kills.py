@@ -266,8 +266,7 @@ def outcome(run: Path) -> dict[str, dict[Any, Any]]:
     """Return all that a run leaves for good, in a form that only equal bits make equal."""
     stored = read_checkpoint(newest_checkpoint(run / "checkpoint"))
     states = stored.progress["callbacks"]
-    for tracker in states.keys() & set(TRACKERS):
-        del states[tracker]["run_id"]
+    trackers = [states.pop(tracker) for tracker in TRACKERS if tracker in states]
     return {
         "variables": {name: (array.dtype.name, array.tobytes()) for name, array in stored.arrays.items()},
         "history": dict(enumerate(stored.progress["history"])),
@@ -275,7 +274,7 @@ def outcome(run: Path) -> dict[str, dict[Any, Any]]:
         "monitor": {"": stored.progress["monitor"]},
         **{file.name: dict(enumerate(csv.reader(file.read_text().splitlines()))) for file in run.glob("*.csv")},
         "TensorBoard": dict(_curves(run / "tensorboard")),
-        "MLflow": _metrics(run / "mlflow.db") if "MLflow" in states else {},
+        "MLflow": _metrics(run / "mlflow.db") if trackers else {},
         "best": _weights(run / "best"),
         "export": _weights(run / "export"),
     }
