@@ -109,7 +109,10 @@ def checkpoints(tmp_path: Path, about: Any) -> Reader:
     def read(drawn: tuple[bytes, bytes, Any, Any]) -> None:
         (path / "variables.npz").write_bytes(drawn[0])
         (path / "progress.json").write_bytes(drawn[1])
-        content = {**drawn[2], "files": {name: _fingerprint(path / name) for name in ("variables.npz", "progress.json")}}
+        content = {
+            **drawn[2],
+            "files": {name: _fingerprint(path / name) for name in ("variables.npz", "progress.json")},
+        }
         content["files"] = drawn[3](content["files"])
         # JSON has no surrogates, and what cannot be written has no checksum.
         (path / "manifest.json").write_bytes(as_json({**content, "sha256": digest(content)}))
@@ -204,7 +207,9 @@ def weights(tmp_path: Path) -> Reader:
             archive.writestr("model.weights.h5", drawn[0])
         read_weights(find_source(tmp_path / "x.keras"))
 
-    return st.tuples(broken(content), st.none() | st.just(as_json(config))) | st.tuples(st.just(content), files(config)), read
+    return st.tuples(broken(content), st.none() | st.just(as_json(config))) | st.tuples(
+        st.just(content), files(config)
+    ), read
 
 
 @pytest.fixture
