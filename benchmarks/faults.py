@@ -163,8 +163,8 @@ def _(place: Place) -> str:
 
 
 def small_files() -> None:
-    """Let no file be longer than 200 kB, which fails as a full disk does."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    """Let no file be longer than 30 kB, which fails as a full disk does."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
 
 @row("no room for a checkpoint")

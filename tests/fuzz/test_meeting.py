@@ -65,6 +65,7 @@ def send(connection: socket.socket, data: bytes) -> None:
 def test_messages_of_a_run(times: int) -> None:
     """What comes is read, or ends the run with a sentence."""
     read: list[bool] = []
+    sentences: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def receive(drawn: tuple[bytes, bool]) -> None:
@@ -82,13 +83,14 @@ def test_messages_of_a_run(times: int) -> None:
                         workers.broadcast_arrays("seed", {})
                     read.append(True)
                 except AipError as error:
-                    assert str(error).isprintable()
+                    sentences.append(str(error))
                 finally:
                     channel.close()
                     sender.join()
 
         explore(st.tuples(messages(), st.booleans()), receive, 50 * times)
     assert read
+    assert all(sentence.isprintable() for sentence in sentences)
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Files of strangers that are almost right: every reader ends in an answer or an AipError, soon and in little memory."""
+"""Files of strangers that are almost right: every reader ends in an answer or an AipError, soon, in little memory."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def checkpoints(tmp_path: Path, about: Any) -> Reader:
 
     same = st.just(lambda value: value)
     names = ["variables.npz", "progress.json"]
-    wrong = changed(dict.fromkeys(names, {"bytes": 1, "sha256": "0"})).map(lambda value: lambda _: value)
+    wrong = changed({name: {"bytes": 1, "sha256": "0"} for name in names}).map(lambda value: lambda _: value)
     return (
         st.tuples(
             broken(whole) | st.just(whole),
