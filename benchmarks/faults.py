@@ -27,8 +27,13 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 TRAIN = ("train", "tutorial", "--trainer.tune", "off", "--trainer.random_seed", "1")
 LONG = ("--trainer.epochs", "100000", "--trainer.export_best", "False")
 SCENARIO = """
+import attrs
 import numpy as np
-from aipcore.scenario import Scenario
+from aipcore.scenario import RandomProcessor, Scenario
+
+class Jitter(RandomProcessor):
+    def process(self, sample, rng):
+        return attrs.evolve(sample, inputs=sample.inputs + rng.normal(0, 0.1, 2).astype("float32"))
 
 class Lines(Scenario):
     monitor = ("min", "val_loss")
@@ -38,6 +43,9 @@ class Lines(Scenario):
         return x, x[:, :1]
 
     val_data = train_data
+
+    def processors(self):
+        return [Jitter()]
 
     def build(self, inputs):
         import keras
@@ -310,11 +318,21 @@ def children(pid: int) -> list[int]:
     return [int(child) for file in files for child in file.read_text().split()]
 
 
+def lines(place: Place, value: float) -> tuple[str, ...]:
+    """Write a scenario and its data, and return the words that train it."""
+    import numpy as np
+
+    (place.folder / "lines.py").write_text(SCENARIO)
+    np.save(place.folder / "x.npy", np.full((64, 2), value, np.float32))
+    return ("train", "lines.py", "--trainer.tune", "off", "--train.batch_size", "8", "--trainer.output_dir", "k")
+
+
 @row("data worker killed")
 def _(place: Place) -> str:
-    process = place.start(*TRAIN, *LONG, "--data.workers", 2, "--trainer.output_dir", "k")
-    place.when(process, "k/checkpoint/step-0000000091")
-    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    process = place.start(*lines(place, 1.0), *LONG, "--data.workers", 2)
+    place.when(process, "k/checkpoint/step-0000000016")
+    for worker in children(process.pid):
+        os.kill(worker, signal.SIGKILL)
     return place.end(process, status=1, says="error: ")
 
 
@@ -388,15 +406,9 @@ def _(place: Place) -> str:
 
 @row("changed data, --strict-data")
 def _(place: Place) -> str:
-    import numpy as np
-
-    (place.folder / "lines.py").write_text(SCENARIO)
-    np.save(place.folder / "x.npy", np.ones((64, 2), np.float32))
-    words = ("train", "lines.py", "--trainer.tune", "off", "--trainer.epochs", 1, "--trainer.output_dir", "k")
-    place.aip(*words, status=0)
-    np.save(place.folder / "x.npy", np.zeros((64, 2), np.float32))
-    words = ("resume", "k", "--trust", "--strict-data", "--trainer.epochs", 2)
-    return place.aip(*words, status=2, says="data")
+    place.aip(*lines(place, 1.0), "--trainer.epochs", 1, status=0)
+    lines(place, 0.0)
+    return place.aip("resume", "k", "--trust", "--strict-data", "--trainer.epochs", 2, status=2, says="data")
 
 
 def main() -> int:
