@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +27,9 @@ RECORD_BYTES = 4 * MEBIBYTE
 
 MANIFEST_BYTES = 16 * MEBIBYTE
 """Most bytes of the manifest of a checkpoint, which names every variable."""
+
+_UNUSED = re.compile(r"(.*/)?wandb/[^/]+/logs/debug-core\.log")
+"""W&B's link to its own log in the cache of the user. Each start of W&B makes a new folder, so no old one is used."""
 
 PROGRESS_BYTES = 64 * MEBIBYTE
 """Most bytes of `progress.json`, which holds a row for each epoch of the run and of callbacks."""
@@ -90,7 +94,7 @@ def expanded(path: str) -> Path:
     """Return a path whose `~` or `~user` is replaced, as a shell does it: only if there is such a user."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # No such user, or a text that cannot be a name.
         return Path(path)
 
 
@@ -181,7 +185,8 @@ def refuse_link(folder: Path, entry: os.DirEntry[str], *, may_stay: bool = False
     name = os.path.relpath(entry.path, folder)
     if entry.is_symlink():
         link = Path(entry.path)
-        if not may_stay or not link.resolve().is_relative_to(link.parent.resolve()):
+        beside = may_stay and link.resolve().is_relative_to(link.parent.resolve())
+        if not beside and not _UNUSED.fullmatch(name):
             raise UsageError(
                 f"{folder} holds the symbolic link {name} to {link.readlink()}. aip does not write through "
                 "links: remove it, or put what it leads to in its place."

@@ -105,6 +105,10 @@ def _size(value: Any, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
+DEPTH = 100
+"""Most collections within each other in YAML."""
+
+
 @cache
 def _loader() -> type[yaml.SafeLoader]:
     import yaml
@@ -122,9 +126,15 @@ def _loader() -> type[yaml.SafeLoader]:
             if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
         }
 
+        depth = 0
+
         def compose_node(self, parent: Any, index: Any) -> Any:
-            """Refuses a value that contains itself."""
+            """Refuses a value that contains itself, and deep ones, for which PyYAML takes ever longer."""
+            if self.depth == DEPTH:
+                raise RecursionError
+            self.depth += 1
             node = super().compose_node(parent, index)
+            self.depth -= 1
             # A collection has no end as long as its parts are being read.
             if node is not None and node.end_mark is None:
                 raise _refused("an alias stands inside of what it names", node)

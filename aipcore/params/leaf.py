@@ -219,8 +219,8 @@ def _path(value: Any, _: Any) -> Path:
     if isinstance(value, str | Path) and str(value):
         try:
             return Path(value).expanduser()
-        except RuntimeError:
-            # ~somebody without a home directory.
+        except (RuntimeError, ValueError):
+            # ~somebody without a home directory, or with a NUL in the name.
             raise NotAllowedError from None
     raise NotAllowedError
 

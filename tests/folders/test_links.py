@@ -88,6 +88,7 @@ def test_links_that_stay(make_run: Any, tmp_path: Path, capsys: Any) -> None:
     (run / "wandb" / "run-1" / "logs").mkdir(parents=True)
     (run / "wandb" / "latest-run").symlink_to("run-1")
     (run / "wandb" / "debug.log").symlink_to("run-1/logs/debug.log")
+    (run / "wandb" / "run-1" / "logs" / "debug-core.log").symlink_to(tmp_path / "cache" / "core-debug.log")
     (tmp_path / "named").symlink_to(run)
     assert main(["resume", str(tmp_path / "named"), "--help"]) == 0
     (run / "wandb" / "up").symlink_to("../run.json")

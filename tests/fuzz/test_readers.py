@@ -1,140 +1,53 @@
-"""Files of strangers, changed at random: every reader ends in an answer or an AipError, soon and in little memory.
-
-What is changed follows from the number of the example, which a failure names.
-"""
+"""Files of strangers that are almost right: every reader ends in an answer or an AipError, soon, in little memory."""
 
 from __future__ import annotations
 
+import io
 import json
-import random
-import time
-import tracemalloc
+import zipfile
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from aip_plugins.callbacks.csv_log import CSVLog
+from aip_plugins.callbacks.learning_rate_monitor import LearningRateMonitor
+from aip_plugins.callbacks.observe_params import LearningRateMonitorParams
 from aip_plugins.callbacks.params import ReduceOnPlateauParams
 from aip_plugins.callbacks.reduce_on_plateau import ReduceOnPlateau
 from aip_plugins.callbacks.remote_params import WebhookParams
 from aip_plugins.callbacks.tracking import Tracker
 from aip_plugins.callbacks.webhook import Webhook
 from aip_plugins.commands.sweep.settings import read_settings
+from hypothesis import strategies as st
+from inputs import LONGER, as_json, broken, changed, explore, files, texts
 
 from aipcore.cli.main import main
 from aipcore.cli.request import Arguments, make_request
-from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, fill, to_yaml
 from aipcore.prediction.model_dir import find_model, resolved_params, scenario_of
 from aipcore.prediction.stored import Stored, read_stored, write_stored
+from aipcore.scenario.list_file import _listed
 from aipcore.scenario.recorded import read_checkpoint_record
 from aipcore.training import callback_state
-from aipcore.training.checkpoint import Checkpoint, digest, find_newest, read_checkpoint, write_checkpoint
+from aipcore.training.checkpoint import (
+    Checkpoint,
+    _fingerprint,
+    digest,
+    find_newest,
+    read_checkpoint,
+    write_checkpoint,
+)
 from aipcore.training.params import run_params_class
 from aipcore.training.setup import about_run, write_run_files
+from aipcore.training.warmstart.readers import read_weights
+from aipcore.training.warmstart.source import find_source
 
-MEMORY = 256 * 2**20
-SECONDS = 2.0
-
-VALUES: list[Any] = [
-    None, True, False, 0, -1, 7, 2**31, 2**63, 2**70, -(2**70), 0.5, 1e308, float("nan"), float("inf"), "", "x", "***",
-    "a" * 2000, "\x1b]0;x\x07", "../../etc", "/etc/passwd", "\x00", "\ud800", [], {}, [[]], [None], {"": None},
-    {"name": "x"}, "env:HOME", "postgresql://a:b@c/d", "none", "é\u2028",
-]  # fmt: skip
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Return every container in JSON values with each of its keys."""
-    found: list[tuple[Any, Any]] = []
-    items = (
-        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
-    )
-    for key, item in items:
-        found += [(value, key), *places(item)]
-    return found
-
-
-def changed(content: Any, chance: random.Random) -> Any:
-    """Return a copy of JSON values with some of them replaced, moved or left out."""
-    content = json.loads(json.dumps(content))
-    for _ in range(chance.randint(1, 3)):
-        there = places(content)
-        if not there:
-            break
-        container, key = chance.choice(there)
-        match chance.randint(0, 5):
-            case 0:
-                del container[key]
-            case 1:
-                other, name = chance.choice(there)
-                if isinstance(other, dict) or name < len(other):
-                    # As text, since a value cannot hold itself.
-                    container[key] = json.loads(json.dumps(other.get(name) if isinstance(other, dict) else other[name]))
-            case 2 if isinstance(container, dict):
-                container[chance.choice(["x", "", "\x1b", "name", "a.b"])] = deepcopy(container[key])
-            case _:
-                container[key] = deepcopy(chance.choice(VALUES))
-    return content
-
-
-def broken(content: bytes, chance: random.Random) -> bytes:
-    """Return bytes with some of them changed, left out, repeated or cut off."""
-    made = bytearray(content)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(made) + 1)
-        match chance.randint(0, 4):
-            case 0:
-                del made[at : at + chance.randint(1, 40)]
-            case 1:
-                made[at:at] = chance.randbytes(chance.randint(1, 40))
-            case 2:
-                made[at:at] = made[at : at + 40]
-            case 3 if at < len(made):
-                made[at] ^= 1 << chance.randrange(8)
-            case _:
-                made[at : at + 8] = chance.choice([b"\xff" * 8, bytes(8), b"[{[{[{[{", b"99999999"])
-    return bytes(made)
-
-
-def text(content: Any) -> bytes:
-    """Return a file of JSON, in which a lone surrogate is an escape."""
-    return json.dumps(content, indent=1).encode()
-
-
-def either(content: Any, chance: random.Random) -> bytes:
-    """Return a file of JSON with changed values, or with changed bytes."""
-    return text(changed(content, chance)) if chance.random() < 0.7 else broken(text(content), chance)
-
-
-Example = Callable[[random.Random], None]
-
-
-def tried(example: Example, numbers: range) -> None:
-    """Try examples; one that takes long is tried again, since the machine may have been busy."""
-    tracemalloc.start()
-    try:
-        for number in numbers:
-            for attempt in range(3):
-                tracemalloc.reset_peak()
-                before = tracemalloc.get_traced_memory()[0]
-                began = time.process_time()
-                try:
-                    example(random.Random(number))
-                except AipError:
-                    pass
-                except Exception as error:
-                    raise AssertionError(f"example {number}: {type(error).__name__}: {error}") from error
-                assert tracemalloc.get_traced_memory()[1] - before < MEMORY, f"example {number} takes much memory"
-                if time.process_time() - began < SECONDS:
-                    break
-                assert attempt < 2, f"example {number} takes long"
-    finally:
-        tracemalloc.stop()
+Reader = tuple[st.SearchStrategy[Any], Callable[[Any], Any]]
 
 
 @pytest.fixture(scope="module")
@@ -151,88 +64,96 @@ def about(request_: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Example:
+def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Reader:
     """Parameter files, read and filled in."""
     root, yaml = run_params_class(request_.scenario.cls.params_class), to_yaml(request_.resolved().tree).encode()
 
-    def example(chance: random.Random) -> None:
-        path = tmp_path / chance.choice(["params.json", "params.yaml"])
-        plain = path.suffix == ".json" or chance.random() < 0.5
-        path.write_bytes(either(about["params"], chance) if plain else broken(yaml, chance))
+    def read(drawn: tuple[str, bytes]) -> None:
+        path = tmp_path / drawn[0]
+        path.write_bytes(drawn[1])
         fill(root, [Layer.from_file(path)], get_plugin_manager())
 
-    return example
+    either = st.sampled_from(["params.json", "params.yaml"])
+    return st.tuples(either, files(about["params"])) | st.tuples(st.just("params.yaml"), broken(yaml)), read
 
 
 @pytest.fixture
-def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Example:
+def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Reader:
     """The folder of a run, as far as `aip resume` reads it without TensorFlow."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    write_run_files(folder, about)
+    write_run_files(tmp_path, about)
     monkeypatch.setattr("aipcore.cli.resume._resume", lambda *_, **__: None)
     monkeypatch.setenv("AIP_WEBHOOK_URL", "http://localhost")
 
-    def example(chance: random.Random) -> None:
-        (folder / "run.json").write_bytes(either(about, chance) if chance.random() < 0.7 else text(about))
-        (folder / "params.json").write_bytes(either(about["params"], chance))
-        code = main(["resume", str(folder)])
+    def read(drawn: tuple[bytes, bytes]) -> None:
+        for name, content in zip(("run.json", "params.json"), drawn, strict=True):
+            (tmp_path / name).write_bytes(content)
+        code = main(["resume", str(tmp_path)])
         said = capsys.readouterr()
         assert code in (0, 2), said.err
         assert "in a way it should not" not in said.err
         assert "\x1b" not in said.err + said.out
 
-    return example
+    return st.tuples(files(about) | st.just(as_json(about)), files(about["params"])), read
 
 
 @pytest.fixture
-def checkpoints(tmp_path: Path, about: Any) -> Example:
+def checkpoints(tmp_path: Path, about: Any) -> Reader:
     """Checkpoints whose manifest and files agree, and whose values are anything."""
     arrays = {"model/a": np.zeros((2, 3), np.float32), "model/b": np.arange(4, dtype=np.int64)}
     progress = {"epoch": 1, "step": 0, "seed": 1, "history": [{"loss": 1.0}], "callbacks": {}}
     path = write_checkpoint(tmp_path, 1, Checkpoint(arrays=arrays, progress=progress, about=about), keep=1)
     manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["sha256"], manifest["files"]
     whole = (path / "variables.npz").read_bytes()
 
-    def example(chance: random.Random) -> None:
-        from aipcore.training.checkpoint import _fingerprint
-
-        (path / "variables.npz").write_bytes(broken(whole, chance) if chance.random() < 0.5 else whole)
-        (path / "progress.json").write_bytes(either(progress, chance))
-        content = {key: value for key, value in manifest.items() if key != "sha256"}
-        content["files"] = {name: _fingerprint(path / name) for name in ("variables.npz", "progress.json")}
-        if chance.random() < 0.5:
-            content = changed(content, chance)
+    def read(drawn: tuple[bytes, bytes, Any, Any]) -> None:
+        (path / "variables.npz").write_bytes(drawn[0])
+        (path / "progress.json").write_bytes(drawn[1])
+        content = {
+            **drawn[2],
+            "files": {name: _fingerprint(path / name) for name in ("variables.npz", "progress.json")},
+        }
+        content["files"] = drawn[3](content["files"])
         # JSON has no surrogates, and what cannot be written has no checksum.
-        (path / "manifest.json").write_bytes(text({**content, "sha256": digest(content)}))
+        (path / "manifest.json").write_bytes(as_json({**content, "sha256": digest(content)}))
         find_newest(tmp_path)
         try:
             read_checkpoint(path)
         finally:
             read_checkpoint_record(path)
 
-    return example
+    same = st.just(lambda value: value)
+    names = ["variables.npz", "progress.json"]
+    wrong = changed({name: {"bytes": 1, "sha256": "0"} for name in names}).map(lambda value: lambda _: value)
+    return (
+        st.tuples(
+            broken(whole) | st.just(whole),
+            files(progress) | st.just(as_json(progress)),
+            changed(manifest) | st.just(manifest),
+            st.one_of(same, same, same, wrong),
+        ),
+        read,
+    )
 
 
 @pytest.fixture
-def models(tmp_path: Path, about: Any) -> Example:
+def models(tmp_path: Path, about: Any) -> Reader:
     """The record of a model, and the parameters to apply it with."""
     signature = {"inputs": {"": {"shape": [28, 28], "dtype": "uint8"}}, "outputs": {}}
-    record = {**about, "format": 1, "signature": signature, "formats": ["SavedModel"]}
     (tmp_path / "variables").mkdir()
     (tmp_path / "saved_model.pb").touch()
 
-    def example(chance: random.Random) -> None:
-        (tmp_path / "aip.json").write_bytes(either(record, chance))
+    def read(content: bytes) -> None:
+        (tmp_path / "aip.json").write_bytes(content)
         model, plugins = find_model(tmp_path), get_plugin_manager()
         resolved_params(model, scenario_of(model, plugins, trust=False), plugins)
 
-    return example
+    return files({**about, "format": 1, "signature": signature, "formats": ["SavedModel"]}), read
 
 
 @pytest.fixture
-def answers(tmp_path: Path, about: Any) -> Example:
-    """Predictions that are stored as arrays."""
+def answers(tmp_path: Path, about: Any) -> Reader:
+    """Predictions that are stored as arrays: the archive is changed, or the arrays in it."""
     path = tmp_path / "answers.npz"
     stored = Stored(about=about)
     for index in range(3):
@@ -240,16 +161,76 @@ def answers(tmp_path: Path, about: Any) -> Example:
         stored.add_values("outputs", {"": np.zeros(4, np.float32), "text": "abc", "boxes": np.zeros((index, 4))})
     write_stored(path, stored)
     whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
 
-    def example(chance: random.Random) -> None:
-        path.write_bytes(broken(whole, chance))
+    def packed(name: str, content: bytes) -> bytes:
+        made = io.BytesIO()
+        with zipfile.ZipFile(made, "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, content if member == name else data)
+        return made.getvalue()
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
         read_stored(path)
 
-    return example
+    inside = st.sampled_from(sorted(members)).flatmap(
+        lambda name: broken(members[name]).map(lambda content: packed(name, content))
+    )
+    return broken(whole) | inside, read
 
 
 @pytest.fixture
-def sweeps(tmp_path: Path) -> Example:
+def weights(tmp_path: Path) -> Reader:
+    """Files of weights of Keras."""
+    path = tmp_path / "x.weights.h5"
+    with h5py.File(path, "w") as file:
+        for number in range(2):
+            group = file.create_group(f"layers/dense_{number}")
+            group.attrs["name"] = f"d{number}"
+            group["vars/0"] = np.ones((3, 2), np.float32)
+            group.create_dataset("vars/1", data=np.zeros(64, np.float32), chunks=(16,), compression="gzip")
+    config = {
+        "class_name": "Functional",
+        "config": {"layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2}, "name": "d"}]},
+    }
+    content = path.read_bytes()
+
+    def read(drawn: tuple[bytes, bytes | None]) -> None:
+        if drawn[1] is None:
+            path.write_bytes(drawn[0])
+            read_weights(find_source(path))
+            return
+        with zipfile.ZipFile(tmp_path / "x.keras", "w") as archive:
+            archive.writestr("config.json", drawn[1])
+            archive.writestr("model.weights.h5", drawn[0])
+        read_weights(find_source(tmp_path / "x.keras"))
+
+    return st.tuples(broken(content), st.none() | st.just(as_json(config))) | st.tuples(
+        st.just(content), files(config)
+    ), read
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Reader:
+    """Lists of files."""
+    names = ["a.png", "# b.png", " c.png", "ü.png", "d\u2028e.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    words = st.sampled_from([*names, "~", "~root", "~\x00", "~x/y", "#", "\ufeff", "\r", "/", "..", "a" * 70_000])
+    lines = st.lists(words | texts, max_size=6).map("\n".join)
+    path = tmp_path / "list.txt"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        _listed(path, "train")
+
+    return lines.map(lambda text: text.encode("utf-8", "surrogatepass")) | broken("\n".join(names).encode()), read
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Reader:
     """The file of a sweep."""
     plain = {
         "scenario": "tutorial", "params": None, "words": ["--trainer.epochs", "2"], "space": ["optimizer.epsilon=1..2"],
@@ -257,21 +238,25 @@ def sweeps(tmp_path: Path) -> Example:
         "storage": "postgresql://me:***@host/db", "study": "s", "switches": [], "cwd": "/", "home": "h",
     }  # fmt: skip
 
-    def example(chance: random.Random) -> None:
-        (tmp_path / "sweep.json").write_bytes(either(plain, chance))
+    def read(content: bytes) -> None:
+        (tmp_path / "sweep.json").write_bytes(content)
         read_settings(tmp_path, None)
 
-    return example
+    return files(plain), read
 
 
 @pytest.fixture
-def states(tmp_path: Path) -> Example:
-    """States of callbacks; what a callback accepts, it can go on with."""
+def states(tmp_path: Path) -> Reader:
+    """States of callbacks; a callback continues with each state that it accepts."""
     context: Any = None
     made: dict[str, tuple[Callable[[], Any], Any]] = {
         "CSVLog": (
             lambda: CSVLog(tmp_path / "log.csv", ","),
             {"columns": ["epoch", "loss"], "rows": [{"epoch": 1, "loss": 0.5}]},
+        ),
+        "LearningRateMonitor": (
+            lambda: LearningRateMonitor(LearningRateMonitorParams(), type("", (), {"output_dir": tmp_path})()),
+            {"bytes": 100},
         ),
         "Webhook": (lambda: Webhook(WebhookParams(), context), {"best": 0.5}),
         "ReduceOnPlateau": (
@@ -285,33 +270,27 @@ def states(tmp_path: Path) -> Example:
         ),
     }
 
-    def example(chance: random.Random) -> None:
-        name = chance.choice(sorted(made))
-        make, state = made[name]
-        callback = make()
-        callback_state.set_state(name, callback, changed(state, chance), {})
+    def read(drawn: tuple[str, Any]) -> None:
+        name, state = drawn
+        callback = made[name][0]()
+        callback_state.set_state(name, callback, state, {})
         if name == "CSVLog":
             callback.on_epoch_end(3, {"loss": 1.0})
             assert set((tmp_path / "log.csv").read_text().partition("\n")[2]) <= set("0123456789.,-+einfa\n")
 
-    return example
+    either = st.sampled_from(sorted(made)).flatmap(lambda name: st.tuples(st.just(name), changed(made[name][1])))
+    return either, read
 
 
-EXAMPLES = {
-    "parameter_files": 40, "run_folders": 40, "checkpoints": 80, "models": 40, "answers": 80, "sweeps": 80,
-    "states": 120,
+READERS = {
+    "parameter_files": 25, "run_folders": 25, "checkpoints": 60, "models": 25, "answers": 40, "weights": 40,
+    "lists": 40, "sweeps": 40, "states": 70,
 }  # fmt: skip
+"""Examples of a default run."""
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_readers(name: str, request: Any) -> None:
-    """A few hundred examples in all."""
-    tried(request.getfixturevalue(name), range(EXAMPLES[name]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_readers_at_length(name: str, request: Any) -> None:
-    """Twenty thousand examples in all, by what each takes."""
-    total = sum(EXAMPLES.values())
-    tried(request.getfixturevalue(name), range(1000, 1000 + 20_000 * EXAMPLES[name] // total))
+@pytest.mark.parametrize("times", [pytest.param(1, id="some"), pytest.param(LONGER, id="many", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", READERS)
+def test_readers(name: str, times: int, request: Any) -> None:
+    """A few hundred examples in all, or with those of messages twenty thousand."""
+    explore(*request.getfixturevalue(name), READERS[name] * times)

@@ -429,3 +429,14 @@ def test_site(tmp_path: Path) -> None:
         assert "fonts.googleapis.com" not in built.read_text(encoding="utf-8")
     for linked in ("examples/aip-plugin-lookahead", "examples/cluster/slurm.sh"):
         assert (tmp_path / "site" / "files" / f"{linked}.html").is_file()
+
+
+def test_fault_table() -> None:
+    """Each row of the fault table is a row of the script that causes the faults, in the same order."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--list"], capture_output=True, text=True, check=True
+    )
+    table = (ROOT / "docs" / "reliability.md").read_text().partition("These were tried by hand")[0]
+    names = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
+    assert names[2:] == done.stdout.splitlines()
+    assert len(names) > 20
