@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 
 from aipcore.cli.completing import ParametersCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
+from aipcore.console import Console
 from aipcore.errors import UsageError
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ import click
 
 import aipcore
 from aipcore.cli.completing import RunCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, split_arguments
-from aipcore.cli.run_components import compare_plugins, missing_component
 from aipcore.cli.scenario_help import show_help, show_options
 from aipcore.cli.train import JSON_LOG, QUIET
+from aipcore.console import Console
 from aipcore.errors import PluginError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, Resolved, fill, to_dict
@@ -33,6 +32,7 @@ from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
 from aipcore.training.overrides import RECOMPILE, Change, changes, refuse_impossible
 from aipcore.training.params import run_params_class
+from aipcore.training.run_components import compare_plugins, missing_component
 from aipcore.training.run_folder import RunFolder, exported_epoch, find_run, locked, recover_models, set_aside
 
 if TYPE_CHECKING:
@@ -229,10 +229,10 @@ def _resume(
     level = log_level()
     quiet = quiet or level > logging.INFO
     import_tensorflow(verbose=level <= logging.DEBUG)
-    from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
     from aipcore.devices.joining import joined_workers
     from aipcore.devices.selection import select_devices
+    from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.training.reporter import Reporter as Silent
     from aipcore.training.reporter import Reporters
 
@@ -267,7 +267,7 @@ def _run(
     log: RunLog,
 ) -> TrainResult:
     from aipcore.training.event_trim import trim_events
-    from aipcore.training.resume import restore
+    from aipcore.training.run_state import restore
     from aipcore.training.setup import about_run, make_parts, write_run_files
     from aipcore.training.trainer import Trainer
 

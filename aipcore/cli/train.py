@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aipcore.cli.completing import ParametersCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.peers import find_cluster, prefix, tell_user
 from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
+from aipcore.console import Console
 from aipcore.params import Resolved
 from aipcore.params.resources import planned_copies
 from aipcore.training.output_dir import choose_output_dir
@@ -105,10 +105,10 @@ def _train(
     # Who asks for warnings only has no use for the plan and a progress bar either.
     quiet = quiet or level > logging.INFO
     import_tensorflow(verbose=level <= logging.DEBUG)
-    from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.cli.json_reporter import JsonReporter
     from aipcore.devices.joining import joined_workers
     from aipcore.devices.selection import select_devices
+    from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
     from aipcore.training.output_dir import claim_output_dir
     from aipcore.training.reporter import Reporter as Silent
     from aipcore.training.reporter import Reporters

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import aipcore
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.training.formats import Format, some_batches
-from aipcore.training.resume import snapshot
+from aipcore.training.run_state import snapshot
 from aipcore.training.saving import SavePolicy
 from aipcore.training.servable import ModelWriter
 
@@ -29,7 +29,7 @@ def make_writer(trainer: Trainer, formats: Mapping[str, Format]) -> ModelWriter:
     writer = ModelWriter(
         trainer.prediction,
         formats,
-        {"aip": aipcore.__version__, **trainer.about},
+        {"aip": version("aipcore"), **trainer.about},
         further=trainer.further,
         resources=None if folder is None else folder / RESOURCES,
         batches=lambda: some_batches(trainer.data.val or trainer.data.train),

@@ -38,10 +38,10 @@ from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
-from aipcore.training.resume import restore, restore_callbacks
 from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
 from aipcore.training.run_data import closing_data, prepare_data
 from aipcore.training.run_saver import RunSaver, make_writer
+from aipcore.training.run_state import restore, restore_callbacks
 from aipcore.training.sanity import check_first_steps
 from aipcore.training.state import VariableState, by_path
 from aipcore.training.summaries import make_summaries
@@ -150,7 +150,7 @@ class Trainer:
 
     @author_errors()
     def restore(self, checkpoint: Path, *, recompile: bool = False) -> None:
-        """Goes on from a complete checkpoint; see `aipcore.training.resume.restore`.
+        """Goes on from a complete checkpoint; see `aipcore.training.run_state.restore`.
 
         Raises:
             TrainingError: it is damaged, or of another model.

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from aipcore.cli.console import Console
 from aipcore.cli.main import main
 from aipcore.cli.style import report
+from aipcore.console import Console
 from aipcore.errors import ParamsError, UsageError
 from aipcore.logs import logging_to
 from aipcore.params import (
@@ -213,7 +213,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
 
 def test_messages(tmp_path: Path, capsys: Any) -> None:
     """What a library says of an address that it cannot reach, in train.log, on the terminal and as an error."""
-    from aipcore.cli.console_reporter import ConsoleHandler
+    from aipcore.training.console_reporter import ConsoleHandler
 
     output = StringIO()
     with logging_to(ConsoleHandler(Console(file=output), quiet=False), file_follows=True) as log:

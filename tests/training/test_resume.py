@@ -19,7 +19,7 @@ from aipcore.training import callback_state
 from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 from aipcore.training.event_trim import trim_events
 from aipcore.training.interrupt import Interrupted
-from aipcore.training.resume import restore
+from aipcore.training.run_state import restore
 
 
 def final_bits(trainer: Any) -> dict[str, bytes]:

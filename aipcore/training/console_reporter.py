@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from aipcore.cli.warm_start_table import MOST_ROWS, warm_start_lines
 from aipcore.params.secret import redacted
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
 from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.warmstart.table import MOST_ROWS, warm_start_lines
 
 logger = logging.getLogger("aipcore.training")
 plan_logger = logging.getLogger("aipcore.plan")
