@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -170,7 +171,8 @@ class ConsoleReporter(Reporter):
             lines.append("  Nothing was saved.")
         if result.memory is not None and (memory := str(result.memory)):
             lines.append(f"Peak memory: {memory}.")
-        lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
+        if result.output_dir != Path():
+            lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
         if result.profiled is not None:
             first, last = result.profiled
             lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -18,31 +19,38 @@ from aipcore.devices.distribution import make_distribution, path_of
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
 from aipcore.errors import author_errors
+from aipcore.params import Resolved
+from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.graph import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
-from aipcore.training.checkpoint import read_checkpoint
+from aipcore.training.checkpoint import Checkpoint, read_checkpoint
 from aipcore.training.context import run_context
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.ending import telling_callbacks
 from aipcore.training.extended_validation import run_lists
+from aipcore.training.fingerprint import source_fingerprint
 from aipcore.training.horizon import is_due
 from aipcore.training.interrupt import Interrupted, Interruption
 from aipcore.training.keeper import Keeper
 from aipcore.training.memory import peak_memory
+from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
 from aipcore.training.run_data import closing_data, prepare_data
 from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.run_state import restore, restore_callbacks
 from aipcore.training.sanity import check_first_steps
+from aipcore.training.session import Opening, Output, logged_folder, open_output, start_tensorflow
+from aipcore.training.setup import about_run, make_parts
 from aipcore.training.state import VariableState, by_path
 from aipcore.training.summaries import make_summaries
 from aipcore.training.tuning import Compilation, choose_compilation, xla_room
@@ -51,8 +59,8 @@ from aipcore.training.tuning import Compilation, choose_compilation, xla_room
 class Trainer:
     """One run of one scenario.
 
-    Everything that the run depends on is made in the constructor; `run` computes. Nothing is written before `run`,
-    and nothing at all if there is no `output_dir`.
+    `from_scenario` makes one. Everything that the run depends on is made in the constructor; `fit` computes. Nothing is
+    written before `fit`, and nothing at all if there is no `output_dir`.
 
     Args:
         scenario: the scenario, made with its parameters.
@@ -63,10 +71,72 @@ class Trainer:
         about: what to record beside checkpoints and models: resolved parameters, plugin versions.
         reporter: hears of the progress.
         workers: this process and those that train with it, of which only the chief has an `output_dir`.
+        opening: makes the folder ready when training begins; by default it is.
+        owns_process: whether a run that ignores a signal may end the process.
 
     Raises:
         DataError, ScenarioError: the data or the scenario cannot be used, and why.
     """
+
+    @classmethod
+    @author_errors()
+    def from_scenario(
+        cls,
+        scenario: AnyScenario,
+        params: Mapping[str, Any] | None = None,
+        output_dir: str | os.PathLike[str] | None = None,
+        *,
+        reporter: Reporter | None = None,
+        quiet: bool = False,
+    ) -> Trainer:
+        """Make the trainer of a run, with data, model and optimizer, to look at before `fit` trains it.
+
+        Args:
+            scenario: a name, the path of a `.py` file, `"package.module:Class"`, or a class that extends `Scenario`.
+            params: parameters that differ from the defaults, nested or by dotted names.
+            output_dir: the run's folder; None: nothing is written, unless `params` name one.
+            reporter: receives the progress in the place of the console.
+            quiet: print warnings only.
+
+        Raises:
+            AipError: a parameter, the scenario or the folder cannot be used.
+        """
+        request = request_of(scenario, params, output_dir)
+        resolved = request.checked()
+        folder: Path | None = resolved.value.trainer.output_dir
+        if folder is not None:
+            choose_output_dir(folder, request.scenario.name)
+        start_tensorflow(resolved.value.trainer.device)
+        shown = open_output(Output(reporter=reporter, quiet=quiet))
+        opening = logged_folder(shown, folder, planned_copies(resolved.value, request.plugins)[1])
+        return cls.from_request(request, resolved, output_dir=folder, reporter=shown.reporter, opening=opening)
+
+    @classmethod
+    def from_request(
+        cls, request: Request, resolved: Resolved[Any] | None = None, *, output_dir: Path | None, **more: Any
+    ) -> Trainer:
+        """Make a trainer of what a request names.
+
+        Args:
+            request: the scenario and its parameters.
+            resolved: these, checked; by default only resolved.
+            output_dir: see the constructor.
+            more: other arguments of the constructor, in the place of what follows from the request.
+        """
+        resolved = resolved or request.resolved()
+        values = {
+            "name": request.scenario.name,
+            "about": about_run(request.scenario, resolved, request.plugins),
+            **more,
+        }
+        if "parts" not in more:
+            values["parts"] = make_parts(resolved.value.trainer, request.plugins)
+        policy = keras.config.dtype_policy()
+        try:
+            return cls(request.scenario.cls(resolved.value), resolved.value, output_dir=output_dir, **values)
+        except BaseException:
+            keras.config.set_dtype_policy(policy)
+            raise
 
     @author_errors()
     @closing_data
@@ -81,7 +151,11 @@ class Trainer:
         about: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
         workers: Workers | None = None,
+        opening: Opening | None = None,
+        owns_process: bool = False,
     ) -> None:
+        self._opening = opening
+        self._policy_before = keras.config.dtype_policy()
         check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
@@ -105,7 +179,11 @@ class Trainer:
         self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
         self.graph, self.prediction, self.further = made.graph, made.prediction, made.further
-        self.about |= {"seed": self.seed, **signatures_of(made.graph, made.prediction, made.further)}
+        self.about |= {
+            "seed": self.seed,
+            "fingerprint": {"source": source_fingerprint(type(scenario)), "data": self.data.fingerprint},
+            **signatures_of(made.graph, made.prediction, made.further),
+        }
         self.learning_rate, self.optimizer = made.learning_rate, made.optimizer
         self.metrics, self.loop, self.feed = made.metrics, made.loop, made.feed
         self.validation, self.lav = made.validation, made.lav
@@ -136,7 +214,10 @@ class Trainer:
         across = params.data.on_error == "raise"
         self._ahead = Ahead(self._blocks, self._prepared, epochs=self.trainer.epochs, across=across)
         self._interruption = Interruption(
-            self.reporter.message, self.trainer.grace_seconds, alone=self.workers.count == 1
+            self.reporter.message,
+            self.trainer.grace_seconds,
+            alone=self.workers.count == 1,
+            owns_process=owns_process,
         )
         self._keeper = Keeper(
             output_dir, make_writer(self, parts.formats), params=self.trainer.checkpoint, warn=self.reporter.warning
@@ -149,13 +230,21 @@ class Trainer:
         self._profiler = BatchProfiler(traces, self.trainer.profile_steps, self.batching.steps, self.reporter)
 
     @author_errors()
-    def restore(self, checkpoint: Path, *, recompile: bool = False) -> None:
-        """Goes on from a complete checkpoint; see `aipcore.training.run_state.restore`.
+    @closing_data
+    def restore(self, checkpoint: Path | Checkpoint, *, recompile: bool = False, restart: bool = False) -> None:
+        """Continue from a complete checkpoint, which is not written again; see `aipcore.training.run_state.restore`.
+
+        Args:
+            checkpoint: its folder, or what was read from it.
+            recompile: whether to choose again how the loop is compiled.
+            restart: whether to train further if the run had stopped before its last epoch.
 
         Raises:
             TrainingError: it is damaged, or of another model.
         """
-        restore(self, read_checkpoint(checkpoint), recompile=recompile)
+        restore(self, read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint, recompile=recompile)
+        if restart:
+            self.stopped = ""
         self.saver.is_saved()
 
     @author_errors()
@@ -179,12 +268,28 @@ class Trainer:
 
     @author_errors()
     @closing_data
-    def run(self) -> TrainResult:
-        """Trains to the end, to a callback's stop, or to a signal, and saves.
+    def fit(self) -> TrainResult:
+        """Train to the end, to a callback's stop, or to a signal, and save.
 
         Raises:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
+        keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
+        try:
+            if self._opening is None:
+                return self._fit()
+            # What cannot be compiled leaves no folder behind.
+            self.compilation = self.compilation or self.compile()
+            with self._opening(self.about) as record:
+                result = self._fit()
+                record(result)
+            if self.average is not None:
+                self.average.settle()
+            return result
+        finally:
+            keras.config.set_dtype_policy(self._policy_before)
+
+    def _fit(self) -> TrainResult:
         started = time.perf_counter()
         ending = telling_callbacks(self.callbacks)
         data, ahead = closing(self.data), closing(self._ahead)
@@ -366,6 +471,11 @@ class Trainer:
         """Batches of the run that are done."""
         return self.epoch * self.batching.steps + self.step
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Epochs, batches of the epoch, and optimizer updates that are done."""
+        return self.epoch, self.step, int(self.optimizer.iterations.numpy())
+
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
         if self.trainer.export_final and not received and not self.saver.diverged():
@@ -386,6 +496,7 @@ class Trainer:
             signal=received,
             profiled=self._profiler.traced,
             memory=peak_memory(self.data.workers.processes()),
+            model=self.graph.model,
         )
         self.reporter.summary(result)
         if not received:

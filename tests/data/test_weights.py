@@ -505,4 +505,4 @@ def test_plan(words: list[str], weights: Any, text: str, make_trainer: Any) -> N
     trainer = make_trainer(Weighted, "--train.batch_size", "4", "--trainer.epochs", "1", *words)
     assert text in describe_data(trainer.data, trainer.params)
     if weights is not None:
-        trainer.run()
+        trainer.fit()

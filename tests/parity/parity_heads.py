@@ -140,7 +140,7 @@ def compare(
     size = SAMPLES // 2
     fit = model.fit(**data, batch_size=size, shuffle=False, verbose=0).history
     evaluated = model.evaluate(**data, batch_size=size, verbose=0, return_dict=True)
-    logs = trainer.run().history[0]
+    logs = trainer.fit().history[0]
     expected = dict(numbers({name: values[0] for name, values in fit.items()}))
     expected |= dict(numbers({f"val_{name}": value for name, value in evaluated.items()}))
     missing = expected.keys() - logs.keys()

@@ -63,7 +63,7 @@ def test_a_weight_per_sample_counts_for_all_steps(make_trainer: Any) -> None:
     chosen = made(train_data=lambda: (X, Y, weights), weighted_metrics=lambda: ["mae"])
     trainer = make_trainer(chosen, *WORDS)
     history, _ = fit(trainer, np.repeat(weights[:, None], 6, axis=1))
-    logs = trainer.run().history[0]
+    logs = trainer.fit().history[0]
     assert logs["loss"] == pytest.approx(history["loss"][0], rel=1e-6)
     assert logs["mae"] == pytest.approx(history["mae"][0], rel=1e-6)
 
@@ -76,7 +76,7 @@ def test_one_number_for_a_masked_batch(make_trainer: Any) -> None:
 
     trainer = make_trainer(made(losses=lambda: scalar), *WORDS)
     history, model = fit(trainer)
-    assert trainer.run().history[0]["loss"] == pytest.approx(history["loss"][0], rel=1e-6)
+    assert trainer.fit().history[0]["loss"] == pytest.approx(history["loss"][0], rel=1e-6)
     np.testing.assert_allclose(trainer.graph.model.get_weights()[0], model.get_weights()[0], rtol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_a_subclass_of_keras_own_loss_in_groups(make_trainer: Any) -> None:
     chosen.build = lambda _, inputs: keras.layers.Dense(3, kernel_initializer="ones")(inputs)
     large = make_trainer(chosen, *WORDS, "--train.batch_size", "8")
     small = make_trainer(chosen, *WORDS, "--trainer.accumulate_steps", "2")
-    expected, found = (trainer.run().history[0] for trainer in (large, small))
+    expected, found = (trainer.fit().history[0] for trainer in (large, small))
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     np.testing.assert_allclose(small.graph.model.get_weights()[0], large.graph.model.get_weights()[0], rtol=1e-5)
 
@@ -114,7 +114,7 @@ def test_weights_without_a_loss_do_not_decay(make_trainer: Any, caplog: Any, gro
     words = ("--optimizer.weight_decay", "0.5", "--trainer.accumulate_steps", group)
     trainer = make_trainer(Unused, *WORDS, *words)
     before = trainer.graph.model.get_layer("idle").get_weights()[0]
-    trainer.run()
+    trainer.fit()
     np.testing.assert_array_equal(trainer.graph.model.get_layer("idle").get_weights()[0], before)
     assert "No loss depends on idle/kernel, idle/bias." in caplog.text
 
@@ -135,7 +135,7 @@ def test_penalties_that_are_vectors(make_trainer: Any) -> None:
     model.compile(loss="mse")
     expected = model.evaluate(x, y, batch_size=10, verbose=0)
     trainer = make_trainer(chosen, *WORDS, "--train.batch_size", "10")
-    assert trainer.run().history[0]["loss"] == pytest.approx(expected, rel=1e-6)
+    assert trainer.fit().history[0]["loss"] == pytest.approx(expected, rel=1e-6)
 
 
 class Counted(keras.layers.Layer):
@@ -199,7 +199,7 @@ def test_a_loss_without_a_gradient_is_refused(make_trainer: Any) -> None:
     """Nothing would be trained."""
     chosen = made(losses=lambda: lambda t, o: keras.ops.cast(keras.ops.argmax(o, -1), "float32"))
     with pytest.raises(AipError, match="No loss has a gradient"):
-        make_trainer(chosen, *WORDS).run()
+        make_trainer(chosen, *WORDS).fit()
 
 
 def test_weights_that_nothing_uses_are_refused(make_trainer: Any) -> None:

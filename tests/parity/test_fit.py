@@ -63,7 +63,7 @@ def fit(trainer: Any, **arguments: Any) -> tuple[dict[str, list[float]], list[An
 def same(trainer: Any, **arguments: Any) -> None:
     """Both epochs of a run have the logs and the weights of `Model.fit`, which count 3 full batches and one of 2."""
     history, weights = fit(trainer, **arguments)
-    result = trainer.run().history
+    result = trainer.fit().history
     for name, values in history.items():
         assert [logs[name] for logs in result] == pytest.approx(values, rel=1e-6), name
     for ours, theirs in zip(trainer.graph.model.get_weights(), weights, strict=True):
@@ -94,7 +94,7 @@ def test_weights_of_samples(make_trainer: Any) -> None:
             rows = zip(X, LABELS, weights, strict=True)
             return [Sample(inputs=x, targets=y, weight=weight) for x, y, weight in rows]
 
-    ours, theirs = (make_trainer(cls, *WORDS).run().history for cls in (Samples, arrays))
+    ours, theirs = (make_trainer(cls, *WORDS).fit().history for cls in (Samples, arrays))
     assert ours == theirs
 
 

@@ -70,7 +70,7 @@ def main() -> None:
             run.restore(newest_checkpoint(output / "checkpoint"))
         if what == "killed" and index == victim:
             run.callbacks["kill"] = Kill()
-        run.run()
+        run.fit()
         end = end_of(run)
         if chief:
             output.with_suffix(".json").write_text(json.dumps(end))

@@ -119,7 +119,7 @@ class Together:
         if not self.workers.is_chief:
             return None
         made = trainer(cls, None, *words)
-        made.run()
+        made.fit()
         return made
 
     def trainer(self, cls: type[Any], output: str | None, *words: str) -> Trainer:
@@ -146,7 +146,7 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
         shared = together.trainer(cls, None, *words)
         if cls is Streamed:
             shared.callbacks["start"] = Start(shared.scenario)
-        history = shared.run().history
+        history = shared.fit().history
         state = shared.state.gather()
         single = together.alone(cls, *words)
         if single is not None:
@@ -161,12 +161,12 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
              "--trainer.epochs", "3")  # fmt: skip
     whole = together.trainer(Evaluated, "whole", *words)
-    history = whole.run().history
+    history = whole.fit().history
     again = together.trainer(Evaluated, "again", *words)
     checkpoints = together.folder / "whole" / "checkpoint"
     again.restore(sorted(checkpoints.iterdir())[1])
     yield "resumed in", again.epoch
-    yield "same history", again.run().history == history
+    yield "same history", again.fit().history == history
     first, second = whole.state.gather(), again.state.gather()
     own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
     yield "different after resuming", [name for names in together.workers.exchange("different", own) for name in names]

@@ -18,7 +18,7 @@ def test_equals_the_large_batch(make_trainer: Any, blobs_class: Any, optimizer: 
     )  # fmt: skip
     large = make_trainer(blobs_class, *words, "--train.batch_size", "48")
     small = make_trainer(blobs_class, *words, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")
-    expected, got = large.run(), small.run()
+    expected, got = large.fit(), small.fit()
     assert int(large.optimizer.iterations) == int(small.optimizer.iterations) == 15
     for name, value in large.state.read().items():
         if name.startswith(("model/", "optimizer/", "ema/")):
@@ -34,6 +34,6 @@ def test_trap_schedules_count_updates_not_batches(make_trainer: Any, blobs_class
         blobs_class, "--train.batch_size", "20", "--trainer.accumulate_steps", "4", "--learning_rate.decay", "0.5",
         "--trainer.epochs", "2",
     )  # fmt: skip
-    rates = [logs["learning_rate"] for logs in trainer.run().history]
+    rates = [logs["learning_rate"] for logs in trainer.fit().history]
     assert int(trainer.optimizer.iterations) == 6
     np.testing.assert_allclose(rates, [0.0005, 0.00025], rtol=1e-6)

@@ -38,7 +38,7 @@ def test_equals_the_closed_form(make_trainer: Any, batch: int, group: int) -> No
     """With r = wx + b - y, a sample adds r^2 + f |2rw|^2; groups of batches are the large batch."""
     words = ("--train.batch_size", str(batch), "--trainer.accumulate_steps", str(group))
     trainer = make_trainer(Linear, *WORDS, *words)
-    loss = trainer.run().history[0]["loss"]
+    loss = trainer.fit().history[0]["loss"]
     kernel, bias = np.full((3, 1), 0.5), 0.0
     error = X @ kernel + bias - Y
     size = (kernel**2).sum()

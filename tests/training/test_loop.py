@@ -32,7 +32,7 @@ def test_equals_model_fit(make_trainer: Any, blobs_class: Any, jit: str) -> None
         "--train.batch_size", "32", "--trainer.epochs", "3", "--trainer.jit_compile", jit,
     )  # fmt: skip
     history, model = keras_history(trainer, blobs_class, keras.optimizers.Adam(0.01), 3, 32)
-    result = trainer.run()
+    result = trainer.fit()
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         np.testing.assert_allclose([logs[name] for logs in result.history], history[name], rtol=1e-4, err_msg=name)
     for ours, theirs in zip(trainer.graph.model.get_weights(), model.get_weights(), strict=True):
@@ -46,7 +46,7 @@ def test_chunks_do_not_change_a_bit(make_trainer: Any, blobs_class: Any) -> None
         trainer = make_trainer(blobs_class)
         compilation = trainer.compile()
         trainer.compilation = type(compilation)(mode="graph", chunk=chunk, reason="test")
-        trainer.run()
+        trainer.fit()
         weights.append(trainer.graph.model.get_weights())
     for other in weights[1:]:
         for first, second in zip(weights[0], other, strict=True):
@@ -56,7 +56,7 @@ def test_chunks_do_not_change_a_bit(make_trainer: Any, blobs_class: Any) -> None
 def test_eager_equals_compiled(make_trainer: Any, blobs_class: Any) -> None:
     """trainer.force_eager computes the same."""
     losses = [
-        make_trainer(blobs_class, "--trainer.force_eager", eager, "--trainer.epochs", "1").run().history[0]["loss"]
+        make_trainer(blobs_class, "--trainer.force_eager", eager, "--trainer.epochs", "1").fit().history[0]["loss"]
         for eager in ("true", "false")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -78,7 +78,7 @@ def test_one_trace_for_a_whole_run(make_trainer: Any, blobs_class: Any) -> None:
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--train.batch_size", "16")
     trainer.compilation = trainer.compile()
     trainer.compilation = type(trainer.compilation)(mode="graph", chunk=5, reason="test")
-    trainer.run()
+    trainer.fit()
     assert trainer.loop.traces == 1
 
 
@@ -106,7 +106,7 @@ def weight(trainer: Any) -> float:
 def test_partial_last_batch_weighs_by_its_samples(make_trainer: Any) -> None:
     """Batches of 2, 2 and 1: each update is by the mean gradient of its own samples."""
     trainer = make_trainer(Linear, *SGD, "--train.batch_size", "2", "--trainer.epochs", "1")
-    result = trainer.run()
+    result = trainer.fit()
     w, total = 1.0, 0.0
     for batch in ([1, 2], [3, 4], [5]):
         total += sum((w * x) ** 2 for x in batch)
@@ -120,7 +120,7 @@ def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
     trainer = make_trainer(
         Linear, *SGD, "--train.batch_size", "2", "--trainer.accumulate_steps", "2", "--trainer.epochs", "1"
     )
-    trainer.run()
+    trainer.fit()
     w = 1.0
     for group in ([1, 2, 3, 4], [5]):
         w -= 0.01 * np.mean([2 * w * x * x for x in group])
@@ -140,7 +140,7 @@ def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
 def test_clipping(make_trainer: Any, words: tuple[str, ...], expected: float) -> None:
     """The gradient, 22 without clipping, is brought down to the limit."""
     trainer = make_trainer(Linear, *SGD, *words, "--train.batch_size", "5", "--trainer.epochs", "1")
-    trainer.run()
+    trainer.fit()
     assert weight(trainer) == pytest.approx(1 - 0.01 * expected, rel=1e-5)
 
 

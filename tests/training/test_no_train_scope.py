@@ -35,7 +35,7 @@ def test_freezes_a_layer_and_its_children(make_trainer: Any, blobs_class: Any, p
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", pattern)
     assert [path for path, _ in trainer.frozen] == ["encoder/first", "encoder/norm"]
     before = weights_by_path(trainer)
-    trainer.run()
+    trainer.fit()
     after = weights_by_path(trainer)
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed == {name for name in before if "head" in name}

@@ -274,7 +274,7 @@ def test_optimizer_variables_carry_the_path_of_their_weight(make: Callable[[], A
 def test_each_encoder_finds_its_namesake(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
     """A model built in another order loads each encoder from the encoder of the same name, from any source."""
     first = make_trainer(Twins, "--trainer.epochs", "1", output="run")
-    first.run()
+    first.fit()
     expected = weights_of(first)
     assert expected.keys() == PATHS
     assert not np.array_equal(expected["encoder_a/d1/kernel"], expected["encoder_b/d1/kernel"])
@@ -309,7 +309,7 @@ def test_a_resumed_run_keeps_its_state_apart(make_trainer: Callable[..., Any], t
     """Weights, moments, averages and unfinished gradients go to their namesakes in a model built in another order."""
     words = ("--trainer.epochs", "1", "--trainer.accumulate_steps", "2", "--trainer.calc_ema", "0.5")
     first = make_trainer(Twins, *words, output="run")
-    first.run()
+    first.fit()
     expected = first.state.read()
     second = make_trainer(Swapped, *words)
     second.restore(max((tmp_path / "run" / "checkpoint").glob("step-*")))

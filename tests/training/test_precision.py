@@ -20,8 +20,8 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
     trainer = make_trainer(blobs_class, *words, "--trainer.precision", precision)
     assert trainer.graph.model.layers[-1].compute_dtype == precision
     assert {weight.dtype for weight in trainer.graph.model.trainable_variables} == {"float32"}
-    ours = trainer.run().history[-1]
-    plain = make_trainer(blobs_class, *words).run().history[-1]
+    ours = trainer.fit().history[-1]
+    plain = make_trainer(blobs_class, *words).fit().history[-1]
     assert keras.config.dtype_policy().name == "float32"
     assert ours["loss"] == pytest.approx(plain["loss"], rel=0.1)
     assert ours["val_accuracy"] == pytest.approx(plain["val_accuracy"], abs=0.1)
@@ -31,10 +31,10 @@ def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     """The scale of the loss is part of the state."""
     words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
     whole = make_trainer(noisy_class, *words, output="whole")
-    whole.run()
+    whole.fit()
     again = make_trainer(noisy_class, *words, output="again")
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
-    again.run()
+    again.fit()
     for name, value in whole.state.read().items():
         np.testing.assert_array_equal(value, again.state.read()[name], err_msg=name)
 

@@ -23,7 +23,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
         monkeypatch.setattr("aipcore.data.resident.MOST_BYTES", most)
         trainer = make_trainer(noisy_class, *WORDS, *how)
         assert list(trainer.feed.dataset.specs()[0]) == (["numbers"] if most else [""])
-        trainer.run()
+        trainer.fit()
         # One for blocks, and one for the partial batch where XLA runs the others.
         assert trainer.loop.traces == (2 if "on" in how else 1)
         trainers.append(trainer)
@@ -35,7 +35,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
 def test_xla_is_compiled_for_one_shape(make_trainer: Any, blobs_class: Any) -> None:
     """Calls of any number of batches run in the shape of an epoch, so that no number costs a compilation."""
     trainer = make_trainer(blobs_class, *WORDS, "--trainer.jit_compile", "on", "--checkpoint.every_steps", "5")
-    trainer.run()
+    trainer.fit()
     assert trainer.chunk == 5
     rooms = {len(block.inputs["numbers"]) for block in trainer._blocks(0, 0) if block.batch_size == 16}
     assert rooms == {12}

@@ -35,13 +35,13 @@ def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any,
         "--callbacks", "CSVLog", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1",
     )  # fmt: skip
     whole = make_trainer(noisy_class, *words, output="whole")
-    history = whole.run().history
+    history = whole.fit().history
     bits = final_bits(whole)
     assert whole.output_dir is not None
     for path in sorted((whole.output_dir / "checkpoint").iterdir())[:-1]:
         again = make_trainer(noisy_class, *words, "--trainer.random_seed", "7", output=f"from-{path.name}")
         again.restore(path)
-        assert again.run().history == history
+        assert again.fit().history == history
         assert final_bits(again) == bits
         assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
 
@@ -66,7 +66,7 @@ def test_chunks_only_group_steps(make_trainer: Any, noisy_class: Any, jit: str) 
         chunked(make_trainer(noisy_class, *words, *more, output=f"{jit}-{number}"), chunk)
         for number, (chunk, more) in enumerate([(1, ()), (5, ()), (12, ()), (12, ("--checkpoint.every_steps", "7"))])
     ]
-    histories = [trainer.run().history for trainer in runs]
+    histories = [trainer.fit().history for trainer in runs]
     assert all(history == histories[0] for history in histories)
     assert all(final_bits(trainer) == final_bits(runs[0]) for trainer in runs)
 
@@ -91,7 +91,7 @@ def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> No
     words = (*WORDS, batch, value, "--checkpoint.every_steps", "3")
     whole = make_trainer(noisy_class, *words, output="whole")
     whole.callbacks["wait"] = Waiting(whole)
-    history = whole.run().history
+    history = whole.fit().history
     bits, csv = final_bits(whole), (whole.output_dir / "log.csv").read_text()
     paths = sorted((whole.output_dir / "checkpoint").iterdir())
     within = [path for path in paths if read_checkpoint(path).progress["step"] % 13]
@@ -99,7 +99,7 @@ def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> No
     for path in [paths[0], *within[::4], within[-1]]:
         again = make_trainer(noisy_class, *words, output=f"from-{path.name}")
         again.restore(path)
-        assert again.run().history == history
+        assert again.fit().history == history
         assert final_bits(again) == bits
         assert (again.output_dir / "log.csv").read_text() == csv
 
@@ -136,11 +136,11 @@ def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
     """After a signal within an epoch, before its validation or at its end, the resumed run ends in the same bits."""
     words = (*WORDS, "--checkpoint.every_steps", "100")
     whole = chunked(make_trainer(noisy_class, *words, output="whole"), 5)
-    history = whole.run().history
+    history = whole.fit().history
 
     stopped = chunked(make_trainer(noisy_class, *words, output="stopped"), 5)
     stopped.callbacks["stop"] = Stopping(moment, 1)
-    result = stopped.run()
+    result = stopped.fit()
     assert (result.status, result.signal) == ("interrupted", signal.SIGTERM)
     assert not (stopped.output_dir / "export").exists()
     path = newest_checkpoint(stopped.output_dir / "checkpoint")
@@ -151,7 +151,7 @@ def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
 
     again = make_trainer(noisy_class, *words, output="stopped")
     again.restore(path)
-    assert again.run().history == history
+    assert again.fit().history == history
     assert final_bits(again) == final_bits(whole)
     assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
 
@@ -165,7 +165,7 @@ def test_signal_while_compiling(make_trainer: Any, blobs_class: Any, monkeypatch
         raise AssertionError("went on")
 
     monkeypatch.setattr(trainer, "compile", compile_slowly)
-    result = trainer.run()
+    result = trainer.fit()
     assert (result.status, result.signal, result.saved) == ("interrupted", signal.SIGINT, [])
 
 
@@ -180,7 +180,7 @@ def test_second_signal(make_trainer: Any, blobs_class: Any) -> None:
     trainer = make_trainer(blobs_class, output="out")
     trainer.callbacks["twice"] = Twice()
     with pytest.raises(KeyboardInterrupt):
-        trainer.run()
+        trainer.fit()
 
 
 def test_interrupted_is_no_exception() -> None:
@@ -193,7 +193,7 @@ def interrupted(make_trainer: Any, noisy_class: Any) -> tuple[Any, Any]:
     """A checkpoint within an epoch, after batch 5 of 13 at 16 samples, and the class of its scenario."""
     trainer = chunked(make_trainer(noisy_class, "--trainer.accumulate_steps", "2", output="first"), 5)
     trainer.callbacks["stop"] = Stopping("batch", 1)
-    trainer.run()
+    trainer.fit()
     return read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")), noisy_class
 
 
@@ -247,33 +247,33 @@ def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, 
     trainer = make_trainer(cls, *words, output="second")
     restore(trainer, stored)
     assert trainer.step * trainer.batching.batch_size == 64
-    result = trainer.run()
+    result = trainer.fit()
     assert (result.status, result.epochs) == ("finished", 2)
 
 
 def test_other_groups_between_epochs(make_trainer: Any, noisy_class: Any) -> None:
     """Between epochs the number of batches in a group can change, also to and from one."""
     first = make_trainer(noisy_class, "--trainer.epochs", "1", output="first")
-    first.run()
+    first.fit()
     path = newest_checkpoint(first.output_dir / "checkpoint")
     for steps in ("1", "3"):
         trainer = make_trainer(noisy_class, "--trainer.accumulate_steps", steps, output=f"second-{steps}")
         trainer.restore(path)
-        assert trainer.run().epochs == 2
+        assert trainer.fit().epochs == 2
 
 
 def test_best_is_not_overwritten_by_a_worse_one(make_trainer: Any, noisy_class: Any) -> None:
     """Gone on from before the best epoch with a rate at which nothing is learnt, `best` stays as it is."""
     words = ("--trainer.epochs", "4", "--checkpoint.keep", "9")
     first = make_trainer(noisy_class, *words, "--learning_rate.lr", "0.01", output="out")
-    result = first.run()
+    result = first.fit()
     assert result.best_epoch > 2
     recorded = (first.output_dir / "best" / "aip.json").read_text()
     assert json.loads(recorded)["monitor"]["value"] == result.best
     path = sorted((first.output_dir / "checkpoint").iterdir())[1]
     again = make_trainer(noisy_class, *words, "--learning_rate.lr", "1e-5", output="out")
     again.restore(path)
-    assert again.run().best < result.best
+    assert again.fit().best < result.best
     assert (first.output_dir / "best" / "aip.json").read_text() == recorded
 
 
@@ -290,12 +290,12 @@ def keras_parts(make_trainer: Any, cls: Any, folder: Path, output: str) -> Any:
 def test_keras_callbacks(make_trainer: Any, noisy_class: Any, tmp_path: Path) -> None:
     """Early stopping with its best weights, and the CSV file, of Keras go on where they were."""
     whole = keras_parts(make_trainer, noisy_class, tmp_path, "whole")
-    history = whole.run().history
+    history = whole.fit().history
     assert 3 <= len(history) < 6
     for path in sorted((whole.output_dir / "checkpoint").iterdir())[1:-1:2]:
         again = keras_parts(make_trainer, noisy_class, tmp_path, f"from-{path.name}")
         again.restore(path)
-        assert again.run().history == history
+        assert again.fit().history == history
         assert final_bits(again) == final_bits(whole)
         assert (tmp_path / f"from-{path.name}.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
@@ -394,7 +394,7 @@ def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable:
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--trainer.export_best", "False", output="out")
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
     with pytest.raises(TrainingError, match="could not be written"):
-        trainer.run()
+        trainer.fit()
     assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
 
 
@@ -411,7 +411,7 @@ def test_full_disk_is_a_warning(make_trainer: Any, blobs_class: Any, unwritable:
     words = ("--trainer.epochs", "4", "--checkpoint.on_error", "warn")
     trainer = make_trainer(blobs_class, *words, output="out", reporter=Listening())
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
-    assert trainer.run().status == "finished"
+    assert trainer.fit().status == "finished"
     assert any("checkpoint" in text and "Training goes on" in text for text in Listening.said)
     assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
 
@@ -431,7 +431,7 @@ def test_deterministic(make_trainer: Any, blobs_class: Any) -> None:
 def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any) -> None:
     """State of another model is refused before anything is assigned."""
     first = make_trainer(blobs_class, "--trainer.epochs", "1", output="first")
-    first.run()
+    first.fit()
     second = make_trainer(noisy_class, output="second")
     before = final_bits(second)
     with pytest.raises(TrainingError, match="another model"):

@@ -27,7 +27,7 @@ class Slope(Scenario):
 def moved(make_trainer: Any, *words: str) -> tuple[float, Any]:
     """The sum of the rates of all updates, and the trainer."""
     trainer = make_trainer(Slope, "--optimizer", "SGD", "--train.batch_size", "2", "--learning_rate.lr", "0.1", *words)
-    trainer.run()
+    trainer.fit()
     return -float(trainer.graph.model.get_weights()[0][0, 0]), trainer
 
 

@@ -52,7 +52,7 @@ class Constant(Scenario):
 def test_trap_early_stopping_is_off_by_one(make_trainer: Callable[..., Any], patience: int) -> None:
     """After the first, best epoch exactly n_to_go epochs without improvement are trained; 1 does not turn it off."""
     words = ("--learning_rate.lr", "1e-30", "--trainer.epochs", "9", "--early_stopping.n_to_go", str(patience))
-    result = make_trainer(Constant, *words).run()
+    result = make_trainer(Constant, *words).fit()
     assert (result.status, result.epochs, result.best_epoch) == ("stopped", 1 + patience, 1)
 
 
@@ -124,7 +124,7 @@ def test_trap_the_state_of_dropout_is_in_no_saved_format(make_trainer: Callable[
     names = [name for name in trainer.state.read() if name.endswith("seed_generator_state")]
     assert len(names) == 1
     before = trainer.state.read()[names[0]][1]
-    trainer.run()
+    trainer.fit()
     assert trainer.state.read()[names[0]][1] == before + 2 * trainer.batching.steps
 
 

@@ -87,19 +87,19 @@ def test_each_part_is_traced_once(
     Counted.traced = 0
     whole = make_trainer(cls, *words, "--trainer.epochs", "5", "--checkpoint.keep", "9", output="whole")
     assert Counted.traced == 0
-    whole.run()
+    whole.fit()
     assert Counted.traced == expected
     again = make_trainer(cls, *words, "--trainer.epochs", "5")
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[2])
     Counted.traced = 0
-    assert again.run().history == whole.history
+    assert again.fit().history == whole.history
     assert (again.epoch, Counted.traced) == (5, expected)
 
 
 def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a batch is computed to choose; plan and checkpoint say what was taken, and resuming takes the same."""
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run")
-    trainer.run()
+    trainer.fit()
     assert trainer.loop.traces == 1
     fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
     assert trainer.compilation == fixed
@@ -107,7 +107,7 @@ def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkey
     monkeypatch.setattr(tuning, "FIXED_CHUNK", 5)
     again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
     again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])
-    again.run()
+    again.fit()
     assert again.compilation == fixed
     assert "trainer.tune" in overrides.RECOMPILE
 
@@ -134,7 +134,7 @@ def test_off_takes_fewer_large_batches(make_trainer: Any, blobs_class: Any, monk
 def test_measured_and_fixed_are_the_same_run(make_trainer: Any, noisy_class: Any) -> None:
     """The number of batches in a call and whether it was measured do not change a bit."""
     words = ("--train.batch_size", "8")
-    histories = [make_trainer(noisy_class, "--trainer.tune", tune, *words).run().history for tune in ("auto", "off")]
+    histories = [make_trainer(noisy_class, "--trainer.tune", tune, *words).fit().history for tune in ("auto", "off")]
     assert histories[0] == histories[1]
 
 

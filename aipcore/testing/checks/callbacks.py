@@ -75,7 +75,7 @@ def builds_at_its_limits(subject: Subject) -> None:
 def runs_in_training(subject: Subject) -> None:
     """No hook raises in a run that validates only now and then, and the run reaches its last epoch."""
     trainer = _trainer(subject, "run", epochs=3, val_every_n=2, write_checkpoints=False)
-    trainer.run()
+    trainer.fit()
     require(trainer.epoch == 3, f"the run ended after epoch {trainer.epoch} of 3, although its losses were finite")
 
 
@@ -88,7 +88,7 @@ def keeps_the_order_of_hooks(subject: Subject) -> None:
     changed: list[str] = []
     for hook in ("train_begin", "epoch_begin", "test_begin", "test_end", "epoch_end", "train_end"):
         _record(callback, hook, called, changed)
-    trainer.run()
+    trainer.fit()
     epoch = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
     require(called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called as {', '.join(called)}")
     require(callback.model is trainer.graph.model, "the callback does not keep the model that it was given")
@@ -119,7 +119,7 @@ def changes_nothing(subject: Subject) -> None:
     states = []
     for with_it in (True, False):
         trainer = _trainer(subject, f"run-{with_it}", with_it=with_it, epochs=3, write_checkpoints=False)
-        trainer.run()
+        trainer.fit()
         states.append(_state(trainer))
     differ = [name for name, value in states[1].items() if states[0].get(name) != value]
     require(not differ, f"with it, {', '.join(differ[:3])} differ: declare observer = False if that is meant")
@@ -137,7 +137,7 @@ def keeps_its_state(subject: Subject) -> None:
     if not has:
         raise CheckSkippedError("it keeps no state")
     require(len(has) == 2, f"it has {has[0]} alone: a state is both given and taken")
-    trainer.run()
+    trainer.fit()
     second = _made(_trainer(subject, "second", epochs=2, write_checkpoints=False))
     try:
         state, arrays = callback_state.get_state(subject.name, first)
@@ -162,12 +162,12 @@ def goes_on_when_resumed(subject: Subject) -> None:
     from aipcore.training.checkpoint import newest_checkpoint
 
     whole = _trainer(subject, "whole", epochs=4, write_checkpoints=False)
-    whole.run()
+    whole.fit()
     first = _trainer(subject, "parts", epochs=2)
-    first.run()
+    first.fit()
     second = _trainer(subject, "parts", epochs=4)
     second.restore(newest_checkpoint(subject.folder / "parts" / "checkpoint"))
-    second.run()
+    second.fit()
     expected, found = _state(whole), _state(second)
     differ = [name for name, value in expected.items() if found.get(name) != value]
     require(not differ, f"{', '.join(differ[:3])} differ: what the callback remembers must be in get_state()")
@@ -181,7 +181,7 @@ def writes_into_its_folder(subject: Subject) -> None:
     here = subject.folder / "here"
     here.mkdir()
     with chdir(here):
-        _trainer(subject, "run", epochs=1, write_checkpoints=False).run()
+        _trainer(subject, "run", epochs=1, write_checkpoints=False).fit()
     _only(here, set(), "the working folder")
     _only(subject.folder, {"here", "run"}, "the folder beside the output folder")
 

@@ -126,7 +126,7 @@ def monitor_exists(subject: Subject) -> None:
     import math
 
     trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
-    result = trainer.run()
+    result = trainer.fit()
     logs = result.history[-1]
     require(trainer.monitor.name in logs, f"there is no {trainer.monitor.name} among {', '.join(logs)}")
     value = logs[trainer.monitor.name]
@@ -140,7 +140,7 @@ def seed_decides(subject: Subject) -> None:
     for _ in range(2):
         trainer = _short_run(subject, subject.build, epochs=1, **_few(subject))
         begin = _weights(trainer)
-        trainer.run()
+        trainer.fit()
         runs.append((begin, _weights(trainer)))
     require(runs[0][0] == runs[1][0], "the first weights differ: something random in build() has no seed of Keras")
     require(runs[0][1] == runs[1][1], "the weights after an epoch differ")
@@ -177,7 +177,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
     trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
     assert trainer.validation is not None
     before = trainer.validation.run()["loss"]
-    trainer.run()
+    trainer.fit()
     after = trainer.validation.run()["loss"]
     require(
         after <= declared.overfit * before,

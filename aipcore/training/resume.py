@@ -1,0 +1,451 @@
+"""Resuming a run, from Python and from the command line. Imports TensorFlow only to train."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aipcore.errors import PluginError, TrainingError, UsageError, author_errors
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.logs import RunLog, logging_to
+from aipcore.params import Layer, Resolved, fill, to_dict
+from aipcore.params.places import places, places_layer
+from aipcore.params.resolve import make
+from aipcore.params.resources import localized, planned_copies
+from aipcore.params.secret import contacts, refuse_contacts
+from aipcore.params.tree import short_paths, shown
+from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
+from aipcore.training.overrides import RECOMPILE, Change, changes, refuse_impossible
+from aipcore.training.params import run_params_class
+from aipcore.training.reporter import Reporter, TrainResult
+from aipcore.training.request import AnyScenario, Request, load_any, params_layer
+from aipcore.training.run_components import compare_plugins, missing_component
+from aipcore.training.run_folder import RunFolder, exported_epoch, find_run, locked, recover_models, set_aside
+from aipcore.training.session import Opening, OpenOutput, Output, Record, open_output, session
+
+if TYPE_CHECKING:
+    from aipcore.devices.workers import Workers
+    from aipcore.training.checkpoint import Checkpoint
+
+PLACES = {
+    "optimizer": ("trainer", "optimizer"),
+    "schedule": ("trainer", "learning_rate"),
+    "callback": ("trainer", "callbacks"),
+    "exporter": ("trainer", "export", "formats"),
+}
+"""Where the parameters name a plugin of each kind."""
+
+
+@author_errors()
+def resume(
+    folder: str | os.PathLike[str],
+    params: Mapping[str, Any] | None = None,
+    *,
+    scenario: AnyScenario | None = None,
+    trust: bool = False,
+    strict_data: bool = False,
+    reporter: Reporter | None = None,
+    quiet: bool = False,
+) -> TrainResult:
+    """Resume a run from its newest checkpoint, as `aip resume` does.
+
+    Args:
+        folder: the run's folder, its `checkpoint` folder, or one checkpoint.
+        params: parameters that change, nested or by dotted names: `{"trainer.epochs": 9}`.
+        scenario: what to train in the place of the scenario that the folder names, such as the class that a notebook
+            defines.
+        trust: whether to import the file or module that the folder names as its scenario, and to contact addresses that
+            it names.
+        strict_data: whether changed data or scenario source is an error instead of a warning.
+        reporter: receives the progress in the place of the console.
+        quiet: print warnings only.
+
+    Returns:
+        how the run ended. If there is nothing more to train, how it had ended, without a model.
+
+    Raises:
+        AipError: the folder is not that of a run, a parameter cannot change, or training failed.
+    """
+    stored = find_stored_run(Path(folder), [params_layer(params)], trust=trust, scenario=scenario)
+    return resume_run(stored, Output(reporter=reporter, quiet=quiet), strict_data=strict_data)
+
+
+@attrs.frozen(kw_only=True)
+class StoredRun:
+    """A run that is to be resumed.
+
+    Attributes:
+        folder: where it lies.
+        request: its scenario and the layers of its parameters, changes included.
+        recorded: the layers without the changes.
+        trust: whether what the folder names may be contacted.
+        warnings: what the user should know, in sentences.
+    """
+
+    folder: RunFolder
+    request: Request
+    recorded: list[Layer]
+    trust: bool
+    warnings: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class _Resumption:
+    """A run that is checked and can be resumed.
+
+    Attributes:
+        stored: as it was found.
+        resolved: its parameters from now on.
+        found: what differs from before.
+        warnings: what the user should know, in sentences.
+        path: the checkpoint to resume from, or None to begin again.
+        checkpoint: what it holds.
+        differs: the parameters that differ from those that the checkpoint was written with.
+    """
+
+    stored: StoredRun
+    resolved: Resolved[Any]
+    found: list[Change]
+    warnings: list[str]
+    path: Path | None = None
+    checkpoint: Checkpoint | None = None
+    differs: tuple[str, ...] = ()
+
+
+def find_stored_run(
+    given: Path, changed: Sequence[Layer], *, trust: bool, scenario: AnyScenario | None = None
+) -> StoredRun:
+    """Read what a run's folder says of itself, without running any of it unless it is trusted.
+
+    Args:
+        given: see `resume`.
+        changed: the layers of parameters that change.
+        trust: see `resume`.
+        scenario: see `resume`.
+
+    Raises:
+        AipError: see `resume`.
+    """
+    folder, plugins = find_run(given), get_plugin_manager()
+    warnings, missing = compare_plugins(folder.about, plugins)
+    if scenario is not None:
+        loaded = load_any(scenario, plugins)
+    else:
+        loaded = recorded_scenario(folder.about, plugins, trust=trust, where=folder.path)
+        warnings.extend([moved] if (moved := moved_scenario(folder.about, loaded)) else [])
+    root = run_params_class(loaded.cls.params_class)
+    recorded = _recorded_layers(folder, loaded, missing, changed)
+    origin = recorded[1].name
+    found = places(fill(root, [*recorded, *changed], plugins), recorded_working_dir(folder.about), (origin,))
+    recorded.append(places_layer(origin, found))
+    warnings.extend(sentence for place in found for sentence in place.sentences)
+    request = Request(scenario=loaded, root=root, layers=[*recorded, *changed], plugins=plugins)
+    return StoredRun(folder=folder, request=request, recorded=recorded, trust=trust, warnings=warnings)
+
+
+def _recorded_layers(
+    folder: RunFolder, scenario: LoadedScenario, missing: Sequence[tuple[str, str]], changed: Sequence[Layer]
+) -> list[Layer]:
+    """Return the run's parameters as they were, in its place as it is now."""
+    saved = Layer.from_file(folder.params_file)
+    values = localized(saved.values, folder.about.get("resources") or {}, folder.path)
+    for kind, name in missing:
+        place = PLACES[kind]
+        if not any(_names(layer, place) for layer in changed):
+            sentence = missing_component(folder.about, kind, name, get_plugin_manager())
+            raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
+        _forget(values, place)
+    # The weights come from the checkpoint, and what they began with may be gone.
+    here: dict[str, Any] = {"trainer.output_dir": str(folder.path), "trainer.warmstart.model": None}
+    if isinstance(folder.about.get("seed"), int):
+        here["trainer.random_seed"] = folder.about["seed"]
+    return [
+        Layer.of_scenario(scenario.name, scenario.cls.defaults),
+        Layer(saved.name, values, repeats=True),
+        Layer.from_mapping("the run", here),
+    ]
+
+
+def _names(layer: Layer, place: Sequence[str]) -> bool:
+    """Return whether a layer chooses the component at a place, in its long or short form."""
+    forms = {".".join(place), ".".join(place[1:])}
+    inner: Any = layer.values
+    for step in place:
+        inner = inner.get(step) if isinstance(inner, Mapping) else None
+    return inner is not None or bool(forms & {*layer.values, *(option.name for option in layer.options)})
+
+
+def _forget(values: dict[str, Any], place: Sequence[str]) -> None:
+    for step in place[:-1]:
+        if not isinstance(values.get(step), Mapping):
+            return
+        values[step] = dict(values[step])
+        values = values[step]
+    values.pop(place[-1], None)
+
+
+def resume_run(stored: StoredRun, output: Output, *, strict_data: bool = False) -> TrainResult:
+    """Resume a run; see `resume`."""
+    resumption = _checked(stored)
+    folder, params = stored.folder, resumption.resolved.value.trainer
+    cluster = output.find_cluster(params.device)
+    chief = cluster is None or cluster.index == 0
+    with locked(folder.path) if chief else nullcontext():
+        resumption = _with_checkpoint(resumption)
+        done = _finished(resumption)
+        if done is not None:
+            sentence, result = done
+            shown = open_output(output, cluster)
+            with logging_to(shown.handler), closing(shown):
+                shown.reporter.message(sentence)
+            return result
+        with session(params.device, output, cluster, folder.path if chief else None) as (shown, log, workers):
+            # The folder may have changed since a worker looked: all go by what the chief found.
+            name = None if resumption.path is None else resumption.path.name
+            workers.require_same({"the checkpoint to resume from": name})
+            return _fit(resumption, shown, log, workers, strict_data=strict_data, owns_process=output.owns_process)
+
+
+def _checked(stored: StoredRun) -> _Resumption:
+    """Check parameters and addresses.
+
+    Raises:
+        AipError: one cannot be used.
+    """
+    request, warnings = stored.request, list(stored.warnings)
+    tree = request.resolved().tree
+    named = contacts(tree, short_paths(tree), (stored.recorded[1].name,))
+    file = stored.folder.params_file
+    if not stored.trust:
+        refuse_contacts(named, file)
+    warnings.extend(f"{each.address} is contacted, which {file} names (--{each.option})." for each in named)
+    resolved = request.checked()
+    before = make(fill(request.root, stored.recorded, request.plugins))
+    found = changes(to_dict(before, request.plugins), to_dict(resolved.value, request.plugins))
+    shorts = short_paths(resolved.tree)
+    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), shorts))
+    return _Resumption(stored=stored, resolved=resolved, found=found, warnings=warnings)
+
+
+def _with_checkpoint(resumption: _Resumption) -> _Resumption:
+    """Find and read the checkpoint to resume from.
+
+    Raises:
+        TrainingError: it is damaged, or written by a newer aip.
+    """
+    from aipcore.training.checkpoint import find_newest, read_checkpoint
+
+    folder, plugins = resumption.stored.folder, resumption.stored.request.plugins
+    path, damaged = (folder.chosen, []) if folder.chosen is not None else find_newest(folder.checkpoints)
+    warnings = [f"The checkpoint {each.name} is damaged ({why}) and is set aside." for each, why in damaged]
+    checkpoint = None if path is None else read_checkpoint(path)
+    # An override may be older than this process: one that was killed before it wrote a checkpoint was given it.
+    written = {} if checkpoint is None else checkpoint.about.get("params")
+    now = json.loads(json.dumps(to_dict(resumption.resolved.value, plugins)))
+    return attrs.evolve(
+        resumption,
+        warnings=[*resumption.warnings, *warnings],
+        path=path,
+        checkpoint=checkpoint,
+        differs=tuple(change.path for change in changes(written if isinstance(written, Mapping) else {}, now)),
+    )
+
+
+def _fit(
+    resumption: _Resumption,
+    shown: OpenOutput,
+    log: RunLog,
+    workers: Workers,
+    *,
+    strict_data: bool,
+    owns_process: bool,
+) -> TrainResult:
+    from aipcore.training.fingerprint import differences
+    from aipcore.training.setup import about_run
+    from aipcore.training.trainer import Trainer
+
+    stored, checkpoint = resumption.stored, resumption.checkpoint
+    before = stored.folder.about
+    entry = _entry(resumption)
+    about = about_run(stored.request.scenario, resumption.resolved, stored.request.plugins)
+    trainer = Trainer.from_request(
+        stored.request,
+        resumption.resolved,
+        output_dir=stored.folder.path if workers.is_chief else None,
+        about={**about, "resumed": [*before.get("resumed", []), entry]},
+        reporter=shown.reporter,
+        workers=workers,
+        opening=_opening(resumption, shown.reporter, log, lambda: trainer.place) if workers.is_chief else None,
+        owns_process=owns_process,
+    )
+    if workers.is_chief:
+        entry["differences"] = differences(before.get("fingerprint"), trainer.about["fingerprint"])
+        resumption.warnings.extend(entry["differences"])
+        if strict_data and (reason := _data_reason(stored.folder, entry["differences"])):
+            trainer.data.close()
+            raise UsageError(reason)
+        recover_models(stored.folder)
+    if checkpoint is not None:
+        trainer.restore(
+            checkpoint,
+            recompile=any(path in RECOMPILE for path in resumption.differs),
+            restart=_restarts(_stopped(checkpoint), resumption),
+        )
+    return trainer.fit()
+
+
+def _data_reason(folder: RunFolder, found: Sequence[str]) -> str:
+    """Return why strict data refuses a run, or an empty string."""
+    if not isinstance(folder.about.get("fingerprint"), dict):
+        return f"{folder.path / 'run.json'} has no fingerprint of the data to compare. Resume without --strict-data."
+    if not found:
+        return ""
+    return f"{' '.join(found)} Restore what the run was trained with, or resume without --strict-data."
+
+
+def _opening(
+    resumption: _Resumption, reporter: Reporter, log: RunLog, place: Callable[[], tuple[int, int, int]]
+) -> Opening:
+    """Return how a resumed run takes its folder, which is locked already.
+
+    Args:
+        resumption: what is resumed.
+        reporter: receives warnings and from where the run continues.
+        log: of the run.
+        place: returns epochs, batches of the epoch, and optimizer updates that are done.
+    """
+
+    @contextmanager
+    def opening(about: dict[str, Any]) -> Iterator[Record]:
+        from aipcore.training.event_trim import trim_events
+        from aipcore.training.setup import record_result, write_run_files
+
+        folder, request = resumption.stored.folder, resumption.stored.request
+        epoch, step, updates = place()
+        # From here on the folder changes; everything that could be wrong has been looked at.
+        moved = set_aside(folder, resumption.path)
+        trim_events(folder.path / "tensorboard", epoch, updates)
+        write_run_files(folder.path, about, planned_copies(resumption.resolved.value, request.plugins)[1])
+        log.write_to(folder.path / "train.log")
+        for warning in resumption.warnings:
+            reporter.warning(warning)
+        for each in moved:
+            reporter.warning(f"{each.name} is newer than where the run goes on: it is in {each.parent} now.")
+        reporter.message(_begin(resumption.path, epoch, step, resumption.found))
+        yield lambda result: record_result(folder.path, about, result)
+
+    return opening
+
+
+def _entry(resumption: _Resumption) -> dict[str, Any]:
+    """Return what `run.json` remembers of this resumption; nothing goes by its time."""
+    plain = {change.path: {"from": change.before, "to": change.after} for change in resumption.found}
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "aip": version("aipcore"),
+        "checkpoint": None if resumption.path is None else resumption.path.name,
+        "overrides": plain,
+    }
+
+
+def _stopped(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.progress.get("stopped") or "")
+
+
+def _restarts(stopped: str, resumption: _Resumption) -> bool:
+    """Return whether a run that stopped early continues, since what stopped it has changed."""
+    group = "trainer.early_stopping." if stopped.startswith("Early stopping") else "trainer.callbacks"
+    return bool(stopped) and any(path.startswith(group) for path in resumption.differs)
+
+
+def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
+    """Return a sentence on why there is nothing to do, and how the run had ended; None if there is something.
+
+    Raises:
+        UsageError: the run has ended without checkpoints, and parameters were changed to train further.
+        TrainingError: the checkpoint cannot be used.
+    """
+    folder, checkpoint = resumption.stored.folder, resumption.checkpoint
+    params = resumption.resolved.value.trainer
+    if checkpoint is None:
+        return _finished_without_checkpoint(resumption)
+    epoch, stopped = checkpoint.progress.get("epoch"), _stopped(checkpoint)
+    if stopped and not _restarts(stopped, resumption):
+        why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})"
+        how = "to go on, change what stopped it, such as --early_stopping.n_to_go"
+    elif isinstance(epoch, int) and epoch >= params.epochs:
+        why = f"The run has finished its {epoch} epochs"
+        how = f"to go on, give more, such as --trainer.epochs {2 * epoch}"
+    else:
+        return None
+    if params.export_final and exported_epoch(folder) != epoch:
+        # Killed before its last step.
+        return None
+    result = {**checkpoint.progress, **_mapping(checkpoint.progress.get("monitor")), "epochs": epoch}
+    result["status"] = "stopped" if stopped else "finished"
+    return f"{why}, so there is nothing to do; {how}.", _result(resumption, result)
+
+
+def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainResult] | None:
+    folder = resumption.stored.folder
+    result, exported = _mapping(folder.about.get("result")), exported_epoch(folder)
+    if not result and exported is None:
+        return None
+    # Training again would begin from scratch, and replace the models that it left.
+    ended = f"The run in {folder.path} has ended and has no checkpoint"
+    if resumption.found:
+        raise UsageError(
+            f"{ended}, so it cannot be trained further. Start a new run with aip train and --warmstart.model, or leave "
+            f"out --{resumption.found[0].path}."
+        )
+    return f"{ended}, so there is nothing to resume.", _result(
+        resumption, {"status": "finished", "epochs": exported, "history": [], **result}
+    )
+
+
+def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
+    """Return the result of a run that had ended.
+
+    Raises:
+        TrainingError: the values are not what aip writes.
+    """
+    folder = resumption.stored.folder.path
+    try:
+        history = [{str(key): float(value) for key, value in logs.items()} for logs in values["history"]]
+        best, best_epoch = values.get("best"), values.get("best_epoch")
+        name = resumption.stored.request.scenario.cls.monitor[1].removeprefix("val_")
+        return TrainResult(
+            status="stopped" if values["status"] == "stopped" else "finished",
+            output_dir=folder,
+            epochs=int(values["epochs"]),
+            history=history,
+            monitor=f"val_{name}" if history and f"val_{name}" in history[-1] else name,
+            best=None if best is None else float(best),
+            best_epoch=None if best_epoch is None else int(best_epoch),
+            seconds=0.0,
+            saved=[each for each in ("best", "export", "checkpoint") if (folder / each).exists()],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise TrainingError(
+            f"{folder} does not say how its run ended ({type(error).__name__}: {error}): the folder is damaged."
+        ) from error
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _begin(path: Path | None, epoch: int, step: int, found: Sequence[Change]) -> str:
+    where = "from the beginning, since there is no checkpoint yet" if path is None else f"from {path}"
+    place = "" if path is None else f", in epoch {epoch + 1} after {step} batches" if step else f", after epoch {epoch}"
+    with_ = ", ".join(f"{change.path} {change.after}" for change in found)
+    return f"Goes on {where}{place}{f', with {with_}' if with_ else ''}."
