@@ -74,10 +74,11 @@ def _files(given: Any) -> str | None:
     paths = getattr(given, "paths", None)
     if not isinstance(paths, list | tuple) or not paths or not all(isinstance(path, os.PathLike) for path in paths):
         return None
-    names = [str(Path(path).absolute()) for path in paths]
+    here = f"{Path.cwd()}{os.sep}"
+    names = [name if name[:1] == os.sep else here + name for name in map(os.fspath, paths)]
     # What the first and the last in order have in common, all have. A project that was moved is the same.
-    common = os.path.commonpath([Path(min(names)).parent, Path(max(names)).parent])
-    return _digest(f"{name[len(common) :]}\n".encode(errors="surrogateescape") for name in names)
+    common = len(os.path.commonpath([Path(min(names)).parent, Path(max(names)).parent]))
+    return _digest(["\n".join(name[common:] for name in names).encode(errors="surrogateescape")])
 
 
 def _hash(sample: Sample) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -15,6 +16,8 @@ SOURCE_BYTES = 2**20
 
 SOURCE_FILES = 100
 """Most source files that are hashed."""
+
+LIBRARY_FOLDERS = ("site-packages", "dist-packages")
 
 PARTS = {"train": "training data", "val": "validation data"}
 """The parts of the data in words; all others are lists of the extended validation."""
@@ -30,23 +33,26 @@ def source_fingerprint(cls: type) -> dict[str, str]:
         file
         for base in cls.__mro__
         if base.__module__.partition(".")[0] not in ("aipcore", "builtins", "abc", "typing", "keras")
-        and (file := _file(sys.modules.get(base.__module__))) is not None
+        and (file := _file(sys.modules.get(base.__module__)))
     ]
-    folders = {file.parent for file in own if file.parent.name not in ("site-packages", "dist-packages")}
-    beside = [file for module in list(sys.modules.values()) if (file := _file(module)) and file.parent in folders]
+    # There are thousands of modules: only strings are compared.
+    folders = {os.path.split(file)[0] for file in own if Path(file).parent.name not in LIBRARY_FOLDERS}
+    files = [_file(module) for module in list(sys.modules.values())]
+    beside = sorted(file for file in files if os.path.split(file)[0] in folders)
     hashes: dict[str, str] = {}
-    for file in list(dict.fromkeys([*own, *sorted(beside)]))[:SOURCE_FILES]:
+    for path in map(Path, list(dict.fromkeys([*own, *beside]))[:SOURCE_FILES]):
         try:
-            content = read_bytes(file, limit=SOURCE_BYTES)
+            content = read_bytes(path, limit=SOURCE_BYTES)
         except OSError:
             continue
-        hashes[f"{file.parent.name}/{file.name}"] = blake2b(content, digest_size=8).hexdigest()
+        hashes[f"{path.parent.name}/{path.name}"] = blake2b(content, digest_size=8).hexdigest()
     return hashes
 
 
-def _file(module: Any) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return Path(file) if isinstance(file, str) and file.endswith(".py") else None
+def _file(module: Any) -> str:
+    """Return the path of a module's source, empty without one."""
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) and file.endswith(".py") else ""
 
 
 def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
