@@ -11,10 +11,10 @@ import tensorflow as tf
 from aipcore.errors import FormatError, TrainingError
 from aipcore.scenario.summaries import Summary
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.model_writer import ModelWriter
 from aipcore.training.params import CheckpointParams
 from aipcore.training.reporter import by_part
 from aipcore.training.saving import BackgroundWriter
-from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
 
 FOLDERS = ("best", "export", "checkpoint")

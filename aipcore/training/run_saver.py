@@ -8,10 +8,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from aipcore.params.resources import FOLDER as RESOURCES
-from aipcore.training.formats import Format, some_batches
+from aipcore.training.formats import Format
+from aipcore.training.model_writer import ModelWriter
 from aipcore.training.run_state import snapshot
 from aipcore.training.saving import SavePolicy
-from aipcore.training.servable import ModelWriter
+from aipcore.training.verify import some_batches
 
 if TYPE_CHECKING:
     from aipcore.training.keeper import Keeper

@@ -28,7 +28,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
-from aipcore.training.context import run_context
+from aipcore.training.context import RunContext, RunEvents
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.ending import telling_callbacks
 from aipcore.training.extended_validation import run_lists
@@ -41,6 +41,7 @@ from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
 from aipcore.training.prepare import Parts, prepare_model
+from aipcore.training.probe import RunProbe
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
@@ -178,6 +179,7 @@ class Trainer:
         self.distribution = make_distribution(self.trainer.device.strategy, self.batching.batch_size, self.workers)
         self.data.feed.share = self.distribution.share
         made = prepare_model(scenario, params, self.trainer, self.data, parts, self.distribution)
+        self.model = made
         self.graph, self.prediction, self.further = made.graph, made.prediction, made.further
         self.about |= {
             "seed": self.seed,
@@ -188,15 +190,14 @@ class Trainer:
         self.metrics, self.loop, self.feed = made.metrics, made.loop, made.feed
         self.validation, self.lav = made.validation, made.lav
         self.monitor = made.monitor
-        self.average, self.frozen = made.average, made.frozen
+        self.average = made.average
         self.warm_start = made.warm_start
         self.epoch = self.step = 0
         self.history: list[dict[str, float]] = []
         self.stopped = ""
         self.pending_states: dict[str, tuple[Any, Any]] = {}
         self.compilation: Compilation | None = None
-        context = run_context(self, lambda: self._keeper)
-        self.callbacks = make_callbacks(parts.callbacks, context, self.metrics.sets[0].by_name)
+        self.callbacks = make_callbacks(parts.callbacks, self._context(), self.metrics.sets[0].by_name)
         self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = VariableState(
             {
@@ -312,12 +313,50 @@ class Trainer:
                 self.compilation = self.compile()
         self.loop.compiled = self.compilation.mode
         self.chunk = 1 if self.per_batch else self.saver.chunk(self.compilation.chunk)
-        self.reporter.plan(describe_run(self, self.compilation))
+        self.reporter.plan(self.plan())
         if self.warm_start is not None:
             self.reporter.warm_start(self.warm_start)
         self._tell(self.data.left_out)
         # What was left out while measuring is met again in the first epoch.
         self.data.skipped()
+
+    def plan(self) -> list[tuple[str, str]]:
+        """Return what the run is going to do: pairs of a heading and its text. It must be compiled."""
+        assert self.compilation is not None
+        return describe_run(
+            type(self.scenario),
+            self.params,
+            self.data,
+            self.model,
+            self.compilation,
+            name=self.name,
+            seed=self.seed,
+            output_dir=self.output_dir,
+            warm_start=self.warm_start,
+            per_batch=self.per_batch,
+        )
+
+    def _context(self) -> RunContext:
+        """Return the run as callbacks see it."""
+        return RunContext(
+            output_dir=self.workers.folder(self.output_dir),
+            scenario=self.name,
+            monitor=(self.monitor.mode, self.monitor.name),
+            horizon=self.data.horizon,
+            learning_rate=self.learning_rate,
+            params=self.about.get("params", {}),
+            is_chief=self.workers.is_chief,
+            updates=lambda: int(self.optimizer.iterations.numpy()),
+            events=RunEvents(lambda: self._keeper),
+            probe=RunProbe(
+                self.scenario,
+                self.loop,
+                self.data.train,
+                self.data.val,
+                batch_size=self.batching.batch_size,
+                eager=self.trainer.force_eager,
+            ),
+        )
 
     def _run_epochs(self, interruption: Interruption) -> None:
         model = self.graph.model

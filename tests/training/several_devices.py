@@ -23,7 +23,6 @@ from aipcore.params import Layer
 from aipcore.scenario import Evaluator
 from aipcore.scenario.loader import loaded_class
 from aipcore.training.checkpoint import newest_checkpoint
-from aipcore.training.plan import describe_run
 from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
 
@@ -145,7 +144,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.fit().history[-1]["val_accuracy"]
     assert half.compilation is not None
-    plan = dict(describe_run(half, half.compilation))
+    plan = dict(half.plan())
     yield "plan", [plan["device"], plan["loop"]]
     for words in (("--train.batch_size", "1"), ("--trainer.jit_compile", "on")):
         try:

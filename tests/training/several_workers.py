@@ -26,7 +26,6 @@ from aipcore.devices.selection import select_devices
 from aipcore.devices.workers import Workers
 from aipcore.scenario import RandomProcessor, Sample
 from aipcore.training.checkpoint import read_checkpoint
-from aipcore.training.plan import describe_run
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -176,7 +175,7 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
     if chief:
         stored = read_checkpoint(sorted(checkpoints.iterdir())[-1])
         yield "seeds", sorted(name for name in stored.arrays if "seed" in name)
-        plan = dict(describe_run(whole, whole.compilation))  # type: ignore[arg-type]
+        plan = dict(whole.plan())
         yield "plan", plan["device"]
         yield "ports", [plan["ports"], *(address.rpartition(":")[2] for address in together.workers.addresses)]
         serve = tf.saved_model.load(str(together.folder / "whole" / "export")).signatures["serving_default"]

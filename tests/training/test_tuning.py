@@ -12,7 +12,6 @@ import tensorflow as tf
 from aipcore.errors import TrainingError
 from aipcore.scenario import Evaluator, Sample, Scenario
 from aipcore.training import overrides, tuning
-from aipcore.training.plan import describe_run
 
 OFF = ("--trainer.tune", "off")
 
@@ -103,7 +102,7 @@ def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkey
     assert trainer.loop.traces == 1
     fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
     assert trainer.compilation == fixed
-    assert dict(describe_run(trainer, fixed))["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
+    assert dict(trainer.plan())["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
     monkeypatch.setattr(tuning, "FIXED_CHUNK", 5)
     again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
     again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])

@@ -194,8 +194,10 @@ def exports(subject: Subject) -> None:
 
     from aipcore.scenario.graph import BARE_OUTPUT, argument_names, build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
-    from aipcore.training.formats import Format, load_signature, some_batches
-    from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
+    from aipcore.training.formats import Format
+    from aipcore.training.model_writer import ModelWriter
+    from aipcore.training.servable import SIGNATURE, Exportable
+    from aipcore.training.verify import load_signature, some_batches
 
     scenario = _scenario(subject)
     dataset = dataset_of(scenario, "train")
