@@ -149,8 +149,8 @@ def compare_with_fit(epochs: int) -> None:
     """Prints how an epoch compares with one of Model.fit, and both losses."""
     peer = Alternate()
     trainer = make_trainer(peer, epochs, {})
-    peer.model = keras.models.clone_model(trainer.graph.model)
-    peer.model.set_weights(trainer.graph.model.get_weights())
+    peer.model = keras.models.clone_model(trainer.model)
+    peer.model.set_weights(trainer.model.get_weights())
     scenario = trainer.scenario
     peer.model.compile(keras.optimizers.Adam(0.001), scenario.losses(), metrics=scenario.metrics())
     started = time.perf_counter()

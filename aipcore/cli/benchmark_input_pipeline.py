@@ -144,7 +144,7 @@ def _with_model(request: Request, resolved: Resolved[Any], console: Console, sec
     trainer = Trainer.from_request(request, resolved, output_dir=None)
     try:
         with console.status("timing the model"):
-            model = samples_per_second(trainer)
+            model = samples_per_second(trainer.engine, trainer.state.variables, trainer.compile())
         _report(console, trainer.data.pipelines[0], trainer.data.feed, seconds, model=model)
     finally:
         trainer.data.close()

@@ -16,7 +16,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
-from aipcore.training.prepare import RunModel
+from aipcore.training.prepare import Engine
 from aipcore.training.run_data import RunData
 from aipcore.training.tuning import Compilation
 from aipcore.training.warmstart.report import WarmStart
@@ -32,7 +32,7 @@ def describe_run(
     scenario: type,
     params: ScenarioParams,
     data: RunData,
-    model: RunModel,
+    model: Engine,
     compilation: Compilation,
     *,
     name: str,

@@ -59,7 +59,7 @@ class Parts:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class RunModel:
+class Engine:
     """The model of a run and what computes with it.
 
     Attributes:
@@ -104,7 +104,7 @@ def prepare_model(
     data: RunData,
     parts: Parts,
     distribution: Distribution,
-) -> RunModel:
+) -> Engine:
     """Builds the model and all that computes with it.
 
     Raises:
@@ -181,7 +181,7 @@ def prepare_model(
         for name, dataset in data.lav.items()
     }
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
-    return RunModel(
+    return Engine(
         graph=graph,
         prediction=prediction,
         further=further,

@@ -277,6 +277,10 @@ def _fit(
     before = stored.folder.about
     entry = _entry(resumption)
     about = about_run(stored.request.scenario, resumption.resolved, stored.request.plugins)
+
+    def place() -> tuple[int, int, int]:
+        return *trainer.state.position, int(trainer.engine.optimizer.iterations.numpy())
+
     trainer = Trainer.from_request(
         stored.request,
         resumption.resolved,
@@ -284,7 +288,7 @@ def _fit(
         about={**about, "resumed": [*before.get("resumed", []), entry]},
         reporter=shown.reporter,
         workers=workers,
-        opening=_opening(resumption, shown.reporter, log, lambda: trainer.place) if workers.is_chief else None,
+        opening=_opening(resumption, shown.reporter, log, place) if workers.is_chief else None,
         owns_process=owns_process,
     )
     if workers.is_chief:

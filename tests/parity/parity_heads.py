@@ -152,7 +152,7 @@ def compare(
     ]
     assert not wrong, [(name, logs[name], expected[name]) for name in wrong]
     for head in heads:
-        ours, theirs = (each.get_layer(head.name).get_weights() for each in (trainer.graph.model, model))
+        ours, theirs = (each.get_layer(head.name).get_weights() for each in (trainer.model, model))
         for one, other in zip(ours, theirs, strict=True):
             close = 1e-6 * max(1, np.abs(other).max())
             np.testing.assert_allclose(one, other, rtol=TOLERANCE, atol=close, err_msg=head.name)

@@ -207,7 +207,7 @@ def test_classes_are_named_as_by_keras(make_trainer: Any) -> None:
     logs = trainer.fit().history[0]
     keras.utils.clear_session(free_memory=False)
     x, y = trainer.scenario.train_data()
-    model = keras.models.clone_model(trainer.graph.model)
+    model = keras.models.clone_model(trainer.model)
     model.compile(loss="mse", metrics=trainer.scenario.metrics(), weighted_metrics=trainer.scenario.weighted_metrics())
     names = {name for name, _ in parity_heads.numbers(model.evaluate(x, y, verbose=0, return_dict=True))}
     assert names == {name for name in logs if not name.startswith("val_")} - {"learning_rate"}

@@ -82,7 +82,7 @@ def trainer(cls: type[Any], folder: Path | None, *words: str, workers: Workers |
 
 def distance(one: Trainer, other: Trainer) -> float:
     """The largest difference of their weights, averages and optimizer states, relative to the largest value."""
-    states = one.state.read(), other.state.read()
+    states = one.state.variables.read(), other.state.variables.read()
     worst = 0.0
     for name, value in states[0].items():
         if name.startswith(("model/", "optimizer/", "ema/")):
@@ -93,7 +93,7 @@ def distance(one: Trainer, other: Trainer) -> float:
 
 def equal(one: Trainer, other: Trainer) -> bool:
     """Whether all variables have the same bits."""
-    first, second = one.state.read(), other.state.read()
+    first, second = one.state.variables.read(), other.state.variables.read()
     return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
@@ -130,10 +130,10 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
         yield f"evaluated {way}", [[logs["lav_share"], logs["lav_accuracy"], logs["lav_in_order"]] for logs in history]
         again = trainer(Evaluated, folder / f"again-{way}", *words)
         again.restore(sorted((folder / f"whole-{way}" / "checkpoint").iterdir())[-3])
-        yield f"resumed in {way}", again.epoch
+        yield f"resumed in {way}", again.state.epoch
         yield f"history {way}", again.fit().history == history
         yield f"equal {way}", equal(whole, again)
-        yield f"seeds {way}", sorted(name for name in whole.state.read() if "seed" in name)
+        yield f"seeds {way}", sorted(name for name in whole.state.variables.read() if "seed" in name)
         serve = tf.saved_model.load(str(folder / f"whole-{way}" / "export")).signatures["serving_default"]
         points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
@@ -143,7 +143,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Any]]:
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.fit().history[-1]["val_accuracy"]
-    assert half.compilation is not None
+    assert half.state.compilation is not None
     plan = dict(half.plan())
     yield "plan", [plan["device"], plan["loop"]]
     for words in (("--train.batch_size", "1"), ("--trainer.jit_compile", "on")):

@@ -150,8 +150,8 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
         single = together.alone(cls, *words)
         if single is not None:
             yield f"{name} together", losses(history)
-            yield f"{name} alone", losses(single.history)
-            yield f"{name} distance", distance(single.state.read(), state)
+            yield f"{name} alone", losses(single.state.history)
+            yield f"{name} distance", distance(single.state.variables.read(), state)
             yield f"{name} traces", shared.loop.traces
         if cls is Streamed:
             yield "read", together.workers.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
@@ -164,9 +164,9 @@ def cases(together: Together) -> Iterator[tuple[str, Any]]:
     again = together.trainer(Evaluated, "again", *words)
     checkpoints = together.folder / "whole" / "checkpoint"
     again.restore(sorted(checkpoints.iterdir())[1])
-    yield "resumed in", again.epoch
+    yield "resumed in", again.state.epoch
     yield "same history", again.fit().history == history
-    first, second = whole.state.gather(), again.state.gather()
+    first, second = whole.state.variables.gather(), again.state.variables.gather()
     own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
     yield "different after resuming", [name for names in together.workers.exchange("different", own) for name in names]
     yield "histories of all", [each == history for each in together.workers.exchange("history", history)]

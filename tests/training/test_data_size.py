@@ -28,8 +28,8 @@ def test_samples_of_an_epoch(make_trainer: Any, blobs_class: Any, words: tuple[s
     """The first says how many, the second scales that; at least one sample is left."""
     trainer = make_trainer(blobs_class, *words, "--train.batch_size", "32", "--trainer.epochs", "2")
     trainer.fit()
-    assert trainer.batching.samples == samples
-    assert int(trainer.optimizer.iterations) == 2 * -(-samples // 32)
+    assert trainer.data.batching.samples == samples
+    assert int(trainer.engine.optimizer.iterations) == 2 * -(-samples // 32)
 
 
 def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -> None:
@@ -103,4 +103,4 @@ def test_drop_remainder(make_trainer: Any, blobs_class: Any) -> None:
     )
     assert trainer.data.horizon.updates_per_epoch == 6
     trainer.fit()
-    assert int(trainer.optimizer.iterations) == 12
+    assert int(trainer.engine.optimizer.iterations) == 12

@@ -46,7 +46,7 @@ def changed(saved_model: Format, change: Change) -> Format:
 def graph(blobs_class: Any, make_trainer: Any) -> Graph:
     """A model of one input and one output."""
     trainer = make_trainer(blobs_class)
-    return build_graph_of(trainer.scenario, trainer.graph.inputs)
+    return build_graph_of(trainer.scenario, trainer.engine.graph.inputs)
 
 
 def inputs() -> list[dict[str, Any]]:

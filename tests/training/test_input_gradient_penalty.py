@@ -45,7 +45,7 @@ def test_equals_the_closed_form(make_trainer: Any, batch: int, group: int) -> No
     assert loss == pytest.approx(float((error**2 + FACTOR * 4 * error**2 * size).mean()), rel=1e-6)
     scale = 2 * error + FACTOR * 8 * error * size
     expected = kernel - RATE * ((scale * X).mean(0)[:, None] + FACTOR * 8 * (error**2).mean() * kernel)
-    ours, ours_bias = trainer.graph.model.get_weights()
+    ours, ours_bias = trainer.model.get_weights()
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
     np.testing.assert_allclose(ours_bias, [bias - RATE * scale.mean()], rtol=1e-5)
 

@@ -18,8 +18,8 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
     """Layers compute in the format, weights and losses stay float32, and the result is near that of float32."""
     words = ("--trainer.epochs", "6", "--learning_rate.lr", "0.01", "--trainer.jit_compile", jit)
     trainer = make_trainer(blobs_class, *words, "--trainer.precision", precision)
-    assert trainer.graph.model.layers[-1].compute_dtype == precision
-    assert {weight.dtype for weight in trainer.graph.model.trainable_variables} == {"float32"}
+    assert trainer.model.layers[-1].compute_dtype == precision
+    assert {weight.dtype for weight in trainer.model.trainable_variables} == {"float32"}
     ours = trainer.fit().history[-1]
     plain = make_trainer(blobs_class, *words).fit().history[-1]
     assert keras.config.dtype_policy().name == "float32"
@@ -35,8 +35,8 @@ def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     again = make_trainer(noisy_class, *words, output="again")
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
     again.fit()
-    for name, value in whole.state.read().items():
-        np.testing.assert_array_equal(value, again.state.read()[name], err_msg=name)
+    for name, value in whole.state.variables.read().items():
+        np.testing.assert_array_equal(value, again.state.variables.read()[name], err_msg=name)
 
 
 def test_loss_scale_leaves_out_overflows_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,9 +105,9 @@ def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class:
         words = [word for option in ALL for word in (option, preload)]
         trainer = make_trainer(cls, *words, "--trainer.lav_every_n", "1", reporter=reporter)
         result = trainer.fit()
-        assert trainer.batching.samples == 400
-        assert trainer.validation.batching.samples == 64
-        ends.append((trainer.state.read(), result.history, reporter.rows["processing"]))
+        assert trainer.data.batching.samples == 400
+        assert trainer.engine.validation.batching.samples == 64
+        ends.append((trainer.state.variables.read(), result.history, reporter.rows["processing"]))
     assert ends[0][2].startswith("Twice, Halve once, kept in memory; Noise anew in each epoch in this process (")
     assert ends[1][2].startswith("Twice, Halve, Noise anew in each epoch in this process (")
     assert ends[0][1] == ends[1][1]
@@ -143,8 +143,8 @@ def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_clas
     folder = max((resumed.output_dir.parent / "part" / "checkpoint").iterdir(), key=lambda path: path.stat().st_mtime)
     resumed.restore(folder)
     resumed.fit()
-    expected = whole.state.read()
-    for name, value in resumed.state.read().items():
+    expected = whole.state.variables.read()
+    for name, value in resumed.state.variables.read().items():
         if not name.startswith("metrics"):
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
@@ -232,7 +232,7 @@ def test_workers_of_a_run(make_trainer: Any, noisy_class: Any) -> None:
         reporter = Children()
         trainer = make_trainer(cls, "--data.workers", workers, "--train.preload", "off", reporter=reporter)
         result = trainer.fit()
-        ends.append((trainer.state.read(), result.history))
+        ends.append((trainer.state.variables.read(), result.history))
         assert len(set(reporter.pids) - set(before)) == int(workers)
         assert children() == before
     assert ends[0][1] == ends[1][1]

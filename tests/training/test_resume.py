@@ -24,7 +24,7 @@ from aipcore.training.run_state import restore
 
 def final_bits(trainer: Any) -> dict[str, bytes]:
     """All variables of a run, as bytes."""
-    return {name: array.tobytes() for name, array in trainer.state.read().items()}
+    return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
 @pytest.mark.parametrize("optimizer", ["AdaBelief", "Nadam"])
@@ -54,7 +54,7 @@ WORDS = (
 
 def chunked(trainer: Any, chunk: int) -> Any:
     """The trainer with chunks of a given size."""
-    trainer.compilation = attrs.evolve(trainer.compile(), chunk=chunk)
+    trainer.state.compilation = attrs.evolve(trainer.compile(), chunk=chunk)
     return trainer
 
 
@@ -219,7 +219,7 @@ def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str
     with pytest.raises(TrainingError, match=message):
         restore(trainer, stored)
     assert final_bits(trainer) == before
-    assert (trainer.epoch, trainer.step, trainer.history) == (0, 0, [])
+    assert (trainer.state.epoch, trainer.state.step, trainer.state.history) == (0, 0, [])
 
 
 def test_hostile_state(make_trainer: Any, interrupted: Any) -> None:
@@ -246,7 +246,7 @@ def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, 
     stored.progress["step"] = 4
     trainer = make_trainer(cls, *words, output="second")
     restore(trainer, stored)
-    assert trainer.step * trainer.batching.batch_size == 64
+    assert trainer.state.step * trainer.data.batching.batch_size == 64
     result = trainer.fit()
     assert (result.status, result.epochs) == ("finished", 2)
 

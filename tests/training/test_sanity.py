@@ -136,7 +136,7 @@ def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
     for words in ((), ("--trainer.skip_sanity_check",)):
         trainer = make_trainer(noisy_class, *words, output="with" if words else "without")
         trainer.fit()
-        ends.append(trainer.state.read())
+        ends.append(trainer.state.variables.read())
     for name, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
 

@@ -87,7 +87,7 @@ def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
     indices = np.linspace(0, 63, 40).round().astype(int)
     np.testing.assert_array_equal(inputs, x[indices])
     np.testing.assert_array_equal(targets, y[indices])
-    np.testing.assert_allclose(outputs, trainer.graph.model(x[indices], training=False), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs, trainer.model(x[indices], training=False), rtol=1e-5, atol=1e-5)
     assert meta is None
 
     width, height, picture = found["picture"][3]

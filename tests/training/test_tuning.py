@@ -91,23 +91,23 @@ def test_each_part_is_traced_once(
     again = make_trainer(cls, *words, "--trainer.epochs", "5")
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[2])
     Counted.traced = 0
-    assert again.fit().history == whole.history
-    assert (again.epoch, Counted.traced) == (5, expected)
+    assert again.fit().history == whole.state.history
+    assert (again.state.epoch, Counted.traced) == (5, expected)
 
 
 def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a batch is computed to choose; plan and checkpoint say what was taken, and resuming takes the same."""
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run")
     trainer.fit()
-    assert trainer.loop.traces == 1
+    assert trainer.engine.loop.traces == 1
     fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
-    assert trainer.compilation == fixed
+    assert trainer.state.compilation == fixed
     assert dict(trainer.plan())["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
     monkeypatch.setattr(tuning, "FIXED_CHUNK", 5)
     again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
     again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])
     again.fit()
-    assert again.compilation == fixed
+    assert again.state.compilation == fixed
     assert "trainer.tune" in overrides.RECOMPILE
 
 
@@ -117,7 +117,7 @@ def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -
     for tune in ("off", "auto"):
         trainer = make_trainer(blobs_class, "--trainer.tune", tune)
         trainer.compile()
-        traces[tune] = trainer.loop.traces
+        traces[tune] = trainer.engine.loop.traces
     assert traces == {"off": 0, "auto": 1}
 
 
@@ -159,9 +159,9 @@ def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str) -> None:
 def test_off_with_xla(make_trainer: Any, blobs_class: Any) -> None:
     """XLA is had for the asking, without measuring; choosing leaves the state as it was."""
     trainer = make_trainer(blobs_class, *OFF, "--trainer.jit_compile", "on", "--train.batch_size", "4")
-    before = trainer.state.read()
+    before = trainer.state.variables.read()
     chosen = trainer.compile()
     assert (chosen.mode, chosen.chunk) == ("xla", 16)
     assert chosen.reason == "trainer.jit_compile on, trainer.tune off"
-    for name, value in trainer.state.read().items():
+    for name, value in trainer.state.variables.read().items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)

@@ -35,7 +35,7 @@ def trained(make_trainer: Any, optimizer: str, *words: str) -> dict[str, float]:
     )  # fmt: skip
     trainer.fit()
     found = {}
-    for variable in trainer.graph.model.trainable_variables:
+    for variable in trainer.model.trainable_variables:
         values = np.unique(variable.numpy())
         np.testing.assert_allclose(values, values[0], rtol=1e-6)
         found[variable.path] = float(values[0])

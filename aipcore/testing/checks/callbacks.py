@@ -39,7 +39,7 @@ def _made(trainer: Trainer) -> Any:
 
 def _state(trainer: Trainer) -> dict[str, bytes]:
     """Everything of the run that computes."""
-    return {name: array.tobytes() for name, array in trainer.state.read().items()}
+    return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
 @conformance_check("callback", needs=MADE)
@@ -76,7 +76,10 @@ def runs_in_training(subject: Subject) -> None:
     """No hook raises in a run that validates only now and then, and the run reaches its last epoch."""
     trainer = _trainer(subject, "run", epochs=3, val_every_n=2, write_checkpoints=False)
     trainer.fit()
-    require(trainer.epoch == 3, f"the run ended after epoch {trainer.epoch} of 3, although its losses were finite")
+    require(
+        trainer.state.epoch == 3,
+        f"the run ended after epoch {trainer.state.epoch} of 3, although its losses were finite",
+    )
 
 
 @conformance_check("callback", needs=RUNS)
@@ -91,7 +94,7 @@ def keeps_the_order_of_hooks(subject: Subject) -> None:
     trainer.fit()
     epoch = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
     require(called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called as {', '.join(called)}")
-    require(callback.model is trainer.graph.model, "the callback does not keep the model that it was given")
+    require(callback.model is trainer.model, "the callback does not keep the model that it was given")
     require(not changed, f"{', '.join(dict.fromkeys(changed))} changes the logs that other callbacks read")
 
 

@@ -128,9 +128,9 @@ def monitor_exists(subject: Subject) -> None:
     trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
     result = trainer.fit()
     logs = result.history[-1]
-    require(trainer.monitor.name in logs, f"there is no {trainer.monitor.name} among {', '.join(logs)}")
-    value = logs[trainer.monitor.name]
-    require(math.isfinite(value), f"{trainer.monitor.name} is {value} after one epoch")
+    require(trainer.state.monitor.name in logs, f"there is no {trainer.state.monitor.name} among {', '.join(logs)}")
+    value = logs[trainer.state.monitor.name]
+    require(math.isfinite(value), f"{trainer.state.monitor.name} is {value} after one epoch")
 
 
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
@@ -147,7 +147,7 @@ def seed_decides(subject: Subject) -> None:
 
 
 def _weights(trainer: Trainer) -> list[bytes]:
-    return [variable.numpy().tobytes() for variable in trainer.graph.model.trainable_variables]
+    return [variable.numpy().tobytes() for variable in trainer.model.trainable_variables]
 
 
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
@@ -175,10 +175,10 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
     size = _scenario(subject).params.train.batch_size
     trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
-    assert trainer.validation is not None
-    before = trainer.validation.run()["loss"]
+    assert trainer.engine.validation is not None
+    before = trainer.engine.validation.run()["loss"]
     trainer.fit()
-    after = trainer.validation.run()["loss"]
+    after = trainer.engine.validation.run()["loss"]
     require(
         after <= declared.overfit * before,
         f"the loss of {declared.samples} samples only goes from {before:.3g} to {after:.3g} in {declared.steps} "

@@ -78,7 +78,7 @@ def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
         "--callbacks.mlflow.run_name", "first", "--trainer.epochs", "3",
     )  # fmt: skip
     trainer = run(*options(store, *words))
-    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer.about["params"]))
+    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer._about["params"]))
     history = trainer.fit().history
     found = the_run(store, "points")
     assert (found.info.run_name, found.info.status) == ("first", "FINISHED")

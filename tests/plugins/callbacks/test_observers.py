@@ -42,7 +42,7 @@ def test_weight_histograms(run: Any) -> None:
     assert {tag for tag in found if "/" in tag} == {"weights/hidden/kernel", "weights/logits/kernel"}
     points = found["weights/hidden/kernel"]
     assert [step for step, _ in points] == [1, 2, 4, 5]
-    kernel = trainer.graph.model.get_layer("hidden").kernel.numpy()
+    kernel = trainer.model.get_layer("hidden").kernel.numpy()
     bins = points[-1][1]
     assert bins[:, 2].sum() == kernel.size
     assert (bins[0, 0], bins[-1, 1]) == pytest.approx((kernel.min(), kernel.max()))
@@ -83,7 +83,7 @@ def test_learning_rate_of_each_update(run: Any) -> None:
     """Every update has its rate, as a formula of its own has it, while the loop runs several batches in a call."""
     trainer = run(*MONITOR, "--trainer.epochs", "4")
     trainer.fit()
-    assert trainer.chunk > 1
+    assert trainer._chunk > 1
     found = events_of(trainer.output_dir / "tensorboard")["updates"]["learning_rate"]
     assert [step for step, _ in found] == list(range(1, 21))
     assert [float(value) for _, value in found] == pytest.approx(expected_rates(4), abs=1e-9)
@@ -124,9 +124,9 @@ def test_learning_rates_of_a_resumed_run(run: Any) -> None:
     # Batches 49 to 71 are the third epoch's.
     within = [path for path in sorted((folder / "checkpoint").iterdir()) if 48 < int(path.name[5:]) < 72]
     second = run(*words, checkpoint=within[-1])
-    updates = int(second.optimizer.iterations.numpy())
+    updates = int(second.engine.optimizer.iterations.numpy())
     assert 10 < updates < 15
-    trim_events(folder / "tensorboard", second.epoch, updates)
+    trim_events(folder / "tensorboard", second.state.epoch, updates)
     second.fit()
     found = events_of(folder / "tensorboard")
     assert [step for step, _ in found["updates"]["learning_rate"]] == list(range(1, 21))
@@ -154,7 +154,7 @@ def test_gradient_norm(run: Any, points: Any, eager: str) -> None:
     trainer.fit()
     found = events_of(trainer.output_dir / "tensorboard")["train"]
     inputs, labels = trainer.scenario.train_data()
-    kernel, bias = (weight.astype(np.float64) for weight in trainer.graph.model.get_weights()[:2])
+    kernel, bias = (weight.astype(np.float64) for weight in trainer.model.get_weights()[:2])
     norms = []
     for first in range(3):
         x, y = inputs[first::3].astype(np.float64), labels[first::3]
@@ -173,7 +173,7 @@ def test_observers_together_change_nothing(run: Any) -> None:
         chosen = ("--callbacks", *names) if names else ()
         trainer = run(*chosen, "--trainer.force_eager", "False", "--trainer.calc_ema", "0.9", output=f"run-{number}")
         history = trainer.fit().history
-        bits.append(({name: array.tobytes() for name, array in trainer.state.read().items()}, history))
+        bits.append(({name: array.tobytes() for name, array in trainer.state.variables.read().items()}, history))
     assert bits[0] == bits[1]
 
 
@@ -211,7 +211,7 @@ def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
     assert [step for step, _ in found["samples"]] == [1, 3]
     inputs, labels = trainer.scenario.val_data()
     chosen = [0, 10, 21, 31]
-    outputs = trainer.graph.model.predict({name: column[chosen] for name, column in inputs.items()}, verbose=0)
+    outputs = trainer.model.predict({name: column[chosen] for name, column in inputs.items()}, verbose=0)
     share = (outputs.argmax(axis=1) == labels[chosen]).mean()
     assert float(found["samples/right"][-1][1]) == pytest.approx(share)
     width, height, png = found["samples"][-1][1]
