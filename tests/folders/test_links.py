@@ -223,8 +223,7 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) 
         trainer = make_trainer(Few, *words, "--trainer.epochs", "3", output="other")
         import attrs
 
-        from aipcore.training.run_state import restore
 
-        restore(trainer, attrs.evolve(whole, progress=progress))
+        trainer.restore(attrs.evolve(whole, progress=progress))
         with pytest.raises(TrainingError, match=message):
             trainer.fit()

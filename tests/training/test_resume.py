@@ -19,7 +19,6 @@ from aipcore.training import callback_state
 from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 from aipcore.training.event_trim import trim_events
 from aipcore.training.interrupt import Interrupted
-from aipcore.training.run_state import restore
 
 
 def final_bits(trainer: Any) -> dict[str, bytes]:
@@ -205,7 +204,7 @@ ACCUMULATE = ("--trainer.accumulate_steps", "2")
     [
         ((*ACCUMULATE, "--trainer.random_seed", "8"), "has 8: the order of the data"),
         ((*ACCUMULATE, "--trainer.samples_per_epoch", "150"), "150 samples now instead of 200"),
-        ((*ACCUMULATE, "--train.batch_size", "32"), "these 80 samples are no whole number of batches of 32"),
+        ((*ACCUMULATE, "--train.batch_size", "32"), "these 80 samples are not a whole number of batches of 32"),
         (("--trainer.accumulate_steps", "4"), "the last 1 wait for their optimizer update"),
         ((*ACCUMULATE, "--optimizer", "SGD"), "of another model or optimizer"),
         ((*ACCUMULATE, "--trainer.calc_ema", "0.9"), "of another model or optimizer: missing ema/"),
@@ -217,7 +216,7 @@ def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str
     trainer = make_trainer(cls, *words, output="second")
     before = final_bits(trainer)
     with pytest.raises(TrainingError, match=message):
-        restore(trainer, stored)
+        trainer.restore(stored)
     assert final_bits(trainer) == before
     assert (trainer.state.epoch, trainer.state.step, trainer.state.history) == (0, 0, [])
 
@@ -230,10 +229,10 @@ def test_hostile_state(make_trainer: Any, interrupted: Any) -> None:
     name = "model/dense/kernel"
     for array, message in ((np.zeros((2, 2), np.float32), "has shape"), (np.zeros((12, 16)), "is of type float64")):
         with pytest.raises(TrainingError, match=message):
-            restore(trainer, attrs.evolve(stored, arrays={**stored.arrays, name: array}))
+            trainer.restore(attrs.evolve(stored, arrays={**stored.arrays, name: array}))
     for change in ({"epoch": "x"}, {"epoch": -1}, {"monitor": 3}, {"history": [3]}, {"compilation": {"evil": 1}}):
         with pytest.raises(TrainingError, match=r"progress\.json is not what aip writes"):
-            restore(trainer, attrs.evolve(stored, progress={**stored.progress, **change}))
+            trainer.restore(attrs.evolve(stored, progress={**stored.progress, **change}))
     assert final_bits(trainer) == before
 
 
@@ -245,7 +244,7 @@ def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, 
     stored, cls = interrupted
     stored.progress["step"] = 4
     trainer = make_trainer(cls, *words, output="second")
-    restore(trainer, stored)
+    trainer.restore(stored)
     assert trainer.state.step * trainer.data.batching.batch_size == 64
     result = trainer.fit()
     assert (result.status, result.epochs) == ("finished", 2)
