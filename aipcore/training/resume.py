@@ -195,8 +195,11 @@ def _forget(values: dict[str, Any], place: Sequence[str]) -> None:
 
 def resume_run(stored: StoredRun, output: Output, *, strict_data: bool = False) -> TrainResult:
     """Resume a run; see `resume`."""
-    resumption = _checked(stored)
-    folder, params = stored.folder, resumption.resolved.value.trainer
+    return _resume(_checked(stored), output, strict_data=strict_data)
+
+
+def _resume(resumption: _Resumption, output: Output, *, strict_data: bool) -> TrainResult:
+    folder, params = resumption.stored.folder, resumption.resolved.value.trainer
     cluster = output.find_cluster(params.device)
     chief = cluster is None or cluster.index == 0
     with locked(folder.path) if chief else nullcontext():
