@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ from typing import Any
 import attrs
 import keras
 
-from aipcore.data.ahead import Ahead
-from aipcore.data.feed import Block
-from aipcore.devices.distribution import make_distribution, path_of
+from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
 from aipcore.errors import author_errors
@@ -28,6 +26,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
+from aipcore.training.chunks import ChunkLoop
 from aipcore.training.context import run_context
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.ending import telling_callbacks
@@ -40,7 +39,7 @@ from aipcore.training.memory import peak_memory
 from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.prepare import Parts, prepare_model
+from aipcore.training.prepare import Parts, dtype_policy_kept, prepare_model
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
@@ -48,12 +47,11 @@ from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
 from aipcore.training.run_data import closing_data, prepare_data
 from aipcore.training.run_saver import RunSaver, make_writer
 from aipcore.training.run_state import restore, restore_callbacks
-from aipcore.training.sanity import check_first_steps
+from aipcore.training.sanity import first_steps_check
 from aipcore.training.session import Opening, Output, logged_folder, open_output, start_tensorflow
 from aipcore.training.setup import about_run, make_parts
-from aipcore.training.state import VariableState, by_path
 from aipcore.training.summaries import make_summaries
-from aipcore.training.tuning import Compilation, choose_compilation, xla_room
+from aipcore.training.tuning import Compilation, choose_compilation
 
 
 class Trainer:
@@ -92,20 +90,20 @@ class Trainer:
         """Make the trainer of a run, with data, model and optimizer, to look at before `fit` trains it.
 
         Args:
-            scenario: a name, the path of a `.py` file, `"package.module:Class"`, or a class that extends `Scenario`.
-            params: parameters that differ from the defaults, nested or by dotted names.
+            scenario: see `train`.
+            params: see `train`.
             output_dir: the run's folder; None: nothing is written, unless `params` name one.
-            reporter: receives the progress in the place of the console.
-            quiet: print warnings only.
+            reporter: see `train`.
+            quiet: see `train`.
 
         Raises:
             AipError: a parameter, the scenario or the folder cannot be used.
         """
         request = request_of(scenario, params, output_dir)
         resolved = request.checked()
-        folder: Path | None = resolved.value.trainer.output_dir
-        if folder is not None:
-            choose_output_dir(folder, request.scenario.name)
+        folder = resolved.value.trainer.output_dir and choose_output_dir(
+            resolved.value.trainer.output_dir, request.scenario.name
+        )
         start_tensorflow(resolved.value.trainer.device)
         shown = open_output(Output(reporter=reporter, quiet=quiet))
         opening = logged_folder(shown, folder, planned_copies(resolved.value, request.plugins)[1])
@@ -124,21 +122,17 @@ class Trainer:
             more: other arguments of the constructor, in the place of what follows from the request.
         """
         resolved = resolved or request.resolved()
+        params = resolved.value
         values = {
             "name": request.scenario.name,
             "about": about_run(request.scenario, resolved, request.plugins),
             **more,
         }
-        if "parts" not in more:
-            values["parts"] = make_parts(resolved.value.trainer, request.plugins)
-        policy = keras.config.dtype_policy()
-        try:
-            return cls(request.scenario.cls(resolved.value), resolved.value, output_dir=output_dir, **values)
-        except BaseException:
-            keras.config.set_dtype_policy(policy)
-            raise
+        parts = values.pop("parts", None) or make_parts(params.trainer, request.plugins)
+        return cls(request.scenario.cls(params), params, parts=parts, output_dir=output_dir, **values)
 
     @author_errors()
+    @dtype_policy_kept()
     @closing_data
     def __init__(
         self,
@@ -155,7 +149,6 @@ class Trainer:
         owns_process: bool = False,
     ) -> None:
         self._opening = opening
-        self._policy_before = keras.config.dtype_policy()
         check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
@@ -198,27 +191,9 @@ class Trainer:
         context = run_context(self, lambda: self._keeper)
         self.callbacks = make_callbacks(parts.callbacks, context, self.metrics.sets[0].by_name)
         self.per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
-        self.state = VariableState(
-            {
-                "model": by_path(self.graph.model.variables, "the model"),
-                "optimizer": by_path(self.optimizer.variables, f"the optimizer {type(self.optimizer).__name__}"),
-                "learning_rate": by_path([self.learning_rate.scale], "the learning rate"),
-                # Metrics of several outputs may share their names: the position keeps them apart.
-                "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(self.metrics.variables)},
-                "loop": by_path(self.loop.variables, "the training loop"),
-                "ema": by_path([] if self.average is None else self.average.shadows, "the moving average"),
-            },
-            self.distribution,
-        )
-        # Left-out samples are counted when they are met: those of the next epoch would count in this one.
-        across = params.data.on_error == "raise"
-        self._ahead = Ahead(self._blocks, self._prepared, epochs=self.trainer.epochs, across=across)
-        self._interruption = Interruption(
-            self.reporter.message,
-            self.trainer.grace_seconds,
-            alone=self.workers.count == 1,
-            owns_process=owns_process,
-        )
+        self.state = made.state()
+        alone_here, grace = self.workers.count == 1, self.trainer.grace_seconds
+        self._interruption = Interruption(self.reporter.message, grace, alone=alone_here, owns_process=owns_process)
         self._keeper = Keeper(
             output_dir, make_writer(self, parts.formats), params=self.trainer.checkpoint, warn=self.reporter.warning
         )
@@ -228,6 +203,19 @@ class Trainer:
         traced = self.trainer.profile and (output_dir is not None or not self.workers.is_chief)
         traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self.trainer.profile_steps, self.batching.steps, self.reporter)
+        self._look = None if self.trainer.skip_sanity_check else first_steps_check(self.optimizer)
+        self._chunks = ChunkLoop(
+            self.loop,
+            self.feed,
+            self.metrics,
+            self._profiler,
+            self.batching,
+            accumulate_steps=self.trainer.accumulate_steps,
+            epochs=self.trainer.epochs,
+            # Left-out samples are counted when they are met: those of the next epoch would count in this one.
+            across=params.data.on_error == "raise",
+            check=self._look,
+        )
 
     @author_errors()
     @closing_data
@@ -262,11 +250,12 @@ class Trainer:
             jit_compile=self.trainer.jit_compile,
             eager=self.trainer.force_eager,
             total_steps=self.batching.steps * self.trainer.epochs,
-            look=None if self.trainer.skip_sanity_check else self._look,
+            look=self._look,
         )
         return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
     @author_errors()
+    @dtype_policy_kept()
     @closing_data
     def fit(self) -> TrainResult:
         """Train to the end, to a callback's stop, or to a signal, and save.
@@ -275,24 +264,21 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         keras.config.set_dtype_policy(POLICIES[self.trainer.precision])
-        try:
-            if self._opening is None:
-                return self._fit()
-            # What cannot be compiled leaves no folder behind.
-            self.compilation = self.compilation or self.compile()
-            with self._opening(self.about) as record:
-                result = self._fit()
-                record(result)
-            if self.average is not None:
-                self.average.settle()
-            return result
-        finally:
-            keras.config.set_dtype_policy(self._policy_before)
+        if self._opening is None:
+            return self._fit()
+        # What cannot be compiled leaves no folder behind.
+        self.compilation = self.compilation or self.compile()
+        with self._opening(self.about) as record:
+            result = self._fit()
+            record(result)
+        if self.average is not None:
+            self.average.settle()
+        return result
 
     def _fit(self) -> TrainResult:
         started = time.perf_counter()
         ending = telling_callbacks(self.callbacks)
-        data, ahead = closing(self.data), closing(self._ahead)
+        data, ahead = closing(self.data), closing(self._chunks)
         with self._interruption as interruption, data, ahead, ending as end, self._profiler:
             try:
                 try:
@@ -311,7 +297,7 @@ class Trainer:
             with interruption.breaking():
                 self.compilation = self.compile()
         self.loop.compiled = self.compilation.mode
-        self.chunk = 1 if self.per_batch else self.saver.chunk(self.compilation.chunk)
+        self.chunk = self._chunks.chunk = 1 if self.per_batch else self.saver.chunk(self.compilation.chunk)
         self.reporter.plan(describe_run(self, self.compilation))
         if self.warm_start is not None:
             self.reporter.warm_start(self.warm_start)
@@ -417,13 +403,7 @@ class Trainer:
         return nullcontext() if self.average is None else self.average.applied()
 
     def _run_chunks(self, callbacks: RunCallbacks) -> None:
-        for block, prepared in self._ahead.epoch(self.epoch, self.step):
-            callbacks.on_train_batch_begin(block.first)
-            with self._profiler.around(self.epoch, block) as traced:
-                self.loop.run(prepared, full=block.batch_size == self.batching.batch_size, single=traced)
-                logs = self.metrics.result()
-            if self.epoch == 0 and block.first == 0 and not self.trainer.skip_sanity_check:
-                self._look(logs["loss"], block.steps)
+        for block, logs in self._chunks.epoch(self.epoch, self.step, callbacks.on_train_batch_begin):
             self.step = block.first + block.steps
             callbacks.on_train_batch_end(self.step - 1, logs)
             self.reporter.progress(self.step, block.steps * block.batch_size, logs)
@@ -432,26 +412,11 @@ class Trainer:
                 break
             self.saver.save_if_due()
 
-    def _blocks(self, epoch: int, first: int) -> Iterator[Block]:
-        room = xla_room(self.feed, self.chunk) if self.loop.compiled == "xla" else 0
-        blocks = self.feed.blocks(epoch, chunk=self.chunk, first=first, room=room)
-        return self._profiler.cut(blocks, epoch, pad=room > 0)
-
-    def _look(self, loss: float, batches: int) -> None:
-        check_first_steps(loss, batches, float(self.optimizer.learning_rate))
-
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
         model = self.graph.model
         model.stop_training = self._interruption.agree(self.workers, stop=bool(model.stop_training))
         return bool(model.stop_training or self._interruption.received)
-
-    def _prepared(self, block: Block) -> tuple[Block, Any]:
-        group = self.trainer.accumulate_steps
-        numbers = range(block.first + 1, block.first + block.steps + 1)
-        prepared = self.loop.prepare(block, [n % group == 0 or n == self.batching.steps for n in numbers])
-        # On the device are copies: what waits there need not wait here too.
-        return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared
 
     def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         if is_best and self.trainer.export_best:

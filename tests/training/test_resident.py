@@ -37,5 +37,5 @@ def test_xla_is_compiled_for_one_shape(make_trainer: Any, blobs_class: Any) -> N
     trainer = make_trainer(blobs_class, *WORDS, "--trainer.jit_compile", "on", "--checkpoint.every_steps", "5")
     trainer.fit()
     assert trainer.chunk == 5
-    rooms = {len(block.inputs["numbers"]) for block in trainer._blocks(0, 0) if block.batch_size == 16}
+    rooms = {len(block.inputs["numbers"]) for block in trainer._chunks.blocks(0, 0) if block.batch_size == 16}
     assert rooms == {12}
