@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aipcore.prediction.predictor import Predictor
     from aipcore.scenario.scenario import Scenario
-    from aipcore.training.reporter import TrainResult
+    from aipcore.training.reporter import Reporter, TrainResult
     from aipcore.training.resume import resume
     from aipcore.training.run import train
     from aipcore.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
-__all__ = ["Predictor", "Scenario", "TrainResult", "Trainer", "resume", "train"]
+__all__ = ["Predictor", "Reporter", "Scenario", "TrainResult", "Trainer", "resume", "train"]
 
 _PLACES = {
     "Predictor": "aipcore.prediction.predictor",
+    "Reporter": "aipcore.training.reporter",
     "Scenario": "aipcore.scenario.scenario",
     "TrainResult": "aipcore.training.reporter",
     "Trainer": "aipcore.training.trainer",

@@ -16,7 +16,8 @@ from aipcore.cli.scenario_help import show_help, show_options
 from aipcore.cli.train import JSON_LOG, QUIET
 from aipcore.console import Console
 from aipcore.errors import UsageError
-from aipcore.training.resume import find_stored_run, resume_run
+from aipcore.training.resume import resume_run
+from aipcore.training.stored_run import find_stored_run
 
 if TYPE_CHECKING:
     from aipcore.training.reporter import Reporter, TrainResult

@@ -88,9 +88,8 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if not differ:
         return ""
     compared = len(hashes.keys() & samples.keys())
-    return f"sample {differ[0]} is different" + (
-        "" if compared == 1 else f", and {len(differ) - 1} more of the {compared} that were compared"
-    )
+    more = f", and {len(differ) - 1} more of the {compared} that were compared" if len(differ) > 1 else ""
+    return f"sample {differ[0]} is different{more}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -9,32 +9,17 @@ from typing import Any
 import attrs
 
 from aipcore.data.feed import Batching
-from aipcore.devices.distribution import components, path_of
+from aipcore.devices.distribution import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json
 from aipcore.training import callback_state
 from aipcore.training.checkpoint import Checkpoint
 from aipcore.training.monitor import Monitor
-from aipcore.training.prepare import Engine
-from aipcore.training.state import VariableState, by_path
+from aipcore.training.state import VariableState
 from aipcore.training.tuning import Compilation
 
 GROUP = "loop/group_"
 """What the names of the variables of gradient accumulation begin with."""
-
-
-def run_variables(model: Engine) -> VariableState:
-    """Return all variables that change while a model trains."""
-    groups = {
-        "model": by_path(model.graph.model.variables, "the model"),
-        "optimizer": by_path(model.optimizer.variables, f"the optimizer {type(model.optimizer).__name__}"),
-        "learning_rate": by_path([model.learning_rate.scale], "the learning rate"),
-        # Metrics of several outputs may share their names: the position keeps them apart.
-        "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(model.metrics.variables)},
-        "loop": by_path(model.loop.variables, "the training loop"),
-        "ema": by_path([] if model.average is None else model.average.shadows, "the moving average"),
-    }
-    return VariableState(groups, model.distribution)
 
 
 class RunState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from typing import Any
 import attrs
 import keras
 
-from aipcore.data.ahead import Ahead
-from aipcore.data.feed import Block
 from aipcore.devices.distribution import make_distribution
 from aipcore.devices.selection import make_deterministic
 from aipcore.devices.workers import Workers
@@ -28,6 +26,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.training.agreement import agreed_seed, alone, require_same_run
 from aipcore.training.batch_hooks import wants_batches
 from aipcore.training.checkpoint import Checkpoint, read_checkpoint
+from aipcore.training.chunks import ChunkLoop
 from aipcore.training.context import RunContext, RunEvents
 from aipcore.training.early_stopping import stop_reason
 from aipcore.training.ending import telling_callbacks
@@ -40,7 +39,7 @@ from aipcore.training.memory import peak_memory
 from aipcore.training.output_dir import choose_output_dir
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.prepare import Parts, prepare_model
+from aipcore.training.prepare import Parts, dtype_policy_kept, prepare_model
 from aipcore.training.probe import RunProbe
 from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
@@ -48,12 +47,12 @@ from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
 from aipcore.training.run_data import closing_data, prepare_data
 from aipcore.training.run_saver import RunSaver, make_writer
-from aipcore.training.run_state import RunState, run_variables
-from aipcore.training.sanity import check_first_steps
+from aipcore.training.run_state import RunState
+from aipcore.training.sanity import first_steps_check
 from aipcore.training.session import Opening, Output, logged_folder, open_output, start_tensorflow
 from aipcore.training.setup import about_run, make_parts
 from aipcore.training.summaries import make_summaries
-from aipcore.training.tuning import Compilation, choose_compilation, xla_room
+from aipcore.training.tuning import Compilation, choose_compilation
 
 
 class Trainer:
@@ -92,20 +91,20 @@ class Trainer:
         """Make the trainer of a run, with data, model and optimizer, to look at before `fit` trains it.
 
         Args:
-            scenario: a name, the path of a `.py` file, `"package.module:Class"`, or a class that extends `Scenario`.
-            params: parameters that differ from the defaults, nested or by dotted names.
+            scenario: see `train`.
+            params: see `train`.
             output_dir: the run's folder; None: nothing is written, unless `params` name one.
-            reporter: receives the progress in the place of the console.
-            quiet: print warnings only.
+            reporter: see `train`.
+            quiet: see `train`.
 
         Raises:
             AipError: a parameter, the scenario or the folder cannot be used.
         """
         request = request_of(scenario, params, output_dir)
         resolved = request.checked()
-        folder: Path | None = resolved.value.trainer.output_dir
-        if folder is not None:
-            choose_output_dir(folder, request.scenario.name)
+        folder = resolved.value.trainer.output_dir and choose_output_dir(
+            resolved.value.trainer.output_dir, request.scenario.name
+        )
         start_tensorflow(resolved.value.trainer.device)
         shown = open_output(Output(reporter=reporter, quiet=quiet))
         opening = logged_folder(shown, folder, planned_copies(resolved.value, request.plugins)[1])
@@ -124,21 +123,17 @@ class Trainer:
             more: other arguments of the constructor, in the place of what follows from the request.
         """
         resolved = resolved or request.resolved()
+        params = resolved.value
         values = {
             "name": request.scenario.name,
             "about": about_run(request.scenario, resolved, request.plugins),
             **more,
         }
-        if "parts" not in more:
-            values["parts"] = make_parts(resolved.value.trainer, request.plugins)
-        policy = keras.config.dtype_policy()
-        try:
-            return cls(request.scenario.cls(resolved.value), resolved.value, output_dir=output_dir, **values)
-        except BaseException:
-            keras.config.set_dtype_policy(policy)
-            raise
+        parts = values.pop("parts", None) or make_parts(params.trainer, request.plugins)
+        return cls(request.scenario.cls(params), params, parts=parts, output_dir=output_dir, **values)
 
     @author_errors()
+    @dtype_policy_kept()
     @closing_data
     def __init__(
         self,
@@ -155,7 +150,6 @@ class Trainer:
         owns_process: bool = False,
     ) -> None:
         self._opening = opening
-        self._policy_before = keras.config.dtype_policy()
         check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
@@ -186,22 +180,15 @@ class Trainer:
         self.callbacks = make_callbacks(parts.callbacks, self._context(), made.metrics.sets[0].by_name)
         self._per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = RunState(
-            run_variables(made),
+            made.variables(),
             made.monitor,
             self.callbacks,
             self.data.batching,
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
         )
-        # Left-out samples are counted when they are met: those of the next epoch would count in this one.
-        across = params.data.on_error == "raise"
-        self._ahead = Ahead(self._blocks, self._prepared, epochs=self._params.epochs, across=across)
-        self._interruption = Interruption(
-            self._reporter.message,
-            self._params.grace_seconds,
-            alone=self.workers.count == 1,
-            owns_process=owns_process,
-        )
+        alone_here, grace = self.workers.count == 1, self._params.grace_seconds
+        self._interruption = Interruption(self._reporter.message, grace, alone=alone_here, owns_process=owns_process)
         self._keeper = Keeper(
             output_dir,
             make_writer(
@@ -230,6 +217,19 @@ class Trainer:
         traced = self._params.profile and (output_dir is not None or not self.workers.is_chief)
         traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self._params.profile_steps, self.data.batching.steps, self._reporter)
+        self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizer)
+        self._chunks = ChunkLoop(
+            self.engine.loop,
+            self.engine.feed,
+            self.engine.metrics,
+            self._profiler,
+            self.data.batching,
+            accumulate_steps=self._params.accumulate_steps,
+            epochs=self._params.epochs,
+            # Left-out samples are counted when they are met: those of the next epoch would count in this one.
+            across=params.data.on_error == "raise",
+            check=self._look,
+        )
 
     @author_errors()
     @closing_data
@@ -267,11 +267,12 @@ class Trainer:
             jit_compile=self._params.jit_compile,
             eager=self._params.force_eager,
             total_steps=self.data.batching.steps * self._params.epochs,
-            look=None if self._params.skip_sanity_check else self._look,
+            look=self._look,
         )
         return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
 
     @author_errors()
+    @dtype_policy_kept()
     @closing_data
     def fit(self) -> TrainResult:
         """Train to the end, to a callback's stop, or to a signal, and save.
@@ -280,24 +281,21 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
-        try:
-            if self._opening is None:
-                return self._fit()
-            # What cannot be compiled leaves no folder behind.
-            self.state.compilation = self.state.compilation or self.compile()
-            with self._opening(self.about) as record:
-                result = self._fit()
-                record(result)
-            if self.engine.average is not None:
-                self.engine.average.settle()
-            return result
-        finally:
-            keras.config.set_dtype_policy(self._policy_before)
+        if self._opening is None:
+            return self._fit()
+        # What cannot be compiled leaves no folder behind.
+        self.state.compilation = self.state.compilation or self.compile()
+        with self._opening(self.about) as record:
+            result = self._fit()
+            record(result)
+        if self.engine.average is not None:
+            self.engine.average.settle()
+        return result
 
     def _fit(self) -> TrainResult:
         started = time.perf_counter()
         ending = telling_callbacks(self.callbacks)
-        data, ahead = closing(self.data), closing(self._ahead)
+        data, ahead = closing(self.data), closing(self._chunks)
         with self._interruption as interruption, data, ahead, ending as end, self._profiler:
             try:
                 try:
@@ -316,7 +314,7 @@ class Trainer:
             with interruption.breaking():
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
-        self._chunk = 1 if self._per_batch else self._saver.chunk(self.state.compilation.chunk)
+        self._chunks.chunk = 1 if self._per_batch else self._saver.chunk(self.state.compilation.chunk)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)
@@ -471,13 +469,7 @@ class Trainer:
         return nullcontext() if self.engine.average is None else self.engine.average.applied()
 
     def _run_chunks(self, callbacks: RunCallbacks) -> None:
-        for block, prepared in self._ahead.epoch(self.state.epoch, self.state.step):
-            callbacks.on_train_batch_begin(block.first)
-            with self._profiler.around(self.state.epoch, block) as traced:
-                self.engine.loop.run(prepared, full=block.batch_size == self.data.batching.batch_size, single=traced)
-                logs = self.engine.metrics.result()
-            if self.state.epoch == 0 and block.first == 0 and not self._params.skip_sanity_check:
-                self._look(logs["loss"], block.steps)
+        for block, logs in self._chunks.epoch(self.state.epoch, self.state.step, callbacks.on_train_batch_begin):
             self.state.step = block.first + block.steps
             callbacks.on_train_batch_end(self.state.step - 1, logs)
             self._reporter.progress(self.state.step, block.steps * block.batch_size, logs)
@@ -486,26 +478,11 @@ class Trainer:
                 break
             self._saver.save_if_due()
 
-    def _blocks(self, epoch: int, first: int) -> Iterator[Block]:
-        room = xla_room(self.engine.feed, self._chunk) if self.engine.loop.compiled == "xla" else 0
-        blocks = self.engine.feed.blocks(epoch, chunk=self._chunk, first=first, room=room)
-        return self._profiler.cut(blocks, epoch, pad=room > 0)
-
-    def _look(self, loss: float, batches: int) -> None:
-        check_first_steps(loss, batches, float(self.engine.optimizer.learning_rate))
-
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
         model = self.model
         model.stop_training = self._interruption.agree(self.workers, stop=bool(model.stop_training))
         return bool(model.stop_training or self._interruption.received)
-
-    def _prepared(self, block: Block) -> tuple[Block, Any]:
-        group = self._params.accumulate_steps
-        numbers = range(block.first + 1, block.first + block.steps + 1)
-        prepared = self.engine.loop.prepare(block, [n % group == 0 or n == self.data.batching.steps for n in numbers])
-        # On the device are copies: what waits there need not wait here too.
-        return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared
 
     def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         if is_best and self._params.export_best:

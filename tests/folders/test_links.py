@@ -223,7 +223,6 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) 
         trainer = make_trainer(Few, *words, "--trainer.epochs", "3", output="other")
         import attrs
 
-
         trainer.restore(attrs.evolve(whole, progress=progress))
         with pytest.raises(TrainingError, match=message):
             trainer.fit()

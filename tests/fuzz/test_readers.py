@@ -170,7 +170,7 @@ def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Ex
     folder = tmp_path / "run"
     folder.mkdir()
     write_run_files(folder, about)
-    monkeypatch.setattr("aipcore.cli.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
     monkeypatch.setenv("AIP_WEBHOOK_URL", "http://localhost")
 
     def example(chance: random.Random) -> None:

@@ -50,8 +50,8 @@ class Squares(Scenario):
 
 PARAMS: dict[str, Any] = {
     "trainer": {
-        "epochs": 3, "random_seed": 3, "calc_ema": 0.8, "accumulate_steps": 3, "export_best": False,
-        "export_final": False, "skip_sanity_check": True, "tune": "off", "force_eager": True,
+        "epochs": 2, "random_seed": 3, "calc_ema": 0.8, "accumulate_steps": 3, "export_best": False,
+        "export_final": False, "skip_sanity_check": True, "tune": "off",
     },
     "train.batch_size": 2,
     "data.workers": 0,
