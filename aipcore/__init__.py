@@ -1,3 +1,39 @@
 """aip: the plugin-based training framework for TensorFlow and Keras 3."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aipcore.prediction.predictor import Predictor
+    from aipcore.scenario.scenario import Scenario
+    from aipcore.training.reporter import Reporter, TrainResult
+    from aipcore.training.resume import resume
+    from aipcore.training.run import train
+    from aipcore.training.trainer import Trainer
+
 __version__ = "0.1.0"
+
+__all__ = ["Predictor", "Reporter", "Scenario", "TrainResult", "Trainer", "resume", "train"]
+
+_PLACES = {
+    "Predictor": "aipcore.prediction.predictor",
+    "Reporter": "aipcore.training.reporter",
+    "Scenario": "aipcore.scenario.scenario",
+    "TrainResult": "aipcore.training.reporter",
+    "Trainer": "aipcore.training.trainer",
+    "resume": "aipcore.training.resume",
+    "train": "aipcore.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What needs TensorFlow is imported when it is used, and without TensorFlow's notices.
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("Predictor", "Trainer"):
+        import_module("aipcore.training.start").import_tensorflow()
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

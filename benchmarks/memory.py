@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from peers import machine
@@ -42,12 +41,8 @@ def long_run() -> None:
     import_tensorflow()
     from aip_plugins.scenarios.tutorial.scenario import Tutorial
 
-    from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.params import Layer, resolve
-    from aipcore.training.params import run_params_class
+    import aipcore as aip
     from aipcore.training.reporter import EpochReport, Reporter
-    from aipcore.training.setup import make_parts
-    from aipcore.training.trainer import Trainer
 
     sizes: dict[int, int] = {}
 
@@ -57,13 +52,9 @@ def long_run() -> None:
                 gc.collect()
                 sizes[report.epoch] = held()
 
-    plugins = get_plugin_manager()
-    words = ["--trainer.epochs", str(EPOCHS), "--trainer.calc_ema", "0.99", "--trainer.random_seed", "1"]
-    params: Any = resolve(run_params_class(Tutorial.params_class), [Layer.from_arguments(words)], plugins).value
+    params = {"trainer.epochs": EPOCHS, "trainer.calc_ema": 0.99, "trainer.random_seed": 1}
     with tempfile.TemporaryDirectory() as folder:
-        parts = make_parts(params.trainer, plugins)
-        run = Trainer(Tutorial(params), params, name="t", parts=parts, output_dir=Path(folder), reporter=Sizes())
-        run.run()
+        aip.train(Tutorial, params, folder, reporter=Sizes())
     ratio = sizes[EPOCHS] / sizes[SETTLED]
     print(
         f"after epoch {SETTLED} {sizes[SETTLED] / 2**20:.0f} MiB, after epoch {EPOCHS} {sizes[EPOCHS] / 2**20:.0f} MiB"

@@ -21,12 +21,8 @@ def main() -> None:
     import_tensorflow()
     from aip_plugins.scenarios.tutorial.scenario import Tutorial
 
-    from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.params import Layer, resolve
-    from aipcore.training.params import run_params_class
+    import aipcore as aip
     from aipcore.training.reporter import EpochReport, Reporter
-    from aipcore.training.setup import make_parts
-    from aipcore.training.trainer import Trainer
 
     class Raw(Tutorial):
         def processors(self) -> list[Any]:
@@ -39,17 +35,13 @@ def main() -> None:
         def epoch_ended(self, report: EpochReport) -> None:
             self.seconds.append(report.seconds)
 
-    plugins = get_plugin_manager()
-    for title, words in (("", ()), (" and --data.shift 1", ("--data.shift", "1"))):
+    common = {"trainer.epochs": 8, "trainer.random_seed": 1, "trainer.jit_compile": "off"}
+    for title, more in (("", {}), (" and --data.shift 1", {"data.shift": 1})):
         found: dict[type, list[float]] = {Tutorial: [], Raw: []}
         for _ in range(rounds):
             for cls in found:
-                common = ["--trainer.epochs", "8", "--trainer.random_seed", "1", "--trainer.jit_compile", "off"]
-                layers = [Layer.from_mapping("tutorial", cls.defaults), Layer.from_arguments([*common, *words])]  # type: ignore[attr-defined]
-                params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value  # type: ignore[attr-defined]
                 reporter = Seconds()
-                parts = make_parts(params.trainer, plugins)
-                Trainer(cls(params), params, name="t", parts=parts, output_dir=None, reporter=reporter).run()
+                aip.Trainer.from_scenario(cls, {**common, **more}, reporter=reporter).fit()
                 found[cls] += reporter.seconds[2:]
         ratio = statistics.median(found[Tutorial]) / statistics.median(found[Raw])
         print(f"tutorial with its processors{title}, epoch to that on raw arrays: {ratio:.2f} times (limit 1.2)")

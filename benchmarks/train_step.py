@@ -24,12 +24,8 @@ import_tensorflow()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from aipcore.hooks.manager import get_plugin_manager  # noqa: E402
-from aipcore.params import Layer, resolve  # noqa: E402
-from aipcore.scenario import Scenario, ScenarioParams  # noqa: E402
-from aipcore.training.params import run_params_class  # noqa: E402
+from aipcore.scenario import Scenario  # noqa: E402
 from aipcore.training.reporter import EpochReport, Reporter  # noqa: E402
-from aipcore.training.setup import make_parts  # noqa: E402
 from aipcore.training.trainer import Trainer  # noqa: E402
 
 SAMPLES, BATCH = 60_000, 16
@@ -103,20 +99,21 @@ class Seconds(Reporter):
         self.seconds.append(report.seconds)
 
 
-def make_trainer(reporter: Reporter, epochs: int, *words: str) -> Trainer:
+def make_trainer(reporter: Reporter, epochs: int, more: dict[str, Any]) -> Trainer:
     """A run of the benchmark's network, in the data's own order at a constant rate."""
-    plugins = get_plugin_manager()
-    common = ["--trainer.epochs", str(epochs), "--train.shuffle", "false", "--train.batch_size", str(BATCH)]
-    common += ["--learning_rate", "Constant", "--trainer.random_seed", "1"]
-    params: Any = resolve(run_params_class(ScenarioParams), [Layer.from_arguments([*common, *words])], plugins).value
-    parts = make_parts(params.trainer, plugins)
-    return Trainer(Images(params), params, name="images", parts=parts, output_dir=None, reporter=reporter)
+    common = {
+        "trainer.epochs": epochs,
+        "train": {"shuffle": False, "batch_size": BATCH},
+        "learning_rate": "Constant",
+        "trainer.random_seed": 1,
+    }
+    return Trainer.from_scenario(Images, {**common, **more}, reporter=reporter)
 
 
 VARIANTS = {
-    "AdaBelief": (("--optimizer", "AdaBelief"), 1.15),
-    "with EMA": (("--trainer.calc_ema", "0.99"), 1.05),
-    "with clip_global_norm": (("--optimizer.clip_global_norm", "5"), 1.1),
+    "AdaBelief": ({"optimizer": "AdaBelief"}, 1.15),
+    "with EMA": ({"trainer.calc_ema": 0.99}, 1.05),
+    "with clip_global_norm": ({"optimizer.clip_global_norm": 5.0}, 1.1),
 }
 """From each variant to its options and the most it may cost relative to plain Adam."""
 
@@ -126,9 +123,9 @@ def compare_variants(runs: int) -> None:
     seconds: dict[str, list[float]] = {"Adam": [], **{name: [] for name in VARIANTS}}
     for _ in range(runs):
         for name, kept in seconds.items():
-            words = VARIANTS[name][0] if name in VARIANTS else ()
+            more = VARIANTS[name][0] if name in VARIANTS else {}
             reporter = Seconds()
-            make_trainer(reporter, 2, "--trainer.jit_compile", "on", *words).run()
+            make_trainer(reporter, 2, {"trainer.jit_compile": "on", **more}).fit()
             kept.append(reporter.seconds[1])
     plain = statistics.median(seconds["Adam"])
     for name, (_, limit) in VARIANTS.items():
@@ -151,13 +148,13 @@ def main() -> None:
 def compare_with_fit(epochs: int) -> None:
     """Prints how an epoch compares with one of Model.fit, and both losses."""
     peer = Alternate()
-    trainer = make_trainer(peer, epochs)
-    peer.model = keras.models.clone_model(trainer.graph.model)
-    peer.model.set_weights(trainer.graph.model.get_weights())
+    trainer = make_trainer(peer, epochs, {})
+    peer.model = keras.models.clone_model(trainer.model)
+    peer.model.set_weights(trainer.model.get_weights())
     scenario = trainer.scenario
     peer.model.compile(keras.optimizers.Adam(0.001), scenario.losses(), metrics=scenario.metrics())
     started = time.perf_counter()
-    trainer.run()
+    trainer.fit()
     total = time.perf_counter() - started - sum(peer.fit_seconds)
     later = slice(1, None) if epochs > 1 else slice(None)
     row("epoch, compiled (median)", peer.seconds[later], "Model.fit", peer.fit_seconds[later])

@@ -19,6 +19,17 @@ WIDTH = 120
 """Of a line of code, as the formatter has it, which formats code in Markdown too."""
 
 SECTIONS = {
+    "Training": (
+        "aipcore",
+        "Training and resuming from Python; see [Train from Python](howto/train-from-python.md). `Predictor` is among "
+        "what [applies models](#applying-models). None of these imports TensorFlow before it is used.",
+        {
+            "training/run.py": ["train"],
+            "training/resume.py": ["resume"],
+            "training/trainer.py": ["Trainer"],
+            "training/reporter.py": ["TrainResult", "Reporter"],
+        },
+    ),
     "Scenarios": (
         "aipcore.scenario",
         "What is learnt; see [Write a scenario](howto/write-a-scenario.md). `params_class` and its groups are classes "
@@ -116,7 +127,7 @@ SECTIONS = {
 
 HEAD = """# Python API
 
-What the author of a scenario or plugin imports, by purpose. This page is made by `make docs` from the docstrings. All
+What a program, a scenario or a plugin imports, by purpose. This page is made by `make docs` from the docstrings. All
 that is not here is aip's own business and may change in any version.
 """
 

@@ -122,27 +122,21 @@ def make_trainer(tmp_path: Path) -> Callable[..., Any]:
     (`exports`), and what else `Trainer` takes.
     """
     from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.params import Layer, resolve
-    from aipcore.training.params import run_params_class
-    from aipcore.training.setup import make_parts
+    from aipcore.params import Layer
+    from aipcore.scenario.loader import loaded_class
+    from aipcore.training.request import make_request
     from aipcore.training.trainer import Trainer
 
     def make(cls: type[Any], *words: str, output: str | None = None, exports: bool = True, **arguments: Any) -> Trainer:
-        plugins = get_plugin_manager()
-        layers = [
-            Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}),
-            Layer.from_mapping(
-                "test", {} if exports else {"trainer.export_best": False, "trainer.export_final": False}
-            ),
-            Layer.of_scenario("test", cls.defaults),
-            Layer.from_arguments(words),
-        ]
-        params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value
+        request = make_request(loaded_class(cls, {}), [Layer.from_arguments(words)], get_plugin_manager())
+        few = {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}
+        if not exports:
+            few |= {"trainer.export_best": False, "trainer.export_final": False}
+        request.layers.insert(0, Layer.from_mapping("test", few))
         folder = None
         if output is not None:
             folder = tmp_path / output
             folder.mkdir(exist_ok=True)
-        parts = arguments.pop("parts", None) or make_parts(params.trainer, plugins)
-        return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, **arguments)
+        return Trainer.from_request(request, output_dir=folder, **{"name": "test", **arguments})
 
     return make

@@ -13,11 +13,13 @@ from rich.live import Live
 from rich.table import Table
 
 from aipcore.cli.completing import ParametersCommand, complete_words
-from aipcore.cli.console import Console
-from aipcore.cli.request import HELP, PARAMS, CommandOption, Request, make_request, split_arguments
+from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
+from aipcore.console import Console
 from aipcore.errors import UsageError
+from aipcore.params import Resolved
 from aipcore.params.names import count
+from aipcore.training.request import Request
 
 if TYPE_CHECKING:
     from aipcore.data.benchmark import Share
@@ -85,7 +87,7 @@ def command(words: tuple[str, ...]) -> None:
         show_help(console, request, NAME, OPTIONS)
         return
     run = _with_model if "--with-model" in arguments.options else _alone
-    run(request, request.resolved().value, console, seconds)
+    run(request, request.resolved(), console, seconds)
 
 
 def _seconds(text: str | None) -> float | None:
@@ -100,10 +102,11 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _alone(request: Request, params: Any, console: Console, seconds: float | None) -> None:
+def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:
     from aipcore.data.modes import Mode
     from aipcore.scenario.pipelines import make_pipeline, make_workers
 
+    params: Any = resolved.value
     scenario = request.scenario.cls(params)
     workers = make_workers(params)
     given = params.trainer.random_seed
@@ -130,26 +133,19 @@ def _alone(request: Request, params: Any, console: Console, seconds: float | Non
         workers.close()
 
 
-def _with_model(request: Request, params: Any, console: Console, seconds: float | None) -> None:
+def _with_model(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:
     from aipcore.training.start import import_tensorflow
 
     import_tensorflow()
     from aipcore.devices.selection import select_devices
-    from aipcore.training.setup import make_parts
     from aipcore.training.step_time import samples_per_second
     from aipcore.training.trainer import Trainer
 
-    select_devices(params.trainer.device)
-    trainer = Trainer(
-        request.scenario.cls(params),
-        params,
-        name=request.scenario.name,
-        parts=make_parts(params.trainer, request.plugins),
-        output_dir=None,
-    )
+    select_devices(resolved.value.trainer.device)
+    trainer = Trainer.from_request(request, resolved, output_dir=None)
     try:
         with console.status("timing the model"):
-            model = samples_per_second(trainer)
+            model = samples_per_second(trainer.engine, trainer.state.variables, trainer.compile())
         _report(console, trainer.data.pipelines[0], trainer.data.feed, seconds, model=model)
     finally:
         trainer.data.close()

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from aipcore.cli.completing import FileCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.model_request import TRUST
 from aipcore.cli.request import HELP, CommandOption, sort_words
 from aipcore.cli.scenario_help import show_options
 from aipcore.cli.score_table import show_scores, write_scores
+from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager

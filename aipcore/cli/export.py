@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from aipcore.cli.completing import ExportFolderCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.model_request import (
     TRUST,
     ModelArguments,
@@ -19,6 +18,7 @@ from aipcore.cli.model_request import (
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.scenario_help import show_options
 from aipcore.cli.style import echo
+from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.kinds import ExporterParams

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from aipcore.cli.completing import ModelFolderCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.score_table import show_scores, write_scores
 from aipcore.cli.style import report
+from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
 from aipcore.prediction.formats import STORED, check_output

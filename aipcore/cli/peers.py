@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aipcore.cli.style import prefix_reports, report
-from aipcore.devices.cluster import Cluster, read_cluster
+from aipcore.devices.cluster import Cluster
 from aipcore.devices.params import DeviceParams
+from aipcore.training import session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aipcore.devices.meeting import Tell
+    from aipcore.training.reporter import Reporter
 
 
 def find_cluster(params: DeviceParams) -> Cluster | None:
-    """The workers that the environment names, None unless several are asked for. Imports no TensorFlow.
+    """Return the workers that the environment names, and prefix the errors of all but the chief.
 
     Raises:
         UsageError: the environment is wrong, and how.
     """
-    if params.strategy != "multi_worker":
-        return None
-    cluster = read_cluster(os.environ, params.slurm_port)
-    if cluster.index:
-        prefix_reports(prefix(cluster))
+    cluster = session.find_cluster(params)
+    if cluster is not None and cluster.index:
+        prefix_reports(session.worker_prefix(cluster))
     return cluster
 
 
-def prefix(cluster: Cluster | None) -> str:
-    """What each line of a worker begins with; the chief's lines stay as they are."""
-    return "" if cluster is None or cluster.index == 0 else f"[worker {cluster.index}] "
+def run_output(options: Mapping[str, str], listener: Reporter | None) -> session.Output:
+    """Return how `aip train` and `aip resume` talk to the user.
+
+    Args:
+        options: `--quiet`, and `--json-log` with a file that gets the progress too.
+        listener: receives the progress too.
+    """
+
+    def listeners() -> list[Reporter]:
+        from aipcore.cli.json_reporter import JsonReporter
+
+        file = options.get("--json-log")
+        reporters: list[Reporter] = [] if file is None else [JsonReporter(Path(file))]
+        return reporters if listener is None else [*reporters, listener]
+
+    return session.Output(
+        quiet="--quiet" in options,
+        listeners=listeners,
+        find_cluster=find_cluster,
+        tell=tell_user,
+        owns_process=True,
+    )
 
 
 def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:

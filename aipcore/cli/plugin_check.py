@@ -98,7 +98,7 @@ def _show_on_terminal(result: CheckResult, previous: CheckResult | None) -> None
     from rich.table import Table
     from rich.text import Text
 
-    from aipcore.cli.console import Console
+    from aipcore.console import Console
 
     console: Any = Console(highlight=False)
     if previous is None or (previous.kind, previous.plugin) != (result.kind, result.plugin):

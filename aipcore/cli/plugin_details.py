@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aipcore.cli.console import Console
 from aipcore.cli.plugin_list import STYLES
+from aipcore.console import Console
 from aipcore.errors import TRACEBACK, PluginError
 from aipcore.hooks.discovery import Plugin
 from aipcore.hooks.entries import Entry

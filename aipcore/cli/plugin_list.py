@@ -116,7 +116,7 @@ def print_table(found: list[Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from aipcore.cli.console import Console
+    from aipcore.console import Console
 
     console = Console(highlight=False)
     # Sources and states stand below one another throughout; names take what their kind needs, and leave the rest to

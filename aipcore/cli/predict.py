@@ -10,11 +10,11 @@ import click
 
 from aipcore.cli.completing import ModelFolderCommand, complete_words
 from aipcore.cli.compute import start_computing
-from aipcore.cli.console import Console
 from aipcore.cli.lav import applied_record
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.style import report
+from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.params.names import count

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from aipcore.errors import ScenarioError, UsageError
-from aipcore.hooks.manager import PluginManager, get_plugin_manager
-from aipcore.params import Layer, Resolved, resolve
-from aipcore.params.resources import check_resources
-from aipcore.scenario.author_names import check_scenario
-from aipcore.scenario.loader import LoadedScenario, load_scenario
-from aipcore.scenario.params import ScenarioParams
-from aipcore.training.params import run_params_class
-from aipcore.training.requirements import require_packages
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer
+from aipcore.scenario.loader import load_scenario
+from aipcore.training import request
+from aipcore.training.request import Request
 
 
 @attrs.frozen
@@ -107,35 +103,6 @@ def split_arguments(
     return Arguments(scenario=scenario, options=given, rest=rest)
 
 
-@attrs.frozen(kw_only=True)
-class Request:
-    """A scenario and the layers its parameters are resolved from, lowest precedence first."""
-
-    scenario: LoadedScenario
-    root: type[ScenarioParams]
-    layers: list[Layer]
-    plugins: PluginManager
-
-    def resolved(self) -> Resolved[Any]:
-        """The parameters, complete and checked."""
-        return resolve(self.root, self.layers, self.plugins)
-
-    def checked(self) -> Resolved[Any]:
-        """The parameters, after the scenario has looked at them and completed them from its data.
-
-        Raises:
-            AipError: the scenario or a callback finds something wrong.
-        """
-        resolved = self.resolved()
-        check_resources(resolved.value, self.plugins)
-        require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
-        for callback in resolved.value.trainer.callbacks:
-            callback.check()
-        scenario = self.scenario.cls(resolved.value)
-        scenario.check()
-        return attrs.evolve(resolved, value=scenario.derived_params())
-
-
 def make_request(arguments: Arguments, command: str) -> Request:
     """Loads the scenario and reads the parameters given for it, without computing anything.
 
@@ -150,9 +117,14 @@ def make_request(arguments: Arguments, command: str) -> Request:
             "and any package.module:Class or .py file."
         )
     scenario = load_scenario(arguments.scenario, names=names, find=plugins.find_scenario)
-    check_scenario(scenario.cls)
-    layers = [Layer.of_scenario(scenario.name, scenario.cls.defaults)]
-    if "--params" in arguments.options:
-        layers.append(Layer.from_file(Path(arguments.options["--params"])))
-    layers.append(Layer.from_arguments(arguments.rest))
-    return Request(scenario=scenario, root=run_params_class(scenario.cls.params_class), layers=layers, plugins=plugins)
+    return request.make_request(scenario, given_layers(arguments), plugins)
+
+
+def given_layers(arguments: Arguments) -> list[Layer]:
+    """Return the layers of a parameter file and of the command line, which wins.
+
+    Raises:
+        ParamsError: they cannot be read.
+    """
+    file = arguments.options.get("--params")
+    return [*([] if file is None else [Layer.from_file(Path(file))]), Layer.from_arguments(arguments.rest)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from aipcore.cli.request import CommandOption, Request
+from aipcore.cli.request import CommandOption
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import render_help
+from aipcore.training.request import Request
 
 
 def show_usage(console: Console, name: str, summary: str, options: tuple[CommandOption, ...]) -> None:

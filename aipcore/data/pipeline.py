@@ -11,6 +11,7 @@ from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
 from aipcore.data.convert import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
 from aipcore.data.dataset import ArrayDataset, Dataset, Padding, SampleDataset
 from aipcore.data.feed import Batching, Feed
+from aipcore.data.fingerprint import fingerprint
 from aipcore.data.keep import count, keep
 from aipcore.data.modes import Mode
 from aipcore.data.order import Buckets, SampleOrder
@@ -82,6 +83,8 @@ class Pipeline:
         self.workers = workers if isinstance(workers, Workers) else Workers(workers)
         self._shares_workers = isinstance(workers, Workers)
         self._dataset: MemoryDataset | StreamedDataset | None = None
+        self._wants_fingerprint = False
+        self._fingerprint: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset())
@@ -98,6 +101,16 @@ class Pipeline:
             # An iterator is used up; and what was processed need not be there twice.
             self._given = None
         return self._dataset
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the fingerprint of the samples before processing; see `aipcore.data.fingerprint`.
+
+        To be called before anything else: what was processed is not kept.
+        """
+        self._wants_fingerprint = True
+        self.dataset()
+        assert self._fingerprint is not None
+        return self._fingerprint
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """One processed sample as it is on its visit in an epoch.
@@ -197,13 +210,15 @@ class Pipeline:
         stacked = isinstance(given, ArrayDataset | SampleDataset) or is_arrays(given)
         if stacked or not (chain.processes or by_index(given)):
             dataset = as_dataset(self._given, self.origin, weighted=chain.weighted)
-            if not chain.processes:
-                return self._finished(dataset)
             source: Source = DatasetSource(dataset)
         else:
             source = as_source(self._given, self.origin)
             if len(source) == 0:
                 raise no_samples(self.origin)
+        if self._wants_fingerprint:
+            self._fingerprint = fingerprint(source)
+        if isinstance(source, DatasetSource) and not chain.processes:
+            return self._finished(source.dataset)
         skipped = self._skipped if self._skip else None
         kept = None
         if self._preload != "off" and (chain.generating or chain.fixed or not source.in_memory):

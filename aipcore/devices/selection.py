@@ -16,7 +16,7 @@ def select_devices(params: DeviceParams) -> None:
     Without a choice, all GPUs that `CUDA_VISIBLE_DEVICES` leaves are used.
 
     Raises:
-        ParamsError: a GPU of that number does not exist, the memory cannot be limited, or it is too late to choose.
+        ParamsError: a GPU of that number does not exist, the memory cannot be limited, or it is too late for a choice.
     """
     present = tf.config.list_physical_devices("GPU")
     if params.memory_limit_mib is not None:
@@ -39,6 +39,9 @@ def select_devices(params: DeviceParams) -> None:
                 tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * params.cpus
             )
     except RuntimeError as error:
+        if params.gpus is None and params.memory_limit_mib is None and params.cpus == 1:
+            # A program that calls aip has used a GPU already: how it takes memory is decided.
+            return
         raise ParamsError(
             "--device cannot be set any more, since TensorFlow is running already in this process: start a new one."
         ) from error

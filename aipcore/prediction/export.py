@@ -21,8 +21,9 @@ from aipcore.prediction.rebuilt import Rebuilt, rebuild
 from aipcore.scenario.graph import Graph, inputs_of, signatures_of
 from aipcore.scenario.recorded import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.formats import Format, random_batches, some_batches
-from aipcore.training.servable import ModelWriter
+from aipcore.training.formats import Format
+from aipcore.training.model_writer import ModelWriter
+from aipcore.training.verify import random_batches, some_batches
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -30,6 +30,7 @@ from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, 
 from aipcore.prediction.voting import vote
 from aipcore.scenario.graph import BARE_INPUT
 from aipcore.scenario.scenario import Scenario
+from aipcore.training.request import load_any
 
 Array = npt.NDArray[Any]
 
@@ -126,6 +127,7 @@ class Predictor:
         *,
         trust: bool = False,
         params: Mapping[str, Any] | None = None,
+        scenario: type[Scenario] | None = None,
     ) -> Predictor:
         """Loads one model, or several that vote.
 
@@ -133,6 +135,7 @@ class Predictor:
             path: what `aip predict` takes: `best`, `export`, a run's folder or a checkpoint, or several of these.
             trust: whether to import a scenario that is no installed plugin.
             params: parameters that differ from those recorded, by dotted name: `{"data.on_error": "skip"}`.
+            scenario: the scenario, in the place of the one that the model names, such as a class of a notebook.
 
         Raises:
             UsageError: a path holds no model, its scenario is missing or not trusted, or models do not fit together.
@@ -145,7 +148,7 @@ class Predictor:
         voters = []
         for each in paths:
             model = find_model(Path(each))
-            loaded = scenario_of(model, plugins, trust=trust)
+            loaded = scenario_of(model, plugins, trust=trust) if scenario is None else load_any(scenario, plugins)
             voters.append(
                 load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
             )

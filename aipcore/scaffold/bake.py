@@ -7,13 +7,13 @@ import shutil
 import string
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 
 import attrs
 
-import aipcore
 from aipcore.errors import PluginError
 from aipcore.hooks.loading import KINDS
 from aipcore.scaffold.names import Names
@@ -82,7 +82,7 @@ def render(names: Names) -> dict[str, str]:
         "what": article,
         "hook": hook,
         "requirement": requirement,
-        "aip": aipcore.__version__,
+        "aip": version("aipcore"),
     }
     templates = files(__package__) / "templates"
     texts: dict[str, str] = {}

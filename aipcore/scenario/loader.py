@@ -7,7 +7,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +29,9 @@ LIBRARIES = {
 }  # fmt: skip
 """Libraries that aip needs, or what it needs in turn."""
 
+FILE_MODULE = "aip_scenario_"
+"""What the names of modules begin with that are loaded from a file."""
+
 
 @attrs.frozen
 class LoadedScenario:
@@ -38,7 +41,8 @@ class LoadedScenario:
         name: what it goes by in file names and titles.
         cls: the class.
         origin: what the user named, in words.
-        kind: whether a plugin registers it, or it was found as a file or a module.
+        kind: whether a plugin registers it, it was found as a file or a module, or it is a class that a program or
+            notebook defines where nothing can import it from.
         reference: what `load_scenario` finds it by from any working folder.
         folder: where its module was looked for besides the installed packages.
     """
@@ -46,7 +50,7 @@ class LoadedScenario:
     name: str
     cls: type[Scenario]
     origin: str
-    kind: Literal["plugin", "file", "module"] = "plugin"
+    kind: Literal["plugin", "file", "module", "class"] = "plugin"
     reference: str = ""
     folder: Path = attrs.field(factory=Path.cwd)
 
@@ -99,6 +103,34 @@ def load_scenario(
     )
 
 
+def loaded_class(cls: object, plugins: Mapping[str, str]) -> LoadedScenario:
+    """Return a scenario class of a program, with how to find it again.
+
+    Args:
+        cls: the class.
+        plugins: the names of all scenario plugins by what they name, `"module:Class"`.
+
+    Raises:
+        ScenarioError: it is not a scenario.
+    """
+    scenario = _checked(cls, getattr(cls, "__qualname__", repr(cls)))
+    module, qualname = scenario.__module__, scenario.__qualname__
+    reference = f"{module}:{qualname}"
+    if reference in plugins:
+        name = plugins[reference]
+        return LoadedScenario(name, scenario, f"plugin {name}", "plugin", name)
+    name, found = _file_name(scenario.__name__), sys.modules.get(module)
+    file = getattr(found, "__file__", None)
+    if file is None or getattr(found, qualname, None) is not scenario:
+        return LoadedScenario(name, scenario, reference, "class", reference)
+    path = Path(file).resolve()
+    if module == "__main__" or module.startswith(FILE_MODULE):
+        return LoadedScenario(name, scenario, str(path), "file", f"{path}:{qualname}")
+    folder = path.parents[module.count(".") + (path.name == "__init__.py")]
+    folder = Path.cwd() if folder.name in ("site-packages", "dist-packages") else folder
+    return LoadedScenario(name, scenario, reference, "module", reference, folder)
+
+
 def _is_module_here(name: str, folder: Path) -> bool:
     if not name.isidentifier():
         return False
@@ -136,7 +168,7 @@ def _is_elsewhere(name: str, path: Path) -> bool:
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ScenarioError(f"There is no scenario file {path}: give the path of a .py file, or a plugin name.")
-    name = f"aip_scenario_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+    name = f"{FILE_MODULE}{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ScenarioError(f"{path} cannot be imported: a scenario file must end in .py.")

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.modes import Mode
-from aipcore.params import Layer, resolve
+from aipcore.params import Layer
 from aipcore.scenario import Scenario
+from aipcore.scenario.loader import loaded_class
 from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.testing.subject import Subject
-from aipcore.training.params import run_params_class
+from aipcore.training.request import make_request
 
 SEED = 11
 
@@ -25,12 +26,11 @@ def made_scenario(subject: Subject, cls: type[Scenario], values: Mapping[str, An
         values: parameters of the run that win over all others.
     """
     layers = [
-        Layer.from_mapping("scenario", cls.defaults),
         Layer.from_mapping("check", {"data.workers": 0}),
         Layer.from_mapping("declared", subject.declared.params),
         Layer.from_mapping("check", values or {}),
     ]
-    params = resolve(run_params_class(cls.params_class), layers, subject.manager).value
+    params = make_request(loaded_class(cls, {}), layers, subject.manager).resolved().value
     return cls(cls(params).derived_params())
 
 

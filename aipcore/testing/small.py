@@ -11,13 +11,14 @@ import numpy as np
 
 from aipcore.data.convert import as_dataset
 from aipcore.hooks.manager import PluginManager
-from aipcore.params import Layer, from_dict, resolve
+from aipcore.params import Layer, from_dict
 from aipcore.scenario import Scenario
 from aipcore.scenario.graph import Graph, build_graph
+from aipcore.scenario.loader import loaded_class
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.context import RunContext
-from aipcore.training.params import run_params_class
 from aipcore.training.prepare import Parts
+from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
 
 FEATURES, CLASSES = 6, 3
@@ -123,27 +124,19 @@ def make_trainer(
         scenario: what is trained.
         values: of `TrainerParams`.
     """
-    params = resolve(
-        run_params_class(ScenarioParams),
-        [
-            Layer.from_mapping(
-                "check",
-                {
-                    "trainer.random_seed": 11,
-                    # A few steps are done sooner than compiled, and callbacks see no difference.
-                    "trainer.force_eager": True,
-                    "trainer.export_best": False,
-                    "trainer.export_final": False,
-                    "trainer.skip_sanity_check": True,
-                    **{f"trainer.{name}": value for name, value in values.items()},
-                },
-            )
-        ],
-        manager,
-    ).value
+    layer = {
+        "trainer.random_seed": 11,
+        # A few steps are done sooner than compiled, and callbacks see no difference.
+        "trainer.force_eager": True,
+        "trainer.export_best": False,
+        "trainer.export_final": False,
+        "trainer.skip_sanity_check": True,
+        **{f"trainer.{name}": value for name, value in values.items()},
+    }
+    request = make_request(loaded_class(scenario, {}), [Layer.from_mapping("check", layer)], manager)
     parts = Parts(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(0.01, 1000, 1.0),
         optimizer=keras.optimizers.Adam,
         callbacks=dict(callbacks or {}),
     )
-    return Trainer(scenario(params), params, name="check", parts=parts, output_dir=folder)
+    return Trainer.from_request(request, output_dir=folder, name="check", parts=parts)

@@ -14,7 +14,6 @@ from aipcore.training.horizon import Horizon
 if TYPE_CHECKING:
     from aipcore.training.keeper import Keeper
     from aipcore.training.probe import RunProbe
-    from aipcore.training.trainer import Trainer
 
 
 class RunEvents:
@@ -87,26 +86,3 @@ class RunContext:
         if best is None:
             return True
         return value < best if self.monitor[0] == "min" else value > best
-
-
-def run_context(trainer: Trainer, keeper: Callable[[], Keeper]) -> RunContext:
-    """The context of a trainer, whose callbacks are made with it.
-
-    Args:
-        trainer: as far as it is made.
-        keeper: gives the run's, once the run begins.
-    """
-    from aipcore.training.probe import RunProbe
-
-    return RunContext(
-        output_dir=trainer.workers.folder(trainer.output_dir),
-        scenario=trainer.name,
-        monitor=(trainer.monitor.mode, trainer.monitor.name),
-        horizon=trainer.data.horizon,
-        learning_rate=trainer.learning_rate,
-        params=trainer.about.get("params", {}),
-        is_chief=trainer.workers.is_chief,
-        updates=lambda: int(trainer.optimizer.iterations.numpy()),
-        events=RunEvents(keeper),
-        probe=RunProbe(trainer),
-    )

@@ -87,6 +87,10 @@ class WeightAverage:
                 else:
                     variable.assign(value)
 
+    def settle(self) -> None:
+        """Puts the averages in the place of the weights for good; training cannot continue from there."""
+        self._assign(self.shadows)
+
     @contextmanager
     def lifted(self) -> Iterator[None]:
         """Puts the raw weights back for a while, inside of `applied`; elsewhere it does nothing."""

@@ -31,14 +31,17 @@ class Interruption:
         notify: is told what happens now.
         grace_seconds: after this time the process ends, whatever it is doing; see `LastResort`.
         alone: whether this process need not agree with other workers.
+        owns_process: whether the process may be ended; otherwise `grace_seconds` means nothing.
     """
 
-    def __init__(self, notify: Callable[[str], None], grace_seconds: float, *, alone: bool = True) -> None:
+    def __init__(
+        self, notify: Callable[[str], None], grace_seconds: float, *, alone: bool = True, owns_process: bool = True
+    ) -> None:
         self.noted: signal.Signals | None = None
         self._alone = alone
         self.received: signal.Signals | None = None
         self._notify = notify
-        self._last_resort = LastResort(SIGNALS, grace_seconds, notify)
+        self._last_resort = LastResort(SIGNALS, grace_seconds, notify) if owns_process else None
         self._breaks = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -46,13 +49,15 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
-            self._last_resort.start()
+            if self._last_resort is not None:
+                self._last_resort.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._last_resort.stop()
+        if self._last_resort is not None:
+            self._last_resort.stop()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()

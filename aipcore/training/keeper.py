@@ -11,11 +11,11 @@ import tensorflow as tf
 from aipcore.errors import FolderMovedError, FormatError, TrainingError
 from aipcore.scenario.summaries import Summary
 from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.model_writer import ModelWriter
 from aipcore.training.params import CheckpointParams
 from aipcore.training.reporter import by_part
 from aipcore.training.run_folder import HeldFolder
 from aipcore.training.saving import BackgroundWriter
-from aipcore.training.servable import ModelWriter
 from aipcore.training.tensorboard import EventWriter
 
 FOLDERS = ("best", "export", "checkpoint")

@@ -210,7 +210,7 @@ class TrainingLoop:
         running = self.metrics.losses(replica)
         with tf.GradientTape(watch_accessed_variables=False, persistent=len(self._groups) > 1) as tape:
             tape.watch(self._values)
-            outputs, weights, sums = self._forward(running, inputs, targets, weights, samples)
+            outputs, weights, sums = self.forward(running, inputs, targets, weights, samples)
             if self.distribution.replicas > 1:
                 samples *= tf.cast(counts, tf.float32)
                 sums = sums.scaled(tf.cast(counts, tf.float32))
@@ -235,14 +235,21 @@ class TrainingLoop:
                     total.assign_add(gradient)
         return []
 
-    def _forward(
-        self, running: LossMean, inputs: Tensors, targets: Tensors, weights: Tensors, samples: Any
+    def forward(
+        self,
+        running: LossMean,
+        inputs: Tensors,
+        targets: Tensors,
+        weights: Tensors,
+        samples: Any,
+        *,
+        training: bool = True,
     ) -> tuple[Tensors, Tensors, Any]:
-        """The model's outputs, the weights of the samples, and the sums and denominators of the losses."""
+        """Return the model's outputs, the weights of the samples, and the sums and denominators of the losses."""
         weights = self.objective.sample_weights(targets, weights)
 
         def run() -> tuple[Tensors, Any]:
-            outputs = self.graph(inputs, training=True)
+            outputs = self.graph(inputs, training=training)
             terms = self.objective(inputs, targets, outputs, weights, samples)
             return outputs, running.sums(terms, self.graph.penalty(), samples)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,6 +17,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.training.ema import WeightAverage
 from aipcore.training.horizon import Horizon
 from aipcore.training.params import TrainerParams
+from aipcore.training.prepare import Engine
 from aipcore.training.run_data import RunData
 from aipcore.training.tuning import Compilation
 from aipcore.training.warmstart.report import WarmStart
@@ -27,29 +28,52 @@ MOST_CLASSES = 10
 MOST_PORTS = 8
 """Ports that the plan lists."""
 
-if TYPE_CHECKING:
-    from aipcore.training.trainer import Trainer
 
+def describe_run(
+    scenario: type,
+    params: ScenarioParams,
+    data: RunData,
+    model: Engine,
+    compilation: Compilation,
+    *,
+    name: str,
+    seed: int,
+    output_dir: Path | None,
+    warm_start: WarmStart | None,
+    per_batch: list[str],
+) -> list[tuple[str, str]]:
+    """Return the whole plan: pairs of a heading and its text.
 
-def describe_run(run: Trainer, compilation: Compilation) -> list[tuple[str, str]]:
-    """The whole plan: pairs of a heading and its text."""
-    best = "least" if run.monitor.mode == "min" else "greatest"
+    Args:
+        scenario: the scenario's class.
+        params: the run's parameters.
+        data: of the run.
+        model: of the run, with what computes with it.
+        compilation: of its loop.
+        name: the scenario's name.
+        seed: of the run.
+        output_dir: the folder that it writes to, or None.
+        warm_start: the weights that it begins with; None after a resume.
+        per_batch: the callbacks that ask for every batch.
+    """
+    trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
+    best = "least" if model.monitor.mode == "min" else "greatest"
     return [
-        ("scenario", run.name),
-        ("data", describe_data(run.data, run.params)),
-        *describe_processing(run.data.pipelines),
-        ("model", describe_model(run.graph.model)),
-        *describe_warm_start(run.warm_start),
-        *describe_frozen(run.frozen),
-        ("optimizer", describe_optimizer(run.trainer, run.data.horizon)),
-        *describe_average(run.average),
-        ("best", f"the epoch with the {best} {run.monitor.name}"),
-        ("device", describe_device(run.trainer.precision, run.distribution, run.trainer.device.strategy)),
-        *describe_ports(run.distribution.workers.addresses),
-        ("loop", describe_compilation(compilation, run.per_batch)),
-        ("seed", str(run.seed)),
-        ("output", describe_output(run.output_dir)),
-        *describe_unused_names(type(run.scenario)),
+        ("scenario", name),
+        ("data", describe_data(data, params)),
+        *describe_processing(data.pipelines),
+        ("model", describe_model(model.graph.model)),
+        *describe_warm_start(warm_start),
+        *describe_frozen(model.frozen),
+        ("optimizer", describe_optimizer(trainer, data.horizon)),
+        *describe_average(model.average),
+        ("best", f"the epoch with the {best} {model.monitor.name}"),
+        ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
+        *describe_ports(model.distribution.workers.addresses),
+        ("loop", describe_compilation(compilation, per_batch)),
+        ("seed", str(seed)),
+        ("output", describe_output(output_dir)),
+        *describe_unused_names(scenario),
     ]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import keras
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.feed import Feed
 from aipcore.data.processor import as_post_processors
 from aipcore.data.resident import Numbers, resident
-from aipcore.devices.distribution import Distribution
+from aipcore.devices.distribution import Distribution, path_of
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.evaluation.evaluate import Evaluation
 from aipcore.scenario.graph import (
@@ -37,6 +39,7 @@ from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
 from aipcore.training.run_data import RunData
 from aipcore.training.scoring import prepare_scoring
+from aipcore.training.state import VariableState, by_path
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.report import WarmStart
 
@@ -59,7 +62,7 @@ class Parts:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class RunModel:
+class Engine:
     """The model of a run and what computes with it.
 
     Attributes:
@@ -96,6 +99,32 @@ class RunModel:
     frozen: list[tuple[str, int]]
     warm_start: WarmStart | None
 
+    def variables(self) -> VariableState:
+        """Return all variables, by group and path."""
+        average = [] if self.average is None else self.average.shadows
+        return VariableState(
+            {
+                "model": by_path(self.graph.model.variables, "the model"),
+                "optimizer": by_path(self.optimizer.variables, f"the optimizer {type(self.optimizer).__name__}"),
+                "learning_rate": by_path([self.learning_rate.scale], "the learning rate"),
+                # Metrics of several outputs may share their names: the position keeps them apart.
+                "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(self.metrics.variables)},
+                "loop": by_path(self.loop.variables, "the training loop"),
+                "ema": by_path(average, "the moving average"),
+            },
+            self.distribution,
+        )
+
+
+@contextmanager
+def dtype_policy_kept() -> Iterator[None]:
+    """Put Keras' global dtype policy back afterwards; for `with`, or above `def`."""
+    before = keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
 
 def prepare_model(
     scenario: Scenario,
@@ -104,7 +133,7 @@ def prepare_model(
     data: RunData,
     parts: Parts,
     distribution: Distribution,
-) -> RunModel:
+) -> Engine:
     """Builds the model and all that computes with it.
 
     Raises:
@@ -181,7 +210,7 @@ def prepare_model(
         for name, dataset in data.lav.items()
     }
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
-    return RunModel(
+    return Engine(
         graph=graph,
         prediction=prediction,
         further=further,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,8 @@ from aipcore.data.dataset import Dataset, Rows
 from aipcore.data.order import Visits
 from aipcore.scenario.describing import describe_answer
 from aipcore.scenario.graph import block_signature
-
-if TYPE_CHECKING:
-    from aipcore.training.trainer import Trainer
+from aipcore.scenario.scenario import Scenario
+from aipcore.training.loop import TrainingLoop
 
 Array = npt.NDArray[Any]
 
@@ -31,14 +30,34 @@ class RunProbe:
     """Runs the model of a run in inference mode, in which nothing is drawn and no state moves.
 
     To be used between epochs, such as in `on_epoch_end`, on the chief alone (`RunContext.is_chief`).
+
+    Args:
+        scenario: of the run.
+        loop: the training step, with the model and the average of its weights.
+        train, validation: the data, processed; validation data may be missing.
+        batch_size: most samples that go through the model at once.
+        eager: whether to compile nothing.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._post = list(trainer.scenario.post_processors())
+    def __init__(
+        self,
+        scenario: Scenario,
+        loop: TrainingLoop,
+        train: Dataset,
+        validation: Dataset | None,
+        *,
+        batch_size: int,
+        eager: bool = False,
+    ) -> None:
+        self._scenario = scenario
+        self._loop = loop
+        self._train = train
+        self._validation = validation
+        self._batch_size = batch_size
+        self._post = list(scenario.post_processors())
         self._batches: list[list[dict[str, Any]]] = []
-        graph, eager = trainer.graph, trainer.trainer.force_eager
-        sides = [block_signature(side, axes=1) for side in trainer.data.train.specs()]
+        graph = loop.graph
+        sides = [block_signature(side, axes=1) for side in train.specs()]
         self._outputs: Any = lambda given: graph(given, training=False)
         self._norm: Any = self._gradient_norm
         if not eager:
@@ -47,8 +66,7 @@ class RunProbe:
 
     def validation_samples(self, count: int) -> Rows | None:
         """At most `count` samples of the validation data, evenly spaced, always the same; None without such data."""
-        validation = self._trainer.data.val
-        return None if validation is None else spread_samples(validation, count)
+        return None if self._validation is None else spread_samples(self._validation, count)
 
     def outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What the model answers, with the averaged weights if there are any.
@@ -59,9 +77,8 @@ class RunProbe:
         Returns:
             arrays of shape [samples, ...] by the name of the output.
         """
-        size = self._trainer.batching.batch_size
-        parts = []
-        with self._trainer.averaged():
+        size, average, parts = self._batch_size, self._loop.average, []
+        with nullcontext() if average is None else average.applied():
             for first in range(0, len(next(iter(inputs.values()))), size):
                 batch = {name: tf.constant(column[first : first + size]) for name, column in inputs.items()}
                 parts.append({name: value.numpy() for name, value in self._outputs(batch).items()})
@@ -74,12 +91,12 @@ class RunProbe:
             rows: the samples.
             outputs: what the model answered to them, arrays of shape [samples, ...] by name.
         """
-        scenario, texts = self._trainer.scenario, []
+        texts = []
         for row in range(len(next(iter(outputs.values())))):
             targets = {name: values[row] for name, values in rows.targets.items()}
             meta = None if rows.meta is None else rows.meta[row]
             answer = {name: values[row] for name, values in outputs.items()}
-            texts.append(describe_answer(scenario, self._post, targets, answer, meta))
+            texts.append(describe_answer(self._scenario, self._post, targets, answer, meta))
         return texts
 
     def gradient_norms(self, batches: int) -> list[float]:
@@ -92,8 +109,8 @@ class RunProbe:
             batches: how many; their samples are evenly spaced over the training data, always the same.
         """
         if not self._batches:
-            size = self._trainer.batching.batch_size
-            rows = spread_samples(self._trainer.data.train, batches * size)
+            size = self._batch_size
+            rows = spread_samples(self._train, batches * size)
             count = len(next(iter(rows.targets.values() or rows.inputs.values())))
             # Neighbours in the data are often alike: each batch takes from all of it.
             every = max(1, round(count / size))
@@ -104,20 +121,18 @@ class RunProbe:
                         for side in (rows.inputs, rows.targets, rows.weights)
                     ]
                 )
-        average = self._trainer.average
+        average = self._loop.average
         with nullcontext() if average is None else average.lifted():
             return [float(self._norm(*sides)) for sides in self._batches]
 
     def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
-        loop = self._trainer.loop
-        variables = [weight.value for weight in self._trainer.graph.model.trainable_variables]
+        loop = self._loop
+        variables = [weight.value for weight in loop.graph.model.trainable_variables]
         samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            outputs = self._trainer.graph(inputs, training=False)
-            terms = loop.objective(inputs, targets, outputs, loop.objective.sample_weights(targets, weights), samples)
             running = loop.metrics.losses(0)
-            sums = running.sums(terms, self._trainer.graph.penalty(), samples)
+            _, _, sums = loop.forward(running, inputs, targets, weights, samples, training=False)
             objective = running.total(running.means(sums, running.scales(sums)))
             if loop.loss_scale is not None:
                 objective = loop.loss_scale.scaled(objective)

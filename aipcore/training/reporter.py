@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -83,6 +83,8 @@ class TrainResult:
         signal: the number of the signal that interrupted the run, else None.
         profiled: the first and the last batch of the profile, counted over the run from 1, None without a profile.
         memory: the most that the run took.
+        model: the Keras model with its final weights: those of `export`, averaged ones with `trainer.calc_ema`. None if
+            a resumed run had nothing more to train.
     """
 
     status: Literal["finished", "stopped", "interrupted"]
@@ -97,6 +99,7 @@ class TrainResult:
     signal: int | None = None
     profiled: tuple[int, int] | None = None
     memory: PeakMemory | None = None
+    model: Any = attrs.field(default=None, eq=False, repr=False)
 
 
 class Reporter:

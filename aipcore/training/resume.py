@@ -1,171 +1,354 @@
-"""A trainer's state as a checkpoint, and a trainer brought back to the state of one: what saving and resuming share."""
+"""Resuming a run, from Python and from the command line. Imports TensorFlow only to train."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aipcore.devices.distribution import components
-from aipcore.errors import TrainingError
-from aipcore.files import read_json
-from aipcore.training import callback_state
-from aipcore.training.checkpoint import Checkpoint
-from aipcore.training.monitor import Monitor
-from aipcore.training.tuning import Compilation
+from aipcore.errors import TrainingError, UsageError, author_errors
+from aipcore.logs import RunLog, logging_to
+from aipcore.params import Resolved, fill, to_dict
+from aipcore.params.resolve import make
+from aipcore.params.resources import planned_copies
+from aipcore.params.secret import contacts, refuse_contacts
+from aipcore.params.tree import short_paths, shown
+from aipcore.training.overrides import RECOMPILE, Change, changes, refuse_impossible
+from aipcore.training.reporter import Reporter, TrainResult
+from aipcore.training.request import AnyScenario, params_layer
+from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
+from aipcore.training.session import Opening, OpenOutput, Output, Record, open_output, session
+from aipcore.training.stored_run import StoredRun, find_stored_run
 
 if TYPE_CHECKING:
-    from aipcore.training.trainer import Trainer
-
-GROUP = "loop/group_"
-"""What the names of the variables of gradient accumulation begin with."""
+    from aipcore.devices.workers import Workers
+    from aipcore.training.checkpoint import Checkpoint
 
 
-def snapshot(trainer: Trainer) -> Checkpoint:
-    """Everything that a run goes on from, as it is now; nothing in it changes afterwards. See `VariableState.read`.
-
-    Raises:
-        TrainingError: a callback's state cannot be saved.
-    """
-    assert trainer.compilation is not None
-    states, arrays = {}, trainer.state.gather()
-    for name, callback in trainer.callbacks.items():
-        states[name], found = callback_state.get_state(name, callback)
-        arrays |= found
-    progress = {
-        "epoch": trainer.epoch,
-        "step": trainer.step,
-        "batching": attrs.asdict(trainer.batching),
-        "accumulate_steps": trainer.trainer.accumulate_steps,
-        "seed": trainer.seed,
-        "stopped": trainer.stopped,
-        "history": list(trainer.history),
-        "monitor": trainer.monitor.state(),
-        "compilation": attrs.asdict(trainer.compilation),
-        "callbacks": states,
-    }
-    return Checkpoint(arrays=arrays, progress=progress, about=dict(trainer.about))
-
-
-def restore(trainer: Trainer, stored: Checkpoint, *, recompile: bool = False) -> None:
-    """Brings a trainer to the state of a checkpoint: all variables, the position in the data, the history, the best.
-
-    To be called after everything that initialises weights. The states of callbacks follow when the run begins.
+@author_errors()
+def resume(
+    folder: str | os.PathLike[str],
+    params: Mapping[str, Any] | None = None,
+    *,
+    scenario: AnyScenario | None = None,
+    trust: bool = False,
+    strict_data: bool = False,
+    reporter: Reporter | None = None,
+    quiet: bool = False,
+) -> TrainResult:
+    """Resume a run from its newest checkpoint, as `aip resume` does.
 
     Args:
-        trainer: of the same model and optimizer, not yet run.
-        stored: the checkpoint.
-        recompile: whether to choose anew how the loop is compiled.
+        folder: the run's folder, its `checkpoint` folder, or one checkpoint.
+        params: parameters that change, nested or by dotted names: `{"trainer.epochs": 9}`.
+        scenario: what to train in the place of the scenario that the folder names, such as the class that a notebook
+            defines.
+        trust: whether to import the file or module that the folder names as its scenario, and to contact addresses that
+            it names.
+        strict_data: whether changed data or scenario source is an error instead of a warning.
+        reporter: receives the progress in the place of the console.
+        quiet: print warnings only.
+
+    Returns:
+        how the run ended. If there is nothing more to train, how it had ended, without a model.
 
     Raises:
-        TrainingError: the checkpoint is of another model, or its position does not exist in this run; nothing was
-            changed.
+        AipError: the folder is not that of a run, a parameter cannot change, or training failed.
     """
-    arrays = dict(stored.arrays)
-    of_callbacks = {name: arrays.pop(name) for name in list(arrays) if name.startswith(callback_state.PREFIX)}
+    stored = find_stored_run(Path(folder), [params_layer(params)], trust=trust, scenario=scenario)
+    return resume_run(stored, Output(reporter=reporter, quiet=quiet), strict_data=strict_data)
+
+
+@attrs.frozen(kw_only=True)
+class _Resumption:
+    """A run that is checked and can be resumed.
+
+    Attributes:
+        stored: as it was found.
+        resolved: its parameters from now on.
+        found: what differs from before.
+        warnings: what the user should know, in sentences.
+        path: the checkpoint to resume from, or None to begin again.
+        checkpoint: what it holds.
+        differs: the parameters that differ from those that the checkpoint was written with.
+    """
+
+    stored: StoredRun
+    resolved: Resolved[Any]
+    found: list[Change]
+    warnings: list[str]
+    path: Path | None = None
+    checkpoint: Checkpoint | None = None
+    differs: tuple[str, ...] = ()
+
+
+def resume_run(stored: StoredRun, output: Output, *, strict_data: bool = False) -> TrainResult:
+    """Resume a run; see `resume`."""
+    return _resume(_checked(stored), output, strict_data=strict_data)
+
+
+def _resume(resumption: _Resumption, output: Output, *, strict_data: bool) -> TrainResult:
+    folder, params = resumption.stored.folder, resumption.resolved.value.trainer
+    cluster = output.find_cluster(params.device)
+    chief = cluster is None or cluster.index == 0
+    with locked(folder.path) if chief else nullcontext():
+        resumption = _with_checkpoint(resumption)
+        done = _finished(resumption)
+        if done is not None:
+            sentence, result = done
+            shown = open_output(output, cluster)
+            with logging_to(shown.handler), closing(shown):
+                shown.reporter.message(sentence)
+            return result
+        with session(params.device, output, cluster, folder.path if chief else None) as (shown, log, workers):
+            # The folder may have changed since a worker looked: all go by what the chief found.
+            name = None if resumption.path is None else resumption.path.name
+            workers.require_same({"the checkpoint to resume from": name})
+            return _fit(resumption, shown, log, workers, strict_data=strict_data, owns_process=output.owns_process)
+
+
+def _checked(stored: StoredRun) -> _Resumption:
+    """Check parameters and addresses.
+
+    Raises:
+        AipError: one cannot be used.
+    """
+    request, warnings = stored.request, list(stored.warnings)
+    tree = request.resolved().tree
+    named = contacts(tree, short_paths(tree), (stored.recorded[1].name,))
+    file = stored.folder.params_file
+    if not stored.trust:
+        refuse_contacts(named, file)
+    warnings.extend(f"{each.address} is contacted, which {file} names (--{each.option})." for each in named)
+    resolved = request.checked()
+    before = make(fill(request.root, stored.recorded, request.plugins))
+    found = changes(to_dict(before, request.plugins), to_dict(resolved.value, request.plugins))
+    shorts = short_paths(resolved.tree)
+    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), shorts))
+    return _Resumption(stored=stored, resolved=resolved, found=found, warnings=warnings)
+
+
+def _with_checkpoint(resumption: _Resumption) -> _Resumption:
+    """Find and read the checkpoint to resume from.
+
+    Raises:
+        TrainingError: it is damaged, or written by a newer aip.
+    """
+    from aipcore.training.checkpoint import find_newest, read_checkpoint
+
+    folder, plugins = resumption.stored.folder, resumption.stored.request.plugins
+    path, damaged = (folder.chosen, []) if folder.chosen is not None else find_newest(folder.checkpoints)
+    warnings = [f"The checkpoint {each.name} is damaged ({why}) and is set aside." for each, why in damaged]
+    checkpoint = None if path is None else read_checkpoint(path)
+    # An override may be older than this process: one that was killed before it wrote a checkpoint was given it.
+    written = {} if checkpoint is None else checkpoint.about.get("params")
+    now = json.loads(json.dumps(to_dict(resumption.resolved.value, plugins)))
+    return attrs.evolve(
+        resumption,
+        warnings=[*resumption.warnings, *warnings],
+        path=path,
+        checkpoint=checkpoint,
+        differs=tuple(change.path for change in changes(written if isinstance(written, Mapping) else {}, now)),
+    )
+
+
+def _fit(
+    resumption: _Resumption,
+    shown: OpenOutput,
+    log: RunLog,
+    workers: Workers,
+    *,
+    strict_data: bool,
+    owns_process: bool,
+) -> TrainResult:
+    from aipcore.training.fingerprint import differences
+    from aipcore.training.setup import about_run
+    from aipcore.training.trainer import Trainer
+
+    stored, checkpoint = resumption.stored, resumption.checkpoint
+    before = stored.folder.about
+    entry = _entry(resumption)
+    about = about_run(stored.request.scenario, resumption.resolved, stored.request.plugins)
+
+    def place() -> tuple[int, int, int]:
+        return *trainer.state.position, int(trainer.engine.optimizer.iterations.numpy())
+
+    trainer = Trainer.from_request(
+        stored.request,
+        resumption.resolved,
+        output_dir=stored.folder.path if workers.is_chief else None,
+        about={**about, "resumed": [*before.get("resumed", []), entry]},
+        reporter=shown.reporter,
+        workers=workers,
+        opening=_opening(resumption, shown.reporter, log, place) if workers.is_chief else None,
+        owns_process=owns_process,
+    )
+    if workers.is_chief:
+        entry["differences"] = differences(before.get("fingerprint"), trainer.about["fingerprint"])
+        resumption.warnings.extend(entry["differences"])
+        if strict_data and (reason := _data_reason(stored.folder, entry["differences"])):
+            trainer.data.close()
+            raise UsageError(reason)
+        recover_models(stored.folder)
+    if checkpoint is not None:
+        trainer.restore(
+            checkpoint,
+            recompile=any(path in RECOMPILE for path in resumption.differs),
+            restart=_restarts(_stopped(checkpoint), resumption),
+        )
+    return trainer.fit()
+
+
+def _data_reason(folder: RunFolder, found: Sequence[str]) -> str:
+    """Return why strict data refuses a run, or an empty string."""
+    if not isinstance(folder.about.get("fingerprint"), dict):
+        return f"{folder.path / 'run.json'} has no fingerprint of the data to compare. Resume without --strict-data."
+    if not found:
+        return ""
+    return f"{' '.join(found)} Restore what the run was trained with, or resume without --strict-data."
+
+
+def _opening(
+    resumption: _Resumption, reporter: Reporter, log: RunLog, place: Callable[[], tuple[int, int, int]]
+) -> Opening:
+    """Return how a resumed run takes its folder, which is locked already.
+
+    Args:
+        resumption: what is resumed.
+        reporter: receives warnings and from where the run continues.
+        log: of the run.
+        place: returns epochs, batches of the epoch, and optimizer updates that are done.
+    """
+
+    @contextmanager
+    def opening(about: dict[str, Any]) -> Iterator[Record]:
+        from aipcore.training.event_trim import trim_events
+        from aipcore.training.setup import record_result, write_run_files
+
+        folder, request = resumption.stored.folder, resumption.stored.request
+        epoch, step, updates = place()
+        # From here on the folder changes; everything that could be wrong has been looked at.
+        moved = set_aside(folder, resumption.path)
+        trim_events(folder.path / "tensorboard", epoch, updates)
+        write_run_files(folder.path, about, planned_copies(resumption.resolved.value, request.plugins)[1])
+        log.write_to(folder.path / "train.log")
+        for warning in resumption.warnings:
+            reporter.warning(warning)
+        for each in moved:
+            reporter.warning(f"{each.name} is newer than where the run goes on: it is in {each.parent} now.")
+        reporter.message(_begin(resumption.path, epoch, step, resumption.found))
+        yield lambda result: record_result(folder.path, about, result)
+
+    return opening
+
+
+def _entry(resumption: _Resumption) -> dict[str, Any]:
+    """Return what `run.json` remembers of this resumption; nothing goes by its time."""
+    plain = {change.path: {"from": change.before, "to": change.after} for change in resumption.found}
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "aip": version("aipcore"),
+        "checkpoint": None if resumption.path is None else resumption.path.name,
+        "overrides": plain,
+    }
+
+
+def _stopped(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.progress.get("stopped") or "")
+
+
+def _restarts(stopped: str, resumption: _Resumption) -> bool:
+    """Return whether a run that stopped early continues, since what stopped it has changed."""
+    group = "trainer.early_stopping." if stopped.startswith("Early stopping") else "trainer.callbacks"
+    return bool(stopped) and any(path.startswith(group) for path in resumption.differs)
+
+
+def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
+    """Return a sentence on why there is nothing to do, and how the run had ended; None if there is something.
+
+    Raises:
+        UsageError: the run has ended without checkpoints, and parameters were changed to train further.
+        TrainingError: the checkpoint cannot be used.
+    """
+    folder, checkpoint = resumption.stored.folder, resumption.checkpoint
+    params = resumption.resolved.value.trainer
+    if checkpoint is None:
+        return _finished_without_checkpoint(resumption)
+    epoch, stopped = checkpoint.progress.get("epoch"), _stopped(checkpoint)
+    if stopped and not _restarts(stopped, resumption):
+        why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})"
+        how = "to go on, change what stopped it, such as --early_stopping.n_to_go"
+    elif isinstance(epoch, int) and epoch >= params.epochs:
+        why = f"The run has finished its {epoch} epochs"
+        how = f"to go on, give more, such as --trainer.epochs {2 * epoch}"
+    else:
+        return None
+    if params.export_final and exported_epoch(folder) != epoch:
+        # Killed before its last step.
+        return None
+    result = {**checkpoint.progress, **_mapping(checkpoint.progress.get("monitor")), "epochs": epoch}
+    result["status"] = "stopped" if stopped else "finished"
+    return f"{why}, so there is nothing to do; {how}.", _result(resumption, result)
+
+
+def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainResult] | None:
+    folder = resumption.stored.folder
+    result, exported = _mapping(folder.about.get("result")), exported_epoch(folder)
+    if not result and exported is None:
+        return None
+    # Training again would begin from scratch, and replace the models that it left.
+    ended = f"The run in {folder.path} has ended and has no checkpoint"
+    if resumption.found:
+        raise UsageError(
+            f"{ended}, so it cannot be trained further. Start a new run with aip train and --warmstart.model, or leave "
+            f"out --{resumption.found[0].path}."
+        )
+    return f"{ended}, so there is nothing to resume.", _result(
+        resumption, {"status": "finished", "epochs": exported, "history": [], **result}
+    )
+
+
+def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
+    """Return the result of a run that had ended.
+
+    Raises:
+        TrainingError: the values are not what aip writes.
+    """
+    folder = resumption.stored.folder.path
     try:
-        progress = stored.progress
-        position = _position(trainer, progress)
-        monitor = dict(progress["monitor"])
-        compilation = Compilation(**progress["compilation"])
-        history = [{str(key): float(value) for key, value in logs.items()} for logs in progress["history"]]
-        callbacks = dict(progress["callbacks"])
-        seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
+        history = [{str(key): float(value) for key, value in logs.items()} for logs in values["history"]]
+        best, best_epoch = values.get("best"), values.get("best_epoch")
+        name = resumption.stored.request.scenario.cls.monitor[1].removeprefix("val_")
+        return TrainResult(
+            status="stopped" if values["status"] == "stopped" else "finished",
+            output_dir=folder,
+            epochs=int(values["epochs"]),
+            history=history,
+            monitor=f"val_{name}" if history and f"val_{name}" in history[-1] else name,
+            best=None if best is None else float(best),
+            best_epoch=None if best_epoch is None else int(best_epoch),
+            seconds=0.0,
+            saved=[each for each in ("best", "export", "checkpoint") if (folder / each).exists()],
+        )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TrainingError(
-            f"The checkpoint's progress.json is not what aip writes ({type(error).__name__}: {error}): "
-            "take another checkpoint."
+            f"{folder} does not say how its run ended ({type(error).__name__}: {error}): the folder is damaged."
         ) from error
-    if seed != trainer.seed:
-        raise TrainingError(
-            f"The checkpoint is of a run with the seed {seed}, this one has {trainer.seed}: the order of the data "
-            f"depends on it, so give --trainer.random_seed {seed} or leave the option out."
-        )
-    if progress.get("accumulate_steps") != trainer.trainer.accumulate_steps:
-        # Between two groups there is no sum of gradients to go on from: those of this run are zero already.
-        arrays = {name: array for name, array in arrays.items() if not name.startswith(GROUP)}
-        arrays |= {name: value for name, value in trainer.state.read().items() if name.startswith(GROUP)}
-    _check_types(trainer, arrays)
-    trainer.state.write(arrays)
-    trainer.epoch, trainer.step = position
-    trainer.history = history
-    trainer.stopped = stopped
-    trainer.monitor.restore(monitor)
-    trainer.compilation = None if recompile else compilation
-    trainer.pending_states = {
-        name: (state, of_callbacks) for name, state in callbacks.items() if name in trainer.callbacks
-    }
-    trainer.warm_start = None
-    best = None if trainer.output_dir is None else kept_best(trainer.output_dir / "best", trainer.monitor)
-    trainer.saver.kept_best = trainer.workers.broadcast("the model in best", best)
-    trainer.workers.require_same({"the checkpoint": list(position)})
 
 
-def _position(trainer: Trainer, progress: Mapping[str, Any]) -> tuple[int, int]:
-    """Epoch and batch at which this run goes on, where batches of another size count anew."""
-    epoch, step = int(progress["epoch"]), int(progress["step"])
-    if epoch < 0 or step < 0:
-        raise ValueError(f"epoch {epoch}, step {step}")
-    before = progress.get("batching") or attrs.asdict(trainer.batching)
-    accumulate = progress.get("accumulate_steps", trainer.trainer.accumulate_steps)
-    if step == 0:
-        return epoch, 0
-    here = f"The checkpoint lies within epoch {epoch + 1}, after {step} batches"
-    if before["samples"] != trainer.batching.samples:
-        raise TrainingError(
-            f"{here}, and an epoch has {trainer.batching.samples:,} samples now instead of {before['samples']:,}: "
-            "resume without this change up to the end of an epoch, or take a checkpoint from there."
-        )
-    done = min(step * before["batch_size"], before["samples"])
-    size = trainer.batching.batch_size
-    if size != before["batch_size"] and done % size and done != before["samples"]:
-        raise TrainingError(
-            f"{here} of {before['batch_size']}, and these {done:,} samples are no whole number of batches of {size}: "
-            f"give a --train.batch_size that divides {done}, or take a checkpoint from the end of an epoch."
-        )
-    now = -(-done // size)
-    regrouped = accumulate != trainer.trainer.accumulate_steps or size != before["batch_size"]
-    if regrouped and step % accumulate and done != before["samples"]:
-        raise TrainingError(
-            f"{here}, of which the last {step % accumulate} wait for their optimizer update: "
-            "trainer.accumulate_steps and train.batch_size cannot change here; take a checkpoint from between epochs."
-        )
-    return epoch, now
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
-def _check_types(trainer: Trainer, arrays: Mapping[str, Any]) -> None:
-    for name, variable in trainer.state.variables.items():
-        dtype = components(variable)[0].dtype
-        wanted = getattr(dtype, "name", dtype)
-        if name in arrays and arrays[name].dtype.name != wanted:
-            raise TrainingError(
-                f"The saved state is of another model: {name} is of type {arrays[name].dtype.name} there "
-                f"and {wanted} here."
-            )
-
-
-def kept_best(folder: Path, monitor: Monitor) -> float | None:
-    """The monitored value of the model in `best`, None if there is none or it is of another value.
-
-    It can be better than the checkpoint knows, if the run went on after that.
-    """
-    try:
-        recorded = read_json(folder / "aip.json")["monitor"]
-        if (recorded["mode"], recorded["name"]) == (monitor.mode, monitor.name):
-            return float(recorded["value"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        pass
-    return None
-
-
-def restore_callbacks(trainer: Trainer) -> None:
-    """Hands callbacks their states, after `on_train_begin`.
-
-    Raises:
-        TrainingError: see `callback_state.set_state`.
-    """
-    for name, (state, arrays) in trainer.pending_states.items():
-        callback_state.set_state(name, trainer.callbacks[name], state, arrays)
-    trainer.pending_states = {}
+def _begin(path: Path | None, epoch: int, step: int, found: Sequence[Change]) -> str:
+    where = "from the beginning, since there is no checkpoint yet" if path is None else f"from {path}"
+    place = "" if path is None else f", in epoch {epoch + 1} after {step} batches" if step else f", after epoch {epoch}"
+    with_ = ", ".join(f"{change.path} {change.after}" for change in found)
+    return f"Goes on {where}{place}{f', with {with_}' if with_ else ''}."

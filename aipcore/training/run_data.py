@@ -41,6 +41,7 @@ class RunData:
         pipelines: where all of the samples come from.
         left_out: a sentence for each pipeline that left samples out while they were read for the first time.
         workers: the processes that make samples for all of them.
+        fingerprint: that of the samples of each part, by `train`, `val`, or the name of a LAV list.
     """
 
     train: Dataset
@@ -53,6 +54,7 @@ class RunData:
     pipelines: list[Pipeline]
     left_out: list[str]
     workers: Workers
+    fingerprint: dict[str, Any]
 
     def skipped(self) -> list[str]:
         """A sentence for each pipeline that left samples out since the last call."""
@@ -103,20 +105,25 @@ def _read_data(
     scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: Workers
 ) -> RunData:
     pipelines: list[Pipeline] = []
+    fingerprints: dict[str, Any] = {}
 
-    def pipeline(data: Any, origin: str, mode: Mode, preload: Any, limit: int | None) -> Pipeline:
+    def pipeline(name: str, data: Any, origin: str, mode: Mode, preload: Any, limit: int | None) -> Pipeline:
         made = make_pipeline(
             scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers, limit=limit
         )
         pipelines.append(made)
+        if name:
+            fingerprints[name] = made.fingerprint()
         return made
 
-    training = pipeline(scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload, params.train.limit)
+    training = pipeline(
+        "train", scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
+    )
     train = training.dataset()
     val_data = scenario.val_data()
     val = None
     if val_data is not None:
-        val = pipeline(val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit).dataset()
+        val = pipeline("val", val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit).dataset()
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
@@ -124,11 +131,15 @@ def _read_data(
             lav = {"": val}
         elif val is not None:
             again = scenario.val_data()
-            lav = {"": pipeline(again, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit).dataset()}
+            lav = {
+                "": pipeline("", again, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit).dataset()
+            }
     else:
         for name, data in lists.items():
             origin = f"lav_data()[{name!r}]"
-            lav[name] = pipeline(data, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit).dataset()
+            lav[name] = pipeline(
+                f"lav {name}", data, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit
+            ).dataset()
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     feed = training.feed(
         params.train.batch_size,
@@ -149,6 +160,7 @@ def _read_data(
         pipelines=pipelines,
         left_out=_skipped(pipelines),
         workers=workers,
+        fingerprint=fingerprints,
     )
 
 

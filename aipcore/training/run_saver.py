@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-import aipcore
+from aipcore.data.dataset import Dataset
+from aipcore.devices.workers import Workers
 from aipcore.params.resources import FOLDER as RESOURCES
-from aipcore.training.formats import Format, some_batches
-from aipcore.training.resume import snapshot
+from aipcore.training.formats import Format
+from aipcore.training.keeper import Keeper
+from aipcore.training.model_writer import ModelWriter
+from aipcore.training.params import TrainerParams
+from aipcore.training.prepare import Engine
+from aipcore.training.run_state import RunState, kept_best
 from aipcore.training.saving import SavePolicy
-from aipcore.training.servable import ModelWriter
-
-if TYPE_CHECKING:
-    from aipcore.training.keeper import Keeper
-    from aipcore.training.trainer import Trainer
+from aipcore.training.verify import some_batches
 
 
-def make_writer(trainer: Trainer, formats: Mapping[str, Format]) -> ModelWriter:
-    """What writes a run's model, tried once unless the run writes nothing or is not to be checked.
+def make_writer(
+    model: Engine,
+    formats: Mapping[str, Format],
+    about: Mapping[str, Any],
+    *,
+    output_dir: Path | None,
+    samples: Dataset,
+    check: bool,
+) -> ModelWriter:
+    """Return the writer of a run's model, tried once unless the run writes nothing.
+
+    Args:
+        model: of the run.
+        formats: by name.
+        about: what to record beside the model.
+        output_dir: the run's folder, or None.
+        samples: processed samples, to compare outputs for.
+        check: whether to try it.
 
     Raises:
         ScenarioError: the model cannot be served.
         FormatError: a format cannot express it.
     """
-    folder = trainer.output_dir
     writer = ModelWriter(
-        trainer.prediction,
+        model.prediction,
         formats,
-        {"aip": aipcore.__version__, **trainer.about},
-        further=trainer.further,
-        resources=None if folder is None else folder / RESOURCES,
-        batches=lambda: some_batches(trainer.data.val or trainer.data.train),
+        {"aip": version("aipcore"), **about},
+        further=model.further,
+        resources=None if output_dir is None else output_dir / RESOURCES,
+        batches=lambda: some_batches(samples),
     )
-    if folder is not None and not trainer.trainer.skip_sanity_check:
+    if output_dir is not None and check:
         writer.check()
     return writer
 
@@ -42,24 +61,57 @@ def make_writer(trainer: Trainer, formats: Mapping[str, Format]) -> ModelWriter:
 class RunSaver:
     """Decides, with all workers of the run alike, what the keeper writes.
 
-    Attributes:
-        kept_best: the monitored value of the model in `best`, if it may be better than the run knows.
+    Args:
+        state: of the run.
+        keeper: writes on the chief.
+        workers: of the run.
+        params: when to save.
+        about: what identifies the run.
+        running_loss: returns the mean loss of the current epoch so far.
+        averaged: a context in which the model has the averaged weights.
+        warn: is told what the user should know.
     """
 
-    def __init__(self, trainer: Trainer, keeper: Keeper) -> None:
-        self._trainer = trainer
+    def __init__(
+        self,
+        state: RunState,
+        keeper: Keeper,
+        workers: Workers,
+        *,
+        params: TrainerParams,
+        about: Mapping[str, Any],
+        running_loss: Callable[[], float],
+        averaged: Callable[[], AbstractContextManager[None]],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._state = state
         self._keeper = keeper
-        self._policy = SavePolicy(trainer.trainer.checkpoint)
+        self._workers = workers
+        self._writes = params.write_checkpoints
+        self._policy = SavePolicy(params.checkpoint)
+        self._about = about
+        self._running_loss = running_loss
+        self._averaged = averaged
+        self._warn = warn
         self._saved_at: tuple[int, int] | None = None
-        self.kept_best: float | None = None
+        # The monitored value of the model in `best`, if it may be better than the run knows.
+        self._kept_best: float | None = None
 
     def chunk(self, chunk: int) -> int:
         """The most batches in a chunk; see `SavePolicy.chunk`."""
         return self._policy.chunk(chunk)
 
-    def is_saved(self) -> None:
-        """The run goes on from a checkpoint of where it is."""
-        self._saved_at = self._trainer.epoch, self._trainer.step
+    def resumed(self) -> None:
+        """Take note that the state is that of a checkpoint, which need not be written again.
+
+        Raises:
+            TrainingError: the workers are at different places.
+        """
+        self._saved_at = self._state.position
+        folder = self._keeper.folder
+        best = None if folder is None else kept_best(folder / "best", self._state.monitor)
+        self._kept_best = self._workers.broadcast("the model in best", best)
+        self._workers.require_same({"the checkpoint": list(self._state.position)})
 
     def check(self) -> None:
         """Between two chunks: says what went wrong with a checkpoint, and ends a run whose folder was moved.
@@ -70,7 +122,7 @@ class RunSaver:
             TrainingError: see `Keeper.check` and `Keeper.refuse_moved`.
         """
         self._keeper.check()
-        if self._keeper.is_moved() and self._trainer.workers.count == 1:
+        if self._keeper.is_moved() and self._workers.count == 1:
             self.save()
         self._keeper.refuse_moved()
 
@@ -78,12 +130,12 @@ class RunSaver:
         """Within an epoch; while one checkpoint is being written, the next waits for a later chunk."""
         if not self._policy.within_epochs:
             return
-        due = self._policy.due(self._trainer.batches) and not self._keeper.busy
-        if self._trainer.workers.broadcast("save", due):
+        due = self._policy.due(self._state.batches) and not self._keeper.busy
+        if self._workers.broadcast("save", due):
             self.save()
 
     def save(self, *, wait: bool = False) -> None:
-        """Writes a checkpoint of where the run is, unless there is one.
+        """Write a checkpoint of where the run is, unless there is one.
 
         Raises:
             TrainingError: it could not be written, or the run's folder was moved. Then it is where the folder is now.
@@ -92,43 +144,41 @@ class RunSaver:
         self._keeper.refuse_moved()
 
     def _save(self, *, wait: bool) -> None:
-        trainer = self._trainer
-        here = trainer.epoch, trainer.step
-        if not trainer.trainer.write_checkpoints or trainer.compilation is None or self._saved_at == here:
+        here = self._state.position
+        if not self._writes or self._state.compilation is None or self._saved_at == here:
             return
         if self.diverged():
-            trainer.reporter.warning(
+            self._warn(
                 "The loss is not finite: no checkpoint is written, the last good one stays; --callbacks TerminateOnNaN "
                 "ends such a run."
             )
             return
-        if self._keeper.folder is None and trainer.workers.count == 1:
+        if self._keeper.folder is None and self._workers.count == 1:
             return
         # The one before has to be done first, so that memory holds what one checkpoint keeps from changing, not two.
         self._keeper.drain()
         # The chief writes, but all workers have a part of the state.
-        state = snapshot(trainer)
-        saved = self._keeper.write_checkpoint(trainer.batches, state, wait=wait)
-        if trainer.workers.broadcast("saved", saved):
+        state = self._state.snapshot(self._about)
+        saved = self._keeper.write_checkpoint(self._state.batches, state, wait=wait)
+        if self._workers.broadcast("saved", saved):
             self._saved_at = here
         # After a failure, too, the next one is tried when the next is due.
-        self._policy.saved(trainer.batches)
+        self._policy.saved(self._state.batches)
 
     def diverged(self) -> bool:
         """Whether the loss is no number, so that neither a checkpoint nor a model is worth keeping."""
-        trainer = self._trainer
-        if trainer.step:
-            return not math.isfinite(trainer.metrics.result()["loss"])
-        return bool(trainer.history) and not math.isfinite(trainer.history[-1]["loss"])
+        if self._state.step:
+            return not math.isfinite(self._running_loss())
+        return bool(self._state.history) and not math.isfinite(self._state.history[-1]["loss"])
 
     def write_best(self) -> None:
         """Writes the model to `best`, with the value that makes it the best."""
-        monitor = self._trainer.monitor
+        monitor = self._state.monitor
         assert monitor.best is not None
-        if self.kept_best is not None and monitor.beats(self.kept_best, monitor.best):
+        if self._kept_best is not None and monitor.beats(self._kept_best, monitor.best):
             # The model in `best` is of a later epoch than the checkpoint that this run went on from.
             return
-        self.kept_best = None
+        self._kept_best = None
         note = {"mode": monitor.mode, "name": monitor.name, "value": monitor.best, "epoch": monitor.best_epoch}
-        with self._trainer.averaged():
+        with self._averaged():
             self._keeper.write_model("best", {"monitor": note})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -192,18 +192,21 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def check_first_steps(loss: float, batches: int, learning_rate: float) -> None:
-    """Looks at the loss after the first batches of a run.
+def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
+    """Return a check of the loss after the first batches of a run, by the loss and the number of batches.
 
-    Raises:
-        TrainingError: it is infinite or no number, and so are the weights by now.
+    It raises a TrainingError if the loss, and so the weights by now, are infinite or no number.
     """
-    if not np.isfinite(loss):
-        raise TrainingError(
-            f"The loss is {loss} after {count(batches, 'batch')}: lower --learning_rate.lr (the rate is "
-            f"{learning_rate:.3g}) or give --optimizer.clip_global_norm 1; --trainer.skip_sanity_check "
-            "goes on all the same."
-        )
+
+    def check(loss: float, batches: int) -> None:
+        if not np.isfinite(loss):
+            rate = float(optimizer.learning_rate)
+            raise TrainingError(
+                f"The loss is {loss} after {count(batches, 'batch')}: lower --learning_rate.lr (the rate is "
+                f"{rate:.3g}) or give --optimizer.clip_global_norm 1; --trainer.skip_sanity_check goes on all the same."
+            )
+
+    return check
 
 
 def _reason(error: Exception) -> str:

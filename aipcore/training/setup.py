@@ -19,6 +19,7 @@ from aipcore.training.atomic import write_file
 from aipcore.training.formats import make_format
 from aipcore.training.params import TrainerParams
 from aipcore.training.prepare import Parts
+from aipcore.training.reporter import TrainResult
 from aipcore.training.requirements import require_packages
 
 
@@ -119,3 +120,11 @@ def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[
             f"{error.filename or 'A resource'} could not be copied to {output_dir} ({error.strerror}): see whether it "
             "is still there."
         ) from error
+
+
+def record_result(output_dir: Path, about: Mapping[str, Any], result: TrainResult) -> None:
+    """Add how a run ended to `run.json` if it writes no checkpoints: it could not be told from one that was killed."""
+    if result.signal is None and not about["params"]["trainer"]["write_checkpoints"]:
+        kept = ("status", "epochs", "history", "monitor", "best", "best_epoch")
+        content = {**about, "result": {name: getattr(result, name) for name in kept}}
+        write_file(output_dir / "run.json", json.dumps(content, indent=2) + "\n")

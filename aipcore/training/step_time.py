@@ -5,30 +5,33 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
-from aipcore.training.trainer import Trainer
+from aipcore.training.prepare import Engine
+from aipcore.training.state import VariableState
+from aipcore.training.tuning import Compilation
 
 
-def samples_per_second(trainer: Trainer, *, seconds: float = 2.0) -> float:
-    """Trains on the same batches again and again, and leaves the state of the run as it was.
+def samples_per_second(
+    model: Engine, variables: VariableState, compilation: Compilation, *, seconds: float = 2.0
+) -> float:
+    """Train on the same batches again and again, and leave the state of the run as it was.
 
     Args:
-        trainer: a run that has not begun.
+        model: of a run that has not begun.
+        variables: of the run.
+        compilation: of its loop.
         seconds: for how long.
-
-    Raises:
-        TrainingError: the model cannot be compiled as asked.
     """
-    state = trainer.state.read()
-    compilation = trainer.compile()
-    trainer.loop.compiled = compilation.mode
-    with closing(trainer.feed.blocks(0, chunk=compilation.chunk)) as blocks:
+    state = variables.read()
+    loop, feed = model.loop, model.feed
+    loop.compiled = compilation.mode
+    with closing(feed.blocks(0, chunk=compilation.chunk)) as blocks:
         block = next(blocks)
-    full = block.batch_size == trainer.batching.batch_size
+    full = block.batch_size == feed.batching.batch_size
 
     def once() -> None:
-        trainer.loop.run(trainer.loop.prepare(block, [True] * block.steps), full=full, single=False)
+        loop.run(loop.prepare(block, [True] * block.steps), full=full, single=False)
         # Reading a number waits for what the device is still doing.
-        trainer.metrics.result()
+        model.metrics.result()
 
     try:
         once()
@@ -38,4 +41,4 @@ def samples_per_second(trainer: Trainer, *, seconds: float = 2.0) -> float:
             count += 1
         return count * block.steps * block.batch_size / (time.perf_counter() - begun)
     finally:
-        trainer.state.write(state)
+        variables.write(state)

@@ -13,12 +13,12 @@ from aipcore.scenario.graph import Graph, block_signature
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.summaries import Summary
 from aipcore.training.params import TrainerParams
-from aipcore.training.prepare import RunModel
+from aipcore.training.prepare import Engine
 from aipcore.training.probe import spread_samples
 from aipcore.training.summary_records import RecordCheck
 
 
-def make_summaries(scenario: Scenario, trainer: TrainerParams, model: RunModel) -> SampleSummaries | None:
+def make_summaries(scenario: Scenario, trainer: TrainerParams, model: Engine) -> SampleSummaries | None:
     """The summaries of a run, None if the scenario has none, there is no validation data, or they are off.
 
     Raises:

@@ -52,12 +52,8 @@ def aip(name: str) -> Iterator[Seconds]:
     import_tensorflow()
     import threading
 
-    from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.params import Layer, resolve
-    from aipcore.scenario import Scenario, ScenarioParams
-    from aipcore.training.params import run_params_class
+    from aipcore.scenario import Scenario
     from aipcore.training.reporter import EpochReport, Reporter
-    from aipcore.training.setup import make_parts
     from aipcore.training.trainer import Trainer
 
     started = time.perf_counter()
@@ -95,14 +91,14 @@ def aip(name: str) -> Iterator[Seconds]:
             self.go.acquire()
             self.begun = time.perf_counter()
 
-    plugins = get_plugin_manager()
-    words = ["--trainer.epochs", "1000", "--train.shuffle", "false", "--train.batch_size", str(task.batch_size)]
-    words += ["--learning_rate", "Constant", "--trainer.random_seed", "1", "--trainer.skip_sanity_check"]
-    params: Any = resolve(run_params_class(ScenarioParams), [Layer.from_arguments(words)], plugins).value
+    params = {
+        "trainer": {"epochs": 1000, "random_seed": 1, "skip_sanity_check": True},
+        "train": {"shuffle": False, "batch_size": task.batch_size},
+        "learning_rate": "Constant",
+    }
     turns = Turns()
-    parts = make_parts(params.trainer, plugins)
-    trainer = Trainer(Made(params), params, name="made", parts=parts, output_dir=None, reporter=turns)
-    threading.Thread(target=trainer.run, daemon=True).start()
+    trainer = Trainer.from_scenario(Made, params, reporter=turns)
+    threading.Thread(target=trainer.fit, daemon=True).start()
     turns.done.acquire()
     yield turns.first
     while True:

@@ -75,15 +75,20 @@ class LearningRateMonitor(keras.callbacks.Callback):
     def on_run_end(self, end: Any) -> None:
         """Ends the files."""
         del end
+        if self._csv is not None:
+            self._bytes = self._csv.tell()
         for file in (self._events, self._csv):
             if file is not None:
                 file.close()
         self._events = self._csv = None
 
     def get_state(self) -> dict[str, Any]:
-        """How much of the CSV file there is; the event files are cut by their steps."""
+        """Return how much of the CSV file there is; the event files are cut by their steps.
+
+        Until a resumed run writes its first row, that is what the state before was.
+        """
         self._flush()
-        return {"bytes": None if self._csv is None else self._csv.tell()}
+        return {"bytes": self._bytes if self._csv is None else self._csv.tell()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on after the rows of a checkpoint."""

@@ -17,11 +17,11 @@ import pytest
 import tensorflow  # noqa: F401 - which sets up its logger
 from rich.console import Console
 
-from aipcore.cli.console_reporter import ConsoleHandler
 from aipcore.cli.main import main
 from aipcore.data.pipeline import Pipeline
 from aipcore.logs import LIBRARIES, logging_to
 from aipcore.scenario import Processor, Sample
+from aipcore.training.console_reporter import ConsoleHandler
 
 SCENARIO = """
 import logging

@@ -18,9 +18,9 @@ import forks
 import pytest
 from rich.console import Console
 
-from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
 from aipcore.cli.main import main
 from aipcore.logs import logging_to
+from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
 from aipcore.training.reporter import EpochReport, by_part
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]

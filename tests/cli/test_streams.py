@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
 from aipcore.cli.json_reporter import JsonReporter
 from aipcore.data.pipeline import Pipeline
 from aipcore.logs import logging_to
 from aipcore.scenario import Processor, Sample
 from aipcore.streams import LineFile
+from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
 
 AIP = f"{sys.executable} -c 'import sys; from aipcore.cli.main import main; sys.exit(main())' "
 TRAIN = (

@@ -12,12 +12,12 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from aipcore.cli.console import Console
-from aipcore.cli.console_reporter import ConsoleHandler, ConsoleReporter
 from aipcore.cli.main import main
 from aipcore.cli.score_table import show_scores
+from aipcore.console import Console
 from aipcore.logs import logging_to
 from aipcore.prediction.scoring import ListScore
+from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
 
 TITLE = "\x1b]0;mine\x07"
 SHOWN = "\\x1b]0;mine\\x07"

@@ -212,7 +212,7 @@ class Few(Scenario):
 def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
     """What a run writes of a callback is taken back, and what a stranger put there is not."""
     words = ("--callbacks", "CSVLog", "LearningRateMonitor", "--callbacks.learning_rate_monitor.csv")
-    make_trainer(Few, *words, output="run").run()
+    make_trainer(Few, *words, output="run").fit()
     whole = read_checkpoint(newest_checkpoint(tmp_path / "run" / "checkpoint"))
     assert whole.progress["callbacks"]["CSVLog"]["columns"][0] == "epoch"
     for name, changed, message in (
@@ -224,8 +224,6 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) 
         trainer = make_trainer(Few, *words, "--trainer.epochs", "3", output="other")
         import attrs
 
-        from aipcore.training.resume import restore
-
-        restore(trainer, attrs.evolve(whole, progress=progress))
+        trainer.restore(attrs.evolve(whole, progress=progress))
         with pytest.raises(TrainingError, match=message):
-            trainer.run()
+            trainer.fit()

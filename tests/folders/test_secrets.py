@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from aipcore.cli.console import Console
 from aipcore.cli.main import main
 from aipcore.cli.style import report
+from aipcore.console import Console
 from aipcore.errors import ParamsError, UsageError
 from aipcore.logs import logging_to
 from aipcore.params import (
@@ -166,7 +166,7 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
     assert "--callbacks.MLflow.tracking_uri (postgresql://me:***@host/db) holds a secret" in error
     assert "set AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI." in error
     reached: list[Any] = []
-    monkeypatch.setattr("aipcore.cli.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
     assert main(["resume", str(run), "--callbacks.mlflow.tracking_uri", URI]) == 0
     monkeypatch.setenv("AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI", URI)
     assert main(["resume", str(run)]) == 0
@@ -213,7 +213,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
 
 def test_messages(tmp_path: Path, capsys: Any) -> None:
     """What a library says of an address that it cannot reach, in train.log, on the terminal and as an error."""
-    from aipcore.cli.console_reporter import ConsoleHandler
+    from aipcore.training.console_reporter import ConsoleHandler
 
     output = StringIO()
     with logging_to(ConsoleHandler(Console(file=output), quiet=False), file_follows=True) as log:
@@ -281,7 +281,7 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
         for name in ("params.json", "run.json"):
             (run / name).write_text((run / name).read_text().replace("***", "abc"))
     reached: list[Any] = []
-    monkeypatch.setattr("aipcore.cli.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
     monkeypatch.setattr("aip_plugins.callbacks.remote_params.WandBParams.check", lambda _: None)
     assert main(["resume", str(run)]) == 2
     error = capsys.readouterr().err

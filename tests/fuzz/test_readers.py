@@ -81,7 +81,7 @@ def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Reader:
 def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Reader:
     """The folder of a run, as far as `aip resume` reads it without TensorFlow."""
     write_run_files(tmp_path, about)
-    monkeypatch.setattr("aipcore.cli.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
     monkeypatch.setenv("AIP_WEBHOOK_URL", "http://localhost")
 
     def read(drawn: tuple[bytes, bytes]) -> None:

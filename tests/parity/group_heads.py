@@ -50,4 +50,4 @@ def group_heads() -> tuple[type[Any], Callable[[Any], list[Any]]]:
             added = keras.layers.Dense(CLASSES, activity_regularizer="l2", kernel_regularizer="l2", name="extra")
             return {**outputs, "plain": outputs["plain"] + 0.1 * added(keras.layers.Flatten()(inputs))}
 
-    return Regularised, lambda trainer: [weight.numpy() for weight in trainer.graph.model.trainable_variables]
+    return Regularised, lambda trainer: [weight.numpy() for weight in trainer.model.trainable_variables]

@@ -140,7 +140,7 @@ def compare(
     size = SAMPLES // 2
     fit = model.fit(**data, batch_size=size, shuffle=False, verbose=0).history
     evaluated = model.evaluate(**data, batch_size=size, verbose=0, return_dict=True)
-    logs = trainer.run().history[0]
+    logs = trainer.fit().history[0]
     expected = dict(numbers({name: values[0] for name, values in fit.items()}))
     expected |= dict(numbers({f"val_{name}": value for name, value in evaluated.items()}))
     missing = expected.keys() - logs.keys()
@@ -152,7 +152,7 @@ def compare(
     ]
     assert not wrong, [(name, logs[name], expected[name]) for name in wrong]
     for head in heads:
-        ours, theirs = (each.get_layer(head.name).get_weights() for each in (trainer.graph.model, model))
+        ours, theirs = (each.get_layer(head.name).get_weights() for each in (trainer.model, model))
         for one, other in zip(ours, theirs, strict=True):
             close = 1e-6 * max(1, np.abs(other).max())
             np.testing.assert_allclose(one, other, rtol=TOLERANCE, atol=close, err_msg=head.name)

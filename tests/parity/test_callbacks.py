@@ -136,12 +136,12 @@ def both(make_trainer: Any, tmp_path: Path, factory: Factory, cls: type[Points] 
     theirs, ours = factory(tmp_path / "fit"), factory(tmp_path / "aip")
     recorders = [Recorder(), Recorder()]
     trainer = trainer_with(make_trainer, [*ours, recorders[1]], cls=cls)
-    first = trainer.graph.model.get_weights()
-    trainer.run()
+    first = trainer.model.get_weights()
+    trainer.fit()
     keras.utils.clear_session()
     model = fit(cls, first, [*theirs, recorders[0]])
     same_calls(*recorders)
-    for expected, found in zip(model.get_weights(), trainer.graph.model.get_weights(), strict=True):
+    for expected, found in zip(model.get_weights(), trainer.model.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     return [theirs, ours]
 
@@ -362,7 +362,7 @@ def test_early_stopping_decides_on_the_export_with_averaged_weights(make_trainer
     """With a moving average, `export` has the average of the best epoch, which is that of `best` too."""
     stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
     trainer = trainer_with(make_trainer, [stop], {**EMA, "trainer.epochs": 12}, cls=Turning, output="out")
-    result = trainer.run()
+    result = trainer.fit()
     averages = [average for _, average in turning_weights(12, 0.5)[1::2]]
     best = int(np.argmin([(average - 0.5) ** 2 for average in averages]))
     assert (result.best_epoch, result.epochs) == (best + 1, best + 3)
@@ -380,12 +380,12 @@ def test_model_checkpoint_saves_the_averaged_weights(make_trainer: Any, tmp_path
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=3),
     ]
     trainer = trainer_with(make_trainer, made, EMA, cls=Turning)
-    trainer.run()
+    trainer.fit()
     steps = turning_weights(3, 0.5)
     for file, batches in (("1.weights.h5", 2), ("3.weights.h5", 6), ("2-1.keras", 3), ("3-2.keras", 6)):
         [weight] = weights_of(tmp_path / file)
         assert float(weight[0, 0]) == pytest.approx(steps[batches - 1][1], rel=1e-5), file
-    assert float(trainer.graph.model.get_weights()[0][0, 0]) == pytest.approx(steps[5][0], rel=1e-5)
+    assert float(trainer.model.get_weights()[0][0, 0]) == pytest.approx(steps[5][0], rel=1e-5)
 
 
 def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
@@ -399,14 +399,14 @@ def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
 
     write_to = keras.callbacks.LambdaCallback(on_epoch_end=write)
     trainer = trainer_with(make_trainer, [write_to], {**EMA, "trainer.epochs": 2}, cls=Turning)
-    trainer.run()
+    trainer.fit()
     first = turning_weights(1, 0.5)[-1][1]
     weight = average = 0.75
     for _ in range(2):
         weight += RATE * 2 * (1 - weight) * 0.25
         average = 0.5 * average + 0.5 * weight
     assert seen == pytest.approx([first, average], rel=1e-5)
-    assert float(trainer.graph.model.get_weights()[0][0, 0]) == pytest.approx(weight, rel=1e-5)
+    assert float(trainer.model.get_weights()[0][0, 0]) == pytest.approx(weight, rel=1e-5)
 
 
 # Its package is not installed, so that it cannot be made as usual.
@@ -458,8 +458,8 @@ def test_a_change_of_trainable_is_refused(where: str, make_trainer: Any) -> None
     callback = keras.callbacks.LambdaCallback(**{where: freeze})
     trainer = trainer_with(make_trainer, [callback])
     with pytest.raises(ScenarioError, match=r"sets trainable = False on backbone.*no_train_scope"):
-        trainer.run()
-    assert trainer.epoch == 0
+        trainer.fit()
+    assert trainer.state.epoch == 0
 
 
 DECAY = {"learning_rate": "ExponentialDecay", "learning_rate.decay": 0.5}
@@ -468,7 +468,7 @@ DECAY = {"learning_rate": "ExponentialDecay", "learning_rate.decay": 0.5}
 def test_assigned_rate_scales_the_schedule(make_trainer: Any) -> None:
     """After an assignment the rate is that number, and decays from there as scheduled."""
     trainer = trainer_with(make_trainer, [], DECAY)
-    optimizer, updates = trainer.optimizer, trainer.data.horizon.updates_per_epoch
+    optimizer, updates = trainer.engine.optimizer, trainer.data.horizon.updates_per_epoch
     optimizer.learning_rate = 0.02
     assert float(optimizer.learning_rate) == pytest.approx(0.02, rel=1e-6)
     optimizer.iterations.assign(updates)
@@ -476,7 +476,7 @@ def test_assigned_rate_scales_the_schedule(make_trainer: Any) -> None:
     for wrong in (float("nan"), -1.0):
         with pytest.raises(TrainingError, match="learning rate cannot be set"):
             optimizer.learning_rate = wrong
-    trainer.learning_rate.schedule = lambda step: 0.0 * tf.cast(step, tf.float32)
+    trainer.engine.learning_rate.schedule = lambda step: 0.0 * tf.cast(step, tf.float32)
     with pytest.raises(TrainingError, match="schedule is 0 at update 3"):
         optimizer.learning_rate = 0.5
 
@@ -492,14 +492,14 @@ def test_resume_keeps_what_callbacks_set(make_trainer: Any, tmp_path: Path) -> N
         ]
 
     whole = trainer_with(make_trainer, make(), {**DECAY, "trainer.epochs": 4})
-    whole.run()
+    whole.fit()
     options = {**DECAY, "trainer.export_best": "false", "trainer.export_final": "false"}
-    trainer_with(make_trainer, make(), {**options, "trainer.epochs": 2}, output="parts").run()
+    trainer_with(make_trainer, make(), {**options, "trainer.epochs": 2}, output="parts").fit()
     resumed = trainer_with(make_trainer, make(), {**options, "trainer.epochs": 4}, output="parts")
     resumed.restore(newest_checkpoint(tmp_path / "parts" / "checkpoint"))
-    resumed.run()
-    for name, value in whole.state.read().items():
-        np.testing.assert_array_equal(resumed.state.read()[name], value, err_msg=name)
+    resumed.fit()
+    for name, value in whole.state.variables.read().items():
+        np.testing.assert_array_equal(resumed.state.variables.read()[name], value, err_msg=name)
     histories = [list(each.callbacks.values())[2] for each in (whole, resumed)]
     assert histories[0].history == histories[1].history
     assert histories[1].epoch == [0, 1, 2, 3]

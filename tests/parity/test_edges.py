@@ -47,8 +47,8 @@ def made(base: type[Any] = Masked, **methods: Any) -> type[Any]:
 def fit(trainer: Any, weights: Any = None) -> tuple[dict[str, list[float]], Any]:
     """The history of `Model.fit` and the trained model."""
     scenario = trainer.scenario
-    model = keras.models.clone_model(trainer.graph.model)
-    model.set_weights(trainer.graph.model.get_weights())
+    model = keras.models.clone_model(trainer.model)
+    model.set_weights(trainer.model.get_weights())
     model.compile(
         keras.optimizers.SGD(0.1), loss=scenario.losses(), metrics=scenario.metrics(),
         weighted_metrics=scenario.weighted_metrics(),
@@ -63,7 +63,7 @@ def test_a_weight_per_sample_counts_for_all_steps(make_trainer: Any) -> None:
     chosen = made(train_data=lambda: (X, Y, weights), weighted_metrics=lambda: ["mae"])
     trainer = make_trainer(chosen, *WORDS)
     history, _ = fit(trainer, np.repeat(weights[:, None], 6, axis=1))
-    logs = trainer.run().history[0]
+    logs = trainer.fit().history[0]
     assert logs["loss"] == pytest.approx(history["loss"][0], rel=1e-6)
     assert logs["mae"] == pytest.approx(history["mae"][0], rel=1e-6)
 
@@ -76,8 +76,8 @@ def test_one_number_for_a_masked_batch(make_trainer: Any) -> None:
 
     trainer = make_trainer(made(losses=lambda: scalar), *WORDS)
     history, model = fit(trainer)
-    assert trainer.run().history[0]["loss"] == pytest.approx(history["loss"][0], rel=1e-6)
-    np.testing.assert_allclose(trainer.graph.model.get_weights()[0], model.get_weights()[0], rtol=1e-5)
+    assert trainer.fit().history[0]["loss"] == pytest.approx(history["loss"][0], rel=1e-6)
+    np.testing.assert_allclose(trainer.model.get_weights()[0], model.get_weights()[0], rtol=1e-5)
 
 
 class Dropping(keras.losses.MeanSquaredError):
@@ -93,9 +93,9 @@ def test_a_subclass_of_keras_own_loss_in_groups(make_trainer: Any) -> None:
     chosen.build = lambda _, inputs: keras.layers.Dense(3, kernel_initializer="ones")(inputs)
     large = make_trainer(chosen, *WORDS, "--train.batch_size", "8")
     small = make_trainer(chosen, *WORDS, "--trainer.accumulate_steps", "2")
-    expected, found = (trainer.run().history[0] for trainer in (large, small))
+    expected, found = (trainer.fit().history[0] for trainer in (large, small))
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
-    np.testing.assert_allclose(small.graph.model.get_weights()[0], large.graph.model.get_weights()[0], rtol=1e-5)
+    np.testing.assert_allclose(small.model.get_weights()[0], large.model.get_weights()[0], rtol=1e-5)
 
 
 class Unused(Masked):
@@ -113,9 +113,9 @@ def test_weights_without_a_loss_do_not_decay(make_trainer: Any, caplog: Any, gro
     """Keras leaves weights without a gradient alone; they are named once."""
     words = ("--optimizer.weight_decay", "0.5", "--trainer.accumulate_steps", group)
     trainer = make_trainer(Unused, *WORDS, *words)
-    before = trainer.graph.model.get_layer("idle").get_weights()[0]
-    trainer.run()
-    np.testing.assert_array_equal(trainer.graph.model.get_layer("idle").get_weights()[0], before)
+    before = trainer.model.get_layer("idle").get_weights()[0]
+    trainer.fit()
+    np.testing.assert_array_equal(trainer.model.get_layer("idle").get_weights()[0], before)
     assert "No loss depends on idle/kernel, idle/bias." in caplog.text
 
 
@@ -130,12 +130,12 @@ def test_penalties_that_are_vectors(make_trainer: Any) -> None:
     chosen = made(build=lambda: None)
     chosen.build = lambda _, inputs: keras.layers.Dense(3, kernel_initializer="ones")(Added()(inputs))
     trainer = make_trainer(chosen, *WORDS)
-    model = keras.Model(*(getattr(trainer.graph.model, side) for side in ("inputs", "outputs")))
+    model = keras.Model(*(getattr(trainer.model, side) for side in ("inputs", "outputs")))
     x, y = trainer.scenario.train_data()
     model.compile(loss="mse")
     expected = model.evaluate(x, y, batch_size=10, verbose=0)
     trainer = make_trainer(chosen, *WORDS, "--train.batch_size", "10")
-    assert trainer.run().history[0]["loss"] == pytest.approx(expected, rel=1e-6)
+    assert trainer.fit().history[0]["loss"] == pytest.approx(expected, rel=1e-6)
 
 
 class Counted(keras.layers.Layer):
@@ -199,7 +199,7 @@ def test_a_loss_without_a_gradient_is_refused(make_trainer: Any) -> None:
     """Nothing would be trained."""
     chosen = made(losses=lambda: lambda t, o: keras.ops.cast(keras.ops.argmax(o, -1), "float32"))
     with pytest.raises(AipError, match="No loss has a gradient"):
-        make_trainer(chosen, *WORDS).run()
+        make_trainer(chosen, *WORDS).fit()
 
 
 def test_weights_that_nothing_uses_are_refused(make_trainer: Any) -> None:

@@ -46,8 +46,8 @@ class Labels(Scenario):
 def fit(trainer: Any, **arguments: Any) -> tuple[dict[str, list[float]], list[Any]]:
     """The history and the final weights of `Model.fit` on the model of a trainer, as it is now."""
     scenario = trainer.scenario
-    model = keras.models.clone_model(trainer.graph.model)
-    model.set_weights(trainer.graph.model.get_weights())
+    model = keras.models.clone_model(trainer.model)
+    model.set_weights(trainer.model.get_weights())
     model.compile(
         keras.optimizers.SGD(0.1), loss=scenario.losses(), metrics=scenario.metrics(),
         weighted_metrics=scenario.weighted_metrics(), loss_weights=scenario.loss_weights(),
@@ -63,10 +63,10 @@ def fit(trainer: Any, **arguments: Any) -> tuple[dict[str, list[float]], list[An
 def same(trainer: Any, **arguments: Any) -> None:
     """Both epochs of a run have the logs and the weights of `Model.fit`, which count 3 full batches and one of 2."""
     history, weights = fit(trainer, **arguments)
-    result = trainer.run().history
+    result = trainer.fit().history
     for name, values in history.items():
         assert [logs[name] for logs in result] == pytest.approx(values, rel=1e-6), name
-    for ours, theirs in zip(trainer.graph.model.get_weights(), weights, strict=True):
+    for ours, theirs in zip(trainer.model.get_weights(), weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -94,7 +94,7 @@ def test_weights_of_samples(make_trainer: Any) -> None:
             rows = zip(X, LABELS, weights, strict=True)
             return [Sample(inputs=x, targets=y, weight=weight) for x, y, weight in rows]
 
-    ours, theirs = (make_trainer(cls, *WORDS).run().history for cls in (Samples, arrays))
+    ours, theirs = (make_trainer(cls, *WORDS).fit().history for cls in (Samples, arrays))
     assert ours == theirs
 
 

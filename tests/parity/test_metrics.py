@@ -190,7 +190,7 @@ class Scored(Scenario):
 
 def test_a_vector_has_a_value_per_class(make_trainer: Any) -> None:
     """The class that a user cares for can be monitored by its name."""
-    result = make_trainer(Scored).run()
+    result = make_trainer(Scored).fit()
     assert {"f1_score_0", "f1_score_1", "f1_score_2", "categorical_accuracy"} <= result.history[0].keys()
     assert result.monitor == "val_f1_score_1"
 
@@ -208,10 +208,10 @@ def test_classes_are_named_as_by_keras(make_trainer: Any) -> None:
             return ["accuracy", metrics.Recall]
 
     trainer = make_trainer(Classes, "--trainer.epochs", "1")
-    logs = trainer.run().history[0]
+    logs = trainer.fit().history[0]
     keras.utils.clear_session(free_memory=False)
     x, y = trainer.scenario.train_data()
-    model = keras.models.clone_model(trainer.graph.model)
+    model = keras.models.clone_model(trainer.model)
     model.compile(loss="mse", metrics=trainer.scenario.metrics(), weighted_metrics=trainer.scenario.weighted_metrics())
     names = {name for name, _ in parity_heads.numbers(model.evaluate(x, y, verbose=0, return_dict=True))}
     assert names == {name for name in logs if not name.startswith("val_")} - {"learning_rate"}
@@ -235,7 +235,7 @@ def test_metrics_without_a_name(make_trainer: Any) -> None:
         def metrics(self) -> Any:
             return [Share()]
 
-    logs = make_trainer(Unnamed).run().history[0]
+    logs = make_trainer(Unnamed).fit().history[0]
     assert {"share", "val_share"} <= logs.keys()
 
 

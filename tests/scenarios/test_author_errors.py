@@ -179,7 +179,7 @@ def test_mistakes(name: str, make_trainer: Any) -> None:
     """Each is an `AipError` of one line."""
     names, message = CASES[name]
     with pytest.raises(AipError) as caught:
-        make_trainer(type("Case", (Base,), names)).run()
+        make_trainer(type("Case", (Base,), names)).fit()
     assert re.search(message, str(caught.value)), caught.value
     assert "\n" not in str(caught.value)
     assert "report" not in str(caught.value)
@@ -198,9 +198,9 @@ def test_summaries_and_workers(make_trainer: Any) -> None:
     """Summaries, and a processor in a worker process."""
     summaries = {"summaries": lambda self, inputs, targets, outputs, meta: [Histogram("h", fails())]}
     with pytest.raises(AuthorError, match=FAILED):
-        make_trainer(type("Case", (Base,), summaries), output="summaries").run()
+        make_trainer(type("Case", (Base,), summaries), output="summaries").fit()
     with pytest.raises(AipError, match=rf"Broken failed on sample \d of .*: {WITHIN}; mend"):
-        make_trainer(type("Case", (Base,), {"processors": returns([Broken()])}), "--data.workers", "1").run()
+        make_trainer(type("Case", (Base,), {"processors": returns([Broken()])}), "--data.workers", "1").fit()
 
 
 class Small(keras.layers.Layer):  # type: ignore[misc]
@@ -221,7 +221,7 @@ def test_an_operation_of_the_graph(make_trainer: Any) -> None:
     names = {"build": lambda self, inputs: keras.layers.Dense(1)(Small(name="small")(inputs))}
     trainer = make_trainer(type("Case", (Base,), names), "--trainer.skip_sanity_check")
     with pytest.raises(AuthorError, match=r"^\S*errors.py, line \d+, in call: InvalidArgumentError: assertion failed"):
-        trainer.run()
+        trainer.fit()
 
 
 @pytest.mark.parametrize(("eager", "where"), [("False", r"operation \S*/embed\S*"), ("True", "layer Embedding")])
@@ -240,7 +240,7 @@ def test_a_layer_of_keras(eager: str, where: str, make_trainer: Any) -> None:
     ):
         make_trainer(
             type("Case", (Base,), {"build": build, "train_data": train_data, "val_data": returns(None)}), *words
-        ).run()
+        ).fit()
 
 
 def test_not_the_authors() -> None:

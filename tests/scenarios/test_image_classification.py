@@ -40,7 +40,7 @@ def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
     trainer = make_trainer(
         ImageClassification, "--model.graph", graph, "--data.classes", *"0123456789", "--trainer.epochs", epochs
     )
-    assert trainer.run().best >= 0.95
+    assert trainer.fit().best >= 0.95
 
 
 def test_folders(fork_aip: Callable[..., Any], tmp_path: Path) -> None:

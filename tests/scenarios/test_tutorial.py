@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.params import Layer, resolve
-from aipcore.training.params import run_params_class
-from aipcore.training.setup import make_parts
 from aipcore.training.trainer import Trainer
+
+RUN = {"trainer.epochs": 20, "trainer.random_seed": 5}
 
 RECOMMENDED = {
     "AdaBelief": "0.001",
@@ -28,16 +27,9 @@ RECOMMENDED = {
 }
 
 
-def train(*words: str) -> Any:
+def train(params: dict[str, Any]) -> Any:
     """Trains the tutorial with its own defaults and these parameters, writing nothing."""
-    plugins = get_plugin_manager()
-    found = plugins.find_scenario("tutorial")
-    assert found is not None
-    cls: Any = found[1]
-    layers = [Layer.from_mapping("scenario", cls.defaults), Layer.from_arguments(words)]
-    params: Any = resolve(run_params_class(cls.params_class), layers, plugins).value
-    parts = make_parts(params.trainer, plugins)
-    return Trainer(cls(params), params, name="tutorial", parts=parts, output_dir=None).run()
+    return Trainer.from_scenario("tutorial", params, quiet=True).fit()
 
 
 def test_table_is_complete() -> None:
@@ -59,16 +51,13 @@ def test_optimizer_learns_the_digits(optimizer: str) -> None:
     recommended = re.search(r"For the tutorial: --learning_rate.lr ([0-9.]+[0-9])", cls.__doc__ or "")
     assert recommended is not None
     assert recommended[1] == RECOMMENDED[optimizer]
-    result = train(
-        "--optimizer", optimizer, "--learning_rate.lr", recommended[1], "--trainer.epochs", "20",
-        "--trainer.random_seed", "5",
-    )  # fmt: skip
+    result = train({"optimizer": optimizer, "learning_rate.lr": float(recommended[1]), **RUN})
     assert result.history[-1]["val_accuracy"] >= (0.96 if optimizer == "AdaBelief" else 0.95)
 
 
 def test_cnn_learns_the_digits() -> None:
     """The convolutional network reaches 0.98."""
-    result = train("--model.graph", "CNN", "--trainer.epochs", "20", "--trainer.random_seed", "5")
+    result = train({"model.graph": "CNN", **RUN})
     assert result.best >= 0.98
 
 

@@ -47,7 +47,7 @@ class Kill(keras.callbacks.Callback):  # type: ignore[misc]
 
 def end_of(run: Trainer) -> dict[str, Any]:
     """What must be the same, however often the run was interrupted."""
-    arrays = run.state.gather()
+    arrays = run.state.variables.gather()
     return {
         "history": run.history,
         "state": {name: sha256(arrays[name].tobytes()).hexdigest() for name in sorted(arrays)},
@@ -70,7 +70,7 @@ def main() -> None:
             run.restore(newest_checkpoint(output / "checkpoint"))
         if what == "killed" and index == victim:
             run.callbacks["kill"] = Kill()
-        run.run()
+        run.fit()
         end = end_of(run)
         if chief:
             output.with_suffix(".json").write_text(json.dumps(end))

@@ -43,11 +43,11 @@ def main() -> None:
     look = Look()
     run = trainer(Tutorial, folder / "long", *WORDS, "--trainer.epochs", epochs)
     run.callbacks["look"] = look
-    run.run()
+    run.fit()
     del run
     after = []
     for number in range(runs):
-        trainer(Tutorial, folder / f"short-{number}", *WORDS, "--trainer.epochs", "2").run()
+        trainer(Tutorial, folder / f"short-{number}", *WORDS, "--trainer.epochs", "2").fit()
         gc.collect()
         after.append(size())
     sys.stdout.write(json.dumps({"epochs": look.sizes, "runs": after}))

@@ -111,7 +111,7 @@ def measured(cls: type[Constant], workers: int = 0) -> tuple[int, Look, Any]:
     words = ("--train.batch_size", "500", "--trainer.epochs", "2", "--data.workers", str(workers))
     run = trainer(cls, None, *words)
     look = run.callbacks["look"] = Look(run)
-    memory = run.run().memory
+    memory = run.fit().memory
     return status("/proc/self/status", "VmHWM") - before, look, memory
 
 

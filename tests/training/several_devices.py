@@ -20,12 +20,11 @@ from aipcore.devices.selection import select_devices
 from aipcore.devices.workers import Workers
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.params import Layer, resolve
+from aipcore.params import Layer
 from aipcore.scenario import Evaluator
+from aipcore.scenario.loader import loaded_class
 from aipcore.training.checkpoint import newest_checkpoint
-from aipcore.training.params import run_params_class
-from aipcore.training.plan import describe_run
-from aipcore.training.setup import make_parts
+from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -80,20 +79,16 @@ Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
 
 def trainer(cls: type[Any], folder: Path | None, *words: str, workers: Workers | None = None) -> Trainer:
     """A trainer of a scenario class with command-line parameters."""
-    plugins = get_plugin_manager()
-    first = {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2}
-    params: Any = resolve(
-        run_params_class(cls.params_class), [Layer.from_mapping("test", first), Layer.from_arguments(words)], plugins
-    ).value
+    first = Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2})
+    request = make_request(loaded_class(cls, {}), [first, Layer.from_arguments(words)], get_plugin_manager())
     if folder is not None:
         folder.mkdir(exist_ok=True)
-    parts = make_parts(params.trainer, plugins)
-    return Trainer(cls(params), params, name="test", parts=parts, output_dir=folder, workers=workers)
+    return Trainer.from_request(request, output_dir=folder, name="test", workers=workers)
 
 
 def distance(one: Trainer, other: Trainer) -> float:
     """The largest difference of their weights, averages and optimizer states, relative to the largest value."""
-    states = one.state.read(), other.state.read()
+    states = one.state.variables.read(), other.state.variables.read()
     worst = 0.0
     for name, value in states[0].items():
         if name.startswith(("model/", "optimizer/", "ema/")):
@@ -104,7 +99,7 @@ def distance(one: Trainer, other: Trainer) -> float:
 
 def equal(one: Trainer, other: Trainer) -> bool:
     """Whether all variables have the same bits."""
-    first, second = one.state.read(), other.state.read()
+    first, second = one.state.variables.read(), other.state.variables.read()
     return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
@@ -122,31 +117,31 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
         for way in ways:
             runs[way] = trainer(Blobs, None, "--optimizer", optimizer, *EVERYTHING, "--device.strategy", way,
                                 "--train.batch_size", "16")  # fmt: skip
-            result = runs[way].run()
+            result = runs[way].fit()
             yield f"losses {optimizer} {way}", losses(result.history)
             if way != "none":
                 yield f"distance {optimizer} {way}", distance(runs["none"], runs[way])
-                yield f"traces {optimizer} {way}", runs[way].loop.traces
+                yield f"traces {optimizer} {way}", runs[way].engine.loop.traces
     large = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "48")
-    large.run()
+    large.fit()
     for way in ways:
         small = trainer(Blobs, None, *EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4",
                         "--device.strategy", way)  # fmt: skip
-        small.run()
+        small.fit()
         yield f"accumulated {way}", distance(large, small)
     for way in ways[1:]:
         words = ("--device.strategy", way, "--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm",
                  "--train.batch_size", "4", "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1",
                  "--checkpoint.keep", "9", "--trainer.epochs", "3")  # fmt: skip
         whole = trainer(Evaluated, folder / f"whole-{way}", *words)
-        history = whole.run().history
+        history = whole.fit().history
         yield f"evaluated {way}", [[logs["lav_share"], logs["lav_accuracy"], logs["lav_in_order"]] for logs in history]
         again = trainer(Evaluated, folder / f"again-{way}", *words)
         again.restore(sorted((folder / f"whole-{way}" / "checkpoint").iterdir())[-3])
-        yield f"resumed in {way}", again.epoch
-        yield f"history {way}", again.run().history == history
+        yield f"resumed in {way}", again.state.epoch
+        yield f"history {way}", again.fit().history == history
         yield f"equal {way}", equal(whole, again)
-        yield f"seeds {way}", sorted(name for name in whole.state.read() if "seed" in name)
+        yield f"seeds {way}", sorted(name for name in whole.state.variables.read() if "seed" in name)
         serve = tf.saved_model.load(str(folder / f"whole-{way}" / "export")).signatures["serving_default"]
         points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
@@ -155,13 +150,13 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
     yield from same_losses(which)
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
-    yield "float16", half.run().history[-1]["val_accuracy"]
-    assert half.compilation is not None
-    plan = dict(describe_run(half, half.compilation))
+    yield "float16", half.fit().history[-1]["val_accuracy"]
+    assert half.state.compilation is not None
+    plan = dict(half.plan())
     yield "plan", [plan["device"], plan["loop"]]
     for words in (("--train.batch_size", "1"), ("--trainer.jit_compile", "on")):
         try:
-            trainer(Blobs, None, "--device.strategy", "mirror", *words).run()
+            trainer(Blobs, None, "--device.strategy", "mirror", *words).fit()
         except AipError as error:
             yield f"refused {words[0]}", str(error)
 
@@ -174,7 +169,7 @@ def same_losses(which: str) -> Iterator[tuple[str, Any]]:
     for way, group in GROUPS[which]:
         run = trainer(cls, None, *words, "--device.strategy", way, "--train.batch_size", str(10 // group),
                       "--trainer.accumulate_steps", str(group))  # fmt: skip
-        history = run.run().history
+        history = run.fit().history
         yield f"heads {way} {group}", history
         yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
 

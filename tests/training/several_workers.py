@@ -26,7 +26,6 @@ from aipcore.devices.selection import select_devices
 from aipcore.devices.workers import Workers
 from aipcore.scenario import RandomProcessor, Sample
 from aipcore.training.checkpoint import read_checkpoint
-from aipcore.training.plan import describe_run
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -119,7 +118,7 @@ class Together:
         if not self.workers.is_chief:
             return None
         made = trainer(cls, None, *words)
-        made.run()
+        made.fit()
         return made
 
     def trainer(self, cls: type[Any], output: str | None, *words: str) -> Trainer:
@@ -148,13 +147,13 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
         shared = together.trainer(cls, None, *words)
         if cls is Streamed:
             shared.callbacks["start"] = Start(shared.scenario)
-        history = shared.run().history
+        history = shared.fit().history
         state = shared.state.gather()
         single = together.alone(cls, *words)
         if single is not None:
             yield f"{name} together", losses(history)
-            yield f"{name} alone", losses(single.history)
-            yield f"{name} distance", distance(single.state.read(), state)
+            yield f"{name} alone", losses(single.state.history)
+            yield f"{name} distance", distance(single.state.variables.read(), state)
             yield f"{name} traces", shared.loop.traces
         if cls is Streamed:
             yield "read", together.workers.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
@@ -163,13 +162,13 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
              "--trainer.epochs", "3")  # fmt: skip
     whole = together.trainer(Evaluated, "whole", *words)
-    history = whole.run().history
+    history = whole.fit().history
     again = together.trainer(Evaluated, "again", *words)
     checkpoints = together.folder / "whole" / "checkpoint"
     again.restore(sorted(checkpoints.iterdir())[1])
-    yield "resumed in", again.epoch
-    yield "same history", again.run().history == history
-    first, second = whole.state.gather(), again.state.gather()
+    yield "resumed in", again.state.epoch
+    yield "same history", again.fit().history == history
+    first, second = whole.state.variables.gather(), again.state.variables.gather()
     own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
     yield "different after resuming", [name for names in together.workers.exchange("different", own) for name in names]
     yield "histories of all", [each == history for each in together.workers.exchange("history", history)]
@@ -178,7 +177,7 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     if chief:
         stored = read_checkpoint(sorted(checkpoints.iterdir())[-1])
         yield "seeds", sorted(name for name in stored.arrays if "seed" in name)
-        plan = dict(describe_run(whole, whole.compilation))  # type: ignore[arg-type]
+        plan = dict(whole.plan())
         yield "plan", plan["device"]
         yield "ports", [plan["ports"], *(address.rpartition(":")[2] for address in together.workers.addresses)]
         serve = tf.saved_model.load(str(together.folder / "whole" / "export")).signatures["serving_default"]

@@ -20,11 +20,11 @@ def test_equals_the_large_batch(make_trainer: Any, blobs_class: Any, optimizer: 
     )  # fmt: skip
     large = make_trainer(blobs_class, *words, "--train.batch_size", "48")
     small = make_trainer(blobs_class, *words, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")
-    expected, got = large.run(), small.run()
-    assert int(large.optimizer.iterations) == int(small.optimizer.iterations) == 15
-    for name, value in large.state.read().items():
+    expected, got = large.fit(), small.fit()
+    assert int(large.engine.optimizer.iterations) == int(small.engine.optimizer.iterations) == 15
+    for name, value in large.state.variables.read().items():
         if name.startswith(("model/", "optimizer/", "ema/")):
-            np.testing.assert_allclose(small.state.read()[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+            np.testing.assert_allclose(small.state.variables.read()[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
     for ours, theirs in zip(got.history, expected.history, strict=True):
         assert ours["learning_rate"] == theirs["learning_rate"]
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-4)
@@ -36,6 +36,6 @@ def test_trap_schedules_count_updates_not_batches(make_trainer: Any, blobs_class
         blobs_class, "--train.batch_size", "20", "--trainer.accumulate_steps", "4", "--learning_rate.decay", "0.5",
         "--trainer.epochs", "2",
     )  # fmt: skip
-    rates = [logs["learning_rate"] for logs in trainer.run().history]
-    assert int(trainer.optimizer.iterations) == 6
+    rates = [logs["learning_rate"] for logs in trainer.fit().history]
+    assert int(trainer.engine.optimizer.iterations) == 6
     np.testing.assert_allclose(rates, [0.0005, 0.00025], rtol=1e-6)

@@ -66,7 +66,7 @@ def run_with(make_trainer: Any, cls: Any, callback: Any, *words: str) -> Any:
     """Trains with one callback object; returns the trainer and the result."""
     params = make_trainer(cls, *words).trainer
     trainer = make_trainer(cls, *words, parts=parts_with(params, it=callback))
-    return trainer, trainer.run()
+    return trainer, trainer.fit()
 
 
 def test_order_is_that_of_keras(make_trainer: Any, blobs_class: Any) -> None:
@@ -89,7 +89,7 @@ def test_chunks_for_those_who_accept_them(make_trainer: Any, blobs_class: Any) -
     """A callback that accepts chunks does not slow the loop to single batches."""
     callback = ChunkRecorder()
     trainer, _ = run_with(make_trainer, blobs_class, callback, "--train.batch_size", "20", "--trainer.epochs", "1")
-    assert trainer.chunk > 1
+    assert trainer._chunk > 1
     batches = [call for call in callback.calls if call.startswith("batch")]
     assert len(batches) < 10
     assert batches[-1] == "batch 9"
@@ -100,15 +100,15 @@ def test_keras_early_stopping_works(make_trainer: Any, blobs_class: Any) -> None
     stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=100.0, patience=2)
     trainer, result = run_with(make_trainer, blobs_class, stop, "--trainer.epochs", "50")
     assert (result.status, result.epochs) == ("stopped", 3)
-    assert trainer.stopped == "The callback it stopped the run"
+    assert trainer.state.stopped == "The callback it stopped the run"
 
 
 def test_observer_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
     """A run with a callback that only listens ends in the same bits as one without."""
     alone = make_trainer(noisy_class)
-    alone.run()
+    alone.fit()
     watched, _ = run_with(make_trainer, noisy_class, Recorder())
-    for first, second in zip(alone.graph.model.get_weights(), watched.graph.model.get_weights(), strict=True):
+    for first, second in zip(alone.model.get_weights(), watched.graph.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
@@ -118,7 +118,7 @@ def test_csv_log(make_trainer: Any, blobs_class: Any) -> None:
         blobs_class, "--trainer.epochs", "4", "--trainer.val_every_n", "2", "--callbacks", "csv_log",
         "--callbacks.csv_log.file", "values.csv", output="out",
     )  # fmt: skip
-    history = trainer.run().history
+    history = trainer.fit().history
     with (trainer.output_dir / "values.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
@@ -136,7 +136,7 @@ def test_reduce_on_plateau(make_trainer: Any, blobs_class: Any) -> None:
         "--callbacks.ReduceOnPlateau.min_delta", "10", "--callbacks.ReduceOnPlateau.min_scale", "0.2",
         "--callbacks.ReduceOnPlateau.cooldown", "1",
     )  # fmt: skip
-    rates = [logs["learning_rate"] / 0.001 for logs in trainer.run().history]
+    rates = [logs["learning_rate"] / 0.001 for logs in trainer.fit().history]
     np.testing.assert_allclose(rates, [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25], rtol=1e-6)
 
 
@@ -159,9 +159,9 @@ def test_terminate_on_nan(make_trainer: Any, blobs_class: Any, tmp_path: Path) -
 
     words = ("--trainer.epochs", "9", "--callbacks", "TerminateOnNaN", "--trainer.skip_sanity_check")
     trainer = make_trainer(Overflowing, *words, output="out")
-    result = trainer.run()
+    result = trainer.fit()
     assert (result.status, result.epochs) == ("stopped", 1)
-    assert trainer.stopped == "The callback TerminateOnNaN stopped the run"
+    assert trainer.state.stopped == "The callback TerminateOnNaN stopped the run"
     assert result.saved == ["checkpoint"]
     assert [path.name for path in (tmp_path / "out" / "checkpoint").iterdir()] == ["step-0000000000"]
 

@@ -27,9 +27,9 @@ from aipcore.training.plan import describe_data
 def test_samples_of_an_epoch(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], samples: int) -> None:
     """The first says how many, the second scales that; at least one sample is left."""
     trainer = make_trainer(blobs_class, *words, "--train.batch_size", "32", "--trainer.epochs", "2")
-    trainer.run()
-    assert trainer.batching.samples == samples
-    assert int(trainer.optimizer.iterations) == 2 * -(-samples // 32)
+    trainer.fit()
+    assert trainer.data.batching.samples == samples
+    assert int(trainer.engine.optimizer.iterations) == 2 * -(-samples // 32)
 
 
 def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -> None:
@@ -45,7 +45,7 @@ def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -
 def test_val_every_n(make_trainer: Any, blobs_class: Any, every: int, epochs: int, expected: list[int]) -> None:
     """Every n epochs, and always in the last."""
     words = ("--trainer.val_every_n", str(every), "--trainer.epochs", str(epochs), "--trainer.force_eager", "True")
-    history = make_trainer(blobs_class, *words).run().history
+    history = make_trainer(blobs_class, *words).fit().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "val_loss" in logs] == expected
 
 
@@ -54,7 +54,7 @@ def test_validation_does_not_change_training(make_trainer: Any, noisy_class: Any
     losses = [
         [
             logs["loss"]
-            for logs in make_trainer(noisy_class, "--trainer.val_every_n", n, "--trainer.epochs", "3").run().history
+            for logs in make_trainer(noisy_class, "--trainer.val_every_n", n, "--trainer.epochs", "3").fit().history
         ]
         for n in ("1", "3")
     ]
@@ -102,5 +102,5 @@ def test_drop_remainder(make_trainer: Any, blobs_class: Any) -> None:
         "200 training samples in 6 batches of 32 without the last 8 samples; 64 validation samples"
     )
     assert trainer.data.horizon.updates_per_epoch == 6
-    trainer.run()
-    assert int(trainer.optimizer.iterations) == 12
+    trainer.fit()
+    assert int(trainer.engine.optimizer.iterations) == 12

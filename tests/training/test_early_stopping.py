@@ -55,7 +55,7 @@ def test_trap_early_stopping_was_off_by_one_and_n_to_go_1_disabled_it(make_train
     trainer = make_trainer(
         blobs_class, "--learning_rate.lr", "1e-30", "--early_stopping.n_to_go", "1", "--trainer.epochs", "9"
     )
-    result = trainer.run()
+    result = trainer.fit()
     assert (result.status, result.epochs) == ("stopped", 2)
 
 
@@ -64,10 +64,10 @@ def test_a_resumed_run_stops_where_the_whole_one_does(make_trainer: Any, blobs_c
     words = ("--learning_rate.lr", "1e-30", "--early_stopping.n_to_go", "3", "--trainer.epochs", "9",
              "--checkpoint.keep", "9")  # fmt: skip
     whole = make_trainer(blobs_class, *words, output="whole", exports=False)
-    assert whole.run().epochs == 4
+    assert whole.fit().epochs == 4
     again = make_trainer(blobs_class, *words, output="again", exports=False)
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[2])
-    assert again.run().epochs == 4
+    assert again.fit().epochs == 4
 
 
 def test_extended_validation_runs_in_the_last_epoch_of_a_stopped_run(make_trainer: Any, blobs_class: Any) -> None:
@@ -75,6 +75,6 @@ def test_extended_validation_runs_in_the_last_epoch_of_a_stopped_run(make_traine
     trainer = make_trainer(
         blobs_class, "--early_stopping.upper_threshold", "0.0", "--trainer.lav_every_n", "5", "--trainer.epochs", "9"
     )
-    history = trainer.run().history
+    history = trainer.fit().history
     assert len(history) == 1
     assert "lav_loss" in history[0]

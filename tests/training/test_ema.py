@@ -38,15 +38,15 @@ def test_formula_and_use(make_trainer: Any, jit: str) -> None:
         Linear, *SGD, "--train.batch_size", "2", "--trainer.calc_ema", "0.8", "--trainer.epochs", "3",
         "--trainer.jit_compile", jit,
     )  # fmt: skip
-    history = trainer.run().history
+    history = trainer.fit().history
     w = shadow = 1.0
     for epoch in range(3):
         for batch in ([1, 2], [3, 4]):
             w -= 0.01 * np.mean([2 * w * x * x for x in batch])
             shadow = 0.8 * shadow + 0.2 * w
         assert history[epoch]["val_loss"] == pytest.approx(shadow**2, rel=1e-5)
-    assert float(trainer.average.shadows[0][0, 0]) == pytest.approx(shadow, rel=1e-5)
-    assert float(trainer.graph.model.get_weights()[0][0, 0]) == pytest.approx(w, rel=1e-5)
+    assert float(trainer.engine.average.shadows[0][0, 0]) == pytest.approx(shadow, rel=1e-5)
+    assert float(trainer.model.get_weights()[0][0, 0]) == pytest.approx(w, rel=1e-5)
 
 
 def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> None:
@@ -55,9 +55,9 @@ def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> No
         Linear, *SGD, "--train.batch_size", "1", "--trainer.accumulate_steps", "4", "--trainer.calc_ema", "0.5",
         "--trainer.epochs", "1",
     )  # fmt: skip
-    trainer.run()
+    trainer.fit()
     w = 1 - 0.01 * np.mean([2 * x * x for x in (1, 2, 3, 4)])
-    assert float(trainer.average.shadows[0][0, 0]) == pytest.approx(0.5 + 0.5 * w, rel=1e-5)
+    assert float(trainer.engine.average.shadows[0][0, 0]) == pytest.approx(0.5 + 0.5 * w, rel=1e-5)
 
 
 def test_trap_swapping_is_bit_exact(make_trainer: Any, noisy_class: Any) -> None:
@@ -67,8 +67,8 @@ def test_trap_swapping_is_bit_exact(make_trainer: Any, noisy_class: Any) -> None
         trainer = make_trainer(
             noisy_class, "--trainer.calc_ema", "0.9", "--trainer.val_every_n", every, "--trainer.epochs", "4"
         )
-        trainer.run()
-        weights.append(trainer.state.read())
+        trainer.fit()
+        weights.append(trainer.state.variables.read())
     for name, value in weights[0].items():
         np.testing.assert_array_equal(value, weights[1][name], err_msg=name)
 
@@ -80,13 +80,13 @@ def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
     from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 
     trainer = make_trainer(Linear, *SGD, "--trainer.calc_ema", "0.8", "--trainer.epochs", "2", output="out")
-    trainer.run()
-    shadow = trainer.average.shadows[0].numpy()
+    trainer.fit()
+    shadow = trainer.engine.average.shadows[0].numpy()
     for name in ("best", "export"):
         serve = tf.saved_model.load(str(trainer.output_dir / name)).signatures["serving_default"]
         assert float(serve(inputs=tf.ones((1, 1)))["outputs"][0, 0]) == pytest.approx(float(shadow[0, 0]), rel=1e-6)
     arrays = read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).arrays
-    raw = trainer.graph.model.get_weights()[0]
+    raw = trainer.model.get_weights()[0]
     np.testing.assert_array_equal(arrays["model/dense/kernel"], raw)
     np.testing.assert_array_equal(arrays["ema/dense/kernel"], shadow)
     assert raw != shadow
@@ -96,13 +96,13 @@ def test_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     """A run with EMA, batch-norm averaging included, goes on from a checkpoint to the same bits."""
     words = ("--trainer.calc_ema", "-1", "--trainer.ema_batch_norm", "--trainer.epochs", "3", "--checkpoint.keep", "3")
     whole = make_trainer(noisy_class, *words, output="whole")
-    whole.run()
+    whole.fit()
     again = make_trainer(noisy_class, *words, output="again")
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
-    again.run()
-    assert len(whole.average.shadows) == 8
-    for name, value in whole.state.read().items():
-        np.testing.assert_array_equal(value, again.state.read()[name], err_msg=name)
+    again.fit()
+    assert len(whole.engine.average.shadows) == 8
+    for name, value in whole.state.variables.read().items():
+        np.testing.assert_array_equal(value, again.state.variables.read()[name], err_msg=name)
 
 
 @pytest.mark.parametrize(

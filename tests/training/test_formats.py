@@ -15,8 +15,10 @@ from aipcore.data.specs import ColumnSpec
 from aipcore.errors import FormatError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.scenario.graph import Graph, build_graph_of
-from aipcore.training.formats import Format, make_format, some_batches
-from aipcore.training.servable import ModelWriter, ServedModule
+from aipcore.training.formats import Format, make_format
+from aipcore.training.model_writer import ModelWriter
+from aipcore.training.servable import ServedModule
+from aipcore.training.verify import some_batches
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -44,7 +46,7 @@ def changed(saved_model: Format, change: Change) -> Format:
 def graph(blobs_class: Any, make_trainer: Any) -> Graph:
     """A model of one input and one output."""
     trainer = make_trainer(blobs_class)
-    return build_graph_of(trainer.scenario, trainer.graph.inputs)
+    return build_graph_of(trainer.scenario, trainer.engine.graph.inputs)
 
 
 def inputs() -> list[dict[str, Any]]:

@@ -38,14 +38,14 @@ def test_equals_the_closed_form(make_trainer: Any, batch: int, group: int) -> No
     """With r = wx + b - y, a sample adds r^2 + f |2rw|^2; groups of batches are the large batch."""
     words = ("--train.batch_size", str(batch), "--trainer.accumulate_steps", str(group))
     trainer = make_trainer(Linear, *WORDS, *words)
-    loss = trainer.run().history[0]["loss"]
+    loss = trainer.fit().history[0]["loss"]
     kernel, bias = np.full((3, 1), 0.5), 0.0
     error = X @ kernel + bias - Y
     size = (kernel**2).sum()
     assert loss == pytest.approx(float((error**2 + FACTOR * 4 * error**2 * size).mean()), rel=1e-6)
     scale = 2 * error + FACTOR * 8 * error * size
     expected = kernel - RATE * ((scale * X).mean(0)[:, None] + FACTOR * 8 * (error**2).mean() * kernel)
-    ours, ours_bias = trainer.graph.model.get_weights()
+    ours, ours_bias = trainer.model.get_weights()
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
     np.testing.assert_allclose(ours_bias, [bias - RATE * scale.mean()], rtol=1e-5)
 

@@ -66,7 +66,7 @@ EAGER = ("--trainer.force_eager", "True", "--trainer.samples_per_epoch", "32")
 )
 def test_when_it_runs(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], expected: list[int]) -> None:
     """Every n epochs, in the first and in the last, and never before the given one."""
-    history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *EAGER, *words).run().history
+    history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *EAGER, *words).fit().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "lav_share" in logs] == expected
 
 
@@ -81,7 +81,7 @@ def test_an_epoch_after_the_last_is_refused(make_trainer: Any, blobs_class: Any)
 def test_evaluator_sees_every_sample_of_the_prediction_graph(make_trainer: Any, noisy_class: Any) -> None:
     """All 64 validation samples in batches of 20, without dropout: the share is the accuracy."""
     trainer = make_trainer(evaluated(noisy_class), "--trainer.lav_every_n", "1", "--lav.batch_size", "20")
-    for logs in trainer.run().history:
+    for logs in trainer.fit().history:
         assert logs["lav_samples"] == 64
         assert logs["lav_share"] == pytest.approx(logs["lav_accuracy"])
         assert logs["lav_accuracy"] == pytest.approx(logs["val_accuracy"])
@@ -93,7 +93,7 @@ def test_several_lists(make_trainer: Any, blobs_class: Any) -> None:
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     trainer = make_trainer(with_lists(blobs_class), "--trainer.lav_every_n", "1", output="out", exports=False)
-    logs = trainer.run().history[-1]
+    logs = trainer.fit().history[-1]
     assert (logs["lav_easy_samples"], logs["lav_easy_too_samples"]) == (10, 30)
     events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
     events.Reload()
@@ -107,7 +107,7 @@ def test_several_lists(make_trainer: Any, blobs_class: Any) -> None:
 def test_uses_the_averaged_weights(make_trainer: Any, blobs_class: Any) -> None:
     """With EMA, validation and LAV both see the average."""
     trainer = make_trainer(evaluated(blobs_class), "--trainer.lav_every_n", "1", "--trainer.calc_ema", "0.99")
-    for logs in trainer.run().history:
+    for logs in trainer.fit().history:
         assert logs["lav_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
             return Showing()
 
     trainer = make_trainer(Shown, "--trainer.lav_every_n", "2", "--trainer.epochs", "3", output="out", exports=False)
-    trainer.run()
+    trainer.fit()
     events = EventMultiplexer().AddRunsFromDirectory(str(trainer.output_dir / "tensorboard"))
     events.Reload()
     for part, samples in (("lav_easy", 10), ("lav_easy_too", 30)):
@@ -192,7 +192,7 @@ def test_samples_are_printed(make_trainer: Any, blobs_class: Any) -> None:
 
     listening = Listening()
     words = ("--trainer.lav_every_n", "1", "--trainer.epochs", "2", "--lav.show_samples", "3", "--lav.batch_size", "20")
-    make_trainer(Spoken, *words, reporter=listening).run()
+    make_trainer(Spoken, *words, reporter=listening).fit()
     shown = [text for text in listening.texts if text.startswith("sample ")]
     labels = Spoken(None).val_data()[1]
     expected = [rf"sample {index}: target class\n{labels[index]}, prediction one of " for index in (0, 32, 63)]

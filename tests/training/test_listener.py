@@ -28,20 +28,20 @@ class Impatient(Reporter):
 def test_stops_and_can_go_on(make_trainer: Any, blobs_class: type[Any], tmp_path: Any) -> None:
     """The run ends as one that stopped early, but its checkpoint goes on to the end with the same numbers."""
     words = ("--trainer.epochs", "4")
-    whole = make_trainer(blobs_class, *words, output="whole", exports=False).run()
+    whole = make_trainer(blobs_class, *words, output="whole", exports=False).fit()
     listener = Impatient(2)
     short = make_trainer(blobs_class, *words, output="short", reporter=Reporters(Reporter(), listener))
-    result = short.run()
+    result = short.fit()
     assert (result.status, result.epochs, listener.epochs) == ("stopped", 2, [1, 2])
     assert "Seen enough." in listener.heard
     again = make_trainer(blobs_class, *words, output="again", exports=False)
     again.restore(max((tmp_path / "short" / "checkpoint").glob("step-*")))
-    assert again.stopped == ""
-    rest = again.run()
+    assert again.state.stopped == ""
+    rest = again.fit()
     assert (rest.status, rest.epochs) == ("finished", 4)
-    assert [logs["val_loss"] for logs in rest.history] == [logs["val_loss"] for logs in whole.history]
+    assert [logs["val_loss"] for logs in rest.history] == [logs["val_loss"] for logs in whole.state.history]
 
 
 def test_is_not_asked_at_the_end(make_trainer: Any, blobs_class: type[Any]) -> None:
     """A run that has done all of its epochs has finished, whatever a listener wants."""
-    assert make_trainer(blobs_class, reporter=Impatient(2)).run().status == "finished"
+    assert make_trainer(blobs_class, reporter=Impatient(2)).fit().status == "finished"

@@ -13,8 +13,8 @@ from aipcore.scenario import Scenario
 
 def keras_history(trainer: Any, cls: Any, optimizer: Any, epochs: int, batch_size: int) -> tuple[Any, Any]:
     """Trains a copy of the trainer's untrained model with Model.fit, in the data's own order."""
-    model = keras.models.clone_model(trainer.graph.model)
-    model.set_weights(trainer.graph.model.get_weights())
+    model = keras.models.clone_model(trainer.model)
+    model.set_weights(trainer.model.get_weights())
     scenario = cls(trainer.params)
     model.compile(optimizer, scenario.losses(), metrics=scenario.metrics())
     x, y = scenario.train_data()
@@ -32,10 +32,10 @@ def test_equals_model_fit(make_trainer: Any, blobs_class: Any, jit: str) -> None
         "--train.batch_size", "32", "--trainer.epochs", "3", "--trainer.jit_compile", jit,
     )  # fmt: skip
     history, model = keras_history(trainer, blobs_class, keras.optimizers.Adam(0.01), 3, 32)
-    result = trainer.run()
+    result = trainer.fit()
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         np.testing.assert_allclose([logs[name] for logs in result.history], history[name], rtol=1e-4, err_msg=name)
-    for ours, theirs in zip(trainer.graph.model.get_weights(), model.get_weights(), strict=True):
+    for ours, theirs in zip(trainer.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
@@ -45,9 +45,9 @@ def test_chunks_do_not_change_a_bit(make_trainer: Any, blobs_class: Any) -> None
     for chunk in (1, 3, 100):
         trainer = make_trainer(blobs_class)
         compilation = trainer.compile()
-        trainer.compilation = type(compilation)(mode="graph", chunk=chunk, reason="test")
-        trainer.run()
-        weights.append(trainer.graph.model.get_weights())
+        trainer.state.compilation = type(compilation)(mode="graph", chunk=chunk, reason="test")
+        trainer.fit()
+        weights.append(trainer.model.get_weights())
     for other in weights[1:]:
         for first, second in zip(weights[0], other, strict=True):
             np.testing.assert_array_equal(first, second)
@@ -56,7 +56,7 @@ def test_chunks_do_not_change_a_bit(make_trainer: Any, blobs_class: Any) -> None
 def test_eager_equals_compiled(make_trainer: Any, blobs_class: Any) -> None:
     """trainer.force_eager computes the same."""
     losses = [
-        make_trainer(blobs_class, "--trainer.force_eager", eager, "--trainer.epochs", "1").run().history[0]["loss"]
+        make_trainer(blobs_class, "--trainer.force_eager", eager, "--trainer.epochs", "1").fit().history[0]["loss"]
         for eager in ("true", "false")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -65,9 +65,9 @@ def test_eager_equals_compiled(make_trainer: Any, blobs_class: Any) -> None:
 def test_measuring_leaves_the_state_alone(make_trainer: Any, noisy_class: Any) -> None:
     """Choosing how to compile changes no variable by one bit, dropout's seeds and metrics included."""
     trainer = make_trainer(noisy_class, "--trainer.jit_compile", "on")
-    before = trainer.state.read()
+    before = trainer.state.variables.read()
     trainer.compile()
-    after = trainer.state.read()
+    after = trainer.state.variables.read()
     assert before.keys() == after.keys()
     for name, value in before.items():
         np.testing.assert_array_equal(value, after[name], err_msg=name)
@@ -76,10 +76,10 @@ def test_measuring_leaves_the_state_alone(make_trainer: Any, noisy_class: Any) -
 def test_one_trace_for_a_whole_run(make_trainer: Any, blobs_class: Any) -> None:
     """Full blocks, a shorter last block and the partial last batch share one trace, however many epochs."""
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--train.batch_size", "16")
-    trainer.compilation = trainer.compile()
-    trainer.compilation = type(trainer.compilation)(mode="graph", chunk=5, reason="test")
-    trainer.run()
-    assert trainer.loop.traces == 1
+    trainer.state.compilation = trainer.compile()
+    trainer.state.compilation = type(trainer.state.compilation)(mode="graph", chunk=5, reason="test")
+    trainer.fit()
+    assert trainer.engine.loop.traces == 1
 
 
 class Linear(Scenario):
@@ -100,13 +100,13 @@ SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr"
 
 def weight(trainer: Any) -> float:
     """The one weight of `Linear`."""
-    return float(trainer.graph.model.get_weights()[0][0, 0])
+    return float(trainer.model.get_weights()[0][0, 0])
 
 
 def test_partial_last_batch_weighs_by_its_samples(make_trainer: Any) -> None:
     """Batches of 2, 2 and 1: each update is by the mean gradient of its own samples."""
     trainer = make_trainer(Linear, *SGD, "--train.batch_size", "2", "--trainer.epochs", "1")
-    result = trainer.run()
+    result = trainer.fit()
     w, total = 1.0, 0.0
     for batch in ([1, 2], [3, 4], [5]):
         total += sum((w * x) ** 2 for x in batch)
@@ -120,12 +120,12 @@ def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
     trainer = make_trainer(
         Linear, *SGD, "--train.batch_size", "2", "--trainer.accumulate_steps", "2", "--trainer.epochs", "1"
     )
-    trainer.run()
+    trainer.fit()
     w = 1.0
     for group in ([1, 2, 3, 4], [5]):
         w -= 0.01 * np.mean([2 * w * x * x for x in group])
     assert weight(trainer) == pytest.approx(w, rel=1e-5)
-    assert int(trainer.optimizer.iterations) == 2
+    assert int(trainer.engine.optimizer.iterations) == 2
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
 def test_clipping(make_trainer: Any, words: tuple[str, ...], expected: float) -> None:
     """The gradient, 22 without clipping, is brought down to the limit."""
     trainer = make_trainer(Linear, *SGD, *words, "--train.batch_size", "5", "--trainer.epochs", "1")
-    trainer.run()
+    trainer.fit()
     assert weight(trainer) == pytest.approx(1 - 0.01 * expected, rel=1e-5)
 
 
@@ -149,7 +149,7 @@ def test_samples_per_epoch(make_trainer: Any) -> None:
     trainer = make_trainer(
         Linear, *SGD, "--train.batch_size", "2", "--trainer.samples_per_epoch", "3", "--trainer.scale_epoch_size", "2"
     )
-    assert trainer.batching.samples == 6
+    assert trainer.data.batching.samples == 6
     assert trainer.data.horizon.updates_per_epoch == 3
     blocks = list(trainer.data.feed.blocks(1, chunk=1))
     assert [int(x) for block in blocks for x in block.inputs[""].ravel()] == [2, 3, 4, 5, 1, 2]

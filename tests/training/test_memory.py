@@ -115,5 +115,5 @@ def test_in_words(memory: PeakMemory, text: str) -> None:
 
 def test_told_at_the_end(make_trainer: Any, blobs_class: Any) -> None:
     """Every run's result has it."""
-    result = make_trainer(blobs_class, "--trainer.tune", "off").run()
+    result = make_trainer(blobs_class, "--trainer.tune", "off").fit()
     assert result.memory.process > 100 * MIB

@@ -61,7 +61,7 @@ def test_moved(
     """The run ends and says where to resume it; all of it is there, and the resumed run has the same history."""
     if not kept:
         whole = make_trainer(blobs_class, *WORDS, output="whole")
-        kept["history"] = whole.run().history
+        kept["history"] = whole.fit().history
         kept["log"] = (tmp_path / "whole" / "log.csv").read_text()
         kept["files"] = {name for name in files_of(tmp_path / "whole") if "/" not in name}
     old, new = tmp_path / "out", tmp_path / "elsewhere" / "new"
@@ -69,7 +69,7 @@ def test_moved(
     trainer = make_trainer(blobs_class, *WORDS, output="out")
     trainer.callbacks["moves"] = At(hook, count, lambda: old.rename(new))
     with pytest.raises(FolderMovedError) as caught:
-        trainer.run()
+        trainer.fit()
     assert str(caught.value) == (
         f"The folder {old} of this run was moved to {new}, so the run ends. Resume the run there: aip resume {new}"
     )
@@ -81,8 +81,8 @@ def test_moved(
     shutil.copytree(new, old)
     resumed = make_trainer(blobs_class, *WORDS, output="out")
     resumed.restore(newest_checkpoint(old / "checkpoint"))
-    assert resumed.batches >= trainer.batches - (13 if hook.startswith("on_test") else 0)
-    assert resumed.run().history == kept["history"]
+    assert resumed.state.batches >= trainer.state.batches - (13 if hook.startswith("on_test") else 0)
+    assert resumed.fit().history == kept["history"]
     assert (old / "log.csv").read_text() == kept["log"]
     assert {name for name in files_of(old) if "/" not in name} == kept["files"]
 
@@ -102,7 +102,7 @@ def test_deleted_or_replaced(make_trainer: Any, blobs_class: Any, tmp_path: Path
     trainer = make_trainer(blobs_class, *WORDS, output="out")
     trainer.callbacks["acts"] = At("on_train_batch_end", 5, act)
     with pytest.raises(FolderMovedError, match=r"out of this run was deleted, or moved to where it cannot be found"):
-        trainer.run()
+        trainer.fit()
     assert files_of(tmp_path) == ({"out", "out/checkpoint"} if replaced else set())
 
 
@@ -120,7 +120,7 @@ def test_moved_during_a_write(make_trainer: Any, blobs_class: Any, tmp_path: Pat
 
     trainer._keeper._writer._save_model = moving
     with pytest.raises(FolderMovedError, match="was moved to"):
-        trainer.run()
+        trainer.fit()
     assert not old.exists()
     assert (new / "best" / "aip.json").exists()
     assert (new / "best" / "saved_model.pb").exists()

@@ -26,20 +26,20 @@ def with_encoder(base: Any) -> Any:
 
 def weights_by_path(trainer: Any) -> dict[str, Any]:
     """Copies of all model variables."""
-    return {name: value for name, value in trainer.state.read().items() if name.startswith("model/")}
+    return {name: value for name, value in trainer.state.variables.read().items() if name.startswith("model/")}
 
 
 @pytest.mark.parametrize("pattern", ["encoder", "enc.*", "encoder/.*"])
 def test_freezes_a_layer_and_its_children(make_trainer: Any, blobs_class: Any, pattern: str) -> None:
     """The frozen part keeps every bit, batch normalisation's statistics included; the rest learns."""
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", pattern)
-    assert [path for path, _ in trainer.frozen] == ["encoder/first", "encoder/norm"]
+    assert [path for path, _ in trainer.engine.frozen] == ["encoder/first", "encoder/norm"]
     before = weights_by_path(trainer)
-    trainer.run()
+    trainer.fit()
     after = weights_by_path(trainer)
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed == {name for name in before if "head" in name}
-    assert all("first" not in variable.path for variable in trainer.optimizer.variables)
+    assert all("first" not in variable.path for variable in trainer.engine.optimizer.variables)
 
 
 def test_matches_whole_paths(make_trainer: Any, blobs_class: Any) -> None:
@@ -49,7 +49,7 @@ def test_matches_whole_paths(make_trainer: Any, blobs_class: Any) -> None:
     ):
         make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", "first")
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", ".*first")
-    assert [path for path, _ in trainer.frozen] == ["encoder/first"]
+    assert [path for path, _ in trainer.engine.frozen] == ["encoder/first"]
 
 
 def test_freezing_everything_is_refused(make_trainer: Any, blobs_class: Any) -> None:

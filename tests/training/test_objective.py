@@ -46,17 +46,17 @@ class TwoHeads(Scenario):
 def test_several_outputs_equal_model_fit(make_trainer: Any) -> None:
     """Total and single losses, metric and weights are those of Model.fit, regularisation included."""
     trainer = make_trainer(TwoHeads, *SGD, "--train.batch_size", "4")
-    model = keras.models.clone_model(trainer.graph.model)
-    model.set_weights(trainer.graph.model.get_weights())
+    model = keras.models.clone_model(trainer.model)
+    model.set_weights(trainer.model.get_weights())
     model.compile(keras.optimizers.SGD(0.05), trainer.scenario.losses(), metrics={"size": ["mae"]})
     x, y = trainer.scenario.train_data()
     fit = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
-    logs = trainer.run().history[0]
+    logs = trainer.fit().history[0]
     assert logs["loss"] == pytest.approx(fit["loss"][0], rel=1e-5)
     assert logs["label_loss"] == pytest.approx(fit["label_loss"][0], rel=1e-5)
     assert logs["size_loss"] == pytest.approx(fit["size_loss"][0], rel=1e-5)
     assert logs["size_mean_absolute_error"] == pytest.approx(fit["size_mae"][0], rel=1e-5)
-    for ours, theirs in zip(trainer.graph.model.get_weights(), model.get_weights(), strict=True):
+    for ours, theirs in zip(trainer.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -91,11 +91,11 @@ class CustomLoss(TwoHeads):
 def test_own_loss_values(make_trainer: Any) -> None:
     """`loss_values` replaces `losses`; the regulariser still counts."""
     trainer = make_trainer(CustomLoss, *SGD, "--train.batch_size", "8")
-    trunk, bias, *_ = trainer.graph.model.get_weights()
-    head = trainer.graph.model.get_layer("b").get_weights()
+    trunk, bias, *_ = trainer.model.get_weights()
+    head = trainer.model.get_layer("b").get_weights()
     size = (X @ trunk + bias) @ head[0] + head[1]
     expected = float((size**2).sum(1).mean() + 0.1 * (trunk**2).sum())
-    assert trainer.run().history[0]["loss"] == pytest.approx(expected, rel=1e-4)
+    assert trainer.fit().history[0]["loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def wrong(**methods: Any) -> type[Scenario]:
@@ -145,5 +145,5 @@ def test_a_model_without_weights_is_refused(make_trainer: Any) -> None:
 
 def test_masked_steps_do_not_count(make_trainer: Any) -> None:
     """The loss is the mean over all unmasked steps of the batch, as in Keras: 4 is their error, but for one with 1."""
-    history = make_trainer(Masked, *SGD, "--train.batch_size", "2").run().history
+    history = make_trainer(Masked, *SGD, "--train.batch_size", "2").fit().history
     assert history[0]["loss"] == pytest.approx((5 * 4 + 1) / 6, rel=1e-6)

@@ -60,7 +60,7 @@ PATHS = {
 
 def weights_of(trainer: Any) -> dict[str, Any]:
     """Copies of the weights of a run by path, without the states of random generators."""
-    model = trainer.graph.model
+    model = trainer.model
     return {v.path: v.numpy().copy() for v in model.variables if "seed_generator" not in v.path}
 
 
@@ -274,7 +274,7 @@ def test_optimizer_variables_carry_the_path_of_their_weight(make: Callable[[], A
 def test_each_encoder_finds_its_namesake(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
     """A model built in another order loads each encoder from the encoder of the same name, from any source."""
     first = make_trainer(Twins, "--trainer.epochs", "1", output="run")
-    first.run()
+    first.fit()
     expected = weights_of(first)
     assert expected.keys() == PATHS
     assert not np.array_equal(expected["encoder_a/d1/kernel"], expected["encoder_b/d1/kernel"])
@@ -289,17 +289,17 @@ def test_each_encoder_finds_its_namesake(make_trainer: Callable[..., Any], tmp_p
     sources = {"run": folder, "checkpoint": folder / "checkpoint"}
     for file in ("m.keras", "m.weights.h5"):
         sources[file] = tmp_path / file
-    first.graph.model.save(sources["m.keras"])
-    first.graph.model.save_weights(sources["m.weights.h5"])
+    first.model.save(sources["m.keras"])
+    first.model.save_weights(sources["m.weights.h5"])
     for name, path in sources.items():
         trainer = make_trainer(Swapped, "--trainer.random_seed", "3", "--warmstart.model", str(path))
         assert_equal(weights_of(trainer), expected)
-        assert {row.status for row in trainer.warm_start.rows} == {"loaded"}, name
+        assert {row.status for row in trainer._warm_start.rows} == {"loaded"}, name
     trainer = make_trainer(Swapped, "--warmstart.model", str(folder), "--warmstart.include", "encoder_a/.*")
-    loaded = {row.path for row in trainer.warm_start.rows if row.status == "loaded"}
+    loaded = {row.path for row in trainer._warm_start.rows if row.status == "loaded"}
     assert loaded == {"encoder_a/d1/kernel", "encoder_a/d1/bias"}
     trainer = make_trainer(Swapped, "--warmstart.model", str(folder), "--warmstart.exclude", "encoder_a/.*")
-    assert {row.path for row in trainer.warm_start.rows if row.status == "skipped"} == loaded
+    assert {row.path for row in trainer._warm_start.rows if row.status == "skipped"} == loaded
     words = ("--warmstart.rename", "encoder_a->encoder_x", "encoder_b->encoder_a", "encoder_x->encoder_b")
     found = weights_of(make_trainer(Swapped, "--warmstart.model", str(folder), *words))
     np.testing.assert_array_equal(found["encoder_a/d1/kernel"], expected["encoder_b/d1/kernel"])
@@ -309,11 +309,11 @@ def test_a_resumed_run_keeps_its_state_apart(make_trainer: Callable[..., Any], t
     """Weights, moments, averages and unfinished gradients go to their namesakes in a model built in another order."""
     words = ("--trainer.epochs", "1", "--trainer.accumulate_steps", "2", "--trainer.calc_ema", "0.5")
     first = make_trainer(Twins, *words, output="run")
-    first.run()
-    expected = first.state.read()
+    first.fit()
+    expected = first.state.variables.read()
     second = make_trainer(Swapped, *words)
     second.restore(max((tmp_path / "run" / "checkpoint").glob("step-*")))
-    assert_equal(second.state.read(), expected)
+    assert_equal(second.state.variables.read(), expected)
     kernels = {name for name in expected if name.endswith("encoder_a/d1/kernel") or "encoder_a/d1/kernel/" in name}
     assert {name.partition("/")[0] for name in kernels} == {"model", "optimizer", "ema", "loop"}
 
@@ -372,14 +372,14 @@ def test_numbers_that_depend_on_the_order(tmp_path: Path) -> None:
 def test_patterns_see_full_paths(make_trainer: Callable[..., Any]) -> None:
     """One encoder is frozen, or left out of weight decay, though its inner layer has the name of another's."""
     trainer = make_trainer(Twins, "--trainer.no_train_scope", "encoder_a/.*")
-    assert trainer.frozen == [("encoder_a/d1", 25)]
-    assert {v.path for v in trainer.graph.model.trainable_variables} == {p for p in PATHS if "encoder_a" not in p}
+    assert trainer.engine.frozen == [("encoder_a/d1", 25)]
+    assert {v.path for v in trainer.model.trainable_variables} == {p for p in PATHS if "encoder_a" not in p}
     words = ("--optimizer.weight_decay", "0.5", "--optimizer.exclude_from_weight_decay", "encoder_a/.*")
     for optimizer in ("SGD", "Muon", "LAMB"):
         trainer = make_trainer(
             Twins, "--optimizer", optimizer, *words, "--learning_rate", "Constant", "--learning_rate.lr", "0.1"
         )
-        assert trainer.optimizer.excluded == {"encoder_a/d1/kernel", "encoder_a/d1/bias"}
+        assert trainer.engine.optimizer.excluded == {"encoder_a/d1/kernel", "encoder_a/d1/bias"}
 
 
 @pytest.mark.parametrize(

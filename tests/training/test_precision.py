@@ -22,10 +22,10 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
     """Layers compute in the format, weights and losses stay float32, and the result is near that of float32."""
     words = ("--trainer.epochs", "6", "--learning_rate.lr", "0.01", "--trainer.jit_compile", jit)
     trainer = make_trainer(blobs_class, *words, "--trainer.precision", precision)
-    assert trainer.graph.model.layers[-1].compute_dtype == precision
-    assert {weight.dtype for weight in trainer.graph.model.trainable_variables} == {"float32"}
-    ours = trainer.run().history[-1]
-    plain = make_trainer(blobs_class, *words).run().history[-1]
+    assert trainer.model.layers[-1].compute_dtype == precision
+    assert {weight.dtype for weight in trainer.model.trainable_variables} == {"float32"}
+    ours = trainer.fit().history[-1]
+    plain = make_trainer(blobs_class, *words).fit().history[-1]
     assert keras.config.dtype_policy().name == "float32"
     assert ours["loss"] == pytest.approx(plain["loss"], rel=0.1)
     assert ours["val_accuracy"] == pytest.approx(plain["val_accuracy"], abs=0.1)
@@ -35,12 +35,12 @@ def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     """The scale of the loss is part of the state."""
     words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
     whole = make_trainer(noisy_class, *words, output="whole", exports=False)
-    whole.run()
+    whole.fit()
     again = make_trainer(noisy_class, *words, output="again", exports=False)
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[0])
-    again.run()
-    for name, value in whole.state.read().items():
-        np.testing.assert_array_equal(value, again.state.read()[name], err_msg=name)
+    again.fit()
+    for name, value in whole.state.variables.read().items():
+        np.testing.assert_array_equal(value, again.state.variables.read()[name], err_msg=name)
 
 
 def test_loss_scale_leaves_out_overflows_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:

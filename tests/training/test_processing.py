@@ -104,10 +104,10 @@ def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class:
         reporter = Messages()
         words = [word for option in ALL for word in (option, preload)]
         trainer = make_trainer(cls, *words, "--trainer.lav_every_n", "1", reporter=reporter)
-        result = trainer.run()
-        assert trainer.batching.samples == 400
-        assert trainer.validation.batching.samples == 64
-        ends.append((trainer.state.read(), result.history, reporter.rows["processing"]))
+        result = trainer.fit()
+        assert trainer.data.batching.samples == 400
+        assert trainer.engine.validation.batching.samples == 64
+        ends.append((trainer.state.variables.read(), result.history, reporter.rows["processing"]))
     assert ends[0][2].startswith("Twice, Halve once, kept in memory; Noise anew in each epoch in this process (")
     assert ends[1][2].startswith("Twice, Halve, Noise anew in each epoch in this process (")
     assert ends[0][1] == ends[1][1]
@@ -127,24 +127,24 @@ def test_processors_without_randomness_equal_processed_arrays(make_trainer: Any,
             x, y = super().val_data()
             return x / 2, y
 
-    expected = make_trainer(Beforehand).run().history
-    assert make_trainer(processed(blobs_class, Halve())).run().history == expected
+    expected = make_trainer(Beforehand).fit().history
+    assert make_trainer(processed(blobs_class, Halve())).fit().history == expected
     streamed = [word for option in ALL for word in (option, "off")]
-    assert make_trainer(processed(blobs_class, Halve()), *streamed).run().history == expected
+    assert make_trainer(processed(blobs_class, Halve()), *streamed).fit().history == expected
 
 
 def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_class: Any) -> None:
     """Augmentation after a checkpoint is that of an uninterrupted run."""
     cls = processed(noisy_class, Noise())
     whole = make_trainer(cls, "--trainer.epochs", "3", output="whole", exports=False)
-    whole.run()
-    make_trainer(cls, "--trainer.epochs", "2", output="part", exports=False).run()
+    whole.fit()
+    make_trainer(cls, "--trainer.epochs", "2", output="part", exports=False).fit()
     resumed = make_trainer(cls, "--trainer.epochs", "3", output="rest", exports=False)
     folder = max((resumed.output_dir.parent / "part" / "checkpoint").iterdir(), key=lambda path: path.stat().st_mtime)
     resumed.restore(folder)
-    resumed.run()
-    expected = whole.state.read()
-    for name, value in resumed.state.read().items():
+    resumed.fit()
+    expected = whole.state.variables.read()
+    for name, value in resumed.state.variables.read().items():
         if not name.startswith("metrics"):
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
@@ -161,7 +161,7 @@ def test_failing_samples(make_trainer: Any, blobs_class: Any, preload: str) -> N
     )
     hard = sum(int(sample.targets == 3) for sample in trainer.scenario.train_data())
     kept = [sample.meta for sample in trainer.data.pipelines[1].samples()]
-    result = trainer.run()
+    result = trainer.fit()
     counted = [text for text in reporter.texts if "train_data()" in text]
     assert len(counted) == 2
     assert f"{hard} samples were left out of Processed.train_data()" in counted[1]
@@ -202,7 +202,7 @@ def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
     trainer = make_trainer(Lines, "--train.bucket_window", "100")
     assert trainer.data.train.specs()[0][""].shape == (None,)
     assert trainer.compile().reason == "samples vary in size"
-    assert np.isfinite(trainer.run().history[-1]["val_loss"])
+    assert np.isfinite(trainer.fit().history[-1]["val_loss"])
     assert min(block.inputs[""].min() for block in trainer.data.feed.blocks(0, chunk=1)) <= -1
 
 
@@ -231,8 +231,8 @@ def test_workers_of_a_run(make_trainer: Any, noisy_class: Any) -> None:
         cls = processed(noisy_class, Twice(), Halve(), Noise())
         reporter = Children()
         trainer = make_trainer(cls, "--data.workers", workers, "--train.preload", "off", reporter=reporter)
-        result = trainer.run()
-        ends.append((trainer.state.read(), result.history))
+        result = trainer.fit()
+        ends.append((trainer.state.variables.read(), result.history))
         assert len(set(reporter.pids) - set(before)) == int(workers)
         assert children() == before
     assert ends[0][1] == ends[1][1]

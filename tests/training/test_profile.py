@@ -60,7 +60,7 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True")
     words = (*words, "--trainer.profile_steps", str(first), str(last))
     profiled = make_trainer(blobs_class, *words, output="out", reporter=heard)
-    result = profiled.run()
+    result = profiled.fit()
     steps, gradients = steps_in(result.output_dir)
     assert steps == list(range(first, last + 1))
     assert gradients == last - first + 1
@@ -69,9 +69,9 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
     assert heard.warnings == []
 
     plain = make_trainer(blobs_class, *QUICK, "--train.batch_size", "16", output="plain")
-    assert plain.run().profiled is None
+    assert plain.fit().profiled is None
     assert not (plain.output_dir / "tensorboard" / "plugins").exists()
-    for one, other in zip(profiled.graph.model.get_weights(), plain.graph.model.get_weights(), strict=True):
+    for one, other in zip(profiled.graph.model.get_weights(), plain.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -80,7 +80,7 @@ def test_the_plugin_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: A
     pytest.importorskip("xprof", reason="needs the extra [profile]")
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "3", "12")
     trainer = make_trainer(blobs_class, *words, output="out")
-    trainer.run()
+    trainer.fit()
     with tensorboard(trainer.output_dir) as address:
 
         def get(path: str, **query: str) -> Any:
@@ -101,14 +101,14 @@ def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
     """A run that never gets there says so at its start; one that ends within says what it has."""
     heard = Listening()
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps")
-    result = make_trainer(blobs_class, *words, "27", "30", output="short", reporter=heard).run()
+    result = make_trainer(blobs_class, *words, "27", "30", output="short", reporter=heard).fit()
     assert result.profiled is None
     assert heard.warnings == [
         "Nothing is profiled: trainer.profile_steps is 27 30, but the run has 26 batches only; give earlier ones."
     ]
     assert not (result.output_dir / "tensorboard" / "plugins").exists()
 
-    result = make_trainer(blobs_class, *words, "25", "30", output="within").run()
+    result = make_trainer(blobs_class, *words, "25", "30", output="within").fit()
     assert result.profiled == (25, 26)
     assert steps_in(result.output_dir)[0] == [25, 26]
 
@@ -117,12 +117,12 @@ def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
     """A run that goes on behind the first batch to trace traces nothing, and does not complain."""
     heard = Listening()
     first = make_trainer(blobs_class, "--train.batch_size", "16", "--trainer.epochs", "1", output="first")
-    first.run()
+    first.fit()
     words = ("--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "10", "20")
     second = make_trainer(blobs_class, *words, output="second", reporter=heard)
     checkpoint = newest_checkpoint(first.output_dir / "checkpoint")
     second.restore(checkpoint)
-    assert second.run().profiled is None
+    assert second.fit().profiled is None
     assert heard.warnings == []
     assert not (second.output_dir / "tensorboard" / "plugins").exists()
 
@@ -137,8 +137,8 @@ def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any) -> None:
                 raise RuntimeError("stop here")
 
     with pytest.raises(AuthorError, match="stop here"):
-        make_trainer(blobs_class, *words, output="failed", reporter=Failing()).run()
-    assert make_trainer(blobs_class, *words, output="next").run().profiled == (2, 26)
+        make_trainer(blobs_class, *words, output="failed", reporter=Failing()).fit()
+    assert make_trainer(blobs_class, *words, output="next").fit().profiled == (2, 26)
 
 
 @pytest.mark.parametrize("given", [("20", "10"), ("0", "3"), ("5",), ("1", "2", "3"), ("a", "b")])

@@ -12,7 +12,7 @@ WORDS = ("--trainer.epochs", "3", "--train.batch_size", "16", "--trainer.random_
 
 def weights(trainer: Any) -> list[Any]:
     """All variables of a model after training."""
-    return [variable.numpy() for variable in trainer.graph.model.variables]
+    return [variable.numpy() for variable in trainer.model.variables]
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
     for most in (2**28, 0):
         monkeypatch.setattr("aipcore.data.resident.MOST_BYTES", most)
         trainer = make_trainer(noisy_class, *WORDS, *how)
-        assert list(trainer.feed.dataset.specs()[0]) == (["numbers"] if most else [""])
-        trainer.run()
+        assert list(trainer.engine.feed.dataset.specs()[0]) == (["numbers"] if most else [""])
+        trainer.fit()
         # One for blocks, and one for the partial batch where XLA runs the others.
-        assert trainer.loop.traces == (2 if "on" in how else 1)
+        assert trainer.engine.loop.traces == (2 if "on" in how else 1)
         trainers.append(trainer)
     for one, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -39,7 +39,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
 def test_xla_is_compiled_for_one_shape(make_trainer: Any, blobs_class: Any) -> None:
     """Calls of any number of batches run in the shape of an epoch, so that no number costs a compilation."""
     trainer = make_trainer(blobs_class, *WORDS, "--trainer.jit_compile", "on", "--checkpoint.every_steps", "5")
-    trainer.run()
-    assert trainer.chunk == 5
-    rooms = {len(block.inputs["numbers"]) for block in trainer._blocks(0, 0) if block.batch_size == 16}
+    trainer.fit()
+    assert trainer._chunks.chunk == 5
+    rooms = {len(block.inputs["numbers"]) for block in trainer._chunks.blocks(0, 0) if block.batch_size == 16}
     assert rooms == {12}

@@ -20,12 +20,11 @@ from aipcore.training import callback_state
 from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 from aipcore.training.event_trim import trim_events
 from aipcore.training.interrupt import Interrupted
-from aipcore.training.resume import restore
 
 
 def final_bits(trainer: Any) -> dict[str, bytes]:
     """All variables of a run, as bytes."""
-    return {name: array.tobytes() for name, array in trainer.state.read().items()}
+    return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
 @pytest.mark.parametrize("optimizer", ["AdaBelief", "Nadam"])
@@ -36,7 +35,7 @@ def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any,
         "--callbacks", "CSVLog", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "1",
     )  # fmt: skip
     whole = make_trainer(noisy_class, *words, output="whole", exports=False)
-    history = whole.run().history
+    history = whole.fit().history
     bits = final_bits(whole)
     assert whole.output_dir is not None
     for path in sorted((whole.output_dir / "checkpoint").iterdir())[:-1]:
@@ -44,7 +43,7 @@ def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any,
             noisy_class, *words, "--trainer.random_seed", "7", output=f"from-{path.name}", exports=False
         )
         again.restore(path)
-        assert again.run().history == history
+        assert again.fit().history == history
         assert final_bits(again) == bits
         assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
 
@@ -57,7 +56,7 @@ WORDS = (
 
 def chunked(trainer: Any, chunk: int) -> Any:
     """The trainer with chunks of a given size."""
-    trainer.compilation = attrs.evolve(trainer.compile(), chunk=chunk)
+    trainer.state.compilation = attrs.evolve(trainer.compile(), chunk=chunk)
     return trainer
 
 
@@ -69,7 +68,7 @@ def test_chunks_only_group_steps(make_trainer: Any, noisy_class: Any, jit: str) 
         chunked(make_trainer(noisy_class, *words, *more, output=f"{jit}-{number}", exports=False), chunk)
         for number, (chunk, more) in enumerate([(1, ()), (5, ()), (12, ()), (12, ("--checkpoint.every_steps", "7"))])
     ]
-    histories = [trainer.run().history for trainer in runs]
+    histories = [trainer.fit().history for trainer in runs]
     assert all(history == histories[0] for history in histories)
     assert all(final_bits(trainer) == final_bits(runs[0]) for trainer in runs)
 
@@ -94,7 +93,7 @@ def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> No
     words = (*WORDS, batch, value, "--checkpoint.every_steps", "3")
     whole = make_trainer(noisy_class, *words, output="whole", exports=False)
     whole.callbacks["wait"] = Waiting(whole)
-    history = whole.run().history
+    history = whole.fit().history
     bits, csv = final_bits(whole), (whole.output_dir / "log.csv").read_text()
     paths = sorted((whole.output_dir / "checkpoint").iterdir())
     within = [path for path in paths if read_checkpoint(path).progress["step"] % 13]
@@ -102,7 +101,7 @@ def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> No
     for path in (paths[0], within[5], within[-1]):
         again = make_trainer(noisy_class, *words, output=f"from-{path.name}", exports=False)
         again.restore(path)
-        assert again.run().history == history
+        assert again.fit().history == history
         assert final_bits(again) == bits
         assert (again.output_dir / "log.csv").read_text() == csv
 
@@ -139,11 +138,11 @@ def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
     """After a signal within an epoch, before its validation or at its end, the resumed run ends in the same bits."""
     words = (*WORDS, "--checkpoint.every_steps", "100")
     whole = chunked(make_trainer(noisy_class, *words, output="whole", exports=moment == "epoch"), 5)
-    history = whole.run().history
+    history = whole.fit().history
 
     stopped = chunked(make_trainer(noisy_class, *words, output="stopped", exports=moment == "epoch"), 5)
     stopped.callbacks["stop"] = Stopping(moment, 1)
-    result = stopped.run()
+    result = stopped.fit()
     assert (result.status, result.signal) == ("interrupted", signal.SIGTERM)
     assert not (stopped.output_dir / "export").exists()
     path = newest_checkpoint(stopped.output_dir / "checkpoint")
@@ -154,7 +153,7 @@ def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
 
     again = make_trainer(noisy_class, *words, output="stopped", exports=moment == "epoch")
     again.restore(path)
-    assert again.run().history == history
+    assert again.fit().history == history
     assert final_bits(again) == final_bits(whole)
     assert (again.output_dir / "log.csv").read_text() == (whole.output_dir / "log.csv").read_text()
 
@@ -168,7 +167,7 @@ def test_signal_while_compiling(make_trainer: Any, blobs_class: Any, monkeypatch
         raise AssertionError("went on")
 
     monkeypatch.setattr(trainer, "compile", compile_slowly)
-    result = trainer.run()
+    result = trainer.fit()
     assert (result.status, result.signal, result.saved) == ("interrupted", signal.SIGINT, [])
 
 
@@ -183,7 +182,7 @@ def test_second_signal(make_trainer: Any, blobs_class: Any) -> None:
     trainer = make_trainer(blobs_class, output="out")
     trainer.callbacks["twice"] = Twice()
     with pytest.raises(KeyboardInterrupt):
-        trainer.run()
+        trainer.fit()
 
 
 def test_interrupted_is_no_exception() -> None:
@@ -205,7 +204,7 @@ def interrupted(make_trainer: Any, noisy_class: Any) -> tuple[Any, Any]:
         return attrs.evolve(stored, progress=copy.deepcopy(stored.progress)), noisy_class
     trainer = chunked(make_trainer(noisy_class, "--trainer.accumulate_steps", "2", output="first", exports=False), 5)
     trainer.callbacks["stop"] = Stopping("batch", 1)
-    trainer.run()
+    trainer.fit()
     INTERRUPTED.append(read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")))
     return copy.deepcopy(INTERRUPTED[0]), noisy_class
 
@@ -218,7 +217,7 @@ ACCUMULATE = ("--trainer.accumulate_steps", "2")
     [
         ((*ACCUMULATE, "--trainer.random_seed", "8"), "has 8: the order of the data"),
         ((*ACCUMULATE, "--trainer.samples_per_epoch", "150"), "150 samples now instead of 200"),
-        ((*ACCUMULATE, "--train.batch_size", "32"), "these 80 samples are no whole number of batches of 32"),
+        ((*ACCUMULATE, "--train.batch_size", "32"), "these 80 samples are not a whole number of batches of 32"),
         (("--trainer.accumulate_steps", "4"), "the last 1 wait for their optimizer update"),
         ((*ACCUMULATE, "--optimizer", "SGD"), "of another model or optimizer"),
         ((*ACCUMULATE, "--trainer.calc_ema", "0.9"), "of another model or optimizer: missing ema/"),
@@ -230,9 +229,9 @@ def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str
     trainer = make_trainer(cls, *words, output="second")
     before = final_bits(trainer)
     with pytest.raises(TrainingError, match=message):
-        restore(trainer, stored)
+        trainer.restore(stored)
     assert final_bits(trainer) == before
-    assert (trainer.epoch, trainer.step, trainer.history) == (0, 0, [])
+    assert (trainer.state.epoch, trainer.state.step, trainer.state.history) == (0, 0, [])
 
 
 def test_hostile_state(make_trainer: Any, interrupted: Any) -> None:
@@ -243,10 +242,10 @@ def test_hostile_state(make_trainer: Any, interrupted: Any) -> None:
     name = "model/dense/kernel"
     for array, message in ((np.zeros((2, 2), np.float32), "has shape"), (np.zeros((12, 16)), "is of type float64")):
         with pytest.raises(TrainingError, match=message):
-            restore(trainer, attrs.evolve(stored, arrays={**stored.arrays, name: array}))
+            trainer.restore(attrs.evolve(stored, arrays={**stored.arrays, name: array}))
     for change in ({"epoch": "x"}, {"epoch": -1}, {"monitor": 3}, {"history": [3]}, {"compilation": {"evil": 1}}):
         with pytest.raises(TrainingError, match=r"progress\.json is not what aip writes"):
-            restore(trainer, attrs.evolve(stored, progress={**stored.progress, **change}))
+            trainer.restore(attrs.evolve(stored, progress={**stored.progress, **change}))
     assert final_bits(trainer) == before
 
 
@@ -258,36 +257,36 @@ def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, 
     stored, cls = interrupted
     stored.progress["step"] = 4
     trainer = make_trainer(cls, *words, output="second")
-    restore(trainer, stored)
-    assert trainer.step * trainer.batching.batch_size == 64
-    result = trainer.run()
+    trainer.restore(stored)
+    assert trainer.state.step * trainer.data.batching.batch_size == 64
+    result = trainer.fit()
     assert (result.status, result.epochs) == ("finished", 2)
 
 
 def test_other_groups_between_epochs(make_trainer: Any, noisy_class: Any) -> None:
     """Between epochs the number of batches in a group can change, also to and from one."""
     first = make_trainer(noisy_class, "--trainer.epochs", "1", output="first", exports=False)
-    first.run()
+    first.fit()
     path = newest_checkpoint(first.output_dir / "checkpoint")
     for steps in ("1", "3"):
         words = ("--trainer.accumulate_steps", steps)
         trainer = make_trainer(noisy_class, *words, output=f"second-{steps}", exports=False)
         trainer.restore(path)
-        assert trainer.run().epochs == 2
+        assert trainer.fit().epochs == 2
 
 
 def test_best_is_not_overwritten_by_a_worse_one(make_trainer: Any, noisy_class: Any) -> None:
     """Gone on from before the best epoch with a rate at which nothing is learnt, `best` stays as it is."""
     words = ("--trainer.epochs", "4", "--checkpoint.keep", "9")
     first = make_trainer(noisy_class, *words, "--learning_rate.lr", "0.01", output="out")
-    result = first.run()
+    result = first.fit()
     assert result.best_epoch > 2
     recorded = (first.output_dir / "best" / "aip.json").read_text()
     assert json.loads(recorded)["monitor"]["value"] == result.best
     path = sorted((first.output_dir / "checkpoint").iterdir())[1]
     again = make_trainer(noisy_class, *words, "--learning_rate.lr", "1e-5", output="out")
     again.restore(path)
-    assert again.run().best < result.best
+    assert again.fit().best < result.best
     assert (first.output_dir / "best" / "aip.json").read_text() == recorded
 
 
@@ -304,12 +303,12 @@ def keras_parts(make_trainer: Any, cls: Any, folder: Path, output: str) -> Any:
 def test_keras_callbacks(make_trainer: Any, noisy_class: Any, tmp_path: Path) -> None:
     """Early stopping with its best weights, and the CSV file, of Keras go on where they were."""
     whole = keras_parts(make_trainer, noisy_class, tmp_path, "whole")
-    history = whole.run().history
+    history = whole.fit().history
     assert 3 <= len(history) < 6
     for path in sorted((whole.output_dir / "checkpoint").iterdir())[1:-1:2]:
         again = keras_parts(make_trainer, noisy_class, tmp_path, f"from-{path.name}")
         again.restore(path)
-        assert again.run().history == history
+        assert again.fit().history == history
         assert final_bits(again) == final_bits(whole)
         assert (tmp_path / f"from-{path.name}.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
@@ -408,7 +407,7 @@ def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable:
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--trainer.export_best", "False", output="out")
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
     with pytest.raises(TrainingError, match="could not be written"):
-        trainer.run()
+        trainer.fit()
     assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
 
 
@@ -425,7 +424,7 @@ def test_full_disk_is_a_warning(make_trainer: Any, blobs_class: Any, unwritable:
     words = ("--trainer.epochs", "4", "--checkpoint.on_error", "warn")
     trainer = make_trainer(blobs_class, *words, output="out", reporter=Listening())
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
-    assert trainer.run().status == "finished"
+    assert trainer.fit().status == "finished"
     assert any("checkpoint" in text and "Training goes on" in text for text in Listening.said)
     assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
 
@@ -445,7 +444,7 @@ def test_deterministic(make_trainer: Any, blobs_class: Any) -> None:
 def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any) -> None:
     """State of another model is refused before anything is assigned."""
     first = make_trainer(blobs_class, "--trainer.epochs", "1", output="first", exports=False)
-    first.run()
+    first.fit()
     second = make_trainer(noisy_class, output="second", exports=False)
     before = final_bits(second)
     with pytest.raises(TrainingError, match="another model"):

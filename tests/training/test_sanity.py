@@ -135,8 +135,8 @@ def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
     ends = []
     for words in ((), ("--trainer.skip_sanity_check",)):
         trainer = make_trainer(noisy_class, *words, output="with" if words else "without")
-        trainer.run()
-        ends.append(trainer.state.read())
+        trainer.fit()
+        ends.append(trainer.state.variables.read())
     for name, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
 
@@ -215,4 +215,4 @@ def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class:
     with pytest.raises(TrainingError, match=r"The loss is (inf|nan) after \d+ batches: lower --learning_rate.lr"):
         # Before the folder of the run is made: measuring is what comes first.
         make_trainer(Squares, *words).compile()
-    make_trainer(Squares, *words, "--trainer.skip_sanity_check").run()
+    make_trainer(Squares, *words, "--trainer.skip_sanity_check").fit()

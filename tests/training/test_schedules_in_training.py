@@ -27,8 +27,8 @@ class Slope(Scenario):
 def moved(make_trainer: Any, *words: str) -> tuple[float, Any]:
     """The sum of the rates of all updates, and the trainer."""
     trainer = make_trainer(Slope, "--optimizer", "SGD", "--train.batch_size", "2", "--learning_rate.lr", "0.1", *words)
-    trainer.run()
-    return -float(trainer.graph.model.get_weights()[0][0, 0]), trainer
+    trainer.fit()
+    return -float(trainer.model.get_weights()[0][0, 0]), trainer
 
 
 def halving(times: Any) -> float:
@@ -44,7 +44,7 @@ def test_counts_updates(make_trainer: Any, jit: str) -> None:
     """5 updates an epoch, each with the rate of its own time, whatever the chunks."""
     total, trainer = moved(make_trainer, *HALF, "--trainer.epochs", "3", "--trainer.jit_compile", jit)
     assert total == pytest.approx(halving(np.arange(15) / 5), rel=1e-5)
-    assert int(trainer.optimizer.iterations) == 15
+    assert int(trainer.engine.optimizer.iterations) == 15
 
 
 @pytest.mark.parametrize(("steps", "updates"), [(2, 3), (5, 1), (7, 1)])
@@ -66,7 +66,7 @@ def test_offset_epochs(make_trainer: Any, offset: float) -> None:
 def test_a_cosine_ends_with_the_run(make_trainer: Any) -> None:
     """It is cut to the run's epochs: the logged rate of the last is 0, that of the middle one half."""
     _, trainer = moved(make_trainer, "--learning_rate", "CosineDecay", "--trainer.epochs", "4")
-    rates = [logs["learning_rate"] for logs in trainer.history]
+    rates = [logs["learning_rate"] for logs in trainer.state.history]
     np.testing.assert_allclose(rates, [0.1 * (1 + np.cos(np.pi * e / 4)) / 2 for e in (1, 2, 3, 4)], atol=1e-8)
 
 

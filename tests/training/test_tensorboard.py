@@ -57,7 +57,7 @@ def test_curves(make_trainer: Any, blobs_class: Any) -> None:
     """Train, validation and LAV of one value share a tag; rates have their own; steps are epochs."""
     words = ("--trainer.epochs", "3", "--trainer.lav_every_n", "2", "--trainer.calc_ema", "0.9")
     trainer = make_trainer(blobs_class, *words, output="out")
-    history = trainer.run().history
+    history = trainer.fit().history
     found = events_of(trainer.output_dir / "tensorboard")
     assert {run: set(tags) for run, tags in found.items()} == {
         "train": {"loss", "accuracy", "learning_rate", "ema_rate"},
@@ -76,7 +76,7 @@ def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
     import tensorflow as tf
 
     trainer = make_trainer(showing(blobs_class), "--trainer.epochs", "3", output="out")
-    trainer.run()
+    trainer.fit()
     found = events_of(trainer.output_dir / "tensorboard")["validation"]
     assert set(found) == {"loss", "accuracy", "picture", "samples", "logits", "first"}
     assert all(list(found[tag]) == [1, 3] for tag in ("picture", "samples", "logits", "first"))
@@ -87,7 +87,7 @@ def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
     indices = np.linspace(0, 63, 40).round().astype(int)
     np.testing.assert_array_equal(inputs, x[indices])
     np.testing.assert_array_equal(targets, y[indices])
-    np.testing.assert_allclose(outputs, trainer.graph.model(x[indices], training=False), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs, trainer.model(x[indices], training=False), rtol=1e-5, atol=1e-5)
     assert meta is None
 
     width, height, picture = found["picture"][3]
@@ -117,7 +117,7 @@ def test_when_summaries_are_written(make_trainer: Any, blobs_class: Any, every: 
         "True",
     )
     trainer = make_trainer(showing(blobs_class), *words, output="out")
-    trainer.run()
+    trainer.fit()
     assert list(events_of(trainer.output_dir / "tensorboard")["validation"].get("logits", {})) == expected
 
 
@@ -148,7 +148,7 @@ def test_summaries_of_samples_that_vary_in_size(make_trainer: Any) -> None:
             return [Histogram("outputs", outputs[""])]
 
     trainer = make_trainer(Varying, "--trainer.epochs", "1", "--train.batch_size", "6", output="out")
-    trainer.run()
+    trainer.fit()
     assert "outputs" in events_of(trainer.output_dir / "tensorboard")["validation"]
 
 
@@ -224,7 +224,7 @@ def test_grid_is_limited() -> None:
 def test_a_real_tensorboard_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: Any) -> None:
     """Curves, images, histograms and PR curves come back over HTTP, also from the run's folder itself."""
     trainer = make_trainer(showing(blobs_class), "--trainer.lav_every_n", "1", output="out")
-    history = trainer.run().history
+    history = trainer.fit().history
     with tensorboard(trainer.output_dir) as address:
 
         def get(path: str, **query: str) -> Any:

@@ -52,7 +52,7 @@ class Constant(Scenario):
 def test_trap_early_stopping_is_off_by_one(make_trainer: Callable[..., Any], patience: int) -> None:
     """After the first, best epoch exactly n_to_go epochs without improvement are trained; 1 does not turn it off."""
     words = ("--learning_rate.lr", "1e-30", "--trainer.epochs", "9", "--early_stopping.n_to_go", str(patience))
-    result = make_trainer(Constant, *words).run()
+    result = make_trainer(Constant, *words).fit()
     assert (result.status, result.epochs, result.best_epoch) == ("stopped", 1 + patience, 1)
 
 
@@ -121,11 +121,11 @@ def test_trap_help_shows_defaults_that_the_scenario_does_not_use(fork_aip: Calla
 def test_trap_the_state_of_dropout_is_in_no_saved_format(make_trainer: Callable[..., Any], noisy_class: Any) -> None:
     """The seeds' counters are saved: they advance with every batch."""
     trainer = make_trainer(noisy_class, output="out")
-    names = [name for name in trainer.state.read() if name.endswith("seed_generator_state")]
+    names = [name for name in trainer.state.variables.read() if name.endswith("seed_generator_state")]
     assert len(names) == 1
-    before = trainer.state.read()[names[0]][1]
-    trainer.run()
-    assert trainer.state.read()[names[0]][1] == before + 2 * trainer.batching.steps
+    before = trainer.state.variables.read()[names[0]][1]
+    trainer.fit()
+    assert trainer.state.variables.read()[names[0]][1] == before + 2 * trainer.data.batching.steps
 
 
 def test_trap_lamb_has_no_name() -> None:

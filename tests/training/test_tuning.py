@@ -12,7 +12,6 @@ import tensorflow as tf
 from aipcore.errors import TrainingError
 from aipcore.scenario import Evaluator, Sample, Scenario
 from aipcore.training import overrides, tuning
-from aipcore.training.plan import describe_run
 
 OFF = ("--trainer.tune", "off")
 
@@ -89,28 +88,28 @@ def test_each_part_is_traced_once(
     Counted.traced = 0
     whole = make_trainer(cls, *words, "--trainer.epochs", "5", "--checkpoint.keep", "9", output="whole", exports=False)
     assert Counted.traced == 0
-    whole.run()
+    whole.fit()
     assert Counted.traced == expected
     again = make_trainer(cls, *words, "--trainer.epochs", "5")
     again.restore(sorted((whole.output_dir / "checkpoint").iterdir())[2])
     Counted.traced = 0
-    assert again.run().history == whole.history
-    assert (again.epoch, Counted.traced) == (5, expected)
+    assert again.fit().history == whole.state.history
+    assert (again.state.epoch, Counted.traced) == (5, expected)
 
 
 def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a batch is computed to choose; plan and checkpoint say what was taken, and resuming takes the same."""
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run", exports=False)
-    trainer.run()
-    assert trainer.loop.traces == 1
+    trainer.fit()
+    assert trainer.engine.loop.traces == 1
     fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
-    assert trainer.compilation == fixed
-    assert dict(describe_run(trainer, fixed))["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
+    assert trainer.state.compilation == fixed
+    assert dict(trainer.plan())["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
     monkeypatch.setattr(tuning, "FIXED_CHUNK", 5)
     again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
     again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])
-    again.run()
-    assert again.compilation == fixed
+    again.fit()
+    assert again.state.compilation == fixed
     assert "trainer.tune" in overrides.RECOMPILE
 
 
@@ -120,7 +119,7 @@ def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -
     for tune in ("off", "auto"):
         trainer = make_trainer(blobs_class, "--trainer.tune", tune)
         trainer.compile()
-        traces[tune] = trainer.loop.traces
+        traces[tune] = trainer.engine.loop.traces
     assert traces == {"off": 0, "auto": 1}
 
 
@@ -136,7 +135,7 @@ def test_off_takes_fewer_large_batches(make_trainer: Any, blobs_class: Any, monk
 def test_measured_and_fixed_are_the_same_run(make_trainer: Any, noisy_class: Any) -> None:
     """The number of batches in a call and whether it was measured do not change a bit."""
     words = ("--train.batch_size", "8")
-    histories = [make_trainer(noisy_class, "--trainer.tune", tune, *words).run().history for tune in ("auto", "off")]
+    histories = [make_trainer(noisy_class, "--trainer.tune", tune, *words).fit().history for tune in ("auto", "off")]
     assert histories[0] == histories[1]
 
 
@@ -162,9 +161,9 @@ def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str) -> None:
 def test_off_with_xla(make_trainer: Any, blobs_class: Any) -> None:
     """XLA is had for the asking, without measuring; choosing leaves the state as it was."""
     trainer = make_trainer(blobs_class, *OFF, "--trainer.jit_compile", "on", "--train.batch_size", "4")
-    before = trainer.state.read()
+    before = trainer.state.variables.read()
     chosen = trainer.compile()
     assert (chosen.mode, chosen.chunk) == ("xla", 16)
     assert chosen.reason == "trainer.jit_compile on, trainer.tune off"
-    for name, value in trainer.state.read().items():
+    for name, value in trainer.state.variables.read().items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)

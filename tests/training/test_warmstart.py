@@ -374,9 +374,9 @@ def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_pat
     """A run's folder, best, export and checkpoint: averaged weights and statistics are loaded, seeds are not."""
     ema = ("--trainer.calc_ema", "0.5")
     first = make_trainer(noisy_class, *ema, output="first")
-    first.run()
-    with first.average.applied():
-        averaged = values(first.graph.model)
+    first.fit()
+    with first.engine.average.applied():
+        averaged = values(first.model)
     folder = tmp_path / "first"
     step = max((folder / "checkpoint").iterdir())
     sources = {
@@ -385,24 +385,24 @@ def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_pat
     }  # fmt: skip
     assert find_source(folder).path == folder / "best"
     # Both epochs were the best so far, so that all hold the same.
-    assert first.monitor.best_epoch == 2
+    assert first.state.monitor.best_epoch == 2
     for name, path in sources.items():
         notes = Notes()
         trainer = make_trainer(
             noisy_class, *ema, "--trainer.random_seed", "3", "--warmstart.model", str(path), reporter=notes
         )
-        loaded = values(trainer.graph.model)
+        loaded = values(trainer.model)
         assert loaded.keys() == averaged.keys()
         for variable, value in loaded.items():
             np.testing.assert_array_equal(value, averaged[variable], err_msg=f"{name}: {variable}")
-        for shadow, variable in zip(trainer.average.shadows, trainer.graph.model.trainable_variables, strict=True):
+        for shadow, variable in zip(trainer.engine.average.shadows, trainer.model.trainable_variables, strict=True):
             np.testing.assert_array_equal(shadow.numpy(), variable.numpy())
-        state = trainer.state.read()
+        state = trainer.state.variables.read()
         assert state["optimizer/adam/iteration"] == 0
         seeds = [key for key in state if "seed_generator" in key]
         assert seeds
-        assert all((state[key] != first.state.read()[key]).any() for key in seeds)
-    trainer.run()
+        assert all((state[key] != first.state.variables.read()[key]).any() for key in seeds)
+    trainer.fit()
     assert notes.done is not None
     assert notes.rows["warm start"] == f"{folder / 'best'} (model): {len(averaged)} of {len(averaged)} variables loaded"
     assert "warm start" not in first_plan(make_trainer, noisy_class, step)
@@ -415,7 +415,7 @@ def first_plan(make_trainer: Callable[..., Any], scenario: Any, step: Path) -> d
         scenario, "--trainer.calc_ema", "0.5", "--warmstart.model", str(step), "--trainer.epochs", "3", reporter=notes
     )
     trainer.restore(step)
-    trainer.run()
+    trainer.fit()
     assert notes.done is None
     return notes.rows
 
@@ -515,7 +515,7 @@ def test_on_several_devices(strategy: str, tmp_path: Path) -> None:
         found = {v.path: [p.numpy() for p in components(v)] for v in made.graph.model.variables}
         found |= {"ema/" + v.name: [v.numpy()] for v in made.average.shadows}
         np.savez(sys.argv[3], **{f"{n}@{i}": p for n, parts in found.items() for i, p in enumerate(parts)})
-        made.run()
+        made.fit()
     """
     forks.run(
         [sys.executable, "-c", textwrap.dedent(code), strategy, "m.keras", "found.npz"],

@@ -33,9 +33,9 @@ def trained(make_trainer: Any, optimizer: str, *words: str) -> dict[str, float]:
         Still, "--optimizer", optimizer, "--optimizer.weight_decay", str(DECAY), "--learning_rate.lr", str(LR),
         "--train.batch_size", "4", *words,
     )  # fmt: skip
-    trainer.run()
+    trainer.fit()
     found = {}
-    for variable in trainer.graph.model.trainable_variables:
+    for variable in trainer.model.trainable_variables:
         values = np.unique(variable.numpy())
         np.testing.assert_allclose(values, values[0], rtol=1e-6)
         found[variable.path] = float(values[0])
@@ -86,4 +86,4 @@ def test_accumulation_decays_once_an_update(make_trainer: Any) -> None:
 def test_is_not_in_the_loss(make_trainer: Any) -> None:
     """Decoupled decay is no penalty: the reported loss knows nothing of it."""
     trainer = make_trainer(Still, "--optimizer", "SGD", "--optimizer.weight_decay", "0.5")
-    assert [logs["loss"] for logs in trainer.run().history] == [0.0, 0.0]
+    assert [logs["loss"] for logs in trainer.fit().history] == [0.0, 0.0]

@@ -39,7 +39,7 @@ def _made(trainer: Trainer) -> Any:
 
 def _state(trainer: Trainer) -> dict[str, bytes]:
     """Everything of the run that computes."""
-    return {name: array.tobytes() for name, array in trainer.state.read().items()}
+    return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
 @conformance_check("callback", needs=MADE)
@@ -75,8 +75,11 @@ def builds_at_its_limits(subject: Subject) -> None:
 def runs_in_training(subject: Subject) -> None:
     """No hook raises in a run that validates only now and then, and the run reaches its last epoch."""
     trainer = _trainer(subject, "run", epochs=3, val_every_n=2, write_checkpoints=False)
-    trainer.run()
-    require(trainer.epoch == 3, f"the run ended after epoch {trainer.epoch} of 3, although its losses were finite")
+    trainer.fit()
+    require(
+        trainer.state.epoch == 3,
+        f"the run ended after epoch {trainer.state.epoch} of 3, although its losses were finite",
+    )
 
 
 @conformance_check("callback", needs=RUNS)
@@ -88,10 +91,10 @@ def keeps_the_order_of_hooks(subject: Subject) -> None:
     changed: list[str] = []
     for hook in ("train_begin", "epoch_begin", "test_begin", "test_end", "epoch_end", "train_end"):
         _record(callback, hook, called, changed)
-    trainer.run()
+    trainer.fit()
     epoch = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
     require(called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called as {', '.join(called)}")
-    require(callback.model is trainer.graph.model, "the callback does not keep the model that it was given")
+    require(callback.model is trainer.model, "the callback does not keep the model that it was given")
     require(not changed, f"{', '.join(dict.fromkeys(changed))} changes the logs that other callbacks read")
 
 
@@ -119,7 +122,7 @@ def changes_nothing(subject: Subject) -> None:
     states = []
     for with_it in (True, False):
         trainer = _trainer(subject, f"run-{with_it}", with_it=with_it, epochs=3, write_checkpoints=False)
-        trainer.run()
+        trainer.fit()
         states.append(_state(trainer))
     differ = [name for name, value in states[1].items() if states[0].get(name) != value]
     require(not differ, f"with it, {', '.join(differ[:3])} differ: declare observer = False if that is meant")
@@ -130,17 +133,21 @@ def keeps_its_state(subject: Subject) -> None:
     """What `get_state` gives goes through a checkpoint and `set_state` into a new callback, which gives the same."""
     from aipcore.errors import TrainingError
     from aipcore.training import callback_state
+    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
 
-    trainer = _trainer(subject, "first", epochs=2, write_checkpoints=False)
+    trainer = _trainer(subject, "first", epochs=2)
     first = _made(trainer)
     has = [name for name in ("get_state", "set_state") if hasattr(first, name)]
     if not has:
         raise CheckSkippedError("it keeps no state")
     require(len(has) == 2, f"it has {has[0]} alone: a state is both given and taken")
-    trainer.run()
+    trainer.fit()
     second = _made(_trainer(subject, "second", epochs=2, write_checkpoints=False))
+    # As it was within the run: afterwards files are closed.
+    saved = read_checkpoint(newest_checkpoint(subject.folder / "first" / "checkpoint"))
+    state = saved.progress["callbacks"][subject.name]
+    arrays = {name: array for name, array in saved.arrays.items() if name.startswith(callback_state.PREFIX)}
     try:
-        state, arrays = callback_state.get_state(subject.name, first)
         callback_state.set_state(subject.name, second, json.loads(json.dumps(state)), arrays)
         back, arrays_back = callback_state.get_state(subject.name, second)
     except TrainingError as error:
@@ -162,12 +169,12 @@ def goes_on_when_resumed(subject: Subject) -> None:
     from aipcore.training.checkpoint import newest_checkpoint
 
     whole = _trainer(subject, "whole", epochs=4, write_checkpoints=False)
-    whole.run()
+    whole.fit()
     first = _trainer(subject, "parts", epochs=2)
-    first.run()
+    first.fit()
     second = _trainer(subject, "parts", epochs=4)
     second.restore(newest_checkpoint(subject.folder / "parts" / "checkpoint"))
-    second.run()
+    second.fit()
     expected, found = _state(whole), _state(second)
     differ = [name for name, value in expected.items() if found.get(name) != value]
     require(not differ, f"{', '.join(differ[:3])} differ: what the callback remembers must be in get_state()")
@@ -181,7 +188,7 @@ def writes_into_its_folder(subject: Subject) -> None:
     here = subject.folder / "here"
     here.mkdir()
     with chdir(here):
-        _trainer(subject, "run", epochs=1, write_checkpoints=False).run()
+        _trainer(subject, "run", epochs=1, write_checkpoints=False).fit()
     _only(here, set(), "the working folder")
     _only(subject.folder, {"here", "run"}, "the folder beside the output folder")
 

@@ -16,7 +16,7 @@ from aipcore.training.requirements import lacking_packages
 if TYPE_CHECKING:
     from aipcore.scenario import Scenario
     from aipcore.scenario.graph import Graph
-    from aipcore.training.servable import ModelWriter
+    from aipcore.training.model_writer import ModelWriter
 
 MADE = ("parameters_can_be_made",)
 BUILT = ("builds",)
@@ -31,7 +31,7 @@ def _need_packages(subject: Subject) -> None:
 
 def _writer(subject: Subject, graph: Graph) -> ModelWriter:
     from aipcore.training.formats import Format
-    from aipcore.training.servable import ModelWriter
+    from aipcore.training.model_writer import ModelWriter
 
     _need_packages(subject)
     return ModelWriter(graph, {subject.name: Format(write=subject.build(subject.params()))}, {})
@@ -182,7 +182,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     from aipcore.errors import TrainingError
     from aipcore.testing.small import Blobs, small_graph
     from aipcore.training.formats import Format
-    from aipcore.training.servable import ModelWriter
+    from aipcore.training.model_writer import ModelWriter
 
     _need_packages(subject)
     graph = small_graph(Blobs)

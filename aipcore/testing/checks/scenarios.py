@@ -127,11 +127,11 @@ def monitor_exists(subject: Subject) -> None:
     import math
 
     trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
-    result = trainer.run()
+    result = trainer.fit()
     logs = result.history[-1]
-    require(trainer.monitor.name in logs, f"there is no {trainer.monitor.name} among {', '.join(logs)}")
-    value = logs[trainer.monitor.name]
-    require(math.isfinite(value), f"{trainer.monitor.name} is {value} after one epoch")
+    require(trainer.state.monitor.name in logs, f"there is no {trainer.state.monitor.name} among {', '.join(logs)}")
+    value = logs[trainer.state.monitor.name]
+    require(math.isfinite(value), f"{trainer.state.monitor.name} is {value} after one epoch")
 
 
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
@@ -141,14 +141,14 @@ def seed_decides(subject: Subject) -> None:
     for _ in range(2):
         trainer = _short_run(subject, subject.build, epochs=1, **_few(subject))
         begin = _weights(trainer)
-        trainer.run()
+        trainer.fit()
         runs.append((begin, _weights(trainer)))
     require(runs[0][0] == runs[1][0], "the first weights differ: something random in build() has no seed of Keras")
     require(runs[0][1] == runs[1][1], "the weights after an epoch differ")
 
 
 def _weights(trainer: Trainer) -> list[bytes]:
-    return [variable.numpy().tobytes() for variable in trainer.graph.model.trainable_variables]
+    return [variable.numpy().tobytes() for variable in trainer.model.trainable_variables]
 
 
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
@@ -176,10 +176,10 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
     size = _scenario(subject).params.train.batch_size
     trainer = _short_run(subject, Few, epochs=1, samples_per_epoch=size * declared.steps)
-    assert trainer.validation is not None
-    before = trainer.validation.run()["loss"]
-    trainer.run()
-    after = trainer.validation.run()["loss"]
+    assert trainer.engine.validation is not None
+    before = trainer.engine.validation.run()["loss"]
+    trainer.fit()
+    after = trainer.engine.validation.run()["loss"]
     require(
         after <= declared.overfit * before,
         f"the loss of {count(declared.samples, 'sample')} only goes from {before:.3g} to {after:.3g} in "
@@ -196,8 +196,10 @@ def exports(subject: Subject) -> None:
 
     from aipcore.scenario.graph import BARE_OUTPUT, argument_names, build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
-    from aipcore.training.formats import Format, load_signature, some_batches
-    from aipcore.training.servable import SIGNATURE, Exportable, ModelWriter
+    from aipcore.training.formats import Format
+    from aipcore.training.model_writer import ModelWriter
+    from aipcore.training.servable import SIGNATURE, Exportable
+    from aipcore.training.verify import load_signature, some_batches
 
     scenario = _scenario(subject)
     dataset = dataset_of(scenario, "train")

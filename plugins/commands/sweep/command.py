@@ -11,9 +11,9 @@ from aip_plugins.commands.sweep.begin import Begun, from_command_line, from_fold
 from aip_plugins.commands.sweep.options import OPTIONS, seconds, take_space
 
 from aipcore.cli.completing import ParametersCommand, complete_words
-from aipcore.cli.console import Console
 from aipcore.cli.request import make_request, split_arguments
 from aipcore.cli.scenario_help import show_help, show_usage
+from aipcore.console import Console
 from aipcore.errors import TrainingError, UsageError
 from aipcore.logs import log_level
 from aipcore.streams import make_output_optional

@@ -25,7 +25,7 @@ from aip_plugins.commands.sweep.study import begun, study_locked, suggest
 from optuna.trial import TrialState
 from rich.status import Status
 
-from aipcore.cli.console import Console
+from aipcore.console import Console
 from aipcore.errors import TrainingError, UsageError
 from aipcore.training.run_folder import locked
 

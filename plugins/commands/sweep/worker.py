@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from aipcore.cli.resume import resume
 from aipcore.cli.train import train
@@ -22,9 +22,6 @@ from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins
 from aipcore.params.names import escaped
 from aipcore.training.reporter import EpochReport, Reporter
-
-if TYPE_CHECKING:
-    from aipcore.training.reporter import TrainResult
 
 ORPHANED = "The sweep is gone, so the trial stops here."
 
@@ -92,8 +89,9 @@ def main() -> int:
     try:
         run = {"train": train, "resume": resume}[asked["command"]]
         result = run(asked["words"], Listener(line))
-        history = _stored_history(asked["folder"]) if result is None else result.history
-        line.say("end", signal=_signal(result), history=[_plain(logs) for logs in history])
+        assert result is not None, "a trial does not ask for help"
+        number = None if result.signal is None else int(result.signal)
+        line.say("end", signal=number, history=[_plain(logs) for logs in result.history])
     except AipError as error:
         if error.__cause__ is not None:
             traceback.print_exc()
@@ -105,22 +103,6 @@ def main() -> int:
         line.say("failed", reason=sentence(error))
         return 1
     return 0
-
-
-def _signal(result: TrainResult | None) -> int | None:
-    return None if result is None or result.signal is None else int(result.signal)
-
-
-def _stored_history(folder: str) -> list[dict[str, float]]:
-    """The epochs of a run that had nothing more to do."""
-    from pathlib import Path
-
-    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
-
-    history: list[dict[str, float]] = read_checkpoint(newest_checkpoint(Path(folder) / "checkpoint")).progress[
-        "history"
-    ]
-    return history
 
 
 def _plain(logs: Any) -> dict[str, float]:

@@ -78,8 +78,8 @@ def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
         "--callbacks.mlflow.run_name", "first", "--trainer.epochs", "3",
     )  # fmt: skip
     trainer = run(*options(store, *words))
-    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer.about["params"]))
-    history = trainer.run().history
+    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer._about["params"]))
+    history = trainer.fit().history
     found = the_run(store, "points")
     assert (found.info.run_name, found.info.status) == ("first", "FINISHED")
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
@@ -98,10 +98,10 @@ def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
 def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
     """Resumed from an earlier epoch, what is repeated is there once; changed parameters are tags."""
     first = run(*options(store, "--trainer.epochs", "4", "--checkpoint.keep", "9"))
-    first.run()
+    first.fit()
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
     second = run(*options(store, "--trainer.epochs", "5", "--checkpoint.keep", "9"), checkpoint=step)
-    history = second.run().history
+    history = second.fit().history
     found = the_run(store)
     assert points_of(store, found, "loss") == [(n, logs["loss"]) for n, logs in enumerate(history, start=1)]
     assert found.data.params["trainer.epochs"] == "4"
@@ -112,12 +112,12 @@ def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
 def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
     """If changed parameters change what is repeated, the newest value counts, and a warning says so."""
     first = run(*options(store, "--trainer.epochs", "3", "--checkpoint.keep", "9"))
-    before = first.run().history
+    before = first.fit().history
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
     words = ("--trainer.epochs", "3", "--learning_rate.lr", "0.1")
     second = run(*options(store, *words), checkpoint=step)
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
-        after = second.run().history
+        after = second.fit().history
     assert caplog.text.count("MLflow has other values of epoch 3 from before the run was resumed: both are shown.") == 1
     found = the_run(store)
     assert {value for step, value in points_of(store, found, "loss") if step == 3} == {
@@ -144,16 +144,16 @@ def test_status(run: Any, store: Path) -> None:
     """A signal kills the run, a resumed one fails, another finishes: always the same run of MLflow."""
     ended = run(*options(store, "--trainer.epochs", "9"))
     ended.callbacks["end"] = Ending("signal")
-    assert ended.run().status == "interrupted"
+    assert ended.fit().status == "interrupted"
     assert the_run(store).info.status == "KILLED"
     checkpoints = ended.output_dir / "checkpoint"
     failed = run(*options(store, "--trainer.epochs", "9"), checkpoint=sorted(checkpoints.iterdir())[0])
     failed.callbacks["end"] = Ending("error")
     with pytest.raises(AuthorError, match="no more"):
-        failed.run()
+        failed.fit()
     assert the_run(store).info.status == "FAILED"
     assert the_run(store).data.tags["error"] == "RuntimeError: no more"
-    run(*options(store, "--trainer.epochs", "3"), checkpoint=newest_checkpoint(checkpoints)).run()
+    run(*options(store, "--trainer.epochs", "3"), checkpoint=newest_checkpoint(checkpoints)).fit()
     assert the_run(store).info.status == "FINISHED"
     assert [step for step, _ in points_of(store, the_run(store), "loss")] == [1, 2, 3]
 
@@ -180,7 +180,7 @@ def test_store_that_fails_for_a_while(run: Any, store: Path, caplog: Any) -> Non
     trainer = run(*options(store, "--trainer.epochs", "4"))
     trainer.callbacks = {"away": Away(trainer.callbacks["MLflow"]), **trainer.callbacks}
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
-        trainer.run()
+        trainer.fit()
     assert [each.levelname for each in caplog.records if each.name == "aipcore.callbacks"] == ["WARNING", "INFO"]
     assert "it is tried again after each epoch, and training goes on." in caplog.text
     assert [step for step, _ in points_of(store, the_run(store), "loss")] == [1, 2, 3, 4]

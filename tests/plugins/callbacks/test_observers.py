@@ -37,12 +37,12 @@ def test_weight_histograms(run: Any) -> None:
     """Each weight has a histogram that counts all of its values, every second epoch and in the first and the last."""
     words = ("--callbacks.WeightHistograms.every_n_epochs", "2", "--callbacks.WeightHistograms.include", "kernel")
     trainer = run("--callbacks", "WeightHistograms", *words, "--trainer.epochs", "5")
-    trainer.run()
+    trainer.fit()
     found = events_of(trainer.output_dir / "tensorboard")["train"]
     assert {tag for tag in found if "/" in tag} == {"weights/hidden/kernel", "weights/logits/kernel"}
     points = found["weights/hidden/kernel"]
     assert [step for step, _ in points] == [1, 2, 4, 5]
-    kernel = trainer.graph.model.get_layer("hidden").kernel.numpy()
+    kernel = trainer.model.get_layer("hidden").kernel.numpy()
     bins = points[-1][1]
     assert bins[:, 2].sum() == kernel.size
     assert (bins[0, 0], bins[-1, 1]) == pytest.approx((kernel.min(), kernel.max()))
@@ -54,7 +54,7 @@ def test_no_weight_to_show(run: Any) -> None:
     """An expression that matches nothing is an error that lists what there is."""
     trainer = run("--callbacks", "WeightHistograms", "--callbacks.WeightHistograms.include", "conv")
     with pytest.raises(UsageError, match=r"include 'conv' matches no trained variable\. The .* are hidden/kernel, hid"):
-        trainer.run()
+        trainer.fit()
 
 
 MONITOR = (
@@ -82,8 +82,8 @@ def rows_of(file: Path) -> list[tuple[int, float]]:
 def test_learning_rate_of_each_update(run: Any) -> None:
     """Every update has its rate, as a formula of its own has it, while the loop runs several batches in a call."""
     trainer = run(*MONITOR, "--trainer.epochs", "4")
-    trainer.run()
-    assert trainer.chunk > 1
+    trainer.fit()
+    assert trainer._chunk > 1
     found = events_of(trainer.output_dir / "tensorboard")["updates"]["learning_rate"]
     assert [step for step, _ in found] == list(range(1, 21))
     assert [float(value) for _, value in found] == pytest.approx(expected_rates(4), abs=1e-9)
@@ -95,7 +95,7 @@ def test_learning_rate_of_each_update(run: Any) -> None:
 def test_only_some_updates(run: Any) -> None:
     """Every third update."""
     trainer = run(*MONITOR, "--callbacks.learning_rate_monitor.every_n_updates", "3", "--trainer.epochs", "4")
-    trainer.run()
+    trainer.fit()
     rows = rows_of(trainer.output_dir / "learning_rate.csv")
     assert [update for update, _ in rows] == [1, 4, 7, 10, 13, 16, 19]
     assert [rate for _, rate in rows] == pytest.approx(expected_rates(4)[::3], abs=1e-9)
@@ -119,15 +119,15 @@ def test_learning_rates_of_a_resumed_run(run: Any) -> None:
     words = (*MONITOR, "--trainer.epochs", "4", "--checkpoint.every_steps", "7", "--checkpoint.keep", "99")
     first = run(*words)
     first.callbacks["wait"] = Waiting(first)
-    first.run()
+    first.fit()
     folder = first.output_dir
     # Batches 49 to 71 are the third epoch's.
     within = [path for path in sorted((folder / "checkpoint").iterdir()) if 48 < int(path.name[5:]) < 72]
     second = run(*words, checkpoint=within[-1])
-    updates = int(second.optimizer.iterations.numpy())
+    updates = int(second.engine.optimizer.iterations.numpy())
     assert 10 < updates < 15
-    trim_events(folder / "tensorboard", second.epoch, updates)
-    second.run()
+    trim_events(folder / "tensorboard", second.state.epoch, updates)
+    second.fit()
     found = events_of(folder / "tensorboard")
     assert [step for step, _ in found["updates"]["learning_rate"]] == list(range(1, 21))
     assert [step for step, _ in found["train"]["loss"]] == [1, 2, 3, 4]
@@ -151,10 +151,10 @@ def test_gradient_norm(run: Any, points: Any, eager: str) -> None:
     """Mean and maximum over batches that together are the data, as the formula for softmax regression has them."""
     words = ("--callbacks", "GradientNorm", "--callbacks.GradientNorm.batches", "3", "--train.batch_size", "32")
     trainer = run(*words, "--trainer.force_eager", eager, cls=softmax_regression(points))
-    trainer.run()
+    trainer.fit()
     found = events_of(trainer.output_dir / "tensorboard")["train"]
     inputs, labels = trainer.scenario.train_data()
-    kernel, bias = (weight.astype(np.float64) for weight in trainer.graph.model.get_weights()[:2])
+    kernel, bias = (weight.astype(np.float64) for weight in trainer.model.get_weights()[:2])
     norms = []
     for first in range(3):
         x, y = inputs[first::3].astype(np.float64), labels[first::3]
@@ -172,8 +172,8 @@ def test_observers_together_change_nothing(run: Any) -> None:
     for number, names in enumerate([(), ("GradientNorm", "LearningRateMonitor", "WeightHistograms")]):
         chosen = ("--callbacks", *names) if names else ()
         trainer = run(*chosen, "--trainer.force_eager", "False", "--trainer.calc_ema", "0.9", output=f"run-{number}")
-        history = trainer.run().history
-        bits.append(({name: array.tobytes() for name, array in trainer.state.read().items()}, history))
+        history = trainer.fit().history
+        bits.append(({name: array.tobytes() for name, array in trainer.state.variables.read().items()}, history))
     assert bits[0] == bits[1]
 
 
@@ -206,12 +206,12 @@ def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
 
     words = ("--callbacks.SampleImages.count", "4", "--callbacks.SampleImages.transpose", "True")
     trainer = run("--callbacks", "SampleImages", *words, "--trainer.epochs", "3", cls=pictures(points))
-    trainer.run()
+    trainer.fit()
     found = events_of(trainer.output_dir / "tensorboard")["validation"]
     assert [step for step, _ in found["samples"]] == [1, 3]
     inputs, labels = trainer.scenario.val_data()
     chosen = [0, 10, 21, 31]
-    outputs = trainer.graph.model.predict({name: column[chosen] for name, column in inputs.items()}, verbose=0)
+    outputs = trainer.model.predict({name: column[chosen] for name, column in inputs.items()}, verbose=0)
     share = (outputs.argmax(axis=1) == labels[chosen]).mean()
     assert float(found["samples/right"][-1][1]) == pytest.approx(share)
     width, height, png = found["samples"][-1][1]
@@ -240,7 +240,7 @@ def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
 def test_nothing_to_picture(run: Any, words: Any, message: str) -> None:
     """Data without images is a clear error before the first batch."""
     with pytest.raises(UsageError, match=message):
-        run("--callbacks", "SampleImages", *words).run()
+        run("--callbacks", "SampleImages", *words).fit()
 
 
 @pytest.mark.parametrize(

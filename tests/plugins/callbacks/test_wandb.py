@@ -84,7 +84,7 @@ def test_what_is_logged(run: Any, tmp_path: Path) -> None:
         "--callbacks.wandb.run_name", "first", "--callbacks.wandb.tags", "a", "b",
     )  # fmt: skip
     trainer = run(*WANDB, *words)
-    history = trainer.run().history
+    history = trainer.fit().history
     (records,) = runs_of(tmp_path / "out")
     logged = history_of(records)
     for epoch, logs in enumerate(history, start=1):
@@ -117,15 +117,15 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any) -> None:
     words = (*WANDB, "--trainer.epochs", "4", "--checkpoint.keep", "9")
     first = run(*words)
     first.callbacks["end"] = Ending("signal")
-    assert first.run().status == "interrupted"
+    assert first.fit().status == "interrupted"
     checkpoints = first.output_dir / "checkpoint"
     second = run(*words, checkpoint=sorted(checkpoints.iterdir())[0])
     second.callbacks["end"] = Ending("error")
     with pytest.raises(AuthorError, match="no more"):
-        second.run()
+        second.fit()
     third = run(*words, checkpoint=sorted(checkpoints.iterdir())[1])
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
-        history = third.run().history
+        history = third.fit().history
     runs = runs_of(first.output_dir)
     assert len({begun.run_id for records in runs for begun in only(records, "run")}) == 1
     assert [only(records, "exit")[0].exit_code for records in runs] == [255, 1, 0]

@@ -36,7 +36,7 @@ class Stopping(keras.callbacks.Callback):
 def test_start_and_end(run: Any, server: Any, tmp_path: Path) -> None:
     """A run posts its start and its end: a sentence for people, and fields for programs."""
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
-    result = trainer.run()
+    result = trainer.fit()
     first, last = server.told
     assert first["path"] == "/services/T0/SECRET"
     assert (first["event"], first["epochs"], first["scenario"]) == ("start", 2, "test")
@@ -53,9 +53,9 @@ def test_epochs_and_new_best(run: Any, server: Any) -> None:
     words = ("--callbacks.webhook.url", server.url, "--callbacks.webhook.every_n_epochs", "2")
     words = (*WEBHOOK, *words, "--callbacks.webhook.new_best", "True")
     first = run(*words, "--trainer.epochs", "2")
-    history = first.run().history
+    history = first.fit().history
     second = run(*words, "--trainer.epochs", "6", checkpoint=newest_checkpoint(first.output_dir / "checkpoint"))
-    history = second.run().history
+    history = second.fit().history
     best, expected = -1.0, []
     for epoch, logs in enumerate(history, start=1):
         is_best = logs["val_accuracy"] > best
@@ -76,13 +76,13 @@ def test_failure_and_signal(run: Any, server: Any) -> None:
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
     trainer.callbacks["break"] = Breaking()
     with pytest.raises(AuthorError, match="the disk is gone"):
-        trainer.run()
+        trainer.fit()
     last = server.told[-1]
     assert (last["event"], last["status"], last["epoch"]) == ("failure", "failed", 1)
     assert last["error"] == "RuntimeError: the disk is gone"
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url, "--trainer.epochs", "9", output="stopped")
     trainer.callbacks["stop"] = Stopping()
-    assert trainer.run().status == "interrupted"
+    assert trainer.fit().status == "interrupted"
     assert (server.told[-1]["event"], server.told[-1]["status"]) == ("end", "interrupted")
     assert ") was interrupted after 2 epochs, best val_accuracy" in server.told[-1]["text"]
 
@@ -94,13 +94,13 @@ def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monk
     words = ("--callbacks.webhook.url", "env:MY_HOOK", "--callbacks.webhook.every_n_epochs", "1")
     trainer = run(*WEBHOOK, *words)
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
-        assert trainer.run().status == "finished"
+        assert trainer.fit().status == "finished"
     warned = [record.getMessage() for record in caplog.records if "webhook" in record.getMessage()]
     assert warned == [
         "The webhook http://127.0.0.1 failed (it answered 403 Forbidden): its message is dropped, and training goes on."
     ]
     assert len(server.told) == 4
-    assert "SECRET" not in str(trainer.about)
+    assert "SECRET" not in str(trainer._about)
     assert "SECRET" not in caplog.text
 
 
@@ -110,7 +110,7 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
     words = ("--callbacks.webhook.url", server.url, "--callbacks.webhook.timeout", "0.5")
     trainer = run(*WEBHOOK, *words, "--callbacks.webhook.every_n_epochs", "1", "--trainer.epochs", "4")
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
-        assert trainer.run().status == "finished"
+        assert trainer.fit().status == "finished"
     assert caplog.text.count("The webhook http://127.0.0.1 failed (it did not answer in 0.5 s)") == 1
     assert server.told == []
 

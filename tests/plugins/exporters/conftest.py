@@ -15,8 +15,9 @@ from aipcore.data.specs import ColumnSpec
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import from_dict
 from aipcore.scenario.graph import Graph
-from aipcore.training.formats import BATCHES, Format, make_format
-from aipcore.training.servable import ModelWriter
+from aipcore.training.formats import Format, make_format
+from aipcore.training.model_writer import ModelWriter
+from aipcore.training.verify import BATCHES
 
 
 def _mlp() -> Any:

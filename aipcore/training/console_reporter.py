@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,12 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from aipcore.cli.warm_start_table import MOST_ROWS, warm_start_lines
 from aipcore.logs import with_origin
 from aipcore.params.names import count
 from aipcore.params.secret import redacted
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
 from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.warmstart.table import MOST_ROWS, warm_start_lines
 
 logger = logging.getLogger("aipcore.training")
 plan_logger = logging.getLogger("aipcore.plan")
@@ -179,7 +180,8 @@ class ConsoleReporter(Reporter):
             lines.append("  Nothing was saved.")
         if result.memory is not None and (memory := str(result.memory)):
             lines.append(f"Peak memory: {memory}.")
-        lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
+        if result.output_dir != Path():
+            lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
         if result.profiled is not None:
             first, last = result.profiled
             lines.append(

@@ -1,0 +1,96 @@
+"""The fingerprint of a run's data and of its scenario's source: recorded at the start, compared when it is resumed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from aipcore.files import read_bytes
+
+SOURCE_BYTES = 2**20
+"""Most bytes of a source file that is hashed."""
+
+SOURCE_FILES = 100
+"""Most source files that are hashed."""
+
+LIBRARY_FOLDERS = ("site-packages", "dist-packages")
+
+PARTS = {"train": "training data", "val": "validation data"}
+"""The parts of the data in words; all others are lists of the extended validation."""
+
+
+def source_fingerprint(cls: type) -> dict[str, str]:
+    """Return hashes of the source of a scenario by file name: its module, those of its bases, and their neighbours.
+
+    Neighbours are the modules in the same folder that are imported, such as `model.py` beside `scenario.py`. Libraries
+    and aip itself are left out; the run records their versions. A class of a notebook has no source file.
+    """
+    own = [
+        file
+        for base in cls.__mro__
+        if base.__module__.partition(".")[0] not in ("aipcore", "builtins", "abc", "typing", "keras")
+        and (file := _file(sys.modules.get(base.__module__)))
+    ]
+    # There are thousands of modules: only strings are compared.
+    folders = {os.path.split(file)[0] for file in own if Path(file).parent.name not in LIBRARY_FOLDERS}
+    files = [_file(module) for module in list(sys.modules.values())]
+    beside = sorted(file for file in files if os.path.split(file)[0] in folders)
+    hashes: dict[str, str] = {}
+    for path in map(Path, list(dict.fromkeys([*own, *beside]))[:SOURCE_FILES]):
+        try:
+            content = read_bytes(path, limit=SOURCE_BYTES)
+        except OSError:
+            continue
+        hashes[f"{path.parent.name}/{path.name}"] = blake2b(content, digest_size=8).hexdigest()
+    return hashes
+
+
+def _file(module: Any) -> str:
+    """Return the path of a module's source, empty without one."""
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) and file.endswith(".py") else ""
+
+
+def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each part of a fingerprint that differs.
+
+    Args:
+        before: what a run recorded, which anybody may have written; what it lacks is not compared.
+        now: `{"source": ..., "data": {"train": ..., "val": ..., NAME: ...}}`.
+    """
+    source, data = _mapping(_mapping(before).get("source")), _mapping(_mapping(before).get("data"))
+    found = [
+        f"The scenario's source changed: {name} is different."
+        for name, digest in now["source"].items()
+        if name in source and source[name] != digest
+    ]
+    if data and ("val" in data) != ("val" in now["data"]):
+        found.append(f"The validation data changed: there is {'none now' if 'val' in data else 'some now'}.")
+    for name, part in now["data"].items():
+        if change := _change(_mapping(data.get(name)), part):
+            words = PARTS.get(name, f"data of the LAV list {name.removeprefix('lav ')}")
+            found.append(f"The {words} changed: {change}.")
+    return found
+
+
+def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    size = before.get("size")
+    if isinstance(size, int) and size != now["size"]:
+        return f"{now['size']:,} samples, {size:,} before"
+    if before.get("files") is not None and now.get("files") is not None and before["files"] != now["files"]:
+        return "other files, or the same in another order"
+    hashes, samples = _mapping(before.get("samples")), now["samples"] or {}
+    differ = [index for index, digest in samples.items() if index in hashes and hashes[index] != digest]
+    if not differ:
+        return ""
+    compared = len(hashes.keys() & samples.keys())
+    more = f", and {len(differ) - 1} more of the {compared} that were compared" if len(differ) > 1 else ""
+    return f"sample {differ[0]} is different{more}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,120 @@
+"""What a run is asked for: a scenario and the layers of its parameters. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from aipcore.errors import ScenarioError
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
+from aipcore.params import Layer, Resolved, resolve
+from aipcore.params.resources import check_resources
+from aipcore.scenario.author_names import check_scenario
+from aipcore.scenario.loader import LoadedScenario, load_scenario, loaded_class
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.scenario import Scenario
+from aipcore.training.params import run_params_class
+from aipcore.training.requirements import require_packages
+
+AnyScenario = str | os.PathLike[str] | type[Scenario]
+"""A name, a file, `module:Class`, or the class itself."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A scenario and the layers its parameters are resolved from, lowest precedence first."""
+
+    scenario: LoadedScenario
+    root: type[ScenarioParams]
+    layers: list[Layer]
+    plugins: PluginManager
+
+    def resolved(self) -> Resolved[Any]:
+        """Return the parameters, complete and checked."""
+        return resolve(self.root, self.layers, self.plugins)
+
+    def checked(self) -> Resolved[Any]:
+        """Return the parameters after the scenario has checked them and completed them from its data.
+
+        Raises:
+            AipError: the scenario or a callback finds something wrong.
+        """
+        resolved = self.resolved()
+        check_resources(resolved.value, self.plugins)
+        require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
+        for callback in resolved.value.trainer.callbacks:
+            callback.check()
+        scenario = self.scenario.cls(resolved.value)
+        scenario.check()
+        return attrs.evolve(resolved, value=scenario.derived_params())
+
+
+def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginManager) -> Request:
+    """Return the request of a loaded scenario, whose defaults come before `layers`.
+
+    Raises:
+        ScenarioError: the scenario is not one that can be trained.
+    """
+    check_scenario(scenario.cls)
+    defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults)
+    root = run_params_class(scenario.cls.params_class)
+    return Request(scenario=scenario, root=root, layers=[defaults, *layers], plugins=plugins)
+
+
+def load_any(scenario: AnyScenario, plugins: PluginManager) -> LoadedScenario:
+    """Load a scenario by what `AnyScenario` allows.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    if isinstance(scenario, type):
+        records = {record.build: record.name for record in plugins.records("scenario")}
+        return loaded_class(scenario, records)
+    if not isinstance(scenario, str | os.PathLike):
+        raise ScenarioError(
+            f"{scenario!r} is not a scenario. Give a name, a file, module:Class, or a class that extends "
+            "aipcore.scenario.Scenario."
+        )
+    return load_scenario(os.fspath(scenario), names=list(plugins.names("scenario")), find=plugins.find_scenario)
+
+
+def params_layer(params: Mapping[str, Any] | None) -> Layer:
+    """Return the layer of parameters that a program gives, by nested or dotted names.
+
+    Paths and NumPy numbers are taken as a file would hold them.
+    """
+    return Layer.from_mapping("params", {} if params is None else _plain(params))
+
+
+def request_of(
+    scenario: AnyScenario, params: Mapping[str, Any] | None, output_dir: str | os.PathLike[str] | None
+) -> Request:
+    """Return the request that a program makes.
+
+    Args:
+        scenario: see `AnyScenario`.
+        params: by nested or dotted names.
+        output_dir: `trainer.output_dir`, if not among `params`.
+
+    Raises:
+        AipError: there is no such scenario.
+    """
+    plugins = get_plugin_manager()
+    layers = [params_layer(params)]
+    if output_dir is not None:
+        layers.append(Layer.from_mapping("output_dir", {"trainer.output_dir": os.fspath(output_dir)}))
+    return make_request(load_any(scenario, plugins), layers, plugins)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    # NumPy's numbers, without importing it.
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value

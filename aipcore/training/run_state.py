@@ -1,0 +1,216 @@
+"""The state of a run: everything that a checkpoint holds, and the position it is resumed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aipcore.data.feed import Batching
+from aipcore.devices.distribution import components
+from aipcore.errors import TrainingError
+from aipcore.files import read_json
+from aipcore.training import callback_state
+from aipcore.training.checkpoint import Checkpoint
+from aipcore.training.monitor import Monitor
+from aipcore.training.state import VariableState
+from aipcore.training.tuning import Compilation
+
+GROUP = "loop/group_"
+"""What the names of the variables of gradient accumulation begin with."""
+
+
+class RunState:
+    """The state of a run.
+
+    Args:
+        variables: of model, optimizer, metrics, loop and moving average.
+        monitor: the best epoch so far.
+        callbacks: by name; those with a state are part of it.
+        batching: how an epoch is cut into batches.
+        accumulate_steps: batches of an optimizer update.
+        seed: of the run.
+
+    Attributes:
+        epoch: epochs that are done.
+        step: batches of the current epoch that are done.
+        history: the logs of each epoch.
+        stopped: why the run stopped before its last epoch, or "".
+        compilation: how the loop is compiled, once that is chosen.
+    """
+
+    def __init__(
+        self,
+        variables: VariableState,
+        monitor: Monitor,
+        callbacks: Mapping[str, Any],
+        batching: Batching,
+        *,
+        accumulate_steps: int,
+        seed: int,
+    ) -> None:
+        self.variables = variables
+        self.monitor = monitor
+        self.callbacks = callbacks
+        self.batching = batching
+        self.accumulate_steps = accumulate_steps
+        self.seed = seed
+        self.epoch = self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.stopped = ""
+        self.compilation: Compilation | None = None
+        self._callback_states: dict[str, tuple[Any, Any]] = {}
+
+    @property
+    def batches(self) -> int:
+        """Batches of the run that are done."""
+        return self.epoch * self.batching.steps + self.step
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epochs, and batches of the current epoch, that are done."""
+        return self.epoch, self.step
+
+    def snapshot(self, about: Mapping[str, Any]) -> Checkpoint:
+        """Return the state as it is now. Nothing in it changes afterwards; see `VariableState.read`.
+
+        Args:
+            about: what identifies the run.
+
+        Raises:
+            TrainingError: a callback's state cannot be saved.
+        """
+        assert self.compilation is not None
+        states, arrays = {}, self.variables.gather()
+        for name, callback in self.callbacks.items():
+            states[name], found = callback_state.get_state(name, callback)
+            arrays |= found
+        progress = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "batching": attrs.asdict(self.batching),
+            "accumulate_steps": self.accumulate_steps,
+            "seed": self.seed,
+            "stopped": self.stopped,
+            "history": list(self.history),
+            "monitor": self.monitor.state(),
+            "compilation": attrs.asdict(self.compilation),
+            "callbacks": states,
+        }
+        return Checkpoint(arrays=arrays, progress=progress, about=dict(about))
+
+    def load(self, stored: Checkpoint, *, recompile: bool = False) -> None:
+        """Take the state of a checkpoint: all variables, the position in the data, the history, the best epoch.
+
+        To be called after everything that initialises weights. `load_callbacks` follows when the run begins.
+
+        Args:
+            stored: the checkpoint, of the same model and optimizer.
+            recompile: whether to choose again how the loop is compiled.
+
+        Raises:
+            TrainingError: the checkpoint is of another model, or its position does not exist in this run; nothing was
+                changed.
+        """
+        arrays = dict(stored.arrays)
+        of_callbacks = {name: arrays.pop(name) for name in list(arrays) if name.startswith(callback_state.PREFIX)}
+        try:
+            progress = stored.progress
+            position = self._position_of(progress)
+            monitor = dict(progress["monitor"])
+            compilation = Compilation(**progress["compilation"])
+            history = [{str(key): float(value) for key, value in logs.items()} for logs in progress["history"]]
+            callbacks = dict(progress["callbacks"])
+            seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise TrainingError(
+                f"The checkpoint's progress.json is not what aip writes ({type(error).__name__}: {error}): "
+                "take another checkpoint."
+            ) from error
+        if seed != self.seed:
+            raise TrainingError(
+                f"The checkpoint is of a run with the seed {seed}, this one has {self.seed}: the order of the data "
+                f"depends on it, so give --trainer.random_seed {seed} or leave the option out."
+            )
+        if progress.get("accumulate_steps") != self.accumulate_steps:
+            # Between two groups there is no sum of gradients to go on from: those of this run are zero already.
+            arrays = {name: array for name, array in arrays.items() if not name.startswith(GROUP)}
+            arrays |= {name: value for name, value in self.variables.read().items() if name.startswith(GROUP)}
+        self._check_types(arrays)
+        self.variables.write(arrays)
+        self.epoch, self.step = position
+        self.history = history
+        self.stopped = stopped
+        self.monitor.restore(monitor)
+        self.compilation = None if recompile else compilation
+        self._callback_states = {
+            name: (state, of_callbacks) for name, state in callbacks.items() if name in self.callbacks
+        }
+
+    def load_callbacks(self) -> None:
+        """Give callbacks the states of the checkpoint, after `on_train_begin`.
+
+        Raises:
+            TrainingError: see `callback_state.set_state`.
+        """
+        for name, (state, arrays) in self._callback_states.items():
+            callback_state.set_state(name, self.callbacks[name], state, arrays)
+        self._callback_states = {}
+
+    def _position_of(self, progress: Mapping[str, Any]) -> tuple[int, int]:
+        """Return epoch and batch at which this run continues. Batches of another size are counted again."""
+        epoch, step = int(progress["epoch"]), int(progress["step"])
+        if epoch < 0 or step < 0:
+            raise ValueError(f"epoch {epoch}, step {step}")
+        before = progress.get("batching") or attrs.asdict(self.batching)
+        accumulate = progress.get("accumulate_steps", self.accumulate_steps)
+        if step == 0:
+            return epoch, 0
+        here = f"The checkpoint lies within epoch {epoch + 1}, after {step} batches"
+        if before["samples"] != self.batching.samples:
+            raise TrainingError(
+                f"{here}, and an epoch has {self.batching.samples:,} samples now instead of {before['samples']:,}: "
+                "resume without this change up to the end of an epoch, or take a checkpoint from there."
+            )
+        done = min(step * before["batch_size"], before["samples"])
+        size = self.batching.batch_size
+        if size != before["batch_size"] and done % size and done != before["samples"]:
+            raise TrainingError(
+                f"{here} of {before['batch_size']}, and these {done:,} samples are not a whole number of batches of "
+                f"{size}: give a --train.batch_size that divides {done}, or take a checkpoint from the end of an epoch."
+            )
+        now = -(-done // size)
+        regrouped = accumulate != self.accumulate_steps or size != before["batch_size"]
+        if regrouped and step % accumulate and done != before["samples"]:
+            raise TrainingError(
+                f"{here}, of which the last {step % accumulate} wait for their optimizer update: "
+                "trainer.accumulate_steps and train.batch_size cannot change here; take a checkpoint from between "
+                "epochs."
+            )
+        return epoch, now
+
+    def _check_types(self, arrays: Mapping[str, Any]) -> None:
+        for name, variable in self.variables.variables.items():
+            dtype = components(variable)[0].dtype
+            wanted = getattr(dtype, "name", dtype)
+            if name in arrays and arrays[name].dtype.name != wanted:
+                raise TrainingError(
+                    f"The saved state is of another model: {name} is of type {arrays[name].dtype.name} there "
+                    f"and {wanted} here."
+                )
+
+
+def kept_best(folder: Path, monitor: Monitor) -> float | None:
+    """The monitored value of the model in `best`, None if there is none or it is of another value.
+
+    It can be better than the checkpoint knows, if the run went on after that.
+    """
+    try:
+        recorded = read_json(folder / "aip.json")["monitor"]
+        if (recorded["mode"], recorded["name"]) == (monitor.mode, monitor.name):
+            return float(recorded["value"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        pass
+    return None

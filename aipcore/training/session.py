@@ -1,0 +1,192 @@
+"""What surrounds a run: devices, messages, the other workers, and the folder. Imports TensorFlow only when asked."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aipcore.console import Console
+from aipcore.devices.cluster import Cluster, read_cluster
+from aipcore.devices.params import DeviceParams
+from aipcore.logs import RunLog, log_level, logging_to
+from aipcore.streams import make_output_optional
+from aipcore.training.reporter import Reporter, Reporters, TrainResult
+
+if TYPE_CHECKING:
+    from aipcore.devices.meeting import Tell
+    from aipcore.devices.workers import Workers
+
+logger = logging.getLogger("aipcore.training")
+
+Record = Callable[[TrainResult], None]
+Opening = Callable[[dict[str, Any]], AbstractContextManager[Record]]
+"""From what a run records to a context in which its folder is its own; what it yields takes the result."""
+
+
+def find_cluster(params: DeviceParams) -> Cluster | None:
+    """Return the workers that the environment names, None unless several are asked for.
+
+    Raises:
+        UsageError: the environment is wrong, and how.
+    """
+    return read_cluster(os.environ, params.slurm_port) if params.strategy == "multi_worker" else None
+
+
+def _log_only(output_dir: Path | None, close: Callable[[], None]) -> Tell:
+    from aipcore.devices.meeting import Tell
+
+    del output_dir, close
+    return Tell(note=logger.info, last_words=logger.error)
+
+
+def worker_prefix(cluster: Cluster | None) -> str:
+    """Return what each line of a worker begins with; the chief's lines stay as they are."""
+    return "" if cluster is None or cluster.index == 0 else f"[worker {cluster.index}] "
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Output:
+    """How a run talks to its user.
+
+    Attributes:
+        reporter: receives the progress in the place of the console.
+        quiet: whether only warnings and errors are printed.
+        listeners: makes further reporters, once it is known that the run can begin; those with `close` are closed.
+        find_cluster: finds the workers.
+        tell: makes what workers tell the user with, from the output folder and what gives the terminal back.
+        owns_process: whether a run that ignores a signal may end the process.
+    """
+
+    reporter: Reporter | None = None
+    quiet: bool = False
+    listeners: Callable[[], Sequence[Reporter]] = tuple
+    find_cluster: Callable[[DeviceParams], Cluster | None] = find_cluster
+    tell: Callable[[Path | None, Callable[[], None]], Tell] = _log_only
+    owns_process: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class OpenOutput:
+    """An output that is ready.
+
+    Attributes:
+        reporter: receives the progress.
+        handler: prints log messages.
+        close: gives the terminal back and closes files.
+    """
+
+    reporter: Reporter
+    handler: logging.Handler
+    close: Callable[[], None]
+
+
+def open_output(output: Output, cluster: Cluster | None = None) -> OpenOutput:
+    """Return the reporter and the log handler of a run; of workers other than the chief only warnings are shown.
+
+    Raises:
+        UsageError: a file for progress cannot be written.
+    """
+    from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
+
+    console, chief = Console(), cluster is None or cluster.index == 0
+    # Who asks for warnings only has no use for the plan and a progress bar either.
+    quiet = output.quiet or log_level() > logging.INFO
+    handler = ConsoleHandler(console, quiet=quiet or not chief or output.reporter is not None)
+    handler.setFormatter(logging.Formatter(f"{worker_prefix(cluster)}%(message)s"))
+    reporters: list[Reporter] = [output.reporter or ConsoleReporter(console, quiet=quiet)]
+    if chief:
+        reporters += output.listeners()
+
+    def close() -> None:
+        for reporter in reporters:
+            if hasattr(reporter, "close"):
+                reporter.close()
+
+    return OpenOutput(reporter=Reporters(*reporters) if chief else Reporter(), handler=handler, close=close)
+
+
+def start_tensorflow(device: DeviceParams) -> None:
+    """Import TensorFlow and choose its devices.
+
+    Raises:
+        ParamsError: see `select_devices`.
+    """
+    from aipcore.training.start import import_tensorflow
+
+    import_tensorflow(verbose=log_level() <= logging.DEBUG)
+    from aipcore.devices.selection import select_devices
+
+    select_devices(device)
+
+
+@contextmanager
+def session(
+    device: DeviceParams, output: Output, cluster: Cluster | None, output_dir: Path | None
+) -> Iterator[tuple[OpenOutput, RunLog, Workers]]:
+    """Start TensorFlow, log what happens, and join the other workers, until the context ends.
+
+    Args:
+        device: what computes.
+        output: how the run talks to its user.
+        cluster: from `output.find_cluster`.
+        output_dir: the run's folder, None if this process does not write it.
+
+    Yields:
+        the opened output, the log, and the workers.
+    """
+    start_tensorflow(device)
+    make_output_optional()
+    from aipcore.devices.joining import joined_workers
+
+    shown = open_output(output, cluster)
+    try:
+        with (
+            logging_to(shown.handler, file_follows=output_dir is not None) as log,
+            joined_workers(device, cluster, output.tell(output_dir, shown.close)) as workers,
+        ):
+            yield shown, log, workers
+    finally:
+        shown.close()
+
+
+def new_folder(output_dir: Path, resources: Mapping[str, Path], log: RunLog) -> Opening:
+    """Return how a new run takes its folder: claims and locks it, and writes what the run is."""
+
+    @contextmanager
+    def opening(about: dict[str, Any]) -> Iterator[Record]:
+        from aipcore.training.output_dir import claim_output_dir
+        from aipcore.training.run_folder import locked
+        from aipcore.training.setup import record_result, write_run_files
+
+        claim_output_dir(output_dir)
+        with locked(output_dir):
+            log.write_to(output_dir / "train.log")
+            # What the run is must be on the disk before its first checkpoint, or nobody could continue from that.
+            write_run_files(output_dir, about, resources)
+            yield lambda result: record_result(output_dir, about, result)
+
+    return opening
+
+
+def logged_folder(shown: OpenOutput, output_dir: Path | None, resources: Mapping[str, Path]) -> Opening:
+    """Return how a run that began without a session logs while it trains, and takes its folder if it has one."""
+
+    @contextmanager
+    def opening(about: dict[str, Any]) -> Iterator[Record]:
+        try:
+            with logging_to(shown.handler, file_follows=output_dir is not None) as log, ExitStack() as folder:
+                yield (
+                    (lambda _: None)
+                    if output_dir is None
+                    else folder.enter_context(new_folder(output_dir, resources, log)(about))
+                )
+        finally:
+            shown.close()
+
+    return opening

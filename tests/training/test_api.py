@@ -1,0 +1,347 @@
+"""Training and resuming from a Python program: in a thread, twice in one process, within another program."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import random
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import aipcore as aip
+from aipcore.data.pipeline import Pipeline
+from aipcore.errors import AipError, ParamsError, ScenarioError, UsageError
+from aipcore.scenario import Sample, Scenario
+from aipcore.training.fingerprint import differences
+from aipcore.training.reporter import Reporter
+
+QUICK: dict[str, Any] = {
+    "trainer": {
+        "epochs": 1, "random_seed": 5, "force_eager": True, "skip_sanity_check": True, "export_best": False,
+        "export_final": False,
+    },
+    "data.workers": 0,
+}  # fmt: skip
+FEW: dict[str, Any] = {"trainer": {"epochs": 1, "random_seed": 5, "tune": "off", "skip_sanity_check": True}}
+
+
+class Sums(Scenario):
+    """Sums of random numbers."""
+
+    def train_data(self) -> Any:
+        numbers = np.random.default_rng(1).random((24, 3), np.float32)
+        return numbers, numbers.sum(axis=1, keepdims=True)
+
+    def val_data(self) -> Any:
+        inputs, targets = Sums.train_data(self)
+        return inputs[:8], targets[:8]
+
+    def build(self, inputs: Any) -> Any:
+        return keras.layers.Dense(1)(inputs)
+
+    def losses(self) -> Any:
+        return keras.losses.MeanSquaredError()
+
+
+def test_the_package_is_light() -> None:
+    """Neither the package nor its functions import TensorFlow; `train` does when it trains."""
+    code = (
+        "import sys, aipcore; from aipcore import train, resume, Scenario, TrainResult; dir(aipcore); "
+        "print([name for name in ('tensorflow', 'keras', 'numpy') if name in sys.modules and name != 'numpy'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    with pytest.raises(AttributeError, match="module 'aipcore' has no attribute 'tarin'"):
+        _ = aip.tarin
+
+
+class Epochs(Reporter):
+    """Keeps the epochs."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def epoch_ended(self, report: Any) -> None:
+        self.epochs.append(report.epoch)
+
+
+def test_train_and_resume(tmp_path: Path, monkeypatch: Any) -> None:
+    """A class is trained, resumed, and applied; the result has the model as exported; nothing global stays changed."""
+    monkeypatch.chdir(tmp_path)
+    root, policy, signals = logging.getLogger(), keras.config.dtype_policy(), signal.getsignal(signal.SIGINT)
+    before = root.level, list(root.handlers)
+    said = io.StringIO()
+    params = {"optimizer": "SGD", "optimizer.momentum": np.float32(0.5), "trainer.calc_ema": 0.5, **FEW}
+    with redirect_stdout(said):
+        first = aip.train(Sums, {**params, "trainer.precision": "float16"}, "runs/a")
+    assert (root.level, list(root.handlers), keras.config.dtype_policy()) == (*before, policy)
+    assert signal.getsignal(signal.SIGINT) is signals
+    lines = said.getvalue().splitlines()
+    assert lines[0].startswith("scenario   sums")
+    assert any(line.startswith("epoch 1/1") for line in lines)
+    assert "\x1b" not in said.getvalue()
+    about = json.loads(Path("runs/a/run.json").read_text())
+    assert about["params"]["trainer"]["optimizer"]["momentum"] == 0.5
+    assert (first.status, first.epochs, len(first.state.history)) == ("finished", 1, 1)
+    reporter = Epochs()
+    second = aip.resume("runs/a", {"trainer": {"epochs": 3}}, scenario=Sums, strict_data=True, reporter=reporter)
+    assert reporter.epochs == [2, 3]
+    assert second.state.history[0] == first.state.history[0]
+    assert second.best == min(logs["val_loss"] for logs in second.state.history)
+    inputs = np.random.default_rng(2).random((4, 3), np.float32)
+    answers = list(aip.Predictor.load("runs/a/export", scenario=Sums).predict(inputs))
+    expected = second.model.predict(inputs, verbose=0)
+    np.testing.assert_allclose([answer.outputs[""] for answer in answers], expected, rtol=1e-5)
+
+
+def test_in_a_thread_and_twice(tmp_path: Path) -> None:
+    """Runs one after the other in a thread give the bits of a run in the main thread, which is one of a shell."""
+    results: list[Any] = []
+
+    def work() -> None:
+        for name in ("one", "two"):
+            results.append(aip.train(Sums, FEW, tmp_path / name, quiet=True))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    trainer = aip.Trainer.from_scenario(Sums, FEW, tmp_path / "three", quiet=True)
+    assert not (tmp_path / "three").exists()
+    results.append(trainer.fit())
+    assert (tmp_path / "three" / "train.log").read_text().count("epoch 1/1") == 1
+    weights = [result.model.get_weights() for result in results]
+    for others in weights[1:]:
+        for one, other in zip(weights[0], others, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
+    """A trainer without an output folder writes nothing."""
+    monkeypatch.chdir(tmp_path)
+    assert aip.Trainer.from_scenario(Sums, FEW, quiet=True).fit().saved == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("scenario", "params", "error", "message"),
+    [
+        ("tutorail", {}, ScenarioError, "did you mean tutorial"),
+        (int, {}, ScenarioError, "int is no scenario"),
+        (7, {}, ScenarioError, "7 is not a scenario. Give a name, a file, module:Class, or a class"),
+        (Sums, {"trainer.epoch": 3}, ParamsError, r"params: trainer\.epoch is unknown; did you mean epochs\?"),
+        (Sums, {"trainer": {"epochs": "x"}}, ParamsError, "params: trainer.epochs: 'x' is not allowed"),
+        (Sums, {"optimizer": "adamm"}, ParamsError, "adamm"),
+        (Sums, {"trainer.output_dir": __file__}, UsageError, "is a file"),
+        (Sums, {"device.strategy": "multi_worker"}, AipError, "TF_CONFIG"),
+    ],
+)
+def test_refused(scenario: Any, params: Any, error: type[AipError], message: str) -> None:
+    """What cannot be used is an error of aip, in one sentence."""
+    with pytest.raises(error, match=message) as caught:
+        aip.train(scenario, params)
+    assert "\n" not in str(caught.value)
+
+
+class Failing(Sums):
+    """Fails when it is built."""
+
+    def build(self, inputs: Any) -> Any:
+        raise KeyError("oops")
+
+
+def test_an_author_fails(tmp_path: Path) -> None:
+    """An exception of the scenario is an error of aip, and leaves nothing behind."""
+    policy = keras.config.dtype_policy()
+    with pytest.raises(AipError, match=r"KeyError: 'oops' \(.*test_api\.py, line \d+, in build\)"):
+        aip.train(Failing, {**FEW, "trainer.precision": "float16"}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert keras.config.dtype_policy() == policy
+
+
+def test_a_class_of_a_function(tmp_path: Path) -> None:
+    """A class that cannot be imported again has to be passed."""
+
+    class Local(Sums):
+        pass
+
+    aip.train(Local, QUICK, tmp_path / "out", quiet=True)
+    with pytest.raises(ScenarioError, match=r"cannot be imported. Pass the class: aipcore.resume\(folder, scenario="):
+        aip.resume(tmp_path / "out", trust=True)
+    done = aip.resume(tmp_path / "out", scenario=Local, quiet=True)
+    assert (done.status, done.model, len(done.history)) == ("finished", None, 1)
+
+
+@pytest.mark.parametrize("export", [True, False])
+def test_finished_without_checkpoints(export: bool, tmp_path: Path) -> None:
+    """A run that has ended is not trained again, though it has no checkpoint."""
+    more = {"trainer.write_checkpoints": False, "trainer.export_final": export}
+    result = aip.train(Sums, {**FEW, **more}, tmp_path / "out", quiet=True)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    said = io.StringIO()
+    with redirect_stdout(said):
+        again = aip.resume(tmp_path / "out", scenario=Sums)
+    assert said.getvalue() == (
+        f"The run in {tmp_path / 'out'} has ended and has no checkpoint, so there is nothing to resume.\n"
+    )
+    assert again.state.history == result.history
+    with pytest.raises(UsageError, match="has no checkpoint, so it cannot be trained further"):
+        aip.resume(tmp_path / "out", {"trainer.epochs": 3}, scenario=Sums)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+class Folder:
+    """Samples by index, which are files by name."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.paths = [Path(f"/data/{number}.png") for number in numbers]
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Sample:
+        number = np.float32(self.numbers[index])
+        return Sample(inputs=np.full(3, number), targets=np.full(1, number))
+
+
+def made(training: Any) -> type[Scenario]:
+    """A scenario of this data."""
+    return type("Changing", (Sums,), {"train_data": lambda _: training, "val_data": lambda _: None})
+
+
+ARRAYS = Sums.train_data(None)  # type: ignore[arg-type]
+OTHER = (ARRAYS[0], np.concatenate([ARRAYS[1][:23], ARRAYS[1][23:] + 1]))
+
+
+CHANGES = [
+    (ARRAYS, (ARRAYS[0][:20], ARRAYS[1][:20]), "20 samples, 24 before"),
+    (ARRAYS, OTHER, "sample 23 is different"),
+    (ARRAYS, (ARRAYS[0] + 1, ARRAYS[1]), "sample 0 is different, and 15 more of the 16 that were compared"),
+    (Folder([1, 2, 3]), Folder([2, 1, 3]), "other files, or the same in another order"),
+    (Folder(list(range(30))), Folder(list(range(30))), ""),
+    ([Sample(inputs=1.0, targets=x) for x in (1, 2)], [Sample(inputs=1.0, targets=x) for x in (1, 3)], "sample 1"),
+    # Whether processors run must not matter.
+    (ARRAYS, [Sample(inputs=x.astype(np.float64), targets=y) for x, y in zip(*ARRAYS, strict=True)], ""),
+]
+
+
+@pytest.mark.parametrize(("before", "now", "change"), CHANGES)
+def test_differences(before: Any, now: Any, change: str) -> None:
+    """A difference of the data is one sentence that names it."""
+
+    def data(given: Any) -> Any:
+        found = Pipeline(given).fingerprint()
+        return {"source": {}, "data": json.loads(json.dumps({"train": found, "lav": found}))}
+
+    found = differences(data(before), data(now))
+    assert len(found) == (2 if change else 0)
+    if change:
+        assert found[0].startswith(f"The training data changed: {change}")
+        assert found[1].startswith(f"The data of the LAV list lav changed: {change}")
+
+
+def test_changed_data(tmp_path: Path) -> None:
+    """A difference is a warning, once; if it must not be, an error before anything is written."""
+    before, now = made(ARRAYS), made(OTHER)
+    change = "The training data changed: sample 23 is different."
+    aip.train(before, QUICK, tmp_path / "out", quiet=True)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    more = {"trainer.epochs": 2}
+    with pytest.raises(UsageError) as caught:
+        aip.resume(tmp_path / "out", more, scenario=now, strict_data=True, quiet=True)
+    assert str(caught.value) == f"{change} Restore what the run was trained with, or resume without --strict-data."
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    warnings: list[str] = []
+
+    class Warnings(Reporter):
+        def warning(self, text: str) -> None:
+            warnings.append(text)
+
+    aip.resume(tmp_path / "out", more, scenario=now, reporter=Warnings())
+    assert warnings == [change]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["resumed"][0]["differences"] == warnings
+
+
+SOURCE = """
+from aipcore.scenario import Scenario
+import numpy as np
+from layers_beside import layer
+
+class Filed(Scenario):
+    def train_data(self):
+        return np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[:, :1]
+
+    def build(self, inputs):
+        import keras
+        return keras.layers.Dense(1)(layer(inputs))
+
+    def losses(self):
+        return "mse"
+"""
+
+
+def test_changed_source(tmp_path: Path, monkeypatch: Any) -> None:
+    """A layer without weights that is added beside the scenario's file fits the checkpoint, and is noticed."""
+    file, beside = tmp_path / "filed.py", tmp_path / "layers_beside.py"
+    file.write_text(SOURCE)
+    beside.write_text("def layer(inputs):\n    return inputs\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    aip.train(str(file), QUICK, tmp_path / "out", quiet=True)
+    with pytest.raises(UsageError, match="add --trust"):
+        aip.resume(tmp_path / "out", {"trainer.epochs": 2})
+    beside.write_text("def layer(inputs):\n    import keras\n    return keras.layers.Activation('tanh')(inputs)\n")
+    sys.modules.pop("layers_beside")
+    with pytest.raises(UsageError, match=r"The scenario's source changed: .*/layers_beside.py is different\. Restore"):
+        aip.resume(tmp_path / "out", {"trainer.epochs": 2}, trust=True, strict_data=True, quiet=True)
+    sys.modules.pop("layers_beside")
+
+
+def test_no_fingerprint(tmp_path: Path) -> None:
+    """What a folder does not record cannot be compared strictly; what a stranger wrote there is not believed."""
+    aip.train(Sums, QUICK, tmp_path / "out", quiet=True)
+    file = tmp_path / "out" / "run.json"
+    about = json.loads(file.read_text())
+    for found in (None, 3, {"data": {"train": {"size": [], "samples": 5, "files": {}}, "x": 1}, "source": []}):
+        file.write_text(json.dumps({**about, "fingerprint": found}))
+        if not isinstance(found, dict):
+            with pytest.raises(UsageError, match="has no fingerprint of the data to compare"):
+                aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=Sums, strict_data=True, quiet=True)
+    aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=Sums, quiet=True)
+
+
+class Drawn(Folder):
+    """Samples that are drawn anew each time, as augmentation in `__getitem__` does."""
+
+    def __getitem__(self, index: int) -> Sample:
+        noise = np.float32(random.random() + np.random.random())
+        return Sample(inputs=np.full(3, noise), targets=np.full(1, noise))
+
+
+def test_hashing_draws_nothing() -> None:
+    """The fingerprint leaves the random generators as they are, and has no hashes of samples that change."""
+    from aipcore.data.fingerprint import SAMPLES, fingerprint
+    from aipcore.data.source import AuthorSource
+
+    random.seed(1)
+    np.random.seed(1)
+    expected = random.random(), np.random.random()
+    random.seed(1)
+    np.random.seed(1)
+    found = fingerprint(AuthorSource(Drawn(list(range(100))), "data"))
+    assert (found["size"], found["samples"]) == (100, None)
+    assert (random.random(), np.random.random()) == expected
+    samples = fingerprint(AuthorSource(Folder(list(range(100))), "data"))["samples"]
+    assert next(iter(samples)) == "0"
+    assert list(samples)[-1] == "99"
+    assert len(samples) == SAMPLES
