@@ -47,6 +47,8 @@ from aipcore.training.setup import about_run, write_run_files
 from aipcore.training.warmstart.readers import read_weights
 from aipcore.training.warmstart.source import find_source
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 Reader = tuple[st.SearchStrategy[Any], Callable[[Any], Any]]
 
 

@@ -64,7 +64,7 @@ def parts_with(trainer_params: Any, **callbacks: Any) -> Parts:
 
 def run_with(make_trainer: Any, cls: Any, callback: Any, *words: str) -> Any:
     """Trains with one callback object; returns the trainer and the result."""
-    params = make_trainer(cls, *words).trainer
+    params = make_trainer(cls, *words).params.trainer
     trainer = make_trainer(cls, *words, parts=parts_with(params, it=callback))
     return trainer, trainer.fit()
 
