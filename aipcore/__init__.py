@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from aipcore.scenario.scenario import Scenario
     from aipcore.training.reporter import Reporter, TrainResult
     from aipcore.training.resume import resume
-    from aipcore.training.run import train
+    from aipcore.training.train import train
     from aipcore.training.trainer import Trainer
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ _PLACES = {
     "TrainResult": "aipcore.training.reporter",
     "Trainer": "aipcore.training.trainer",
     "resume": "aipcore.training.resume",
-    "train": "aipcore.training.run",
+    "train": "aipcore.training.train",
 }
 
 
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("Predictor", "Trainer"):
-        import_module("aipcore.training.start").import_tensorflow()
+        import_module("aipcore.start_tensorflow").import_tensorflow()
     return getattr(import_module(_PLACES[name]), name)
 
 

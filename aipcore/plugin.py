@@ -1,14 +1,18 @@
 """All that the author of a plugin imports; nothing here is heavy."""
 
-from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.hooks.markers import API_VERSION, hookimpl
 from aipcore.hooks.records import (
+    API_VERSION,
+    CallbackParams,
     CallbackRecord,
     CommandRecord,
+    ExporterParams,
     ExporterRecord,
+    OptimizerParams,
     OptimizerRecord,
     ScenarioRecord,
+    ScheduleParams,
     ScheduleRecord,
+    hookimpl,
 )
 from aipcore.params import (
     REQUIRED,

@@ -32,11 +32,11 @@ import numpy as np
 import tensorflow as tf
 from peers import machine
 
-from aipcore.devices.distribution import make_distribution
-from aipcore.devices.workers import Workers
-from aipcore.training.checkpoint import Checkpoint, write_checkpoint
-from aipcore.training.saving import BackgroundWriter
-from aipcore.training.state import VariableState, by_path
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.strategy import make_distribution
+from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
+from aipcore.training.checkpoint.manager import BackgroundWriter
+from aipcore.training.variables import VariableState, by_path
 
 Save = Callable[[int], Callable[[], object]]
 """Saves for the n-th time; what it returns waits until all is written."""
@@ -109,7 +109,7 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
             "model": by_path(model.variables, "the model"),
             "optimizer": by_path(optimizer.variables, "the optimizer"),
         },
-        make_distribution("none", batch, Workers()),
+        make_distribution("none", batch, ProcessGroup()),
     )
     size = sum(array.nbytes for array in state.read().values())
     inputs = tf.constant(np.random.default_rng(0).normal(size=(batch, model.input_shape[1])), tf.float32)

@@ -288,9 +288,9 @@ def _(place: Place) -> str:
 
 @row("strangers at the chief's port")
 def _(place: Place) -> str:
-    from aipcore.devices.cluster import Cluster
-    from aipcore.devices.launcher import free_ports
-    from aipcore.devices.meeting import Tell, meet
+    from aipcore.distributed.cluster import Cluster
+    from aipcore.distributed.launcher import free_ports
+    from aipcore.distributed.rendezvous import Tell, meet
 
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
     found: list[list[object]] = []

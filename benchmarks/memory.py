@@ -36,7 +36,7 @@ def held(pid: int | str = "self") -> int:
 
 def long_run() -> None:
     """Prints what the process holds after some epochs, and after many."""
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
     from aip_plugins.scenarios.tutorial.scenario import Tutorial

@@ -84,7 +84,7 @@ def plain(task: Task, workers: int | str) -> Iterator[Any]:
 def aip(task: Task, workers: int | str) -> Iterator[Any]:
     """This framework, without keeping anything."""
     from aipcore.data.pipeline import Pipeline
-    from aipcore.data.samples import Sample
+    from aipcore.data.sample import Sample
 
     class Indices:
         def __len__(self) -> int:

@@ -16,7 +16,7 @@ def main() -> None:
     """Measures in turns and prints."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     print(machine("tensorflow", "numpy"))
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
     from aip_plugins.scenarios.tutorial.scenario import Tutorial

@@ -17,7 +17,7 @@ from typing import Any
 
 from peers import machine, row
 
-from aipcore.training.start import import_tensorflow
+from aipcore.start_tensorflow import import_tensorflow
 
 import_tensorflow()
 

@@ -24,7 +24,7 @@ SECTIONS = {
         "Training and resuming from Python; see [Train from Python](howto/train-from-python.md). `Predictor` is among "
         "what [applies models](#applying-models). None of these imports TensorFlow before it is used.",
         {
-            "training/run.py": ["train"],
+            "training/train.py": ["train"],
             "training/resume.py": ["resume"],
             "training/trainer.py": ["Trainer"],
             "training/reporter.py": ["TrainResult", "Reporter"],
@@ -44,12 +44,9 @@ SECTIONS = {
         "aipcore.scenario",
         "What a scenario's data consists of and goes through; see [Data](data.md).",
         {
-            "data/samples.py": ["Sample", "SampleBatch"],
-            "data/specs.py": ["ColumnSpec"],
-            "data/modes.py": ["Mode"],
-            "data/processor.py": [
-                "Processor", "RandomProcessor", "RandomBatchProcessor", "GeneratingProcessor", "PostProcessor",
-            ],
+            "data/sample.py": ["Sample", "SampleBatch", "ColumnSpec"],
+            "data/processor.py": ["Mode",
+                "Processor", "RandomProcessor", "RandomBatchProcessor", "GeneratingProcessor", "PostProcessor"],
         },
     ),
     "Images, histograms and PR curves": (
@@ -78,18 +75,19 @@ SECTIONS = {
         "The mark of hooks, and base classes of the parameters of a plugin. The records that plugins return are among "
         "the [hooks](hooks.md).",
         {
-            "hooks/markers.py": ["hookimpl", "API_VERSION"],
-            "hooks/kinds.py": ["OptimizerParams", "ScheduleParams", "CallbackParams", "ExporterParams"],
+            "hooks/records.py": [
+                "hookimpl", "API_VERSION", "OptimizerParams", "ScheduleParams", "CallbackParams", "ExporterParams",
+            ],
         },
     ),
     "What plugins are handed": (
         "",
         "The arguments of `build` and of what it returns.",
         {
-            "training/horizon.py": ["Horizon"],
-            "training/context.py": ["RunContext"],
-            "training/servable.py": ["Exportable"],
-            "data/batch_random.py": ["BatchRandom"],
+            "training/engine/learning_rate.py": ["Horizon"],
+            "training/callbacks/context.py": ["RunContext"],
+            "training/export/saved_model.py": ["Exportable"],
+            "data/random.py": ["BatchRandom"],
         },
     ),
     "Applying models": (

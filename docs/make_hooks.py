@@ -11,10 +11,9 @@ import attrs
 from generated_page import prose, table, write_or_check
 
 from aipcore.hooks import specs
-from aipcore.hooks.loading import HOOKS
+from aipcore.hooks.discovery import HOOKS
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.hooks.markers import API_VERSION
-from aipcore.hooks.records import PluginRecord
+from aipcore.hooks.records import API_VERSION, PluginRecord
 
 HEAD = f"""# Hooks
 

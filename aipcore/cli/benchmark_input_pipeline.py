@@ -12,9 +12,9 @@ import click
 from rich.live import Live
 from rich.table import Table
 
-from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.help import show_help, show_usage
 from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
-from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
@@ -22,9 +22,9 @@ from aipcore.params.names import count
 from aipcore.training.request import Request
 
 if TYPE_CHECKING:
-    from aipcore.data.benchmark import Share
-    from aipcore.data.feed import Feed
+    from aipcore.data.loader import Feed
     from aipcore.data.pipeline import Pipeline
+    from aipcore.data.throughput import Share
 
 NAME = "benchmark-input-pipeline"
 SUMMARY = "Measure how many samples a second the data pipeline makes, and what limits it."
@@ -103,7 +103,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:
-    from aipcore.data.modes import Mode
+    from aipcore.data.processor import Mode
     from aipcore.scenario.pipelines import make_pipeline, make_workers
 
     params: Any = resolved.value
@@ -134,11 +134,11 @@ def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds:
 
 
 def _with_model(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
-    from aipcore.devices.selection import select_devices
-    from aipcore.training.step_time import samples_per_second
+    from aipcore.distributed.devices import select_devices
+    from aipcore.training.throughput import samples_per_second
     from aipcore.training.trainer import Trainer
 
     select_devices(resolved.value.trainer.device)
@@ -152,8 +152,8 @@ def _with_model(request: Request, resolved: Resolved[Any], console: Console, sec
 
 
 def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | None, *, model: float | None) -> None:
-    from aipcore.data.benchmark import shares, verdict
-    from aipcore.data.stream import StreamedDataset
+    from aipcore.data.streamed import StreamedDataset
+    from aipcore.data.throughput import shares, verdict
 
     dataset = pipeline.dataset()
     workers = dataset.choice().workers if isinstance(dataset, StreamedDataset) else 0
@@ -178,7 +178,7 @@ def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | N
 
 
 def _measure(progress: Progress, pipeline: Pipeline, feed: Feed, seconds: float | None, show: Any) -> None:
-    from aipcore.data.benchmark import endless, size_of
+    from aipcore.data.throughput import endless, size_of
 
     begun = shown = time.perf_counter()
     samples = 0

@@ -1,11 +1,251 @@
-"""`aip completion`: the script that makes a shell complete the words of `aip`."""
+"""Shell completion: what can come next on a command line, and the script for a shell."""
 
 from __future__ import annotations
 
-import click
-from click.shell_completion import get_completion_class
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from aipcore.cli.request import CommandOption, make_request, split_arguments
 from aipcore.cli.style import Command
+from aipcore.errors import AipError
+from aipcore.files import expanded
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Description, Layer, fill, sections
+from aipcore.params.tree import Group
+from aipcore.scenario.loader import load_scenario
+from aipcore.training.params import run_params_class
+
+FILES = CompletionItem("", type="file")
+FOLDERS = CompletionItem("", type="dir")
+
+
+class CompletedCommand(Command):
+    """A command that reads its words by itself; knows what can come next."""
+
+    own_options: Sequence[CommandOption] = ()
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The words that can stand where `incomplete` stands."""
+        words = list(ctx.params.get("words") or [])
+        if not incomplete.startswith("-") and not any(word.startswith("-") for word in words):
+            return list(self.first_words(words, incomplete))
+        return list(completions(words, incomplete, self.own_options, self.parameters))
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """What can stand before the options, behind `words`."""
+        raise NotImplementedError
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """The parameters that the words so far leave to choose from.
+
+        Raises:
+            AipError: the words are wrong, or half typed.
+        """
+        raise NotImplementedError
+
+
+class ParametersCommand(CompletedCommand):
+    """A command that takes a scenario and its parameters."""
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """The scenarios, and files."""
+        if words:
+            return
+        plugins = get_plugin_manager()
+        for name in plugins.names("scenario"):
+            if name.startswith(incomplete):
+                yield CompletionItem(name, help=plugins.summary("scenario", name))
+        yield FILES
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """Those of the scenario and the components chosen so far."""
+        command = self.name or ""
+        request = make_request(split_arguments(words, (), command), command)
+        return _described(fill(request.root, request.layers, request.plugins))
+
+
+class RunCommand(CompletedCommand):
+    """A command that takes the folder of a run and parameters of the run."""
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """Folders."""
+        return [] if words else [FOLDERS]
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """Those of the run, if its scenario is an installed plugin: completing a word runs no other code."""
+        arguments = split_arguments(words, (), self.name or "", first="DIR")
+        if arguments.scenario is None:
+            return []
+        # What only completing needs is not imported by the commands themselves.
+        from aipcore.training.run_folder import find_run
+
+        folder = find_run(Path(arguments.scenario))
+        recorded = folder.about["scenario"]
+        plugins = get_plugin_manager()
+        if recorded["kind"] != "plugin":
+            return []
+        scenario = load_scenario(recorded["name"], names=plugins.names("scenario"), find=plugins.find_scenario)
+        layers = [Layer.from_file(folder.params_file), Layer.from_arguments(arguments.rest)]
+        return _described(fill(run_params_class(scenario.cls.params_class), layers, plugins))
+
+
+class ModelFolderCommand(CompletedCommand):
+    """A command that takes one trained model or several, and parameters that they are applied with.
+
+    Attributes:
+        fixed: the groups of parameters that have no effect in it; None: those that no such command has.
+        several: whether it takes more than one model.
+    """
+
+    fixed: Sequence[str] | None = None
+    several = False
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """Folders."""
+        return [] if words and not self.several else [FOLDERS]
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """Those of the first model, if its scenario is an installed plugin."""
+        from aipcore.cli.model_request import split_model_arguments
+        from aipcore.prediction.locate import find_model, recorded_layer, scenario_of
+        from aipcore.prediction.params import FIXED, applied_params_class
+
+        arguments = split_model_arguments(words, (), self.name or "", several=self.several)
+        plugins = get_plugin_manager()
+        model = find_model(expanded(arguments.models[0]))
+        root = applied_params_class(scenario_of(model, plugins, trust=False).cls.params_class)
+        tree = fill(root, [recorded_layer(model), Layer.from_arguments(arguments.rest)], plugins)
+        fixed = FIXED if self.fixed is None else self.fixed
+        return [each for each in _described(tree) if each.name.split(".")[0] not in fixed]
+
+
+class ExportFolderCommand(ModelFolderCommand):
+    """The command that takes a trained model and the parameters of a format."""
+
+    root: type
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """The format with its options, and the parameters of the model that can be changed."""
+        from aipcore.cli.model_request import split_changeable, split_model_arguments
+        from aipcore.prediction.params import CHANGEABLE
+
+        arguments = split_model_arguments(words, (), self.name or "")
+        layer, overrides = split_changeable(Layer.from_arguments(arguments.rest))
+        found = _described(fill(self.root, [layer], get_plugin_manager()))
+        given = [word for option in overrides.options for word in (option.written, *option.words)]
+        try:
+            own = super().parameters([*arguments.models, *given])
+        except AipError:
+            # The scenario may be none that can be looked at without --trust.
+            return found
+        return [*found, *(each for each in own if each.name.split(".")[0] in CHANGEABLE)]
+
+
+class FileCommand(CompletedCommand):
+    """A command that takes a file, and no parameters."""
+
+    def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
+        """Files."""
+        return [] if words else [FILES]
+
+    def parameters(self, words: list[str]) -> list[Description]:
+        """None."""
+        return []
+
+
+def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Where click takes the next word for one of the argument `words`."""
+    del parameter
+    return ctx.command.shell_complete(ctx, incomplete)
+
+
+def completions(
+    words: list[str],
+    incomplete: str,
+    options: Sequence[CommandOption],
+    parameters: Callable[[list[str]], list[Description]],
+) -> Iterator[CompletionItem]:
+    """The options and values that can come next.
+
+    Args:
+        words: what stands after the command's name.
+        incomplete: what has been typed of the next word.
+        options: those of the command itself.
+        parameters: finds the parameters that words leave to choose from.
+    """
+    own = {name: option for option in options for name in option.names if name.startswith("--")}
+    last = next((word for word in reversed(words) if word.startswith("--")), "")
+    if last in own and own[last].metavar and words[-1] == last and not incomplete.startswith("--"):
+        yield FILES
+        return
+    if not incomplete.startswith("-"):
+        found = _parameters(_without_own(words, own), parameters)
+        parameter = next((each for each in found if f"--{each.name}" == _dashes(last)), None)
+        if parameter is not None:
+            yield from _values(parameter, incomplete)
+        return
+    for name, option in own.items():
+        if name.startswith(incomplete):
+            yield CompletionItem(name, help=option.help)
+    for parameter in _parameters(_without_own(words, own), parameters):
+        if f"--{parameter.name}".startswith(_dashes(incomplete)):
+            yield CompletionItem(f"--{parameter.name}", help=parameter.help)
+
+
+def _dashes(option: str) -> str:
+    """The option with `_` for `-` but in front."""
+    return "--" + option.removeprefix("--").replace("-", "_") if option.startswith("--") else option
+
+
+def _parameters(words: list[str], parameters: Callable[[list[str]], list[Description]]) -> list[Description]:
+    """The parameters of the selection so far; what is half typed or wrong is left out."""
+    rest = list(words)
+    while rest:
+        try:
+            return parameters(rest)
+        except AipError:
+            rest = _without_last_option(rest)
+    return []
+
+
+def _described(tree: Group) -> list[Description]:
+    return [each for section in sections(tree) for each in section.options]
+
+
+def _without_own(words: list[str], own: Mapping[str, CommandOption]) -> list[str]:
+    """The words without the options of the command itself."""
+    rest: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word.partition("=")[0] in own:
+            skip = bool(own[word.partition("=")[0]].metavar) and "=" not in word
+        else:
+            rest.append(word)
+    return rest
+
+
+def _without_last_option(words: list[str]) -> list[str]:
+    index = next((i for i in range(len(words) - 1, 0, -1) if words[i].startswith("--")), 0)
+    return words[:index]
+
+
+def _values(parameter: Description, incomplete: str) -> Iterator[CompletionItem]:
+    if parameter.choices:
+        for name, summary in parameter.choices:
+            if name.casefold().startswith(incomplete.casefold()):
+                yield CompletionItem(name, help=summary)
+    elif parameter.metavar == "BOOL":
+        yield from (CompletionItem(word) for word in ("True", "False") if word.startswith(incomplete))
+    elif "PATH" in parameter.metavar:
+        yield FILES
+    elif "|" in parameter.metavar:
+        yield from (CompletionItem(word) for word in parameter.metavar.split("|") if word.startswith(incomplete))
+
 
 VARIABLE = "_AIP_COMPLETE"
 """What the scripts set to have `aip` answer with completions."""

@@ -73,7 +73,7 @@ def _version(name: str) -> str:
 def _devices() -> Iterator[str]:
     if _version("tensorflow") == "not installed":
         return
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from aipcore.cli.completing import FileCommand, complete_words
+from aipcore.cli.completion import FileCommand, complete_words
+from aipcore.cli.help import show_options
 from aipcore.cli.model_request import TRUST
 from aipcore.cli.request import HELP, CommandOption, sort_words
-from aipcore.cli.scenario_help import show_options
-from aipcore.cli.score_table import show_scores, write_scores
+from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.prediction.formats import STORED, check_output, check_stored
+from aipcore.prediction.saved_predictions import STORED, check_output, check_stored
 
 JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
 OPTIONS = (HELP, JSON, TRUST)
@@ -57,12 +57,11 @@ def command(words: tuple[str, ...]) -> None:
 
 
 def _evaluate(path: Path, json_file: Path | None, console: Console, *, trust: bool) -> None:
-    from aipcore.cli.compute import start_computing
+    from aipcore.cli.model_request import start_computing
 
     start_computing()
-    from aipcore.prediction.scoring import score_stored
-    from aipcore.prediction.stored import read_stored
-    from aipcore.prediction.stored_scenario import scenario_of_stored
+    from aipcore.prediction.evaluate_saved import score_stored
+    from aipcore.prediction.saved_predictions import read_stored, scenario_of_stored
 
     stored = read_stored(path)
     scores = score_stored(stored, scenario_of_stored(stored, path, get_plugin_manager(), trust=trust))

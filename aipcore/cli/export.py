@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from aipcore.cli.completing import ExportFolderCommand, complete_words
+from aipcore.cli.completion import ExportFolderCommand, complete_words
+from aipcore.cli.help import show_options
 from aipcore.cli.model_request import (
     TRUST,
     ModelArguments,
@@ -16,21 +17,20 @@ from aipcore.cli.model_request import (
     split_model_arguments,
 )
 from aipcore.cli.request import HELP, CommandOption
-from aipcore.cli.scenario_help import show_options
 from aipcore.cli.style import echo
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.files import expanded
-from aipcore.hooks.kinds import ExporterParams
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
+from aipcore.hooks.records import ExporterParams
 from aipcore.params import Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
 from aipcore.params.resources import planned_copies
 from aipcore.params.tree import build_tree
-from aipcore.prediction.model_dir import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
+from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import CHANGEABLE, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.recorded import DEFAULT_GRAPH
-from aipcore.training.requirements import require_packages
+from aipcore.scenario.record import DEFAULT_GRAPH
+from aipcore.training.export.requirements import require_packages
 
 OUTPUT = CommandOption(("--output",), "The new folder to write to; by default MODEL-FORMAT beside the model.", "DIR")
 GRAPH = CommandOption(
@@ -150,11 +150,11 @@ def _export(
     options: tuple[str, ...],
 ) -> None:
     recorded, other = resolved
-    from aipcore.cli.compute import start_computing
+    from aipcore.cli.model_request import start_computing
 
     start_computing(recorded.value.device)
     from aipcore.prediction.export import Changed, export_model
-    from aipcore.training.formats import make_format
+    from aipcore.training.export.formats import make_format
 
     changed = None
     if other is not None:

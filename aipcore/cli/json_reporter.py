@@ -14,7 +14,7 @@ import attrs
 from aipcore.errors import UsageError
 from aipcore.streams import LineFile
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
-from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.warmstart.matching import WarmStart
 
 logger = logging.getLogger("aipcore.training")
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import CompletionItem
 
-from aipcore.cli.completing import complete_words
+from aipcore.cli.completion import complete_words
 from aipcore.cli.style import Command
-from aipcore.devices.launcher import Launch, free_ports, gpu_shares
+from aipcore.distributed.launcher import Launch, free_ports, gpu_shares
 from aipcore.errors import UsageError
 from aipcore.params.names import count
 from aipcore.streams import make_output_optional

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from aipcore.cli.completing import ModelFolderCommand, complete_words
+from aipcore.cli.completion import ModelFolderCommand, complete_words
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
 from aipcore.cli.request import HELP, CommandOption
-from aipcore.cli.score_table import show_scores, write_scores
 from aipcore.cli.style import report
+from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
-from aipcore.prediction.formats import STORED, check_output
+from aipcore.prediction.saved_predictions import STORED, check_output
 
 JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
 DUMP = CommandOption(
@@ -87,13 +87,12 @@ def _lav(
     dump: Path | None,
     eager: bool,
 ) -> None:
-    from aipcore.cli.compute import start_computing
+    from aipcore.cli.model_request import start_computing
 
     start_computing(resolved[0].value.device)
-    from aipcore.prediction.lav import run_lav
-    from aipcore.prediction.lav_vote import Jury
+    from aipcore.prediction.lav import Jury, run_lav
     from aipcore.prediction.predictor import load_voter
-    from aipcore.prediction.stored import Stored, write_stored
+    from aipcore.prediction.saved_predictions import Stored, write_stored
 
     request, *others = requests
     models = [str(each.model.path) for each in requests]

@@ -1,26 +1,46 @@
-"""What `aip lav`, `aip predict` and `aip export` are given: trained models, options of the command, and parameters."""
+"""The arguments of `aip lav`, `aip predict` and `aip export`: trained models, options and parameters."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 from rich.console import Console
 
+from aipcore.cli.help import show_options
 from aipcore.cli.request import HELP, CommandOption, sort_words
-from aipcore.cli.scenario_help import show_options
 from aipcore.cli.style import report
+from aipcore.distributed.params import DeviceParams
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, render_help
 from aipcore.params.tree import build_tree, short_paths
-from aipcore.prediction.model_dir import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
-from aipcore.prediction.params import CHANGEABLE, FIXED, applied_params_class
+from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
+from aipcore.prediction.params import CHANGEABLE, FIXED, ApplyDeviceParams, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.recorded import moved_scenario
+from aipcore.scenario.record import moved_scenario
 from aipcore.training.params import run_params_class
+
+
+def start_computing(device: ApplyDeviceParams | None = None) -> None:
+    """Imports TensorFlow and chooses the devices.
+
+    Raises:
+        ParamsError: a device does not exist.
+    """
+    from aipcore.logs import log_level
+    from aipcore.start_tensorflow import import_tensorflow
+
+    import_tensorflow(verbose=log_level() <= logging.DEBUG)
+    from aipcore.distributed.devices import select_devices
+
+    if device is not None:
+        given = {name: getattr(device, name) for name in ("gpus", "memory_growth", "memory_limit_mib")}
+        select_devices(DeviceParams(**given))
+
 
 TRUST = CommandOption(
     ("--trust",),

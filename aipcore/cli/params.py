@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.help import show_help, show_usage
 from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
-from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager

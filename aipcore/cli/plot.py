@@ -27,11 +27,10 @@ def schedule_plot(plugins: PluginManager, name: str, params: Any, *, epochs: int
         epochs: of the run.
         width: of the text, in characters.
     """
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
-    from aipcore.training.curve import learning_rates
-    from aipcore.training.horizon import Horizon
+    from aipcore.training.engine.learning_rate import Horizon, learning_rates
 
     horizon = Horizon(updates_per_epoch=max(2, POINTS // epochs), epochs=epochs)
     return plot(*learning_rates(plugins.load_build("schedule", name), params, horizon), width=width)

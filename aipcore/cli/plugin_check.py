@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from aipcore.hooks.entries import Entry
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS, Entry
 from aipcore.hooks.manager import PluginManager
 from aipcore.params.names import count
 from aipcore.testing import CheckResult, run_checks

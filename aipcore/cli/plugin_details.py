@@ -13,8 +13,7 @@ from rich.text import Text
 from aipcore.cli.plugin_list import STYLES
 from aipcore.console import Console
 from aipcore.errors import TRACEBACK, PluginError
-from aipcore.hooks.discovery import Plugin
-from aipcore.hooks.entries import Entry
+from aipcore.hooks.discovery import Entry, Plugin
 from aipcore.hooks.manager import PluginManager
 from aipcore.hooks.references import find_source
 from aipcore.params import Description, describe, nearest, normalize, one_of

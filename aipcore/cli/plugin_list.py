@@ -7,8 +7,7 @@ from typing import Any
 
 import attrs
 
-from aipcore.hooks.discovery import Status
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS, Status
 from aipcore.hooks.manager import PluginManager
 
 NOT_LOADED = "not loaded"

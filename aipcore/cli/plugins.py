@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from aipcore.cli.style import Group
 from aipcore.errors import UsageError
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params.names import count
 

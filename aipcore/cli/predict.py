@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aipcore.cli.completing import ModelFolderCommand, complete_words
-from aipcore.cli.compute import start_computing
+from aipcore.cli.completion import ModelFolderCommand, complete_words
 from aipcore.cli.lav import applied_record
-from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
+from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest, start_computing
 from aipcore.cli.request import HELP, CommandOption
 from aipcore.cli.style import report
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.params.names import count
-from aipcore.prediction.formats import PREDICTIONS, check_output
 from aipcore.prediction.params import FIXED
+from aipcore.prediction.saved_predictions import PREDICTIONS, check_output
 from aipcore.scenario.list_file import matching_files
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def _predict(
     output: Path | None,
     targets: bool,
 ) -> None:
-    from aipcore.cli.prediction_table import show_predictions
+    from aipcore.cli.tables import show_predictions
 
     start_computing(resolved[0].value.device)
     from aipcore.prediction.predictor import Predictor, load_voter

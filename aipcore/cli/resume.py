@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aipcore.cli.completing import RunCommand, complete_words
-from aipcore.cli.peers import run_output
+from aipcore.cli.cluster import run_output
+from aipcore.cli.completion import RunCommand, complete_words
+from aipcore.cli.help import show_help, show_options
 from aipcore.cli.request import HELP, PARAMS, CommandOption, given_layers, split_arguments
-from aipcore.cli.scenario_help import show_help, show_options
 from aipcore.cli.train import JSON_LOG, QUIET
 from aipcore.console import Console
 from aipcore.errors import UsageError

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aipcore.cli.completing import ParametersCommand, complete_words
-from aipcore.cli.peers import run_output
+from aipcore.cli.cluster import run_output
+from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.help import show_help, show_usage
 from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
-from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.console import Console
-from aipcore.training.run import train_request
+from aipcore.training.train import train_request
 
 if TYPE_CHECKING:
     from aipcore.training.reporter import Reporter, TrainResult

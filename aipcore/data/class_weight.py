@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.dataset import Dataset
-from aipcore.data.order import Visits
 from aipcore.data.params import BALANCED, MOST_CLASSES, TrainDataParams, parse_class_weight
+from aipcore.data.sampler import Visits
 from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.order import Visits
-from aipcore.data.specs import ColumnSpec, Specs
+from aipcore.data.sample import ColumnSpec, Specs
+from aipcore.data.sampler import Visits
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]

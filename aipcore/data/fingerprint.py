@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from aipcore.data.chain import SampleError
-from aipcore.data.samples import Sample
-from aipcore.data.source import AuthorSource, Source
+from aipcore.data.processing import SampleError
+from aipcore.data.sample import Sample
+from aipcore.data.sources import AuthorSource, Source
 
 SAMPLES = 16
 """Most samples that are hashed: the first, and others evenly spaced up to the last."""

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from aipcore.data.at_once import of_batches, side_by_side
-from aipcore.data.base import Base, Plain
-from aipcore.data.chain import Chain, Part, SampleError, SkippedSamples
-from aipcore.data.convert import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
+from aipcore.data.adapters import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
+from aipcore.data.cache import count, keep
 from aipcore.data.dataset import ArrayDataset, Dataset, Padding, SampleDataset
-from aipcore.data.feed import Batching, Feed
 from aipcore.data.fingerprint import fingerprint
-from aipcore.data.keep import count, keep
-from aipcore.data.modes import Mode
-from aipcore.data.order import Buckets, SampleOrder
-from aipcore.data.processor import as_processors
-from aipcore.data.samples import Sample
-from aipcore.data.source import DatasetSource, Source, as_source, by_index, first_samples, is_arrays
-from aipcore.data.specs import SIDES, DeclaredSpecs, Specs
-from aipcore.data.stream import StreamedDataset, probe
-from aipcore.data.workers import Workers
+from aipcore.data.loader import Batching, Feed
+from aipcore.data.processing import Chain, Part, SampleError, SkippedSamples
+from aipcore.data.processor import Mode, as_processors
+from aipcore.data.sample import SIDES, DeclaredSpecs, Sample, Specs
+from aipcore.data.sampler import Buckets, SampleOrder
+from aipcore.data.sources import Base, DatasetSource, Plain, Source, as_source, by_index, first_samples, is_arrays
+from aipcore.data.streamed import StreamedDataset, probe
+from aipcore.data.vectorized import of_batches, side_by_side
+from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params import names
 
@@ -66,7 +63,7 @@ class Pipeline:
         on_error: Literal["raise", "skip"] = "raise",
         specs: DeclaredSpecs | None = None,
         padding: Mapping[str, Any] | None = None,
-        workers: int | Literal["auto"] | Workers = "auto",
+        workers: int | Literal["auto"] | WorkerPool = "auto",
         limit: int | None = None,
     ) -> None:
         self.mode = mode
@@ -80,8 +77,8 @@ class Pipeline:
         self._padding = dict(padding or {})
         self._skip = on_error == "skip"
         self._skipped = SkippedSamples(origin)
-        self.workers = workers if isinstance(workers, Workers) else Workers(workers)
-        self._shares_workers = isinstance(workers, Workers)
+        self.workers = workers if isinstance(workers, WorkerPool) else WorkerPool(workers)
+        self._shares_workers = isinstance(workers, WorkerPool)
         self._dataset: MemoryDataset | StreamedDataset | None = None
         self._wants_fingerprint = False
         self._fingerprint: dict[str, Any] | None = None

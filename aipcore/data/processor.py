@@ -1,23 +1,38 @@
-"""What an author writes to process samples before the model sees them, and outputs after it.
-
-A processor is a function from `Sample` to `Sample`, or an object of one of the classes here when it is to be limited
-to some modes, to draw random numbers, or to make one sample into many or none.
-"""
+"""Processors that an author writes: of samples before the model and of outputs after it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from aipcore.data.modes import ALL_MODES, Mode
-from aipcore.data.samples import Sample, SampleBatch
+from aipcore.data.sample import Sample, SampleBatch
 from aipcore.errors import ScenarioError, located_sentence
 from aipcore.params.author_class import check_author_class
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from aipcore.data.batch_random import BatchRandom
+    from aipcore.data.random import BatchRandom
+
+
+class Mode(Enum):
+    """What data is processed for; a processor says for which modes it works.
+
+    Attributes:
+        TRAINING: to learn from. Random processors draw anew on each visit of a sample.
+        EVALUATION: to compare outputs with targets: validation, LAV. Random processors, if any, draw once and for all.
+        PREDICTION: only inputs are there.
+        TARGETS: only targets are there, to be compared with stored outputs.
+    """
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+    PREDICTION = "prediction"
+    TARGETS = "targets"
+
+
+ALL_MODES = frozenset(Mode)
 
 
 class _Named:

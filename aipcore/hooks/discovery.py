@@ -1,17 +1,19 @@
-"""Which plugins are installed, and which of them the user wants; nothing of theirs is imported here."""
+"""Discovery of plugins: which are installed, chosen and sound, and which of their records can be used."""
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import attrs
 
-from aipcore.errors import PluginError
-from aipcore.hooks.markers import PROJECT
-from aipcore.hooks.records import PluginRecord
+from aipcore.errors import PluginError, sentence
+from aipcore.hooks.records import API_VERSION, PROJECT, RECORD_TYPES, PluginRecord
 from aipcore.params.names import nearest, normalize, one_of
 
 OWN_DISTRIBUTION = "aipcore"
@@ -143,3 +145,206 @@ def _identity(distribution: Distribution) -> tuple[str, str]:
         if colon and key.lower() in found:
             found[key.lower()] = value.strip()
     return found["name"], found["version"]
+
+
+RESERVED_COMMANDS = (
+    "benchmark-input-pipeline",
+    "completion",
+    "doctor",
+    "evaluate",
+    "export",
+    "launch",
+    "lav",
+    "params",
+    "plugins",
+    "predict",
+    "resume",
+    "train",
+)
+"""Commands that no plugin may register: those of aip, and those that it is going to have."""
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """A record and the plugin it came from.
+
+    Attributes:
+        record: what was registered.
+        plugin: by whom.
+        status: "ok", or "broken" if the name is taken.
+        reason: why it is broken.
+    """
+
+    record: PluginRecord
+    plugin: Plugin
+    status: Status = "ok"
+    reason: str = ""
+
+    @property
+    def title(self) -> str:
+        """Kind, name and source, for messages."""
+        return f"The {self.record.kind} {self.record.name} of {self.plugin.source}"
+
+
+def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
+    """All records of all plugins, each marked as broken if its name is reserved or registered more than once."""
+    entries = [Entry(record=record, plugin=plugin) for plugin in plugins for record in plugin.records]
+    by_name: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        by_name.setdefault((entry.record.kind, normalize(entry.record.name)), []).append(entry)
+    reserved = {normalize(name) for name in RESERVED_COMMANDS}
+    checked = []
+    for entry in entries:
+        rivals = by_name[entry.record.kind, normalize(entry.record.name)]
+        if entry.record.kind == "command" and normalize(entry.record.name) in reserved:
+            reason = f"{entry.plugin.source} registers the command {entry.record.name}, a name that aip keeps to itself"
+            entry = attrs.evolve(entry, status="broken", reason=reason)  # noqa: PLW2901 - the same entry, marked
+        elif len(rivals) > 1:
+            entry = attrs.evolve(entry, status="broken", reason=_same_name(rivals))  # noqa: PLW2901
+        checked.append(entry)
+    return checked
+
+
+def _same_name(rivals: Sequence[Entry]) -> str:
+    what = f"the {rivals[0].record.kind} {rivals[0].record.name}"
+    if len({entry.plugin.name for entry in rivals}) == 1:
+        return f"{rivals[0].plugin.source} registers {what} twice: disable it by -p no:{rivals[0].plugin.name}"
+    sources = [entry.plugin.source for entry in rivals]
+    both = f"{sources[0]} and {sources[1]} both register" if len(sources) == 2 else f"{' and '.join(sources)} register"
+    # Ours can be left out too, but only all of a kind together.
+    points = dict.fromkeys(entry.plugin.name for entry in rivals if not entry.plugin.is_own)
+    if len(points) == 1:
+        return f"{both} {what}: disable the latter by -p no:{next(iter(points))}"
+    return f"{both} {what}: disable one by {one_of(f'-p no:{name}' for name in points)}"
+
+
+HOOKS: dict[str, type[PluginRecord]] = {f"{PROJECT}_{record.kind}s": record for record in RECORD_TYPES}
+"""From each hook to the class of the records it collects."""
+
+KINDS: tuple[str, ...] = tuple(record.kind for record in RECORD_TYPES)
+"""The kinds of plugins, in the order in which they are listed."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class BrokenPluginError(Exception):
+    """Why a plugin cannot be used, as the end of a sentence that begins with the plugin."""
+
+
+def import_plugin(point: EntryPoint) -> Any:
+    """What the entry point names, checked as a whole: its API version and the names of its hooks.
+
+    Raises:
+        BrokenPluginError: it cannot be imported, is made for another API, or has hooks that aip does not know.
+    """
+    try:
+        plugin = point.load()
+    except (Exception, SystemExit) as error:
+        raise BrokenPluginError(f"cannot be imported: {sentence(error)}") from error
+    _check_version(plugin)
+    _check_hooks(plugin, point.value)
+    return plugin
+
+
+def _check_version(plugin: Any) -> None:
+    wanted = getattr(plugin, "AIP_API", API_VERSION)
+    if wanted == API_VERSION:
+        return
+    if not isinstance(wanted, int):
+        raise BrokenPluginError(f"has AIP_API = {wanted!r}: it must be a whole number, now {API_VERSION}")
+    remedy = "upgrade aipcore" if wanted > API_VERSION else "upgrade the plugin"
+    raise BrokenPluginError(f"is made for version {wanted} of the plugin API, this aip has {API_VERSION}: {remedy}")
+
+
+def _check_hooks(plugin: Any, target: str) -> None:
+    unmarked: list[str] = []
+    found = False
+    # Of a module, only what is in it: to ask for names that it makes on demand could import anything.
+    names = list(vars(plugin)) if isinstance(plugin, ModuleType) else dir(plugin)
+    for name in names:
+        routine = getattr(plugin, name, None)
+        if not inspect.isroutine(routine):
+            continue
+        marker = getattr(routine, f"{PROJECT}_impl", None)
+        if marker is None:
+            if name.startswith(f"{PROJECT}_"):
+                unmarked.append(name)
+            continue
+        found = True
+        hook = marker["specname"] or name
+        if hook not in HOOKS:
+            raise BrokenPluginError(f"implements the unknown hook {hook}; {_meant(hook)}")
+    for name in unmarked:
+        if name in HOOKS:
+            raise BrokenPluginError(f"does not mark its function {name}: put @hookimpl above it")
+    if not found:
+        like = [name for name in unmarked if nearest(name, HOOKS)]
+        hint = f"its function {like[0]} is none, {_meant(like[0])}" if like else f"define one of {', '.join(HOOKS)}"
+        raise BrokenPluginError(f"implements no hook in {target}: {hint}")
+
+
+def _meant(hook: str) -> str:
+    near = nearest(hook, HOOKS)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(HOOKS)}"
+
+
+def collect(call: Callable[[], list[Any]], hook: str) -> list[PluginRecord]:
+    """The records that one hook of one plugin returns.
+
+    Args:
+        call: calls the implementations and returns the list of their results.
+        hook: its name.
+
+    Raises:
+        BrokenPluginError: the hook raises, or returns something else than valid records.
+    """
+    records: list[PluginRecord] = []
+    try:
+        for given in call():
+            records.extend(_records(hook, given))
+    except BrokenPluginError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BrokenPluginError(f"fails in its hook {hook}: {sentence(error)}") from error
+    return records
+
+
+def _records(hook: str, given: Any) -> list[PluginRecord]:
+    wanted = HOOKS[hook]
+    if not isinstance(given, Iterable):
+        raise BrokenPluginError(f"returns {_kind_of(given)} from {hook}, which must return a list of {wanted.__name__}")
+    records = list(given)
+    for record in records:
+        if not isinstance(record, wanted):
+            raise BrokenPluginError(
+                f"returns a list with {_kind_of(record)} from {hook}, which must return a list of {wanted.__name__}"
+            )
+        _check_record(record)
+    return records
+
+
+def _check_record(record: PluginRecord) -> None:
+    what = f"registers the {record.kind} {record.name!r}"
+    if not (isinstance(record.name, str) and NAME.fullmatch(record.name)):
+        raise BrokenPluginError(f"{what}, whose name must be of letters, digits, - and _")
+    if not (isinstance(record.summary, str) and record.summary.strip()):
+        raise BrokenPluginError(f"{what} without a summary: say in one sentence what it does")
+    references = {"build": record.build}
+    # Not every kind has parameters of its own.
+    params = getattr(record, "params", record.build)
+    if not isinstance(params, type):
+        references["params"] = params
+    load = getattr(record, "load", None)
+    if load is not None:
+        references["load"] = load
+    for field, reference in references.items():
+        if not (isinstance(reference, str) and REFERENCE.fullmatch(reference)):
+            raise BrokenPluginError(f'{what} with {field}={reference!r}: it must be of the form "module:attribute"')
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "None"
+    article = "an" if type(value).__name__[0] in "AEIOUaeiou" else "a"
+    return f"{article} {type(value).__name__}"

@@ -13,12 +13,26 @@ import pluggy
 
 from aipcore.errors import TRACEBACK, PluginError, sentence
 from aipcore.hooks import specs
-from aipcore.hooks.discovery import Plugin, Switches, installed
-from aipcore.hooks.entries import Entry, index_entries
-from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.hooks.loading import HOOKS, BrokenPluginError, collect, import_plugin
-from aipcore.hooks.markers import PROJECT
-from aipcore.hooks.records import PluginRecord, ScenarioRecord
+from aipcore.hooks.discovery import (
+    HOOKS,
+    BrokenPluginError,
+    Entry,
+    Plugin,
+    Switches,
+    collect,
+    import_plugin,
+    index_entries,
+    installed,
+)
+from aipcore.hooks.records import (
+    PROJECT,
+    CallbackParams,
+    ExporterParams,
+    OptimizerParams,
+    PluginRecord,
+    ScenarioRecord,
+    ScheduleParams,
+)
 from aipcore.hooks.references import import_reference
 from aipcore.params.names import nearest, normalize, one_of
 

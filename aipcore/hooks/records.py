@@ -1,10 +1,74 @@
-"""What a plugin hands to aip: small frozen records that name the real thing without importing it."""
+"""Records of plugins and the parameters that every plugin of a kind shares. Nothing here imports an implementation."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import attrs
+import pluggy
+
+from aipcore.params import above, field, params
+
+PROJECT: Final = "aip"
+"""Name of the pluggy project, of the entry-point group, and the prefix of every hook."""
+
+API_VERSION: Final = 1
+"""Major version of the hooks and records. A plugin may say for which it is made: `AIP_API = 1` in its module."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+"""Marks the specification of a hook; only `specs` uses it."""
+
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook of the same name."""
+
+
+@params
+class OptimizerParams:
+    """Parameters of every optimizer.
+
+    Clipping is done by the training loop, on the gradient of a whole optimizer update, before the optimizer sees it.
+    Given together, the three are applied in the order in which they stand here.
+    """
+
+    clip_value: float | None = field(
+        None, help="Clip every element of the gradient to [-clip_value, clip_value].", check=above(0)
+    )
+    clip_norm: float | None = field(
+        None, help="Scale the gradient of each variable down to this L2 norm.", check=above(0)
+    )
+    clip_global_norm: float | None = field(
+        None, help="Scale all gradients together down to this joint L2 norm.", check=above(0)
+    )
+
+
+@params
+class ScheduleParams:
+    """Parameters of every learning-rate schedule. A schedule counts optimizer updates, not micro-batches."""
+
+    lr: float = field(0.001, help="The learning rate that the schedule starts from or rises to.", check=above(0))
+    offset_epochs: float = field(
+        0.0,
+        help="Epochs to shift the schedule by: at epoch e it gives the rate of epoch e - offset_epochs. Above 0: it "
+        "begins later, and until then keeps the rate that it begins with. Below 0: its first epochs are left out.",
+    )
+
+
+@params
+class CallbackParams:
+    """Parameters of every callback."""
+
+    def check(self) -> None:
+        """Looks for what the parameters need, such as a package, before TensorFlow is imported.
+
+        Raises:
+            UsageError: something is missing.
+        """
+
+
+@params
+class ExporterParams:
+    """Parameters of every exporter."""
+
 
 Reference = str
 """`"package.module:attribute"`, imported only when it is used."""
@@ -43,7 +107,7 @@ class OptimizerRecord(PluginRecord):
 class ScheduleRecord(PluginRecord):
     """A learning-rate schedule. `build(params, horizon)` returns a `keras.optimizers.schedules.LearningRateSchedule`.
 
-    `horizon` is an `aipcore.training.horizon.Horizon`: optimizer updates per epoch, and epochs.
+    `horizon` is an `aipcore.training.engine.learning_rate.Horizon`: optimizer updates per epoch, and epochs.
     """
 
     kind: ClassVar[str] = "schedule"
@@ -64,7 +128,8 @@ class ScenarioRecord(PluginRecord):
 class CallbackRecord(PluginRecord):
     """A training callback. `build(params, context)` returns a `keras.callbacks.Callback`.
 
-    `context` is an `aipcore.training.context.RunContext`: output directory, monitored value, schedule control.
+    `context` is an `aipcore.training.callbacks.context.RunContext`: output directory, monitored value, schedule
+    control.
     """
 
     kind: ClassVar[str] = "callback"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aipcore.hooks.markers import hookspec
 from aipcore.hooks.records import (
     CallbackRecord,
     CommandRecord,
@@ -18,6 +17,7 @@ from aipcore.hooks.records import (
     OptimizerRecord,
     ScenarioRecord,
     ScheduleRecord,
+    hookspec,
 )
 
 # ---- What computes an update --------------------------------------------------------------------------------------

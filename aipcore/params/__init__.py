@@ -1,11 +1,20 @@
 """Typed parameters: attrs classes that become command-line options, files, help and error messages."""
 
 from aipcore.params.checks import Check, above, at_least, between, fraction, positions, regex
-from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
-from aipcore.params.declare import REQUIRED, component, components, field, group, params
+from aipcore.params.declare import (
+    NO_CHOICES,
+    REQUIRED,
+    Choices,
+    StaticChoices,
+    component,
+    components,
+    field,
+    group,
+    params,
+)
 from aipcore.params.dump import to_dict, to_json, to_yaml
+from aipcore.params.files import Layer
 from aipcore.params.help import Description, Section, describe, render_help, sections
-from aipcore.params.layers import Layer
 from aipcore.params.names import nearest, normalize, one_of
 from aipcore.params.resolve import Resolved, fill, from_dict, resolve
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import attrs
 
-from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
-from aipcore.params.declare import spec_of
-from aipcore.params.leaf import to_plain
+from aipcore.params.declare import NO_CHOICES, Choices, StaticChoices, spec_of
 from aipcore.params.secret import recorded
 from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Components, Group, Leaf, Node
+from aipcore.params.types import to_plain
 
 
 def to_dict(value: Any, choices: Choices = NO_CHOICES, *, reveal: bool = False) -> dict[str, Any]:

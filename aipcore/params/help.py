@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aipcore.params.choices import NO_CHOICES, Choices
-from aipcore.params.declare import REQUIRED
-from aipcore.params.layers import Layer
-from aipcore.params.leaf import to_plain
+from aipcore.params.declare import NO_CHOICES, REQUIRED, Choices
+from aipcore.params.files import Layer
 from aipcore.params.resolve import fill
 from aipcore.params.secret import recorded
 from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, build_tree, short_paths, shown
+from aipcore.params.types import to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console

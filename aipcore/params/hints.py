@@ -11,11 +11,11 @@ from typing import Final
 import attrs
 
 from aipcore.errors import ParamsError
-from aipcore.params.choices import Choices
-from aipcore.params.layers import Option
-from aipcore.params.leaf import LeafType, NotAllowedError
+from aipcore.params.declare import Choices
+from aipcore.params.files import Option
 from aipcore.params.names import nearest, normalize, one_of
 from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, owners, parts, shown
+from aipcore.params.types import LeafType, NotAllowedError
 
 
 def _by_name(table: Mapping[str, str]) -> dict[str, str]:

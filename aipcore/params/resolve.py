@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from aipcore.errors import AipError, ParamsError
-from aipcore.params.choices import NO_CHOICES, Choices
+from aipcore.params.declare import NO_CHOICES, Choices
+from aipcore.params.files import Layer, Option
 from aipcore.params.hints import (
     VALUES,
     all_names,
@@ -20,8 +21,6 @@ from aipcore.params.hints import (
     split_words,
     unknown_option,
 )
-from aipcore.params.layers import Layer, Option
-from aipcore.params.leaf import NotAllowedError
 from aipcore.params.names import nearest, one_of
 from aipcore.params.secret import from_environment, is_withheld, recorded, refuse_withheld
 from aipcore.params.tree import (
@@ -40,6 +39,7 @@ from aipcore.params.tree import (
     short_paths,
     shown,
 )
+from aipcore.params.types import NotAllowedError
 
 T = TypeVar("T")
 

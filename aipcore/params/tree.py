@@ -15,10 +15,19 @@ from typing import Any
 import attrs
 
 from aipcore.errors import AipError, ParamsError
-from aipcore.params.choices import NO_CHOICES, Choices, StaticChoices
-from aipcore.params.declare import METADATA_KEY, REQUIRED, FieldSpec, Named, require_decorated, spec_of
-from aipcore.params.leaf import LeafType, NotAllowedError, leaf_type, type_name
+from aipcore.params.declare import (
+    METADATA_KEY,
+    NO_CHOICES,
+    REQUIRED,
+    Choices,
+    FieldSpec,
+    Named,
+    StaticChoices,
+    require_decorated,
+    spec_of,
+)
 from aipcore.params.names import normalize
+from aipcore.params.types import LeafType, NotAllowedError, leaf_type, type_name
 
 DEFAULT = "default"
 """The origin of a value that no layer gave."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline, Preload
-from aipcore.data.samples import Sample
-from aipcore.data.source import is_arrays
+from aipcore.data.processor import Mode
+from aipcore.data.sample import Sample
+from aipcore.data.sources import is_arrays
 from aipcore.errors import DataError
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario

@@ -10,20 +10,20 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.modes import Mode
-from aipcore.data.specs import ColumnSpec
+from aipcore.data.processor import Mode
+from aipcore.data.sample import ColumnSpec
 from aipcore.errors import AipError, TrainingError, UsageError
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.prediction.data import open_pipeline
-from aipcore.prediction.member import Member, load_graph
-from aipcore.prediction.model_dir import ModelDir
-from aipcore.prediction.rebuilt import Rebuilt, rebuild
-from aipcore.scenario.graph import Graph, inputs_of, signatures_of
-from aipcore.scenario.recorded import DEFAULT_GRAPH
+from aipcore.prediction.loaded_model import LoadedModel, load_graph
+from aipcore.prediction.locate import ModelDir
+from aipcore.prediction.rebuilt_model import Rebuilt, rebuild
+from aipcore.scenario.model import Graph, inputs_of, signatures_of
+from aipcore.scenario.record import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.formats import Format
-from aipcore.training.model_writer import ModelWriter
-from aipcore.training.verify import random_batches, some_batches
+from aipcore.training.export.formats import Format
+from aipcore.training.export.verify import random_batches, some_batches
+from aipcore.training.export.writer import ModelWriter
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -93,7 +93,7 @@ def export_model(
     built = rebuild(model, scenario)
     known = _read_samples(model, scenario)
     if model.kind == "model":
-        stored, rebuilt = Member(load_graph(model, scenario)), Member(built.graph)
+        stored, rebuilt = LoadedModel(load_graph(model, scenario)), LoadedModel(built.graph)
         for inputs in _batches(known, built.graph)[0]:
             _compare(stored.run(inputs)[0], rebuilt.run(inputs)[0], model.path)
     about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs")}

@@ -12,23 +12,22 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.chain import Chain
-from aipcore.data.collate import Collector, Layout
+from aipcore.data.batching import Collector, Layout
 from aipcore.data.dataset import Dataset
-from aipcore.data.feed import Batching, Block, Feed, prefetch
-from aipcore.data.modes import Mode
-from aipcore.data.order import SampleOrder
+from aipcore.data.loader import Batching, Block, Feed, prefetch
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.processor import as_post_processors, as_processors, post_process
-from aipcore.data.samples import Sample
+from aipcore.data.processing import Chain
+from aipcore.data.processor import Mode, as_post_processors, as_processors, post_process
+from aipcore.data.sample import Sample
+from aipcore.data.sampler import SampleOrder
 from aipcore.errors import DataError, UsageError, author_errors
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
 from aipcore.prediction.data import open_pipeline
-from aipcore.prediction.member import Extras, Member, load_graph, takes
-from aipcore.prediction.model_dir import ModelDir, find_model, resolved_params, scenario_of
-from aipcore.prediction.voting import vote
-from aipcore.scenario.graph import BARE_INPUT
+from aipcore.prediction.ensemble import vote
+from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, takes
+from aipcore.prediction.locate import ModelDir, find_model, resolved_params, scenario_of
+from aipcore.scenario.model import BARE_INPUT
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.request import load_any
 
@@ -65,7 +64,7 @@ class Prediction:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Voter:
+class Ensemble:
     """A loaded model with its scenario.
 
     Attributes:
@@ -78,7 +77,7 @@ class Voter:
 
     model: ModelDir
     scenario: Scenario
-    member: Member
+    member: LoadedModel
     chain: Chain
     layout: Layout
 
@@ -93,7 +92,7 @@ class Predictor:
         UsageError: they do not have the same inputs and outputs.
     """
 
-    def __init__(self, voters: Sequence[Voter]) -> None:
+    def __init__(self, voters: Sequence[Ensemble]) -> None:
         self.voters = list(voters)
         self.scenario = self.voters[0].scenario
         first = self.voters[0]
@@ -111,7 +110,7 @@ class Predictor:
         origin = f"{type(self.scenario).__name__}.post_processors()"
         self._post = as_post_processors(self.scenario.post_processors(), origin)
         # Models that process samples alike, as most do, have them processed once.
-        self._groups: list[list[Voter]] = []
+        self._groups: list[list[Ensemble]] = []
         for voter in self.voters:
             alike = next((group for group in self._groups if _process_alike(group[0], voter)), None)
             if alike is None:
@@ -354,18 +353,18 @@ def cut_masked_end(values: Array, mask: Array | None) -> Array:
     return values[: counted[-1] + 1 if counted.size else 0]
 
 
-def load_voter(model: ModelDir, scenario: Scenario) -> Voter:
+def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:
     """Loads a model for a scenario that was made with its parameters.
 
     Raises:
         UsageError: it is damaged, or does not fit its record or scenario.
     """
     origin = f"{type(scenario).__name__}.processors()"
-    member = Member(load_graph(model, scenario))
+    member = LoadedModel(load_graph(model, scenario))
     # The name of a bare input, as an author writes it and as columns are called.
     given = {name: name or BARE_INPUT for name in member.inputs}
     padding = {name: scenario.padding[key] for name, key in given.items() if key in scenario.padding}
-    return Voter(
+    return Ensemble(
         model=model,
         scenario=scenario,
         member=member,
@@ -376,11 +375,11 @@ def load_voter(model: ModelDir, scenario: Scenario) -> Voter:
     )
 
 
-def _process_alike(one: Voter, other: Voter) -> bool:
+def _process_alike(one: Ensemble, other: Ensemble) -> bool:
     return type(one.scenario) is type(other.scenario) and one.scenario.params == other.scenario.params
 
 
-def _check_inputs(dataset: Dataset, voter: Voter) -> None:
+def _check_inputs(dataset: Dataset, voter: Ensemble) -> None:
     specs, _, _ = dataset.specs()
     if not takes(voter.model, voter.member.graph, specs):
         raise DataError(

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aipcore.errors import UsageError
-from aipcore.prediction.plain import to_json
 from aipcore.prediction.predictor import Prediction, cut_masked_end
-from aipcore.prediction.stored import Stored, write_stored
+from aipcore.prediction.saved_predictions import Stored, to_json, write_stored
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], about: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import attrs
 
 from aipcore.errors import PluginError
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS
 from aipcore.scaffold.names import Names
 
 COMMON = "common"

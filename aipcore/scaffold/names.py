@@ -8,7 +8,7 @@ import re
 import attrs
 
 from aipcore.errors import PluginError
-from aipcore.hooks.entries import RESERVED_COMMANDS
+from aipcore.hooks.discovery import RESERVED_COMMANDS
 from aipcore.hooks.manager import PluginManager
 from aipcore.params.names import normalize
 

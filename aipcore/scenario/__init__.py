@@ -1,15 +1,14 @@
 """Scenarios: what an author writes to have a model trained."""
 
-from aipcore.data.modes import Mode
 from aipcore.data.processor import (
     GeneratingProcessor,
+    Mode,
     PostProcessor,
     Processor,
     RandomBatchProcessor,
     RandomProcessor,
 )
-from aipcore.data.samples import Sample, SampleBatch
-from aipcore.data.specs import ColumnSpec
+from aipcore.data.sample import ColumnSpec, Sample, SampleBatch
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileScenario, matching_files
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams

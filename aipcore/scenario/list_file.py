@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import attrs
 
 from aipcore.data.params import LavDataParams, TrainDataParams, ValDataParams
-from aipcore.data.samples import Sample
+from aipcore.data.sample import Sample
 from aipcore.errors import DataError, UsageError
 from aipcore.files import expanded
 from aipcore.params import field, group, params

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aipcore.data.modes import Mode
 from aipcore.data.pipeline import Pipeline, Preload
-from aipcore.data.workers import Workers
+from aipcore.data.processor import Mode
+from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import ScenarioError
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
@@ -27,9 +27,9 @@ def lav_data_of(scenario: Scenario) -> Mapping[str, Any] | None:
     )
 
 
-def make_workers(params: ScenarioParams) -> Workers:
+def make_workers(params: ScenarioParams) -> WorkerPool:
     """The worker processes of a run, none of which is started yet."""
-    return Workers(params.data.workers, buffer_bytes=params.data.buffer_mib * 2**20)
+    return WorkerPool(params.data.workers, buffer_bytes=params.data.buffer_mib * 2**20)
 
 
 def make_pipeline(
@@ -41,7 +41,7 @@ def make_pipeline(
     mode: Mode,
     preload: Preload,
     seed: int,
-    workers: Workers,
+    workers: WorkerPool,
     limit: int | None = None,
 ) -> Pipeline:
     """A pipeline through the scenario's processors.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aipcore.devices.distribution import Distribution, ReplicaVariables
+from aipcore.distributed.strategy import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
+from aipcore.scenario.losses import Tensors
 from aipcore.scenario.metrics import LossMean, MetricSet
-from aipcore.scenario.objective import Tensors
 
 
 class ReplicaMetrics:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from aipcore.data.processor import AnyProcessor, PostProcessor
-from aipcore.data.samples import Sample
-from aipcore.data.specs import DeclaredSpecs
+from aipcore.data.sample import DeclaredSpecs, Sample
 from aipcore.errors import ScenarioError
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import ScenarioParams

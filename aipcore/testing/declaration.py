@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import PluginError
-from aipcore.hooks.entries import Entry
+from aipcore.hooks.discovery import Entry
 from aipcore.params.names import nearest, normalize, one_of
 
 ATTRIBUTE = "AIP_TESTING"

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from aipcore.hooks.entries import Entry
+from aipcore.hooks.discovery import Entry
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.testing.declaration import Declaration
 from aipcore.testing.processes import Processes

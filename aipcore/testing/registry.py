@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS
 
 if TYPE_CHECKING:
     from aipcore.testing.subject import Subject

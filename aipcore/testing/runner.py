@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aipcore.errors import PluginError
-from aipcore.hooks.entries import Entry
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS, Entry
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params.names import nearest, normalize, one_of
 from aipcore.testing.declaration import Declaration, declared_for
@@ -138,7 +137,7 @@ def run_check(
 
 def _load_tensorflow() -> None:
     """Before a check, which is not to be blamed for the seconds that this takes."""
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     if "tensorflow" not in sys.modules:
         import_tensorflow()

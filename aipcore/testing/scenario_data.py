@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from aipcore.data.dataset import Dataset
-from aipcore.data.modes import Mode
+from aipcore.data.processor import Mode
 from aipcore.params import Layer
 from aipcore.scenario import Scenario
 from aipcore.scenario.loader import loaded_class

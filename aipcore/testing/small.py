@@ -9,16 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from aipcore.data.convert import as_dataset
+from aipcore.data.adapters import as_dataset
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Layer, from_dict
 from aipcore.scenario import Scenario
-from aipcore.scenario.graph import Graph, build_graph
 from aipcore.scenario.loader import loaded_class
+from aipcore.scenario.model import Graph, build_graph
 from aipcore.scenario.params import ScenarioParams
-from aipcore.training.context import RunContext
-from aipcore.training.prepare import Parts
+from aipcore.training.callbacks.context import RunContext
 from aipcore.training.request import make_request
+from aipcore.training.setup import RunComponents
 from aipcore.training.trainer import Trainer
 
 FEATURES, CLASSES = 6, 3
@@ -134,7 +134,7 @@ def make_trainer(
         **{f"trainer.{name}": value for name, value in values.items()},
     }
     request = make_request(loaded_class(scenario, {}), [Layer.from_mapping("check", layer)], manager)
-    parts = Parts(
+    parts = RunComponents(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(0.01, 1000, 1.0),
         optimizer=keras.optimizers.Adam,
         callbacks=dict(callbacks or {}),

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aipcore.hooks.entries import Entry
+from aipcore.hooks.discovery import Entry
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Layer, Resolved, resolve
 from aipcore.testing.declaration import Declaration

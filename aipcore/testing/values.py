@@ -10,8 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from aipcore.params.leaf import LeafType, to_plain
 from aipcore.params.tree import Leaf
+from aipcore.params.types import LeafType, to_plain
 
 INTEGERS = (0, 1, 2, 3, 4, 5, 7, 10, 16, 100, 1000, -1, -2, -10, 10**9)
 NUMBERS = (0.0, 0.5, 0.25, 0.9, 1.0, 0.001, 2.0, 10.0, 1e-7, 1000.0, -1.0, -0.5, 1e9, -1e9)

@@ -16,7 +16,7 @@ from aipcore.logs import with_origin
 from aipcore.params.names import count
 from aipcore.params.secret import redacted
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
-from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.warmstart.matching import WarmStart
 from aipcore.training.warmstart.table import MOST_ROWS, warm_start_lines
 
 logger = logging.getLogger("aipcore.training")

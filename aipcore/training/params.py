@@ -7,8 +7,8 @@ from typing import Literal
 
 import attrs
 
-from aipcore.devices.params import DeviceParams
-from aipcore.hooks.kinds import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
+from aipcore.distributed.params import DeviceParams
+from aipcore.hooks.records import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
 from aipcore.params import Check, above, at_least, component, components, field, group, params, positions, regex
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.warmstart.params import WarmstartParams

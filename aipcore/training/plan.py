@@ -10,17 +10,17 @@ import tensorflow as tf
 
 from aipcore.data.class_weight import Table
 from aipcore.data.pipeline import Pipeline
-from aipcore.devices.distribution import Distribution
+from aipcore.distributed.strategy import Distribution
 from aipcore.params.author_class import describe_unused
 from aipcore.params.names import count
 from aipcore.scenario.params import ScenarioParams
-from aipcore.training.ema import WeightAverage
-from aipcore.training.horizon import Horizon
+from aipcore.training.data import RunData
+from aipcore.training.engine.compilation import Compilation
+from aipcore.training.engine.ema import WeightAverage
+from aipcore.training.engine.learning_rate import Horizon
 from aipcore.training.params import TrainerParams
-from aipcore.training.prepare import Engine
-from aipcore.training.run_data import RunData
-from aipcore.training.tuning import Compilation
-from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.setup import Engine
+from aipcore.training.warmstart.matching import WarmStart
 
 MOST_CLASSES = 10
 """Classes whose weights the plan lists."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import attrs
 
 from aipcore.params.names import count
-from aipcore.training.warmstart.report import WarmStart
+from aipcore.training.warmstart.matching import WarmStart
 
 
 @attrs.frozen(kw_only=True)

@@ -16,8 +16,8 @@ from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.loader import LoadedScenario, load_scenario, loaded_class
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
+from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
-from aipcore.training.requirements import require_packages
 
 AnyScenario = str | os.PathLike[str] | type[Scenario]
 """A name, a file, `module:Class`, or the class itself."""

@@ -20,16 +20,15 @@ from aipcore.params.resolve import make
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import short_paths, shown
-from aipcore.training.overrides import RECOMPILE, Change, changes, refuse_impossible
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
 from aipcore.training.session import Opening, OpenOutput, Output, Record, open_output, session
-from aipcore.training.stored_run import StoredRun, find_stored_run
+from aipcore.training.stored_run import RECOMPILE, Change, StoredRun, changes, find_stored_run, refuse_impossible
 
 if TYPE_CHECKING:
-    from aipcore.devices.workers import Workers
-    from aipcore.training.checkpoint import Checkpoint
+    from aipcore.distributed.process_group import ProcessGroup
+    from aipcore.training.checkpoint.format import Checkpoint
 
 
 @author_errors()
@@ -141,7 +140,7 @@ def _with_checkpoint(resumption: _Resumption) -> _Resumption:
     Raises:
         TrainingError: it is damaged, or written by a newer aip.
     """
-    from aipcore.training.checkpoint import find_newest, read_checkpoint
+    from aipcore.training.checkpoint.format import find_newest, read_checkpoint
 
     folder, plugins = resumption.stored.folder, resumption.stored.request.plugins
     path, damaged = (folder.chosen, []) if folder.chosen is not None else find_newest(folder.checkpoints)
@@ -163,13 +162,13 @@ def _fit(
     resumption: _Resumption,
     shown: OpenOutput,
     log: RunLog,
-    workers: Workers,
+    workers: ProcessGroup,
     *,
     strict_data: bool,
     owns_process: bool,
 ) -> TrainResult:
+    from aipcore.training.components import about_run
     from aipcore.training.fingerprint import differences
-    from aipcore.training.setup import about_run
     from aipcore.training.trainer import Trainer
 
     stored, checkpoint = resumption.stored, resumption.checkpoint
@@ -229,8 +228,8 @@ def _opening(
 
     @contextmanager
     def opening(about: dict[str, Any]) -> Iterator[Record]:
-        from aipcore.training.event_trim import trim_events
-        from aipcore.training.setup import record_result, write_run_files
+        from aipcore.training.components import record_result, write_run_files
+        from aipcore.training.tensorboard.events import trim_events
 
         folder, request = resumption.stored.folder, resumption.stored.request
         epoch, step, updates = place()

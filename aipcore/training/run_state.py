@@ -8,15 +8,15 @@ from typing import Any
 
 import attrs
 
-from aipcore.data.feed import Batching
-from aipcore.devices.distribution import components
+from aipcore.data.loader import Batching
+from aipcore.distributed.strategy import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json
-from aipcore.training import callback_state
-from aipcore.training.checkpoint import Checkpoint
+from aipcore.training.checkpoint import callback_state
+from aipcore.training.checkpoint.format import Checkpoint
+from aipcore.training.engine.compilation import Compilation
 from aipcore.training.monitor import Monitor
-from aipcore.training.state import VariableState
-from aipcore.training.tuning import Compilation
+from aipcore.training.variables import VariableState
 
 GROUP = "loop/group_"
 """What the names of the variables of gradient accumulation begin with."""

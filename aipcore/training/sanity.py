@@ -10,14 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aipcore.data.convert import MemoryDataset
+from aipcore.data.adapters import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
-from aipcore.evaluation.shown import ShownSamples
 from aipcore.params.names import count
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
-from aipcore.scenario.graph import Graph
-from aipcore.scenario.objective import Objective, listed
-from aipcore.training.summary_records import records_of
+from aipcore.scenario.losses import Objective, listed
+from aipcore.scenario.model import Graph
+from aipcore.scenario.shown_samples import ShownSamples
+from aipcore.training.tensorboard.summary_records import records_of
 
 ELEMENTWISE_NAMES = (
     "mean_squared_error",

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aipcore.console import Console
-from aipcore.devices.cluster import Cluster, read_cluster
-from aipcore.devices.params import DeviceParams
+from aipcore.distributed.cluster import Cluster, read_cluster
+from aipcore.distributed.params import DeviceParams
 from aipcore.logs import RunLog, log_level, logging_to
 from aipcore.streams import make_output_optional
 from aipcore.training.reporter import Reporter, Reporters, TrainResult
 
 if TYPE_CHECKING:
-    from aipcore.devices.meeting import Tell
-    from aipcore.devices.workers import Workers
+    from aipcore.distributed.process_group import ProcessGroup
+    from aipcore.distributed.rendezvous import Tell
 
 logger = logging.getLogger("aipcore.training")
 
@@ -39,7 +39,7 @@ def find_cluster(params: DeviceParams) -> Cluster | None:
 
 
 def _log_only(output_dir: Path | None, close: Callable[[], None]) -> Tell:
-    from aipcore.devices.meeting import Tell
+    from aipcore.distributed.rendezvous import Tell
 
     del output_dir, close
     return Tell(note=logger.info, last_words=logger.error)
@@ -117,10 +117,10 @@ def start_tensorflow(device: DeviceParams) -> None:
     Raises:
         ParamsError: see `select_devices`.
     """
-    from aipcore.training.start import import_tensorflow
+    from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow(verbose=log_level() <= logging.DEBUG)
-    from aipcore.devices.selection import select_devices
+    from aipcore.distributed.devices import select_devices
 
     select_devices(device)
 
@@ -128,7 +128,7 @@ def start_tensorflow(device: DeviceParams) -> None:
 @contextmanager
 def session(
     device: DeviceParams, output: Output, cluster: Cluster | None, output_dir: Path | None
-) -> Iterator[tuple[OpenOutput, RunLog, Workers]]:
+) -> Iterator[tuple[OpenOutput, RunLog, ProcessGroup]]:
     """Start TensorFlow, log what happens, and join the other workers, until the context ends.
 
     Args:
@@ -142,7 +142,7 @@ def session(
     """
     start_tensorflow(device)
     make_output_optional()
-    from aipcore.devices.joining import joined_workers
+    from aipcore.distributed.strategy import joined_workers
 
     shown = open_output(output, cluster)
     try:
@@ -160,9 +160,8 @@ def new_folder(output_dir: Path, resources: Mapping[str, Path], log: RunLog) -> 
 
     @contextmanager
     def opening(about: dict[str, Any]) -> Iterator[Record]:
-        from aipcore.training.output_dir import claim_output_dir
-        from aipcore.training.run_folder import locked
-        from aipcore.training.setup import record_result, write_run_files
+        from aipcore.training.components import record_result, write_run_files
+        from aipcore.training.run_folder import claim_output_dir, locked
 
         claim_output_dir(output_dir)
         with locked(output_dir):

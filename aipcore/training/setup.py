@@ -1,130 +1,274 @@
-"""From parameters and plugins to the parts of a run, and what a run records about itself."""
+"""The setup of a run: data, model, optimizer and loops, the same on all processes."""
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Mapping
-from importlib.metadata import version
-from pathlib import Path
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from aipcore.errors import TrainingError
-from aipcore.hooks.manager import PluginManager
-from aipcore.params import Resolved, to_dict
-from aipcore.params.resources import copy_resources, planned_copies
-from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.recorded import ALWAYS_WRITTEN
-from aipcore.training.atomic import write_file
-from aipcore.training.formats import make_format
+import attrs
+import keras
+
+from aipcore.data.dataset import Dataset
+from aipcore.data.device_cache import IndexDataset, resident
+from aipcore.data.loader import Feed
+from aipcore.data.processor import as_post_processors
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.strategy import Distribution, path_of
+from aipcore.errors import ParamsError, ScenarioError
+from aipcore.scenario.losses import Objective
+from aipcore.scenario.model import (
+    Graph,
+    build_graph,
+    further_graphs,
+    prediction_graph,
+)
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.paths import name_optimizer_variables
+from aipcore.scenario.replica_metrics import ReplicaMetrics
+from aipcore.scenario.scenario import Scenario
+from aipcore.training.callbacks.context import RunContext
+from aipcore.training.data import RunData
+from aipcore.training.engine.ema import WeightAverage, averaged_variables, averaging_rate
+from aipcore.training.engine.evaluate import Evaluation
+from aipcore.training.engine.freezing import freeze
+from aipcore.training.engine.learning_rate import Horizon, ScaledSchedule, make_settable
+from aipcore.training.engine.loss_scaling import LossScale
+from aipcore.training.engine.train_step import TrainingLoop
+from aipcore.training.export.formats import Format
+from aipcore.training.losses_and_metrics import prepare_scoring
+from aipcore.training.monitor import Monitor, make_monitor
 from aipcore.training.params import TrainerParams
-from aipcore.training.prepare import Parts
-from aipcore.training.reporter import TrainResult
-from aipcore.training.requirements import require_packages
+from aipcore.training.variables import VariableState, by_path
+from aipcore.training.warmstart.apply import warm_start
+from aipcore.training.warmstart.matching import WarmStart
 
 
-def make_parts(params: TrainerParams, plugins: PluginManager) -> Parts:
-    """Has the plugins that the parameters name build optimizer, schedule, callbacks and exporters."""
-
-    def builder(kind: str, component: Any) -> Any:
-        return plugins.load_build(kind, plugins.name_of(kind, type(component)))
-
-    require_packages(params.export.formats, plugins, "--export.formats")
-    formats = {plugins.name_of("exporter", type(each)): make_format(each, plugins) for each in params.export.formats}
-    if ALWAYS_WRITTEN not in formats:
-        formats = {
-            ALWAYS_WRITTEN: make_format(plugins.params_class("exporter", ALWAYS_WRITTEN)(), plugins),
-            **formats,
-        }
-    schedule, optimizer = builder("schedule", params.learning_rate), builder("optimizer", params.optimizer)
-    return Parts(
-        schedule=lambda horizon: schedule(params.learning_rate, horizon),
-        optimizer=lambda learning_rate: optimizer(params.optimizer, learning_rate),
-        callbacks={
-            plugins.name_of("callback", type(each)): _bound(builder("callback", each), each)
-            for each in params.callbacks
-        },
-        formats=formats,
-    )
-
-
-def _bound(build: Any, params: Any) -> Any:
-    return lambda context: build(params, context)
-
-
-def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
-    """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
-    copies, _ = planned_copies(resolved.value, plugins)
-    return {
-        "scenario": _about_scenario(scenario, plugins),
-        "working_dir": str(Path.cwd()),
-        "params": to_dict(resolved.value, plugins),
-        "resources": copies,
-        "origins": dict(resolved.origins),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("aipcore", "tensorflow", "keras", "numpy")},
-        },
-        "plugins": plugins.versions(),
-        "components": _components(scenario, resolved.value.trainer, plugins),
-    }
-
-
-def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[str, Any]:
-    about: dict[str, Any] = {
-        "name": scenario.name,
-        "origin": scenario.origin,
-        "kind": scenario.kind,
-        "reference": scenario.reference,
-        "folder": str(scenario.folder),
-    }
-    if scenario.kind == "plugin":
-        plugin = plugins.entry("scenario", scenario.name).plugin
-        about |= {"distribution": plugin.distribution, "version": plugin.version}
-    return about
-
-
-def _components(scenario: LoadedScenario, params: TrainerParams, plugins: PluginManager) -> list[dict[str, str]]:
-    """The plugins that the run is made of, each with the package that it came from."""
-    chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
-    used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
-    several = (("callback", params.callbacks), ("exporter", params.export.formats))
-    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, each in used]
-    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, those in several for each in those]
-    found = []
-    for kind, name in chosen:
-        plugin = plugins.entry(kind, name).plugin
-        found.append({"kind": kind, "name": name, "package": plugin.distribution, "version": plugin.version})
-    return found
-
-
-def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[str, Path] | None = None) -> None:
-    """Writes everything to `run.json`, the resolved parameters alone to `params.json`, and copies resources.
-
-    Each file is replaced as a whole. `params.json` is for `--params`.
-
-    Args:
-        output_dir: the run's folder.
-        about: from `about_run`.
-        resources: from `planned_copies`: the source of each copy.
+def alone(strategy: str) -> ProcessGroup:
+    """This process without any others.
 
     Raises:
-        TrainingError: a resource cannot be copied.
+        ParamsError: there must be others.
     """
-    for name, content in (("run.json", about), ("params.json", about["params"])):
-        write_file(output_dir / name, json.dumps(content, indent=2) + "\n")
+    if strategy == "multi_worker":
+        raise ParamsError(
+            "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those "
+            "of aipcore.distributed.strategy.joined_workers."
+        )
+    return ProcessGroup()
+
+
+def agreed_seed(workers: ProcessGroup, given: int | None) -> int:
+    """The seed of a run: the one given, or one that the chief draws for all."""
+    seed: int = workers.broadcast("seed", secrets.randbelow(2**31) if given is None else given)
+    return seed
+
+
+def require_same_run(workers: ProcessGroup, about: Mapping[str, Any], samples: int) -> None:
+    """Checks that all workers have the same parameters and as many samples.
+
+    Args:
+        workers: those of the run.
+        about: what is recorded of the run; the resolved parameters are its `params`.
+        samples: training samples of an epoch.
+
+    Raises:
+        ParamsError: they differ, and in what.
+    """
+    params = _flat(about.get("params", {}))
+    params.pop("trainer.output_dir", None)  # The chief alone writes.
+    versions = _flat({"version": about.get("versions", {})})
+    workers.require_same({"the number of training samples": samples, **params, **versions})
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunComponents:
+    """What a run is put together from, made by plugins.
+
+    Attributes:
+        schedule: from the horizon to a `keras.optimizers.schedules.LearningRateSchedule`.
+        optimizer: from that schedule to a `keras.optimizers.Optimizer`.
+        callbacks: by name, from the run's context to a `keras.callbacks.Callback`.
+        formats: by name, what a model is written in.
+    """
+
+    schedule: Callable[[Horizon], Any]
+    optimizer: Callable[[Any], Any]
+    callbacks: Mapping[str, Callable[[RunContext], Any]] = attrs.field(factory=dict)
+    formats: Mapping[str, Format] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Engine:
+    """The model of a run and what computes with it.
+
+    Attributes:
+        graph: the model that is trained.
+        prediction: the one that is applied; the same object, if that is no other.
+        further: graphs that are exported beside that, by name.
+        learning_rate: the schedule, scaled by what callbacks say.
+        optimizer: its variables built.
+        distribution: the devices that share each batch.
+        metrics: of training.
+        loop: the training step.
+        feed: what the loop is given: the data's, or the numbers of samples that lie on the device.
+        validation: the pass over the validation data, or None.
+        lav: those of the extended validation, by list.
+        monitor: which epoch is best.
+        average: of the weights, or None.
+        frozen: the layers that are not trained and their numbers of weights.
+        warm_start: what weights the run begins with, or None.
+    """
+
+    graph: Graph
+    prediction: Graph
+    further: dict[str, Graph]
+    learning_rate: ScaledSchedule
+    optimizer: Any
+    distribution: Distribution
+    metrics: ReplicaMetrics
+    loop: TrainingLoop
+    feed: Feed
+    validation: Evaluation | None
+    lav: dict[str, Evaluation]
+    monitor: Monitor
+    average: WeightAverage | None
+    frozen: list[tuple[str, int]]
+    warm_start: WarmStart | None
+
+    def variables(self) -> VariableState:
+        """Return all variables, by group and path."""
+        average = [] if self.average is None else self.average.shadows
+        return VariableState(
+            {
+                "model": by_path(self.graph.model.variables, "the model"),
+                "optimizer": by_path(self.optimizer.variables, f"the optimizer {type(self.optimizer).__name__}"),
+                "learning_rate": by_path([self.learning_rate.scale], "the learning rate"),
+                # Metrics of several outputs may share their names: the position keeps them apart.
+                "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(self.metrics.variables)},
+                "loop": by_path(self.loop.variables, "the training loop"),
+                "ema": by_path(average, "the moving average"),
+            },
+            self.distribution,
+        )
+
+
+@contextmanager
+def dtype_policy_kept() -> Iterator[None]:
+    """Put Keras' global dtype policy back afterwards; for `with`, or above `def`."""
+    before = keras.config.dtype_policy()
     try:
-        copy_resources(resources or {}, output_dir)
-    except OSError as error:
-        raise TrainingError(
-            f"{error.filename or 'A resource'} could not be copied to {output_dir} ({error.strerror}): see whether it "
-            "is still there."
-        ) from error
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def record_result(output_dir: Path, about: Mapping[str, Any], result: TrainResult) -> None:
-    """Add how a run ended to `run.json` if it writes no checkpoints: it could not be told from one that was killed."""
-    if result.signal is None and not about["params"]["trainer"]["write_checkpoints"]:
-        kept = ("status", "epochs", "history", "monitor", "best", "best_epoch")
-        content = {**about, "result": {name: getattr(result, name) for name in kept}}
-        write_file(output_dir / "run.json", json.dumps(content, indent=2) + "\n")
+def prepare_model(
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    data: RunData,
+    parts: RunComponents,
+    distribution: Distribution,
+) -> Engine:
+    """Builds the model and all that computes with it.
+
+    Raises:
+        ScenarioError: model, losses, metrics and data do not fit together, and why.
+        ParamsError: the weights to begin with do not fit, or other parameters.
+    """
+    kind = type(scenario).__name__
+    # Only prediction needs them, but that is too late to be told.
+    as_post_processors(scenario.post_processors(), f"{kind}.post_processors()")
+    with distribution.scope():
+        graph = build_graph(scenario, data.train)
+        prediction = prediction_graph(scenario, graph)
+        further = further_graphs(scenario, graph)
+    distribution.spread_seeds(graph.model.variables)
+    warm_started = warm_start(graph.model, trainer.warmstart)
+    frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
+    if trainer.input_gradient_penalty and not any(spec.dtype.startswith("float") for spec in graph.inputs.values()):
+        raise ParamsError(
+            f"--trainer.input_gradient_penalty {trainer.input_gradient_penalty:g}: {kind} has no floating-point "
+            "input. Leave the option out."
+        )
+    if not graph.model.trainable_variables:
+        raise ScenarioError(f"The model of {kind} has no trainable weights.")
+    learning_rate = ScaledSchedule(parts.schedule(data.horizon))
+    with distribution.scope():
+        optimizer = parts.optimizer(learning_rate)
+        optimizer.build(graph.model.trainable_variables)
+    make_settable(optimizer, learning_rate)
+    name_optimizer_variables(optimizer)
+    distribution.adopt_optimizer(optimizer)
+    # Callbacks reach the optimizer through the model, as under Model.fit.
+    graph.model.compile(optimizer=optimizer, jit_compile=False)
+    scoring = prepare_scoring(scenario, trainer, data, graph, prediction)
+    metrics = ReplicaMetrics(scoring.make_metrics, distribution)
+    average = None
+    if trainer.calc_ema != 0:
+        rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
+        average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate, distribution)
+    held = resident(data.train) if distribution.strategy is None else None
+    feed = data.feed if held is None else Feed(IndexDataset(held), data.feed.order, data.batching)
+    loop = TrainingLoop(
+        graph,
+        optimizer,
+        scoring.training,
+        metrics,
+        feed.dataset.specs(),
+        resident=None if held is None else [side.columns for side in (held.inputs, held.targets, held.weights)],
+        distribution=distribution,
+        clipping=trainer.optimizer,
+        accumulate_steps=trainer.accumulate_steps,
+        input_gradient_penalty=trainer.input_gradient_penalty,
+        average=average,
+        loss_scale=LossScale() if trainer.precision == "float16" else None,
+    )
+
+    def evaluation(dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any) -> Evaluation:
+        return Evaluation(
+            graph,
+            dataset,
+            losses,
+            ReplicaMetrics(make, distribution),
+            batch_size=size,
+            distribution=distribution,
+            eager=trainer.force_eager,
+        )
+
+    val_batch = params.val.batch_size or data.batching.batch_size
+    validation = None
+    if data.val is not None:
+        validation = evaluation(data.val, val_batch, graph, scoring.objective, scoring.make_metrics)
+    lav_batch = params.lav.batch_size or val_batch
+    lav = {
+        name: evaluation(dataset, lav_batch, prediction, scoring.applied, scoring.make_applied_metrics)
+        for name, dataset in data.lav.items()
+    }
+    monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
+    return Engine(
+        graph=graph,
+        prediction=prediction,
+        further=further,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        distribution=distribution,
+        metrics=metrics,
+        loop=loop,
+        feed=feed,
+        validation=validation,
+        lav=lav,
+        monitor=monitor,
+        average=average,
+        frozen=frozen,
+        warm_start=warm_started,
+    )

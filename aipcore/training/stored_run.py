@@ -1,24 +1,162 @@
-"""What the folder of a run says of itself: its scenario and its parameters, with changes. Imports no TensorFlow."""
+"""A run on disk that is to be resumed: its record, its plugins, and which parameters may change."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from aipcore.errors import PluginError
-from aipcore.hooks.manager import get_plugin_manager
+from aipcore.errors import PluginError, UsageError
+from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, fill
-from aipcore.params.places import places, places_layer
-from aipcore.params.resources import localized
+from aipcore.params.names import normalize
+from aipcore.params.resources import localized, places, places_layer
 from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.recorded import moved_scenario, recorded_scenario, recorded_working_dir
+from aipcore.scenario.record import moved_scenario, recorded_scenario, recorded_working_dir
 from aipcore.training.params import run_params_class
 from aipcore.training.request import AnyScenario, Request, load_any
-from aipcore.training.run_components import compare_plugins, missing_component
 from aipcore.training.run_folder import RunFolder, find_run
+
+OTHER_MODEL = "the weights in the checkpoint are those of the model as it was; start a new run with aip train"
+OTHER_OPTIMIZER = "the checkpoint holds the state of that optimizer, none for another; start a new run with aip train"
+OTHER_NUMBERS = "the run would not go on but be another from here; start a new run with aip train"
+
+REFUSED: Mapping[str, str] = {
+    "model": OTHER_MODEL,
+    "warmstart": "the weights come from the checkpoint; leave it out",
+    "trainer.warmstart": "the weights come from the checkpoint; leave it out",
+    "trainer.optimizer.name": OTHER_OPTIMIZER,
+    "trainer.precision": OTHER_NUMBERS,
+    "trainer.random_seed": "the order of the data and dropout depend on it; leave it out",
+    "trainer.no_train_scope": "the optimizer has state for the weights that are trained, and no others; leave it out",
+    "trainer.ema_batch_norm": "the checkpoint holds averages for the same weights only; leave it out",
+    "trainer.output_dir": "a run goes on in the folder where it lies; copy the folder and resume the copy",
+}
+"""By dotted path, itself or a group, why it cannot change."""
+
+RECOMPILE = ("trainer.tune", "trainer.jit_compile", "trainer.force_eager")
+"""Parameters with which it is chosen anew how the loop is compiled."""
+
+
+@attrs.frozen
+class Change:
+    """A parameter that differs from the saved one."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """What differs between two nested mappings of parameters, as `to_dict` makes them; lists are compared whole."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    return [
+        Change(path, old.get(path), new.get(path))
+        for path in dict.fromkeys([*old, *new])
+        if old.get(path) != new.get(path) or (path in old) != (path in new)
+    ]
+
+
+def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str) -> None:
+    """Sees that every change can be made.
+
+    Args:
+        found: from `changes`.
+        as_shown: from the dotted path to what users write.
+
+    Raises:
+        UsageError: one cannot, and why.
+    """
+    for change in found:
+        for path, reason in REFUSED.items():
+            if change.path == path or change.path.startswith(f"{path}."):
+                raise _refusal(change, reason, as_shown)
+        if change.path == "trainer.calc_ema" and 0 in (change.before, change.after):
+            raise _refusal(change, "the checkpoint holds averages only if the run began with them", as_shown)
+
+
+def _refusal(change: Change, reason: str, as_shown: Callable[[str], str]) -> UsageError:
+    name = as_shown(change.path.removesuffix(".name"))
+    return UsageError(
+        f"--{name} cannot change from {_text(change.before)} to {_text(change.after)} when a run goes on: {reason}."
+    )
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found += _flat(value, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+KINDS = ("scenario", "optimizer", "schedule", "callback", "exporter")
+"""The kinds of plugins that a run is made of."""
+
+UNKNOWN = "The folder's run.json does not say which plugins the run is made of: restore it."
+
+
+def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[list[str], list[tuple[str, str]]]:
+    """Warnings of other versions, and the components (kind, name) that are missing.
+
+    Args:
+        about: what the run recorded.
+        plugins: the installed plugins.
+
+    Raises:
+        PluginError: the scenario or the optimizer is missing, which nothing can replace.
+    """
+    warnings: list[str] = []
+    missing: list[tuple[str, str]] = []
+    for each in _components(about):
+        kind, name, package, version = each
+        if plugins.has(kind, name):
+            here = plugins.entry(kind, name).plugin
+            if (normalize(here.distribution), here.version) != (normalize(package), version):
+                warnings.append(
+                    f"The {kind} {name} was that of {package} {version} so far and is that of {here.source} now: "
+                    "the run may not go on as it would have."
+                )
+        elif kind in ("scenario", "optimizer"):
+            raise PluginError(_missing(each, plugins))
+        else:
+            missing.append((kind, name))
+    return warnings, missing
+
+
+def missing_component(about: Mapping[str, Any], kind: str, name: str, plugins: PluginManager) -> str:
+    """A sentence on a component that is missing: where it came from, and what to do."""
+    return _missing(next(each for each in _components(about) if each[:2] == (kind, name)), plugins)
+
+
+def _components(about: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    try:
+        found = [
+            tuple(str(each[key]) for key in ("kind", "name", "package", "version")) for each in about["components"]
+        ]
+    except (KeyError, TypeError, IndexError) as error:
+        raise UsageError(UNKNOWN) from error
+    if any(kind not in KINDS for kind, *_ in found):
+        raise UsageError(UNKNOWN)
+    return found  # type: ignore[return-value]
+
+
+def _missing(component: tuple[str, str, str, str], plugins: PluginManager) -> str:
+    kind, name, package, version = component
+    message = f"The {kind} {name} of this run came from {package} {version}, which "
+    for plugin in plugins.plugins:
+        if normalize(plugin.distribution) == normalize(package):
+            return f"{message}is here as {plugin.source}, but {plugin.reason or 'does not have it'}: mend that first."
+    return f"{message}is not installed: install it (pip install {package}=={version})."
+
 
 PLACES = {
     "optimizer": ("trainer", "optimizer"),

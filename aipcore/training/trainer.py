@@ -13,46 +13,43 @@ from typing import Any
 import attrs
 import keras
 
-from aipcore.devices.distribution import make_distribution
-from aipcore.devices.selection import make_deterministic
-from aipcore.devices.workers import Workers
+from aipcore.distributed.devices import make_deterministic
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.strategy import make_distribution
 from aipcore.errors import author_errors
 from aipcore.params import Resolved
 from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
-from aipcore.scenario.graph import signatures_of
+from aipcore.scenario.model import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.agreement import agreed_seed, alone, require_same_run
-from aipcore.training.batch_hooks import wants_batches
-from aipcore.training.checkpoint import Checkpoint, read_checkpoint
-from aipcore.training.chunks import ChunkLoop
-from aipcore.training.context import RunContext, RunEvents
-from aipcore.training.early_stopping import stop_reason
-from aipcore.training.ending import telling_callbacks
-from aipcore.training.extended_validation import run_lists
+from aipcore.training.callbacks.callback_list import RunCallbacks, make_callbacks, telling_callbacks, wants_batches
+from aipcore.training.callbacks.context import RunContext, RunEvents
+from aipcore.training.callbacks.model_probe import RunProbe
+from aipcore.training.checkpoint.format import Checkpoint, read_checkpoint
+from aipcore.training.checkpoint.manager import Keeper
+from aipcore.training.checkpoint.saver import RunSaver, make_writer
+from aipcore.training.components import about_run, make_parts
+from aipcore.training.data import closing_data, prepare_data
+from aipcore.training.engine.chunks import ChunkLoop
+from aipcore.training.engine.compilation import Compilation, choose_compilation
+from aipcore.training.engine.learning_rate import is_due
 from aipcore.training.fingerprint import source_fingerprint
-from aipcore.training.horizon import is_due
-from aipcore.training.interrupt import Interrupted, Interruption
-from aipcore.training.keeper import Keeper
+from aipcore.training.lav import run_lists
 from aipcore.training.memory import peak_memory
-from aipcore.training.output_dir import choose_output_dir
+from aipcore.training.monitor import stop_reason
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.prepare import Parts, dtype_policy_kept, prepare_model
-from aipcore.training.probe import RunProbe
-from aipcore.training.profile import BatchProfiler
 from aipcore.training.reporter import EpochReport, Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
-from aipcore.training.run_callbacks import RunCallbacks, make_callbacks
-from aipcore.training.run_data import closing_data, prepare_data
-from aipcore.training.run_saver import RunSaver, make_writer
+from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.run_state import RunState
 from aipcore.training.sanity import first_steps_check
 from aipcore.training.session import Opening, Output, logged_folder, open_output, start_tensorflow
-from aipcore.training.setup import about_run, make_parts
-from aipcore.training.summaries import make_summaries
-from aipcore.training.tuning import Compilation, choose_compilation
+from aipcore.training.setup import RunComponents, agreed_seed, alone, dtype_policy_kept, prepare_model, require_same_run
+from aipcore.training.signals import Interrupted, Interruption
+from aipcore.training.tensorboard.profiler import BatchProfiler
+from aipcore.training.tensorboard.summaries import make_summaries
 
 
 class Trainer:
@@ -141,11 +138,11 @@ class Trainer:
         params: ScenarioParams,
         *,
         name: str,
-        parts: Parts,
+        parts: RunComponents,
         output_dir: Path | None,
         about: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
-        workers: Workers | None = None,
+        workers: ProcessGroup | None = None,
         opening: Opening | None = None,
         owns_process: bool = False,
     ) -> None:

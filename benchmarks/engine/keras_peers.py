@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from aipcore.training.start import import_tensorflow
+from aipcore.start_tensorflow import import_tensorflow
 from engine.models import TASKS, Task
 
 Seconds = float

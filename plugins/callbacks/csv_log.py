@@ -11,7 +11,7 @@ from aip_plugins.callbacks.params import CSVLogParams
 
 from aipcore.errors import UsageError
 from aipcore.files import no_follow
-from aipcore.training.context import RunContext
+from aipcore.training.callbacks.context import RunContext
 
 
 class CSVLog(keras.callbacks.Callback):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aipcore.training.context import RunContext
-from aipcore.training.horizon import is_due
+from aipcore.training.callbacks.context import RunContext
+from aipcore.training.engine.learning_rate import is_due
 
 
 def due(callback: Any, context: RunContext, epoch: int, every: int) -> bool:

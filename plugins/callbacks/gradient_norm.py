@@ -8,7 +8,7 @@ import keras
 from aip_plugins.callbacks.due import due
 from aip_plugins.callbacks.observe_params import GradientNormParams
 
-from aipcore.training.context import RunContext
+from aipcore.training.callbacks.context import RunContext
 
 
 class GradientNorm(keras.callbacks.Callback):

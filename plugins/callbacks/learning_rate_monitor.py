@@ -17,8 +17,8 @@ from tensorflow.core.framework.summary_pb2 import Summary
 from tensorflow.core.util.event_pb2 import Event
 
 from aipcore.files import no_follow
-from aipcore.training.context import RunContext
-from aipcore.training.event_trim import BY_UPDATE
+from aipcore.training.callbacks.context import RunContext
+from aipcore.training.tensorboard.events import BY_UPDATE
 
 logger = logging.getLogger("aipcore.callbacks")
 

@@ -13,8 +13,8 @@ from aip_plugins.callbacks.remote_params import MLflowParams, sqlite_file
 from aip_plugins.callbacks.tracking import Tracker, Values, flat
 
 from aipcore.params.secret import redacted
-from aipcore.training.context import RunContext
-from aipcore.training.ending import RunEnd
+from aipcore.training.callbacks.callback_list import RunEnd
+from aipcore.training.callbacks.context import RunContext
 
 logger = logging.getLogger("aipcore.callbacks")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aipcore.hooks.kinds import CallbackParams
+from aipcore.hooks.records import CallbackParams
 from aipcore.params import at_least, between, field, params, regex
 
 

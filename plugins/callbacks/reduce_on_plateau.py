@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from aip_plugins.callbacks.params import ReduceOnPlateauParams
 
-from aipcore.training.context import RunContext
+from aipcore.training.callbacks.context import RunContext
 
 logger = logging.getLogger("aipcore.callbacks")
 

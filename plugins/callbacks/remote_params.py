@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aipcore.errors import UsageError
 from aipcore.files import expanded, read_text
-from aipcore.hooks.kinds import CallbackParams
+from aipcore.hooks.records import CallbackParams
 from aipcore.params import Check, above, at_least, field, params
 from aipcore.params.secret import host_alone
 

@@ -15,7 +15,7 @@ from PIL import ImageDraw, ImageFont
 from aipcore.data.dataset import Rows
 from aipcore.errors import UsageError
 from aipcore.scenario.summaries import Image
-from aipcore.training.context import RunContext
+from aipcore.training.callbacks.context import RunContext
 
 WIDTH = 420
 """Pixels that a picture is wide, about: TensorBoard shows images little wider, and text has to be read."""

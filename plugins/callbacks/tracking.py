@@ -12,8 +12,8 @@ import keras
 from aip_plugins.callbacks.background import Background
 
 from aipcore.params.names import count
-from aipcore.training.context import RunContext
-from aipcore.training.ending import RunEnd
+from aipcore.training.callbacks.callback_list import RunEnd
+from aipcore.training.callbacks.context import RunContext
 
 logger = logging.getLogger("aipcore.callbacks")
 

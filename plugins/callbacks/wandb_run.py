@@ -11,9 +11,9 @@ from aip_plugins.callbacks.remote_params import WandBParams
 from aip_plugins.callbacks.tracking import Tracker, Values
 
 from aipcore.files import read_json
-from aipcore.training.atomic import write_file
-from aipcore.training.context import RunContext
-from aipcore.training.ending import RunEnd
+from aipcore.training.callbacks.callback_list import RunEnd
+from aipcore.training.callbacks.context import RunContext
+from aipcore.training.checkpoint.atomic import write_file
 
 logger = logging.getLogger("aipcore.callbacks")
 

@@ -17,8 +17,8 @@ from aip_plugins.callbacks.remote_params import WebhookParams
 from aipcore.errors import TrainingError
 from aipcore.params.names import count
 from aipcore.params.secret import redacted
-from aipcore.training.context import RunContext
-from aipcore.training.ending import RunEnd
+from aipcore.training.callbacks.callback_list import RunEnd
+from aipcore.training.callbacks.context import RunContext
 
 WORDS = {"finished": "has finished", "stopped": "stopped early", "interrupted": "was interrupted", "failed": "failed"}
 

@@ -11,7 +11,7 @@ from aip_plugins.callbacks.observe_params import WeightHistogramsParams
 
 from aipcore.scenario.paths import matching
 from aipcore.scenario.summaries import Histogram
-from aipcore.training.context import RunContext
+from aipcore.training.callbacks.context import RunContext
 
 MOST_VALUES = 1_000_000
 """Values of a weight that are counted; of larger ones, evenly spaced ones."""

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from aip_plugins.exporters.params import KerasParams
 
-from aipcore.scenario.graph import BARE_INPUT, BARE_OUTPUT
-from aipcore.training.servable import Exportable
+from aipcore.scenario.model import BARE_INPUT, BARE_OUTPUT
+from aipcore.training.export.saved_model import Exportable
 
 FILE = "model.keras"
 

@@ -15,11 +15,10 @@ from aip_plugins.exporters.params import LiteRTParams
 
 from aipcore.errors import FormatError
 from aipcore.logs import log_level
-from aipcore.scenario.graph import Graph
-from aipcore.training.formats import refuse_precisions
-from aipcore.training.portable import serving_function
-from aipcore.training.quiet import held_back_stderr
-from aipcore.training.servable import SIGNATURE, Exportable
+from aipcore.scenario.model import Graph
+from aipcore.start_tensorflow import held_back_stderr
+from aipcore.training.export.formats import refuse_precisions
+from aipcore.training.export.saved_model import SIGNATURE, Exportable, serving_function
 
 FILE = "model.tflite"
 

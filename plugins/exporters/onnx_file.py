@@ -12,10 +12,9 @@ import tensorflow as tf
 from aip_plugins.exporters.params import OnnxParams
 
 from aipcore.errors import FormatError
-from aipcore.scenario.graph import Graph
-from aipcore.training.formats import refuse_precisions
-from aipcore.training.portable import serving_function
-from aipcore.training.servable import Exportable
+from aipcore.scenario.model import Graph
+from aipcore.training.export.formats import refuse_precisions
+from aipcore.training.export.saved_model import Exportable, serving_function
 
 FILE = "model.onnx"
 

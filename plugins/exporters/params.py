@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aipcore.hooks.kinds import ExporterParams
+from aipcore.hooks.records import ExporterParams
 from aipcore.params import at_least, between, field, params
 
 TOLERANCES = {"none": 1e-4, "float16": 1e-2, "dynamic": 1e-1}

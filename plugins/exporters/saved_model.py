@@ -8,8 +8,8 @@ from typing import Any
 
 from aip_plugins.exporters.params import SavedModelParams
 
-from aipcore.training.servable import SIGNATURE, Exportable
-from aipcore.training.verify import load_signature
+from aipcore.training.export.saved_model import SIGNATURE, Exportable
+from aipcore.training.export.verify import load_signature
 
 
 def build(params: SavedModelParams) -> Callable[[Exportable, Path], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aipcore.hooks.kinds import OptimizerParams
+from aipcore.hooks.records import OptimizerParams
 from aipcore.params import Check, above, at_least, field, fraction, params, regex
 
 

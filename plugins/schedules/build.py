@@ -12,7 +12,7 @@ from aip_plugins.schedules.params import (
 )
 from aip_plugins.schedules.phases import PhasedSchedule
 
-from aipcore.training.horizon import Horizon
+from aipcore.training.engine.learning_rate import Horizon
 
 SHORTEST = 1e-9
 """Epochs; a fall that has no time left is a step down."""

@@ -8,7 +8,7 @@ lasts as long as the run ends with it, whatever the offset.
 
 from __future__ import annotations
 
-from aipcore.hooks.kinds import ScheduleParams
+from aipcore.hooks.records import ScheduleParams
 from aipcore.params import above, at_least, between, field, params
 
 

@@ -11,7 +11,7 @@ import forks
 import pytest
 
 from aipcore.cli.main import COMMANDS, global_options_first, main
-from aipcore.hooks.entries import RESERVED_COMMANDS
+from aipcore.hooks.discovery import RESERVED_COMMANDS
 
 COMMAND = """
 import click

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aipcore.devices.launcher import Launch, gpu_shares
+from aipcore.distributed.launcher import Launch, gpu_shares
 from aipcore.errors import UsageError
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import forks
 import pytest
 
-from aipcore.training.checkpoint import find_newest, newest_checkpoint, read_checkpoint
+from aipcore.training.checkpoint.format import find_newest, newest_checkpoint, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aipcore.data.order import Buckets, SampleOrder
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.sampler import Buckets, SampleOrder
 from aipcore.scenario import Sample
 
 LENGTHS = np.random.default_rng(0).integers(1, 200, 103)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aipcore.data.convert import as_dataset
+from aipcore.data.adapters import as_dataset
 from aipcore.data.pipeline import Pipeline
 from aipcore.errors import DataError
 from aipcore.scenario import GeneratingProcessor, Sample

@@ -13,7 +13,7 @@ import pytest
 
 from aipcore.data.dataset import ArrayDataset, SampleDataset
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.stream import StreamedDataset
+from aipcore.data.streamed import StreamedDataset
 from aipcore.errors import DataError
 from aipcore.scenario import ColumnSpec, GeneratingProcessor, Mode, Processor, RandomProcessor, Sample
 
@@ -284,7 +284,7 @@ import sys
 import numpy as np
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processor import RandomProcessor
-from aipcore.data.samples import Sample
+from aipcore.data.sample import Sample
 
 class Noise(RandomProcessor):
     def process(self, sample, rng):

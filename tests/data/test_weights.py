@@ -10,15 +10,15 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.batch_random import BatchRandom
+from aipcore.data.adapters import as_dataset
 from aipcore.data.class_weight import balanced, class_ids, weight_table
-from aipcore.data.convert import as_dataset
 from aipcore.data.dataset import ArrayDataset, SampleDataset
-from aipcore.data.feed import Feed
+from aipcore.data.device_cache import IndexDataset, resident
+from aipcore.data.loader import Feed
 from aipcore.data.params import TrainDataParams
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.resident import Numbers, resident
-from aipcore.data.workers import Workers
+from aipcore.data.random import BatchRandom
+from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError, ParamsError
 from aipcore.params import Layer, resolve, to_dict
 from aipcore.scenario import (
@@ -129,9 +129,9 @@ PIPELINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Workers]:
+def two() -> Iterator[WorkerPool]:
     """Two workers for all tests."""
-    workers = Workers(2)
+    workers = WorkerPool(2)
     yield workers
     workers.close()
 
@@ -143,7 +143,7 @@ def blocks(pipeline: Pipeline, **how: Any) -> list[Any]:
 
 @pytest.mark.parametrize("how", PIPELINES)
 @pytest.mark.parametrize("kind", SOURCES)
-def test_weights_stay_with_their_samples(kind: str, how: str, two: Workers) -> None:
+def test_weights_stay_with_their_samples(kind: str, how: str, two: WorkerPool) -> None:
     """From every kind of source through every kind of pipeline, here and by workers, as float32."""
     processors, options = PIPELINES[how]
     factor = 1.0 if "whole" in kind else 0.5
@@ -197,7 +197,7 @@ def test_processors_change_weights() -> None:
 
 
 @pytest.mark.parametrize("source", ["in memory", "on demand"])
-def test_padded_with_zeros(source: str, two: Workers) -> None:
+def test_padded_with_zeros(source: str, two: WorkerPool) -> None:
     """Weights of positions are filled up with 0, whatever fills the targets."""
     if source == "in memory":
         rng = np.random.default_rng(0)
@@ -229,7 +229,7 @@ def test_on_the_device() -> None:
     """Data that lies on the device counts its weights, and sends none with the numbers of its samples."""
     dataset = as_dataset(stacked(IDS), "x")
     assert resident(dataset) is dataset
-    numbers = Numbers(dataset)
+    numbers = IndexDataset(dataset)
     assert numbers.specs()[2] == {}
     assert numbers.take(np.arange(2))[2] == {}
     bulky = as_dataset((np.zeros((1, 1)), np.zeros(1), np.broadcast_to(np.float32(0), (1, 2**27))), "x")
@@ -386,7 +386,9 @@ def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
     import tensorflow as tf
     from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
 
-    from aipcore.scenario import Scenario, ScenarioParams, objective
+    from aipcore.scenario import Scenario, ScenarioParams
+    from aipcore.scenario.losses import Objective
+    from aipcore.scenario.losses import class_ids as tensor_ids
 
     class OneLoss(Scenario):
         params_class = ScenarioParams
@@ -395,11 +397,11 @@ def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
             return "mse"
 
     targets = np.asarray(targets)
-    losses = objective.Objective(OneLoss(ScenarioParams()), [""], [""], class_weights=table(("1=5", "0=0.5"), targets))
+    losses = Objective(OneLoss(ScenarioParams()), [""], [""], class_weights=table(("1=5", "0=0.5"), targets))
     ours = losses.sample_weights({"": tf.constant(targets)}, {})[""]
     assert ours.dtype == tf.float32
     np.testing.assert_array_equal(ours, class_weight_to_sample_weights(targets, {0: 0.5, 1: 5.0}))
-    np.testing.assert_array_equal(class_ids(targets), objective.class_ids(tf.constant(targets)))
+    np.testing.assert_array_equal(class_ids(targets), tensor_ids(tf.constant(targets)))
 
 
 def test_balanced() -> None:

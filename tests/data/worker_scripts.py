@@ -17,10 +17,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aipcore.data.modes import ALL_MODES
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.processor import RandomProcessor
-from aipcore.data.samples import Sample
+from aipcore.data.processor import ALL_MODES, RandomProcessor
+from aipcore.data.sample import Sample
 
 SCALE = 2.0
 

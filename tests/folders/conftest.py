@@ -22,7 +22,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     Its arguments are the words after `aip train tutorial`, and the folder's name.
     """
     from aipcore.cli.request import Arguments, make_request
-    from aipcore.training.setup import about_run, write_run_files
+    from aipcore.training.components import about_run, write_run_files
 
     def make(*words: str, name: str = "run") -> Path:
         folder = tmp_path / name

@@ -19,12 +19,12 @@ from tensorboard.summary.writer.record_writer import RecordWriter, masked_crc32c
 from aipcore.cli.main import main
 from aipcore.errors import AipError, ParamsError, TrainingError, UsageError
 from aipcore.params import Layer
-from aipcore.prediction.model_dir import find_model
-from aipcore.training.checkpoint import Checkpoint, find_newest, read_checkpoint, write_checkpoint
-from aipcore.training.event_trim import trim_events
+from aipcore.prediction.locate import find_model
+from aipcore.training.checkpoint.format import Checkpoint, find_newest, read_checkpoint, write_checkpoint
 from aipcore.training.run_folder import exported_epoch, find_run
+from aipcore.training.tensorboard.events import trim_events
 from aipcore.training.warmstart.readers import load_variables, read_weights
-from aipcore.training.warmstart.source import find_source
+from aipcore.training.warmstart.sources import find_source
 
 
 def npy(shape: tuple[int, ...], content: bytes, descr: str = "<f8") -> bytes:
@@ -102,7 +102,7 @@ def test_weights_that_were_never_written(tmp_path: Path, bounded: Any) -> None:
 def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any) -> None:
     """The manifest and the archive agree on a size that the file does not have."""
     path = write_checkpoint(tmp_path, 1, Checkpoint(arrays={"a": np.zeros(2)}, progress={}), keep=1)
-    from aipcore.training.checkpoint import _fingerprint, digest
+    from aipcore.training.checkpoint.format import _fingerprint, digest
 
     with zipfile.ZipFile(path / "variables.npz", "w") as file:
         file.writestr("000000.npy", npy((2**40,), b""))

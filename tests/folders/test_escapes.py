@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aipcore.cli.main import main
-from aipcore.cli.score_table import show_scores
+from aipcore.cli.tables import show_scores
 from aipcore.console import Console
 from aipcore.logs import logging_to
-from aipcore.prediction.scoring import ListScore
+from aipcore.prediction.evaluate_saved import ListScore
 from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
 
 TITLE = "\x1b]0;mine\x07"

@@ -19,9 +19,9 @@ from aipcore.cli.main import main
 from aipcore.errors import TrainingError, UsageError
 from aipcore.logs import logging_to
 from aipcore.scenario import Scenario
-from aipcore.training import callback_state
-from aipcore.training.atomic import write_file
-from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+from aipcore.training.checkpoint import callback_state
+from aipcore.training.checkpoint.atomic import write_file
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 from aipcore.training.run_folder import locked
 
 FILES = ("log.csv", "train.log", ".run.json.new", ".params.json.new", ".lock", "tensorboard/train", "best/aip.json")

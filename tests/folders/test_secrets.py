@@ -316,7 +316,7 @@ def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) ->
 def test_a_model(make_run: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """A model whose scenario reads its data from an address does so only if it is trusted."""
     from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.prediction.model_dir import ModelDir, resolved_params
+    from aipcore.prediction.locate import ModelDir, resolved_params
     from aipcore.scenario import DataParams, Scenario, ScenarioParams
     from aipcore.scenario.loader import LoadedScenario
 

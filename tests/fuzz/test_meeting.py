@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from inputs import LONGER, changed, deep, explore, json_values
 
-from aipcore.devices.authentication import NONCE_BYTES, PREFACE, PROOF_BYTES, check_chief
-from aipcore.devices.channel import Channel, Message
-from aipcore.devices.cluster import Cluster
-from aipcore.devices.launcher import free_ports
-from aipcore.devices.meeting import Tell, meet
-from aipcore.devices.reception import GREETING, KINDS
-from aipcore.devices.workers import Workers
+from aipcore.distributed.channel import NONCE_BYTES, PREFACE, PROOF_BYTES, Channel, Message, check_chief
+from aipcore.distributed.cluster import Cluster
+from aipcore.distributed.launcher import free_ports
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.rendezvous import GREETING, KINDS, Tell, meet
 from aipcore.errors import AipError
 
 TIMES = [pytest.param(1, id="some"), pytest.param(LONGER, id="many", marks=pytest.mark.slow)]
@@ -75,7 +73,7 @@ def test_messages_of_a_run(times: int) -> None:
                 sender = threading.Thread(target=send, args=[other, drawn[0]])
                 sender.start()
                 channel = Channel(connection)
-                workers = Workers(Cluster(("a:1", "b:2"), 1), [channel])
+                workers = ProcessGroup(Cluster(("a:1", "b:2"), 1), [channel])
                 try:
                     if drawn[1]:
                         workers.broadcast("seed", None)

@@ -29,12 +29,12 @@ from aipcore.cli.main import main
 from aipcore.cli.request import Arguments, make_request
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, fill, to_yaml
-from aipcore.prediction.model_dir import find_model, resolved_params, scenario_of
-from aipcore.prediction.stored import Stored, read_stored, write_stored
+from aipcore.prediction.locate import find_model, resolved_params, scenario_of
+from aipcore.prediction.saved_predictions import Stored, read_stored, write_stored
 from aipcore.scenario.list_file import _listed
-from aipcore.scenario.recorded import read_checkpoint_record
-from aipcore.training import callback_state
-from aipcore.training.checkpoint import (
+from aipcore.scenario.record import read_checkpoint_record
+from aipcore.training.checkpoint import callback_state
+from aipcore.training.checkpoint.format import (
     Checkpoint,
     _fingerprint,
     digest,
@@ -42,10 +42,10 @@ from aipcore.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from aipcore.training.components import about_run, write_run_files
 from aipcore.training.params import run_params_class
-from aipcore.training.setup import about_run, write_run_files
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.source import find_source
+from aipcore.training.warmstart.sources import find_source
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 

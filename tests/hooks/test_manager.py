@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from aipcore.errors import PluginError
-from aipcore.hooks.discovery import Switches
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS, Switches
 from aipcore.hooks.manager import BASES, configure_plugins, get_plugin_manager
 from aipcore.hooks.references import find_source
 from aipcore.params import Choices, component, params, resolve, to_dict
-from aipcore.params.layers import Layer
+from aipcore.params.files import Layer
 
 
 def test_implements_choices(install, load, optimizer):

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from aipcore.hooks import specs
-from aipcore.hooks.loading import HOOKS, KINDS
+from aipcore.hooks.discovery import HOOKS, KINDS
 
 
 def test_every_kind_has_a_hook():

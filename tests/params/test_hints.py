@@ -11,8 +11,8 @@ import pytest
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, component, field, group, params, resolve
+from aipcore.params.files import Layer as AnyLayer
 from aipcore.params.hints import OPTIONS
-from aipcore.params.layers import Layer as AnyLayer
 from aipcore.params.tree import Leaf, build_tree, find, owners, short_paths
 from aipcore.scenario.params import ModelParams, ScenarioParams
 from aipcore.training.params import run_params_class

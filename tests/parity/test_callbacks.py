@@ -24,10 +24,10 @@ from aipcore.errors import PluginError, ScenarioError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, resolve
 from aipcore.scenario import Scenario
-from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint
+from aipcore.training.components import make_parts
 from aipcore.training.params import run_params_class
-from aipcore.training.prepare import Parts
-from aipcore.training.setup import make_parts
+from aipcore.training.setup import RunComponents
 
 # Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -107,7 +107,7 @@ def trainer_with(make_trainer: Any, callbacks: Sequence[Any], options: Any = (),
 
 
 @cache
-def usual_parts(words: tuple[str, ...]) -> Parts:
+def usual_parts(words: tuple[str, ...]) -> RunComponents:
     """Optimizer, schedule and formats as the options say."""
     plugins = get_plugin_manager()
     params: Any = resolve(run_params_class(Points.params_class), [Layer.from_arguments(words)], plugins).value

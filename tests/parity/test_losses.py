@@ -213,7 +213,7 @@ def test_all_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any
 
 def test_a_wrong_reduction_is_found(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite has teeth: a mean over samples in place of values does not pass."""
-    monkeypatch.setattr("aipcore.scenario.objective.tf.size", lambda values: values.shape[0])
+    monkeypatch.setattr("aipcore.scenario.losses.tf.size", lambda values: values.shape[0])
     chosen = [head for head in combinations() if head.name.startswith("mean_squared_error-name-float32-sequence")]
     with pytest.raises(AssertionError):
         compare(make_trainer, chosen, masked=False, weights=None)

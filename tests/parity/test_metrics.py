@@ -14,8 +14,8 @@ from parity_heads import CLASSES, SAMPLES, STEPS, Head, weights_of
 
 from aipcore.errors import ScenarioError
 from aipcore.scenario import Scenario
+from aipcore.scenario.losses import Objective
 from aipcore.scenario.metrics import metric_sets
-from aipcore.scenario.objective import Objective
 from aipcore.scenario.replica_metrics import require_sums
 
 metrics = keras.metrics

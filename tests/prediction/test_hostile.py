@@ -15,9 +15,9 @@ from aip_plugins.exporters import keras_file
 from aipcore.cli.main import main
 from aipcore.errors import UsageError
 from aipcore.prediction.predictor import Predictor
-from aipcore.training.checkpoint import digest, newest_checkpoint
+from aipcore.training.checkpoint.format import digest, newest_checkpoint
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.source import find_source
+from aipcore.training.warmstart.sources import find_source
 
 
 @pytest.fixture

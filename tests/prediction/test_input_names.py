@@ -11,7 +11,7 @@ import pytest
 from aipcore.cli.main import main
 from aipcore.errors import ScenarioError
 from aipcore.scenario import Scenario
-from aipcore.scenario.graph import argument_names
+from aipcore.scenario.model import argument_names
 
 NAMES = ["pixel values", "a/b", "1st", "größe", "self", "name"]
 

@@ -175,7 +175,7 @@ def test_models_that_process_otherwise_vote(train: Any, dense_source: str, point
 
 def test_a_scenario_may_vote_itself(points: Any) -> None:
     """`Scenario.vote` is asked first, and must answer for every output."""
-    from aipcore.prediction.voting import vote
+    from aipcore.prediction.ensemble import vote
     from aipcore.scenario import Scenario
 
     class Loudest(Scenario):
@@ -269,7 +269,7 @@ def test_files_that_cannot_be_read(
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_predictions_of_all_kinds_are_stored(tmp_path: Path, suffix: str) -> None:
     """Numbers, text, lists and arrays of several shapes come back, sample by sample."""
-    from aipcore.prediction.stored import Stored, read_stored, write_stored
+    from aipcore.prediction.saved_predictions import Stored, read_stored, write_stored
 
     columns = {
         "predictions/text": ["a", "übel", ""],

@@ -16,8 +16,8 @@ from aipcore.cli.main import main
 from aipcore.errors import ScenarioError
 from aipcore.prediction import Predictor
 from aipcore.scenario import Scenario
-from aipcore.scenario.graph import build_graph_of, further_graphs, prediction_graph
-from aipcore.scenario.objective import Objective
+from aipcore.scenario.losses import Objective
+from aipcore.scenario.model import build_graph_of, further_graphs, prediction_graph
 
 HELPED = '''
 """Two outputs of which one only helps, and an input that only the trained model takes."""
@@ -332,7 +332,7 @@ class Bare(Scenario):
 
 def graph_of(scenario: Scenario) -> Any:
     """The trained graph, for three numbers."""
-    from aipcore.data.specs import ColumnSpec
+    from aipcore.data.sample import ColumnSpec
 
     return build_graph_of(scenario, {"": ColumnSpec(shape=(3,), dtype="float32")})
 

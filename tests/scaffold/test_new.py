@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aipcore.errors import PluginError
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.scaffold.bake import bake, next_commands
 from aipcore.scaffold.names import names_for

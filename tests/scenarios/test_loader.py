@@ -96,7 +96,7 @@ def test_incomplete_base_is_no_choice(folder: Path) -> None:
 def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file given by a relative path, and a module in the working folder, are loaded again from elsewhere."""
     from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.scenario.recorded import recorded_scenario
+    from aipcore.scenario.record import recorded_scenario
 
     source = "from aipcore.scenario import Scenario\n\nclass One(Scenario):\n    pass\n"
     (tmp_path / "some_file.py").write_text(source)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from aipcore.errors import PluginError
-from aipcore.hooks.discovery import Switches
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS, Switches
 from aipcore.hooks.manager import PluginManager
 from aipcore.testing import all_checks, run_checks
 from aipcore.testing.processes import Processes

@@ -15,12 +15,12 @@ from typing import Any
 
 import keras
 
-from aipcore.cli.peers import tell_user
-from aipcore.devices.cluster import SECRET, Cluster
-from aipcore.devices.joining import joined_workers
-from aipcore.devices.params import DeviceParams
-from aipcore.devices.selection import select_devices
-from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.cli.cluster import tell_user
+from aipcore.distributed.cluster import SECRET, Cluster
+from aipcore.distributed.devices import select_devices
+from aipcore.distributed.params import DeviceParams
+from aipcore.distributed.strategy import joined_workers
+from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))

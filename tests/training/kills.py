@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import forks
 
-from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
 Process = subprocess.Popen[str] | forks.Forked
 

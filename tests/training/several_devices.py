@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aipcore.devices.params import DeviceParams
-from aipcore.devices.selection import select_devices
-from aipcore.devices.workers import Workers
+from aipcore.distributed.devices import select_devices
+from aipcore.distributed.params import DeviceParams
+from aipcore.distributed.process_group import ProcessGroup
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
 from aipcore.scenario import Evaluator
 from aipcore.scenario.loader import loaded_class
-from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
 
@@ -77,7 +77,7 @@ class Evaluated(NoisyBlobs):
 Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
 
 
-def trainer(cls: type[Any], folder: Path | None, *words: str, workers: Workers | None = None) -> Trainer:
+def trainer(cls: type[Any], folder: Path | None, *words: str, workers: ProcessGroup | None = None) -> Trainer:
     """A trainer of a scenario class with command-line parameters."""
     first = Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2})
     request = make_request(loaded_class(cls, {}), [first, Layer.from_arguments(words)], get_plugin_manager())

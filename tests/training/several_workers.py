@@ -18,14 +18,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aipcore.devices.cluster import SECRET, Cluster
-from aipcore.devices.joining import joined_workers
-from aipcore.devices.meeting import Tell
-from aipcore.devices.params import DeviceParams
-from aipcore.devices.selection import select_devices
-from aipcore.devices.workers import Workers
+from aipcore.distributed.cluster import SECRET, Cluster
+from aipcore.distributed.devices import select_devices
+from aipcore.distributed.params import DeviceParams
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.rendezvous import Tell
+from aipcore.distributed.strategy import joined_workers
 from aipcore.scenario import RandomProcessor, Sample
-from aipcore.training.checkpoint import read_checkpoint
+from aipcore.training.checkpoint.format import read_checkpoint
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -109,7 +109,7 @@ class Start(keras.callbacks.Callback):  # type: ignore[misc]
 class Together:
     """Makes trainers for this worker."""
 
-    def __init__(self, folder: Path, workers: Workers) -> None:
+    def __init__(self, folder: Path, workers: ProcessGroup) -> None:
         self.folder = folder
         self.workers = workers
 

@@ -331,7 +331,7 @@ class Drawn(Folder):
 def test_hashing_draws_nothing() -> None:
     """The fingerprint leaves the random generators as they are, and has no hashes of samples that change."""
     from aipcore.data.fingerprint import SAMPLES, fingerprint
-    from aipcore.data.source import AuthorSource
+    from aipcore.data.sources import AuthorSource
 
     random.seed(1)
     np.random.seed(1)

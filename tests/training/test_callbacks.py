@@ -12,9 +12,9 @@ import pytest
 
 from aipcore.errors import ScenarioError
 from aipcore.hooks.manager import get_plugin_manager
+from aipcore.training.components import make_parts
 from aipcore.training.monitor import Monitor, make_monitor
-from aipcore.training.prepare import Parts
-from aipcore.training.setup import make_parts
+from aipcore.training.setup import RunComponents
 
 
 class Recorder(keras.callbacks.Callback):
@@ -55,11 +55,11 @@ class ChunkRecorder(Recorder):
     accepts_chunks = True
 
 
-def parts_with(trainer_params: Any, **callbacks: Any) -> Parts:
+def parts_with(trainer_params: Any, **callbacks: Any) -> RunComponents:
     """The usual parts, with these callbacks."""
     parts = make_parts(trainer_params, get_plugin_manager())
     made = {name: (lambda _, callback=callback: callback) for name, callback in callbacks.items()}
-    return Parts(schedule=parts.schedule, optimizer=parts.optimizer, callbacks=made)
+    return RunComponents(schedule=parts.schedule, optimizer=parts.optimizer, callbacks=made)
 
 
 def run_with(make_trainer: Any, cls: Any, callback: Any, *words: str) -> Any:

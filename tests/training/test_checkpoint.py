@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from aipcore.errors import TrainingError
-from aipcore.training import atomic
-from aipcore.training.checkpoint import (
+from aipcore.training.checkpoint import atomic
+from aipcore.training.checkpoint.format import (
     Checkpoint,
     digest,
     newest_checkpoint,
@@ -206,7 +206,7 @@ def test_damaged_ones_do_not_count_among_the_kept(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from aipcore.training import atomic
+from aipcore.training.checkpoint import atomic
 
 folder, left, exchange = Path(sys.argv[1]), [int(sys.argv[2])], sys.argv[3] == "True"
 if not exchange:

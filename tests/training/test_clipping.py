@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aipcore.hooks.kinds import OptimizerParams
-from aipcore.training.clipping import clip
+from aipcore.hooks.records import OptimizerParams
+from aipcore.training.engine.clipping import clip
 
 LIMITS = list(itertools.product((None, 0.5), (None, 2.0, 1e6), (None, 1.5, 1e6)))
 SHAPES = ((300, 70), (17,), (5, 3), ())

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aipcore.devices.params import DeviceParams
-from aipcore.devices.selection import select_devices
+from aipcore.distributed.devices import select_devices
+from aipcore.distributed.params import DeviceParams
 from aipcore.errors import ParamsError
 
 

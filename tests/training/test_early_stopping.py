@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from aipcore.training.early_stopping import stop_reason
-from aipcore.training.monitor import Monitor
+from aipcore.training.monitor import Monitor, stop_reason
 from aipcore.training.params import EarlyStoppingParams
 
 

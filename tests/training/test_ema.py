@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aipcore.scenario import Scenario
-from aipcore.training.ema import averaging_rate
+from aipcore.training.engine.ema import averaging_rate
 
 
 class Linear(Scenario):
@@ -77,7 +77,7 @@ def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
     """The exported weight is the shadow; the checkpoint has both."""
     import tensorflow as tf
 
-    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+    from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
     trainer = make_trainer(Linear, *SGD, "--trainer.calc_ema", "0.8", "--trainer.epochs", "2", output="out")
     trainer.fit()

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aipcore.data.specs import ColumnSpec
+from aipcore.data.sample import ColumnSpec
 from aipcore.errors import FormatError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.scenario.graph import Graph, build_graph_of
-from aipcore.training.formats import Format, make_format
-from aipcore.training.model_writer import ModelWriter
-from aipcore.training.servable import ServedModule
-from aipcore.training.verify import some_batches
+from aipcore.scenario.model import Graph, build_graph_of
+from aipcore.training.export.formats import Format, make_format
+from aipcore.training.export.saved_model import ServedModule
+from aipcore.training.export.verify import some_batches
+from aipcore.training.export.writer import ModelWriter
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 

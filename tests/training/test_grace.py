@@ -12,7 +12,7 @@ from pathlib import Path
 import forks
 import pytest
 
-from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 

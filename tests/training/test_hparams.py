@@ -13,7 +13,7 @@ from aip_plugins.commands.sweep.hparams import write_experiment, write_session
 from aip_plugins.commands.sweep.results import Row
 from aip_plugins.commands.sweep.space import Dimension
 
-from aipcore.training.tensorboard import EventWriter
+from aipcore.training.tensorboard.events import EventWriter
 
 DIMENSIONS = [
     Dimension(name="optimizer.epsilon", text="optimizer.epsilon=log:1e-9..1e-5", kind="float", low=1e-9, high=1e-5),

@@ -11,7 +11,7 @@ import keras
 import pytest
 
 from aipcore.errors import FolderMovedError
-from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint
 
 WORDS = (
     "--trainer.epochs", "4", "--trainer.tune", "off", "--checkpoint.every_steps", "3", "--trainer.lav_every_n", "3",

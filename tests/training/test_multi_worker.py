@@ -16,9 +16,9 @@ import forks
 import numpy as np
 import pytest
 
-from aipcore.devices.cluster import SECRET
-from aipcore.devices.launcher import free_ports
-from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+from aipcore.distributed.cluster import SECRET
+from aipcore.distributed.launcher import free_ports
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
 HERE = Path(__file__).parent
 AIP = (sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())")

@@ -16,7 +16,7 @@ from keras import layers
 from aipcore.errors import ParamsError, ScenarioError
 from aipcore.scenario import Scenario
 from aipcore.scenario.paths import layers_by_path, name_optimizer_variables, name_variables, variables_by_path
-from aipcore.training.freezing import freeze
+from aipcore.training.engine.freezing import freeze
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.params import WarmstartParams
 

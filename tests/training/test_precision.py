@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aipcore.training.loss_scale import FIRST_SCALE, LossScale
+from aipcore.training.engine.loss_scaling import FIRST_SCALE, LossScale
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
 
 def test_loss_scale_leaves_out_overflows_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """An infinite gradient is not applied and halves the scale; enough good ones double it."""
-    monkeypatch.setattr("aipcore.training.loss_scale.GROW_AFTER", 3)
+    monkeypatch.setattr("aipcore.training.engine.loss_scaling.GROW_AFTER", 3)
     scale = LossScale()
     made = tf.Variable(0)
 

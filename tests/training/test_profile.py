@@ -13,11 +13,11 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.feed import Block
+from aipcore.data.loader import Block
 from aipcore.errors import AuthorError, ParamsError
-from aipcore.training.checkpoint import newest_checkpoint
-from aipcore.training.profile import BatchProfiler
+from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.reporter import Reporter
+from aipcore.training.tensorboard.profiler import BatchProfiler
 
 QUICK = ("--trainer.write_checkpoints", "False", "--trainer.export_best", "False", "--trainer.export_final", "False")
 

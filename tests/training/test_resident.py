@@ -24,7 +24,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
     """Batches, the partial last one included, are those that the host would have gathered."""
     trainers = []
     for most in (2**28, 0):
-        monkeypatch.setattr("aipcore.data.resident.MOST_BYTES", most)
+        monkeypatch.setattr("aipcore.data.device_cache.MOST_BYTES", most)
         trainer = make_trainer(noisy_class, *WORDS, *how)
         assert list(trainer.engine.feed.dataset.specs()[0]) == (["numbers"] if most else [""])
         trainer.fit()

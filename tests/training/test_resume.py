@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from aipcore.errors import TrainingError
-from aipcore.training import callback_state
-from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
-from aipcore.training.event_trim import trim_events
-from aipcore.training.interrupt import Interrupted
+from aipcore.training.checkpoint import callback_state
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
+from aipcore.training.signals import Interrupted
+from aipcore.training.tensorboard.events import trim_events
 
 
 def final_bits(trainer: Any) -> dict[str, bytes]:
@@ -350,7 +350,7 @@ def curve(folder: Path, tag: str = "loss") -> list[tuple[int, float]]:
 
 def test_curves_have_no_double_points(tmp_path: Path) -> None:
     """Points of epochs to come are gone, those before stay, whatever the clock says and wherever a kill came."""
-    from aipcore.training.tensorboard import EventWriter
+    from aipcore.training.tensorboard.events import EventWriter
 
     writer = EventWriter(tmp_path)
     for epoch in (1, 2, 3):

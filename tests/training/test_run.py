@@ -163,7 +163,7 @@ def wait_for(path: Path, text: str) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
 def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """A signal ends the run within 5 s, says what was saved, leaves a complete checkpoint, and no process."""
-    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+    from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
     process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "out",
                     "--trainer.jit_compile", "off")  # fmt: skip

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aipcore.devices.distribution import make_distribution
-from aipcore.devices.workers import Workers
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.strategy import make_distribution
 from aipcore.errors import TrainingError
-from aipcore.training.state import VariableState, by_path
+from aipcore.training.variables import VariableState, by_path
 
 
 def make_step(optimizer: Any) -> tuple[VariableState, Any]:
@@ -43,7 +43,7 @@ def make_step(optimizer: Any) -> tuple[VariableState, Any]:
         "optimizer": by_path(optimizer.variables, "the optimizer"),
         "loose": {"loose": loose},
     }
-    return VariableState(groups, make_distribution("none", 16, Workers())), step
+    return VariableState(groups, make_distribution("none", 16, ProcessGroup())), step
 
 
 @pytest.mark.parametrize("compiled", ["eager", "graph", "XLA"])

@@ -14,7 +14,7 @@ import pytest
 
 from aipcore.errors import ScenarioError
 from aipcore.scenario import Histogram, Image, ImageGrid, PRCurve, Summary
-from aipcore.training.tensorboard import precision_and_recall, tiled
+from aipcore.training.tensorboard.events import precision_and_recall, tiled
 
 
 def showing(base: Any, records: Any = None) -> Any:

@@ -143,7 +143,7 @@ SAVE_AGAIN_AND_AGAIN = """
 import sys
 from pathlib import Path
 import numpy as np
-from aipcore.training.checkpoint import Checkpoint, write_checkpoint
+from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
 folder = Path(sys.argv[1])
 number = 0
 while True:
@@ -157,7 +157,7 @@ while True:
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.01, 0.02])
 def test_trap_a_kill_while_saving_loses_both_copies(tmp_path: Path, delay: float) -> None:
     """Killed at any moment of writing, the newest complete checkpoint is at most one older than what was reported."""
-    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+    from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
     process = subprocess.Popen(
         [sys.executable, "-c", SAVE_AGAIN_AND_AGAIN, str(tmp_path)], stdout=subprocess.PIPE, text=True

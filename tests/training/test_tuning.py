@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from aipcore.errors import TrainingError
 from aipcore.scenario import Evaluator, Sample, Scenario
-from aipcore.training import overrides, tuning
+from aipcore.training import stored_run
+from aipcore.training.engine import compilation
 
 OFF = ("--trainer.tune", "off")
 
@@ -84,7 +85,7 @@ def test_each_part_is_traced_once(
 ) -> None:
     """Training, validation and LAV are one trace each: partial batches and chunks, EMA, shapes, epochs, resuming."""
     words = ("--train.batch_size", "8", "--trainer.calc_ema", "0.9", "--trainer.lav_every_n", "2", *OFF, *words)
-    monkeypatch.setattr(tuning, "FIXED_CHUNK", 4)
+    monkeypatch.setattr(compilation, "FIXED_CHUNK", 4)
     Counted.traced = 0
     whole = make_trainer(cls, *words, "--trainer.epochs", "5", "--checkpoint.keep", "9", output="whole", exports=False)
     assert Counted.traced == 0
@@ -102,15 +103,15 @@ def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkey
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run", exports=False)
     trainer.fit()
     assert trainer.engine.loop.traces == 1
-    fixed = tuning.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
+    fixed = compilation.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
     assert trainer.state.compilation == fixed
     assert dict(trainer.plan())["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
-    monkeypatch.setattr(tuning, "FIXED_CHUNK", 5)
+    monkeypatch.setattr(compilation, "FIXED_CHUNK", 5)
     again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
     again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])
     again.fit()
     assert again.state.compilation == fixed
-    assert "trainer.tune" in overrides.RECOMPILE
+    assert "trainer.tune" in stored_run.RECOMPILE
 
 
 def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -> None:
@@ -125,8 +126,8 @@ def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -
 
 def test_off_takes_fewer_large_batches(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the limit of bytes holds: 4 samples of 12 float32 and one int32 are 208 bytes."""
-    monkeypatch.setattr(tuning, "CHUNK_BYTES", 700)
-    monkeypatch.setattr("aipcore.data.resident.MOST_BYTES", 0)
+    monkeypatch.setattr(compilation, "CHUNK_BYTES", 700)
+    monkeypatch.setattr("aipcore.data.device_cache.MOST_BYTES", 0)
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4")
     assert trainer.compile().chunk == 3
     assert make_trainer(blobs_class, *OFF, "--train.batch_size", "100").compile().chunk == 1

@@ -23,11 +23,10 @@ from keras import layers
 from aipcore.errors import ParamsError
 from aipcore.training.reporter import Reporter
 from aipcore.training.warmstart.apply import warm_start
-from aipcore.training.warmstart.matching import align
+from aipcore.training.warmstart.matching import WarmStart, align
 from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.report import WarmStart
-from aipcore.training.warmstart.source import find_source
+from aipcore.training.warmstart.sources import find_source
 
 # Keras' own saving, which the tests make files with, is behind NumPy here.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -506,7 +505,7 @@ def test_on_several_devices(strategy: str, tmp_path: Path) -> None:
         import sys
         import numpy as np
         from several_devices import NoisyBlobs, tf, trainer
-        from aipcore.devices.distribution import components
+        from aipcore.distributed.strategy import components
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
         made = trainer(NoisyBlobs, None, "--device.strategy", sys.argv[1], "--warmstart.model", sys.argv[2],

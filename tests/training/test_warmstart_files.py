@@ -16,8 +16,8 @@ import tensorflow as tf
 from aipcore.errors import ParamsError
 from aipcore.scenario.paths import variables_by_path
 from aipcore.training.warmstart.apply import warm_start
+from aipcore.training.warmstart.matching import WarmStart
 from aipcore.training.warmstart.params import WarmstartParams
-from aipcore.training.warmstart.report import WarmStart
 
 # Keras' own saving, which the tests make files with, is behind NumPy here.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

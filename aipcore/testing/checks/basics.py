@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aipcore.hooks.loading import KINDS
+from aipcore.hooks.discovery import KINDS
 from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import require
 from aipcore.testing.subject import Subject

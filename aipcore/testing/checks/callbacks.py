@@ -14,7 +14,7 @@ from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
 
 if TYPE_CHECKING:
-    from aipcore.training.context import RunContext
+    from aipcore.training.callbacks.context import RunContext
     from aipcore.training.trainer import Trainer
 
 MADE = ("parameters_can_be_made",)
@@ -132,8 +132,8 @@ def changes_nothing(subject: Subject) -> None:
 def keeps_its_state(subject: Subject) -> None:
     """What `get_state` gives goes through a checkpoint and `set_state` into a new callback, which gives the same."""
     from aipcore.errors import TrainingError
-    from aipcore.training import callback_state
-    from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+    from aipcore.training.checkpoint import callback_state
+    from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
     trainer = _trainer(subject, "first", epochs=2)
     first = _made(trainer)
@@ -166,7 +166,7 @@ def keeps_its_state(subject: Subject) -> None:
 @conformance_check("callback", needs=RUNS)
 def goes_on_when_resumed(subject: Subject) -> None:
     """A run that is resumed after half of its epochs ends as one that was not, to the last bit."""
-    from aipcore.training.checkpoint import newest_checkpoint
+    from aipcore.training.checkpoint.format import newest_checkpoint
 
     whole = _trainer(subject, "whole", epochs=4, write_checkpoints=False)
     whole.fit()

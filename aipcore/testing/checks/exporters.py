@@ -11,12 +11,12 @@ from aipcore.testing.checks.parameters import build_at_limits
 from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
-from aipcore.training.requirements import lacking_packages
+from aipcore.training.export.requirements import lacking_packages
 
 if TYPE_CHECKING:
     from aipcore.scenario import Scenario
-    from aipcore.scenario.graph import Graph
-    from aipcore.training.model_writer import ModelWriter
+    from aipcore.scenario.model import Graph
+    from aipcore.training.export.writer import ModelWriter
 
 MADE = ("parameters_can_be_made",)
 BUILT = ("builds",)
@@ -30,8 +30,8 @@ def _need_packages(subject: Subject) -> None:
 
 
 def _writer(subject: Subject, graph: Graph) -> ModelWriter:
-    from aipcore.training.formats import Format
-    from aipcore.training.model_writer import ModelWriter
+    from aipcore.training.export.formats import Format
+    from aipcore.training.export.writer import ModelWriter
 
     _need_packages(subject)
     return ModelWriter(graph, {subject.name: Format(write=subject.build(subject.params()))}, {})
@@ -181,8 +181,8 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     """On a full disk it raises, so that the model that was there before stays, and no half of another."""
     from aipcore.errors import TrainingError
     from aipcore.testing.small import Blobs, small_graph
-    from aipcore.training.formats import Format
-    from aipcore.training.model_writer import ModelWriter
+    from aipcore.training.export.formats import Format
+    from aipcore.training.export.writer import ModelWriter
 
     _need_packages(subject)
     graph = small_graph(Blobs)

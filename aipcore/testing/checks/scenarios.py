@@ -30,14 +30,14 @@ def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
     import keras
 
     from aipcore.testing.scenario_data import SEED, made_scenario
-    from aipcore.training.prepare import Parts
+    from aipcore.training.setup import RunComponents
     from aipcore.training.trainer import Trainer
 
     off = dict.fromkeys(("export_best", "export_final", "write_checkpoints"), False)
     fixed = {"random_seed": SEED, "jit_compile": "off", **off, **values}
     scenario = made_scenario(subject, cls, {f"trainer.{name}": value for name, value in fixed.items()})
     rate = subject.declared.learning_rate
-    parts = Parts(
+    parts = RunComponents(
         schedule=lambda _: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 1.0), optimizer=keras.optimizers.Adam
     )
     return Trainer(scenario, scenario.params, name=subject.name, parts=parts, output_dir=None)
@@ -90,8 +90,8 @@ def data_comes_twice(subject: Subject) -> None:
 @conformance_check("scenario", needs=MADE)
 def data_fits_the_model(subject: Subject) -> None:
     """Model and losses take the data; validation data has the names, shapes and types of training data."""
-    from aipcore.scenario.graph import build_graph, symbolic_targets_and_outputs
-    from aipcore.scenario.objective import Objective
+    from aipcore.scenario.losses import Objective
+    from aipcore.scenario.model import build_graph, symbolic_targets_and_outputs
     from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.sanity import check_data, check_first_losses, check_targets
 
@@ -154,7 +154,7 @@ def _weights(trainer: Trainer) -> list[bytes]:
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
-    from aipcore.data.source import first_samples
+    from aipcore.data.sources import first_samples
 
     declared = subject.declared
     original: Any = subject.build
@@ -194,12 +194,12 @@ def exports(subject: Subject) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.scenario.graph import BARE_OUTPUT, argument_names, build_graph, further_graphs
+    from aipcore.scenario.model import BARE_OUTPUT, argument_names, build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
-    from aipcore.training.formats import Format
-    from aipcore.training.model_writer import ModelWriter
-    from aipcore.training.servable import SIGNATURE, Exportable
-    from aipcore.training.verify import load_signature, some_batches
+    from aipcore.training.export.formats import Format
+    from aipcore.training.export.saved_model import SIGNATURE, Exportable
+    from aipcore.training.export.verify import load_signature, some_batches
+    from aipcore.training.export.writer import ModelWriter
 
     scenario = _scenario(subject)
     dataset = dataset_of(scenario, "train")

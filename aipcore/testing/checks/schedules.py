@@ -16,7 +16,7 @@ HORIZONS = ((1, 1), (10, 5), (1, 40), (977, 3))
 
 
 def _horizon(updates_per_epoch: int = 10, epochs: int = 5) -> Any:
-    from aipcore.training.horizon import Horizon
+    from aipcore.training.engine.learning_rate import Horizon
 
     return Horizon(updates_per_epoch=updates_per_epoch, epochs=epochs)
 

@@ -8,16 +8,15 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aipcore.devices.distribution import components
+from aipcore.distributed.strategy import components
 from aipcore.errors import ParamsError
 from aipcore.scenario.paths import matching
-from aipcore.training.warmstart.matching import Matches, Target, match
+from aipcore.training.warmstart.matching import Matches, Row, Target, WarmStart, match
+from aipcore.training.warmstart.names import add_suffix, rename, some, trim
 from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.renaming import add_suffix, rename, some, trim
-from aipcore.training.warmstart.report import Row, WarmStart
-from aipcore.training.warmstart.source import find_source
-from aipcore.training.warmstart.targets import SEEDS, model_targets, under_tensorflow_names
+from aipcore.training.warmstart.sources import find_source
+from aipcore.training.warmstart.variables import SEEDS, model_targets, under_tensorflow_names
 
 
 def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:

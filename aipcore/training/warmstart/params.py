@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aipcore.params import Check, field, params, regex
-from aipcore.training.warmstart.renaming import is_rule
+from aipcore.training.warmstart.names import is_rule
 
 RULE = Check("FROM->TO, FROM a regular expression and TO what to put in its place", is_rule)
 

@@ -16,11 +16,10 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from aipcore.errors import AipError, ParamsError
 from aipcore.files import refuse_links
-from aipcore.training.checkpoint import read_checkpoint
+from aipcore.training.checkpoint.format import read_checkpoint
 from aipcore.training.warmstart.keras_files import read_keras_file, read_weights_file
-from aipcore.training.warmstart.source import Kind, Source, variable_paths
-from aipcore.training.warmstart.targets import SEEDS
-from aipcore.training.warmstart.weights import Naming, Weights, named_weights
+from aipcore.training.warmstart.sources import Kind, Naming, Source, Weights, named_weights, variable_paths
+from aipcore.training.warmstart.variables import SEEDS
 
 _REPLICA = re.compile(r"@\d+$")
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

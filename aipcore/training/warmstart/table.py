@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aipcore.training.warmstart.report import Row
+from aipcore.training.warmstart.matching import Row
 
 MOST_ROWS = 40
 """How long a table a terminal is given in full; the log file has it in any case."""

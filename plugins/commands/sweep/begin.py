@@ -34,7 +34,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.params.secret import Contact, redacted, refuse_contacts
-from aipcore.training.output_dir import choose_output_dir
+from aipcore.training.run_folder import choose_output_dir
 
 DEFAULT_TRIALS = 20
 BESIDE_RESUME = ("--trials", "--timeout", "--storage", "--trust", "--quiet")

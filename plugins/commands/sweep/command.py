@@ -10,9 +10,9 @@ import click
 from aip_plugins.commands.sweep.begin import Begun, from_command_line, from_folder
 from aip_plugins.commands.sweep.options import OPTIONS, seconds, take_space
 
-from aipcore.cli.completing import ParametersCommand, complete_words
+from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.help import show_help, show_usage
 from aipcore.cli.request import make_request, split_arguments
-from aipcore.cli.scenario_help import show_help, show_usage
 from aipcore.console import Console
 from aipcore.errors import TrainingError, UsageError
 from aipcore.logs import log_level

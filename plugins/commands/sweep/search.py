@@ -14,7 +14,7 @@ from aip_plugins.commands.sweep.space import Dimension, make_dimension, split
 from aipcore.errors import AipError, UsageError
 from aipcore.params import Layer, fill
 from aipcore.params.declare import FieldSpec
-from aipcore.params.layers import COMMAND_LINE
+from aipcore.params.files import COMMAND_LINE
 from aipcore.params.secret import Contact, contacts, recorded
 from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, leaves, owners, short_paths, shown
 from aipcore.training.request import Request

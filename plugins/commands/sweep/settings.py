@@ -14,8 +14,8 @@ import aipcore
 from aipcore.errors import UsageError
 from aipcore.files import no_follow, read_json
 from aipcore.params.declare import SECRET
-from aipcore.params.leaf import leaf_type
 from aipcore.params.secret import PREFIX, redacted
+from aipcore.params.types import leaf_type
 
 FILE = "sweep.json"
 SAMPLERS = ("tpe", "random", "grid")

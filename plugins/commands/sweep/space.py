@@ -8,8 +8,8 @@ from typing import Literal
 import attrs
 
 from aipcore.errors import UsageError
-from aipcore.params.leaf import LeafType
 from aipcore.params.tree import Component, Components, Group, Leaf, Node
+from aipcore.params.types import LeafType
 
 FORMS = "NAME=LO..HI, NAME=LO..HI:STEP, NAME=log:LO..HI or NAME=A,B,..."
 LOG = "log:"

@@ -10,7 +10,7 @@ import numpy as np
 from aipcore.scenario import RandomBatchProcessor, SampleBatch
 
 if TYPE_CHECKING:
-    from aipcore.data.batch_random import BatchRandom
+    from aipcore.data.random import BatchRandom
 
 
 class RandomShift(RandomBatchProcessor):

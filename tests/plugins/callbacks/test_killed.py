@@ -16,7 +16,7 @@ from tensorflow.core.util.event_pb2 import Event
 
 import aipcore as aip
 from aipcore.scenario import Scenario
-from aipcore.training.checkpoint import newest_checkpoint, read_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 from aipcore.training.reporter import Reporter
 
 CHUNKS = 10

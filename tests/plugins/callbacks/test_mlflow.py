@@ -17,7 +17,7 @@ import keras
 import pytest
 
 from aipcore.errors import AuthorError
-from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint
 
 pytest.importorskip("mlflow", reason="needs the extra mlflow")
 pytest.importorskip("alembic", reason="needs the extra mlflow")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from aipcore.errors import UsageError
-from aipcore.scenario.describing import describe_sample
-from aipcore.training.checkpoint import newest_checkpoint
-from aipcore.training.event_trim import trim_events
+from aipcore.scenario.shown_samples import describe_sample
+from aipcore.training.checkpoint.format import newest_checkpoint
+from aipcore.training.tensorboard.events import trim_events
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 

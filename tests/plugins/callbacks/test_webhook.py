@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from aipcore.errors import AuthorError
-from aipcore.training.checkpoint import newest_checkpoint
+from aipcore.training.checkpoint.format import newest_checkpoint
 
 WEBHOOK = ("--callbacks", "Webhook")
 

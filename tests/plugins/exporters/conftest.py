@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from aipcore.data.specs import ColumnSpec
+from aipcore.data.sample import ColumnSpec
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import from_dict
-from aipcore.scenario.graph import Graph
-from aipcore.training.formats import Format, make_format
-from aipcore.training.model_writer import ModelWriter
-from aipcore.training.verify import BATCHES
+from aipcore.scenario.model import Graph
+from aipcore.training.export.formats import Format, make_format
+from aipcore.training.export.verify import BATCHES
+from aipcore.training.export.writer import ModelWriter
 
 
 def _mlp() -> Any:

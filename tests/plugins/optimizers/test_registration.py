@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from aipcore.hooks.kinds import OptimizerParams
 from aipcore.hooks.manager import get_plugin_manager
+from aipcore.hooks.records import OptimizerParams
 
 CLIPPING = {"clip_value": None, "clip_norm": None, "clip_global_norm": None}
 NO_DECAY = {"weight_decay": 0.0, "exclude_from_weight_decay": ()}

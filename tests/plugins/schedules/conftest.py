@@ -15,7 +15,7 @@ def make_schedule() -> Callable[..., Any]:
     """Builds a schedule from its name, the run's length and its options."""
 
     def make(name: str, *, updates_per_epoch: int = 10, epochs: int = 20, **options: Any) -> Any:
-        from aipcore.training.horizon import Horizon
+        from aipcore.training.engine.learning_rate import Horizon
 
         plugins = get_plugin_manager()
         params = plugins.params_class("schedule", name)(**options)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aipcore.hooks.kinds import ScheduleParams
 from aipcore.hooks.manager import get_plugin_manager
+from aipcore.hooks.records import ScheduleParams
 from aipcore.params import Layer, resolve
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.params import run_params_class

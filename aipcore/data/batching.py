@@ -1,0 +1,175 @@
+"""Batching: from single samples to the checked columns of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.dataset import Padding, Rows, pad
+from aipcore.data.processing import SampleError
+from aipcore.data.sample import SIDES, ColumnSpec, Sample, Specs, present
+
+Array = npt.NDArray[Any]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Side:
+    """The inputs, the targets or the weights: each column's name, shape and type, and what fills it up."""
+
+    part: str
+    bare: bool
+    columns: list[tuple[str, tuple[int | None, ...], np.dtype[Any]]]
+    padding: Mapping[str, Any]
+
+    def together(self, values: Any, count: int) -> dict[str, Array] | None:
+        """The columns of samples that are side by side already, or None if they are not as they should be."""
+        given = {"": values} if self.bare else {} if values is None else values
+        if not isinstance(given, Mapping) or given.keys() != {name for name, *_ in self.columns}:
+            return None
+        made = {}
+        for name, shape, dtype in self.columns:
+            array = np.asarray(given[name])
+            if array.shape != (count, *shape) or not np.can_cast(array.dtype, dtype, "same_kind"):
+                return None
+            made[name] = array.astype(dtype, copy=False)
+        return made
+
+
+class Layout:
+    """What samples must look like.
+
+    Args:
+        specs: of inputs, targets and weights.
+        bare: whether each of them is a single array without a name.
+        padding: per side, the value that fills the columns of a batch, by name; 0 if not named.
+        origin: how errors call the data.
+    """
+
+    def __init__(self, specs: Specs, bare: tuple[bool, bool, bool], padding: Padding, origin: str) -> None:
+        self.origin = origin
+        self._given = specs, bare, padding, origin
+        self.stacked = all(None not in spec.shape for side in specs for spec in side.values())
+        self.inputs, self.targets, self.weights = (
+            _Side(part=part, bare=bare[n], columns=_columns(specs[n]), padding=padding[n])
+            for n, part in enumerate(SIDES)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, since types are compared by identity first.
+        return Layout, self._given
+
+
+class Collector:
+    """Takes in samples one by one; where all have one shape, each is copied once, to its place in the batch.
+
+    Args:
+        layout: what the samples must look like.
+        size: most samples to come.
+    """
+
+    def __init__(self, layout: Layout, size: int) -> None:
+        self._layout = layout
+        self._count = 0
+        self._meta: list[Any] = []
+        self._inputs = self._rooms(layout.inputs, size)
+        self._targets = self._rooms(layout.targets, size)
+        self._weights = self._rooms(layout.weights, size)
+
+    def add(self, sample: Sample, index: int) -> None:
+        """Takes in one sample; a place that an unfit one has begun to fill is used for the next.
+
+        Raises:
+            SampleError: its arrays are not as the layout says.
+        """
+        self._put(self._layout.inputs, self._inputs, sample.inputs, index)
+        self._put(self._layout.targets, self._targets, sample.targets, index)
+        if self._weights or sample.weight is not None:
+            self._put(self._layout.weights, self._weights, self._weight(sample, index), index)
+        self._meta.append(sample.meta)
+        self._count += 1
+
+    def rows(self, kept: npt.NDArray[np.bool_] | None) -> Rows:
+        """The samples side by side; `kept` as in `Rows`."""
+        return Rows(
+            inputs=self._joined(self._layout.inputs, self._inputs),
+            targets=self._joined(self._layout.targets, self._targets),
+            weights=self._joined(self._layout.weights, self._weights),
+            meta=self._meta if any(each is not None for each in self._meta) else None,
+            kept=kept,
+        )
+
+    def _rooms(self, side: _Side, size: int) -> list[Any]:
+        return [_room(column, size) if self._layout.stacked else [] for column in side.columns]
+
+    def _weight(self, sample: Sample, index: int) -> Any:
+        weight = present(sample.weight)
+        if bool(self._weights) is (weight is None):
+            raise SampleError(
+                f"Processed sample {index} of {self._layout.origin} has {'no' if weight is None else 'a'} weight, but "
+                f"the first samples have {'one' if weight is None else 'none'}. Give every sample a weight, or none."
+            )
+        return weight
+
+    def _put(self, side: _Side, columns: list[Any], values: Any, index: int) -> None:
+        if side.bare:
+            values = {"": values}
+        elif values is None:
+            values = {}
+        elif type(values) is not dict and not isinstance(values, Mapping):
+            raise self._misfit(index, f"{side.part} without a name", sorted(name for name, *_ in side.columns))
+        if len(values) != len(columns):
+            raise self._misfit(index, f"the {side.part} {sorted(values)}", sorted(name for name, *_ in side.columns))
+        row = self._count
+        for (name, shape, dtype), column in zip(side.columns, columns, strict=True):
+            if name not in values:
+                raise self._misfit(index, f"no {side.part} {name!r}", shape)
+            array = values[name]
+            if type(array) is not np.ndarray:
+                array = np.asarray(array)
+            if array.shape != shape and not _fits(array.shape, shape):
+                raise self._misfit(index, f"{_called(side, name)} of shape {array.shape}", shape)
+            if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+                raise self._misfit(index, f"{_called(side, name)} of type {array.dtype}", dtype)
+            if isinstance(column, list):
+                del column[row:]
+                column.append(array)
+            else:
+                column[row] = array
+
+    def _joined(self, side: _Side, columns: list[Any]) -> dict[str, Array]:
+        joined = {}
+        for (name, shape, dtype), column in zip(side.columns, columns, strict=True):
+            if not isinstance(column, list):
+                joined[name] = column[: self._count]
+            elif self._count:
+                joined[name] = pad(column[: self._count], side.padding.get(name, 0), dtype)
+            else:
+                joined[name] = _room((name, shape, dtype), 0)
+        return joined
+
+    def _misfit(self, index: int, given: str, wanted: object) -> SampleError:
+        return SampleError(
+            f"Processed sample {index} of {self._layout.origin} has {given}, where the first samples or sample_specs() "
+            f"have {wanted}: make the samples alike, or let sample_specs() say which axes vary."
+        )
+
+
+def _columns(specs: Mapping[str, ColumnSpec]) -> list[tuple[str, tuple[int | None, ...], np.dtype[Any]]]:
+    return [(name, spec.shape, np.dtype(spec.dtype)) for name, spec in specs.items()]
+
+
+def _room(column: tuple[str, tuple[int | None, ...], np.dtype[Any]], size: int) -> Array:
+    _, shape, dtype = column
+    return np.empty((size, *(axis or 0 for axis in shape)), dtype)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(a in (None, b) for a, b in zip(wanted, shape, strict=True))
+
+
+def _called(side: _Side, name: str) -> str:
+    return f"{side.part} {name!r}" if name else side.part

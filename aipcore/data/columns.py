@@ -1,0 +1,219 @@
+"""Samples as columns: growing ones that take in samples, and stacked ones that return each sample unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.dataset import Fields
+from aipcore.data.sample import Sample
+from aipcore.errors import DataError
+
+Array = npt.NDArray[Any]
+
+LEAST_BYTES = 2**20
+"""By how much a column grows at least; a large one grows by a sixteenth, which the system does without copying it."""
+
+
+def as_array(value: Any, called: str) -> Array:
+    """Return a value as an array.
+
+    Raises:
+        DataError: it is a list of lists of different lengths; `called` names it.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise DataError(f"{called} has rows of different lengths. Fill them up to one length.") from None
+
+
+class GrowingSide:
+    """The inputs, the targets or the weights of samples that come one by one.
+
+    Args:
+        origin: how errors call them.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._columns: dict[str, GrowingColumn] = {}
+        self._names: list[str] | None = None
+        self._bare = False
+        self._first = 0
+
+    def add(self, value: Any, index: int) -> None:
+        """Takes in what the next sample has: an array, a mapping of arrays, or None.
+
+        Raises:
+            DataError: it has other names than the first one, arrays of another rank, or no numbers.
+        """
+        if self._bare and isinstance(value, np.ndarray | np.generic):
+            self._columns[""].add(value, index)
+            return
+        bare = value is not None and not isinstance(value, Mapping)
+        row = {"": value} if bare else dict(value or {})
+        if self._names is None:
+            self._names, self._bare, self._first = list(row), bare, index
+            self._columns = {name: GrowingColumn(name, self._origin) for name in row}
+        elif list(row) != self._names:
+            raise DataError(
+                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample {self._first} has "
+                f"{sorted(self._names)}."
+            )
+        for name, column in self._columns.items():
+            column.add(row[name], index)
+
+    def fields(self) -> Fields:
+        """All of them."""
+        return Fields(columns={name: column.finished() for name, column in self._columns.items()}, bare=self._bare)
+
+
+class GrowingColumn:
+    """One column: a single array while all shapes are equal, then a list."""
+
+    def __init__(self, name: str, origin: str) -> None:
+        self._origin = f"{origin}[{name!r}]" if name else origin
+        self._count = 0
+        self._room: Array = np.empty(0)
+        self._rows: list[Array] | None = None
+        self._first: Array = np.empty(0)
+        self._first_index = 0
+        self._dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    def add(self, value: Any, index: int) -> None:
+        """Takes in the next array.
+
+        Raises:
+            DataError: its rank is not that of the first one, or it has no numbers.
+        """
+        array = value if type(value) is np.ndarray else as_array(value, f"{self._origin} of sample {index}")
+        if self._rows is None and array.dtype is self._dtype and array.shape == self._first.shape and self._count:
+            self._put(array)
+            self._count += 1
+            return
+        if not self._count:
+            self._first, self._first_index, self._dtype = array, index, array.dtype
+            self._room = np.empty((0, *array.shape), _narrow(array.dtype))
+        if array.ndim != self._first.ndim or array.dtype == object:
+            raise DataError(
+                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample "
+                f"{self._first_index} has shape {self._first.shape} and type {self._first.dtype}: the number of axes "
+                "must be the same and the type numeric."
+            )
+        if array.dtype != self._dtype:
+            self._dtype = np.result_type(array.dtype, self._dtype)
+        if self._rows is None and array.shape != self._first.shape:
+            self._rows = list(self._room[: self._count])
+        if self._rows is not None:
+            self._rows.append(array)
+        else:
+            if self._room.dtype != _narrow(self._dtype):
+                self._room = self._room.astype(_narrow(self._dtype))
+            self._put(array)
+        self._count += 1
+
+    def finished(self) -> Any:
+        """An array of shape [samples, ...], or a list of arrays of one rank; numbers of 64 bits come as float32."""
+        dtype = _narrow(self._dtype)
+        if self._rows is not None:
+            return [row.astype(dtype, copy=False) for row in self._rows]
+        self._resize(self._count)
+        return self._room.astype(dtype, copy=False)
+
+    def _put(self, array: Array) -> None:
+        if self._count == len(self._room):
+            least = LEAST_BYTES // max(1, array.nbytes)
+            self._resize(self._count + max(self._count // 16, least, 1))
+        self._room[self._count] = array
+
+    def _resize(self, count: int) -> None:
+        # Nobody else looks at it: there is no view of it yet.
+        self._room.resize((count, *self._room.shape[1:]), refcheck=False)
+
+
+def _narrow(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype == np.float64 else dtype
+
+
+@attrs.frozen(eq=False)
+class Stack:
+    """Samples by index.
+
+    Attributes:
+        parts: the inputs, the targets and the weights.
+        meta: of each sample, or None if there is none.
+    """
+
+    parts: tuple[Any, Any, Any]
+    meta: list[Any] | None
+
+    def __getitem__(self, index: int) -> Sample:
+        inputs, targets, weight = (part.get(index) for part in self.parts)
+        meta = None if self.meta is None else self.meta[index]
+        return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
+
+
+def stack(samples: Sequence[Sample]) -> Stack:
+    """Stacks what has one type and shape, and leaves everything else as it is."""
+    meta = [sample.meta for sample in samples]
+    return Stack(
+        (
+            _stacked([sample.inputs for sample in samples]),
+            _stacked([sample.targets for sample in samples]),
+            _stacked([sample.weight for sample in samples]),
+        ),
+        meta if any(each is not None for each in meta) else None,
+    )
+
+
+@attrs.frozen(eq=False)
+class _Array:
+    column: Any
+
+    def get(self, index: int) -> Any:
+        # The ellipsis keeps an array without axes an array.
+        return self.column[index, ...]
+
+
+@attrs.frozen(eq=False)
+class _Scalar:
+    column: Any
+
+    def get(self, index: int) -> Any:
+        return self.column[index]
+
+
+@attrs.frozen(eq=False)
+class _Table:
+    columns: dict[Any, Any]
+
+    def get(self, index: int) -> Any:
+        return {name: column.get(index) for name, column in self.columns.items()}
+
+
+@attrs.frozen(eq=False)
+class _List:
+    values: list[Any]
+
+    def get(self, index: int) -> Any:
+        return self.values[index]
+
+
+def _stacked(values: list[Any]) -> Any:
+    first = values[0]
+    if any(type(value) is not type(first) for value in values):
+        return _List(values)
+    if type(first) is dict and all(list(value) == list(first) for value in values):
+        return _Table({name: _stacked([value[name] for value in values]) for name in first})
+    if type(first) is np.ndarray and first.dtype != object:
+        if all(value.shape == first.shape and value.dtype == first.dtype for value in values):
+            return _Array(np.stack(values))
+    elif isinstance(first, np.generic):
+        column = np.asarray(values)
+        if type(column[0]) is type(first):
+            return _Scalar(column)
+    return _List(values)

@@ -1,0 +1,307 @@
+"""The data loader: blocks of batches, gathered in a background thread while the device computes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.dataset import Columns, Dataset, Rows
+from aipcore.data.sampler import SampleOrder, Visits
+from aipcore.errors import DataError
+
+
+@attrs.frozen
+class _End:
+    """Stands behind the last block of an epoch."""
+
+
+class Ahead:
+    """Makes and converts blocks in a thread, which goes on with the next epoch while this one is validated.
+
+    Args:
+        blocks: those of an epoch from a batch on.
+        convert: what is yielded for a block.
+        epochs: how many there are.
+        across: whether to go on over the end of an epoch.
+    """
+
+    def __init__(
+        self,
+        blocks: Callable[[int, int], Iterator[Block]],
+        convert: Callable[[Block], Any],
+        *,
+        epochs: int,
+        across: bool = True,
+    ) -> None:
+        self._blocks = blocks
+        self._convert = convert
+        self._epochs = epochs
+        self._across = across
+        self._running: Iterator[Any] | None = None
+        self._next = (0, 0)
+
+    def epoch(self, epoch: int, first: int) -> Generator[Any, None, None]:
+        """The converted blocks of an epoch from batch `first` on; who stops before the last gives up what is ahead."""
+        if self._running is None or self._next != (epoch, first):
+            self.close()
+            self._running = prefetch(self._following(epoch, first), self._converted)
+        complete = False
+        try:
+            for item in self._running:
+                complete = isinstance(item, _End)
+                if complete:
+                    return
+                yield item
+        finally:
+            self._next = (epoch + 1, 0)
+            if not (complete and self._across):
+                self.close()
+
+    def close(self) -> None:
+        """Ends the thread, and gives up what it made."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()  # type: ignore[attr-defined]
+
+    def _following(self, epoch: int, first: int) -> Generator[Any, None, None]:
+        for number in range(epoch, self._epochs if self._across else epoch + 1):
+            blocks: Any = self._blocks(number, first if number == epoch else 0)
+            with closing(blocks):
+                yield from blocks
+            yield _End()
+
+    def _converted(self, item: Any) -> Any:
+        return item if isinstance(item, _End) else self._convert(item)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Block:
+    """Some consecutive batches of equal size, or of each of them the samples that one of several workers computes on.
+
+    Attributes:
+        first: index of the first batch within the epoch.
+        steps: number of batches that count; further ones at the end of the arrays are padding and not to be run.
+        batch_size: samples in each batch, those of all workers.
+        inputs: per name, an array of shape [steps or more, batch_size (or the worker's share of it), ...].
+        targets: likewise.
+        weights: likewise, in float32; empty if the samples are not weighted.
+        meta: the `Sample.meta` of the samples that count, batch after batch, or None if the data has none.
+    """
+
+    first: int
+    steps: int
+    batch_size: int
+    inputs: Columns
+    targets: Columns
+    weights: Columns = attrs.field(factory=dict)
+    meta: Sequence[Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Batching:
+    """How an epoch is cut into batches.
+
+    Attributes:
+        samples: in all batches of an epoch.
+        batch_size: samples in each batch but a possibly smaller last one.
+        dropped: samples of an epoch behind these, which are in no batch.
+    """
+
+    samples: int
+    batch_size: int
+    dropped: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch, the partial one included."""
+        return -(-self.samples // self.batch_size)
+
+    @property
+    def full_steps(self) -> int:
+        """Batches in an epoch that hold `batch_size` samples."""
+        return self.samples // self.batch_size
+
+
+@attrs.frozen
+class _Span:
+    """Consecutive batches of equal size: the first, their number, and their size."""
+
+    first: int
+    steps: int
+    batch_size: int
+
+
+Share = Callable[[int], npt.NDArray[np.int64]]
+"""From the size of a batch to the positions in it of the samples that are this worker's."""
+
+
+class Feed:
+    """Cuts epochs of a data set into blocks.
+
+    Attributes:
+        share: what of each batch is wanted; None: all of it. Nothing else is read or processed, unless a batch must be
+            seen as a whole, since its samples are padded to the largest, or are missing if they cannot be used.
+    """
+
+    def __init__(self, dataset: Dataset, order: SampleOrder, batching: Batching, share: Share | None = None) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.batching = batching
+        self.share = share
+
+    def blocks(self, epoch: int, *, chunk: int, first: int = 0, room: int = 0) -> Generator[Block, None, None]:
+        """Yields the blocks of an epoch, from batch `first` on.
+
+        A sample that could not be used, and is to be skipped, is missing from its batch: that batch is smaller and
+        comes in a block of its own. Closing the generator gives up what was read ahead.
+
+        Args:
+            epoch: zero-based; it starts at position `epoch * (samples + dropped)` of the sample order.
+            chunk: most batches in a block. Samples whose shapes differ come one batch a block.
+            first: the batch of the epoch to start at.
+            room: how many batches the blocks of full batches are filled up to (with zeros, not to be run), so that all
+                such blocks have one shape; 0: they are not.
+
+        Raises:
+            DataError: no sample of the epoch could be used.
+        """
+        if not self.dataset.uniform:
+            chunk, room = 1, min(room, 1)
+        spans = list(self._spans(first, chunk))
+        empty = True
+        with closing(self.dataset.fetch(self._visits(epoch, span) for span in spans)) as rows:
+            for span, part in zip(spans, rows, strict=True):
+                full = span.batch_size == self.batching.batch_size
+                for block in self._cut(span, part, room if full else 0):
+                    empty = False
+                    yield block
+        if empty and spans and first == 0:
+            raise DataError("Not a single sample could be used: set --data.on_error raise to see why.")
+
+    def _spans(self, first: int, chunk: int) -> Iterator[_Span]:
+        batching = self.batching
+        for step in range(first, batching.full_steps, chunk):
+            yield _Span(step, min(chunk, batching.full_steps - step), batching.batch_size)
+        if max(first, batching.full_steps) < batching.steps:
+            yield _Span(batching.full_steps, 1, batching.samples - batching.full_steps * batching.batch_size)
+
+    def _visits(self, epoch: int, span: _Span) -> Visits:
+        start = epoch * (self.batching.samples + self.batching.dropped) + span.first * self.batching.batch_size
+        visits = self.order.visits(start, start + span.steps * span.batch_size)
+        if self.share is None or not self.dataset.separable:
+            return visits
+        wanted = _in_each(self.share(span.batch_size), span.steps, span.batch_size)
+        return Visits(indices=visits.indices[wanted], passes=visits.passes[wanted])
+
+    def _cut(self, span: _Span, rows: Rows, room: int) -> Iterator[Block]:
+        if self.share is not None and self.dataset.separable:
+            yield _block(rows, slice(None), span.first, span.steps, span.batch_size, room)
+            return
+        for block in _cut(span, rows, room):
+            yield block if self.share is None else _shared(block, self.share(block.batch_size))
+
+
+def _in_each(positions: npt.NDArray[np.int64], steps: int, batch_size: int) -> npt.NDArray[np.int64]:
+    """The positions in each of several batches, counted from the first of these on."""
+    return (np.arange(steps)[:, None] * batch_size + positions).ravel()
+
+
+def _shared(block: Block, positions: npt.NDArray[np.int64]) -> Block:
+    inputs, targets, weights = (
+        {name: column[:, positions] for name, column in columns.items()}
+        for columns in (block.inputs, block.targets, block.weights)
+    )
+    meta = block.meta
+    if meta is not None:
+        meta = [meta[index] for index in _in_each(positions, block.steps, block.batch_size).tolist()]
+    return attrs.evolve(block, inputs=inputs, targets=targets, weights=weights, meta=meta)
+
+
+def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
+    """The blocks of a span: one, or more if samples are missing from some batches."""
+    if rows.kept is None:
+        yield _block(rows, slice(None), span.first, span.steps, span.batch_size, room)
+        return
+    counts = rows.kept.reshape(span.steps, span.batch_size).sum(axis=1)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    step = 0
+    while step < span.steps:
+        count, end = int(counts[step]), step + 1
+        while count == span.batch_size and end < span.steps and counts[end] == count:
+            end += 1
+        if count:
+            part = slice(int(starts[step]), int(starts[end]))
+            whole = room if count == span.batch_size else 0
+            yield _block(rows, part, span.first + step, end - step, count, whole)
+        step = end
+
+
+def _block(rows: Rows, part: slice, first: int, steps: int, batch_size: int, room: int) -> Block:
+    inputs, targets, weights = (
+        {name: _fold(column[part], steps, max(room, steps)) for name, column in columns.items()}
+        for columns in (rows.inputs, rows.targets, rows.weights)
+    )
+    meta = None if rows.meta is None else rows.meta[part]
+    return Block(
+        first=first, steps=steps, batch_size=batch_size, inputs=inputs, targets=targets, weights=weights, meta=meta
+    )
+
+
+def _fold(column: npt.NDArray[Any], steps: int, room: int) -> npt.NDArray[Any]:
+    folded = column.reshape(steps, len(column) // steps, *column.shape[1:])
+    if room == steps:
+        return folded
+    return np.concatenate([folded, np.zeros((room - steps, *folded.shape[1:]), folded.dtype)])
+
+
+def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int = 2) -> Iterator[Any]:
+    """Yields `convert(item)` for each item of `source`, computed up to `depth` items ahead in a thread.
+
+    The thread ends with the iteration, also when the consumer stops early or raises. An error in `source` or `convert`
+    is raised at the consumer, in place of the item.
+    """
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(message: tuple[str, Any]) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(message, timeout=0.05)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in source:
+                if not put(("item", convert(item))):
+                    return
+        except BaseException as error:
+            put(("error", error))
+        else:
+            put(("end", None))
+        finally:
+            if hasattr(source, "close"):
+                source.close()
+
+    thread = threading.Thread(target=work, name="aip-feed", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        stopped.set()
+        thread.join()

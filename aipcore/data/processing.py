@@ -1,0 +1,254 @@
+"""Running processors on single samples, with errors that name the processor and the sample."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from reprlib import Repr
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.data.processor import (
+    AnyProcessor,
+    GeneratingProcessor,
+    Mode,
+    Processor,
+    RandomBatchProcessor,
+    RandomProcessor,
+)
+from aipcore.data.random import BatchRandom
+from aipcore.data.sample import Sample, SampleBatch
+from aipcore.errors import DataError, ScenarioError, located_sentence
+from aipcore.params.names import count
+
+WORD = 2**64
+
+RANDOM = (RandomProcessor, RandomBatchProcessor)
+
+Part = Sequence[tuple[int, AnyProcessor]]
+"""Some consecutive processors, each with its position among all of the scenario."""
+
+
+class SampleError(DataError):
+    """One sample cannot be used; the others may be."""
+
+
+class SkippedSamples:
+    """Counts the samples that were left out since it was last asked."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._lock = threading.Lock()
+        self._count = 0
+        self._first = ""
+
+    def add(self, error: SampleError | str) -> None:
+        """Counts one sample."""
+        with self._lock:
+            self._first = self._first if self._count else str(error)
+            self._count += 1
+
+    def report(self) -> str | None:
+        """One sentence on the samples left out since the last call, or None if there were none."""
+        with self._lock:
+            left, self._count = self._count, 0
+        if not left:
+            return None
+        samples = f"{count(left, 'sample')} {'was' if left == 1 else 'were'}"
+        return f"{samples} left out of {self._origin}, as --data.on_error skip says; the first: {self._first}"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Chain:
+    """The processors of one mode, cut where their results can be kept.
+
+    Attributes:
+        generating: the part up to the last generating processor: one sample to many or none, without randomness.
+        fixed: what follows and gives the same on each visit.
+        varying: the rest, from the first processor that draws anew on each visit; empty but in training.
+        seed: of the random processors.
+        origin: how errors call the data.
+        weighted: whether samples keep their weights; not where no loss is computed.
+    """
+
+    generating: Part
+    fixed: Part
+    varying: Part
+    seed: int
+    origin: str
+    weighted: bool = True
+    _local: threading.local = attrs.field(factory=threading.local, init=False)
+
+    @classmethod
+    def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Chain:
+        """Takes the processors that work in `mode`; each keeps its position, which seeds its randomness.
+
+        Raises:
+            ScenarioError: a random processor stands before a generating one.
+        """
+        active = [(position, each) for position, each in enumerate(processors) if mode in each.modes]
+        last = max((n for n, (_, each) in enumerate(active) if isinstance(each, GeneratingProcessor)), default=-1)
+        for _, each in active[: last + 1]:
+            if isinstance(each, RANDOM):
+                raise ScenarioError(
+                    f"The random processor {each.name} stands before the generating {active[last][1].name}: "
+                    "the number of samples would not be known; move it behind."
+                )
+        rest = active[last + 1 :]
+        first = len(rest)
+        if mode is Mode.TRAINING:
+            first = next((n for n, (_, each) in enumerate(rest) if isinstance(each, RANDOM)), first)
+        return cls(
+            generating=active[: last + 1],
+            fixed=rest[:first],
+            varying=rest[first:],
+            seed=seed % WORD,
+            origin=origin,
+            weighted=mode in (Mode.TRAINING, Mode.EVALUATION),
+        )
+
+    @property
+    def random_fixed(self) -> bool:
+        """Whether the fixed part draws random numbers, once and for all."""
+        return any(isinstance(each, RANDOM) for _, each in self.fixed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _chain, (self.generating, self.fixed, self.varying, self.seed, self.origin, self.weighted)
+
+    @property
+    def processes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.generating or self.fixed or self.varying)
+
+    def apply(self, sample: Sample, index: int = 0) -> list[Sample]:
+        """Runs all processors on one sample, on its first visit.
+
+        Raises:
+            SampleError: a processor failed.
+        """
+        part = [*self.fixed, *self.varying]
+        made = self.expand(sample, index)
+        return [self.run(part, each, index=index + n, visit=0, source_index=index) for n, each in enumerate(made)]
+
+    def expand(self, sample: Sample, source_index: int) -> list[Sample]:
+        """Runs the generating part.
+
+        Raises:
+            SampleError: a processor failed.
+        """
+        samples = [sample]
+        for _, processor in self.generating:
+            made: list[Sample] = []
+            for each in samples:
+                if isinstance(processor, GeneratingProcessor):
+                    made += self._generated(processor, each, source_index)
+                elif isinstance(processor, Processor):
+                    made.append(self._called(processor, each, source_index, processor.process))
+            samples = made
+        return samples
+
+    def run(self, part: Part, sample: Sample, *, index: int, visit: int, source_index: int) -> Sample:
+        """Runs a part of processors that each make one sample of one.
+
+        Args:
+            part: `fixed`, `varying` or both.
+            sample: where to start from.
+            index: of the sample behind the generating part; seeds random processors.
+            visit: how often the sample was visited before; likewise.
+            source_index: of the sample in the source, for errors.
+
+        Raises:
+            SampleError: a processor failed.
+        """
+        for position, processor in part:
+            if isinstance(processor, RandomProcessor):
+                rng = self._generator(position, index, visit)
+                sample = self._called(processor, sample, source_index, processor.process, rng)
+            elif isinstance(processor, RandomBatchProcessor):
+                random = BatchRandom(self.seed, np.asarray([visit]), position, np.asarray([index]))
+                sample = self._called(processor, sample, source_index, partial(_alone, processor), random)
+            elif isinstance(processor, Processor):
+                sample = self._called(processor, sample, source_index, processor.process)
+        if sample.weight is not None and not self.weighted:
+            sample = attrs.evolve(sample, weight=None)
+        return sample
+
+    def _called(
+        self, processor: AnyProcessor, sample: Sample, source_index: int, process: Callable[..., Sample], *extra: Any
+    ) -> Sample:
+        made: Any
+        try:
+            made = process(sample, *extra)
+        except Exception as error:
+            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
+        if not isinstance(made, Sample):
+            hint = "; to leave samples out, extend GeneratingProcessor" if made is None else ""
+            raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}: return a Sample{hint}.")
+        return made
+
+    def _generated(self, processor: GeneratingProcessor, sample: Sample, source_index: int) -> list[Sample]:
+        try:
+            made = list(processor.generate(sample))
+        except Exception as error:
+            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
+        for each in made:
+            if not isinstance(each, Sample):
+                raise ScenarioError(f"Processor {processor.name} generated {type(each).__name__}: yield Samples.")
+        return made
+
+    def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, reason: str) -> SampleError:
+        return SampleError(
+            f"Processor {processor.name} failed on sample {source_index} of {self.origin}{_about(sample)}: "
+            f"{' '.join(reason.split())}; mend the sample or the processor, or set --data.on_error skip."
+        )
+
+    def _generator(self, position: int, index: int, visit: int) -> np.random.Generator:
+        # A fresh generator costs five times as much as setting the state of one. Keyed by seed and visit, its counter
+        # starts at a place of its own for each index and position, 2**128 numbers away from the next. The order of
+        # samples uses the same key with zeros there, hence the 1 that is added.
+        made = self._local.__dict__.setdefault("made", {})
+        if position not in made:
+            bits = np.random.Philox(key=0)
+            made[position] = bits, np.random.Generator(bits), bits.state
+        bits, generator, state = made[position]
+        state["state"]["key"][:] = (self.seed, visit)
+        state["state"]["counter"][:] = (0, 0, position + 1, index)
+        bits.state = state
+        return generator  # type: ignore[no-any-return]
+
+
+def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom) -> Sample:
+    """A sample as a batch of its own."""
+    inputs, targets, weight = (_each(side, _with_axis) for side in (sample.inputs, sample.targets, sample.weight))
+    made = processor.process(SampleBatch(inputs=inputs, targets=targets, weight=weight), random)
+    inputs, targets, weight = (_each(side, _first) for side in (made.inputs, made.targets, made.weight))
+    return Sample(inputs=inputs, targets=targets, meta=sample.meta, weight=weight)
+
+
+def _each(side: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(side, Mapping):
+        return {name: change(value) for name, value in side.items()}
+    return None if side is None else change(side)
+
+
+def _with_axis(value: Any) -> Any:
+    return np.asarray(value)[None]
+
+
+def _first(value: Any) -> Any:
+    return value[0]
+
+
+def _chain(generating: Part, fixed: Part, varying: Part, seed: int, origin: str, weighted: bool) -> Chain:
+    return Chain(generating=generating, fixed=fixed, varying=varying, seed=seed, origin=origin, weighted=weighted)
+
+
+def _about(sample: Sample) -> str:
+    if sample.meta is None:
+        return ""
+    shortened = Repr()
+    shortened.maxstring = shortened.maxother = 120
+    return f" ({shortened.repr(sample.meta)})"

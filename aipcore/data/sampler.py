@@ -1,0 +1,99 @@
+"""The order of samples: a function of the seed and the position alone."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Visits:
+    """Consecutive positions of the endless stream of samples.
+
+    Attributes:
+        indices: of the samples, shape [n].
+        passes: how often each was visited before, shape [n].
+    """
+
+    indices: Indices
+    passes: Indices
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Buckets:
+    """How samples of similar length come together.
+
+    Within windows of `window` batches of the shuffled order, samples are sorted by length and cut into batches, and the
+    batches are shuffled. So every sample still comes once in each pass, and batches still differ from pass to pass.
+
+    Attributes:
+        lengths: of each sample, in any unit, shape [size].
+        batch_size: samples in a batch.
+        window: batches in a window; more of them pad less, and mix less.
+    """
+
+    lengths: npt.NDArray[np.int64]
+    batch_size: int
+    window: int
+
+
+class SampleOrder:
+    """Visits `size` samples again and again, each pass in an order of its own.
+
+    Position `p` of the endless stream belongs to pass `p // size`; the order of pass `k` is a permutation drawn from a
+    Philox generator keyed by `(seed, k)`. Any position can be asked for directly, so resuming is seeking, and an epoch
+    may hold fewer or more samples than the data set.
+    """
+
+    def __init__(self, size: int, *, seed: int, shuffle: bool, buckets: Buckets | None = None) -> None:
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.buckets = buckets
+        self._pass = -1
+        self._permutation: Indices = np.arange(size)
+
+    def indices(self, start: int, stop: int) -> Indices:
+        """The sample indices at the positions `start <= p < stop` of the stream, shape [stop - start]."""
+        return self.visits(start, stop).indices
+
+    def visits(self, start: int, stop: int) -> Visits:
+        """The samples at the positions `start <= p < stop` of the stream, and how often each was visited before."""
+        parts, passes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        position = start
+        while position < stop:
+            number, offset = divmod(position, self.size)
+            count = min(stop - position, self.size - offset)
+            parts.append(self._order_of(number)[offset : offset + count])
+            passes.append(np.full(count, number))
+            position += count
+        return Visits(indices=np.concatenate(parts), passes=np.concatenate(passes))
+
+    def _order_of(self, number: int) -> Indices:
+        if number == self._pass:
+            return self._permutation
+        permutation = np.arange(self.size)
+        if self.shuffle or self.buckets is not None:
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, number]))
+            if self.shuffle:
+                permutation = generator.permutation(self.size)
+            if self.buckets is not None:
+                permutation = _bucketed(permutation, self.buckets, generator if self.shuffle else None)
+        self._pass, self._permutation = number, permutation
+        return permutation
+
+
+def _bucketed(order: Indices, buckets: Buckets, generator: np.random.Generator | None) -> Indices:
+    span = buckets.window * buckets.batch_size
+    windows = [order[start : start + span] for start in range(0, len(order), span)]
+    windows = [window[np.argsort(buckets.lengths[window], kind="stable")] for window in windows]
+    ordered = np.concatenate(windows)
+    if generator is None:
+        return ordered
+    # The batch that may be smaller stays at the end, so that the others keep their places within an epoch.
+    full = len(ordered) // buckets.batch_size * buckets.batch_size
+    batches = ordered[:full].reshape(-1, buckets.batch_size)
+    return np.concatenate([batches[generator.permutation(len(batches))].reshape(-1), ordered[full:]])

@@ -1,0 +1,103 @@
+"""What a data pipeline makes a second, and what its time goes to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+
+import attrs
+import numpy as np
+
+from aipcore.data.batching import Collector, Layout
+from aipcore.data.dataset import Dataset
+from aipcore.data.loader import Block, Feed
+from aipcore.data.processing import SampleError
+from aipcore.data.streamed import StreamedDataset
+
+FULL = 0.8
+"""From which share of finished batches on the maker is said to be ahead."""
+
+
+@attrs.frozen
+class Share:
+    """What a part of the work on a sample takes: seconds of one sample."""
+
+    name: str
+    seconds: float
+
+
+def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> list[Share]:
+    """Times each part of the work on a sample, in this process; nothing for data that is in memory.
+
+    Args:
+        dataset: the samples.
+        samples: how many to time, evenly spaced.
+        seconds: after which no more are timed.
+    """
+    if not isinstance(dataset, StreamedDataset):
+        return []
+    chain = dataset.chain
+    before = dataset.again[: len(dataset.again) - len(dataset.part)]
+    names = ["reading" + "".join(f", {processor.name}" for _, processor in before)]
+    names += [processor.name for _, processor in dataset.part]
+    layout = Layout(dataset.specs(), dataset.bare, dataset.padding, chain.origin)
+    spent = [0.0] * (len(names) + 1)
+    count, end = 0, time.perf_counter() + seconds
+    for index in np.linspace(0, len(dataset) - 1, min(samples, len(dataset)), dtype=np.int64).tolist():
+        marks = [time.perf_counter()]
+        try:
+            sample, source_index = dataset.base.get(index)
+            marks.append(time.perf_counter())
+            for each in dataset.part:
+                sample = chain.run([each], sample, index=index, visit=0, source_index=source_index)
+                marks.append(time.perf_counter())
+            Collector(layout, 1).add(sample, index)
+        except SampleError:
+            # With --data.on_error raise, the pipeline itself will say so.
+            continue
+        marks.append(time.perf_counter())
+        spent = [sum(pair) for pair in zip(spent, np.diff(marks).tolist(), strict=True)]
+        count += 1
+        if marks[-1] > end:
+            break
+    return [Share(name, total / max(count, 1)) for name, total in zip([*names, "batching"], spent, strict=True)]
+
+
+def endless(feed: Feed, *, chunk: int) -> Generator[Block, None, None]:
+    """The blocks of one epoch after the other."""
+    epoch = 0
+    while True:
+        with closing(feed.blocks(epoch, chunk=chunk)) as blocks:
+            yield from blocks
+        epoch += 1
+
+
+def size_of(block: Block) -> int:
+    """Bytes of a block."""
+    return sum(column.nbytes for columns in (block.inputs, block.targets, block.weights) for column in columns.values())
+
+
+def verdict(parts: list[Share], *, workers: int, filled: float, data: float, model: float | None) -> str:
+    """One sentence on what limits the training, or the pipeline alone.
+
+    Args:
+        parts: of the work on a sample; empty if the samples are in memory.
+        workers: how many make samples.
+        filled: the share of batches made ahead that were ready when the next was asked for.
+        data: samples a second of the pipeline.
+        model: samples a second of the model, or None if it was not measured.
+    """
+    if model is not None and model <= data:
+        return f"The model limits the training: it takes {model:,.0f} samples/s, and the data gives {data:,.0f}."
+    start = "The data pipeline is limited by"
+    if model is not None:
+        start = f"The data limits the training, since the model takes {model:,.0f} samples/s; the data is limited by"
+    if not parts:
+        return f"{start} gathering batches in memory."
+    if workers and filled >= FULL:
+        return f"{start} passing batches on from the workers, which are ahead."
+    longest = max(parts, key=lambda part: part.seconds)
+    share = longest.seconds / max(sum(part.seconds for part in parts), 1e-12)
+    hint = "" if workers else "; --data.workers says how many processes share the work"
+    return f"{start} {longest.name}: {share:.0%} of the time of each sample{hint}."

@@ -1,0 +1,407 @@
+"""A pool of worker processes: started when first needed, kept for the run, answering in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Literal
+
+import attrs
+
+from aipcore.data import pickling
+from aipcore.data.pickling import UnshippableError
+from aipcore.data.worker_process import CONTROL, TASK, Area, Failure, Job, Logged
+from aipcore.errors import TRACEBACK, DataError
+
+AREAS = 6
+"""Tasks under way for each worker, at most."""
+
+PATIENCE = 0.5
+"""Seconds that workers have to end by themselves."""
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""What keeps numeric libraries from starting a thread for each core in each of the workers."""
+
+CODE = "import sys; sys.path[:] = sys.argv[2:]; from aipcore.data.worker_process import main; main()"
+
+
+@attrs.define(eq=False)
+class Call:
+    """A task under way.
+
+    Attributes:
+        expected: about how many bytes the answer has.
+        area: where it is.
+        done: whether the answer came.
+        cancelled: whether nobody waits for it.
+        value: the answer.
+        size: its bytes.
+    """
+
+    expected: float
+    area: int
+    done: bool = False
+    cancelled: bool = False
+    value: Any = None
+    size: int = 0
+
+
+class Crew:
+    """Some worker processes.
+
+    Each task and its answer lie in one of a fixed number of shared areas; pipes and sockets carry numbers only. Answers
+    are copied out of the areas as they are noticed, so that no one who waits for others blocks these.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.closed = False
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.room = AREAS * count
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
+        self._areas = [Area.make() for _ in range(self.room)]
+        # The last one given back is used next, so that few areas grow large if few are used.
+        self._free = list(range(self.room))
+        self._under_way: dict[int, Call] = {}
+        self._jobs: dict[int, tuple[int, Job]] = {}
+        self._number = 0
+        self._sockets: list[socket.socket] = []
+        self._lives: list[int] = []
+        reading, self._tasks = os.pipe()
+        try:
+            for _ in range(count):
+                self._start(reading)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            os.close(reading)
+
+    def _start(self, tasks: int) -> None:
+        ours, theirs = socket.socketpair()
+        life, alive = os.pipe()
+        self._sockets.append(ours)
+        self._lives.append(alive)
+        descriptors = [tasks, life, theirs.fileno(), *(area.descriptor for area in self._areas)]
+        words = ",".join(map(str, [os.getpid(), logging.getLogger().level, *descriptors]))
+        environment = {
+            **dict.fromkeys(ONE_THREAD, "1"),
+            **os.environ,
+            # A processor that uses TensorFlow must not take the memory of the device that trains.
+            "CUDA_VISIBLE_DEVICES": "-1",
+        }
+        try:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", CODE, words, *sys.path],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=descriptors,
+                    env=environment,
+                    process_group=0,
+                )
+            )
+        finally:
+            theirs.close()
+            os.close(life)
+
+    def send_job(self, job: Job) -> int:
+        """Sends a job to all workers, unless they have it, and returns its number."""
+        with self._lock:
+            if id(job) in self._jobs:
+                return self._jobs[id(job)][0]
+            area = Area.make()
+            try:
+                area.write(job, dump=pickling.dump)
+                self._number += 1
+                for each in self._sockets:
+                    socket.send_fds(each, [CONTROL.pack(self._number, 1)], [area.descriptor])
+            finally:
+                area.close()
+            self._jobs[id(job)] = self._number, job
+            return self._number
+
+    def forget(self, job: Job) -> None:
+        """Has the workers drop a job."""
+        with self._lock:
+            if self.closed or id(job) not in self._jobs:
+                return
+            number, _ = self._jobs.pop(id(job))
+            for each in self._sockets:
+                each.sendall(CONTROL.pack(number, 0))
+
+    def send(self, job: int, task: Any, expected: float = 0.0) -> Call:
+        """Hands a task to whichever worker is free first."""
+        with self._lock:
+            while not self._free:
+                self._receive(None)
+            self._check()
+            call = Call(expected, self._free.pop())
+            area = self._areas[call.area]
+            area.cancelled = False
+            area.write(task)
+            self._number += 1
+            self._under_way[self._number] = call
+            os.write(self._tasks, TASK.pack(self._number, call.area, job))
+            return call
+
+    def wait(self, call: Call) -> None:
+        """Returns when the answer is there.
+
+        Raises:
+            DataError: a worker ended.
+        """
+        while not call.done:
+            with self._lock:
+                if not call.done:
+                    self._receive(None)
+
+    def look(self) -> None:
+        """Takes the answers that are there."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._receive(0)
+            finally:
+                self._lock.release()
+
+    def cancel(self, call: Call) -> None:
+        """Gives a task up; a worker that has begun with it finishes it."""
+        with self._lock:
+            call.cancelled = True
+            if not call.done and not self.closed:
+                self._areas[call.area].cancelled = True
+
+    def close(self) -> None:
+        """Ends the processes: those that have nothing to do at once, all others soon."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            os.close(self._tasks)
+            if os.getpid() == self._owner:
+                self._end()
+            for each in self._sockets:
+                each.close()
+            for area in self._areas:
+                area.close()
+
+    def _end(self) -> None:
+        # Who reads the end of the tasks ends with its output written; who is busy is ended by the other pipe.
+        for call in self._under_way.values():
+            self._areas[call.area].cancelled = True
+        self._wait(PATIENCE)
+        for life in self._lives:
+            os.close(life)
+        self._wait(PATIENCE)
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+
+    def _receive(self, timeout: float | None) -> None:
+        self._check()
+        for each in select.select(self._sockets, [], [], timeout)[0]:
+            message = b""
+            while len(message) < TASK.size:
+                try:
+                    more = each.recv(TASK.size - len(message))
+                except ConnectionResetError:
+                    more = b""
+                if not more:
+                    raise self._ended(self._sockets.index(each))
+                message += more
+            number, place, size = TASK.unpack(message)
+            call = self._under_way.pop(number)
+            if not call.cancelled:
+                value = self._areas[place].read(copy=True)
+                call.value = value.log() if isinstance(value, Logged) else value
+                call.size = size
+            call.done = True
+            self._free.append(place)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise DataError("The worker processes were ended while their results were waited for.")
+
+    def _ended(self, index: int) -> DataError:
+        process = self.processes[index]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        code = process.returncode
+        self.close()
+        how = f"exit code {code}"
+        if code is not None and code < 0:
+            how = f"signal {signal.Signals(-code).name}"
+        hint = ", often for lack of memory" if code == -signal.SIGKILL else ""
+        return DataError(
+            f"A worker process of the data pipeline ended by itself ({how}{hint}): see what it printed above, or set "
+            "--data.workers 0 to find the cause in this process."
+        )
+
+
+MOST = 16
+"""Workers that are started at most if nobody says how many."""
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - no error of ours, but what a worker said of its own
+    """The traceback of an error in a worker, which cannot come here as an object."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class WorkerPool:
+    """The worker processes of a run.
+
+    Args:
+        wanted: how many; auto: one for each core this process may use.
+        buffer_bytes: most bytes of results that are made ahead; at least one is.
+    """
+
+    def __init__(self, wanted: int | Literal["auto"] = "auto", *, buffer_bytes: int = 2**28) -> None:
+        self.auto = wanted == "auto"
+        self.buffer_bytes = buffer_bytes
+        self.unusable = _unusable() if wanted != 0 else ""
+        self.count = 0 if self.unusable or wanted == 0 else min(cores(), MOST) if wanted == "auto" else wanted
+        self._lock = threading.Lock()
+        self._crew: Crew | None = None
+        self._end: weakref.finalize[..., Any] | None = None
+        self._calls: deque[Call] = deque()
+
+    def prepare(self, job: Job) -> None:
+        """Starts the workers if that is to be done, and sends them a job, which they keep until `forget`.
+
+        Raises:
+            UnshippableError: it cannot be pickled, or the workers cannot load it.
+        """
+        crew = self._started()
+        try:
+            number = crew.send_job(job)
+        except Exception as error:
+            raise UnshippableError(
+                f"What the workers need cannot be pickled ({type(error).__name__}: {' '.join(str(error).split())}): "
+                "open files and make locks when they are first used, not in constructors, or set --data.workers 0."
+            ) from error
+        call = crew.send(number, None)
+        crew.wait(call)
+        if isinstance(call.value, Failure) and call.value.loading:
+            raise UnshippableError(
+                f"A worker process cannot load what it needs ({call.value.message}): make it importable, or set "
+                "--data.workers 0."
+            ) from WorkerTraceback(call.value.trace)
+
+    def stream(
+        self, job: Job, tasks: Iterable[Any], nbytes: Callable[[Any], float] = lambda _: 0.0
+    ) -> Generator[Any, None, None]:
+        """The answers to tasks of a job, in their order; some are worked on ahead.
+
+        Args:
+            job: what was prepared.
+            tasks: what to do; None is no task.
+            nbytes: about how many bytes the answer to a task has.
+
+        Raises:
+            AipError: the job raised it, and the answers before were yielded.
+            DataError: the job raised anything else, or a worker died.
+        """
+        crew = self._started()
+        number = crew.send_job(job)
+        ahead: deque[Call] = deque()
+        self._calls = ahead
+        rest = iter(tasks)
+        task = next(rest, None)
+        scale = 1.0
+        try:
+            while True:
+                while task is not None and len(ahead) < crew.room:
+                    size = nbytes(task)
+                    held = sum(call.expected for call in ahead)
+                    if ahead and (held + size) * scale > self.buffer_bytes:
+                        break
+                    ahead.append(crew.send(number, task, size))
+                    task = next(rest, None)
+                if not ahead:
+                    return
+                crew.wait(ahead[0])
+                call = ahead.popleft()
+                if call.expected:
+                    scale = max(scale, call.size / call.expected)
+                yield _result(call.value)
+        finally:
+            for call in ahead:
+                crew.cancel(call)
+
+    def filled(self) -> tuple[int, int]:
+        """How many answers of the current stream are ready, and how many are under way or ready."""
+        calls = list(self._calls)
+        if self._crew is not None:
+            self._crew.look()
+        return sum(call.done for call in calls), len(calls)
+
+    def forget(self, job: Job) -> None:
+        """Has the workers drop a job, and the memory that it takes."""
+        if self._crew is not None:
+            self._crew.forget(job)
+
+    def processes(self) -> list[int]:
+        """The process ids of the workers that run."""
+        return [] if self._crew is None else [process.pid for process in self._crew.processes]
+
+    def close(self) -> None:
+        """Ends the workers; they are started again if they are needed again."""
+        with self._lock:
+            if self._end is not None:
+                self._end()
+            self._crew = self._end = None
+
+    def _started(self) -> Crew:
+        with self._lock:
+            if self._crew is not None and self._crew.closed:
+                self._crew = None
+            if self._crew is None:
+                crew = self._crew = Crew(self.count)
+                self._end = weakref.finalize(self, crew.close)
+            return self._crew
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _unusable() -> str:
+    """Why there can be no workers, or an empty text."""
+    if multiprocessing.current_process().daemon:
+        return "this process is daemonic"
+    if sys.platform == "win32":
+        return "Windows lacks what they need"
+    if not sys.executable:
+        return "the Python program is not known"
+    return ""
+
+
+def _result(value: Any) -> Any:
+    if not isinstance(value, Failure):
+        return value
+    trace = WorkerTraceback(value.trace)
+    if value.kind is not None:
+        raise value.kind(value.message) from trace
+    raise DataError(f"A worker process failed in a way it should not ({value.message}) {TRACEBACK}.") from trace

@@ -1,1 +1,0 @@
-"""Devices: which ones a run uses, and how its work is split among them."""

@@ -1,0 +1,1 @@
+"""Distributed training: the devices a run uses, and the processes that train together."""

@@ -1,0 +1,65 @@
+"""Which devices a run uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from aipcore.distributed.params import DeviceParams
+from aipcore.errors import ParamsError
+
+
+def select_devices(params: DeviceParams) -> None:
+    """Makes only the chosen devices visible to TensorFlow; to be called before it computes anything.
+
+    Without a choice, all GPUs that `CUDA_VISIBLE_DEVICES` leaves are used.
+
+    Raises:
+        ParamsError: a GPU of that number does not exist, the memory cannot be limited, or it is too late for a choice.
+    """
+    present = tf.config.list_physical_devices("GPU")
+    if params.memory_limit_mib is not None:
+        given = f"--device.memory_limit_mib {params.memory_limit_mib}"
+        if params.memory_growth:
+            raise ParamsError(f"{given} reserves this memory at once. Add --device.memory_growth False.")
+        if not present:
+            raise ParamsError(f"{given} is for GPUs, and TensorFlow sees no GPU here. Leave the option out.")
+    chosen = present if params.gpus is None else _numbered(params.gpus, present)
+    try:
+        if chosen != present:
+            tf.config.set_visible_devices(chosen, "GPU")
+        for device in chosen:
+            tf.config.experimental.set_memory_growth(device, params.memory_growth)
+            if params.memory_limit_mib is not None:
+                limited = tf.config.LogicalDeviceConfiguration(memory_limit=params.memory_limit_mib)
+                tf.config.set_logical_device_configuration(device, [limited])
+        if params.cpus > 1:
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * params.cpus
+            )
+    except RuntimeError as error:
+        if params.gpus is None and params.memory_limit_mib is None and params.cpus == 1:
+            # A program that calls aip has used a GPU already: how it takes memory is decided.
+            return
+        raise ParamsError(
+            "--device cannot be set any more, since TensorFlow is running already in this process: start a new one."
+        ) from error
+
+
+def make_deterministic() -> None:
+    """Lets this process use only operations that give the same bits each time; seeds must be set already.
+
+    An operation that has no such variant on a GPU raises when it runs. Source: TensorFlow, `enable_op_determinism`.
+    """
+    tf.config.experimental.enable_op_determinism()
+
+
+def _numbered(numbers: tuple[int, ...], present: list[Any]) -> list[Any]:
+    missing = [number for number in numbers if number >= len(present)]
+    if missing:
+        given = " ".join(map(str, numbers))
+        there = f"TensorFlow sees {len(present)}: 0 to {len(present) - 1}" if present else "TensorFlow sees no GPU here"
+        hint = "give one of these" if present else "leave the option out to train on the CPU"
+        raise ParamsError(f"--device.gpus {given}: there is no GPU {missing[0]}; {there}; {hint}.")
+    return [present[number] for number in dict.fromkeys(numbers)]

@@ -1,0 +1,329 @@
+"""Strategies of `tf.distribute`: the work of a step split among devices, and the start of several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.distributed.cluster import Cluster
+from aipcore.distributed.params import DeviceParams, Strategy
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.rendezvous import Tell, meet
+from aipcore.errors import ParamsError
+
+Array = npt.NDArray[Any]
+
+SEED_STRIDE = 0x9E3779B9
+"""What the dropout seeds of two neighbouring replicas differ by."""
+
+
+class Distribution:
+    """One device, or several that share each batch, of this process and maybe of other workers.
+
+    A replica is addressed by its number among those of this worker, unless its `global` number is asked for.
+
+    Attributes:
+        strategy: of TensorFlow; None for one device.
+        workers: the processes that share each batch.
+        devices: the device of each replica of this worker, such as "/device:GPU:0"; one empty name means wherever
+            TensorFlow likes.
+    """
+
+    def __init__(self, strategy: Any = None, workers: ProcessGroup | None = None) -> None:
+        self.strategy = strategy
+        self.workers = workers or ProcessGroup()
+        self.devices: list[str] = [""]
+        if strategy is not None:
+            self.devices = list(strategy.extended.worker_devices)
+
+    @property
+    def replicas(self) -> int:
+        """How many parts a batch is cut into, over all workers."""
+        return len(self.devices) * self.workers.count
+
+    @property
+    def first(self) -> int:
+        """The global number of this worker's first replica."""
+        return len(self.devices) * self.workers.index
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Where model and optimizer are made, so that their variables are the strategy's."""
+        if self.strategy is None:
+            yield
+            return
+        with self.strategy.scope(), tf.variable_creator_scope(self._create):
+            yield
+
+    def _create(self, create: Callable[..., Any], **arguments: Any) -> Any:
+        # Keras leaves open how the replicas' batch-norm statistics become one, which central storage insists on.
+        if (
+            isinstance(self.strategy, tf.distribute.experimental.CentralStorageStrategy)
+            and not arguments.get("trainable")
+            and arguments.get("aggregation") in (None, tf.VariableAggregation.NONE)
+        ):
+            floating = arguments.get("dtype") is None or tf.as_dtype(arguments["dtype"]).is_floating
+            arguments["aggregation"] = (
+                tf.VariableAggregation.MEAN if floating else tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+        return create(**arguments)
+
+    def on_replica(self, index: int) -> AbstractContextManager[Any]:
+        """Where the plain variables of one replica are made."""
+        device: AbstractContextManager[Any] = tf.device(self.devices[index]) if self.devices[index] else nullcontext()
+        return device
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls `function(replica, *arguments)` on every replica; arguments made by `per_replica` are each one's own.
+
+        All workers must do so, in the same order if the function has collective operations.
+
+        Returns:
+            what the function returned: on several replicas, values that only `run`, `local` and TensorFlow's reductions
+            understand.
+        """
+        if self.strategy is None:
+            return function(0, *arguments)
+
+        def call(*given: Any) -> Any:
+            # A constant: each replica has its own part of the graph.
+            replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
+            return function(int(replica) - self.first, *given)
+
+        return self.strategy.run(call, args=arguments)
+
+    def per_replica(self, values: Sequence[Any]) -> Any:
+        """One argument of `run` from one value for each replica of this worker."""
+        if self.strategy is None:
+            return values[0]
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: values[context.replica_id_in_sync_group - self.first]
+        )
+
+    def local(self, value: Any) -> list[Any]:
+        """The value of each replica of this worker, of a single tensor that `run` returned."""
+        if self.strategy is None:
+            return [value]
+        return list(self.strategy.experimental_local_results(value))
+
+    def sum(self, values: Sequence[Any]) -> list[Any]:
+        """Sums tensors over the replicas; to be called by each of them, inside of `run`."""
+        if self.strategy is None:
+            return list(values)
+        reduced: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(values))
+        return reduced
+
+    def split(self, columns: Mapping[str, Any], *, axis: int) -> list[dict[str, Any]]:
+        """Cuts this worker's samples along `axis` into one part for each of its replicas and copies these there.
+
+        The first parts are larger by one if they cannot all be equal. If there are fewer samples than replicas, the
+        last replicas get a copy of the first sample, which `parts` says does not count.
+
+        Args:
+            columns: all samples of a batch if there are no other workers, or else those that `own_samples` says.
+            axis: which counts the samples of a batch.
+        """
+        if self.strategy is None:
+            return [{name: tf.constant(column) for name, column in columns.items()}]
+        parts: list[dict[str, Any]] = []
+        for replica, device in enumerate(self.devices):
+            with tf.device(device):
+                parts.append({name: tf.constant(self._part(c, axis, replica)) for name, c in columns.items()})
+        return parts
+
+    def _part(self, column: Any, axis: int, replica: int) -> Any:
+        own = _share(column.shape[axis], replica, len(self.devices))
+        return column[(slice(None),) * axis + (own if own.stop > own.start else slice(1),)]
+
+    def samples_of(self, replica: int, size: int) -> slice:
+        """Which samples of a batch of `size` a replica (its global number) computes on; none if there are too few."""
+        return _share(size, replica, self.replicas)
+
+    def own_samples(self, size: int) -> npt.NDArray[np.int64]:
+        """Positions in a batch of `size` of all samples that this worker has to read or process.
+
+        They are those of its replicas, in their order: a part of the batch that no other worker has. The first sample
+        of the batch stands for a replica for which none is left, so that it has something to compute on.
+        """
+        parts = [self.samples_of(replica, size) for replica in range(self.first, self.first + len(self.devices))]
+        return np.concatenate([np.arange(part.start, part.stop) if part.stop > part.start else [0] for part in parts])
+
+    @property
+    def share(self) -> Callable[[int], npt.NDArray[np.int64]] | None:
+        """`own_samples` where several workers share each batch, else None."""
+        return self.own_samples if self.workers.count > 1 else None
+
+    def parts(self, samples: int) -> int:
+        """How many replicas of this worker have samples of their own when a batch of `samples` is split."""
+        return min(len(self.devices), max(0, samples - self.first))
+
+    def adopt_optimizer(self, optimizer: Any) -> None:
+        """Has a Keras optimizer take gradients as they are; it would sum them over the replicas a second time.
+
+        Clipping needs the sum before the optimizer does, and Keras has no switch for it.
+        """
+        if self.strategy is not None:
+            optimizer._all_reduce_sum_gradients = list
+
+    def spread_seeds(self, variables: Sequence[Any]) -> None:
+        """Gives each replica dropout masks of its own: as built, all have the same seeds."""
+        for variable in variables:
+            if not variable.path.endswith("seed_generator_state"):
+                continue
+            for replica, part in enumerate(components(variable), start=self.first):
+                if replica:
+                    seed, count = (int(value) for value in part.numpy())
+                    part.assign(np.array([(seed + replica * SEED_STRIDE) % 2**31, count], part.dtype.as_numpy_dtype))
+
+    def unify(self, variables: Sequence[Any]) -> None:
+        """Puts the mean over the replicas into each: what batch-norm statistics of parts of batches come to.
+
+        A moving average is linear in what it averages, so that the mean of averages is the average of means.
+        """
+        if self.replicas == 1:
+            return
+        each = [v for v in variables if not v.trainable and len(components(v)) == len(self.devices)]
+        chosen = [v for v in each if tf.as_dtype(components(v)[0].dtype).is_floating]
+        values = self.gather([[components(v)[replica].numpy() for v in chosen] for replica in range(len(self.devices))])
+        for variable, *parts in zip(chosen, *values, strict=True):
+            mean = sum(part.astype(np.float64) for part in parts) / len(parts)
+            for part in components(variable):
+                part.assign(tf.cast(mean, part.dtype))
+
+    def mean(self, variable: Any) -> Any:
+        """The mean over all replicas of a variable's value, as a tensor, within a compiled step."""
+        parts = components(variable)
+        if self.workers.count > 1:
+            summed = self.run(lambda _: self.sum([tf.identity(variable.value)]))
+            return self.local(summed[0])[0] / self.replicas
+        if len(parts) == 1:
+            return variable.value
+        return tf.add_n([tf.convert_to_tensor(part) for part in parts]) / len(parts)
+
+    def gather(self, values: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """The arrays of each replica of all workers, everywhere, from those of each replica of this worker."""
+        if self.workers.count == 1:
+            return [list(each) for each in values]
+        named = {
+            f"{replica}/{position}": array
+            for replica, arrays in enumerate(values, start=self.first)
+            for position, array in enumerate(arrays)
+        }
+        gathered = {name: a for part in self.workers.gather_arrays("values", named) for name, a in part.items()}
+        everywhere = self.workers.broadcast_arrays("values", gathered)
+        count = len(values[0])
+        return [[everywhere[f"{replica}/{n}"] for n in range(count)] for replica in range(self.replicas)]
+
+
+@attrs.frozen(eq=False)
+class ReplicaVariables:
+    """Plain variables, one for each replica of this worker, that are one in a checkpoint."""
+
+    values: list[Any]
+
+    @property
+    def path(self) -> str:
+        """The name of the first."""
+        return path_of(self.values[0])
+
+    @property
+    def shape(self) -> Any:
+        """That of each."""
+        return self.values[0].shape
+
+
+def _share(size: int, part: int, parts: int) -> slice:
+    """One of some parts of equal size, or larger by one."""
+    each, larger = divmod(size, parts)
+    start = part * each + min(part, larger)
+    return slice(start, start + each + (part < larger))
+
+
+def path_of(variable: Any) -> str:
+    """The name of a variable of Keras or TensorFlow."""
+    path: str = variable.path if hasattr(variable, "path") else variable.name.removesuffix(":0")
+    return path
+
+
+def components(variable: Any) -> list[Any]:
+    """The plain variables, one for each replica of this worker, that a variable of Keras or TensorFlow consists of."""
+    if isinstance(variable, ReplicaVariables):
+        return variable.values
+    value = getattr(variable, "value", variable)
+    if isinstance(value, tf.distribute.DistributedValues):
+        return list(value.values)
+    return [variable]
+
+
+def make_distribution(kind: Strategy, batch_size: int, workers: ProcessGroup) -> Distribution:
+    """The distribution that the user asks for, over all visible GPUs or, without any, all parts of the CPU.
+
+    Args:
+        kind: "none" for one device.
+        batch_size: samples in a training batch.
+        workers: this one and its peers; several of them bring TensorFlow's strategy with them.
+
+    Raises:
+        ParamsError: a batch has fewer samples than there are devices.
+    """
+    if workers.count > 1:
+        distribution = Distribution(workers.strategy, workers)
+    else:
+        gpus = tf.config.list_logical_devices("GPU")
+        names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+        if kind == "none" or len(names) == 1:
+            return Distribution()
+        # One worker alone has nothing that mirroring has not.
+        distribution = Distribution(_strategy("mirror" if kind == "multi_worker" else kind, tuple(names)))
+    if batch_size < distribution.replicas:
+        raise ParamsError(
+            f"--train.batch_size {batch_size} cannot be split among {distribution.replicas} devices: give at least "
+            f"{distribution.replicas}, or use fewer devices."
+        )
+    return distribution
+
+
+@cache
+def _strategy(kind: Literal["mirror", "central_storage"], names: tuple[str, ...]) -> Any:
+    # Once in a process: two mirrored strategies number their collective operations alike, and take those of the other
+    # for their own.
+    if kind == "mirror":
+        return tf.distribute.MirroredStrategy(list(names))
+    return tf.distribute.experimental.CentralStorageStrategy(list(names))
+
+
+@contextmanager
+def joined_workers(params: DeviceParams, cluster: Cluster | None, tell: Tell) -> Iterator[ProcessGroup]:
+    """Meets the other workers, starts TensorFlow's strategy over all of their devices, and takes leave at the end.
+
+    Args:
+        params: the devices, selected already.
+        cluster: all workers, or None if there are no others.
+        tell: for messages.
+
+    Raises:
+        UsageError: not all workers came.
+        ParamsError: the workers do not fit together.
+    """
+    if cluster is None:
+        yield ProcessGroup()
+        return
+    if params.cpus > 1:
+        raise ParamsError(
+            f"--device.cpus {params.cpus} does not go with --device.strategy multi_worker: start more workers instead."
+        )
+    with meet(cluster, params.start_timeout, tell) as workers:
+        if workers.count > 1:
+            os.environ["TF_CONFIG"] = cluster.tf_config
+            gpus = len(tf.config.list_physical_devices("GPU")) if params.gpus is None else len(set(params.gpus))
+            workers.require_same({"the number of GPUs": gpus})
+            workers.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        yield workers

@@ -1,1 +1,0 @@
-"""Evaluation: losses, metrics and evaluator results of a model on a data set."""

@@ -1,0 +1,213 @@
+"""Losses, metrics and evaluator results of stored answers, without the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+import tensorflow as tf
+
+from aipcore.errors import AipError, DataError
+from aipcore.prediction.saved_predictions import Stored
+from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.losses import LossTerm, Objective, set_mask
+from aipcore.scenario.metrics import MetricSet, metric_sets
+from aipcore.scenario.model import trained_outputs
+from aipcore.scenario.scenario import Scenario
+from aipcore.scenario.shown_samples import ShownSample, show_samples
+
+
+@attrs.frozen(kw_only=True)
+class ListScore:
+    """How good a model is on one list.
+
+    Attributes:
+        name: of the list; "" for the validation data.
+        samples: how many there were.
+        values: losses, metrics and evaluator results by name.
+        report: what the evaluator has to say; may be empty.
+        notes: what could not be computed, and why.
+        shown: samples to print.
+        models: of a vote, the values of each model alone, by its path.
+    """
+
+    name: str
+    samples: int
+    values: dict[str, float]
+    report: str = ""
+    notes: tuple[str, ...] = ()
+    shown: tuple[ShownSample, ...] = ()
+    models: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Answers:
+    """What was answered for one batch, as arrays of shape [batch, ...] by name.
+
+    Attributes:
+        targets: what was right.
+        outputs: what was answered.
+        weights: of the samples.
+        masks: of what Keras masks in the outputs.
+        penalty: of the model's regularizers.
+        meta: of each sample, or None.
+        inputs: what losses may need besides, or None if they are not known.
+    """
+
+    targets: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    weights: Mapping[str, Any] = attrs.field(factory=dict)
+    masks: Mapping[str, Any] = attrs.field(factory=dict)
+    penalty: float = 0.0
+    meta: list[Any] | None = None
+    inputs: Mapping[str, Any] | None = None
+
+
+class _NotStoredError(AipError):
+    """A loss needs the inputs."""
+
+
+class _NoInputs(Mapping[str, Any]):
+    """The inputs of stored answers, which are not stored: says so to a loss that asks for one."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise _NotStoredError(f"the input {name or 'of the model'} is not stored")
+
+    def __iter__(self) -> Iterator[str]:
+        raise _NotStoredError("inputs are not stored")
+
+    def __len__(self) -> int:
+        raise _NotStoredError("inputs are not stored")
+
+
+def score_stored(stored: Stored, scenario: Scenario) -> list[ListScore]:
+    """Scores each list of a file.
+
+    Raises:
+        DataError: the file holds no targets or no outputs.
+    """
+    for group in ("targets", "outputs"):
+        if not stored.group(group):
+            raise DataError(
+                f"The file holds no {group}: evaluate what aip lav --dump or aip predict --targets --output wrote."
+            )
+    return [_score(stored, scenario, name) for name in dict.fromkeys(stored.lists)]
+
+
+def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
+    rows = [row for row, list_name in enumerate(stored.lists) if list_name == name]
+    outputs, targets = list(stored.group("outputs")), list(stored.group("targets"))
+    trained = trained_outputs(stored.about) if "signature" in stored.about else outputs
+    evaluator = scenario.evaluator()
+    shown = show_samples(scenario, evaluator, len(rows))
+    scorer = Scorer(scenario, trained, targets, outputs, shown or evaluator)
+    for batch in _batches(stored, rows):
+        target, output, weights, masks = (
+            _stacked(stored, group, batch) for group in ("targets", "outputs", "weights", "masks")
+        )
+        meta = [_meta(stored.meta[row]) for row in batch]
+        scorer.add(
+            Answers(
+                targets=target,
+                outputs=output,
+                weights=weights,
+                masks=masks,
+                penalty=stored.penalty[batch[0]],
+                meta=meta if any(each is not None for each in meta) else None,
+            )
+        )
+    return ListScore(
+        name=name,
+        samples=len(rows),
+        values=scorer.values(),
+        report=evaluator.report() if evaluator is not None else "",
+        notes=tuple(scorer.notes),
+        shown=() if shown is None else tuple(shown.samples),
+    )
+
+
+class Scorer:
+    """Losses, metrics and evaluator results of answers, batch by batch.
+
+    Attributes:
+        notes: what could not be computed, and why.
+
+    Args:
+        scenario: says what the losses and metrics are.
+        trained: the outputs of the model that was trained.
+        targets: of the data.
+        outputs: those that there are.
+        evaluator: a new one, if there is one.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        trained: list[str],
+        targets: list[str],
+        outputs: list[str],
+        evaluator: Evaluator | None,
+    ) -> None:
+        self._objective = Objective(scenario, trained, targets, given=outputs)
+        self._sets = partial(metric_sets, scenario, trained, targets)
+        self._evaluator = evaluator
+        self._running: MetricSet | None = None
+        self.notes: list[str] = []
+
+    def add(self, batch: Answers) -> None:
+        """Takes in one batch."""
+        tensors = {key: tf.constant(value) for key, value in batch.outputs.items()}
+        for key, mask in batch.masks.items():
+            set_mask(tensors[key], tf.constant(mask))
+        truth = {key: tf.constant(value) for key, value in batch.targets.items()}
+        weights = {key: tf.constant(value) for key, value in batch.weights.items()}
+        inputs = {key: tf.constant(value) for key, value in batch.inputs.items()} if batch.inputs is not None else None
+        samples = tf.constant(len(next(iter(batch.outputs.values()))), tf.float32)
+        terms: Mapping[str, LossTerm] = {}
+        if not self.notes:
+            try:
+                terms = self._objective(_NoInputs() if inputs is None else inputs, truth, tensors, weights, samples)
+            except _NotStoredError as error:
+                self.notes.append(f"The losses are left out, since {error}.")
+        if self._running is None:
+            self._running = self._sets(self._objective, terms, (truth, tensors, weights))()
+        if terms and self._running.losses is not None:
+            running = self._running.losses
+            sums = running.sums(terms, tf.constant(batch.penalty, tf.float32), samples)
+            running.add_batch(running.means(sums, running.scales(sums)), samples)
+        self._running.update(truth, tensors, weights)
+        if self._evaluator is not None:
+            self._evaluator.update(batch.targets, batch.outputs, batch.meta)
+
+    def values(self) -> dict[str, float]:
+        """The results by name, after at least one batch."""
+        assert self._running is not None
+        values = self._running.result()
+        if self.notes:
+            values.pop("loss", None)
+        if self._evaluator is not None:
+            values |= {key: float(value) for key, value in self._evaluator.result().items()}
+        return values
+
+
+def _batches(stored: Stored, rows: Sequence[int]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    for row in rows:
+        if batch and stored.batch[row] != stored.batch[batch[0]]:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _stacked(stored: Stored, group: str, batch: Sequence[int]) -> dict[str, Any]:
+    return {name: np.stack([values[row] for row in batch]) for name, values in stored.group(group).items()}
+
+
+def _meta(text: str) -> Any:
+    return json.loads(text) if text else None

@@ -1,0 +1,182 @@
+"""Models on disk: `best`, `export`, a run folder, a checkpoint; located without loading them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from aipcore.errors import UsageError
+from aipcore.files import refuse_links
+from aipcore.hooks.manager import PluginManager
+from aipcore.params import Layer, Resolved, fill, resolve
+from aipcore.params.resolve import make
+from aipcore.params.resources import localized, places, places_layer, refuse_foreign_resources
+from aipcore.params.secret import contacts, refuse_contacts
+from aipcore.params.tree import short_paths
+from aipcore.prediction.params import applied_params_class
+from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.record import (
+    ABOUT_FILE,
+    ALWAYS_WRITTEN,
+    MODEL_FORMAT,
+    read_checkpoint_record,
+    read_record,
+    recorded_scenario,
+    recorded_working_dir,
+)
+
+logger = logging.getLogger("aipcore.prediction")
+
+SAVED_MODEL = "saved_model.pb"
+MANIFEST = "manifest.json"
+
+
+@attrs.frozen(kw_only=True)
+class ModelDir:
+    """A model on disk.
+
+    Attributes:
+        path: of the SavedModel, or of one checkpoint.
+        kind: which of these.
+        about: what is recorded about it.
+        home: the folder that its resources lie below.
+    """
+
+    path: Path
+    kind: Literal["model", "checkpoint"]
+    about: Mapping[str, Any] = attrs.field(eq=False, repr=False)
+    home: Path
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, on which random processors depend."""
+        seed = self.about.get("seed", 0)
+        return seed if isinstance(seed, int) else 0
+
+
+def find_model(path: Path) -> ModelDir:
+    """Finds out what a path names and reads what is recorded about it.
+
+    Args:
+        path: of a model (`best`, `export`), of a run's folder (its `best`, else its `export`, else its newest
+            checkpoint), of a `checkpoint` folder or of one checkpoint in it.
+
+    Raises:
+        UsageError: it is none of these, is damaged, or was written by a newer aip.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UsageError(f"The model {path} {what}: give a folder that training left: best, export, or a run's folder.")
+    if (path / ABOUT_FILE).exists():
+        return _model(path)
+    if (path / MANIFEST).exists() and (path / "progress.json").exists():
+        return _checkpoint(path)
+    for name in ("best", "export"):
+        if (path / name / ABOUT_FILE).exists():
+            return _model(path / name)
+    for folder in (path, path / "checkpoint"):
+        steps = sorted((step for step in folder.glob("step-*") if (step / MANIFEST).exists()), reverse=True)
+        if steps:
+            return _checkpoint(steps[0])
+    if (path / SAVED_MODEL).exists():
+        raise UsageError(
+            f"{path} is a SavedModel, but without {ABOUT_FILE} it is none of aip's: give a folder that aip train left."
+        )
+    raise UsageError(f"{path} holds no model: give best, export or checkpoint of a run, or the folder that holds them.")
+
+
+def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> LoadedScenario:
+    """The scenario that a model was trained with; see `recorded_scenario`."""
+    return recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+
+
+def recorded_layer(model: ModelDir) -> Layer:
+    """The parameters that a model was trained with, its resources found where they are now.
+
+    Raises:
+        UsageError: a resource is missing, or lies where it must not.
+    """
+    recorded = {name: value for name, value in model.about["params"].items() if name not in ("trainer", "device")}
+    return Layer.from_mapping("the model", localized(recorded, model.about.get("resources", {}), model.home))
+
+
+def resolved_params(
+    model: ModelDir,
+    scenario: LoadedScenario,
+    plugins: PluginManager,
+    overrides: Layer | None = None,
+    *,
+    trust: bool = False,
+    tell: Callable[[str], object] = logger.info,
+) -> Resolved[Any]:
+    """The parameters to apply a model with.
+
+    Relative paths are those of the working folder, or if there is nothing, of the one that the run was started in.
+
+    Args:
+        model: the model.
+        scenario: its scenario.
+        plugins: the installed plugins.
+        overrides: what the user gave.
+        trust: whether addresses that the record names may be contacted.
+        tell: is told of paths that are taken from elsewhere; by default a log.
+
+    Raises:
+        UsageError: a parameter is not allowed, names an address and is not trusted, or the record does not fit the
+            scenario as it is installed.
+    """
+    root = applied_params_class(scenario.cls.params_class)
+    layer = recorded_layer(model)
+    if model.kind == "model":
+        refuse_foreign_resources(make(fill(root, [layer], plugins)), model.path, plugins)
+    given = [] if overrides is None else [overrides]
+    found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
+    for sentence in (sentence for place in found for sentence in place.sentences):
+        tell(sentence)
+    resolved = resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
+    if not trust:
+        shorts = short_paths(resolved.tree)
+        refuse_contacts(contacts(resolved.tree, shorts, (layer.name,)), model.path)
+    return resolved
+
+
+def _model(path: Path) -> ModelDir:
+    about = read_record(path / ABOUT_FILE)
+    version = about.get("format")
+    if not isinstance(version, int):
+        raise UsageError(f"{path / ABOUT_FILE} has no format number: it is no record of aip, or damaged.")
+    if version > MODEL_FORMAT:
+        raise UsageError(
+            f"The model {path} has format {version}, this aip reads up to {MODEL_FORMAT}: upgrade aipcore."
+        )
+    if not isinstance(about.get("signature"), dict):
+        raise UsageError(f"{path / ABOUT_FILE} does not name the model's inputs and outputs: it is damaged.")
+    formats = about.get("formats")
+    if isinstance(formats, list) and ALWAYS_WRITTEN not in formats:
+        raise UsageError(
+            f"The model {path} was exported as {', '.join(map(str, formats))} alone, which aip itself does not apply: "
+            "give the model that it was exported from, best, export or checkpoint of a run."
+        )
+    if "graph" in about:
+        raise UsageError(
+            f"The model {path} is the export graph {about['graph']} alone, which aip itself does not apply: give the "
+            "model that it was exported from, best, export or checkpoint of a run."
+        )
+    refuse_links(path, reading=True)
+    for name in (SAVED_MODEL, "variables"):
+        if not (path / name).exists():
+            raise UsageError(
+                f"The model {path} has no {name}, so that it is no SavedModel or damaged: give best or export of a run."
+            )
+    return ModelDir(path=path, kind="model", about=about, home=path)
+
+
+def _checkpoint(path: Path) -> ModelDir:
+    about = read_checkpoint_record(path)
+    if not isinstance(about.get("signature"), dict):
+        raise UsageError(f"The checkpoint {path} does not name the model's inputs and outputs: it is damaged.")
+    return ModelDir(path=path, kind="checkpoint", about=about, home=path.absolute().parent.parent)

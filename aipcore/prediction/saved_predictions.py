@@ -1,0 +1,337 @@
+"""Saved predictions: npz or Parquet files, read back exactly, and the scenario that they belong to."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.arrays import read_npz, too_large
+from aipcore.errors import UsageError
+from aipcore.files import open_regular, read_limit
+from aipcore.hooks.manager import PluginManager
+from aipcore.params import from_dict, one_of
+from aipcore.prediction.params import applied_params_class
+from aipcore.scenario.record import checked_record, recorded_scenario
+from aipcore.scenario.scenario import Scenario
+
+
+def to_json(value: Any) -> Any:
+    """A value of JSON's types: arrays become lists, bytes text, and what is no finite number None.
+
+    Anything else becomes its `str`, as a `Path` in meta does.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return to_json(value.astype(np.float32).tolist() if value.dtype.isbuiltin == 2 else value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+NEEDS_PYARROW = "Parquet files need pyarrow: install aipcore[parquet], or give a file that ends in .npz."
+
+STORED = (".npz", ".parquet")
+"""Files that hold targets and outputs, for `aip evaluate`."""
+
+PREDICTIONS = (".jsonl", *STORED)
+"""Files that hold predictions."""
+
+
+def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
+    """Looks whether a file may be written.
+
+    Args:
+        path: of the file.
+        option: how the user named it.
+        suffixes: the endings that are allowed.
+
+    Raises:
+        UsageError: it ends otherwise, its folder is not there or not writable, or pyarrow is missing.
+    """
+    if path.suffix not in suffixes:
+        raise UsageError(f"{option} {path} is not allowed, the file must end in {one_of(suffixes)}.")
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder: give a file.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path} cannot be written, since there is no folder {path.parent} to write to.")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UsageError(NEEDS_PYARROW)
+
+
+def check_stored(path: Path, suffixes: Sequence[str]) -> None:
+    """Looks whether a file of answers is there.
+
+    Raises:
+        UsageError: it is not, ends otherwise, or pyarrow is missing.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}: give one that aip lav --dump or aip predict --output wrote.")
+    if path.suffix not in suffixes:
+        raise UsageError(f"{path} does not end in {one_of(suffixes)}: only such files hold targets and outputs.")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UsageError(NEEDS_PYARROW)
+
+
+Array = npt.NDArray[Any]
+
+FORMAT = 1
+"""Version of the layout."""
+
+SHAPE = "#shape"
+
+
+@attrs.define(kw_only=True, eq=False)
+class Stored:
+    """What a model answered for some samples.
+
+    Attributes:
+        about: the record of the model, with the parameters it was applied with.
+        index: for each sample, its number in its list.
+        lists: the name of the list of each sample; "" for the validation data and for prediction.
+        batch: the number of the batch that each sample was part of: padding depends on it.
+        meta: `Sample.meta` of each as JSON text; empty for none.
+        penalty: of the model's regularizers, in the batch of each sample.
+        columns: by group and name (`outputs/digit`), an array for each sample.
+    """
+
+    about: dict[str, Any]
+    index: list[int] = attrs.field(factory=list)
+    lists: list[str] = attrs.field(factory=list)
+    batch: list[int] = attrs.field(factory=list)
+    meta: list[str] = attrs.field(factory=list)
+    penalty: list[float] = attrs.field(factory=list)
+    columns: dict[str, list[Any]] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def add_sample(
+        self, *, index: int, batch: int, list_name: str = "", meta: Any = None, penalty: float = 0.0
+    ) -> None:
+        """Adds what is known of a sample beside its arrays."""
+        self.index.append(index)
+        self.batch.append(batch)
+        self.lists.append(list_name)
+        self.meta.append("" if meta is None else json.dumps(to_json(meta)))
+        self.penalty.append(penalty)
+
+    def add_values(self, group: str, values: Mapping[str, Any]) -> None:
+        """Adds the values of one sample to the columns of a group."""
+        for name, value in values.items():
+            self.columns.setdefault(f"{group}/{name}", []).append(value)
+
+    def group(self, group: str) -> dict[str, list[Any]]:
+        """The columns of a group by name."""
+        return {
+            name.partition("/")[2]: values for name, values in self.columns.items() if name.partition("/")[0] == group
+        }
+
+
+def write_stored(path: Path, stored: Stored) -> None:
+    """Writes a file, by its ending `.npz` or `.parquet`.
+
+    Raises:
+        UsageError: it cannot be written, or pyarrow is missing.
+    """
+    columns = {name: _packed(values) for name, values in stored.columns.items()}
+    header = json.dumps({"format": FORMAT, "about": stored.about})
+    try:
+        if path.suffix == ".parquet":
+            _write_parquet(path, stored, columns, header)
+        else:
+            _write_npz(path, stored, columns, header)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror or error}): give another file, or make room."
+        ) from error
+
+
+def read_stored(path: Path) -> Stored:
+    """Reads what `write_stored` wrote.
+
+    Raises:
+        UsageError: it is no such file, is damaged, or was written by a newer aip.
+    """
+    try:
+        header, plain, columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
+        read = json.loads(header)
+        version, about = read["format"], read["about"]
+    except UsageError:
+        raise
+    except Exception as error:
+        # Whatever NumPy, zipfile or pyarrow find wrong with a file that may hold anything.
+        raise UsageError(
+            f"{path} is no file that aip lav --dump or aip predict --output wrote, or it is damaged "
+            f"({type(error).__name__}: {' '.join(str(error).split())})."
+        ) from error
+    if version > FORMAT:
+        raise UsageError(f"{path} has format {version}, this aip reads up to {FORMAT}: upgrade aipcore.")
+    counts = {len(values) for values in (*plain.values(), *columns.values())}
+    if len(counts) > 1:
+        raise UsageError(f"{path} is damaged: its columns have different lengths.")
+    return Stored(about=about, columns=columns, **plain)
+
+
+PLAIN: Mapping[str, Any] = {"index": int, "lists": str, "batch": int, "meta": str, "penalty": float}
+"""The columns that every file has, and the type of each."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Packed:
+    """A column: one array of shape [samples, ...], or all elements in one row and the shape of each sample."""
+
+    values: Array
+    shapes: Array | None
+
+
+def _packed(values: Sequence[Any]) -> _Packed:
+    arrays = [_array(value) for value in values]
+    if any(array is None for array in arrays):
+        # What is neither number nor text, such as a list of boxes, each with a label.
+        arrays = [np.asarray(json.dumps(to_json(value))) for value in values]
+    known = [array for array in arrays if array is not None]
+    dtype = np.result_type(*{array.dtype for array in known})
+    if len({array.shape for array in known}) == 1:
+        return _Packed(values=np.stack(known).astype(dtype), shapes=None)
+    flat = np.concatenate([array.reshape(-1) for array in known]).astype(dtype)
+    rank = max(array.ndim for array in known)
+    if any(array.ndim != rank for array in known):
+        return _packed([json.dumps(to_json(value)) for value in values])
+    return _Packed(values=flat, shapes=np.array([array.shape for array in known], np.int64))
+
+
+def _array(value: Any) -> Array | None:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    if array.dtype.kind in "biuU":
+        return array
+    if array.dtype.kind == "S" or (array.dtype == object and _all_bytes(array)):
+        return np.asarray(np.char.decode(array.astype(bytes), "utf-8", "backslashreplace"))
+    if array.dtype.kind == "f":
+        return array
+    if array.dtype.isbuiltin == 2 and np.can_cast(array.dtype, np.float32):
+        # bfloat16, which neither format knows; every value of it is a float32.
+        return array.astype(np.float32)
+    return None
+
+
+def _all_bytes(array: Array) -> bool:
+    return array.size > 0 and all(isinstance(each, bytes) for each in array.reshape(-1))
+
+
+def _unpacked(values: Array, shapes: Array | None) -> list[Any]:
+    if shapes is None:
+        return list(values)
+    sizes = shapes.prod(axis=1)
+    parts = np.split(values, np.cumsum(sizes)[:-1]) if len(sizes) else []
+    return [part.reshape(shape) for part, shape in zip(parts, shapes.tolist(), strict=True)]
+
+
+def _write_npz(path: Path, stored: Stored, columns: Mapping[str, _Packed], header: str) -> None:
+    arrays: dict[str, Array] = {"aip": np.array(header)}
+    for name, kind in PLAIN.items():
+        dtype = {int: np.int64, float: np.float64, str: np.str_}[kind]
+        arrays[name] = np.array(getattr(stored, name), dtype)
+    for name, packed in columns.items():
+        arrays[name] = packed.values
+        if packed.shapes is not None:
+            arrays[name + SHAPE] = packed.shapes
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _read_npz(path: Path) -> tuple[str, dict[str, Any], dict[str, list[Any]]]:
+    arrays = read_npz(path)
+    columns = [name for name in arrays if name != "aip" and not name.endswith(SHAPE)]
+    if len({len(arrays.get(name + SHAPE, arrays[name])) for name in columns}) > 1:
+        raise ValueError("its columns have different lengths")
+    plain = {name: arrays.pop(name).tolist() for name in PLAIN}
+    header = str(arrays.pop("aip"))
+    shapes = {name: arrays.pop(name) for name in list(arrays) if name.endswith(SHAPE)}
+    return header, plain, {name: _unpacked(values, shapes.get(name + SHAPE)) for name, values in arrays.items()}
+
+
+def _write_parquet(path: Path, stored: Stored, columns: Mapping[str, _Packed], header: str) -> None:
+    pyarrow, parquet = _pyarrow()
+    kinds = {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
+    table: dict[str, Any] = {name: getattr(stored, name) for name in PLAIN}
+    schema = {name: kinds[kind] for name, kind in PLAIN.items()}
+    for name, packed in columns.items():
+        text = packed.values.dtype.kind == "U"
+        kind = pyarrow.string() if text else pyarrow.from_numpy_dtype(packed.values.dtype)
+        if packed.shapes is None and packed.values.ndim == 1:
+            table[name], schema[name] = packed.values.tolist(), kind
+            continue
+        samples = _unpacked(packed.values, packed.shapes)
+        flat = [sample.reshape(-1) for sample in samples]
+        table[name], schema[name] = [each.tolist() for each in flat] if text else flat, pyarrow.list_(kind)
+        table[name + SHAPE] = [list(sample.shape) for sample in samples]
+        schema[name + SHAPE] = pyarrow.list_(pyarrow.int64())
+    arrays = [pyarrow.array(table[name], schema[name]) for name in schema]
+    made = pyarrow.table(arrays, schema=pyarrow.schema(list(schema.items()), metadata={"aip": header}))
+    parquet.write_table(made, path)
+
+
+def _read_parquet(path: Path) -> tuple[str, dict[str, Any], dict[str, list[Any]]]:
+    pyarrow, parquet = _pyarrow()
+    with open_regular(path) as file:
+        about = parquet.read_metadata(file)
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        size += 8 * sum(group.column(at).num_values for group in groups for at in range(group.num_columns))
+        if size > read_limit():
+            raise too_large(path, size)
+        table = parquet.read_table(file)
+    header = table.schema.metadata[b"aip"].decode()
+    plain = {name: table[name].to_pylist() for name in PLAIN}
+    columns: dict[str, list[Any]] = {}
+    for name in table.column_names:
+        if name in PLAIN or name.endswith(SHAPE):
+            continue
+        kind = table.schema.field(name).type
+        listed = pyarrow.types.is_list(kind)
+        inner = kind.value_type if listed else kind
+        dtype = np.dtype(np.str_) if pyarrow.types.is_string(inner) else np.dtype(inner.to_pandas_dtype())
+        values = [np.asarray(value, dtype) for value in table[name].to_pylist()]
+        if listed:
+            shapes = table[name + SHAPE].to_pylist()
+            values = [value.reshape(shape) for value, shape in zip(values, shapes, strict=True)]
+        columns[name] = values
+    return header, plain, columns
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(NEEDS_PYARROW) from error
+    return pyarrow, pyarrow.parquet
+
+
+def scenario_of_stored(stored: Stored, path: Path, plugins: PluginManager, *, trust: bool) -> Scenario:
+    """Makes the scenario with the parameters that the model was applied with.
+
+    Raises:
+        UsageError: the file does not name a scenario, or that is not installed or not trusted.
+    """
+    about = checked_record(stored.about, path)
+    scenario = recorded_scenario(about, plugins, trust=trust, where=path)
+    params = from_dict(applied_params_class(scenario.cls.params_class), about["params"], plugins, origin=str(path))
+    return scenario.cls(params)

@@ -1,0 +1,99 @@
+"""An exported model as the rest of aip calls it: named tensors to named tensors, with what losses need besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from aipcore.data.sample import ColumnSpec
+from aipcore.errors import UsageError
+from aipcore.prediction.locate import ModelDir
+from aipcore.scenario.losses import set_mask
+from aipcore.scenario.model import BARE_OUTPUT, applied_signature, argument_names, inputs_of
+from aipcore.training.export.saved_model import MASK, OUTPUT, PENALTY, SIGNATURE
+from aipcore.training.warmstart.readers import load_variables
+
+
+class ServedModel:
+    """A SavedModel with the interface of `Graph`, in inference mode only.
+
+    Attributes:
+        inputs: the spec of each input, by name; a bare input has the name "".
+        outputs: the names of the outputs; a bare output has the name "".
+        signature: the serving function: keyword tensors to a dict of tensors.
+        score: the function that also returns penalty and masks, if the model has any; see `ServedModule`.
+
+    Args:
+        model: where it is.
+
+    Raises:
+        UsageError: TensorFlow cannot load it, or it is not what its record says.
+    """
+
+    def __init__(self, model: ModelDir) -> None:
+        try:
+            load_variables(model.path)
+            # Held, since the functions do not keep the variables alive.
+            self._loaded = tf.saved_model.load(str(model.path))
+            self.signature = self._loaded.signatures[SIGNATURE]
+            self.inputs: dict[str, ColumnSpec] = inputs_of(applied_signature(model.about))
+            self.outputs = [str(name) for name in applied_signature(model.about)["outputs"]]
+        except Exception as error:
+            # TensorFlow raises whatever comes of a damaged file: IndexError, DecodeError, OpError and others.
+            reason = " ".join(str(getattr(error, "message", None) or error).split())
+            raise UsageError(f"The model {model.path} cannot be loaded ({reason}): take another copy.") from error
+        self.score = getattr(self._loaded, "score", None)
+        self._penalty: Any = None
+        arguments = argument_names(self.inputs).values()
+        given = set(arguments), {name or BARE_OUTPUT for name in self.outputs}
+        found = set(self.signature.structured_input_signature[1]), set(self.signature.structured_outputs)
+        if given != found:
+            raise UsageError(f"The model {model.path} has other inputs or outputs than its record says: it is damaged.")
+
+    def __call__(self, inputs: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
+        """Runs the model on tensors of shape [batch, ...] by name."""
+        if training:
+            raise ValueError("An exported model cannot be trained.")
+        arguments = argument_names(self.inputs)
+        named = {argument: tf.convert_to_tensor(inputs[name]) for name, argument in arguments.items()}
+        if self.score is None:
+            result = self.signature(**named)
+            self._penalty = None
+            return {name: result[name or BARE_OUTPUT] for name in self.outputs}
+        result = self.score(**named)
+        self._penalty = result[PENALTY]
+        outputs = {}
+        for name in self.outputs:
+            # A copy: the mask becomes an attribute of the tensor.
+            outputs[name] = tf.identity(result[f"{OUTPUT}{name or BARE_OUTPUT}"])
+            mask = result.get(f"{MASK}{name or BARE_OUTPUT}")
+            if mask is not None:
+                set_mask(outputs[name], mask)
+        return outputs
+
+    def penalty(self) -> Any:
+        """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
+        return tf.constant(0.0) if self._penalty is None else self._penalty
+
+    @property
+    def scores(self) -> bool:
+        """Whether losses depend on more than the outputs: on a penalty or on masks."""
+        return self.score is not None
+
+    @property
+    def masked(self) -> list[str]:
+        """The names of the outputs that have a mask."""
+        found = {} if self.score is None else self.score.structured_outputs
+        return [name for name in self.outputs if f"{MASK}{name or BARE_OUTPUT}" in found]
+
+    @property
+    def bare_input(self) -> bool:
+        """Whether the model takes one tensor instead of a mapping."""
+        return "" in self.inputs
+
+    @property
+    def bare_output(self) -> bool:
+        """Whether the model returns one tensor instead of a mapping."""
+        return "" in self.outputs

@@ -1,0 +1,355 @@
+"""The model of a scenario: its Keras graph, and calling it with named tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import attrs
+import keras
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.data.sample import ColumnSpec
+from aipcore.errors import AipError, ScenarioError, defined_at, located_sentence
+from aipcore.scenario.paths import name_variables
+from aipcore.scenario.record import DEFAULT_GRAPH
+from aipcore.scenario.scenario import Scenario
+
+BARE_INPUT = "inputs"
+BARE_OUTPUT = "outputs"
+
+_GRAPH_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+LAYER_NAME = r"[A-Za-z0-9_.\\>-]*"
+"""The names that TensorFlow takes for the scope of a layer; Keras itself refuses no others but `/`."""
+
+
+class GraphLike(Protocol):
+    """What evaluation needs of a model: a `Graph`, or an exported one."""
+
+    def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
+        """Runs the model on tensors of shape [batch, ...] by name."""
+
+    def penalty(self) -> Any:
+        """What regularizers and `add_loss` gave in the last call, a float32 scalar."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Graph:
+    """A Keras model whose inputs and outputs are addressed by name.
+
+    Attributes:
+        model: takes one tensor or a dict of tensors, as the scenario's data does.
+        inputs: the spec of each input, by name; a bare input has the name "".
+        outputs: the names of the outputs; a bare output has the name "".
+    """
+
+    model: Any
+    inputs: dict[str, ColumnSpec]
+    outputs: list[str]
+
+    def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
+        """Runs the model on tensors of shape [batch, ...] by name."""
+        # Data may have inputs that only the trained model takes.
+        arguments = argument_names(self.inputs)
+        given = inputs[""] if self.bare_input else {argument: inputs[name] for name, argument in arguments.items()}
+        result = self.model(given, training=training)
+        return {"": result} if self.bare_output else result
+
+    def output_shape(self, name: str) -> tuple[int | None, ...]:
+        """The shape of an output, the batch axis included, with None where it varies."""
+        output = self.model.output if self.bare_output else self.model.output[name]
+        return tuple(output.shape)
+
+    def penalty(self) -> Any:
+        """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
+        return tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.model.losses] or [tf.constant(0.0)])
+
+    def argument_specs(self, batch_size: int | None = None) -> dict[str, Any]:
+        """The `tf.TensorSpec` of each input, by the name that it has in the serving signature."""
+        return {
+            argument: tf.TensorSpec((batch_size, *self.inputs[name].shape), self.inputs[name].dtype, name=argument)
+            for name, argument in argument_names(self.inputs).items()
+        }
+
+    @property
+    def bare_input(self) -> bool:
+        """Whether the model takes one tensor instead of a mapping."""
+        return "" in self.inputs
+
+    @property
+    def bare_output(self) -> bool:
+        """Whether the model returns one tensor instead of a mapping."""
+        return "" in self.outputs
+
+
+def argument_names(inputs: Iterable[str]) -> dict[str, str]:
+    """Return the name of each input in Keras and in the serving signature.
+
+    Keras allows no `/`, and TensorFlow turns everything but letters and digits into `_` (`pixel_values` for
+    `pixel values`, `arg_1st` for `1st`). An input's name does not depend on the other inputs.
+
+    Raises:
+        ScenarioError: two inputs would have one name.
+    """
+    names: dict[str, str] = {}
+    for name in inputs:
+        argument = re.sub(r"[^0-9A-Za-z_]", _written_out, name) if name else BARE_INPUT
+        # `self` is the first argument of the function that serves.
+        argument = argument if argument[0].isalpha() and argument != "self" else f"arg_{argument}"
+        if argument in names.values():
+            other = next(known for known, taken in names.items() if taken == argument)
+            raise ScenarioError(
+                f"The inputs {other!r} and {name!r} would both be called {argument!r} in the exported model. Rename "
+                "one of them."
+            )
+        names[name] = argument
+    return names
+
+
+def _written_out(character: re.Match[str]) -> str:
+    # Some formats have ASCII names alone.
+    return f"u{ord(character[0]):04x}" if character[0].isalnum() else "_"
+
+
+def signature_of(graph: Graph) -> dict[str, Any]:
+    """The inputs and outputs of a model as JSON, so that it can be built again without data."""
+    return {
+        "inputs": {name: {"shape": list(spec.shape), "dtype": spec.dtype} for name, spec in graph.inputs.items()},
+        "outputs": list(graph.outputs),
+    }
+
+
+def signatures_of(trained: Graph, applied: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
+    """Return what a record holds of the trained model, of the applied one if that is another, and of further graphs."""
+    signatures: dict[str, Any] = {"signature": signature_of(trained)}
+    if applied is not trained:
+        signatures["prediction_signature"] = signature_of(applied)
+    if further:
+        signatures["graphs"] = {name: signature_of(graph) for name, graph in further.items()}
+    return signatures
+
+
+def applied_signature(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inputs and outputs of the model that a record is of, as it is applied."""
+    signature: Mapping[str, Any] = about.get("prediction_signature", about["signature"])
+    return signature
+
+
+def trained_outputs(about: Mapping[str, Any]) -> list[str]:
+    """The outputs that the model of a record had in training, which losses and metrics go by."""
+    return [str(name) for name in about["signature"]["outputs"]]
+
+
+def inputs_of(signature: Mapping[str, Any]) -> dict[str, ColumnSpec]:
+    """The specs of the inputs that `signature_of` gave."""
+    return {
+        str(name): ColumnSpec(shape=tuple(spec["shape"]), dtype=str(spec["dtype"]))
+        for name, spec in signature["inputs"].items()
+    }
+
+
+def block_signature(specs: Mapping[str, ColumnSpec], *, axes: int) -> dict[str, Any]:
+    """What a compiled function is told of its columns: `axes` leading axes of any length, then the sample's shape.
+
+    With it a function is traced once, whatever the number of batches in a block and of samples in a batch.
+    """
+    return {name: tf.TensorSpec((*[None] * axes, *spec.shape), spec.dtype) for name, spec in specs.items()}
+
+
+def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
+    """Builds the scenario's model for the inputs that its data has.
+
+    Raises:
+        ScenarioError: `build` fails, returns something that is no tensor or mapping of tensors, or gives two
+            variables one path.
+    """
+    return build_graph_of(scenario, dataset.specs()[0])
+
+
+def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph:
+    """Builds the scenario's model for inputs of these shapes and types.
+
+    Raises:
+        ScenarioError: see `build_graph`.
+    """
+    arguments = argument_names(specs)
+    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype, name=arguments[name]) for name, spec in specs.items()}
+    given: Any = inputs[""] if "" in inputs else dict(inputs)
+    name = type(scenario).__name__
+    try:
+        outputs = scenario.build(given)
+    except AipError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{key or BARE_INPUT} {spec.shape} {spec.dtype}" for key, spec in specs.items())
+        raise ScenarioError(
+            f"{name}.build() cannot take the data's inputs ({shapes}): {located_sentence(error)}"
+        ) from error
+    where = f"{name}.build() ({defined_at(scenario.build)})"
+    if isinstance(outputs, Mapping) and outputs:
+        outputs = {str(key): value for key, value in outputs.items()}
+        for key, value in outputs.items():
+            _check_output(value, f"{where} returned, for the output {key!r},")
+    else:
+        _check_output(outputs, f"{where} returned")
+    tensors = inputs[""] if "" in inputs else {arguments[key]: tensor for key, tensor in inputs.items()}
+    try:
+        model = keras.Model(tensors, outputs)
+    except Exception as error:
+        if (twice := re.search(r'The name "(.*?)" is used \d+ times', str(error))) is not None:
+            raise ScenarioError(
+                f"{where} gives two layers the name {twice[1]!r}. Give each layer a name of its own; inputs count as "
+                "layers."
+            ) from error
+        raise ScenarioError(f"{where} returned no model of its inputs: {located_sentence(error)}") from error
+    for layer in model._flatten_layers(include_self=False):
+        if not (isinstance(layer, keras.layers.InputLayer) or re.fullmatch(LAYER_NAME, layer.name)):
+            raise ScenarioError(
+                f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not take. Use ASCII letters, "
+                "digits and _.-> only."
+            )
+        if layer._metrics:
+            raise ScenarioError(
+                f"{where}: the layer {layer.name!r} holds the metric {layer._metrics[0].name!r}, which aip does not "
+                "compute. Make its value an output of the model, and return a metric of that output from metrics()."
+            )
+    name_variables(model)
+    return Graph(model=model, inputs=dict(specs), outputs=list(outputs) if isinstance(outputs, dict) else [""])
+
+
+def _check_output(value: Any, returned: str) -> None:
+    """Refuse what `build` returned in place of a tensor that Keras computes from the inputs.
+
+    Raises:
+        ScenarioError: it is something else; the sentence has the usual way to return the tensor.
+    """
+    if isinstance(value, keras.KerasTensor):
+        return
+    kind = type(value).__name__
+    if isinstance(value, keras.Model):
+        raise ScenarioError(f"{returned} a keras.Model. Return its outputs: return model(inputs).")
+    if isinstance(value, keras.layers.Layer) or (isinstance(value, type) and issubclass(value, keras.layers.Layer)):
+        raise ScenarioError(f"{returned} the layer {getattr(value, '__name__', kind)}. Call it on a tensor.")
+    if value is None:
+        raise ScenarioError(f"{returned} None. Return the outputs that it computes from the inputs.")
+    if isinstance(value, list | tuple | Mapping):
+        empty = "" if value else "n empty"
+        raise ScenarioError(
+            f"{returned} a{empty} {kind}. Return a tensor, or a mapping from the name of each output to its tensor."
+        )
+    raise ScenarioError(
+        f"{returned} a value of type {kind}. Return a tensor that Keras layers or keras.ops compute from the inputs."
+    )
+
+
+def symbolic_targets_and_outputs(graph: Graph, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the targets of the data and the outputs of the model as symbolic tensors by name, None where they vary."""
+    specs = dataset.specs()[1]
+    targets = {
+        name: keras.KerasTensor(
+            (None, *spec.shape), dtype="string" if spec.dtype.startswith(("str", "bytes")) else spec.dtype
+        )
+        for name, spec in specs.items()
+    }
+    return targets, {"": graph.model.output} if graph.bare_output else dict(graph.model.output)
+
+
+def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
+    """The model that is applied: what the scenario makes of the trained one, or that itself.
+
+    Raises:
+        ScenarioError: `build_prediction` returns something else than a model of the trained layers.
+    """
+    model = scenario.build_prediction(graph.model)
+    if model is None:
+        return graph
+    called = f"{type(scenario).__name__}.build_prediction()"
+    if not isinstance(model, keras.Model):
+        raise ScenarioError(f"{called} returned {type(model).__name__}: return a keras.Model, or None.")
+    inputs, outputs = _sides(model, graph, called)
+    unknown = [name for name in inputs if name not in graph.inputs]
+    if unknown:
+        known = ", ".join(name or "one array" for name in graph.inputs)
+        raise ScenarioError(
+            f"The model of {called} takes the input {unknown[0] or 'without a name'}, but the data has {known}: "
+            "make it with keras.Model({'NAME': model.input['NAME'], ...}, ...)."
+        )
+    return Graph(model=model, inputs={name: graph.inputs[name] for name in inputs}, outputs=list(outputs))
+
+
+def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
+    """Return the models that are exported beside the one that is applied, by name.
+
+    An input that has a name of the data's is that input. Any other is one that the scenario made.
+
+    Raises:
+        ScenarioError: `export_graphs` returns something else than models of the trained layers by usable names.
+    """
+    kind = type(scenario).__name__
+    given = scenario.export_graphs(graph.model)
+    if not isinstance(given, Mapping):
+        raise ScenarioError(
+            f"{kind}.export_graphs() returned {type(given).__name__}: return a mapping from name to keras.Model."
+        )
+    made = {}
+    for name, model in given.items():
+        if not isinstance(name, str) or not _GRAPH_NAME.fullmatch(name):
+            raise ScenarioError(
+                f"{kind}.export_graphs() returned the name {name!r}: a name starts with a letter and consists of "
+                "letters, digits and _."
+            )
+        if name == DEFAULT_GRAPH:
+            raise ScenarioError(
+                f"{kind}.export_graphs() returned the name {name!r}, which is that of the default graph: define "
+                "build_prediction() to change that one."
+            )
+        called = f"{kind}.export_graphs()[{name!r}]"
+        if not isinstance(model, keras.Model):
+            raise ScenarioError(f"{called} is {type(model).__name__}: return a keras.Model under each name.")
+        inputs, outputs = _sides(model, graph, called)
+        known = {id(tensor): name for name, tensor in _inputs_by_name(graph.model, graph, called).items()}
+        for own, tensor in inputs.items():
+            # The name decides which samples what is exported is compared for.
+            if known.get(id(tensor), own) != own or (own in graph.inputs and id(tensor) not in known):
+                names = ", ".join(name or "one array without a name" for name in graph.inputs)
+                raise ScenarioError(
+                    f"The model of {called} takes the input {own or 'without a name'}: an input of the data has the "
+                    f"name that it has there ({names}), and any other input has another name. Make the model with "
+                    "keras.Model({'NAME': model.input['NAME'], ...}, ...)."
+                )
+        specs = {own: ColumnSpec(shape=tuple(tensor.shape[1:]), dtype=tensor.dtype) for own, tensor in inputs.items()}
+        made[name] = Graph(model=model, inputs=specs, outputs=list(outputs))
+    return made
+
+
+def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the inputs and outputs of a model that the scenario made of the trained layers, by name."""
+    trained = {id(variable) for variable in graph.model.variables}
+    for variable in model.variables:
+        if id(variable) not in trained:
+            raise ScenarioError(
+                f"The model of {called} has the variable {variable.path}, which is not trained: take its layers from "
+                "model.get_layer(NAME)."
+            )
+    if not hasattr(model, "input"):
+        raise ScenarioError(f"The model of {called} is not made of inputs and outputs: make it with keras.Model(...).")
+    return _inputs_by_name(model, graph, called), _by_name(model.output, called)
+
+
+def _inputs_by_name(model: Any, graph: Graph, called: str) -> dict[str, Any]:
+    """Return the inputs of a model by the names that they have in the data, where they come from there."""
+    known_as = {argument: name for name, argument in argument_names(graph.inputs).items() if name}
+    return {known_as.get(name, name): tensor for name, tensor in _by_name(model.input, called).items()}
+
+
+def _by_name(side: Any, called: str) -> dict[str, Any]:
+    if isinstance(side, Mapping):
+        return {str(name): tensor for name, tensor in side.items()}
+    if isinstance(side, keras.KerasTensor):
+        return {"": side}
+    raise ScenarioError(
+        f"The model of {called} has a list of inputs or outputs: make it with one tensor or a mapping by name each."
+    )

@@ -1,0 +1,152 @@
+"""Samples shown with their targets and predictions as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.data.processor import PostProcessor, post_process
+from aipcore.errors import TRACEBACK, ScenarioError
+from aipcore.params.names import printable
+from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.scenario import Scenario
+
+MOST_NUMBERS = 8
+"""Numbers of an array that are shown."""
+
+
+def describe_answer(
+    scenario: Scenario,
+    post: Sequence[PostProcessor],
+    targets: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    meta: Any,
+) -> tuple[str, str]:
+    """Return the target and the post-processed output of one sample as text, in the scenario's words if it has any.
+
+    Args:
+        scenario: may override `describe`.
+        post: its post-processors.
+        targets: by name, arrays of one sample.
+        outputs: by name, the model's outputs for it.
+        meta: the sample's.
+
+    Raises:
+        ScenarioError: a post-processor or `describe` fails.
+    """
+    answer = post_process(post, dict(outputs), meta)
+    try:
+        return scenario.describe(targets, answer) or describe_sample(targets, answer)
+    except Exception as error:
+        raise ScenarioError(
+            f"{type(scenario).__name__}.describe() failed on a sample with meta {meta!r}: {type(error).__name__}: "
+            f"{error} {TRACEBACK}."
+        ) from error
+
+
+def describe_sample(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
+    """What is right and what was answered, in one line each.
+
+    Text and numbers are shown as they are, and of a vector of scores for a single number as target, the place of the
+    greatest. Of the outputs, those that have a target of their name are shown, or else all.
+
+    Args:
+        targets: by name, arrays of one sample.
+        outputs: by name, what the post-processors made of the model's outputs.
+    """
+    right = {name: value for name, value in targets.items() if np.size(value)}
+    answered = {}
+    compared = {name: value for name, value in outputs.items() if name in right} or outputs
+    for name, value in compared.items():
+        target = right.get(name, next(iter(right.values())) if len(right) == 1 else None)
+        array = np.asarray(value)
+        is_class = target is not None and np.ndim(target) == 0 and np.asarray(target).dtype.kind in "iu"
+        answered[name] = int(array.argmax()) if is_class and array.ndim == 1 and array.size > 1 else value
+    return _text(right), _text(answered)
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    shown = {name: _shown(value) for name, value in values.items()}
+    return (
+        next(iter(shown.values())) if len(shown) == 1 else ", ".join(f"{name} {text}" for name, text in shown.items())
+    )
+
+
+def _shown(value: Any) -> str:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        return str(value)
+    numbers = [f"{number:.4g}" if array.dtype.kind == "f" else str(number) for number in array.ravel()[:MOST_NUMBERS]]
+    return " ".join(numbers) + (" ..." if array.size > MOST_NUMBERS else "")
+
+
+@attrs.frozen
+class ShownSample:
+    """A sample as text.
+
+    Attributes:
+        index: its number in the list, from 0.
+        target: what is right.
+        prediction: what the model predicts, after post-processing.
+    """
+
+    index: int
+    target: str
+    prediction: str
+
+    def __str__(self) -> str:
+        return f"sample {self.index}: target {self.target}, prediction {self.prediction}"
+
+
+class ShownSamples(Evaluator):
+    """An evaluator that keeps some samples as text, beside the scenario's own evaluator.
+
+    Attributes:
+        samples: those that were kept, evenly spaced over the list, always the same.
+
+    Args:
+        scenario: describes them.
+        evaluator: the scenario's own, which sees everything too, if there is one.
+        size: samples in the list.
+        count: the most samples to keep.
+    """
+
+    def __init__(self, scenario: Scenario, evaluator: Evaluator | None, *, size: int, count: int) -> None:
+        self.samples: list[ShownSample] = []
+        self._scenario = scenario
+        self._evaluator = evaluator
+        self._post = list(scenario.post_processors())
+        self._wanted = set(np.linspace(0, size - 1, min(size, count)).round().astype(int).tolist())
+        self._seen = 0
+
+    def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
+        """Take in one batch."""
+        for row in range(len(next(iter(outputs.values())))):
+            if self._seen in self._wanted:
+                of_row = [{name: column[row] for name, column in side.items()} for side in (targets, outputs)]
+                texts = describe_answer(
+                    self._scenario, self._post, of_row[0], of_row[1], None if meta is None else meta[row]
+                )
+                self.samples.append(ShownSample(self._seen, *(printable(text) for text in texts)))
+            self._seen += 1
+        if self._evaluator is not None:
+            self._evaluator.update(targets, outputs, meta)
+
+    def result(self) -> dict[str, float]:
+        """Return the results of the scenario's own evaluator."""
+        return {} if self._evaluator is None else self._evaluator.result()
+
+
+def show_samples(scenario: Scenario, evaluator: Evaluator | None, size: int) -> ShownSamples | None:
+    """Return an evaluator that keeps as many samples as `lav.show_samples` says, or None for none.
+
+    Args:
+        scenario: made with its parameters.
+        evaluator: the scenario's own, if there is one.
+        size: samples in the list.
+    """
+    count = scenario.params.lav.show_samples
+    return ShownSamples(scenario, evaluator, size=size, count=count) if count else None

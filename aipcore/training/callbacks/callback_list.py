@@ -1,0 +1,308 @@
+"""The callbacks of a run: made, checked, and called as `Model.fit` calls them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import attrs
+import keras
+
+from aipcore.errors import PluginError, ScenarioError
+from aipcore.scenario.paths import layers_by_path
+from aipcore.training.callbacks.context import RunContext
+from aipcore.training.engine.ema import WeightAverage
+from aipcore.training.reporter import TrainResult
+
+TRAIN_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
+
+
+def wants_batches(callback: Any) -> bool:
+    """Return whether a callback must be called for every single training batch.
+
+    It overrides a batch hook, in its class or on the instance, and does not accept chunks.
+    """
+    if isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq == "epoch":
+        # Its own hook does nothing then; that of a subclass counts.
+        idle = keras.callbacks.ModelCheckpoint.on_train_batch_end
+        overridden = [hook for hook in _overridden(callback, TRAIN_HOOKS) if _function(callback, hook) is not idle]
+    else:
+        overridden = _overridden(callback, TRAIN_HOOKS)
+    return bool(overridden) and not getattr(callback, "accepts_chunks", False)
+
+
+def wants_test_batches(callback: Any) -> bool:
+    """Return whether a callback has a hook for the batches of the validation."""
+    return bool(_overridden(callback, TEST_HOOKS))
+
+
+def _overridden(callback: Any, hooks: tuple[str, ...]) -> list[str]:
+    return [hook for hook in hooks if _function(callback, hook) is not getattr(keras.callbacks.Callback, hook)]
+
+
+def _function(callback: Any, hook: str) -> Any:
+    method = getattr(callback, hook)
+    return getattr(method, "__func__", method)
+
+
+REFUSED = {
+    "BackupAndRestore": "Remove it: aip writes checkpoints, and `aip resume DIR` continues from the newest one.",
+    "CallbackList": "Give each of its callbacks a record of its own.",
+    "OrbaxCheckpoint": "Use keras.callbacks.ModelCheckpoint, or the checkpoints that aip writes.",
+    "ProgbarLogger": "Remove it: aip shows the progress of a run.",
+    "SwapEMAWeights": "Use --trainer.calc_ema, which validates and exports the averaged weights.",
+}
+"""Callbacks of Keras that a run cannot use, and what to do instead."""
+
+MONITORS = ("EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau")
+"""Callbacks of Keras that follow a value."""
+
+
+def make_callbacks(
+    builders: Mapping[str, Callable[[RunContext], Any]], context: RunContext, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Build the callbacks of a run.
+
+    Args:
+        builders: by name.
+        context: of the run.
+        metrics: the Keras metrics of training, by the name that they are logged under.
+
+    Raises:
+        PluginError: one of them cannot work in a run.
+    """
+    callbacks = {name: build(context) for name, build in builders.items()}
+    for name, callback in callbacks.items():
+        _check(name, callback)
+        if _is_any(callback, MONITORS) and callback.mode == "auto":
+            callback.mode = _direction(name, callback, context.monitor, metrics)
+    return callbacks
+
+
+def _check(name: str, callback: Any) -> None:
+    if not isinstance(callback, keras.callbacks.Callback):
+        raise PluginError(
+            f"The callback {name} is {type(callback).__name__}, not a Keras callback. "
+            "Return a keras.callbacks.Callback from its build function."
+        )
+    if kind := _is_any(callback, tuple(REFUSED)):
+        raise PluginError(f"The callback {name} cannot be keras.callbacks.{kind} in a run. {REFUSED[kind]}")
+    if _is_any(callback, ("RemoteMonitor",)) and find_spec("requests") is None:
+        raise PluginError(
+            f"The callback {name} is keras.callbacks.RemoteMonitor, which needs the package requests. "
+            "Install it, or use --callbacks Webhook."
+        )
+
+
+def _is_any(callback: Any, kinds: tuple[str, ...]) -> str:
+    """Return which of these classes of Keras a callback is or extends, or an empty string."""
+    return next((kind for kind in kinds if isinstance(callback, getattr(keras.callbacks, kind))), "")
+
+
+def _direction(name: str, callback: Any, monitor: tuple[str, str], metrics: Mapping[str, Any]) -> str:
+    """Return whether less ("min") or more ("max") of what a callback follows is better.
+
+    Keras looks at the metrics that the model was compiled with, where aip has its own.
+    """
+    if callback.monitor == monitor[1]:
+        return monitor[0]
+    plain = callback.monitor.removeprefix("val_")
+    if plain == "loss":
+        return "min"
+    direction = getattr(metrics.get(plain), "_direction", None)
+    if direction is None:
+        raise PluginError(
+            f"The callback {name} follows {callback.monitor}, and neither the scenario nor Keras defines whether less "
+            f'or more of it is better. Pass mode="min" or mode="max" to keras.callbacks.{_is_any(callback, MONITORS)}.'
+        )
+    return "max" if direction == "up" else "min"
+
+
+class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """The callbacks of a run as `Model.fit` calls them.
+
+    With an average of the weights, the model has the averaged weights wherever a callback is given values of the
+    validation, or is asked to save: in `on_epoch_end` and `on_train_end`. What a callback writes there stays.
+
+    Args:
+        callbacks: by name.
+        model: that is trained, as it is compiled.
+        average: of its weights, or None.
+        epochs, steps: the length of the run, and of an epoch in batches.
+    """
+
+    def __init__(
+        self, callbacks: Mapping[str, Any], *, model: Any, average: WeightAverage | None, epochs: int, steps: int
+    ) -> None:
+        self._average = average if callbacks else None
+        self._trainable = _trainable(model)
+        for callback in callbacks.values():
+            if average is not None and _is_any(callback, ("ModelCheckpoint",)) and callback.save_freq != "epoch":
+                _save_average(callback, average)
+        self._test_batches = any(map(wants_test_batches, callbacks.values()))
+        super().__init__(list(callbacks.values()), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
+        self._names = {id(callback): name for name, callback in callbacks.items()}
+        self._stopped_by = ""
+        self.callbacks = _Called(vars(self)["callbacks"], self._note)
+
+    @property
+    def why_stopped(self) -> str:
+        """The sentence on the callback that set `model.stop_training`, the first if there are several."""
+        # Without a name it is one of another worker.
+        return f"The callback {self._stopped_by} stopped the run" if self._stopped_by else "A callback stopped the run"
+
+    def _note(self, callback: Any) -> None:
+        if self.model.stop_training and not self._stopped_by:
+            self._stopped_by = self._names.get(id(callback), "")
+
+    @property
+    def test_batches(self) -> RunCallbacks | None:
+        """The list itself if a callback has hooks for the batches of the validation, else None."""
+        return self if self._test_batches else None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Before the first epoch."""
+        with self._averaged():
+            super().on_train_begin(logs)
+        self._check_trainable("when training begins")
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Before the first batch of an epoch."""
+        super().on_epoch_begin(epoch, logs)
+        self._check_trainable(f"in epoch {epoch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """After the validation of an epoch."""
+        with self._averaged():
+            super().on_epoch_end(epoch, logs)
+        self._check_trainable(f"in epoch {epoch + 1}")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """After the last epoch, before the model is exported."""
+        with self._averaged():
+            super().on_train_end(logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Before the first batch of a validation."""
+        self.model.stop_evaluating = False
+        super().on_test_begin(logs)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def _check_trainable(self, when: str) -> None:
+        for name, each, trainable in self._trainable:
+            if each.trainable != trainable:
+                raise ScenarioError(
+                    f"A callback sets trainable = {each.trainable} on {name} {when}. A run trains the same weights "
+                    "from its first to its last epoch. Freeze layers with --trainer.no_train_scope, and train the "
+                    "next phase in a run of its own with --warmstart.model."
+                )
+
+
+class _Called(list[Any]):
+    """The callbacks of a list, each noted as soon as a loop over them has called it."""
+
+    def __init__(self, callbacks: Iterable[Any], note: Callable[[Any], None]) -> None:
+        super().__init__(callbacks)
+        self._note = note
+
+    def __iter__(self) -> Iterator[Any]:
+        for callback in super().__iter__():
+            yield callback
+            self._note(callback)
+
+
+def _trainable(model: Any) -> list[tuple[str, Any, bool]]:
+    """The layers with weights and the variables of a model, with their paths, each with its flag."""
+    layers = [(path, layer) for path, layer in layers_by_path(model) if layer.weights]
+    found = [*layers, *((variable.path, variable) for variable in model.variables)]
+    return [(path, each, each.trainable) for path, each in found]
+
+
+def _save_average(callback: Any, average: WeightAverage) -> None:
+    """Let a ModelCheckpoint that saves between batches save the averaged weights, swapped only when it saves."""
+    save = callback._save_model
+
+    def save_average(*arguments: Any, **named: Any) -> None:
+        with average.applied():
+            save(*arguments, **named)
+
+    callback._save_model = save_average
+
+
+logger = logging.getLogger("aipcore.training")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunEnd:
+    """How a run ended, for the callbacks that have `on_run_end(end)`.
+
+    Attributes:
+        status: "finished" after its last epoch, "stopped" by early stopping or a callback, "interrupted" by a signal,
+            "failed" with an error.
+        epochs: epochs that are done.
+        seconds: how long this process trained; None if it failed.
+        best: the best monitored value, or None.
+        best_epoch: its epoch, counted from 1, or None.
+        error: what it failed with, or None.
+    """
+
+    status: Literal["finished", "stopped", "interrupted", "failed"]
+    epochs: int
+    seconds: float | None = None
+    best: float | None = None
+    best_epoch: int | None = None
+    error: BaseException | None = None
+
+
+@attrs.define
+class Ending:
+    """Where a run leaves its result.
+
+    Attributes:
+        result: None as long as it has none.
+        epochs: epochs that are done.
+    """
+
+    result: TrainResult | None = None
+    epochs: int = 0
+
+
+@contextmanager
+def telling_callbacks(callbacks: Mapping[str, Any]) -> Iterator[Ending]:
+    """A context around a run, behind which each callback with `on_run_end` is told once how it ended.
+
+    Keras' `on_train_end` is not called when a run fails, and comes before the model is exported; this comes last. An
+    error in it is logged, not raised: what the run gave is on the disk by then.
+    """
+    ending = Ending()
+    try:
+        yield ending
+    except KeyboardInterrupt as error:
+        _tell(callbacks, RunEnd(status="interrupted", epochs=ending.epochs, error=error))
+        raise
+    except BaseException as error:
+        _tell(callbacks, RunEnd(status="failed", epochs=ending.epochs, error=error))
+        raise
+    result = ending.result
+    assert result is not None
+    end = RunEnd(
+        status=result.status, epochs=result.epochs, seconds=result.seconds, best=result.best,
+        best_epoch=result.best_epoch,
+    )  # fmt: skip
+    _tell(callbacks, end)
+
+
+def _tell(callbacks: Mapping[str, Any], end: RunEnd) -> None:
+    for name, callback in callbacks.items():
+        if not hasattr(callback, "on_run_end"):
+            continue
+        try:
+            callback.on_run_end(end)
+        except Exception as error:
+            logger.warning("The callback %s failed at the end of the run (%s: %s).", name, type(error).__name__, error)

@@ -1,0 +1,142 @@
+"""What a callback may compute with a run's model and data, without changing a bit of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset, Rows
+from aipcore.data.sampler import Visits
+from aipcore.scenario.model import block_signature
+from aipcore.scenario.scenario import Scenario
+from aipcore.scenario.shown_samples import describe_answer
+from aipcore.training.engine.train_step import TrainingLoop
+
+Array = npt.NDArray[Any]
+
+
+def spread_samples(dataset: Dataset, count: int) -> Rows:
+    """At most `count` samples, evenly spaced over a data set, always the same, padded to one size."""
+    indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
+    return next(dataset.fetch([Visits(indices=indices, passes=np.zeros(len(indices), np.int64))]))
+
+
+class RunProbe:
+    """Runs the model of a run in inference mode, in which nothing is drawn and no state moves.
+
+    To be used between epochs, such as in `on_epoch_end`, on the chief alone (`RunContext.is_chief`).
+
+    Args:
+        scenario: of the run.
+        loop: the training step, with the model and the average of its weights.
+        train, validation: the data, processed; validation data may be missing.
+        batch_size: most samples that go through the model at once.
+        eager: whether to compile nothing.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        loop: TrainingLoop,
+        train: Dataset,
+        validation: Dataset | None,
+        *,
+        batch_size: int,
+        eager: bool = False,
+    ) -> None:
+        self._scenario = scenario
+        self._loop = loop
+        self._train = train
+        self._validation = validation
+        self._batch_size = batch_size
+        self._post = list(scenario.post_processors())
+        self._batches: list[list[dict[str, Any]]] = []
+        graph = loop.graph
+        sides = [block_signature(side, axes=1) for side in train.specs()]
+        self._outputs: Any = lambda given: graph(given, training=False)
+        self._norm: Any = self._gradient_norm
+        if not eager:
+            self._outputs = tf.function(self._outputs, autograph=False, input_signature=sides[:1])
+            self._norm = tf.function(self._norm, autograph=False, input_signature=sides)
+
+    def validation_samples(self, count: int) -> Rows | None:
+        """At most `count` samples of the validation data, evenly spaced, always the same; None without such data."""
+        return None if self._validation is None else spread_samples(self._validation, count)
+
+    def outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the model answers, with the averaged weights if there are any.
+
+        Args:
+            inputs: by name, arrays of shape [samples, ...]; the name of a bare input is "".
+
+        Returns:
+            arrays of shape [samples, ...] by the name of the output.
+        """
+        size, average, parts = self._batch_size, self._loop.average, []
+        with nullcontext() if average is None else average.applied():
+            for first in range(0, len(next(iter(inputs.values()))), size):
+                batch = {name: tf.constant(column[first : first + size]) for name, column in inputs.items()}
+                parts.append({name: value.numpy() for name, value in self._outputs(batch).items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def descriptions(self, rows: Rows, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
+        """For each sample, what is right and what was answered, behind the post-processors, as text.
+
+        Args:
+            rows: the samples.
+            outputs: what the model answered to them, arrays of shape [samples, ...] by name.
+        """
+        texts = []
+        for row in range(len(next(iter(outputs.values())))):
+            targets = {name: values[row] for name, values in rows.targets.items()}
+            meta = None if rows.meta is None else rows.meta[row]
+            answer = {name: values[row] for name, values in outputs.items()}
+            texts.append(describe_answer(self._scenario, self._post, targets, answer, meta))
+        return texts
+
+    def gradient_norms(self, batches: int) -> list[float]:
+        """The joint L2 norm of the gradients of all trained weights, before clipping, for each of some fixed batches.
+
+        The gradients are those of the mean loss with all penalties, in inference mode (no dropout; batch normalisation
+        by its running statistics), at the raw weights.
+
+        Args:
+            batches: how many; their samples are evenly spaced over the training data, always the same.
+        """
+        if not self._batches:
+            size = self._batch_size
+            rows = spread_samples(self._train, batches * size)
+            count = len(next(iter(rows.targets.values() or rows.inputs.values())))
+            # Neighbours in the data are often alike: each batch takes from all of it.
+            every = max(1, round(count / size))
+            for first in range(min(every, batches)):
+                self._batches.append(
+                    [
+                        {name: tf.constant(column[first::every]) for name, column in side.items()}
+                        for side in (rows.inputs, rows.targets, rows.weights)
+                    ]
+                )
+        average = self._loop.average
+        with nullcontext() if average is None else average.lifted():
+            return [float(self._norm(*sides)) for sides in self._batches]
+
+    def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+        loop = self._loop
+        variables = [weight.value for weight in loop.graph.model.trainable_variables]
+        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            running = loop.metrics.losses(0)
+            _, _, sums = loop.forward(running, inputs, targets, weights, samples, training=False)
+            objective = running.total(running.means(sums, running.scales(sums)))
+            if loop.loss_scale is not None:
+                objective = loop.loss_scale.scaled(objective)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, variables, unconnected_gradients="zero")]
+        if loop.loss_scale is not None:
+            gradients = loop.loss_scale.unscaled(gradients)
+        return tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])

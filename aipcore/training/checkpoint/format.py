@@ -1,0 +1,339 @@
+"""The checkpoint format: the full state of a run on disk, written, verified and read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.errors import TrainingError
+from aipcore.files import MANIFEST_BYTES, PROGRESS_BYTES, read_json
+from aipcore.training.checkpoint.atomic import recover_dir, replaced_dir
+
+FORMAT = 2
+"""The format that is written. 2 added to 1: the manifest's own checksum, shapes, and what the run is (`about`)."""
+
+STATE = {"epoch", "step", "seed", "history", "monitor", "compilation", "callbacks"}
+"""What progress.json of format 1 held of the state itself; the rest described the run."""
+
+
+class NewerFormatError(Exception):
+    """The end of a sentence that begins "The checkpoint PATH has"."""
+
+
+def current_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A manifest of any format up to the current one, in the current one; no file is changed.
+
+    Raises:
+        NewerFormatError: it is of a format that this aip does not know.
+    """
+    number = manifest["format"]
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"{number!r} is no format")
+    if number > FORMAT:
+        raise NewerFormatError(f"format {number}, this aip reads up to {FORMAT}: upgrade aipcore.")
+    while number < FORMAT:
+        manifest = MIGRATIONS[number](manifest, folder)
+        number += 1
+    return manifest
+
+
+def _from_1(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Takes the shapes from the arrays' own headers, and what the run is from progress.json."""
+    import zipfile
+
+    import numpy as np
+
+    variables = {}
+    try:
+        with zipfile.ZipFile(folder / "variables.npz") as archive:
+            for member, (name, dtype) in zip(archive.namelist(), manifest["dtypes"].items(), strict=True):
+                with archive.open(member) as file:
+                    np.lib.format.read_magic(file)
+                    shape, _, _ = np.lib.format.read_array_header_1_0(file)
+                variables[name] = {"dtype": dtype, "shape": list(shape)}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"variables.npz: {error}") from error
+    progress = read_json(folder / "progress.json", limit=PROGRESS_BYTES, follow=False)
+    about = {key: value for key, value in progress.items() if key not in STATE}
+    return {"format": 2, "about": about, "variables": variables, "files": manifest["files"]}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any], Path], dict[str, Any]]] = {1: _from_1}
+"""From each older format to the step that brings its manifest to the next."""
+
+
+VARIABLES, PROGRESS, MANIFEST = "variables.npz", "progress.json", "manifest.json"
+FILES = {VARIABLES, PROGRESS}
+
+HEADER_BYTES = 2**12
+"""Most bytes that NumPy's header of one array takes."""
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class DamagedError(Exception):
+    """Why a checkpoint is not complete, in words."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        arrays: all variables by name.
+        progress: everything else of the state, as JSON values.
+        about: what the run is: parameters, scenario, versions of aip and its plugins.
+    """
+
+    arrays: Arrays
+    progress: dict[str, Any]
+    about: dict[str, Any] = attrs.field(factory=dict)
+
+
+def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Writes a checkpoint beside the others and then removes all but the newest `keep` complete ones.
+
+    Args:
+        folder: the run's `checkpoint` folder, in the run's folder, which must exist.
+        updates: training batches done so far, which names the checkpoint.
+        checkpoint: the state.
+        keep: how many to keep.
+
+    Raises:
+        TrainingError: the disk is full or not writable; older checkpoints are untouched.
+    """
+    path = folder / f"step-{updates:010d}"
+    try:
+        folder.mkdir(exist_ok=True)
+        with replaced_dir(path) as fresh:
+            _write_arrays(fresh / VARIABLES, checkpoint.arrays)
+            (fresh / PROGRESS).write_text(json.dumps(checkpoint.progress, indent=1), encoding="utf-8")
+            content = {
+                "format": FORMAT,
+                "about": checkpoint.about,
+                "variables": {
+                    name: {"dtype": array.dtype.name, "shape": list(array.shape)}
+                    for name, array in checkpoint.arrays.items()
+                },
+                "files": {file.name: _fingerprint(file) for file in sorted(fresh.iterdir())},
+            }
+            (fresh / MANIFEST).write_text(
+                json.dumps({**content, "sha256": digest(content)}, indent=1), encoding="utf-8"
+            )
+    except OSError as error:
+        raise TrainingError(
+            f"The checkpoint {path} could not be written ({error.strerror or error}); earlier ones are untouched: "
+            "make room or mend the folder's permissions."
+        ) from error
+    complete = [each for each in newest_first(folder) if _looks_complete(each)]
+    for old in complete[max(1, keep) :]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of a manifest's content, in a notation that depends on nothing but the content."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """The newest complete checkpoint of a run.
+
+    Raises:
+        TrainingError: there is none, or it is written by a newer aip.
+    """
+    path, damaged = find_newest(folder)
+    if path is None:
+        listed = "".join(f"; {each.name} is damaged ({why})" for each, why in damaged)
+        raise TrainingError(
+            f"{folder} holds no complete checkpoint{listed}: train with --trainer.write_checkpoints True."
+        )
+    return path
+
+
+def find_newest(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest complete checkpoint, if any, and the newer ones that are damaged, each with the reason.
+
+    Raises:
+        TrainingError: a newer one is written by a newer aip.
+    """
+    for leftover in folder.glob(".step-*.old"):
+        # A kill between two renames; the name is `.step-N.old`.
+        recover_dir(folder / leftover.name[1:-4])
+    damaged: list[tuple[Path, str]] = []
+    for path in newest_first(folder):
+        problem = problems(path)
+        if not problem:
+            return path, damaged
+        damaged.append((path, problem))
+    return None, damaged
+
+
+def problems(path: Path) -> str:
+    """Why a checkpoint is not complete; empty if it is.
+
+    Raises:
+        TrainingError: it is written by a newer aip.
+    """
+    try:
+        _checked_manifest(path)
+    except DamagedError as error:
+        return str(error)
+    return ""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a complete checkpoint.
+
+    Raises:
+        TrainingError: it is damaged, or written by a newer aip.
+    """
+    try:
+        manifest = _checked_manifest(path)
+        arrays = _read_arrays(path / VARIABLES, manifest["variables"])
+        progress = _read_json(path / PROGRESS)
+        if not isinstance(progress, dict):
+            raise DamagedError(f"{PROGRESS} holds no mapping")
+    except DamagedError as error:
+        raise TrainingError(f"The checkpoint {path} is damaged ({error}): take an older one.") from error
+    return Checkpoint(arrays=arrays, progress=progress, about=manifest["about"])
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The folders of all checkpoints of a run, complete or not."""
+    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+
+
+def _looks_complete(path: Path) -> bool:
+    """Whether manifest and sizes agree; the checksums are left to who reads."""
+    try:
+        return all((path / name).stat().st_size == size for name, size in _sizes(_manifest(path)).items())
+    except (DamagedError, OSError, TrainingError):
+        return False
+
+
+def _sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
+    return {name: print_["bytes"] for name, print_ in manifest["files"].items()}
+
+
+def _checked_manifest(path: Path) -> dict[str, Any]:
+    manifest = _manifest(path)
+    for name, expected in manifest["files"].items():
+        file = path / name
+        try:
+            if file.is_symlink() or not file.is_file():
+                raise DamagedError(f"{name} is missing")
+            if file.stat().st_size != expected["bytes"] or _fingerprint(file) != expected:
+                raise DamagedError(f"{name} differs from the manifest")
+        except OSError as error:
+            raise DamagedError(f"{name} cannot be read: {error.strerror or error}") from error
+    return manifest
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest, in the current format, its own checksum and form checked."""
+    manifest = _read_json(path / MANIFEST)
+    try:
+        number = manifest["format"]
+        if number != 1:
+            content = {key: value for key, value in manifest.items() if key != "sha256"}
+            if digest(content) != manifest["sha256"]:
+                raise DamagedError(f"{MANIFEST} differs from its own checksum")
+        manifest = current_manifest(manifest, path)
+        if set(manifest["files"]) != FILES:
+            raise DamagedError(f"{MANIFEST} names other files than {' and '.join(sorted(FILES))}")
+        for each in manifest["variables"].values():
+            _dtype(each["dtype"])
+            if not all(isinstance(size, int) and size >= 0 for size in each["shape"]):
+                raise DamagedError(f"{MANIFEST} holds an impossible shape")
+        if not all(isinstance(each["bytes"], int) for each in manifest["files"].values()):
+            raise DamagedError(f"{MANIFEST} holds an impossible size")
+    except NewerFormatError as error:
+        raise TrainingError(f"The checkpoint {path} has {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise DamagedError(f"{MANIFEST}: {type(error).__name__}: {error}") from error
+    return manifest
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return read_json(path, limit=PROGRESS_BYTES if path.name == PROGRESS else MANIFEST_BYTES, follow=False)
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path.name}: {type(error).__name__}: {error}") from error
+
+
+def _write_arrays(path: Path, arrays: Arrays) -> None:
+    # NumPy's format has no name for bfloat16 and its like: those are stored as integers, their type in the manifest.
+    plain = {
+        f"{position:06d}": array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+        for position, array in enumerate(arrays.values())
+    }
+    with path.open("wb") as file:
+        np.savez(file, **plain)  # type: ignore[arg-type]
+
+
+def _read_arrays(path: Path, variables: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """Reads the arrays one by one, each only after its size is known to be what the manifest says.
+
+    Members are stored and never compressed, so that nothing can unpack to more than the file itself holds.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [f"{position:06d}.npy" for position in range(len(variables))]
+            if sum(member.compress_size for member in archive.infolist()) > path.stat().st_size:
+                raise DamagedError(f"{VARIABLES} names more bytes than it has")
+            if archive.namelist() != names:
+                raise DamagedError(f"{VARIABLES} holds other arrays than the manifest")
+            for member, (name, spec) in zip(archive.infolist(), variables.items(), strict=True):
+                arrays[name] = _read_array(archive, member, name, spec)
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DamagedError(f"{VARIABLES}: {type(error).__name__}: {error}") from error
+    return arrays
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, spec: Any) -> npt.NDArray[Any]:
+    dtype, shape = _dtype(spec["dtype"]), tuple(spec["shape"])
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    stored = member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
+    if not stored or not size < member.file_size <= size + HEADER_BYTES:
+        raise DamagedError(f"{VARIABLES}: {name} takes {member.file_size:,} bytes instead of about {size:,}")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise DamagedError(f"{VARIABLES}: {name} has an unknown version of NumPy's format")
+        found, fortran, kind = np.lib.format.read_array_header_1_0(file)
+        plain = dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
+        if (found, kind) != (shape, plain):
+            raise DamagedError(f"{VARIABLES}: {name} is {kind} {found} instead of {plain} {shape}")
+        array = np.frombuffer(bytearray(file.read(size)), plain)
+    array = array.reshape(shape, order="F" if fortran else "C")
+    return array if plain == dtype else array.view(dtype)
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    if not isinstance(name, str):
+        raise DamagedError(f"{MANIFEST} holds an impossible type")
+    try:
+        dtype = np.dtype(getattr(ml_dtypes, name, name))
+    except TypeError as error:
+        raise DamagedError(f"{MANIFEST} holds the unknown type {name!r}") from error
+    if dtype.kind not in "biufcV" or dtype.hasobject or dtype.names is not None:
+        raise DamagedError(f"{MANIFEST} holds the type {name!r}, which no variable has")
+    return dtype
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

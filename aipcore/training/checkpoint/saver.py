@@ -1,0 +1,183 @@
+"""Saves a run as it goes: checkpoints when they are due, and the best model when there is a better one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from aipcore.data.dataset import Dataset
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.params.resources import FOLDER as RESOURCES
+from aipcore.training.checkpoint.manager import Keeper, SavePolicy
+from aipcore.training.export.formats import Format
+from aipcore.training.export.verify import some_batches
+from aipcore.training.export.writer import ModelWriter
+from aipcore.training.params import TrainerParams
+from aipcore.training.run_state import RunState, kept_best
+from aipcore.training.setup import Engine
+
+
+def make_writer(
+    model: Engine,
+    formats: Mapping[str, Format],
+    about: Mapping[str, Any],
+    *,
+    output_dir: Path | None,
+    samples: Dataset,
+    check: bool,
+) -> ModelWriter:
+    """Return the writer of a run's model, tried once unless the run writes nothing.
+
+    Args:
+        model: of the run.
+        formats: by name.
+        about: what to record beside the model.
+        output_dir: the run's folder, or None.
+        samples: processed samples, to compare outputs for.
+        check: whether to try it.
+
+    Raises:
+        ScenarioError: the model cannot be served.
+        FormatError: a format cannot express it.
+    """
+    writer = ModelWriter(
+        model.prediction,
+        formats,
+        {"aip": version("aipcore"), **about},
+        further=model.further,
+        resources=None if output_dir is None else output_dir / RESOURCES,
+        batches=lambda: some_batches(samples),
+    )
+    if output_dir is not None and check:
+        writer.check()
+    return writer
+
+
+class RunSaver:
+    """Decides, with all workers of the run alike, what the keeper writes.
+
+    Args:
+        state: of the run.
+        keeper: writes on the chief.
+        workers: of the run.
+        params: when to save.
+        about: what identifies the run.
+        running_loss: returns the mean loss of the current epoch so far.
+        averaged: a context in which the model has the averaged weights.
+        warn: is told what the user should know.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        keeper: Keeper,
+        workers: ProcessGroup,
+        *,
+        params: TrainerParams,
+        about: Mapping[str, Any],
+        running_loss: Callable[[], float],
+        averaged: Callable[[], AbstractContextManager[None]],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._state = state
+        self._keeper = keeper
+        self._workers = workers
+        self._writes = params.write_checkpoints
+        self._policy = SavePolicy(params.checkpoint)
+        self._about = about
+        self._running_loss = running_loss
+        self._averaged = averaged
+        self._warn = warn
+        self._saved_at: tuple[int, int] | None = None
+        # The monitored value of the model in `best`, if it may be better than the run knows.
+        self._kept_best: float | None = None
+
+    def chunk(self, chunk: int) -> int:
+        """The most batches in a chunk; see `SavePolicy.chunk`."""
+        return self._policy.chunk(chunk)
+
+    def resumed(self) -> None:
+        """Take note that the state is that of a checkpoint, which need not be written again.
+
+        Raises:
+            TrainingError: the workers are at different places.
+        """
+        self._saved_at = self._state.position
+        folder = self._keeper.folder
+        best = None if folder is None else kept_best(folder / "best", self._state.monitor)
+        self._kept_best = self._workers.broadcast("the model in best", best)
+        self._workers.require_same({"the checkpoint": list(self._state.position)})
+
+    def check(self) -> None:
+        """Between two chunks: says what went wrong with a checkpoint, and ends a run whose folder was moved.
+
+        Such a run leaves a last checkpoint, unless other workers would have to take part in that.
+
+        Raises:
+            TrainingError: see `Keeper.check` and `Keeper.refuse_moved`.
+        """
+        self._keeper.check()
+        if self._keeper.is_moved() and self._workers.count == 1:
+            self.save()
+        self._keeper.refuse_moved()
+
+    def save_if_due(self) -> None:
+        """Within an epoch; while one checkpoint is being written, the next waits for a later chunk."""
+        if not self._policy.within_epochs:
+            return
+        due = self._policy.due(self._state.batches) and not self._keeper.busy
+        if self._workers.broadcast("save", due):
+            self.save()
+
+    def save(self, *, wait: bool = False) -> None:
+        """Write a checkpoint of where the run is, unless there is one.
+
+        Raises:
+            TrainingError: it could not be written, or the run's folder was moved. Then it is where the folder is now.
+        """
+        self._save(wait=wait)
+        self._keeper.refuse_moved()
+
+    def _save(self, *, wait: bool) -> None:
+        here = self._state.position
+        if not self._writes or self._state.compilation is None or self._saved_at == here:
+            return
+        if self.diverged():
+            self._warn(
+                "The loss is not finite: no checkpoint is written, the last good one stays; --callbacks TerminateOnNaN "
+                "ends such a run."
+            )
+            return
+        if self._keeper.folder is None and self._workers.count == 1:
+            return
+        # The one before has to be done first, so that memory holds what one checkpoint keeps from changing, not two.
+        self._keeper.drain()
+        # The chief writes, but all workers have a part of the state.
+        state = self._state.snapshot(self._about)
+        saved = self._keeper.write_checkpoint(self._state.batches, state, wait=wait)
+        if self._workers.broadcast("saved", saved):
+            self._saved_at = here
+        # After a failure, too, the next one is tried when the next is due.
+        self._policy.saved(self._state.batches)
+
+    def diverged(self) -> bool:
+        """Whether the loss is no number, so that neither a checkpoint nor a model is worth keeping."""
+        if self._state.step:
+            return not math.isfinite(self._running_loss())
+        return bool(self._state.history) and not math.isfinite(self._state.history[-1]["loss"])
+
+    def write_best(self) -> None:
+        """Writes the model to `best`, with the value that makes it the best."""
+        monitor = self._state.monitor
+        assert monitor.best is not None
+        if self._kept_best is not None and monitor.beats(self._kept_best, monitor.best):
+            # The model in `best` is of a later epoch than the checkpoint that this run went on from.
+            return
+        self._kept_best = None
+        note = {"mode": monitor.mode, "name": monitor.name, "value": monitor.best, "epoch": monitor.best_epoch}
+        with self._averaged():
+            self._keeper.write_model("best", {"monitor": note})

@@ -1,0 +1,130 @@
+"""From parameters and plugins to the parts of a run, and what a run records about itself."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from aipcore.errors import TrainingError
+from aipcore.hooks.manager import PluginManager
+from aipcore.params import Resolved, to_dict
+from aipcore.params.resources import copy_resources, planned_copies
+from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.record import ALWAYS_WRITTEN
+from aipcore.training.checkpoint.atomic import write_file
+from aipcore.training.export.formats import make_format
+from aipcore.training.export.requirements import require_packages
+from aipcore.training.params import TrainerParams
+from aipcore.training.reporter import TrainResult
+from aipcore.training.setup import RunComponents
+
+
+def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
+    """Has the plugins that the parameters name build optimizer, schedule, callbacks and exporters."""
+
+    def builder(kind: str, component: Any) -> Any:
+        return plugins.load_build(kind, plugins.name_of(kind, type(component)))
+
+    require_packages(params.export.formats, plugins, "--export.formats")
+    formats = {plugins.name_of("exporter", type(each)): make_format(each, plugins) for each in params.export.formats}
+    if ALWAYS_WRITTEN not in formats:
+        formats = {
+            ALWAYS_WRITTEN: make_format(plugins.params_class("exporter", ALWAYS_WRITTEN)(), plugins),
+            **formats,
+        }
+    schedule, optimizer = builder("schedule", params.learning_rate), builder("optimizer", params.optimizer)
+    return RunComponents(
+        schedule=lambda horizon: schedule(params.learning_rate, horizon),
+        optimizer=lambda learning_rate: optimizer(params.optimizer, learning_rate),
+        callbacks={
+            plugins.name_of("callback", type(each)): _bound(builder("callback", each), each)
+            for each in params.callbacks
+        },
+        formats=formats,
+    )
+
+
+def _bound(build: Any, params: Any) -> Any:
+    return lambda context: build(params, context)
+
+
+def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
+    """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
+    copies, _ = planned_copies(resolved.value, plugins)
+    return {
+        "scenario": _about_scenario(scenario, plugins),
+        "working_dir": str(Path.cwd()),
+        "params": to_dict(resolved.value, plugins),
+        "resources": copies,
+        "origins": dict(resolved.origins),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("aipcore", "tensorflow", "keras", "numpy")},
+        },
+        "plugins": plugins.versions(),
+        "components": _components(scenario, resolved.value.trainer, plugins),
+    }
+
+
+def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": scenario.name,
+        "origin": scenario.origin,
+        "kind": scenario.kind,
+        "reference": scenario.reference,
+        "folder": str(scenario.folder),
+    }
+    if scenario.kind == "plugin":
+        plugin = plugins.entry("scenario", scenario.name).plugin
+        about |= {"distribution": plugin.distribution, "version": plugin.version}
+    return about
+
+
+def _components(scenario: LoadedScenario, params: TrainerParams, plugins: PluginManager) -> list[dict[str, str]]:
+    """The plugins that the run is made of, each with the package that it came from."""
+    chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
+    used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
+    several = (("callback", params.callbacks), ("exporter", params.export.formats))
+    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, each in used]
+    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, those in several for each in those]
+    found = []
+    for kind, name in chosen:
+        plugin = plugins.entry(kind, name).plugin
+        found.append({"kind": kind, "name": name, "package": plugin.distribution, "version": plugin.version})
+    return found
+
+
+def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[str, Path] | None = None) -> None:
+    """Writes everything to `run.json`, the resolved parameters alone to `params.json`, and copies resources.
+
+    Each file is replaced as a whole. `params.json` is for `--params`.
+
+    Args:
+        output_dir: the run's folder.
+        about: from `about_run`.
+        resources: from `planned_copies`: the source of each copy.
+
+    Raises:
+        TrainingError: a resource cannot be copied.
+    """
+    for name, content in (("run.json", about), ("params.json", about["params"])):
+        write_file(output_dir / name, json.dumps(content, indent=2) + "\n")
+    try:
+        copy_resources(resources or {}, output_dir)
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or 'A resource'} could not be copied to {output_dir} ({error.strerror}): see whether it "
+            "is still there."
+        ) from error
+
+
+def record_result(output_dir: Path, about: Mapping[str, Any], result: TrainResult) -> None:
+    """Add how a run ended to `run.json` if it writes no checkpoints: it could not be told from one that was killed."""
+    if result.signal is None and not about["params"]["trainer"]["write_checkpoints"]:
+        kept = ("status", "epochs", "history", "monitor", "best", "best_epoch")
+        content = {**about, "result": {name: getattr(result, name) for name in kept}}
+        write_file(output_dir / "run.json", json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,168 @@
+"""The data of a run: its data sets, how an epoch is cut into batches, and the processes that make samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import attrs
+
+from aipcore.data.class_weight import Table, weight_table
+from aipcore.data.dataset import Dataset
+from aipcore.data.loader import Batching, Feed
+from aipcore.data.pipeline import Pipeline
+from aipcore.data.processor import Mode
+from aipcore.data.worker_pool import WorkerPool
+from aipcore.errors import ParamsError
+from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
+from aipcore.scenario.scenario import Scenario
+from aipcore.training.engine.learning_rate import Horizon
+from aipcore.training.params import TrainerParams
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        train: the training samples.
+        val: the validation samples, or None.
+        lav: the lists of the extended validation, by name; the validation samples alone have the name "".
+        class_weights: how much a training sample counts, indexed by its class, or None; see `class_weight.Table`.
+        batching: how an epoch of training is cut into batches.
+        feed: these batches, in the run's order.
+        horizon: optimizer updates per epoch, and epochs.
+        pipelines: where all of the samples come from.
+        left_out: a sentence for each pipeline that left samples out while they were read for the first time.
+        workers: the processes that make samples for all of them.
+        fingerprint: that of the samples of each part, by `train`, `val`, or the name of a LAV list.
+    """
+
+    train: Dataset
+    val: Dataset | None
+    lav: dict[str, Dataset]
+    class_weights: Table | None
+    batching: Batching
+    feed: Feed
+    horizon: Horizon
+    pipelines: list[Pipeline]
+    left_out: list[str]
+    workers: WorkerPool
+    fingerprint: dict[str, Any]
+
+    def skipped(self) -> list[str]:
+        """A sentence for each pipeline that left samples out since the last call."""
+        return _skipped(self.pipelines)
+
+    def close(self) -> None:
+        """Ends what works in the background."""
+        self.workers.close()
+
+
+def closing_data(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that ends what works in the background for the object's `data`, a `RunData`, if it fails."""
+
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except BaseException:
+            data: RunData | None = getattr(args[0], "data", None)
+            if data is not None:
+                data.close()
+            raise
+
+    return called
+
+
+def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
+    """Reads the scenario's data.
+
+    Raises:
+        DataError: it is empty, or no data at all.
+        ParamsError: parameters of the data do not fit together.
+    """
+    if trainer.lav_every_n and trainer.lav_min_epoch > trainer.epochs:
+        raise ParamsError(
+            f"--trainer.lav_min_epoch {trainer.lav_min_epoch} is after the last epoch (--trainer.epochs "
+            f"{trainer.epochs}), so LAV never runs. Give an earlier epoch, or --trainer.lav_every_n 0."
+        )
+    workers = make_workers(params)
+    try:
+        return _read_data(scenario, params, trainer, seed, workers)
+    except BaseException:
+        workers.close()
+        raise
+
+
+def _read_data(
+    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: WorkerPool
+) -> RunData:
+    pipelines: list[Pipeline] = []
+    fingerprints: dict[str, Any] = {}
+
+    def pipeline(name: str, data: Any, origin: str, mode: Mode, preload: Any, limit: int | None) -> Pipeline:
+        made = make_pipeline(
+            scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers, limit=limit
+        )
+        pipelines.append(made)
+        if name:
+            fingerprints[name] = made.fingerprint()
+        return made
+
+    training = pipeline(
+        "train", scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
+    )
+    train = training.dataset()
+    val_data = scenario.val_data()
+    val = None
+    if val_data is not None:
+        val = pipeline("val", val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit).dataset()
+    lav: dict[str, Dataset] = {}
+    lists = lav_data_of(scenario) if trainer.lav_every_n else {}
+    if lists is None:
+        if val is not None and params.lav.limit in (None, params.val.limit):
+            lav = {"": val}
+        elif val is not None:
+            again = scenario.val_data()
+            lav = {
+                "": pipeline("", again, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit).dataset()
+            }
+    else:
+        for name, data in lists.items():
+            origin = f"lav_data()[{name!r}]"
+            lav[name] = pipeline(
+                f"lav {name}", data, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit
+            ).dataset()
+    wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
+    feed = training.feed(
+        params.train.batch_size,
+        samples=max(1, round(wanted * trainer.scale_epoch_size)),
+        shuffle=params.train.shuffle,
+        bucket_window=params.train.bucket_window,
+        drop_remainder=params.train.batch_drop_remainder,
+    )
+    updates = math.ceil(feed.batching.steps / trainer.accumulate_steps)
+    return RunData(
+        train=train,
+        val=val,
+        lav=lav,
+        class_weights=weight_table(params.train, train, f"{type(scenario).__name__}.train_data()"),
+        batching=feed.batching,
+        feed=feed,
+        horizon=Horizon(updates_per_epoch=updates, epochs=trainer.epochs),
+        pipelines=pipelines,
+        left_out=_skipped(pipelines),
+        workers=workers,
+        fingerprint=fingerprints,
+    )
+
+
+def _skipped(pipelines: list[Pipeline]) -> list[str]:
+    return [text for text in (pipeline.skipped() for pipeline in pipelines) if text]

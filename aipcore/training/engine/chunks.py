@@ -1,0 +1,87 @@
+"""The batches of an epoch in chunks: cut, prepared ahead on the device, and trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from aipcore.data.loader import Ahead, Batching, Block, Feed
+from aipcore.scenario.replica_metrics import ReplicaMetrics
+from aipcore.training.engine.compilation import xla_room
+from aipcore.training.engine.train_step import TrainingLoop
+from aipcore.training.tensorboard.profiler import BatchProfiler
+
+
+class ChunkLoop:
+    """The compiled loop over the chunks of an epoch.
+
+    Args:
+        loop: trains with a chunk.
+        feed: the batches.
+        metrics: of training.
+        profiler: cuts chunks where it traces.
+        batching: how an epoch is cut into batches.
+        accumulate_steps: batches for one optimizer update.
+        epochs: of the run.
+        across: whether the first chunk of the next epoch may be prepared in this one.
+        check: looks at the first loss and the number of batches that it is of; None: nothing does.
+
+    Attributes:
+        chunk: the most batches in a chunk.
+    """
+
+    def __init__(
+        self,
+        loop: TrainingLoop,
+        feed: Feed,
+        metrics: ReplicaMetrics,
+        profiler: BatchProfiler,
+        batching: Batching,
+        *,
+        accumulate_steps: int,
+        epochs: int,
+        across: bool,
+        check: Callable[[float, int], object] | None,
+    ) -> None:
+        self.chunk = 1
+        self._loop, self._feed, self._metrics, self._profiler = loop, feed, metrics, profiler
+        self._batching, self._group, self._check = batching, accumulate_steps, check
+        self._ahead = Ahead(self.blocks, self._prepared, epochs=epochs, across=across)
+
+    def epoch(self, epoch: int, first: int, begin: Callable[[int], object]) -> Iterator[tuple[Block, dict[str, float]]]:
+        """Train with the chunks of an epoch.
+
+        Args:
+            epoch: counted from 0.
+            first: the batch to begin with.
+            begin: is called with the first batch of each chunk before that.
+
+        Yields:
+            each chunk, and losses and metrics of the epoch so far.
+        """
+        for block, prepared in self._ahead.epoch(epoch, first):
+            begin(block.first)
+            with self._profiler.around(epoch, block) as traced:
+                self._loop.run(prepared, full=block.batch_size == self._batching.batch_size, single=traced)
+                logs = self._metrics.result()
+            if epoch == 0 and block.first == 0 and self._check is not None:
+                self._check(logs["loss"], block.steps)
+            yield block, logs
+
+    def blocks(self, epoch: int, first: int) -> Iterator[Block]:
+        """Return the chunks of an epoch from a batch on, not yet on the device."""
+        room = xla_room(self._feed, self.chunk) if self._loop.compiled == "xla" else 0
+        blocks = self._feed.blocks(epoch, chunk=self.chunk, first=first, room=room)
+        return self._profiler.cut(blocks, epoch, pad=room > 0)
+
+    def close(self) -> None:
+        """End what is prepared ahead."""
+        self._ahead.close()
+
+    def _prepared(self, block: Block) -> tuple[Block, Any]:
+        numbers = range(block.first + 1, block.first + block.steps + 1)
+        prepared = self._loop.prepare(block, [n % self._group == 0 or n == self._batching.steps for n in numbers])
+        # On the device are copies: what waits there need not wait here too.
+        return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared

@@ -1,0 +1,199 @@
+"""Compilation of the training loop: measured or fixed mode and steps per call."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+import tensorflow as tf
+
+from aipcore.data.device_cache import IndexDataset
+from aipcore.data.loader import Block, Feed
+from aipcore.errors import TrainingError
+from aipcore.scenario.model import Graph
+from aipcore.training.engine.train_step import TrainingLoop
+from aipcore.training.variables import VariableState
+
+CHUNK_SECONDS = 0.2
+"""How long a chunk should take: short enough to answer Ctrl-C, long enough for the call itself to cost nothing."""
+
+CHUNK_BYTES = 16 * 2**20
+"""Most bytes of samples in a chunk; up to four of them are held at a time, one that runs and three that wait."""
+
+WORTH_SECONDS = 5.0
+"""A run that the plain graph finishes within this time is not worth an XLA compilation."""
+
+PROBE_STEPS = 4
+
+TRIALS = 3
+"""How often the plain graph and XLA are timed, in turns; the best time of each counts, since others meet noise."""
+
+CLEAR = 4.0
+"""One trial is enough if one of the two is so many times as fast as the other."""
+
+MOST_ROOM = 4096
+"""Batches in a block of numbers of samples, at most."""
+
+FIXED_CHUNK = 16
+"""Batches in a chunk if nothing is measured, or as many as `CHUNK_BYTES` hold."""
+
+Jit = Literal["auto", "on", "off"]
+
+
+@attrs.frozen(kw_only=True)
+class Compilation:
+    """How a run is compiled; part of its state, since the two ways differ in the last bits.
+
+    Attributes:
+        mode: "graph", "xla" or "eager".
+        chunk: most batches per call.
+        reason: why, for the plan.
+    """
+
+    mode: Literal["graph", "xla", "eager"]
+    chunk: int
+    reason: str
+
+
+def choose_compilation(
+    loop: TrainingLoop,
+    feed: Feed,
+    state: VariableState,
+    *,
+    tune: Literal["auto", "off"] = "auto",
+    jit_compile: Jit,
+    eager: bool,
+    total_steps: int,
+    look: Callable[[float, int], None] | None = None,
+) -> Compilation:
+    """Measures how the loop runs best, or takes what is fixed, and leaves the state as it was, bit for bit.
+
+    Args:
+        loop: the loop, its variables built.
+        feed: the training data.
+        state: all variables that a step may change.
+        tune: "off" measures nothing: the plain graph, unless `jit_compile` is "on", and `FIXED_CHUNK`.
+        jit_compile: the user's wish.
+        eager: whether to compile nothing.
+        total_steps: batches in the whole run.
+        look: is given the mean loss of the batches that were tried, and their number; may raise.
+
+    Raises:
+        TrainingError: the model cannot be compiled as asked.
+    """
+    if eager:
+        return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
+    if not feed.dataset.uniform:
+        return Compilation(mode="graph", chunk=1, reason="samples vary in size")
+    full = feed.batching.full_steps
+    if full == 0:
+        return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
+    if loop.distribution.replicas > 1 and jit_compile == "on":
+        raise TrainingError(
+            "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
+            "--device.strategy none."
+        )
+    sides = feed.dataset.specs()
+    batch_bytes = feed.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
+    most = max(1, min(full, CHUNK_BYTES // max(1, batch_bytes)))
+    if tune == "off" and jit_compile != "on":
+        return Compilation(mode="graph", chunk=min(most, FIXED_CHUNK), reason="trainer.tune off")
+    before = state.read()
+    try:
+        if tune == "off":
+            # Compiled now, as it would be by the first chunk: an error can still be explained.
+            chunk = min(most, FIXED_CHUNK)
+            _under_xla(loop, feed, chunk, must=True)
+            return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on, trainer.tune off")
+        return _measured(loop, feed, jit_compile, most, total_steps, look)
+    finally:
+        state.write(before)
+
+
+def _measured(
+    loop: TrainingLoop, feed: Feed, jit_compile: Jit, most: int, total_steps: int,
+    look: Callable[[float, int], None] | None,
+) -> Compilation:  # fmt: skip
+    probe = next(feed.blocks(0, chunk=min(PROBE_STEPS, feed.batching.full_steps)))
+    _seconds(loop, probe, "graph")
+    plain = _seconds(loop, probe, "graph") / probe.steps
+    if look is not None:
+        look(loop.metrics.result()["loss"], 2 * probe.steps)
+    chunk = max(1, min(most, round(CHUNK_SECONDS / plain)))
+    if loop.distribution.replicas > 1:
+        return Compilation(mode="graph", chunk=chunk, reason="several devices share each batch")
+    if jit_compile == "off":
+        return Compilation(mode="graph", chunk=chunk, reason="trainer.jit_compile off")
+    if jit_compile == "auto":
+        if _convolves_on_cpu(loop.graph):
+            return Compilation(mode="graph", chunk=chunk, reason="convolutions on a CPU are slow under XLA")
+        if plain * total_steps < WORTH_SECONDS:
+            return Compilation(mode="graph", chunk=chunk, reason="the run is too short for XLA to pay")
+    block = _under_xla(loop, feed, chunk, must=jit_compile == "on")
+    if block is None:
+        return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
+    plain, xla = _in_turns(loop, block, xla_only=jit_compile == "on")
+    # Where the shape that XLA is compiled for does not tie the number of batches, there are as many as it takes.
+    fitting = round(CHUNK_SECONDS / xla) if isinstance(feed.dataset, IndexDataset) else chunk
+    fitting = max(1, min(xla_room(feed, chunk), fitting))
+    if jit_compile == "on":
+        return Compilation(mode="xla", chunk=fitting, reason="trainer.jit_compile on")
+    if xla < plain:
+        return Compilation(mode="xla", chunk=fitting, reason=f"{plain / xla:.1f} times the speed of the plain graph")
+    return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times the speed of XLA")
+
+
+def xla_room(feed: Feed, chunk: int) -> int:
+    """How many batches have room in the blocks of the one shape that XLA is compiled for.
+
+    Where a block is the numbers of samples, room costs nothing, and how many batches a call runs needs no other shape.
+    """
+    return min(feed.batching.full_steps, MOST_ROOM) if isinstance(feed.dataset, IndexDataset) else chunk
+
+
+def _under_xla(loop: TrainingLoop, feed: Feed, chunk: int, *, must: bool) -> Block | None:
+    """Compiles the loop; the block that it was tried on, or None if XLA cannot compile the model and need not."""
+    room = xla_room(feed, chunk)
+    block = next(feed.blocks(0, chunk=min(chunk, room), room=room))
+    try:
+        _seconds(loop, block, "xla")
+    except tf.errors.OpError as error:
+        if not must:
+            return None
+        message = (error.message or str(error)).splitlines()[0]
+        raise TrainingError(
+            f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
+        ) from error
+    return block
+
+
+def _in_turns(loop: TrainingLoop, block: Block, *, xla_only: bool) -> tuple[float, float]:
+    """The seconds of a step as a plain graph and under XLA."""
+    plain = xla = math.inf
+    for _ in range(TRIALS):
+        xla = min(xla, _seconds(loop, block, "xla") / block.steps)
+        if xla_only:
+            break
+        plain = min(plain, _seconds(loop, block, "graph") / block.steps)
+        if max(plain / xla, xla / plain) > CLEAR:
+            break
+    return plain, xla
+
+
+def _seconds(loop: TrainingLoop, block: Block, mode: Literal["graph", "xla"]) -> float:
+    updates = [True] * block.steps
+    prepared = loop.prepare(block, updates)
+    loop.compiled = mode
+    start = time.perf_counter()
+    loop.run(prepared, full=True)
+    loop.wait()
+    return time.perf_counter() - start
+
+
+def _convolves_on_cpu(graph: Graph) -> bool:
+    layers = graph.model._flatten_layers(include_self=False)
+    convolves = any("Conv" in type(layer).__name__ for layer in layers)
+    return convolves and not tf.config.list_logical_devices("GPU")

@@ -1,0 +1,170 @@
+"""Runs a model in inference mode over a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.data.loader import Batching, Block, Feed, prefetch
+from aipcore.data.sampler import SampleOrder
+from aipcore.distributed.strategy import Distribution
+from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.losses import Objective, Tensors
+from aipcore.scenario.model import GraphLike, block_signature
+from aipcore.scenario.replica_metrics import ReplicaMetrics
+
+CHUNK_BYTES = 16 * 2**20
+"""Most bytes of samples that go to the device in one call."""
+
+
+class Evaluation:
+    """Losses and metrics of a model on one data set, and what an evaluator makes of its outputs.
+
+    Args:
+        graph: the model.
+        dataset: what it runs on, in its own order.
+        objective: the losses.
+        metrics: running means, used by this object alone.
+        batch_size: samples in a batch.
+        distribution: the devices that share each batch.
+        eager: whether to compile nothing.
+    """
+
+    def __init__(
+        self,
+        graph: GraphLike,
+        dataset: Dataset,
+        objective: Objective,
+        metrics: ReplicaMetrics,
+        *,
+        batch_size: int,
+        distribution: Distribution,
+        eager: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.metrics = metrics
+        self._graph = graph
+        self._objective = objective
+        self._distribution = distribution
+        self.batching = Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset)))
+        self._order = SampleOrder(len(dataset), seed=0, shuffle=False)
+        self._run = self._blocks if eager else self._compiled(self._blocks, axes=2)
+        self._outputs = self._batch if eager else self._compiled(self._batch, axes=1)
+
+    def run(self, evaluator: Evaluator | None = None, batch_hooks: Any = None) -> dict[str, float]:
+        """One pass over the data.
+
+        Args:
+            evaluator: a new one, given every batch's targets and outputs; its results join those of the metrics.
+                The chief's alone is asked, the others need one too.
+            batch_hooks: a Keras callback (list) whose `on_test_batch_begin` and `on_test_batch_end` are called for
+                every batch, until they set `model.stop_evaluating`; not together with an evaluator.
+
+        Returns:
+            losses, metrics and evaluator results by name, the same on all workers.
+        """
+        self.metrics.reset()
+        share = None if self._gives_all(evaluator) else self._distribution.share
+        feed = Feed(self.dataset, self._order, self.batching, share)
+        chunk = self._chunk() if batch_hooks is None else 1
+        for block in prefetch(feed.blocks(0, chunk=chunk), lambda block: block):
+            sides = (block.inputs, block.targets, block.weights)
+            if batch_hooks is not None:
+                batch_hooks.on_test_batch_begin(block.first)
+                self._run(*self._on_devices(sides, block.batch_size, axis=1))
+                batch_hooks.on_test_batch_end(block.first, self.metrics.result())
+                if batch_hooks.model.stop_evaluating:
+                    break
+            elif evaluator is None:
+                self._run(*self._on_devices(sides, block.batch_size, axis=1))
+            else:
+                self._run_batches(block, evaluator)
+        results = self.metrics.result()
+        if evaluator is not None:
+            own = evaluator.result() if self._distribution.workers.is_chief else {}
+            own = {name: float(value) for name, value in own.items()}
+            results |= self._distribution.workers.broadcast("evaluator", own)
+        return results
+
+    def _gives_all(self, evaluator: Evaluator | None) -> bool:
+        """Whether this worker needs whole batches, for their targets."""
+        return evaluator is not None and self._distribution.workers.is_chief
+
+    def _run_batches(self, block: Block, evaluator: Evaluator) -> None:
+        share = self._distribution.share if self._gives_all(evaluator) else None
+        own = slice(None) if share is None else share(block.batch_size)
+        for step in range(block.steps):
+            targets = {name: column[step] for name, column in block.targets.items()}
+            sides = [
+                {name: column[step][own] for name, column in side.items()}
+                for side in (block.inputs, block.targets, block.weights)
+            ]
+            outputs = self._outputs(*self._on_devices(sides, block.batch_size, axis=0))
+            first = step * block.batch_size
+            meta = None if block.meta is None else block.meta[first : first + block.batch_size]
+            gathered = self._gathered(outputs, block.batch_size)
+            if self._distribution.workers.is_chief:
+                evaluator.update(targets, gathered, meta)
+
+    def _on_devices(self, sides: Sequence[Tensors], batch_size: int, *, axis: int) -> tuple[Any, Any]:
+        """The columns on their devices, one part for each replica, and how many of these count."""
+        split = (self._distribution.split(side, axis=axis) for side in sides)
+        return tuple(zip(*split, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
+
+    def _gathered(self, outputs: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
+        """The outputs of the whole batch in its order, on the chief; nothing on the others."""
+        counted = outputs[: self._distribution.parts(batch_size)]
+        own = {name: np.concatenate([part[name].numpy() for part in counted]) for name in outputs[0] if counted}
+        parts = [part for part in self._distribution.workers.gather_arrays("outputs", own) if part]
+        return {name: np.concatenate([part[name] for part in parts]) for name in outputs[0] if parts}
+
+    def _compiled(self, function: Any, *, axes: int) -> Any:
+        sides = tuple(block_signature(side, axes=axes) for side in self.dataset.specs())
+        signature = [(sides,) * len(self._distribution.devices), tf.TensorSpec((), tf.int32)]
+        return tf.function(function, autograph=False, input_signature=signature)
+
+    def _chunk(self) -> int:
+        if not self.dataset.uniform:
+            return 1
+        sample = sum(spec.nbytes for side in self.dataset.specs() for spec in side.values())
+        return max(1, CHUNK_BYTES // max(1, sample * self.batching.batch_size))
+
+    def _blocks(self, columns: Any, parts: Any) -> None:
+        own = self._distribution.per_replica(columns)
+        steps = tf.shape(next(iter(columns[0][0].values())))[0]
+
+        def body(step: Any) -> Any:
+            self._distribution.run(self._replica_step, own, step, parts)
+            return [step + 1]
+
+        tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
+
+    def _replica_step(self, replica: int, columns: Any, step: Any, parts: Any) -> None:
+        sides = tuple({name: column[step] for name, column in side.items()} for side in columns)
+        self._replica_batch(replica, sides, parts)
+
+    def _batch(self, columns: Any, parts: Any) -> list[dict[str, Any]]:
+        """The outputs of each replica."""
+        outputs = self._distribution.run(self._replica_batch, self._distribution.per_replica(columns), parts)
+        per_output = {name: self._distribution.local(value) for name, value in outputs.items()}
+        return [dict(zip(per_output, values, strict=True)) for values in zip(*per_output.values(), strict=True)]
+
+    def _replica_batch(self, replica: int, columns: Any, parts: Any) -> dict[str, Any]:
+        inputs, targets, weights = columns
+        outputs = self._graph(inputs, training=False)
+        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+        terms = self._objective(inputs, targets, outputs, weights, samples)
+        counts = replica < parts
+        if terms:
+            running = self.metrics.losses(replica)
+            sums = running.sums(terms, self._graph.penalty(), samples)
+            if self._distribution.replicas > 1:
+                samples *= tf.cast(counts, tf.float32)
+                sums = sums.scaled(tf.cast(counts, tf.float32)).over_replicas(self._distribution)
+            running.add_batch(running.means(sums, running.scales(sums)), samples)
+        self.metrics.update(replica, counts, targets, outputs, weights)
+        return outputs

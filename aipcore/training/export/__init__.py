@@ -1,0 +1,1 @@
+"""Exported models: SavedModels and other formats, and the proof that they compute the same."""

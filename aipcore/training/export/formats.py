@@ -1,0 +1,73 @@
+"""The formats that a model is written in, made by exporter plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy.typing as npt
+
+from aipcore.errors import FormatError
+from aipcore.hooks.manager import PluginManager
+from aipcore.scenario.model import Graph
+from aipcore.training.export.saved_model import Exportable
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Format:
+    """How to write a model, and how to read it back.
+
+    Attributes:
+        write: writes it into an existing folder.
+        read: from that folder to a function from arrays by input name to arrays by output name, as
+            `ExporterRecord.load` says; None if it cannot be read back.
+        tolerance: how far its answers may be from the model's, as `ExporterRecord.tolerance` says.
+    """
+
+    write: Callable[[Exportable, Path], None]
+    read: Callable[[Path], Callable[[Arrays], Arrays]] | None = None
+    tolerance: float = 1e-4
+
+
+def make_format(params: Any, plugins: PluginManager) -> Format:
+    """What an exporter plugin makes of its parameters.
+
+    Raises:
+        PluginError: a module of the plugin cannot be imported.
+    """
+    entry = plugins.entry("exporter", plugins.name_of("exporter", type(params)))
+    record: Any = entry.record
+    tolerance = record.tolerance
+    return Format(
+        write=plugins.load(entry, record.build)(params),
+        read=None if record.load is None else plugins.load(entry, record.load),
+        tolerance=plugins.load(entry, tolerance)(params) if isinstance(tolerance, str) else tolerance,
+    )
+
+
+def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> None:
+    """For exporters: refuses models that compute in what a format has no operators for.
+
+    Args:
+        name: of the format.
+        graph: the model.
+        precisions: Keras' names of the types, such as `bfloat16`.
+
+    Raises:
+        FormatError: one of the model's layers computes in one of them.
+    """
+    for layer in layers_of(graph.model):
+        if layer.compute_dtype in precisions:
+            raise FormatError(
+                f"{name} cannot express a model that computes in {layer.compute_dtype}: train with --trainer.precision "
+                f"float32, or leave {name} out."
+            )
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Return all layers of a model, also those within others."""
+    return list(model._flatten_layers(include_self=False))

@@ -1,0 +1,119 @@
+"""SavedModels with a serving signature, which need no aip to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tensorflow as tf
+
+from aipcore.scenario.losses import mask_of
+from aipcore.scenario.model import BARE_OUTPUT, Graph, argument_names
+from aipcore.scenario.record import DEFAULT_GRAPH
+
+
+@contextmanager
+def portable(model: Any) -> Iterator[None]:
+    """Keeps Keras' recurrent layers from operations of cuDNN, which only a GPU of the same maker has.
+
+    On a machine with a GPU Keras picks them by itself, and a graph that was traced there would run nowhere else.
+    """
+    picky = [layer for layer in model._flatten_layers() if getattr(layer, "use_cudnn", False)]
+    before = [layer.use_cudnn for layer in picky]
+    for layer in picky:
+        layer.use_cudnn = False
+    try:
+        yield
+    finally:
+        for layer, value in zip(picky, before, strict=True):
+            layer.use_cudnn = value
+
+
+def serving_function(graph: Graph) -> Callable[..., dict[str, Any]]:
+    """The function that serves a model, to be traced: keyword tensors [batch, ...] to a dict of them.
+
+    Names are those of the signature: `inputs` and `outputs` where the model has one without a name.
+    """
+
+    def serve(**inputs: Any) -> dict[str, Any]:
+        with portable(graph.model):
+            outputs = graph(
+                {name: inputs[argument] for name, argument in argument_names(graph.inputs).items()}, training=False
+            )
+        return {name or BARE_OUTPUT: value for name, value in outputs.items()}
+
+    return serve
+
+
+SIGNATURE = DEFAULT_GRAPH
+
+OUTPUT, MASK, PENALTY = "output/", "mask/", "penalty"
+"""What the names in the result of `ServedModule.score` begin with, and the name of the penalty."""
+
+
+class ServedModule(tf.Module):  # type: ignore[misc]
+    """What the SavedModel holds: the model's variables, the function that serves, and if need be one that scores.
+
+    Attributes:
+        state: the variables.
+        serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
+        further: such functions of further graphs, by name.
+
+    A signature gives nothing but outputs. What losses need besides them, the penalty of regularizers and the masks that
+    Keras attaches to outputs, comes from `score`, which is there only if the model has any.
+    """
+
+    def __init__(self, graph: Graph, further: Mapping[str, Graph] | None = None) -> None:
+        super().__init__()
+        further = further or {}
+        self.state = [variable.value for variable in variables_of(graph, further).values()]
+        specs = graph.argument_specs()
+        needed: list[bool] = []
+        run = serving_function(graph)
+
+        def serve(**inputs: Any) -> dict[str, Any]:
+            outputs = run(**inputs)
+            needed.append(bool(graph.model.losses) or any(mask_of(value) is not None for value in outputs.values()))
+            return outputs
+
+        def score(**inputs: Any) -> dict[str, Any]:
+            outputs = run(**inputs)
+            masks = {name: mask_of(value) for name, value in outputs.items()}
+            return {
+                PENALTY: graph.penalty(),
+                **{f"{OUTPUT}{name}": value for name, value in outputs.items()},
+                **{f"{MASK}{name}": mask for name, mask in masks.items() if mask is not None},
+            }
+
+        self.serve = tf.function(serve, autograph=False).get_concrete_function(**specs)
+        if any(needed):
+            self.score = tf.function(score, autograph=False).get_concrete_function(**specs)
+        self.further = {
+            name: tf.function(serving_function(other), autograph=False).get_concrete_function(**other.argument_specs())
+            for name, other in further.items()
+        }
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Exportable:
+    """A model that an exporter writes.
+
+    Attributes:
+        graph: the model, its inputs and outputs by name.
+        further: further graphs of the scenario by name, for formats that hold several.
+        save_model: writes all of them as a TensorFlow SavedModel into an existing empty folder.
+        served: the module of the function that serves, for converters; its names are those of the signature.
+    """
+
+    graph: Graph
+    further: Mapping[str, Graph]
+    save_model: Callable[[Path], None]
+    served: Callable[[], ServedModule]
+
+
+def variables_of(graph: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
+    """Return the variables of a model and of its further graphs by path, each once."""
+    return {each.path: each for one in (graph, *further.values()) for each in one.model.variables}

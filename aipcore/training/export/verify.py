@@ -1,0 +1,199 @@
+"""Writing a model in a format, and the comparison of what was written with the model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.data.sample import ColumnSpec
+from aipcore.errors import AipError, FormatError
+from aipcore.scenario.model import BARE_OUTPUT, Graph, argument_names
+from aipcore.scenario.record import ALWAYS_WRITTEN
+from aipcore.training.export.formats import Arrays, Format, layers_of
+from aipcore.training.export.saved_model import Exportable, portable
+
+BATCHES = (1, 3)
+"""How many samples are compared at a time."""
+
+ANY = 8
+"""The length of an axis that may have any, in inputs that are made up."""
+
+LOW_PRECISION = {"bfloat16": 5e-2, "float16": 5e-3}
+"""The least tolerance for a model that computes with so few bits, by Keras' name of the type."""
+
+
+def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
+    """The inputs of some samples of a data set, in batches of 1 and of 3."""
+    known = dataset.known()
+    return [known.take(np.arange(size) % len(known))[0] for size in BATCHES]
+
+
+def random_batches(specs: Mapping[str, ColumnSpec]) -> list[dict[str, npt.NDArray[Any]]]:
+    """Return made-up inputs in batches of 1 and of 3, arrays of shape [batch, ...] by name."""
+    return [{name: _random(spec, size) for name, spec in specs.items()} for size in BATCHES]
+
+
+def _random(spec: ColumnSpec, samples: int) -> npt.NDArray[Any]:
+    generator = np.random.default_rng(0)
+    shape = (samples, *(ANY if size is None else size for size in spec.shape))
+    dtype = np.dtype(spec.dtype)
+    # Whole numbers may be indices of a table of any size, or lengths.
+    return (
+        generator.normal(size=shape).astype(dtype)
+        if dtype.kind == "f"
+        else generator.integers(0, 2, shape).astype(dtype)
+    )
+
+
+def write_format(name: str, form: Format, exportable: Exportable, folder: Path, batches: Sequence[Arrays]) -> float:
+    """Writes a model in one format and compares its answers; what was written is removed if that fails.
+
+    Args:
+        name: of the format, for messages.
+        form: the format.
+        exportable: the model.
+        folder: where to; may hold other formats.
+        batches: inputs to compare the answers for, arrays of shape [batch, ...] by name; none: do not compare.
+
+    Returns:
+        the largest deviation found.
+
+    Raises:
+        FormatError: the format cannot express the model, or answers differ.
+        OSError, tf.errors.OpError: it cannot be written, as on a full disk.
+    """
+    before = set(folder.iterdir())
+    try:
+        try:
+            form.write(exportable, folder)
+        except (AipError, OSError, tf.errors.OpError):
+            raise
+        except Exception as error:
+            # An exporter may be anyone's, and converters raise whatever comes.
+            raise FormatError(f"The model cannot be written as {name} ({_sentence(error)}): leave it out.") from error
+        if not batches or form.read is None:
+            return 0.0
+        worst = _compare(name, form, exportable.graph, folder, batches)
+        if name != ALWAYS_WRITTEN:
+            return worst
+        for key, graph in exportable.further.items():
+            known = all(graph.inputs.keys() <= inputs.keys() for inputs in batches)
+            given = batches if known else random_batches(graph.inputs)
+            signature = attrs.evolve(form, read=partial(load_signature, key))
+            worst = max(worst, _compare(f"{name} (signature {key})", signature, graph, folder, given))
+        return worst
+    except FormatError:
+        for path in set(folder.iterdir()) - before:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        raise
+
+
+def load_signature(name: str, folder: Path) -> Callable[[Arrays], Arrays]:
+    """Load a signature of a SavedModel as a function from arrays to arrays by name, as `ExporterRecord.load` says."""
+    model = tf.saved_model.load(str(folder))
+
+    def run(inputs: Arrays) -> Arrays:
+        # Through the model, which a signature alone does not keep alive together with its variables.
+        answers = model.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        return {key: value.numpy() for key, value in answers.items()}
+
+    return run
+
+
+def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Sequence[Arrays]) -> float:
+    assert form.read is not None
+    worst = 0.0
+    tolerance = max([form.tolerance, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in layers_of(graph.model))])
+    arguments = argument_names(graph.inputs)
+    with _own_classes(graph.model), _full_precision():
+        with _as_format_error(f"The model was written as {name}, but cannot be read back", name):
+            run = form.read(folder)
+        for inputs in batches:
+            size = len(next(iter(inputs.values())))
+            tensors = {key: tf.constant(inputs[key], spec.dtype) for key, spec in graph.inputs.items()}
+            with portable(graph.model):
+                expected = graph(tensors, training=False)
+            with _as_format_error(f"The model was written as {name}, but fails for a batch of {size}", name):
+                found = run({arguments[key]: value.numpy() for key, value in tensors.items()})
+            for output, value in expected.items():
+                deviation = _deviation(name, output or BARE_OUTPUT, keras.ops.convert_to_numpy(value), found, size)
+                if not deviation <= tolerance:
+                    raise FormatError(
+                        f"The model written as {name} does not answer like the model: its output "
+                        f"{output or BARE_OUTPUT} differs by {deviation:.2g} for a batch of {size}, and {tolerance:g} "
+                        f"is the tolerance: change the options of {name}, or leave it out."
+                    )
+                worst = max(worst, deviation)
+    return worst
+
+
+@contextmanager
+def _as_format_error(what: str, name: str) -> Iterator[None]:
+    # Readers may be anyone's, and runtimes raise whatever comes.
+    try:
+        yield
+    except Exception as error:
+        raise FormatError(f"{what} ({_sentence(error)}): leave {name} out.") from error
+
+
+def _deviation(name: str, output: str, expected: npt.NDArray[Any], found: Arrays, size: int) -> float:
+    """The largest difference of numbers, relative to the largest of them, at least 1; of others, the share."""
+    wrong = f"The model written as {name} does not answer like the model: its output {output} "
+    if output not in found:
+        raise FormatError(f"{wrong}is missing: leave {name} out.")
+    answer = np.asarray(found[output])
+    if answer.shape != expected.shape:
+        raise FormatError(
+            f"{wrong}has shape {list(answer.shape)} instead of {list(expected.shape)} for a batch of {size}: leave "
+            f"{name} out."
+        )
+    if not np.issubdtype(expected.dtype, np.floating) and expected.dtype.name != "bfloat16":
+        return float(np.mean(answer != expected)) if expected.size else 0.0
+    one, other = expected.astype(np.float64), answer.astype(np.float64)
+    # What is no number, or not finite, must be the same.
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    finite = np.abs(one[np.isfinite(one)])
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(one - other))
+    return float(difference.max(initial=0.0) / finite.max(initial=1.0))
+
+
+@contextmanager
+def _own_classes(model: Any) -> Iterator[None]:
+    """Lets Keras find the classes of the model's own layers, which it may not be able to import by their names."""
+    own = {
+        type(each).__name__: type(each) for each in layers_of(model) if not type(each).__module__.startswith("keras.")
+    }
+    with keras.saving.custom_object_scope(own):
+        yield
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Has GPUs multiply float32 as such, and not as TensorFloat-32, which is 1e-3 from what others compute."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else f"{text[:300]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

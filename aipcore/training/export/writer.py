@@ -1,0 +1,156 @@
+"""The writer of a run's model: every format, again and again with the current weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from aipcore.errors import FormatError, ScenarioError, TrainingError
+from aipcore.params.resources import FOLDER as RESOURCES
+from aipcore.scenario.model import Graph
+from aipcore.scenario.record import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
+from aipcore.training.checkpoint.atomic import replaced_dir
+from aipcore.training.export.formats import Arrays, Format
+from aipcore.training.export.saved_model import SIGNATURE, Exportable, ServedModule, variables_of
+from aipcore.training.export.verify import write_format
+
+
+class ModelWriter:
+    """Writes a model again and again with its current weights; the graph is traced and saved only once.
+
+    A SavedModel keeps its weights in files of their own, so that a second one of the same graph needs only these.
+
+    Args:
+        graph: the model.
+        formats: by name, what to write it in.
+        about: what to record beside it.
+        further: graphs that become further signatures of the SavedModel, by name.
+        resources: a folder of files that belong to the model, if there are any.
+        batches: gives inputs to compare answers for, arrays of shape [batch, ...] by name.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        formats: Mapping[str, Format],
+        about: dict[str, Any],
+        *,
+        further: Mapping[str, Graph] | None = None,
+        resources: Path | None = None,
+        batches: Callable[[], Sequence[Arrays]] = list,
+    ):
+        self._graph = graph
+        self._further = dict(further or {})
+        self._resources = resources
+        self._formats = dict(formats)
+        self._about = about
+        self._batches = batches
+        self._module: ServedModule | None = None
+        self._written: Path | None = None
+
+    def check(self) -> None:
+        """Traces the serving function, and writes all formats but the SavedModel once, to a folder that is removed.
+
+        Raises:
+            ScenarioError: the model cannot be served.
+            FormatError: one of the formats cannot express it, or answers otherwise.
+        """
+        try:
+            self._module = ServedModule(self._graph, self._further)
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())
+            raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
+        others = {name: form for name, form in self._formats.items() if name != ALWAYS_WRITTEN}
+        if not others:
+            return
+        batches = self._batches()
+        with tempfile.TemporaryDirectory(prefix="aip-") as folder:
+            for name, form in others.items():
+                write_format(name, form, self._exportable(), Path(folder), batches)
+
+    def write(self, path: Path, note: Mapping[str, Any] | None = None, *, compare: bool = False) -> float:
+        """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.
+
+        `aip.json` records, beside what is to be recorded, under `variables` the paths of the SavedModel's `state`, and
+        under `formats` what was written.
+
+        Args:
+            path: the folder.
+            note: what to record in its `aip.json` beside what the run is.
+            compare: whether to read back each format and compare its answers with the model's.
+
+        Returns:
+            the largest deviation of an answer.
+
+        Raises:
+            FormatError: a format cannot express the model, or answers otherwise; the others have been written, if any.
+            TrainingError: the disk is full or not writable; what was at `path` before is untouched.
+        """
+        failed: dict[str, FormatError] = {}
+        worst = 0.0
+        batches = self._batches() if compare else []
+        try:
+            with replaced_dir(path) as fresh:
+                for name, form in self._formats.items():
+                    try:
+                        worst = max(worst, write_format(name, form, self._exportable(), fresh, batches))
+                    except FormatError as error:
+                        failed[name] = error
+                if len(failed) == len(self._formats):
+                    raise _joined(failed)
+                if self._resources is not None and self._resources.is_dir():
+                    shutil.copytree(self._resources, fresh / RESOURCES)
+                about = {
+                    "format": MODEL_FORMAT,
+                    **self._about,
+                    **(note or {}),
+                    "formats": [name for name in self._formats if name not in failed],
+                    "variables": list(variables_of(self._graph, self._further)),
+                }
+                (fresh / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+            raise TrainingError(
+                f"The model could not be written to {path} ({reason}): make room or mend the folder's permissions."
+            ) from error
+        self._written = path
+        if failed:
+            raise _joined(failed)
+        return worst
+
+    def _exportable(self) -> Exportable:
+        return Exportable(graph=self._graph, further=self._further, save_model=self._save_model, served=self._served)
+
+    def _served(self) -> ServedModule:
+        if self._module is None:
+            self._module = ServedModule(self._graph, self._further)
+        return self._module
+
+    def _save_model(self, path: Path) -> None:
+        module = self._served()
+        if self._written is not None and (self._written / "saved_model.pb").is_file():
+            for name in ("saved_model.pb", "fingerprint.pb"):
+                _link(self._written / name, path / name)
+            (path / "assets").mkdir(exist_ok=True)
+            tf.train.Checkpoint(state=module.state).write(str(path / "variables" / "variables"))
+        else:
+            tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve, **module.further})
+
+
+def _joined(failed: Mapping[str, FormatError]) -> FormatError:
+    first, *others = failed.values()
+    return FormatError(" ".join(map(str, failed.values()))) if others else first
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

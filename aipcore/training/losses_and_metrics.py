@@ -1,0 +1,162 @@
+"""The losses and metrics of a run, resolved and tried out on its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import tensorflow as tf
+
+from aipcore.data.dataset import Dataset
+from aipcore.data.loader import Feed
+from aipcore.errors import AipError, ScenarioError, located_sentence
+from aipcore.scenario.losses import LossTerm, Objective, Tensors, by_output
+from aipcore.scenario.metrics import Example, MetricSet, metric_sets
+from aipcore.scenario.model import (
+    Graph,
+    symbolic_targets_and_outputs,
+)
+from aipcore.scenario.scenario import Scenario
+from aipcore.scenario.shown_samples import show_samples
+from aipcore.training.data import RunData
+from aipcore.training.params import TrainerParams
+from aipcore.training.sanity import (
+    check_data,
+    check_first_evaluation,
+    check_first_losses,
+    check_targets,
+    check_weight_names,
+)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Scoring:
+    """The losses and metrics of a run.
+
+    Attributes:
+        training: the losses of training, in which the weights of classes count.
+        objective: those of validation.
+        applied: those of the model that is applied.
+        make_metrics: makes running losses and metrics for the trained model.
+        make_applied_metrics: makes those for the applied one.
+    """
+
+    training: Objective
+    objective: Objective
+    applied: Objective
+    make_metrics: Callable[[], MetricSet]
+    make_applied_metrics: Callable[[], MetricSet]
+
+
+def prepare_scoring(
+    scenario: Scenario, trainer: TrainerParams, data: RunData, graph: Graph, prediction: Graph
+) -> Scoring:
+    """Resolves losses and metrics, and tries them out on the data.
+
+    Raises:
+        ScenarioError, DataError: they do not fit the model or the data.
+    """
+    kind, targets = type(scenario).__name__, list(data.train.specs()[1])
+    objective = Objective(scenario, graph.outputs, targets)
+    objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
+    named = _named(kind, data)
+    if not trainer.skip_sanity_check:
+        for dataset, origin in named:
+            check_data(dataset.known(), origin)
+            check_targets(objective, graph, dataset.known(), origin)
+    first = _FirstBatch.of(data.feed)
+    terms, outputs = first.run(objective, graph, kind)
+    weighted = by_output(scenario.weighted_metrics(), graph.outputs, f"{kind}.weighted_metrics()", several=True)
+    for dataset, origin in named:
+        check_weight_names(dataset.specs()[2], graph.outputs, {*terms, *weighted}, origin)
+    if not trainer.skip_sanity_check:
+        for dataset, origin in named:
+            check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
+    # A layer of the author may call `add_loss` in training alone, which has not been seen yet.
+    own = any(not type(layer).__module__.startswith("keras.") for layer in graph.model._flatten_layers())
+    penalty = bool(graph.model.losses or trainer.input_gradient_penalty or own)
+    make_metrics = metric_sets(
+        scenario, graph.outputs, targets, objective, terms, first.example(outputs), penalty=penalty
+    )
+    applied, make_applied_metrics = objective, make_metrics
+    if prediction is not graph:
+        # Where another model is applied than is trained, with those of its outputs alone.
+        applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
+        terms, outputs = first.run(applied, prediction, kind)
+        make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, first.example(outputs))
+    if data.lav and not trainer.skip_sanity_check:
+        known, size = named[0 if data.val is None else 1][0].known(), data.batching.batch_size
+        shown = show_samples(scenario, None, min(size, len(known)))
+        check_first_evaluation(
+            scenario.evaluator(), prediction, known, kind, size, names=make_applied_metrics().names, shown=shown
+        )
+    training = objective
+    if data.class_weights is not None:
+        training = Objective(scenario, graph.outputs, targets, class_weights=data.class_weights)
+        training.resolve(*symbolic_targets_and_outputs(graph, data.train))
+    return Scoring(
+        training=training,
+        objective=objective,
+        applied=applied,
+        make_metrics=make_metrics,
+        make_applied_metrics=make_applied_metrics,
+    )
+
+
+def _named(kind: str, data: RunData) -> list[tuple[Dataset, str]]:
+    """The data sets, as errors call them."""
+    named = [(data.train, f"{kind}.train_data()")]
+    if data.val is not None:
+        named.append((data.val, f"{kind}.val_data()"))
+    named += [(dataset, f"{kind}.lav_data()[{name!r}]") for name, dataset in data.lav.items() if name]
+    return named
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _FirstBatch:
+    """The first batch of a run, by name: tensors of shape [batch, ...]."""
+
+    inputs: Tensors
+    targets: Tensors
+    weights: Tensors
+    samples: int
+
+    @classmethod
+    def of(cls, feed: Feed) -> _FirstBatch:
+        """Reads it."""
+        block = next(feed.blocks(0, chunk=1))
+        inputs, targets, weights = (
+            {name: tf.constant(column[0]) for name, column in side.items()}
+            for side in (block.inputs, block.targets, block.weights)
+        )
+        return cls(inputs=inputs, targets=targets, weights=weights, samples=block.batch_size)
+
+    def example(self, outputs: Tensors) -> Example:
+        """The targets and weights, with the outputs that a model has for them."""
+        return self.targets, outputs, self.weights
+
+    def run(self, objective: Objective, graph: Graph, kind: str) -> tuple[dict[str, LossTerm], Tensors]:
+        """The losses and outputs of the batch, not compiled: finds what does not fit.
+
+        Raises:
+            ScenarioError: the losses cannot take targets and outputs.
+        """
+        outputs: Tensors = {}
+        try:
+            outputs = graph(self.inputs, training=False)
+            return objective(self.inputs, self.targets, outputs, self.weights, float(self.samples)), outputs
+        except AipError:
+            raise
+        except Exception as error:
+            if texts := [name for name, value in self.targets.items() if value.dtype == tf.string]:
+                raise ScenarioError(
+                    f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss cannot take. "
+                    "Turn them into numbers in processors()."
+                ) from error
+            if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
+                raise ScenarioError(text) from error
+            shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
+            raise ScenarioError(
+                f"The losses of {kind} cannot take the model's output and the targets ({shapes}): "
+                f"{located_sentence(error)}"
+            ) from error

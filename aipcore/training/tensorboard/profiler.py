@@ -1,0 +1,150 @@
+"""Traces some batches of a run for TensorBoard's profile plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.data.loader import Block
+from aipcore.errors import TrainingError
+from aipcore.params.names import count
+from aipcore.training.reporter import Reporter
+
+
+class BatchProfiler:
+    """Traces the batches `first` to `last` of a run, both included, and nothing else.
+
+    As a context manager it ends the trace however the run ends.
+
+    Args:
+        folder: of the run's event files, or None to trace nothing.
+        steps: the first and the last batch to trace, counted over the run from 1.
+        epoch_steps: batches in an epoch.
+        reporter: hears what was traced, or why nothing was.
+    """
+
+    def __init__(self, folder: Path | None, steps: tuple[int, int], epoch_steps: int, reporter: Reporter) -> None:
+        self._folder = folder
+        self._first, self._last = steps
+        self._epoch_steps = epoch_steps
+        self._reporter = reporter
+        self._traced: int | None = None
+        self._running = False
+        self._awaited = False
+
+    @property
+    def traced(self) -> tuple[int, int] | None:
+        """The first and the last batch of the trace, None if there is none."""
+        return None if self._traced is None else (self._first, self._traced)
+
+    def begin(self, batch: int, batches: int) -> None:
+        """The run goes on with batch number `batch`, and has `batches` in all; both counted over the run from 1."""
+        self._awaited = self._folder is not None and batch <= self._first <= batches
+        if self._folder is not None and self._first > batches:
+            self._miss(batches)
+
+    def cut(self, blocks: Iterable[Block], epoch: int, *, pad: bool) -> Iterator[Block]:
+        """Cuts the batches to trace out of the blocks of an epoch, each to a block of its own.
+
+        The plugin shows times by step, and what it takes for a step is one call.
+
+        Args:
+            blocks: as `Feed.blocks` yields them.
+            epoch: counted from 0.
+            pad: whether blocks are filled up to one size.
+        """
+        before = epoch * self._epoch_steps
+        edges = range(0) if self._folder is None else range(self._first - 1 - before, self._last - before + 1)
+        for block in blocks:
+            within = {step for step in range(1, block.steps) if block.first + step in edges}
+            if not within:
+                yield block
+                continue
+            for start, end in pairwise(sorted({0, block.steps} | within)):
+                yield _part(block, start, end, pad=pad)
+
+    def around(self, epoch: int, block: Block) -> AbstractContextManager[bool]:
+        """Encloses the computing of a block, the wait for its results included; says whether it is traced."""
+        if not self._awaited and not self._running:
+            return nullcontext(False)
+        number = epoch * self._epoch_steps + block.first + 1
+        return self._traced_block(number, number + block.steps - 1)
+
+    @contextmanager
+    def _traced_block(self, first: int, last: int) -> Iterator[bool]:
+        if first == self._first:
+            self._start()
+        if not self._running:
+            yield False
+            return
+        # The plugin takes what has a step number for a training step.
+        with tf.profiler.experimental.Trace("train", step_num=first, _r=1):
+            yield True
+        self._traced = last
+        if last >= self._last:
+            self.close()
+
+    def _start(self) -> None:
+        try:
+            tf.profiler.experimental.start(str(self._folder))
+        except tf.errors.AlreadyExistsError as error:
+            raise TrainingError(
+                "trainer.profile is on, but something else profiles this process already: leave one of them out."
+            ) from error
+        self._awaited, self._running = False, True
+
+    def close(self) -> None:
+        """Writes the trace, if one is being taken."""
+        if self._running:
+            self._running = False
+            # It would make the folder of a run anew that was moved.
+            save = self._traced is not None and self._folder is not None and self._folder.parent.is_dir()
+            tf.profiler.experimental.stop(save=save)
+            if save:
+                self._reporter.message(f"Profiled the batches {self._first} to {self._traced}.")
+
+    def end(self, batches: int) -> None:
+        """The run is over, after `batches` batches."""
+        self.close()
+        if self._awaited:
+            self._awaited = False
+            self._miss(batches)
+
+    def _miss(self, batches: int) -> None:
+        self._reporter.warning(
+            f"Nothing is profiled: trainer.profile_steps is {self._first} {self._last}, but the run has "
+            f"{count(batches, 'batch')} only; give earlier ones."
+        )
+
+    def __enter__(self) -> BatchProfiler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _part(block: Block, start: int, end: int, *, pad: bool) -> Block:
+    def part(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        room = len(column) if pad else end - start
+        cut = column[start:end]
+        return np.concatenate([cut, np.zeros((room - len(cut), *cut.shape[1:]), cut.dtype)]) if pad else cut
+
+    return attrs.evolve(
+        block,
+        first=block.first + start,
+        steps=end - start,
+        inputs={name: part(column) for name, column in block.inputs.items()},
+        targets={name: part(column) for name, column in block.targets.items()},
+        weights={name: part(column) for name, column in block.weights.items()},
+    )

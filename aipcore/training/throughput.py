@@ -1,0 +1,44 @@
+"""How many samples a second the model of a run can take."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+from aipcore.training.engine.compilation import Compilation
+from aipcore.training.setup import Engine
+from aipcore.training.variables import VariableState
+
+
+def samples_per_second(
+    model: Engine, variables: VariableState, compilation: Compilation, *, seconds: float = 2.0
+) -> float:
+    """Train on the same batches again and again, and leave the state of the run as it was.
+
+    Args:
+        model: of a run that has not begun.
+        variables: of the run.
+        compilation: of its loop.
+        seconds: for how long.
+    """
+    state = variables.read()
+    loop, feed = model.loop, model.feed
+    loop.compiled = compilation.mode
+    with closing(feed.blocks(0, chunk=compilation.chunk)) as blocks:
+        block = next(blocks)
+    full = block.batch_size == feed.batching.batch_size
+
+    def once() -> None:
+        loop.run(loop.prepare(block, [True] * block.steps), full=full, single=False)
+        # Reading a number waits for what the device is still doing.
+        model.metrics.result()
+
+    try:
+        once()
+        count, begun = 0, time.perf_counter()
+        while not count or time.perf_counter() - begun < seconds:
+            once()
+            count += 1
+        return count * block.steps * block.batch_size / (time.perf_counter() - begun)
+    finally:
+        variables.write(state)

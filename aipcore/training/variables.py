@@ -1,0 +1,132 @@
+"""Everything that changes while a model trains, read and written as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from aipcore.distributed.strategy import Distribution, components, path_of
+from aipcore.errors import TrainingError
+
+_REPLICA = re.compile(r"@\d+$")
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class VariableState:
+    """The variables of a run by name: `GROUP/PATH`, such as `model/encoder/dense/kernel` or `optimizer/adam/iteration`.
+
+    A variable that has a value on each of several replicas is stored once if these agree, as weights do, and otherwise
+    (batch-norm statistics within an epoch, seeds of dropout) also under `NAME@1`, `NAME@2`, ...: the number is that
+    of the replica among those of all workers.
+    """
+
+    def __init__(self, groups: Mapping[str, Mapping[str, Any]], distribution: Distribution) -> None:
+        self._distribution = distribution
+        self.variables: dict[str, Any] = {
+            f"{group}/{path}": variable for group, variables in groups.items() for path, variable in variables.items()
+        }
+
+    def read(self) -> Arrays:
+        """All values that this worker has, as they are now; nothing changes them afterwards.
+
+        In main memory nothing is copied: an array shares the memory of the variable until that is next assigned or
+        updated, when TensorFlow gives the variable other memory, since somebody holds this one.
+        """
+        arrays: Arrays = {}
+        for name, variable in self.variables.items():
+            parts = [_frozen(part) for part in components(variable)]
+            arrays[name] = parts[0]
+            if not all(np.array_equal(_bytes(part), _bytes(parts[0])) for part in parts[1:]):
+                arrays |= {f"{name}@{number}": part for number, part in self._numbered(parts) if number}
+        return arrays
+
+    def gather(self) -> Arrays:
+        """The values of all workers, on the chief; what `read` gives on the others."""
+        own = self.read()
+        workers = self._distribution.workers
+        if workers.count == 1:
+            return own
+        # Weights are most of the state and the same everywhere: only what differs is sent.
+        prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
+        found = [set(each) for each in workers.exchange("digests", prints)]
+        unshared = set.union(*found) - set.intersection(*found)
+        differing = {_REPLICA.sub("", each.partition(" ")[2]) for each in unshared}
+        sent = {
+            f"{name}@{number}": _frozen(part)
+            for name in self.variables
+            if name in differing
+            for number, part in self._numbered(components(self.variables[name]))
+        }
+        for arrays in workers.gather_arrays("state", sent):
+            own |= {name: array for name, array in arrays.items() if not name.endswith("@0")}
+        return own
+
+    def _numbered(self, parts: list[Any]) -> Iterator[tuple[int, Any]]:
+        return enumerate(parts, start=self._distribution.first)
+
+    def write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Assigns all values, after checking that names and shapes are those of this run.
+
+        Raises:
+            TrainingError: a variable is missing, unknown, or of another shape; nothing was assigned.
+        """
+        missing = self.variables.keys() - arrays.keys()
+        unknown = {_REPLICA.sub("", name) for name in arrays} - self.variables.keys()
+        if missing or unknown:
+            raise TrainingError(
+                "The saved state is of another model or optimizer: "
+                f"missing {_some(missing)}, not needed {_some(unknown)}."
+            )
+        for name, variable in self.variables.items():
+            if tuple(variable.shape) != arrays[name].shape:
+                raise TrainingError(
+                    f"The saved state is of another model: {name} has shape {arrays[name].shape} there "
+                    f"and {tuple(variable.shape)} here."
+                )
+        for name, variable in self.variables.items():
+            for replica, part in self._numbered(components(variable)):
+                part.assign(arrays.get(f"{name}@{replica}", arrays[name]))
+
+
+def by_path(variables: Iterable[Any], whose: str) -> dict[str, Any]:
+    """Return variables of Keras or TensorFlow by their paths.
+
+    Raises:
+        TrainingError: two variables have one path.
+    """
+    found: dict[str, Any] = {}
+    for variable in variables:
+        path = path_of(variable)
+        if path in found:
+            raise TrainingError(
+                f"Two variables of {whose} have the path {path!r}. A checkpoint cannot tell them apart. Give each "
+                "variable a name of its own."
+            )
+        found[path] = variable
+    return found
+
+
+def _frozen(variable: Any) -> npt.NDArray[Any]:
+    """The value of a plain variable, in memory that is the variable's or, from another device, a copy."""
+    value = tf.convert_to_tensor(variable)
+    # A view of a tensor is an array of NumPy only if it has a dimension.
+    array = np.asarray(value if value.shape.rank else value.numpy())
+    array.flags.writeable = False
+    return array
+
+
+def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The bytes of an array, not copied: NaN equals itself, and -0 is not 0."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def _some(names: set[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "") if listed else "nothing"

@@ -1,0 +1,53 @@
+"""What a scenario may return as its data, and what is said of anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.data.adapters import as_dataset
+from aipcore.data.sample import Sample
+from aipcore.errors import DataError
+
+
+def test_arrays() -> None:
+    """A pair of stacked arrays, bare or by name; float64 becomes float32, which models compute in."""
+    dataset = as_dataset(({"a": np.zeros((4, 2)), "b": np.zeros(4, np.int64)}, [1, 2, 3, 4]), "x")
+    inputs, targets, _ = dataset.specs()
+    assert (inputs["a"].shape, inputs["a"].dtype) == ((2,), "float32")
+    assert (inputs["b"].shape, inputs["b"].dtype) == ((), "int64")
+    assert targets[""].shape == ()
+    assert len(dataset) == 4
+
+
+def test_samples_are_stacked_or_kept() -> None:
+    """Samples of one shape are stacked; otherwise the axis that varies has no fixed length. Meta is kept."""
+    same = as_dataset([Sample(inputs=np.zeros(3), targets=1, meta=name) for name in "ab"], "x")
+    assert same.uniform
+    assert same.meta == ["a", "b"]
+    ragged = as_dataset((Sample(inputs={"line": np.zeros((8, width))}, targets=1) for width in (4, 6)), "x")
+    assert not ragged.uniform
+    assert ragged.specs()[0]["line"].shape == (8, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "x returned int: return a tuple"),
+        ("text", "x returned str: return a tuple"),
+        ([], "x returned no samples"),
+        ((np.zeros((0, 2)), np.zeros(0)), "x returned no samples"),
+        ((np.zeros((3, 2)), np.zeros(4)), "different lengths"),
+        ((np.float32(1), np.zeros(4)), "is a single number"),
+        ([np.zeros(3)], "yielded ndarray at position 0"),
+        ([Sample(inputs=np.zeros(3)), Sample(inputs=np.zeros((3, 1)))], "of sample 1 has shape"),
+        ([Sample(inputs={"a": 1}), Sample(inputs={"b": 1})], "of sample 1 has the names"),
+        ((np.array([np.zeros(1), np.zeros(2)], object), np.zeros(2)), "different shapes"),
+    ],
+)
+def test_wrong_data_is_named(data: Any, message: str) -> None:
+    """One sentence says what was returned, and what to return."""
+    with pytest.raises(DataError, match=message):
+        as_dataset(data, "x")

@@ -1,0 +1,104 @@
+"""Blocks that are made ahead, over the ends of epochs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aipcore.data.loader import Ahead, Block
+
+
+class Made:
+    """Blocks of three batches an epoch, and a list of what was made."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[int, int]] = []
+
+    def blocks(self, epoch: int, first: int) -> Iterator[Block]:
+        for step in range(first, 3):
+            self.made.append((epoch, step))
+            yield Block(first=step, steps=1, batch_size=1, inputs={"": np.array([[epoch]])}, targets={})
+
+    def wait(self, count: int) -> None:
+        """Until so many were made; the suite's own limit ends a wait that is in vain."""
+        while len(self.made) < count:
+            time.sleep(0.001)
+
+
+def steps(ahead: Ahead, epoch: int, first: int = 0) -> list[tuple[int, int]]:
+    """The converted blocks of an epoch."""
+    return list(ahead.epoch(epoch, first))
+
+
+def converted(block: Block) -> tuple[int, int]:
+    """Epoch and batch."""
+    return int(block.inputs[""][0, 0]), block.first
+
+
+def threads() -> int:
+    """How many threads make blocks."""
+    return sum(thread.name == "aip-feed" for thread in threading.enumerate())
+
+
+def test_goes_on_with_the_next_epoch() -> None:
+    """While an epoch ends, blocks of the next one are made; nothing is made twice, and nothing after the last."""
+    made = Made()
+    ahead = Ahead(made.blocks, converted, epochs=3)
+    assert steps(ahead, 0, 1) == [(0, 1), (0, 2)]
+    made.wait(4)
+    assert steps(ahead, 1) == [(1, 0), (1, 1), (1, 2)]
+    assert steps(ahead, 2) == [(2, 0), (2, 1), (2, 2)]
+    assert made.made == [(0, 1), (0, 2), *((epoch, step) for epoch in (1, 2) for step in range(3))]
+    ahead.close()
+    assert threads() == 0
+
+
+def test_another_place() -> None:
+    """Who does not go on where the last epoch ended gets what was asked for."""
+    ahead = Ahead(Made().blocks, converted, epochs=9)
+    assert steps(ahead, 0) == [(0, 0), (0, 1), (0, 2)]
+    assert steps(ahead, 4, 2) == [(4, 2)]
+    ahead.close()
+    assert steps(ahead, 5) == [(5, 0), (5, 1), (5, 2)]
+    ahead.close()
+
+
+def test_stopping_within_an_epoch() -> None:
+    """Leaving an epoch early ends the thread; the next epoch starts anew."""
+    ahead = Ahead(Made().blocks, converted, epochs=9)
+    for block in ahead.epoch(0, 0):
+        assert block == (0, 0)
+        break
+    assert threads() == 0
+    assert steps(ahead, 1) == [(1, 0), (1, 1), (1, 2)]
+    ahead.close()
+
+
+def test_not_across() -> None:
+    """Where that is not wanted, nothing of the next epoch is made before it is asked for."""
+    made = Made()
+    ahead = Ahead(made.blocks, converted, epochs=2, across=False)
+    assert steps(ahead, 0) == [(0, 0), (0, 1), (0, 2)]
+    assert threads() == 0
+    assert len(made.made) == 3
+    assert steps(ahead, 1) == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_error() -> None:
+    """An error comes where the block would have come, in its own epoch."""
+
+    def blocks(epoch: int, first: int) -> Iterator[Any]:
+        yield from Made().blocks(epoch, first)
+        if epoch == 1:
+            raise OSError("gone")
+
+    ahead = Ahead(blocks, converted, epochs=9)
+    assert len(steps(ahead, 0)) == 3
+    with pytest.raises(OSError, match="gone"):
+        steps(ahead, 1)
+    assert threads() == 0

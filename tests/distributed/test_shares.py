@@ -1,0 +1,172 @@
+"""What each worker reads and processes of a batch: its own samples, without overlap or loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from aipcore.data.loader import Batching, Block, Feed
+from aipcore.data.pipeline import Pipeline
+from aipcore.distributed.cluster import Cluster
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.distributed.strategy import Distribution
+from aipcore.scenario import Processor, RandomProcessor, Sample
+
+SAMPLES, BATCH = 23, 5
+
+
+class Numbers:
+    """Samples that are read by index."""
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(inputs=np.full(3, index, np.float32), targets=np.int32(index), meta=index)
+
+
+class Noted(Processor):
+    """Notes which samples come."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def process(self, sample: Sample) -> Sample:
+        self.seen.append(int(sample.targets))
+        return sample
+
+
+class Jitter(RandomProcessor):
+    """Adds a number that depends on seed, epoch and sample."""
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs + rng.random(dtype=np.float32))
+
+
+class Uneven(RandomProcessor):
+    """Gives samples a random length."""
+
+    def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return attrs.evolve(sample, inputs=sample.inputs[: rng.integers(1, 4)])
+
+
+class Unfit(Processor):
+    """Cannot use every seventh sample."""
+
+    def process(self, sample: Sample) -> Sample:
+        if sample.meta % 7 == 3:
+            raise ValueError("unfit")
+        return sample
+
+
+def distribution(index: int, count: int, devices: int) -> Distribution:
+    """How one of several workers, which has some devices, splits batches; nobody is connected."""
+    made = Distribution(workers=ProcessGroup(Cluster(tuple(f"host:{n}" for n in range(count)), index)))
+    made.devices = [""] * devices
+    return made
+
+
+def pipeline(kind: str, **how: Any) -> tuple[Pipeline, Noted]:
+    """A pipeline whose samples are in memory, on demand, of several lengths, or partly unfit."""
+    noted = Noted()
+    processors = {"memory": [noted], "streamed": [noted, Jitter()], "uneven": [noted, Uneven()],
+                  "unfit": [noted, Unfit(), Jitter()]}  # fmt: skip
+    how |= {"preload": "on" if kind == "memory" else "off", "on_error": "skip" if kind == "unfit" else "raise"}
+    return Pipeline(Numbers(), processors[kind], seed=3, **how), noted
+
+
+def epoch(feed: Feed, number: int) -> list[Block]:
+    """The blocks of an epoch that is shuffled and ends with a partial batch."""
+    return list(feed.blocks(number, chunk=3))
+
+
+@pytest.mark.parametrize("kind", ["memory", "streamed", "uneven", "unfit"])
+@pytest.mark.parametrize(("count", "devices"), [(2, 1), (3, 1), (4, 1), (2, 2)])
+def test_parts_are_those_of_the_whole(kind: str, count: int, devices: int) -> None:
+    """To the bit, and each worker's replicas find in it what they find in the whole batch."""
+    made, _ = pipeline(kind, workers=0)
+    whole = made.feed(BATCH, shuffle=True)
+    for index in range(count):
+        own = distribution(index, count, devices)
+        feed = Feed(whole.dataset, whole.order, whole.batching, own.share)
+        for number in (0, 2):
+            blocks = epoch(feed, number)
+            for block, all_of_it in zip(blocks, epoch(whole, number), strict=True):
+                size = all_of_it.batch_size
+                assert (block.first, block.steps, block.batch_size) == (all_of_it.first, all_of_it.steps, size)
+                for local in range(devices):
+                    part = own.samples_of(index * devices + local, size)
+                    positions = list(range(part.start, part.stop)) or [0]
+                    mine = own._part(block.inputs[""], 1, local)
+                    np.testing.assert_array_equal(mine, all_of_it.inputs[""][:, positions])
+                wanted = own.own_samples(size)
+                np.testing.assert_array_equal(block.targets[""], all_of_it.targets[""][:, wanted])
+                assert block.meta is not None
+                assert list(block.meta) == block.targets[""].ravel().tolist()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_each_sample_is_processed_once(count: int) -> None:
+    """By one worker, whatever their number, also of a partial last batch, and in an epoch that begins in its midst."""
+    seen: list[int] = []
+    for index in range(count):
+        made, noted = pipeline("streamed", workers=0)
+        feed = made.feed(BATCH, shuffle=True)
+        feed.share = distribution(index, count, 1).share
+        list(feed.blocks(0, chunk=1))
+        noted.seen.clear()
+        list(feed.blocks(1, chunk=2, first=2))
+        seen += noted.seen
+    missing = 0 if count < 4 else count - SAMPLES % BATCH
+    first = made.feed(BATCH, shuffle=True).order.indices(SAMPLES + 2 * BATCH, 2 * SAMPLES)
+    # The last batch has 3 samples: its first one stands for those that a fourth and a fifth worker do not have.
+    assert sorted(seen) == sorted([*first.tolist(), *[int(first[10])] * missing])
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_processes_of_a_worker_make_its_part_alone(processes: int) -> None:
+    """Data workers give each training worker the same part that it would make itself."""
+    parts = []
+    for workers in (0, processes):
+        made, _ = pipeline("streamed", workers=workers)
+        with made:
+            feed = made.feed(BATCH, shuffle=True)
+            feed.share = distribution(1, 2, 1).share
+            parts.append([block.inputs[""].tolist() for block in feed.blocks(1, chunk=2)])
+    assert parts[0] == parts[1]
+    assert sum(len(step) for block in parts[0] for step in block) == 4 * 2 + 1
+
+
+def test_a_batch_that_must_be_seen_whole_is() -> None:
+    """Where samples are padded to the largest, or may be missing, all of them are processed by all workers."""
+    for kind in ("uneven", "unfit"):
+        made, noted = pipeline(kind, workers=0)
+        feed = made.feed(BATCH)
+        feed.share = distribution(0, 2, 1).share
+        noted.seen.clear()
+        list(feed.blocks(0, chunk=1))
+        assert noted.seen == list(range(SAMPLES))
+
+
+def test_samples_of_workers_cover_a_batch() -> None:
+    """For up to 6 workers with up to 3 devices, and batches of 1 to 30 samples."""
+    for count in range(2, 7):
+        for devices in range(1, 4):
+            workers = [distribution(index, count, devices) for index in range(count)]
+            for size in range(1, 31):
+                positions = [worker.own_samples(size).tolist() for worker in workers]
+                flat = [position for part in positions for position in part]
+                assert flat[:size] == list(range(size))
+                assert set(flat[size:]) <= {0}
+                assert all(len(part) >= devices for part in positions)
+
+
+def test_batching_is_that_of_the_whole() -> None:
+    """A part of a batch counts as the batch: steps and sizes are those of all workers."""
+    feed = pipeline("streamed", workers=0)[0].feed(BATCH)
+    feed.share = distribution(1, 2, 1).share
+    assert feed.batching == Batching(samples=SAMPLES, batch_size=BATCH)
+    assert [block.batch_size for block in feed.blocks(0, chunk=9)] == [5, 3]

@@ -1,0 +1,165 @@
+"""What a model dir may and may not hold: damaged and hostile ones are one sentence, and run no code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aipcore.cli.main import main
+from aipcore.errors import UsageError
+from aipcore.prediction import Predictor
+from aipcore.prediction.locate import find_model
+
+Edit = Callable[[Callable[[dict[str, Any]], None]], Path]
+
+
+@pytest.fixture
+def edited(points: Any, tmp_path: Path) -> Edit:
+    """Copies the best model and changes its record."""
+
+    def edited(change: Callable[[dict[str, Any]], None]) -> Path:
+        copy = tmp_path / "model"
+        shutil.copytree(points.folder / "best", copy)
+        about = json.loads((copy / "aip.json").read_text())
+        change(about)
+        (copy / "aip.json").write_text(json.dumps(about))
+        return copy
+
+    return edited
+
+
+def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
+    """Its absolute path is named, and its code not run."""
+    assert main(["lav", str(points.folder)]) == 2
+    error = capsys.readouterr().err
+    assert f"no plugin but the file {points.folder.parent / 'scenario.py'}" in error
+    assert "add --trust" in error
+
+
+def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path) -> None:
+    """A module, a file or a plugin's name that is none: nothing is imported."""
+    marker = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()")
+    for number, scenario in enumerate(
+        (
+            {"name": "x", "kind": "module", "reference": "evil", "folder": str(tmp_path)},
+            {"name": "x", "kind": "file", "reference": str(tmp_path / "evil.py")},
+            {"name": str(tmp_path / "evil.py"), "kind": "plugin", "reference": "x"},
+            {"name": "evil:Class", "kind": "plugin", "reference": "x"},
+        )
+    ):
+        path = edited(lambda about, s=scenario: about.update(scenario=s)) if number == 0 else tmp_path / "model"
+        about = json.loads((path / "aip.json").read_text())
+        (path / "aip.json").write_text(json.dumps({**about, "scenario": scenario}))
+        with pytest.raises(UsageError, match=r"no plugin but|is not installed"):
+            Predictor.load(path)
+    assert not marker.exists()
+
+
+def test_missing_plugin_names_its_distribution(edited: Edit) -> None:
+    """What to install, in which version."""
+    scenario = {
+        "name": "gone",
+        "kind": "plugin",
+        "reference": "gone",
+        "distribution": "aip-plugin-gone",
+        "version": "1.2",
+    }
+    with pytest.raises(UsageError, match=r"gone is not installed: install aip-plugin-gone==1\.2"):
+        Predictor.load(edited(lambda about: about.update(scenario=scenario)))
+
+
+def test_plugin_records_where_it_came_from(digits: Any) -> None:
+    """A model of a plugin names distribution and version."""
+    recorded = find_model(digits.folder).about["scenario"]
+    assert (recorded["kind"], recorded["distribution"]) == ("plugin", "aipcore")
+    assert recorded["version"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["../../../etc/passwd", "/etc/passwd", "resources/../../x", "resources", "aip.json", 3, "resources/a\\..\\b", ""],
+)
+def test_resources_do_not_lead_out(edited: Edit, place: Any) -> None:
+    """Path traversal in a record is refused."""
+    path = edited(lambda about: about.update(resources={"data.words": place}))
+    with pytest.raises(UsageError, match=r"lies outside of its resources folder|lacks its resource"):
+        Predictor.load(path, trust=True)
+
+
+def test_resources_do_not_follow_links_out(edited: Edit, tmp_path: Path) -> None:
+    """Nor is a link followed to the outside."""
+    path = edited(lambda about: None)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a b c d")
+    (path / "resources" / "words.txt").unlink()
+    (path / "resources" / "words.txt").symlink_to(secret)
+    with pytest.raises(UsageError, match="lies outside of its resources folder"):
+        Predictor.load(path, trust=True)
+
+
+def test_resources_must_be_listed(edited: Edit) -> None:
+    """A parameter that names a file outside, without a copy, is refused."""
+    path = edited(lambda about: about.update(resources={}))
+    with pytest.raises(UsageError, match=r"data\.words, which is not in its resources folder"):
+        Predictor.load(path, trust=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about.update(format=99), "has format 99, this aip reads up to 1: upgrade aipcore"),
+        (lambda about: about.pop("format"), "has no format number"),
+        (lambda about: about.pop("signature"), "does not name the model's inputs"),
+        (lambda about: about["signature"]["inputs"].update(x=3), "cannot be loaded"),
+        (lambda about: about["signature"].update(outputs=["other"]), "other inputs or outputs than its record"),
+        (lambda about: about.pop("params"), "does not say what it is of"),
+        (lambda about: about.update(params={"data": {"nose": 1}}, resources={}), r"data\.nose is unknown"),
+        (lambda about: about.update(resources=[1]), "are no mapping"),
+        (lambda about: about.update(resources={"data.none": "resources/words.txt"}), "which is no parameter"),
+    ],
+)
+def test_damaged_records(edited: Edit, change: Any, message: str) -> None:
+    """Each is one sentence."""
+    with pytest.raises(UsageError, match=message):
+        Predictor.load(edited(change), trust=True)
+
+
+def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
+    """A record, a graph or weights cut short: an error with a sentence, no traceback."""
+    for number, (name, message) in enumerate(
+        [
+            ("aip.json", "it is no valid JSON"),
+            ("saved_model.pb", "cannot be loaded"),
+            ("variables/variables.data-00000-of-00001", "cannot be loaded"),
+            ("variables/variables.index", "cannot be loaded"),
+        ]
+    ):
+        copy = tmp_path / str(number)
+        shutil.copytree(points.folder / "best", copy)
+        content = (copy / name).read_bytes()
+        (copy / name).unlink()
+        (copy / name).write_bytes(content[: len(content) // 2])
+        assert main(["lav", str(copy), "--trust"]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.write_text("x"), "is a file"),
+        (lambda path: path.mkdir(), "holds no model"),
+        (lambda path: (path.mkdir(), (path / "saved_model.pb").write_text("x")), "is none of aip's"),
+    ],
+)
+def test_what_is_no_model(tmp_path: Path, make: Any, message: str) -> None:
+    """What was given, and what is to be given."""
+    make(tmp_path / "path")
+    with pytest.raises(UsageError, match=message):
+        find_model(tmp_path / "path")
