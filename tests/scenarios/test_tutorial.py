@@ -156,5 +156,5 @@ def test_shifted_images() -> None:
             assert found
             moves.add(found[0])
     assert len(moves) == 9
-    result = train("--data.shift", "1", "--trainer.epochs", "8", "--trainer.random_seed", "5", "--model.graph", "CNN")
+    result = train({"data.shift": 1, "model.graph": "CNN", **RUN, "trainer.epochs": 8})
     assert result.best >= 0.95
