@@ -153,8 +153,9 @@ def _configured(config: Any, group: str) -> dict[str, str]:
     """The names of the layers of a model, and of models inside of it, by their groups."""
     names: dict[str, str] = {}
     counts: dict[str, int] = {}
-    layers = config.get("config", {}).get("layers", []) if isinstance(config, dict) else []
-    for layer in layers:
+    inner = config.get("config") if isinstance(config, dict) else None
+    layers = inner.get("layers") if isinstance(inner, dict) else None
+    for layer in layers or []:
         kind = snake_case(layer["class_name"])
         number = counts[kind] = counts.get(kind, -1) + 1
         path = f"{group}{LAYERS}/{kind}_{number}" if number else f"{group}{LAYERS}/{kind}"

@@ -50,7 +50,9 @@ def read_weights(source: Source) -> Weights:
         return readers[source.kind](source.path)
     except AipError as error:
         raise ParamsError(f"--warmstart.model: {error}") from error
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError, BadZipFile, tf.errors.OpError) as error:
+    except (
+        OSError, ValueError, LookupError, TypeError, RuntimeError, OverflowError, BadZipFile, tf.errors.OpError,
+    ) as error:  # fmt: skip
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise ParamsError(
             f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}): it is damaged or something "
