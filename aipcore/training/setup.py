@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import attrs
@@ -143,6 +143,10 @@ class Engine:
     average: WeightAverage | None
     frozen: list[tuple[str, int]]
     warm_start: WarmStart | None
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has the averaged weights, if there are any."""
+        return nullcontext() if self.average is None else self.average.applied()
 
     def variables(self) -> VariableState:
         """Return all variables, by group and path."""

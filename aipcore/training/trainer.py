@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.model import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.callbacks.callback_list import RunCallbacks, make_callbacks, telling_callbacks, wants_batches
+from aipcore.training.callbacks.callback_list import make_callbacks, telling_callbacks, wants_batches
 from aipcore.training.callbacks.context import RunContext, RunEvents
 from aipcore.training.callbacks.model_probe import RunProbe
 from aipcore.training.checkpoint.format import Checkpoint, read_checkpoint
@@ -33,14 +32,12 @@ from aipcore.training.components import about_run, make_parts
 from aipcore.training.data import closing_data, prepare_data
 from aipcore.training.engine.chunks import ChunkLoop
 from aipcore.training.engine.compilation import Compilation, choose_compilation
-from aipcore.training.engine.learning_rate import is_due
 from aipcore.training.fingerprint import source_fingerprint
-from aipcore.training.lav import run_lists
+from aipcore.training.fit_loop import FitLoop
 from aipcore.training.memory import peak_memory
-from aipcore.training.monitor import stop_reason
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.run_state import RunState
@@ -206,10 +203,9 @@ class Trainer:
             params=self._params,
             about=self.about,
             running_loss=lambda: float(self.engine.metrics.result()["loss"]),
-            averaged=self._averaged,
+            averaged=made.averaged,
             warn=self._reporter.warning,
         )
-        self._summaries = None if output_dir is None else make_summaries(scenario, self._params, made)
         # What is traced runs in calls of its own, which all workers must make.
         traced = self._params.profile and (output_dir is not None or not self.workers.is_chief)
         traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
@@ -226,6 +222,22 @@ class Trainer:
             # Left-out samples are counted when they are met: those of the next epoch would count in this one.
             across=params.data.on_error == "raise",
             check=self._look,
+        )
+        self._loop = FitLoop(
+            scenario=scenario,
+            params=self._params,
+            data=self.data,
+            engine=made,
+            state=self.state,
+            callbacks=self.callbacks,
+            workers=self.workers,
+            reporter=self._reporter,
+            keeper=self._keeper,
+            saver=self._saver,
+            chunks=self._chunks,
+            summaries=None if output_dir is None else make_summaries(scenario, self._params, made),
+            interruption=self._interruption,
+            profiler=self._profiler,
         )
 
     @author_errors()
@@ -297,7 +309,7 @@ class Trainer:
             try:
                 try:
                     self._begin(interruption)
-                    self._run_epochs(interruption)
+                    self._loop.run()
                 except Interrupted:
                     self._reporter.message("The run was interrupted before its first batch.")
                 end.result = self._finish(started)
@@ -315,7 +327,8 @@ class Trainer:
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)
-        self._tell(self.data.left_out)
+        for text in self.data.left_out:
+            self._reporter.message(text)
         # What was left out while measuring is met again in the first epoch.
         self.data.skipped()
 
@@ -362,144 +375,10 @@ class Trainer:
             ),
         )
 
-    def _run_epochs(self, interruption: Interruption) -> None:
-        model = self.model
-        callbacks = RunCallbacks(
-            self.callbacks,
-            model=model,
-            average=self.engine.average,
-            epochs=self._params.epochs,
-            steps=self.data.batching.steps,
-        )
-        model.stop_training = bool(self.state.stopped)
-        self._profiler.begin(self.state.batches + 1, self.data.batching.steps * self._params.epochs)
-        callbacks.on_train_begin()
-        self.state.load_callbacks()
-        # A run that is killed before its first epoch ends has to go on with the same seed and the same compiled loop.
-        self._saver.save(wait=True)
-        while not self._must_stop() and self.state.epoch < self._params.epochs:
-            self._run_epoch(callbacks)
-        if interruption.received:
-            # Callbacks may do away with their state, or change the weights, when training ends.
-            self._saver.save()
-        callbacks.on_train_end(self.state.history[-1] if self.state.history else {})
-
-    def _run_epoch(self, callbacks: RunCallbacks) -> None:
-        started = time.perf_counter()
-        self._reporter.epoch_started(self.state.epoch + 1, self._params.epochs, self.data.batching.steps)
-        if self.state.step == 0:
-            self.engine.metrics.reset()
-            callbacks.on_epoch_begin(self.state.epoch)
-        self._run_chunks(callbacks)
-        if self._interruption.received and self.state.step < self.data.batching.steps:
-            return
-        before = self.state.monitor.state()
-        try:
-            self._validate_and_end_epoch(callbacks, started)
-        except Interrupted:
-            # The epoch's batches are done, its end is not: a resumed run begins with the validation.
-            self.state.monitor.restore(before)
-            self.state.stopped = ""
-
-    def _validate_and_end_epoch(self, callbacks: RunCallbacks, started: float) -> None:
-        logs = self.engine.metrics.result()
-        logs["learning_rate"] = float(self.engine.optimizer.learning_rate)
-        last = self.state.epoch + 1 == self._params.epochs or self.model.stop_training
-        if self.engine.average is not None:
-            logs["ema_rate"] = self.engine.average.rate
-        self.engine.distribution.unify(self.model.variables)
-        with self._averaged():
-            if self.engine.validation and ((self.state.epoch + 1) % self._params.val_every_n == 0 or last):
-                callbacks.on_test_begin()
-                with self._interruption.breaking():
-                    results = self.engine.validation.run(batch_hooks=callbacks.test_batches)
-                callbacks.on_test_end(results)
-                logs |= {f"val_{name}": value for name, value in results.items()}
-            lav: dict[str, dict[str, float]] = {}
-            notes: list[str] = []
-            previous = self.state.monitor.best
-            # Weights that are no numbers can still score by chance: such an epoch is never the best.
-            is_best = math.isfinite(logs["loss"]) and self.state.monitor.update(self.state.epoch + 1, logs)
-            if reason := stop_reason(self._params.early_stopping, self.state.monitor, self.state.epoch + 1, logs):
-                self.state.stopped = f"Early stopping: {reason}"
-                self.model.stop_training = True
-            last = last or bool(reason)
-            if self.engine.lav and is_due(
-                self.state.epoch, self._params.lav_every_n, last, first=self._params.lav_min_epoch
-            ):
-                with self._interruption.breaking():
-                    found = run_lists(self.scenario, self.engine.lav, is_chief=self.workers.is_chief)
-                lav = found.results
-                notes += found.texts
-                for part, records in found.records.items():
-                    self._keeper.log_summaries(self.state.epoch + 1, records, part=part)
-                logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
-            if self._summaries is not None and is_due(self.state.epoch, self._params.summaries_every_n, last):
-                self._keeper.log_summaries(self.state.epoch + 1, self._summaries.make())
-        self._end_epoch(callbacks, logs, list(lav), is_best=is_best)
-        if self.state.stopped:
-            notes.insert(0, f"{self.state.stopped}.")
-        self._reporter.epoch_ended(
-            EpochReport(
-                epoch=self.state.epoch,
-                epochs=self._params.epochs,
-                seconds=time.perf_counter() - started,
-                logs=logs,
-                monitor=self.state.monitor.name,
-                previous_best=previous,
-                is_best=is_best,
-                lav=tuple(lav),
-            )
-        )
-        if not last and (asked := self._reporter.stop_reason()):
-            # Not kept in `stopped`, which is saved: whoever watches ends this process, not the run.
-            self.model.stop_training = True
-            notes.append(asked)
-        self._tell([*notes, *self.data.skipped()])
-
-    def _tell(self, texts: list[str]) -> None:
-        for text in texts:
-            self._reporter.message(text)
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        """A context in which the model has the averaged weights, if there are any."""
-        return nullcontext() if self.engine.average is None else self.engine.average.applied()
-
-    def _run_chunks(self, callbacks: RunCallbacks) -> None:
-        for block, logs in self._chunks.epoch(self.state.epoch, self.state.step, callbacks.on_train_batch_begin):
-            self.state.step = block.first + block.steps
-            callbacks.on_train_batch_end(self.state.step - 1, logs)
-            self._reporter.progress(self.state.step, block.steps * block.batch_size, logs)
-            self._saver.check()
-            if self._must_stop():
-                break
-            self._saver.save_if_due()
-
-    def _must_stop(self) -> bool:
-        """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
-        model = self.model
-        model.stop_training = self._interruption.agree(self.workers, stop=bool(model.stop_training))
-        return bool(model.stop_training or self._interruption.received)
-
-    def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
-        if is_best and self._params.export_best:
-            # The weights that were scored: a callback may change them.
-            self._saver.write_best()
-        # Callbacks would write their files where the folder was.
-        self._keeper.refuse_moved()
-        callbacks.on_epoch_end(self.state.epoch, dict(logs))
-        self.state.history.append(logs)
-        self._keeper.log(self.state.epoch + 1, logs, lav)
-        self.state.epoch += 1
-        self.state.step = 0
-        if self._must_stop() and self.model.stop_training:
-            self.state.stopped = self.state.stopped or callbacks.why_stopped
-        self._saver.save()
-
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
         if self._params.export_final and not received and not self._saver.diverged():
-            with self._averaged():
+            with self.engine.averaged():
                 self._keeper.write_model("export", {"epoch": self.state.epoch}, compare=True)
         self._keeper.refuse_moved()
         self._keeper.close()
