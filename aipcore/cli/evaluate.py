@@ -15,7 +15,7 @@ from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.prediction.saved_predictions import STORED, check_output, check_stored
+from aipcore.prediction.formats import STORED, check_output, check_stored
 
 JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
 OPTIONS = (HELP, JSON, TRUST)

@@ -15,7 +15,7 @@ from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
-from aipcore.prediction.saved_predictions import STORED, check_output
+from aipcore.prediction.formats import STORED, check_output
 
 JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
 DUMP = CommandOption(

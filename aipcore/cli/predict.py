@@ -17,8 +17,8 @@ from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.params.names import count
+from aipcore.prediction.formats import PREDICTIONS, check_output
 from aipcore.prediction.params import FIXED
-from aipcore.prediction.saved_predictions import PREDICTIONS, check_output
 from aipcore.scenario.list_file import matching_files
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -125,6 +124,8 @@ def label(prediction: Prediction) -> str:
 
 
 def _text(value: Any) -> str:
+    import numpy as np
+
     if isinstance(value, float | np.floating):
         return f"{float(value):.4g}"
     if isinstance(value, np.ndarray):

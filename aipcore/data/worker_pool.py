@@ -22,7 +22,7 @@ import attrs
 
 from aipcore.data import pickling
 from aipcore.data.pickling import UnshippableError
-from aipcore.data.worker_process import CONTROL, TASK, Area, Failure, Job, Logged
+from aipcore.data.worker_process import CONTROL, TASK, Area, Failure, Job, Logged, WorkerTraceback
 from aipcore.errors import TRACEBACK, DataError
 
 AREAS = 6
@@ -257,13 +257,6 @@ class Crew:
 
 MOST = 16
 """Workers that are started at most if nobody says how many."""
-
-
-class WorkerTraceback(Exception):  # noqa: N818 - no error of ours, but what a worker said of its own
-    """The traceback of an error in a worker, which cannot come here as an object."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 class WorkerPool:

@@ -305,3 +305,10 @@ def _end() -> None:
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(0)
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - no error of ours, but what a worker said of its own
+    """The traceback of an error in a worker, which cannot come here as an object."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"

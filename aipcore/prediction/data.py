@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
@@ -45,6 +47,9 @@ def open_pipeline(
         )
     finally:
         workers.close()
+
+
+Array = npt.NDArray[Any]
 
 
 def lav_lists(scenario: Scenario) -> dict[str, Any]:
@@ -86,3 +91,14 @@ class _InputsOnly:
 
     def __getitem__(self, index: int) -> Any:
         return _stripped(self.given[index])
+
+
+def cut_masked_end(values: Array, mask: Array | None) -> Array:
+    """Return values without the positions at their end that the mask, of shape [positions, ...], leaves out.
+
+    What is left out before the last position that counts stays, so that positions keep their numbers.
+    """
+    if mask is None or not mask.ndim or len(mask) != len(values):
+        return values
+    counted = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1))
+    return values[: counted[-1] + 1 if counted.size else 0]

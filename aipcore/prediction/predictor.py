@@ -23,7 +23,7 @@ from aipcore.data.sampler import SampleOrder
 from aipcore.errors import DataError, UsageError, author_errors
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
-from aipcore.prediction.data import open_pipeline
+from aipcore.prediction.data import cut_masked_end, open_pipeline
 from aipcore.prediction.ensemble import vote
 from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, takes
 from aipcore.prediction.locate import ModelDir, find_model, resolved_params, scenario_of
@@ -340,17 +340,6 @@ class Predictor:
         outputs = {name: cut_masked_end(value, masks.get(name)) for name, value in raw.items()}
         outputs = post_process(self._post, outputs, meta, mode=mode) if self._post else outputs
         return Prediction(index=index, outputs=outputs, raw=raw, masks=masks, meta=meta, **known)
-
-
-def cut_masked_end(values: Array, mask: Array | None) -> Array:
-    """Return values without the positions at their end that the mask, of shape [positions, ...], leaves out.
-
-    What is left out before the last position that counts stays, so that positions keep their numbers.
-    """
-    if mask is None or not mask.ndim or len(mask) != len(values):
-        return values
-    counted = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1))
-    return values[: counted[-1] + 1 if counted.size else 0]
 
 
 def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,8 @@ from aipcore.arrays import read_npz, too_large
 from aipcore.errors import UsageError
 from aipcore.files import open_regular, read_limit
 from aipcore.hooks.manager import PluginManager
-from aipcore.params import from_dict, one_of
+from aipcore.params import from_dict
+from aipcore.prediction.formats import NEEDS_PYARROW
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.record import checked_record, recorded_scenario
 from aipcore.scenario.scenario import Scenario
@@ -40,50 +39,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-NEEDS_PYARROW = "Parquet files need pyarrow: install aipcore[parquet], or give a file that ends in .npz."
-
-STORED = (".npz", ".parquet")
-"""Files that hold targets and outputs, for `aip evaluate`."""
-
-PREDICTIONS = (".jsonl", *STORED)
-"""Files that hold predictions."""
-
-
-def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
-    """Looks whether a file may be written.
-
-    Args:
-        path: of the file.
-        option: how the user named it.
-        suffixes: the endings that are allowed.
-
-    Raises:
-        UsageError: it ends otherwise, its folder is not there or not writable, or pyarrow is missing.
-    """
-    if path.suffix not in suffixes:
-        raise UsageError(f"{option} {path} is not allowed, the file must end in {one_of(suffixes)}.")
-    if path.is_dir():
-        raise UsageError(f"{option} {path} is a folder: give a file.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path} cannot be written, since there is no folder {path.parent} to write to.")
-    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise UsageError(NEEDS_PYARROW)
-
-
-def check_stored(path: Path, suffixes: Sequence[str]) -> None:
-    """Looks whether a file of answers is there.
-
-    Raises:
-        UsageError: it is not, ends otherwise, or pyarrow is missing.
-    """
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}: give one that aip lav --dump or aip predict --output wrote.")
-    if path.suffix not in suffixes:
-        raise UsageError(f"{path} does not end in {one_of(suffixes)}: only such files hold targets and outputs.")
-    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise UsageError(NEEDS_PYARROW)
 
 
 Array = npt.NDArray[Any]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aipcore.errors import UsageError
-from aipcore.prediction.predictor import Prediction, cut_masked_end
+from aipcore.prediction.data import cut_masked_end
+from aipcore.prediction.predictor import Prediction
 from aipcore.prediction.saved_predictions import Stored, to_json, write_stored
 
 

@@ -7,7 +7,7 @@ to the loss of the one large batch that they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -19,6 +19,7 @@ from keras.src.trainers import compile_utils
 from aipcore.data.class_weight import Table
 from aipcore.errors import ScenarioError
 from aipcore.scenario.keras_names import unknown_name
+from aipcore.scenario.model import by_output, listed
 from aipcore.scenario.scenario import Scenario
 
 Tensors = Mapping[str, Any]
@@ -336,27 +337,6 @@ def mask_of(output: Any) -> Any:
 def set_mask(output: Any, mask: Any) -> None:
     """Attach a mask to an output, as Keras does."""
     keras.src.backend.set_keras_mask(output, mask)
-
-
-def by_output(given: Any, outputs: list[str], what: str, *, several: bool = False) -> dict[str, Any]:
-    """Pair what a scenario gave (one thing, or a mapping by output name) with its outputs."""
-    if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in outputs]
-        if unknown:
-            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {listed(outputs)}.")
-        return dict(given)
-    if several and not given:
-        return {}
-    if len(outputs) == 1:
-        return {outputs[0]: given}
-    raise ScenarioError(
-        f"{what} must be a mapping by output name, since the model has several outputs: {', '.join(outputs)}."
-    )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the names of outputs or targets for an error; a bare one has the name ""."""
-    return ", ".join(repr(name) for name in names if name) or "one output without a name"
 
 
 def _loss_weights(given: Any, losses: list[str], outputs: list[str], what: str) -> dict[str, float] | None:

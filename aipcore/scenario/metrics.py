@@ -14,7 +14,8 @@ from keras.src.trainers import compile_utils
 from aipcore.distributed.strategy import Distribution
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.keras_names import check_metric_name
-from aipcore.scenario.losses import ONE, SAMPLES, LossTerm, Objective, Tensors, by_output, mask_of, target_of
+from aipcore.scenario.losses import ONE, SAMPLES, LossTerm, Objective, Tensors, mask_of, target_of
+from aipcore.scenario.model import by_output
 from aipcore.scenario.scenario import Scenario
 
 Example = tuple[Tensors, Tensors, Tensors]

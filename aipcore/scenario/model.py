@@ -353,3 +353,24 @@ def _by_name(side: Any, called: str) -> dict[str, Any]:
     raise ScenarioError(
         f"The model of {called} has a list of inputs or outputs: make it with one tensor or a mapping by name each."
     )
+
+
+def by_output(given: Any, outputs: list[str], what: str, *, several: bool = False) -> dict[str, Any]:
+    """Pair what a scenario gave (one thing, or a mapping by output name) with its outputs."""
+    if isinstance(given, Mapping):
+        unknown = [name for name in given if name not in outputs]
+        if unknown:
+            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {listed(outputs)}.")
+        return dict(given)
+    if several and not given:
+        return {}
+    if len(outputs) == 1:
+        return {outputs[0]: given}
+    raise ScenarioError(
+        f"{what} must be a mapping by output name, since the model has several outputs: {', '.join(outputs)}."
+    )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names of outputs or targets for an error; a bare one has the name ""."""
+    return ", ".join(repr(name) for name in names if name) or "one output without a name"

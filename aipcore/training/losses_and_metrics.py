@@ -10,10 +10,11 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import Feed
 from aipcore.errors import AipError, ScenarioError, located_sentence
-from aipcore.scenario.losses import LossTerm, Objective, Tensors, by_output
+from aipcore.scenario.losses import LossTerm, Objective, Tensors
 from aipcore.scenario.metrics import Example, MetricSet, metric_sets
 from aipcore.scenario.model import (
     Graph,
+    by_output,
     symbolic_targets_and_outputs,
 )
 from aipcore.scenario.scenario import Scenario

@@ -14,8 +14,8 @@ from aipcore.data.adapters import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
 from aipcore.params.names import count
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
-from aipcore.scenario.losses import Objective, listed
-from aipcore.scenario.model import Graph
+from aipcore.scenario.losses import Objective
+from aipcore.scenario.model import Graph, listed
 from aipcore.scenario.shown_samples import ShownSamples
 from aipcore.training.tensorboard.summary_records import records_of
 

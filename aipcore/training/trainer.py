@@ -183,19 +183,9 @@ class Trainer:
         )
         alone_here, grace = self.workers.count == 1, self._params.grace_seconds
         self._interruption = Interruption(self._reporter.message, grace, alone=alone_here, owns_process=owns_process)
-        self._keeper = Keeper(
-            output_dir,
-            make_writer(
-                made,
-                parts.formats,
-                self.about,
-                output_dir=output_dir,
-                samples=self.data.val or self.data.train,
-                check=not self._params.skip_sanity_check,
-            ),
-            params=self._params.checkpoint,
-            warn=self._reporter.warning,
-        )
+        samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
+        writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
+        self._keeper = Keeper(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
         self._saver = RunSaver(
             self.state,
             self._keeper,

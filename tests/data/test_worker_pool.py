@@ -21,8 +21,8 @@ from aipcore.data.pickling import UnshippableError
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processing import SampleError
 from aipcore.data.sources import Kept
-from aipcore.data.worker_pool import WorkerPool, WorkerTraceback, cores
-from aipcore.data.worker_process import Area
+from aipcore.data.worker_pool import WorkerPool, cores
+from aipcore.data.worker_process import Area, WorkerTraceback
 from aipcore.errors import DataError
 from aipcore.scenario import GeneratingProcessor, Mode, Processor, RandomProcessor, Sample
 

@@ -109,7 +109,7 @@ def test_lines_of_sequences_are_as_long_as_the_sequences(steps: Any, tmp_path: P
 
 def test_what_is_cut() -> None:
     """Only the end; nothing where the mask is of something else; all of a sample that is masked altogether."""
-    from aipcore.prediction.predictor import cut_masked_end
+    from aipcore.prediction.data import cut_masked_end
 
     values = np.arange(8).reshape(4, 2)
     assert cut_masked_end(values, None) is values

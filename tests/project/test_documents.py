@@ -202,6 +202,8 @@ OTHERS = {
     ("scale.md", "--distribution"),
     ("scale.md", "--gpus-per-task"),
     ("callbacks.md", "--callbacks.NAME.OPTION"),
+    ("reliability.md", "--list"),
+    ("reliability.md", "--only"),
     # `aip export` has the options of the format that it is given.
     ("prediction.md", "--format.batch_size"),
 }

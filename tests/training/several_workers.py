@@ -148,13 +148,13 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
         if cls is Streamed:
             shared.callbacks["start"] = Start(shared.scenario)
         history = shared.fit().history
-        state = shared.state.gather()
+        state = shared.state.variables.gather()
         single = together.alone(cls, *words)
         if single is not None:
             yield f"{name} together", losses(history)
             yield f"{name} alone", losses(single.state.history)
             yield f"{name} distance", distance(single.state.variables.read(), state)
-            yield f"{name} traces", shared.loop.traces
+            yield f"{name} traces", shared.engine.loop.traces
         if cls is Streamed:
             yield "read", together.workers.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
 

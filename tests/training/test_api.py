@@ -92,12 +92,12 @@ def test_train_and_resume(tmp_path: Path, monkeypatch: Any) -> None:
     assert "\x1b" not in said.getvalue()
     about = json.loads(Path("runs/a/run.json").read_text())
     assert about["params"]["trainer"]["optimizer"]["momentum"] == 0.5
-    assert (first.status, first.epochs, len(first.state.history)) == ("finished", 1, 1)
+    assert (first.status, first.epochs, len(first.history)) == ("finished", 1, 1)
     reporter = Epochs()
     second = aip.resume("runs/a", {"trainer": {"epochs": 3}}, scenario=Sums, strict_data=True, reporter=reporter)
     assert reporter.epochs == [2, 3]
-    assert second.state.history[0] == first.state.history[0]
-    assert second.best == min(logs["val_loss"] for logs in second.state.history)
+    assert second.history[0] == first.history[0]
+    assert second.best == min(logs["val_loss"] for logs in second.history)
     inputs = np.random.default_rng(2).random((4, 3), np.float32)
     answers = list(aip.Predictor.load("runs/a/export", scenario=Sums).predict(inputs))
     expected = second.model.predict(inputs, verbose=0)
@@ -193,7 +193,7 @@ def test_finished_without_checkpoints(export: bool, tmp_path: Path) -> None:
     assert said.getvalue() == (
         f"The run in {tmp_path / 'out'} has ended and has no checkpoint, so there is nothing to resume.\n"
     )
-    assert again.state.history == result.history
+    assert again.history == result.history
     with pytest.raises(UsageError, match="has no checkpoint, so it cannot be trained further"):
         aip.resume(tmp_path / "out", {"trainer.epochs": 3}, scenario=Sums)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files

@@ -89,7 +89,7 @@ def test_chunks_for_those_who_accept_them(make_trainer: Any, blobs_class: Any) -
     """A callback that accepts chunks does not slow the loop to single batches."""
     callback = ChunkRecorder()
     trainer, _ = run_with(make_trainer, blobs_class, callback, "--train.batch_size", "20", "--trainer.epochs", "1")
-    assert trainer._chunk > 1
+    assert trainer._chunks.chunk > 1
     batches = [call for call in callback.calls if call.startswith("batch")]
     assert len(batches) < 10
     assert batches[-1] == "batch 9"
@@ -108,7 +108,7 @@ def test_observer_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
     alone = make_trainer(noisy_class)
     alone.fit()
     watched, _ = run_with(make_trainer, noisy_class, Recorder())
-    for first, second in zip(alone.model.get_weights(), watched.graph.model.get_weights(), strict=True):
+    for first, second in zip(alone.model.get_weights(), watched.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
 
 

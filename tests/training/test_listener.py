@@ -39,7 +39,7 @@ def test_stops_and_can_go_on(make_trainer: Any, blobs_class: type[Any], tmp_path
     assert again.state.stopped == ""
     rest = again.fit()
     assert (rest.status, rest.epochs) == ("finished", 4)
-    assert [logs["val_loss"] for logs in rest.history] == [logs["val_loss"] for logs in whole.state.history]
+    assert [logs["val_loss"] for logs in rest.history] == [logs["val_loss"] for logs in whole.history]
 
 
 def test_is_not_asked_at_the_end(make_trainer: Any, blobs_class: type[Any]) -> None:

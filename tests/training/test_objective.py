@@ -109,7 +109,7 @@ def wrong(**methods: Any) -> type[Scenario]:
         ({"losses": {"lable": "mse"}}, "losses.. names the output 'lable', but the model has 'label', 'size'"),
         ({"losses": "mse"}, "must be a mapping by output name, since the model has several outputs"),
         ({"metrics": {"x": ["mae"]}}, "metrics.. names the output 'x'"),
-        ({"build": 3}, "build.. returned int"),
+        ({"build": 3}, r"build\(\) \(.*\) returned a value of type int"),
         ({"train_data": ({"x": X}, {"label": np.zeros(8, np.int32), "other": X})}, "output 'size' has no target"),
         (
             {"train_data": ({"x": X}, {"label": np.zeros((8, 3)), "size": X})},

@@ -71,7 +71,7 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
     plain = make_trainer(blobs_class, *QUICK, "--train.batch_size", "16", output="plain")
     assert plain.fit().profiled is None
     assert not (plain.output_dir / "tensorboard" / "plugins").exists()
-    for one, other in zip(profiled.graph.model.get_weights(), plain.model.get_weights(), strict=True):
+    for one, other in zip(profiled.model.get_weights(), plain.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

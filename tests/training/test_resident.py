@@ -33,7 +33,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
         trainers.append(trainer)
     for one, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    assert trainers[0].history[-1]["loss"] == pytest.approx(trainers[1].history[-1]["loss"], rel=1e-6)
+    assert trainers[0].state.history[-1]["loss"] == pytest.approx(trainers[1].state.history[-1]["loss"], rel=1e-6)
 
 
 def test_xla_is_compiled_for_one_shape(make_trainer: Any, blobs_class: Any) -> None:

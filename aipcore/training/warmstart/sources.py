@@ -7,13 +7,15 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
-import numpy.typing as npt
 
 from aipcore.errors import ParamsError, TrainingError
 from aipcore.files import read_json
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Naming(enum.Enum):
