@@ -35,7 +35,7 @@ from peers import machine
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import make_distribution
 from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
-from aipcore.training.checkpoint.manager import BackgroundWriter
+from aipcore.training.checkpoint.run_writer import BackgroundWriter
 from aipcore.training.variables import VariableState, by_path
 
 Save = Callable[[int], Callable[[], object]]

@@ -12,8 +12,8 @@ import attrs
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.callbacks.callback_list import RunCallbacks
-from aipcore.training.checkpoint.manager import Keeper
-from aipcore.training.checkpoint.saver import RunSaver
+from aipcore.training.checkpoint.manager import CheckpointManager
+from aipcore.training.checkpoint.run_writer import RunWriter
 from aipcore.training.data import RunData
 from aipcore.training.engine.chunks import ChunkLoop
 from aipcore.training.engine.learning_rate import is_due
@@ -41,8 +41,8 @@ class FitLoop:
         callbacks: by name.
         workers: the processes of the run.
         reporter: receives the progress.
-        keeper: writes logs and models.
-        saver: writes checkpoints and the best model.
+        run_writer: writes logs and models.
+        checkpoints: writes checkpoints and the best model.
         chunks: the compiled loop over the chunks of an epoch.
         summaries: of the scenario for TensorBoard, or None.
         interruption: by a signal.
@@ -57,8 +57,8 @@ class FitLoop:
     callbacks: Mapping[str, Any]
     workers: ProcessGroup
     reporter: Reporter
-    keeper: Keeper
-    saver: RunSaver
+    run_writer: RunWriter
+    checkpoints: CheckpointManager
     chunks: ChunkLoop
     summaries: SampleSummaries | None
     interruption: Interruption
@@ -88,12 +88,12 @@ class FitLoop:
         callbacks.on_train_begin()
         self.state.load_callbacks()
         # A run that is killed before its first epoch ends has to go on with the same seed and the same compiled loop.
-        self.saver.save(wait=True)
+        self.checkpoints.save(wait=True)
         while not self._must_stop() and self.state.epoch < self.params.epochs:
             self._run_epoch(callbacks)
         if self.interruption.received:
             # Callbacks may do away with their state, or change the weights, when training ends.
-            self.saver.save()
+            self.checkpoints.save()
         callbacks.on_train_end(self.state.history[-1] if self.state.history else {})
 
     def _run_epoch(self, callbacks: RunCallbacks) -> None:
@@ -144,10 +144,10 @@ class FitLoop:
                 lav = found.results
                 notes += found.texts
                 for part, records in found.records.items():
-                    self.keeper.log_summaries(self.state.epoch + 1, records, part=part)
+                    self.run_writer.log_summaries(self.state.epoch + 1, records, part=part)
                 logs |= {f"{part}_{name}": value for part, values in lav.items() for name, value in values.items()}
             if self.summaries is not None and is_due(self.state.epoch, self.params.summaries_every_n, last):
-                self.keeper.log_summaries(self.state.epoch + 1, self.summaries.make())
+                self.run_writer.log_summaries(self.state.epoch + 1, self.summaries.make())
         self._end_epoch(callbacks, logs, list(lav), is_best=is_best)
         if self.state.stopped:
             notes.insert(0, f"{self.state.stopped}.")
@@ -175,10 +175,10 @@ class FitLoop:
             self.state.step = block.first + block.steps
             callbacks.on_train_batch_end(self.state.step - 1, logs)
             self.reporter.progress(self.state.step, block.steps * block.batch_size, logs)
-            self.saver.check()
+            self.checkpoints.check()
             if self._must_stop():
                 break
-            self.saver.save_if_due()
+            self.checkpoints.save_if_due()
 
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
@@ -189,14 +189,14 @@ class FitLoop:
     def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         if is_best and self.params.export_best:
             # The weights that were scored: a callback may change them.
-            self.saver.write_best()
+            self.checkpoints.write_best()
         # Callbacks would write their files where the folder was.
-        self.keeper.refuse_moved()
+        self.run_writer.refuse_moved()
         callbacks.on_epoch_end(self.state.epoch, dict(logs))
         self.state.history.append(logs)
-        self.keeper.log(self.state.epoch + 1, logs, lav)
+        self.run_writer.log(self.state.epoch + 1, logs, lav)
         self.state.epoch += 1
         self.state.step = 0
         if self._must_stop() and self._model.stop_training:
             self.state.stopped = self.state.stopped or callbacks.why_stopped
-        self.saver.save()
+        self.checkpoints.save()

@@ -26,8 +26,8 @@ from aipcore.training.callbacks.callback_list import make_callbacks, telling_cal
 from aipcore.training.callbacks.context import RunContext, RunEvents
 from aipcore.training.callbacks.model_probe import RunProbe
 from aipcore.training.checkpoint.format import Checkpoint, read_checkpoint
-from aipcore.training.checkpoint.manager import Keeper
-from aipcore.training.checkpoint.saver import RunSaver, make_writer
+from aipcore.training.checkpoint.manager import CheckpointManager, make_writer
+from aipcore.training.checkpoint.run_writer import RunWriter
 from aipcore.training.components import about_run, make_parts
 from aipcore.training.data import closing_data, prepare_data
 from aipcore.training.engine.chunks import ChunkLoop
@@ -185,10 +185,10 @@ class Trainer:
         self._interruption = Interruption(self._reporter.message, grace, alone=alone_here, owns_process=owns_process)
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
-        self._keeper = Keeper(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
-        self._saver = RunSaver(
+        self._run_writer = RunWriter(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
+        self._checkpoints = CheckpointManager(
             self.state,
-            self._keeper,
+            self._run_writer,
             self.workers,
             params=self._params,
             about=self.about,
@@ -222,8 +222,8 @@ class Trainer:
             callbacks=self.callbacks,
             workers=self.workers,
             reporter=self._reporter,
-            keeper=self._keeper,
-            saver=self._saver,
+            run_writer=self._run_writer,
+            checkpoints=self._checkpoints,
             chunks=self._chunks,
             summaries=None if output_dir is None else make_summaries(scenario, self._params, made),
             interruption=self._interruption,
@@ -249,7 +249,7 @@ class Trainer:
         if restart:
             self.state.stopped = ""
         self._warm_start = None
-        self._saver.resumed()
+        self._checkpoints.resumed()
 
     @author_errors()
     def compile(self) -> Compilation:
@@ -305,7 +305,7 @@ class Trainer:
                 end.result = self._finish(started)
             finally:
                 end.epochs = self.state.epoch
-                self._keeper.close()
+                self._run_writer.close()
         return end.result
 
     def _begin(self, interruption: Interruption) -> None:
@@ -313,7 +313,7 @@ class Trainer:
             with interruption.breaking():
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
-        self._chunks.chunk = 1 if self._per_batch else self._saver.chunk(self.state.compilation.chunk)
+        self._chunks.chunk = 1 if self._per_batch else self._checkpoints.chunk(self.state.compilation.chunk)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)
@@ -354,7 +354,7 @@ class Trainer:
             params=self.about.get("params", {}),
             is_chief=self.workers.is_chief,
             updates=lambda: int(self.engine.optimizer.iterations.numpy()),
-            events=RunEvents(lambda: self._keeper),
+            events=RunEvents(lambda: self._run_writer),
             probe=RunProbe(
                 self.scenario,
                 self.engine.loop,
@@ -367,11 +367,11 @@ class Trainer:
 
     def _finish(self, started: float) -> TrainResult:
         received = self._interruption.received
-        if self._params.export_final and not received and not self._saver.diverged():
+        if self._params.export_final and not received and not self._checkpoints.diverged():
             with self.engine.averaged():
-                self._keeper.write_model("export", {"epoch": self.state.epoch}, compare=True)
-        self._keeper.refuse_moved()
-        self._keeper.close()
+                self._run_writer.write_model("export", {"epoch": self.state.epoch}, compare=True)
+        self._run_writer.refuse_moved()
+        self._run_writer.close()
         self._profiler.end(self.state.batches)
         result = TrainResult(
             status="interrupted" if received else "finished" if self.state.epoch == self._params.epochs else "stopped",
@@ -382,7 +382,7 @@ class Trainer:
             best=self.state.monitor.best,
             best_epoch=self.state.monitor.best_epoch,
             seconds=time.perf_counter() - started,
-            saved=self._keeper.saved(),
+            saved=self._run_writer.saved(),
             signal=received,
             profiled=self._profiler.traced,
             memory=peak_memory(self.data.workers.processes()),
@@ -390,5 +390,5 @@ class Trainer:
         )
         self._reporter.summary(result)
         if not received:
-            self._keeper.check_formats()
+            self._run_writer.check_formats()
         return result

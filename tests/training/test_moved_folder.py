@@ -111,14 +111,14 @@ def test_moved_during_a_write(make_trainer: Any, blobs_class: Any, tmp_path: Pat
     """A folder that is moved while the best model is half written gets all of it, and the old place nothing."""
     old, new = tmp_path / "out", tmp_path / "new"
     trainer = make_trainer(blobs_class, *WORDS, output="out")
-    write = trainer._keeper._writer._save_model
+    write = trainer._run_writer._writer._save_model
 
     def moving(folder: Path) -> None:
         if old.exists():
             old.rename(new)
         write(folder)
 
-    trainer._keeper._writer._save_model = moving
+    trainer._run_writer._writer._save_model = moving
     with pytest.raises(FolderMovedError, match="was moved to"):
         trainer.fit()
     assert not old.exists()

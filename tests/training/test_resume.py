@@ -83,7 +83,7 @@ class Waiting(keras.callbacks.Callback):
         self.trainer = trainer
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.trainer._keeper.drain()
+        self.trainer._run_writer.drain()
 
 
 @pytest.mark.parametrize("batch", ["--trainer.accumulate_steps", "--trainer.precision"])
@@ -398,7 +398,7 @@ class Filling(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == 1:
-            self.trainer._keeper.drain()
+            self.trainer._run_writer.drain()
             self.fill()
 
 

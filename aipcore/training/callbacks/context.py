@@ -13,7 +13,7 @@ from aipcore.training.engine.learning_rate import Horizon
 
 if TYPE_CHECKING:
     from aipcore.training.callbacks.model_probe import RunProbe
-    from aipcore.training.checkpoint.manager import Keeper
+    from aipcore.training.checkpoint.run_writer import RunWriter
 
 
 class RunEvents:
@@ -23,8 +23,8 @@ class RunEvents:
     the epochs that it runs again, so that none is there twice.
     """
 
-    def __init__(self, keeper: Callable[[], Keeper | None]) -> None:
-        self._keeper = keeper
+    def __init__(self, run_writer: Callable[[], RunWriter | None]) -> None:
+        self._run_writer = run_writer
 
     def scalars(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
         """Adds one point to each curve of a part: `train`, `validation`, or one of a callback's own.
@@ -34,8 +34,8 @@ class RunEvents:
             epoch: counted from 1.
             values: by name; a slash in a name makes a group.
         """
-        if (keeper := self._keeper()) is not None:
-            keeper.log_scalars(part, epoch, values)
+        if (run_writer := self._run_writer()) is not None:
+            run_writer.log_scalars(part, epoch, values)
 
     def summaries(self, part: str, epoch: int, records: Iterable[Summary]) -> None:
         """Adds images and histograms to a part.
@@ -46,8 +46,8 @@ class RunEvents:
             records: as of `Scenario.summaries`; images are uint8 of shape [height, width, channels], values finite
                 float64.
         """
-        if (keeper := self._keeper()) is not None:
-            keeper.log_summaries(epoch, records, part=part)
+        if (run_writer := self._run_writer()) is not None:
+            run_writer.log_summaries(epoch, records, part=part)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -1,23 +1,61 @@
-"""The checkpoint manager: when checkpoints are due, the background writer, and the files of a run."""
+"""The checkpoint manager: when checkpoints are due, and which model is the best."""
 
 from __future__ import annotations
 
-import threading
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
-from aipcore.errors import FolderMovedError, FormatError, TrainingError
-from aipcore.scenario.summaries import Summary
-from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
+from aipcore.data.dataset import Dataset
+from aipcore.distributed.process_group import ProcessGroup
+from aipcore.params.resources import FOLDER as RESOURCES
+from aipcore.training.checkpoint.run_writer import RunWriter
+from aipcore.training.export.formats import Format
+from aipcore.training.export.verify import some_batches
 from aipcore.training.export.writer import ModelWriter
-from aipcore.training.params import CheckpointParams
-from aipcore.training.reporter import by_part
-from aipcore.training.run_folder import HeldFolder
-from aipcore.training.tensorboard.events import EventWriter
+from aipcore.training.params import CheckpointParams, TrainerParams
+from aipcore.training.run_state import RunState, kept_best
+from aipcore.training.setup import Engine
+
+
+def make_writer(
+    model: Engine,
+    formats: Mapping[str, Format],
+    about: Mapping[str, Any],
+    *,
+    output_dir: Path | None,
+    samples: Dataset,
+    check: bool,
+) -> ModelWriter:
+    """Return the writer of a run's model, tried once unless the run writes nothing.
+
+    Args:
+        model: of the run.
+        formats: by name.
+        about: what to record beside the model.
+        output_dir: the run's folder, or None.
+        samples: processed samples, to compare outputs for.
+        check: whether to try it.
+
+    Raises:
+        ScenarioError: the model cannot be served.
+        FormatError: a format cannot express it.
+    """
+    writer = ModelWriter(
+        model.prediction,
+        formats,
+        {"aip": version("aipcore"), **about},
+        further=model.further,
+        resources=None if output_dir is None else output_dir / RESOURCES,
+        batches=lambda: some_batches(samples),
+    )
+    if output_dir is not None and check:
+        writer.check()
+    return writer
 
 
 class SavePolicy:
@@ -56,270 +94,127 @@ class SavePolicy:
         self._step, self._time = step, self._clock()
 
 
-class BackgroundWriter:
-    """Runs one write at a time in a thread of its own, and keeps its error until somebody asks.
-
-    The thread is started for each write, so that none is left over between two. Who uses this drains it at the end; a
-    process that is to end at once leaves a write half done, which is a folder that no reader looks at.
-    """
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: TrainingError | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a write is going on."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def submit(self, write: Callable[[], object]) -> None:
-        """Begins a write, after the one before has ended.
-
-        Raises:
-            TrainingError: that one failed.
-        """
-        self.drain()
-
-        def work() -> None:
-            try:
-                write()
-            except TrainingError as error:
-                self._error = error
-            except BaseException as error:
-                self._error = TrainingError(f"The checkpoint could not be written: {type(error).__name__}: {error}.")
-                self._error.__cause__ = error
-
-        self._thread = threading.Thread(target=work, name="aip-checkpoint", daemon=True)
-        self._thread.start()
-
-    def drain(self) -> None:
-        """Waits for the write that is going on.
-
-        Raises:
-            TrainingError: it failed.
-        """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self.check()
-
-    def check(self) -> None:
-        """Raises the error of a write that has failed, once."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-
-FOLDERS = ("best", "export", "checkpoint")
-"""What a user can go on with."""
-
-
-class Keeper:
-    """Writes what a run leaves; without a folder, nothing.
-
-    A folder that is moved meanwhile is written to where it is, until the run asks `refuse_moved`. Callbacks have files
-    of their own, so a run cannot go on for long.
+class CheckpointManager:
+    """Decides, with all workers of the run alike, what the run_writer writes.
 
     Args:
-        folder: the run's output folder, or None.
-        writer: writes the model with its current weights.
-        params: how many checkpoints to keep, and what to do when something cannot be written.
-        warn: is told what could not be written, if training goes on.
+        state: of the run.
+        run_writer: writes on the chief.
+        workers: of the run.
+        params: when to save.
+        about: what identifies the run.
+        running_loss: returns the mean loss of the current epoch so far.
+        averaged: a context in which the model has the averaged weights.
+        warn: is told what the user should know.
     """
 
     def __init__(
-        self, folder: Path | None, writer: ModelWriter, *, params: CheckpointParams, warn: Callable[[str], None]
+        self,
+        state: RunState,
+        run_writer: RunWriter,
+        workers: ProcessGroup,
+        *,
+        params: TrainerParams,
+        about: Mapping[str, Any],
+        running_loss: Callable[[], float],
+        averaged: Callable[[], AbstractContextManager[None]],
+        warn: Callable[[str], None],
     ) -> None:
-        self._held = None if folder is None else HeldFolder(folder)
-        self._moved: FolderMovedError | None = None
-        self._writer = writer
-        self._params = params
+        self._state = state
+        self._run_writer = run_writer
+        self._workers = workers
+        self._writes = params.write_checkpoints
+        self._policy = SavePolicy(params.checkpoint)
+        self._about = about
+        self._running_loss = running_loss
+        self._averaged = averaged
         self._warn = warn
-        self._background = BackgroundWriter()
-        self._formats_failed: dict[str, FormatError] = {}
-        self._events = None if folder is None else EventWriter(folder / "tensorboard")
+        self._saved_at: tuple[int, int] | None = None
+        # The monitored value of the model in `best`, if it may be better than the run knows.
+        self._kept_best: float | None = None
 
-    @property
-    def folder(self) -> Path | None:
-        """The run's folder, where it is now.
+    def chunk(self, chunk: int) -> int:
+        """The most batches in a chunk; see `SavePolicy.chunk`."""
+        return self._policy.chunk(chunk)
 
-        Raises:
-            FolderMovedError: it was deleted, or cannot be found.
-        """
-        if self._held is None:
-            return None
-        try:
-            self._held.check()
-        except FolderMovedError as moved:
-            if moved.found is None:
-                raise
-            self._moved = moved
-            self._held.path = moved.found
-            if self._events is not None:
-                self._events.folder = moved.found / "tensorboard"
-        return self._held.path
-
-    def is_moved(self) -> bool:
-        """Whether the folder is no longer where it was when the run began."""
-        return self.folder is not None and self._moved is not None
-
-    def refuse_moved(self) -> None:
-        """End a run whose folder is no longer where it was when the run began.
+    def resumed(self) -> None:
+        """Take note that the state is that of a checkpoint, which need not be written again.
 
         Raises:
-            FolderMovedError: it is elsewhere, deleted or replaced by another.
+            TrainingError: the workers are at different places.
         """
-        if self.is_moved():
-            assert self._moved is not None
-            self.drain()
-            raise self._moved
-
-    def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
-        """Adds the logs of an epoch to the event files.
-
-        Args:
-            epoch: counted from 1.
-            logs: all values; those of validation begin with `val_`, those of a LAV list with its part's name and `_`.
-            lav: the parts of the extended validation that ran, such as `lav`.
-        """
-        for part, values in by_part(logs, lav).items():
-            self.log_scalars(part, epoch, values)
-
-    def log_scalars(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
-        """Adds one point to each curve of a part."""
-        self._write_events(lambda events: events.write(part, epoch, values))
-
-    def log_summaries(self, epoch: int, records: Iterable[Summary], *, part: str = "validation") -> None:
-        """Adds what the scenario shows of the validation data, or a callback, beside the curves of a part."""
-        self._write_events(lambda events: events.write_summaries(part, epoch, records))
-
-    def _write_events(self, write: Callable[[EventWriter], object]) -> None:
-        # Finds the folder: files of other parts may still have to be made.
-        if self._events is None or self.folder is None:
-            return
-        try:
-            write(self._events)
-        except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "message", None) or str(error)
-            self._failed(TrainingError(f"The event files could not be written ({reason}): make room on the disk."))
-
-    def write_model(self, name: str, about: Mapping[str, Any], *, compare: bool = False) -> None:
-        """Writes the model to the folder of this name, `best` or `export`, with a note of what it is.
-
-        If some of its formats fail, the others are written and the run goes on; see `check_formats`.
-
-        Args:
-            name: of the folder.
-            about: the note.
-            compare: whether to compare what was written with the model.
-
-        Raises:
-            TrainingError: it cannot be written, and `checkpoint.on_error` is raise; what was there before stays.
-        """
-        folder = self.folder
-        if folder is None:
-            return
-        try:
-            self._writer.write(folder / name, about, compare=compare)
-        except FormatError as error:
-            if str(error) != str(self._formats_failed.get(name)):
-                self._warn(f"{name}: {error}")
-            self._formats_failed[name] = error
-        except TrainingError as error:
-            if self.folder != folder:
-                # It was moved meanwhile.
-                self.write_model(name, about, compare=compare)
-            else:
-                self._failed(error)
-        else:
-            self._formats_failed.pop(name, None)
-
-    def check_formats(self) -> None:
-        """Ends a run that is complete but for a format that its models could not be written in.
-
-        Raises:
-            FormatError: there is one, and `checkpoint.on_error` is raise.
-        """
-        if self._formats_failed and self._params.on_error == "raise":
-            reasons = " ".join(dict.fromkeys(map(str, self._formats_failed.values())))
-            raise FormatError(
-                f"A format is missing in {' and '.join(self._formats_failed)}, the rest is complete: {reasons}"
-            )
-
-    def write_checkpoint(self, step: int, state: Checkpoint, *, wait: bool = False) -> bool:
-        """Writes the state after `step` batches, in the background, once the one before is written.
-
-        Args:
-            step: what names the checkpoint.
-            state: which nothing changes any more.
-            wait: whether to return only when it is on the disk.
-
-        Returns:
-            whether the write began, or with `wait`, whether it succeeded.
-
-        Raises:
-            TrainingError: this one or the one before could not be written, and `checkpoint.on_error` is raise.
-        """
-        if self._held is None:
-            return False
-        self.drain()
-        folder = self.folder
-        assert folder is not None
-        self._background.submit(lambda: write_checkpoint(folder / "checkpoint", step, state, keep=self._params.keep))
-        return self.drain() if wait else True
-
-    @property
-    def busy(self) -> bool:
-        """Whether a checkpoint is being written."""
-        return self._background.busy
-
-    def drain(self) -> bool:
-        """Waits until nothing is being written; whether all went well.
-
-        Raises:
-            TrainingError: it did not, and `checkpoint.on_error` is raise.
-        """
-        try:
-            self._background.drain()
-        except TrainingError as error:
-            self._failed(error)
-            return False
-        return True
+        self._saved_at = self._state.position
+        folder = self._run_writer.folder
+        best = None if folder is None else kept_best(folder / "best", self._state.monitor)
+        self._kept_best = self._workers.broadcast("the model in best", best)
+        self._workers.require_same({"the checkpoint": list(self._state.position)})
 
     def check(self) -> None:
-        """Says now what went wrong in the background.
+        """Between two chunks: says what went wrong with a checkpoint, and ends a run whose folder was moved.
+
+        Such a run leaves a last checkpoint, unless other workers would have to take part in that.
 
         Raises:
-            TrainingError: something did, and `checkpoint.on_error` is raise.
+            TrainingError: see `RunWriter.check` and `RunWriter.refuse_moved`.
         """
-        try:
-            self._background.check()
-        except TrainingError as error:
-            self._failed(error)
+        self._run_writer.check()
+        if self._run_writer.is_moved() and self._workers.count == 1:
+            self.save()
+        self._run_writer.refuse_moved()
 
-    def _failed(self, error: TrainingError) -> None:
-        if self.is_moved():
-            # A checkpoint that was being written at the old place. The run ends, with one at the new place.
+    def save_if_due(self) -> None:
+        """Within an epoch; while one checkpoint is being written, the next waits for a later chunk."""
+        if not self._policy.within_epochs:
             return
-        if self._params.on_error == "raise":
-            raise error
-        self._warn(f"{error} Training goes on (checkpoint.on_error warn).")
+        due = self._policy.due(self._state.batches) and not self._run_writer.busy
+        if self._workers.broadcast("save", due):
+            self.save()
 
-    def saved(self) -> list[str]:
-        """The names of what there is to go on with."""
-        folder = self.folder
-        return [name for name in FOLDERS if folder is not None and (folder / name).exists()]
-
-    def close(self) -> None:
-        """Waits for the last checkpoint and ends the event files.
+    def save(self, *, wait: bool = False) -> None:
+        """Write a checkpoint of where the run is, unless there is one.
 
         Raises:
-            TrainingError: see `drain`.
+            TrainingError: it could not be written, or the run's folder was moved. Then it is where the folder is now.
         """
-        try:
-            self.drain()
-        finally:
-            if self._events is not None:
-                self._events.close()
-            if self._held is not None:
-                self._held.close()
+        self._save(wait=wait)
+        self._run_writer.refuse_moved()
+
+    def _save(self, *, wait: bool) -> None:
+        here = self._state.position
+        if not self._writes or self._state.compilation is None or self._saved_at == here:
+            return
+        if self.diverged():
+            self._warn(
+                "The loss is not finite: no checkpoint is written, the last good one stays; --callbacks TerminateOnNaN "
+                "ends such a run."
+            )
+            return
+        if self._run_writer.folder is None and self._workers.count == 1:
+            return
+        # The one before has to be done first, so that memory holds what one checkpoint keeps from changing, not two.
+        self._run_writer.drain()
+        # The chief writes, but all workers have a part of the state.
+        state = self._state.snapshot(self._about)
+        saved = self._run_writer.write_checkpoint(self._state.batches, state, wait=wait)
+        if self._workers.broadcast("saved", saved):
+            self._saved_at = here
+        # After a failure, too, the next one is tried when the next is due.
+        self._policy.saved(self._state.batches)
+
+    def diverged(self) -> bool:
+        """Whether the loss is no number, so that neither a checkpoint nor a model is worth keeping."""
+        if self._state.step:
+            return not math.isfinite(self._running_loss())
+        return bool(self._state.history) and not math.isfinite(self._state.history[-1]["loss"])
+
+    def write_best(self) -> None:
+        """Writes the model to `best`, with the value that makes it the best."""
+        monitor = self._state.monitor
+        assert monitor.best is not None
+        if self._kept_best is not None and monitor.beats(self._kept_best, monitor.best):
+            # The model in `best` is of a later epoch than the checkpoint that this run went on from.
+            return
+        self._kept_best = None
+        note = {"mode": monitor.mode, "name": monitor.name, "value": monitor.best, "epoch": monitor.best_epoch}
+        with self._averaged():
+            self._run_writer.write_model("best", {"monitor": note})

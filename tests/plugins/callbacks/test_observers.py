@@ -111,7 +111,7 @@ class Waiting(keras.callbacks.Callback):
         self.trainer = trainer
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.trainer._keeper.drain()
+        self.trainer._run_writer.drain()
 
 
 def test_learning_rates_of_a_resumed_run(run: Any) -> None:
