@@ -62,10 +62,21 @@ class Trainer:
         parts: optimizer, schedule, callbacks and exporters.
         output_dir: an existing folder of this run alone, or None to write nothing.
         about: what to record beside checkpoints and models: resolved parameters, plugin versions.
-        reporter: hears of the progress.
+        reporter: receives the progress.
         workers: this process and those that train with it, of which only the chief has an `output_dir`.
         opening: makes the folder ready when training begins; by default it is.
         owns_process: whether a run that ignores a signal may end the process.
+
+    Attributes:
+        scenario: the scenario.
+        params: the parameters.
+        output_dir: the folder of the run, or None.
+        about: what is recorded beside checkpoints and models.
+        workers: the processes of the run.
+        data: its data.
+        engine: the model and what computes with it.
+        callbacks: by name.
+        state: everything that a checkpoint holds.
 
     Raises:
         DataError, ScenarioError: the data or the scenario cannot be used, and why.
@@ -181,8 +192,8 @@ class Trainer:
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
         )
-        alone_here, grace = self.workers.count == 1, self._params.grace_seconds
-        self._interruption = Interruption(self._reporter.message, grace, alone=alone_here, owns_process=owns_process)
+        grace, one = self._params.grace_seconds, self.workers.count == 1
+        self._interruption = Interruption(self._reporter.message, grace, alone=one, owns_process=owns_process)
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
         self._run_writer = RunWriter(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
@@ -355,14 +366,7 @@ class Trainer:
             is_chief=self.workers.is_chief,
             updates=lambda: int(self.engine.optimizer.iterations.numpy()),
             events=RunEvents(lambda: self._run_writer),
-            probe=RunProbe(
-                self.scenario,
-                self.engine.loop,
-                self.data.train,
-                self.data.val,
-                batch_size=self.data.batching.batch_size,
-                eager=self._params.force_eager,
-            ),
+            probe=RunProbe(self.scenario, self.engine.loop, self.data, eager=self._params.force_eager),
         )
 
     def _finish(self, started: float) -> TrainResult:

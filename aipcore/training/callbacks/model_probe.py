@@ -15,6 +15,7 @@ from aipcore.data.sampler import Visits
 from aipcore.scenario.model import block_signature
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import describe_answer
+from aipcore.training.data import RunData
 from aipcore.training.engine.train_step import TrainingLoop
 
 Array = npt.NDArray[Any]
@@ -34,30 +35,20 @@ class RunProbe:
     Args:
         scenario: of the run.
         loop: the training step, with the model and the average of its weights.
-        train, validation: the data, processed; validation data may be missing.
-        batch_size: most samples that go through the model at once.
+        data: of the run.
         eager: whether to compile nothing.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        loop: TrainingLoop,
-        train: Dataset,
-        validation: Dataset | None,
-        *,
-        batch_size: int,
-        eager: bool = False,
-    ) -> None:
+    def __init__(self, scenario: Scenario, loop: TrainingLoop, data: RunData, *, eager: bool = False) -> None:
         self._scenario = scenario
         self._loop = loop
-        self._train = train
-        self._validation = validation
-        self._batch_size = batch_size
+        self._train = data.train
+        self._validation = data.val
+        self._batch_size = data.batching.batch_size
         self._post = list(scenario.post_processors())
         self._batches: list[list[dict[str, Any]]] = []
         graph = loop.graph
-        sides = [block_signature(side, axes=1) for side in train.specs()]
+        sides = [block_signature(side, axes=1) for side in data.train.specs()]
         self._outputs: Any = lambda given: graph(given, training=False)
         self._norm: Any = self._gradient_norm
         if not eager:
