@@ -268,12 +268,12 @@ HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "code as callback": (
         "params",
         lambda p: p["trainer"].update(callbacks=[{"name": "evil:Evil"}]),
-        "There is no callback 'evil:Evil'",
+        "there is no callback 'evil:Evil'",
     ),
     "code as optimizer": (
         "params",
         lambda p: p["trainer"]["optimizer"].update(name="evil.py"),
-        "There is no optimizer 'evil.py'",
+        "there is no optimizer 'evil.py'",
     ),
     "code as component": (
         "run",

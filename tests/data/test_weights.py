@@ -219,7 +219,7 @@ def test_a_share_of_each_batch() -> None:
     pipeline = Pipeline(Files("named"), [Fussy()], on_error="skip", preload="off", workers=0)
     whole = pipeline.feed(8, shuffle=True)
     wanted = np.array([1, 3])
-    share = Feed(whole.dataset, whole.order, whole.data.batching, lambda size: wanted[wanted < size])
+    share = Feed(whole.dataset, whole.order, whole.batching, lambda size: wanted[wanted < size])
     for all_of_it, part in zip(whole.blocks(0, chunk=2), share.blocks(0, chunk=2), strict=True):
         for name, column in all_of_it.weights.items():
             np.testing.assert_array_equal(part.weights[name], column[:, wanted])
