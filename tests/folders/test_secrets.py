@@ -247,7 +247,7 @@ def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, c
     for path in (each for each in run.rglob("*") if each.is_file()):
         assert b"T000" not in path.read_bytes(), path
     assert "https://hooks.example/***" in (run / "params.json").read_text()
-    monkeypatch.setattr("aipcore.cli.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
     assert main(["resume", str(run)]) == 2
     assert capsys.readouterr().err == (
         "error: --callbacks.Webhook.url (https://hooks.example/***) holds a secret, which is not recorded. Give the "
@@ -304,7 +304,7 @@ def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) ->
         "monitor": ["min", "val_loss"], "own_monitor": True, "trials": 1, "storage": f"postgresql://me@{EVIL[8:]}",
         "study": "s", "switches": [], "cwd": str(tmp_path), "home": "h",
     }  # fmt: skip
-    for storage, named in ((plain["storage"], "postgresql://me@evil.example/x (--storage)"), (None, EVIL)):
+    for storage, named in ((plain["storage"], "postgresql://me@evil.example/x (--storage)"), (None, EVIL.rpartition("/")[0])):
         (tmp_path / "sweep.json").write_text(json.dumps({**plain, "storage": storage}))
         monkeypatch.chdir(tmp_path)
         assert main(["sweep", "--resume", str(tmp_path)]) == 2

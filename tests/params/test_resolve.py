@@ -318,7 +318,7 @@ def test_wrong_command_lines(words: str) -> None:
         ({"trainer": {"epochs": True}}, "p.yaml: trainer.epochs: True is not allowed"),
         ({"trainer": {"epochs": "3"}}, "p.yaml: trainer.epochs: '3' is not allowed"),
         ({"trainer": 3}, "p.yaml: trainer: 3 is not allowed, it must be a mapping"),
-        ({"trainer": {"epoch": 3}}, "p.yaml: trainer.state.epoch is unknown; did you mean epochs?"),
+        ({"trainer": {"epoch": 3}}, "p.yaml: trainer.epoch is unknown; did you mean epochs?"),
         (
             {"optimizer": {"name": "adam", "rho": 1}},
             "p.yaml: optimizer.rho belongs to RMSprop, but optimizer is Adam: name",

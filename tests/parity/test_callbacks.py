@@ -322,7 +322,7 @@ def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
         keras.callbacks.ModelCheckpoint(tmp_path / "b.keras", save_freq=2),
         keras.callbacks.TerminateOnNaN(),
     ]
-    assert trainer_with(make_trainer, made).per_batch == ["callback_1", "callback_4", "callback_5"]
+    assert trainer_with(make_trainer, made)._per_batch == ["callback_1", "callback_4", "callback_5"]
 
 
 class Turning(Points):

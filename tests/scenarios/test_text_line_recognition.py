@@ -206,8 +206,8 @@ def test_a_line_is_read_alike_in_any_batch(make_trainer: Callable[..., Any]) -> 
     trainer = make_trainer(TextLineRecognition, "--data.printed_lines", "20", "--data.alphabet", ALPHABET)
     images, widths = np.random.default_rng(0).random((2, 90, 32, 1), np.float32), np.array([[37], [90]], np.int32)
     images[0, 37:] = 0
-    both = trainer.graph({"image": images, "width": widths}, training=False)["text"].numpy()
-    alone = trainer.graph({"image": images[:1, :37], "width": widths[:1]}, training=False)["text"].numpy()
+    both = trainer.engine.graph({"image": images, "width": widths}, training=False)["text"].numpy()
+    alone = trainer.engine.graph({"image": images[:1, :37], "width": widths[:1]}, training=False)["text"].numpy()
     np.testing.assert_allclose(both[0, : alone.shape[1]], alone[0], rtol=1e-5, atol=1e-5)
     assert (both[0, alone.shape[1] :].argmax(-1) == 0).all()
 

@@ -78,7 +78,7 @@ def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
         "--callbacks.mlflow.run_name", "first", "--trainer.epochs", "3",
     )  # fmt: skip
     trainer = run(*options(store, *words))
-    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer._about["params"]))
+    (tmp_path / "out" / "params.json").write_text(json.dumps(trainer.about["params"]))
     history = trainer.fit().history
     found = the_run(store, "points")
     assert (found.info.run_name, found.info.status) == ("first", "FINISHED")
@@ -178,7 +178,8 @@ def test_store_that_fails_for_a_while(run: Any, store: Path, caplog: Any) -> Non
                 away.rename(store)
 
     trainer = run(*options(store, "--trainer.epochs", "4"))
-    trainer.callbacks = {"away": Away(trainer.callbacks["MLflow"]), **trainer.callbacks}
+    tracker = trainer.callbacks.pop("MLflow")
+    trainer.callbacks |= {"away": Away(tracker), "MLflow": tracker}
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
         trainer.fit()
     assert [each.levelname for each in caplog.records if each.name == "aipcore.callbacks"] == ["WARNING", "INFO"]

@@ -83,7 +83,7 @@ def test_learning_rate_of_each_update(run: Any) -> None:
     """Every update has its rate, as a formula of its own has it, while the loop runs several batches in a call."""
     trainer = run(*MONITOR, "--trainer.epochs", "4")
     trainer.fit()
-    assert trainer._chunk > 1
+    assert trainer._chunks.chunk > 1
     found = events_of(trainer.output_dir / "tensorboard")["updates"]["learning_rate"]
     assert [step for step, _ in found] == list(range(1, 21))
     assert [float(value) for _, value in found] == pytest.approx(expected_rates(4), abs=1e-9)

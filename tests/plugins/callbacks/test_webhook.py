@@ -100,7 +100,7 @@ def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monk
         "The webhook http://127.0.0.1 failed (it answered 403 Forbidden): its message is dropped, and training goes on."
     ]
     assert len(server.told) == 4
-    assert "SECRET" not in str(trainer._about)
+    assert "SECRET" not in str(trainer.about)
     assert "SECRET" not in caplog.text
 
 
