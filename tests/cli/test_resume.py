@@ -136,6 +136,7 @@ def test_nothing_to_do(run: Path) -> None:
     assert contents(run) == before
 
 
+@pytest.mark.slow
 def test_more_epochs_in_a_copy(finished: Path, run: Path) -> None:
     """A copy goes on in its own place, with what is overridden recorded; the original stays as it is."""
     before = contents(finished)
@@ -310,6 +311,7 @@ def test_hostile_folder(run: Path, case: str) -> None:
     assert not (run.parent / "ran").exists()
 
 
+@pytest.mark.slow
 def test_file_scenario_from_elsewhere(tmp_path: Path) -> None:
     """A scenario that was given as a relative path is found from another working folder."""
     shutil.copy(ROOT / "examples" / "minimal_scenario.py", tmp_path / "mine.py")

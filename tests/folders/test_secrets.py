@@ -304,7 +304,10 @@ def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) ->
         "monitor": ["min", "val_loss"], "own_monitor": True, "trials": 1, "storage": f"postgresql://me@{EVIL[8:]}",
         "study": "s", "switches": [], "cwd": str(tmp_path), "home": "h",
     }  # fmt: skip
-    for storage, named in ((plain["storage"], "postgresql://me@evil.example/x (--storage)"), (None, EVIL.rpartition("/")[0])):
+    for storage, named in (
+        (plain["storage"], "postgresql://me@evil.example/x (--storage)"),
+        (None, EVIL.rpartition("/")[0]),
+    ):
         (tmp_path / "sweep.json").write_text(json.dumps({**plain, "storage": storage}))
         monkeypatch.chdir(tmp_path)
         assert main(["sweep", "--resume", str(tmp_path)]) == 2

@@ -55,6 +55,7 @@ def test_optimizer_learns_the_digits(optimizer: str) -> None:
     assert result.history[-1]["val_accuracy"] >= (0.96 if optimizer == "AdaBelief" else 0.95)
 
 
+@pytest.mark.slow
 def test_cnn_learns_the_digits() -> None:
     """The convolutional network reaches 0.98."""
     result = train({"model.graph": "CNN", **RUN})

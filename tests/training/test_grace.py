@@ -111,7 +111,11 @@ def test_the_grace_time_is_the_end(tmp_path: Path, kind: str) -> None:
         os.killpg(process.pid, 0)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    ids=["TERM", "INT"],
+)
 def test_a_second_signal_is_the_end(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """Of two signals the second one ends the process at once, even where Python cannot handle it."""
     process = start_and_hang(tmp_path, "step", 3600)

@@ -27,7 +27,7 @@ def final_bits(trainer: Any) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
-@pytest.mark.parametrize("optimizer", ["AdaBelief", "Nadam"])
+@pytest.mark.parametrize("optimizer", ["AdaBelief", pytest.param("Nadam", marks=pytest.mark.slow)])
 def test_restored_run_ends_in_the_same_bits(make_trainer: Any, noisy_class: Any, optimizer: str) -> None:
     """From the checkpoint of any epoch, training ends with the variables and history of the uninterrupted run."""
     words = (
@@ -86,7 +86,9 @@ class Waiting(keras.callbacks.Callback):
         self.trainer._run_writer.drain()
 
 
-@pytest.mark.parametrize("batch", ["--trainer.accumulate_steps", "--trainer.precision"])
+@pytest.mark.parametrize(
+    "batch", ["--trainer.accumulate_steps", pytest.param("--trainer.precision", marks=pytest.mark.slow)]
+)
 def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> None:
     """From a checkpoint after every third batch, within epochs and groups, the run ends in the same bits."""
     value = {"--trainer.accumulate_steps": "2", "--trainer.precision": "float16"}[batch]
