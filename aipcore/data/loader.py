@@ -261,7 +261,7 @@ def _fold(column: npt.NDArray[Any], steps: int, room: int) -> npt.NDArray[Any]:
     return np.concatenate([folded, np.zeros((room - steps, *folded.shape[1:]), folded.dtype)])
 
 
-def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int = 2) -> Iterator[Any]:
+def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int = 2) -> Generator[Any, None, None]:
     """Yields `convert(item)` for each item of `source`, computed up to `depth` items ahead in a thread.
 
     The thread ends with the iteration, also when the consumer stops early or raises. An error in `source` or `convert`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -291,9 +291,11 @@ class Predictor:
             for voter in group:
                 _check_inputs(dataset, voter)
         feeds = [_feed(dataset, batch_size) for dataset in datasets]
-        for blocks in zip(*(prefetch(feed.blocks(0, chunk=1), _same) for feed in feeds), strict=True):
-            sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
-            yield blocks, sides, *self._outputs(sides)
+        with ExitStack() as running:
+            ahead = [running.enter_context(closing(prefetch(feed.blocks(0, chunk=1), _same))) for feed in feeds]
+            for blocks in zip(*ahead, strict=True):
+                sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
+                yield blocks, sides, *self._outputs(sides)
 
     def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
         """Join the outputs of all models for one batch; those of one model alone stay as they are."""

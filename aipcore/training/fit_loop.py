@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import attrs
@@ -171,14 +172,17 @@ class FitLoop:
             self.reporter.message(text)
 
     def _run_chunks(self, callbacks: RunCallbacks) -> None:
-        for block, logs in self.chunks.epoch(self.state.epoch, self.state.step, callbacks.on_train_batch_begin):
-            self.state.step = block.first + block.steps
-            callbacks.on_train_batch_end(self.state.step - 1, logs)
-            self.reporter.progress(self.state.step, block.steps * block.batch_size, logs)
-            self.checkpoints.check()
-            if self._must_stop():
-                break
-            self.checkpoints.save_if_due()
+        chunks = self.chunks.epoch(self.state.epoch, self.state.step, callbacks.on_train_batch_begin)
+        # Closed here: what a second signal raises while Python clears a generator away would be lost.
+        with closing(chunks):
+            for block, logs in chunks:
+                self.state.step = block.first + block.steps
+                callbacks.on_train_batch_end(self.state.step - 1, logs)
+                self.reporter.progress(self.state.step, block.steps * block.batch_size, logs)
+                self.checkpoints.check()
+                if self._must_stop():
+                    break
+                self.checkpoints.save_if_due()
 
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import attrs
@@ -50,7 +51,9 @@ class ChunkLoop:
         self._batching, self._group, self._check = batching, accumulate_steps, check
         self._ahead = Ahead(self.blocks, self._prepared, epochs=epochs, across=across)
 
-    def epoch(self, epoch: int, first: int, begin: Callable[[int], object]) -> Iterator[tuple[Block, dict[str, float]]]:
+    def epoch(
+        self, epoch: int, first: int, begin: Callable[[int], object]
+    ) -> Generator[tuple[Block, dict[str, float]], None, None]:
         """Train with the chunks of an epoch.
 
         Args:
@@ -61,14 +64,15 @@ class ChunkLoop:
         Yields:
             each chunk, and losses and metrics of the epoch so far.
         """
-        for block, prepared in self._ahead.epoch(epoch, first):
-            begin(block.first)
-            with self._profiler.around(epoch, block) as traced:
-                self._loop.run(prepared, full=block.batch_size == self._batching.batch_size, single=traced)
-                logs = self._metrics.result()
-            if epoch == 0 and block.first == 0 and self._check is not None:
-                self._check(logs["loss"], block.steps)
-            yield block, logs
+        with closing(self._ahead.epoch(epoch, first)) as blocks:
+            for block, prepared in blocks:
+                begin(block.first)
+                with self._profiler.around(epoch, block) as traced:
+                    self._loop.run(prepared, full=block.batch_size == self._batching.batch_size, single=traced)
+                    logs = self._metrics.result()
+                if epoch == 0 and block.first == 0 and self._check is not None:
+                    self._check(logs["loss"], block.steps)
+                yield block, logs
 
     def blocks(self, epoch: int, first: int) -> Iterator[Block]:
         """Return the chunks of an epoch from a batch on, not yet on the device."""

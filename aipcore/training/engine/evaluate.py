@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -71,18 +72,19 @@ class Evaluation:
         share = None if self._gives_all(evaluator) else self._distribution.share
         feed = Feed(self.dataset, self._order, self.batching, share)
         chunk = self._chunk() if batch_hooks is None else 1
-        for block in prefetch(feed.blocks(0, chunk=chunk), lambda block: block):
-            sides = (block.inputs, block.targets, block.weights)
-            if batch_hooks is not None:
-                batch_hooks.on_test_batch_begin(block.first)
-                self._run(*self._on_devices(sides, block.batch_size, axis=1))
-                batch_hooks.on_test_batch_end(block.first, self.metrics.result())
-                if batch_hooks.model.stop_evaluating:
-                    break
-            elif evaluator is None:
-                self._run(*self._on_devices(sides, block.batch_size, axis=1))
-            else:
-                self._run_batches(block, evaluator)
+        with closing(prefetch(feed.blocks(0, chunk=chunk), lambda block: block)) as blocks:
+            for block in blocks:
+                sides = (block.inputs, block.targets, block.weights)
+                if batch_hooks is not None:
+                    batch_hooks.on_test_batch_begin(block.first)
+                    self._run(*self._on_devices(sides, block.batch_size, axis=1))
+                    batch_hooks.on_test_batch_end(block.first, self.metrics.result())
+                    if batch_hooks.model.stop_evaluating:
+                        break
+                elif evaluator is None:
+                    self._run(*self._on_devices(sides, block.batch_size, axis=1))
+                else:
+                    self._run_batches(block, evaluator)
         results = self.metrics.result()
         if evaluator is not None:
             own = evaluator.result() if self._distribution.workers.is_chief else {}
