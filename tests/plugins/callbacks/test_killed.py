@@ -125,8 +125,10 @@ def left(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def whole(tmp_path: Path, server: Any) -> tuple[dict[str, Any], Callable[[int], Path]]:
+def whole(tmp_path: Path, server: Any, monkeypatch: Any) -> tuple[dict[str, Any], Callable[[int], Path]]:
     """What a run that is left alone leaves, and its folder after each of the first chunks."""
+    # Of a webhook's address only the host is recorded.
+    monkeypatch.setenv("AIP_SECRET_CALLBACKS_WEBHOOK_URL", server.url)
     callbacks = {**PARAMS["callbacks"], "Webhook": {"url": server.url}}
     copies = {chunk: tmp_path / f"killed-{chunk}" for chunk in range(1, CHUNKS + 1)}
     folder = tmp_path / "whole"
