@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,57 +20,7 @@ from aipcore.files import MANIFEST_BYTES, PROGRESS_BYTES, read_json
 from aipcore.training.checkpoint.atomic import recover_dir, replaced_dir
 
 FORMAT = 2
-"""The format that is written. 2 added to 1: the manifest's own checksum, shapes, and what the run is (`about`)."""
-
-STATE = {"epoch", "step", "seed", "history", "monitor", "compilation", "callbacks"}
-"""What progress.json of format 1 held of the state itself; the rest described the run."""
-
-
-class NewerFormatError(Exception):
-    """The end of a sentence that begins "The checkpoint PATH has"."""
-
-
-def current_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A manifest of any format up to the current one, in the current one; no file is changed.
-
-    Raises:
-        NewerFormatError: it is of a format that this aip does not know.
-    """
-    number = manifest["format"]
-    if not isinstance(number, int) or number < 1:
-        raise ValueError(f"{number!r} is no format")
-    if number > FORMAT:
-        raise NewerFormatError(f"format {number}, this aip reads up to {FORMAT}: upgrade aipcore.")
-    while number < FORMAT:
-        manifest = MIGRATIONS[number](manifest, folder)
-        number += 1
-    return manifest
-
-
-def _from_1(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Takes the shapes from the arrays' own headers, and what the run is from progress.json."""
-    import zipfile
-
-    import numpy as np
-
-    variables = {}
-    try:
-        with zipfile.ZipFile(folder / "variables.npz") as archive:
-            for member, (name, dtype) in zip(archive.namelist(), manifest["dtypes"].items(), strict=True):
-                with archive.open(member) as file:
-                    np.lib.format.read_magic(file)
-                    shape, _, _ = np.lib.format.read_array_header_1_0(file)
-                variables[name] = {"dtype": dtype, "shape": list(shape)}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"variables.npz: {error}") from error
-    progress = read_json(folder / "progress.json", limit=PROGRESS_BYTES, follow=False)
-    about = {key: value for key, value in progress.items() if key not in STATE}
-    return {"format": 2, "about": about, "variables": variables, "files": manifest["files"]}
-
-
-MIGRATIONS: dict[int, Callable[[dict[str, Any], Path], dict[str, Any]]] = {1: _from_1}
-"""From each older format to the step that brings its manifest to the next."""
-
+"""The format of checkpoints. A checkpoint of another one is refused."""
 
 VARIABLES, PROGRESS, MANIFEST = "variables.npz", "progress.json", "manifest.json"
 FILES = {VARIABLES, PROGRESS}
@@ -242,15 +192,19 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest, in the current format, its own checksum and form checked."""
-    manifest = _read_json(path / MANIFEST)
+    """Return the manifest, its own checksum and form checked."""
+    manifest: dict[str, Any] = _read_json(path / MANIFEST)
     try:
         number = manifest["format"]
-        if number != 1:
-            content = {key: value for key, value in manifest.items() if key != "sha256"}
-            if digest(content) != manifest["sha256"]:
-                raise DamagedError(f"{MANIFEST} differs from its own checksum")
-        manifest = current_manifest(manifest, path)
+        if isinstance(number, int) and number > FORMAT:
+            raise TrainingError(
+                f"The checkpoint {path} has format {number}, this aip reads format {FORMAT}: upgrade aipcore."
+            )
+        content = {key: value for key, value in manifest.items() if key != "sha256"}
+        if number != FORMAT:
+            raise ValueError(f"{number!r} is not a format")
+        if digest(content) != manifest["sha256"]:
+            raise DamagedError(f"{MANIFEST} differs from its own checksum")
         if set(manifest["files"]) != FILES:
             raise DamagedError(f"{MANIFEST} names other files than {' and '.join(sorted(FILES))}")
         for each in manifest["variables"].values():
@@ -259,8 +213,6 @@ def _manifest(path: Path) -> dict[str, Any]:
                 raise DamagedError(f"{MANIFEST} holds an impossible shape")
         if not all(isinstance(each["bytes"], int) for each in manifest["files"].values()):
             raise DamagedError(f"{MANIFEST} holds an impossible size")
-    except NewerFormatError as error:
-        raise TrainingError(f"The checkpoint {path} has {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise DamagedError(f"{MANIFEST}: {type(error).__name__}: {error}") from error
     return manifest
