@@ -154,7 +154,7 @@ def _pieces(dataset: Dataset, name: str) -> Iterator[tuple[int, Array]]:
             yield start, column[start : start + PIECE]
         return
     pieces = (np.arange(start, min(start + PIECE, len(dataset))) for start in starts)
-    visits = (Visits(indices=indices, passes=np.zeros_like(indices)) for indices in pieces)
+    visits = (Visits(indices=indices, epochs=np.zeros_like(indices)) for indices in pieces)
     with closing(dataset.fetch(visits)) as rows:
         for start, each in zip(starts, rows, strict=True):
             yield start, each.targets[name]

@@ -30,7 +30,7 @@ def resident(dataset: Dataset) -> ArrayDataset | None:
 
 @attrs.frozen(eq=False)
 class IndexDataset:
-    """The numbers of the samples of a data set in place of the samples: a `Dataset` of one column, int32."""
+    """The indices of the samples of a data set in place of the samples: a `Dataset` of one column, int32."""
 
     dataset: ArrayDataset
 

@@ -198,7 +198,7 @@ class Feed:
         if self.share is None or not self.dataset.separable:
             return visits
         wanted = _in_each(self.share(span.batch_size), span.steps, span.batch_size)
-        return Visits(indices=visits.indices[wanted], passes=visits.passes[wanted])
+        return Visits(indices=visits.indices[wanted], epochs=visits.epochs[wanted])
 
     def _cut(self, span: _Span, rows: Rows, room: int) -> Iterator[Block]:
         if self.share is not None and self.dataset.separable:

@@ -58,7 +58,7 @@ class BatchJob:
         collector = Collector(self.layout, len(task.indices))
         kept = None
         errors: list[str] = []
-        pairs = zip(task.indices.tolist(), task.passes.tolist(), strict=True)
+        pairs = zip(task.indices.tolist(), task.epochs.tolist(), strict=True)
         for number, (index, visit) in enumerate(pairs):
             try:
                 collector.add(self.sample(index, visit), index)
@@ -71,7 +71,7 @@ class BatchJob:
         return collector.rows(kept), errors
 
     def _counted(self, task: Visits) -> Visits:
-        return task if self.chain.varying else attrs.evolve(task, passes=np.zeros_like(task.passes))
+        return task if self.chain.random else attrs.evolve(task, epochs=np.zeros_like(task.epochs))
 
     def sample(self, index: int, visit: int) -> Sample:
         """One processed sample.
@@ -79,7 +79,7 @@ class BatchJob:
         Raises:
             SampleError: it cannot be read or processed.
         """
-        visit = visit if self.chain.varying else 0
+        visit = visit if self.chain.random else 0
         sample, source_index = self.base.get(index)
         return self.chain.run(self.part, sample, index=index, visit=visit, source_index=source_index)
 
@@ -142,7 +142,9 @@ class KeepJob:
         errors += failed
         for sample in samples:
             try:
-                made.append(self.chain.run(self.chain.fixed, sample, index=number, visit=0, source_index=source_index))
+                made.append(
+                    self.chain.run(self.chain.deterministic, sample, index=number, visit=0, source_index=source_index)
+                )
             except SampleError as error:
                 if not self.skips:
                     raise

@@ -175,7 +175,7 @@ class Pipeline:
         """The processors in words, what is kept of their results, and who makes the rest; empty if there is no more."""
         dataset = self.dataset()
         again = dataset.again if isinstance(dataset, StreamedDataset) else []
-        once = [*self.chain.generating, *self.chain.fixed, *self.chain.varying]
+        once = [*self.chain.generating, *self.chain.deterministic, *self.chain.random]
         once = once[: len(once) - len(again)]
         parts = [f"{_names(once)} once, kept in memory"] if once else []
         if again:
@@ -218,14 +218,14 @@ class Pipeline:
             return self._finished(source.dataset)
         skipped = self._skipped if self._skip else None
         kept = None
-        if self._preload != "off" and (chain.generating or chain.fixed or not source.in_memory):
+        if self._preload != "off" and (chain.generating or chain.deterministic or not source.in_memory):
             kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes, self.workers)
         if kept is not None:
-            if not chain.varying:
+            if not chain.random:
                 return self._finished(from_samples(kept.samples, self.origin, kept.source_indices))
-            return self._streamed(side_by_side(kept, self.origin) if of_batches(chain.varying) else kept, chain.varying)
+            return self._streamed(side_by_side(kept, self.origin) if of_batches(chain.random) else kept, chain.random)
         base = count(source, chain, skipped, self.workers) if chain.generating else Plain(source)
-        return self._streamed(base, [*chain.fixed, *chain.varying])
+        return self._streamed(base, [*chain.deterministic, *chain.random])
 
     def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
         found = dataset.specs()

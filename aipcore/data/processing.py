@@ -67,16 +67,16 @@ class Chain:
 
     Attributes:
         generating: the part up to the last generating processor: one sample to many or none, without randomness.
-        fixed: what follows and gives the same on each visit.
-        varying: the rest, from the first processor that draws anew on each visit; empty but in training.
+        deterministic: what follows and gives the same on each visit.
+        random: the rest, from the first processor that draws new random numbers on each visit; empty but in training.
         seed: of the random processors.
         origin: how errors call the data.
         weighted: whether samples keep their weights; not where no loss is computed.
     """
 
     generating: Part
-    fixed: Part
-    varying: Part
+    deterministic: Part
+    random: Part
     seed: int
     origin: str
     weighted: bool = True
@@ -103,8 +103,8 @@ class Chain:
             first = next((n for n, (_, each) in enumerate(rest) if isinstance(each, RANDOM)), first)
         return cls(
             generating=active[: last + 1],
-            fixed=rest[:first],
-            varying=rest[first:],
+            deterministic=rest[:first],
+            random=rest[first:],
             seed=seed % WORD,
             origin=origin,
             weighted=mode in (Mode.TRAINING, Mode.EVALUATION),
@@ -112,16 +112,16 @@ class Chain:
 
     @property
     def random_fixed(self) -> bool:
-        """Whether the fixed part draws random numbers, once and for all."""
-        return any(isinstance(each, RANDOM) for _, each in self.fixed)
+        """Whether the deterministic part draws random numbers, once and for all."""
+        return any(isinstance(each, RANDOM) for _, each in self.deterministic)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _chain, (self.generating, self.fixed, self.varying, self.seed, self.origin, self.weighted)
+        return _chain, (self.generating, self.deterministic, self.random, self.seed, self.origin, self.weighted)
 
     @property
     def processes(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.generating or self.fixed or self.varying)
+        return bool(self.generating or self.deterministic or self.random)
 
     def apply(self, sample: Sample, index: int = 0) -> list[Sample]:
         """Runs all processors on one sample, on its first visit.
@@ -129,7 +129,7 @@ class Chain:
         Raises:
             SampleError: a processor failed.
         """
-        part = [*self.fixed, *self.varying]
+        part = [*self.deterministic, *self.random]
         made = self.expand(sample, index)
         return [self.run(part, each, index=index + n, visit=0, source_index=index) for n, each in enumerate(made)]
 
@@ -154,7 +154,7 @@ class Chain:
         """Runs a part of processors that each make one sample of one.
 
         Args:
-            part: `fixed`, `varying` or both.
+            part: `deterministic`, `random` or both.
             sample: where to start from.
             index: of the sample behind the generating part; seeds random processors.
             visit: how often the sample was visited before; likewise.
@@ -242,8 +242,10 @@ def _first(value: Any) -> Any:
     return value[0]
 
 
-def _chain(generating: Part, fixed: Part, varying: Part, seed: int, origin: str, weighted: bool) -> Chain:
-    return Chain(generating=generating, fixed=fixed, varying=varying, seed=seed, origin=origin, weighted=weighted)
+def _chain(generating: Part, deterministic: Part, random: Part, seed: int, origin: str, weighted: bool) -> Chain:
+    return Chain(
+        generating=generating, deterministic=deterministic, random=random, seed=seed, origin=origin, weighted=weighted
+    )
 
 
 def _about(sample: Sample) -> str:

@@ -15,11 +15,11 @@ class Visits:
 
     Attributes:
         indices: of the samples, shape [n].
-        passes: how often each was visited before, shape [n].
+        epochs: how often each was visited before, shape [n].
     """
 
     indices: Indices
-    passes: Indices
+    epochs: Indices
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -62,15 +62,15 @@ class SampleOrder:
 
     def visits(self, start: int, stop: int) -> Visits:
         """The samples at the positions `start <= p < stop` of the stream, and how often each was visited before."""
-        parts, passes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        parts, epochs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         position = start
         while position < stop:
             number, offset = divmod(position, self.size)
             count = min(stop - position, self.size - offset)
             parts.append(self._order_of(number)[offset : offset + count])
-            passes.append(np.full(count, number))
+            epochs.append(np.full(count, number))
             position += count
-        return Visits(indices=np.concatenate(parts), passes=np.concatenate(passes))
+        return Visits(indices=np.concatenate(parts), epochs=np.concatenate(epochs))
 
     def _order_of(self, number: int) -> Indices:
         if number == self._pass:

@@ -157,12 +157,12 @@ class StreamedDataset:
 
 
 def _first_visits(indices: npt.NDArray[np.int64]) -> Visits:
-    return Visits(indices=indices, passes=np.zeros(len(indices), np.int64))
+    return Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))
 
 
 def _cut(visits: Visits, size: int) -> list[Visits]:
     starts = range(0, len(visits.indices), size)
-    return [Visits(indices=visits.indices[n : n + size], passes=visits.passes[n : n + size]) for n in starts]
+    return [Visits(indices=visits.indices[n : n + size], epochs=visits.epochs[n : n + size]) for n in starts]
 
 
 def _joined(parts: list[Rows], sizes: list[int]) -> Rows:

@@ -47,7 +47,7 @@ class AtOnce:
         )
         for position, processor in self.part:
             assert isinstance(processor, RandomBatchProcessor)
-            random = BatchRandom(self.seed, task.passes, position, task.indices)
+            random = BatchRandom(self.seed, task.epochs, position, task.indices)
             made: Any
             try:
                 made = processor.process(batch, random)
@@ -94,7 +94,7 @@ def compare(together: AtOnce, alone: Sequence[Sample], origin: str) -> None:
         ScenarioError: they differ.
     """
     indices = np.arange(len(alone))
-    rows = together.rows(Visits(indices=indices, passes=np.zeros(len(alone), np.int64)))
+    rows = together.rows(Visits(indices=indices, epochs=np.zeros(len(alone), np.int64)))
     if rows is None:
         # They will be made one by one, and then it will be found what is wrong.
         return

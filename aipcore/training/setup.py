@@ -119,7 +119,7 @@ class Engine:
         distribution: the devices that share each batch.
         metrics: of training.
         loop: the training step.
-        feed: what the loop is given: the data's, or the numbers of samples that lie on the device.
+        feed: what the loop is given: the data's, or the indices of samples that lie on the device.
         validation: the pass over the validation data, or None.
         lav: those of the extended validation, by list.
         monitor: which epoch is best.

@@ -33,8 +33,8 @@ def test_function_of_seed_and_pass() -> None:
     whole = bucketed(4).indices(0, 309)
     for start in range(0, 300, 37):
         np.testing.assert_array_equal(bucketed(4).indices(start, start + 9), whole[start : start + 9])
-    passes = [*np.split(whole, 3), bucketed(4, seed=2).indices(0, 103)]
-    assert len({tuple(each) for each in passes}) == 4
+    epochs = [*np.split(whole, 3), bucketed(4, seed=2).indices(0, 103)]
+    assert len({tuple(each) for each in epochs}) == 4
 
 
 def test_batches_hold_similar_lengths_in_mixed_order() -> None:

@@ -11,11 +11,11 @@ from aipcore.data.sampler import SampleOrder
 def test_every_pass_is_a_permutation_of_its_own() -> None:
     """Each pass visits every sample once, in an order that differs from pass to pass and from seed to seed."""
     order = SampleOrder(50, seed=3, shuffle=True)
-    passes = [order.indices(50 * number, 50 * (number + 1)) for number in range(4)]
-    for indices in passes:
+    epochs = [order.indices(50 * number, 50 * (number + 1)) for number in range(4)]
+    for indices in epochs:
         assert sorted(indices) == list(range(50))
-    assert len({tuple(indices) for indices in passes}) == 4
-    assert tuple(SampleOrder(50, seed=4, shuffle=True).indices(0, 50)) != tuple(passes[0])
+    assert len({tuple(indices) for indices in epochs}) == 4
+    assert tuple(SampleOrder(50, seed=4, shuffle=True).indices(0, 50)) != tuple(epochs[0])
 
 
 def test_any_position_can_be_asked_for_first() -> None:

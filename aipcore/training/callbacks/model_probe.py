@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 def spread_samples(dataset: Dataset, count: int) -> Rows:
     """At most `count` samples, evenly spaced over a data set, always the same, padded to one size."""
     indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
-    return next(dataset.fetch([Visits(indices=indices, passes=np.zeros(len(indices), np.int64))]))
+    return next(dataset.fetch([Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))]))
 
 
 class RunProbe:

@@ -35,7 +35,7 @@ CLEAR = 4.0
 """One trial is enough if one of the two is so many times as fast as the other."""
 
 MOST_ROOM = 4096
-"""Batches in a block of numbers of samples, at most."""
+"""Batches in a block of sample indices, at most."""
 
 FIXED_CHUNK = 16
 """Batches in a chunk if nothing is measured, or as many as `CHUNK_BYTES` hold."""
@@ -149,7 +149,7 @@ def _measured(
 def xla_room(feed: Feed, chunk: int) -> int:
     """How many batches have room in the blocks of the one shape that XLA is compiled for.
 
-    Where a block is the numbers of samples, room costs nothing, and how many batches a call runs needs no other shape.
+    Where a block is sample indices, room costs nothing, and how many batches a call runs needs no other shape.
     """
     return min(feed.batching.full_steps, MOST_ROOM) if isinstance(feed.dataset, IndexDataset) else chunk
 
