@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
+
+KERAS_STATE = threading.RLock()
+"""Held while a run is made and while it trains: Keras' seeds, names and dtype policy are global."""
 
 
 @contextmanager
@@ -51,12 +57,43 @@ def import_tensorflow(*, verbose: bool = False) -> None:
         verbose: show everything.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if verbose:
-        _import()
+    with _late_interrupt():
+        if verbose:
+            _import()
+            return
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with held_back_stderr():
+            _import()
+
+
+@contextmanager
+def _late_interrupt() -> Iterator[None]:
+    """Raise the first Ctrl-C at the end of the context, and a second one immediately.
+
+    Native code that calls Python while it is imported loses an exception that a signal raises there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with held_back_stderr():
-        _import()
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        noted.append(number)
+        if len(noted) > 1:
+            raise KeyboardInterrupt
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if noted:
+        raise KeyboardInterrupt
 
 
 def _import() -> None:

@@ -15,6 +15,7 @@ from aipcore.console import Console
 from aipcore.distributed.cluster import Cluster, read_cluster
 from aipcore.distributed.params import DeviceParams
 from aipcore.logs import RunLog, log_level, logging_to
+from aipcore.start_tensorflow import KERAS_STATE
 from aipcore.streams import make_output_optional
 from aipcore.training.reporter import Reporter, Reporters, TrainResult
 
@@ -147,6 +148,7 @@ def session(
     shown = open_output(output, cluster)
     try:
         with (
+            KERAS_STATE,
             logging_to(shown.handler, file_follows=output_dir is not None) as log,
             joined_workers(device, cluster, output.tell(output_dir, shown.close)) as workers,
         ):

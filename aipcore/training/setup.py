@@ -28,6 +28,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.paths import name_optimizer_variables
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
+from aipcore.start_tensorflow import KERAS_STATE
 from aipcore.training.callbacks.context import RunContext
 from aipcore.training.data import RunData
 from aipcore.training.engine.ema import WeightAverage, averaged_variables, averaging_rate
@@ -167,12 +168,13 @@ class Engine:
 
 @contextmanager
 def dtype_policy_kept() -> Iterator[None]:
-    """Put Keras' global dtype policy back afterwards; for `with`, or above `def`."""
-    before = keras.config.dtype_policy()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+    """Have Keras' global state alone, and put the dtype policy back afterwards; for `with`, or above `def`."""
+    with KERAS_STATE:
+        before = keras.config.dtype_policy()
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
 
 
 def prepare_model(

@@ -244,7 +244,7 @@ class Trainer:
     @author_errors()
     @closing_data
     def restore(self, checkpoint: Path | Checkpoint, *, recompile: bool = False, restart: bool = False) -> None:
-        """Continue from a complete checkpoint, which is not written again; see `aipcore.training.run_state.restore`.
+        """Continue from a complete checkpoint, which is not written again; see `RunState.load`.
 
         Args:
             checkpoint: its folder, or what was read from it.

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -167,6 +168,12 @@ class Runs:
         self.words = (*WORDS, *tune, *words, "--callbacks", *callbacks)
         self.launch = () if workers == 1 else ("launch", "--workers", str(workers))
         (folder / "points.py").write_text(SCENARIO)
+        self.trackers = trackers
+        if trackers:
+            from mlflow import MlflowClient
+
+            # MLflow does not open a database again if a kill ended its creation.
+            MlflowClient(f"sqlite:///{folder / 'template.db'}").search_experiments()
         began = time.monotonic()
         process = self.start("alone")
         self.until(process, lambda: bool(_folders(folder / "alone")))
@@ -182,6 +189,10 @@ class Runs:
         words = ["resume", name, "--trust", "--quiet"]
         if not (run / "run.json").exists():
             words = ["train", "points.py", *self.words, "--trainer.output_dir", name, "--quiet"]
+            if self.trackers:
+                words += ["--callbacks.mlflow.tracking_uri", f"sqlite:///{name}.db"]
+                if not run.with_suffix(".db").exists():
+                    shutil.copy(self.folder / "template.db", run.with_suffix(".db"))
         command, environment = [*AIP, *self.launch, *words], {**os.environ, "NO_COLOR": "1"}
         if self.forked:
             return forks.start(command, cwd=self.folder, env=environment)
@@ -283,7 +294,7 @@ def outcome(run: Path) -> dict[str, dict[Any, Any]]:
         "monitor": {"": stored.progress["monitor"]},
         **{file.name: dict(enumerate(csv.reader(file.read_text().splitlines()))) for file in run.glob("*.csv")},
         "TensorBoard": dict(_curves(run / "tensorboard")),
-        "MLflow": _metrics(run / "mlflow.db") if trackers else {},
+        "MLflow": _metrics(run.with_suffix(".db")) if trackers else {},
         "best": _weights(run / "best"),
         "export": _weights(run / "export"),
     }

@@ -345,3 +345,19 @@ def test_hashing_draws_nothing() -> None:
     assert next(iter(samples)) == "0"
     assert list(samples)[-1] == "99"
     assert len(samples) == SAMPLES
+
+
+def test_runs_of_several_threads_wait_for_each_other(tmp_path: Path) -> None:
+    """Keras' seeds and names are global: runs that begin at once give the numbers of runs one after the other."""
+    alone = aip.train(Sums, FEW, tmp_path / "alone", quiet=True).history
+    found: list[Any] = []
+
+    def run(number: int) -> None:
+        found.append(aip.train(Sums, FEW, tmp_path / f"run-{number}", quiet=True).history)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [alone] * 3
