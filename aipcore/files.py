@@ -115,12 +115,21 @@ def read_limit() -> int:
 
 
 def no_follow(path: str, flags: int) -> int:
-    """Open a file for writing, but not through a symbolic link: the `opener` of every file that aip writes in a run.
+    """Open a file for writing, but not through a link: the `opener` of every file that aip writes in a run.
+
+    A file with another name somewhere, a hard link, is not written either: it would change there too.
 
     Raises:
         OSError: it is a link or not a regular file, or cannot be opened.
     """
-    return _opened(Path(path), flags | _NO_FOLLOW | _NO_WAIT | _COMMON)
+    truncates = flags & os.O_TRUNC
+    descriptor = _opened(Path(path), (flags & ~os.O_TRUNC) | _NO_FOLLOW | _NO_WAIT | _COMMON)
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "it is a hard link, and writing would change its other name", path)
+    if truncates:
+        os.ftruncate(descriptor, 0)
+    return descriptor
 
 
 def _opened(path: Path, flags: int) -> int:

@@ -272,6 +272,8 @@ class _Mapping:
             inner = into.get(step, {})
             if isinstance(inner, str):
                 inner = {COMPONENT_KEY: inner}
+            if isinstance(inner, list | tuple) and all(isinstance(each, str) for each in inner):
+                inner = {each: {} for each in inner}
             if not isinstance(inner, dict):
                 raise ParamsError(
                     f"{self._where((*path, *steps))} is part of a value that is also given whole: put it in there."
@@ -286,6 +288,8 @@ class _Mapping:
         elif isinstance(old, dict) and isinstance(value, Mapping):
             for key, item in value.items():
                 self._merge(old, (key,), item, (*path, *steps))
+        elif isinstance(old, dict) and isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+            into[last] = {**{each: {} for each in value}, **old}
         else:
             raise ParamsError(f"{self._where((*path, *steps))} is given twice: give it once.")
 

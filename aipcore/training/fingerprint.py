@@ -17,6 +17,9 @@ SOURCE_BYTES = 2**20
 SOURCE_FILES = 100
 """Most source files that are hashed."""
 
+CLASS = "class"
+"""The name of the scenario's class among the hashes."""
+
 LIBRARY_FOLDERS = ("site-packages", "dist-packages")
 
 PARTS = {"train": "training data", "val": "validation data"}
@@ -46,6 +49,7 @@ def source_fingerprint(cls: type) -> dict[str, str]:
         except OSError:
             continue
         hashes[f"{path.parent.name}/{path.name}"] = blake2b(content, digest_size=8).hexdigest()
+    hashes[CLASS] = cls.__qualname__
     return hashes
 
 
@@ -64,7 +68,9 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     """
     source, data = _mapping(_mapping(before).get("source")), _mapping(_mapping(before).get("data"))
     found = [
-        f"The scenario's source changed: {name} is different."
+        f"The scenario is the class {digest}. The run was started with {source[name]}."
+        if name == CLASS
+        else f"The scenario's source changed: {name} is different."
         for name, digest in now["source"].items()
         if name in source and source[name] != digest
     ]

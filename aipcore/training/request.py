@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from aipcore.errors import ScenarioError
+from aipcore.errors import ParamsError, ScenarioError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, resolve
 from aipcore.params.resources import check_resources
@@ -85,7 +85,14 @@ def params_layer(params: Mapping[str, Any] | None) -> Layer:
     """Return the layer of parameters that a program gives, by nested or dotted names.
 
     Paths and NumPy numbers are taken as a file would hold them.
+
+    Raises:
+        ParamsError: it is not a mapping.
     """
+    if params is not None and not isinstance(params, Mapping):
+        raise ParamsError(
+            f"params is {type(params).__name__}, not a mapping. Give {{'trainer.epochs': 5}} or the like."
+        )
     return Layer.from_mapping("params", {} if params is None else _plain(params))
 
 

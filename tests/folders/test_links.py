@@ -17,6 +17,7 @@ from aip_plugins.callbacks.tracking import Tracker
 
 from aipcore.cli.main import main
 from aipcore.errors import TrainingError, UsageError
+from aipcore.files import no_follow
 from aipcore.logs import logging_to
 from aipcore.scenario import Scenario
 from aipcore.training.checkpoint import callback_state
@@ -227,3 +228,16 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) 
         trainer.restore(attrs.evolve(whole, progress=progress))
         with pytest.raises(TrainingError, match=message):
             trainer.fit()
+
+
+def test_hard_links_are_not_written(tmp_path: Path) -> None:
+    """A file that has another name somewhere is refused, and keeps its content, also when it would be replaced."""
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    (tmp_path / "log.csv").hardlink_to(victim)
+    for mode in ("a", "w"):
+        with pytest.raises(OSError, match="it is a hard link"):
+            open(tmp_path / "log.csv", mode, opener=no_follow)  # noqa: SIM115 - as callbacks do
+    assert victim.read_text() == "kept"
+    with open(tmp_path / "other.csv", "w", opener=no_follow) as file:
+        file.write("new")

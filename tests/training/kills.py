@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,7 +174,9 @@ class Runs:
             from mlflow import MlflowClient
 
             # MLflow does not open a database again if a kill ended its creation.
-            MlflowClient(f"sqlite:///{folder / 'template.db'}").search_experiments()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                MlflowClient(f"sqlite:///{folder / 'template.db'}").search_experiments()
         began = time.monotonic()
         process = self.start("alone")
         self.until(process, lambda: bool(_folders(folder / "alone")))

@@ -361,3 +361,26 @@ def test_runs_of_several_threads_wait_for_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [alone] * 3
+
+
+def test_parameters_as_on_the_command_line() -> None:
+    """Names of components in a list go together with dotted options; what is not a mapping is refused in a sentence."""
+    from aipcore.training.request import request_of
+
+    callbacks = {"callbacks": ["LearningRateMonitor"], "callbacks.LearningRateMonitor.csv": True}
+    for given in (callbacks, dict(reversed(callbacks.items()))):
+        (callback,) = request_of(Sums, given, None).resolved().value.trainer.callbacks
+        assert callback.csv
+    with pytest.raises(AipError, match="params is list, not a mapping"):
+        request_of(Sums, [1], None)  # type: ignore[arg-type]
+
+
+class OtherSums(Sums):
+    """The same file, another class."""
+
+
+def test_another_class_is_noticed(tmp_path: Path) -> None:
+    """A class of the same file in the place of the recorded one is a difference of the scenario's source."""
+    aip.train(Sums, FEW, tmp_path / "out", quiet=True)
+    with pytest.raises(AipError, match=r"The scenario is the class OtherSums\. The run was started with Sums"):
+        aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=OtherSums, strict_data=True, quiet=True)

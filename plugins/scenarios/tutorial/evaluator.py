@@ -47,6 +47,8 @@ class ConfusionEvaluator(Evaluator):
         if not pairs:
             return "Nothing was confused."
         listed = ", ".join(
-            f"{self.names[truth]} taken for {self.names[guess]} ({wrong[truth, guess]} times)" for truth, guess in pairs
+            f"{self.names[truth]} taken for {self.names[guess]} ({count} time{'' if count == 1 else 's'})"
+            for truth, guess in pairs
+            for count in [wrong[truth, guess]]
         )
         return f"Most confused: {listed}."
