@@ -95,7 +95,7 @@ class SavePolicy:
 
 
 class CheckpointManager:
-    """Decides, with all workers of the run alike, what the run_writer writes.
+    """Decides what the run writer writes, the same on all workers of the run.
 
     Args:
         state: of the run.
