@@ -125,8 +125,11 @@ class Crew:
             try:
                 area.write(job, dump=pickling.dump)
                 self._number += 1
-                for each in self._sockets:
-                    socket.send_fds(each, [CONTROL.pack(self._number, 1)], [area.descriptor])
+                for index, each in enumerate(self._sockets):
+                    try:
+                        socket.send_fds(each, [CONTROL.pack(self._number, 1)], [area.descriptor])
+                    except ConnectionError:
+                        raise self._ended(index) from None
             finally:
                 area.close()
             self._jobs[id(job)] = self._number, job
@@ -139,7 +142,9 @@ class Crew:
                 return
             number, _ = self._jobs.pop(id(job))
             for each in self._sockets:
-                each.sendall(CONTROL.pack(number, 0))
+                # A worker that has ended has dropped it, and is missed by whoever waits for its answer.
+                with contextlib.suppress(ConnectionError):
+                    each.sendall(CONTROL.pack(number, 0))
 
     def send(self, job: int, task: Any, expected: float = 0.0) -> Call:
         """Hands a task to whichever worker is free first."""
@@ -153,7 +158,11 @@ class Crew:
             area.write(task)
             self._number += 1
             self._under_way[self._number] = call
-            os.write(self._tasks, TASK.pack(self._number, call.area, job))
+            try:
+                os.write(self._tasks, TASK.pack(self._number, call.area, job))
+            except BrokenPipeError:
+                # No worker is left to read it.
+                raise self._ended(self._first_ended()) from None
             return call
 
     def wait(self, call: Call) -> None:
@@ -239,6 +248,9 @@ class Crew:
         if self.closed:
             raise DataError("The worker processes were ended while their results were waited for.")
 
+    def _first_ended(self) -> int:
+        return next((index for index, each in enumerate(self.processes) if each.poll() is not None), 0)
+
     def _ended(self, index: int) -> DataError:
         process = self.processes[index]
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -286,6 +298,8 @@ class WorkerPool:
         crew = self._started()
         try:
             number = crew.send_job(job)
+        except DataError:
+            raise
         except Exception as error:
             raise UnshippableError(
                 f"What the workers need cannot be pickled ({type(error).__name__}: {' '.join(str(error).split())}): "

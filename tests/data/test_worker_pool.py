@@ -92,6 +92,13 @@ class Deadly(RandomProcessor):
         return sample
 
 
+class Echo:
+    """A job that answers with its task."""
+
+    def do(self, task: Any) -> Any:
+        return task
+
+
 class Locked(Jitter):
     """Cannot be pickled."""
 
@@ -191,6 +198,21 @@ def test_a_worker_that_dies() -> None:
         assert alive(pids) == []
         next(feed.blocks(0, chunk=1))
         assert len(pipeline.workers.processes()) == 2
+
+
+@pytest.mark.parametrize("new_job", [False, True])
+def test_workers_that_all_died_while_idle(new_job: bool) -> None:
+    """The next task, or the next job, names the signal that ended them."""
+    workers = WorkerPool(2)
+    job = Echo()
+    workers.prepare(job)
+    assert list(workers.stream(job, ["a"])) == ["a"]
+    for worker in workers.processes():
+        os.kill(worker, signal.SIGKILL)
+    time.sleep(0.1)
+    with pytest.raises(DataError, match=r"ended by itself \(signal SIGKILL, often for lack of memory\)"):
+        workers.prepare(Echo()) if new_job else list(workers.stream(job, ["b"]))
+    workers.close()
 
 
 def test_what_cannot_be_sent() -> None:
