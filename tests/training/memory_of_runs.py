@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import sys
@@ -19,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from several_devices import trainer
 
 FEATURES = 1024
-LARGE, SMALL = 75_000, 7_500
+FEW, MANY = 37_500, 112_500
 
 
-class Constant(Scenario):
+class Floats(Scenario):
     """As many samples of 4 KiB as are asked for, in one array."""
 
-    samples = SMALL
+    samples = MANY
     monitor = ("min", "val_loss")
 
     def train_data(self) -> Any:
@@ -41,17 +42,11 @@ class Constant(Scenario):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-class Large(Constant):
-    """300 MiB."""
-
-    samples = LARGE
-
-
-class Bytes(Constant):
-    """300 MiB of bytes, which the model turns into numbers."""
+class Bytes(Floats):
+    """As many bytes, which the model turns into numbers."""
 
     def train_data(self) -> Any:
-        return np.ones((LARGE, 4 * FEATURES), np.uint8), np.zeros(LARGE, np.int32)
+        return np.ones((self.samples, 4 * FEATURES), np.uint8), np.zeros(self.samples, np.int32)
 
     def val_data(self) -> Any:
         return np.ones((99, 4 * FEATURES), np.uint8), np.zeros(99, np.int32)
@@ -60,22 +55,22 @@ class Bytes(Constant):
         return keras.layers.Dense(2)(keras.layers.Rescaling(1 / 255)(inputs))
 
 
-class Generated(Constant):
-    """300 MiB in samples that come one by one."""
+class Generated(Floats):
+    """The samples come one by one."""
 
     def train_data(self) -> Any:
-        return (Sample(inputs=np.full(FEATURES, 1, np.float32), targets=np.int32(0)) for _ in range(LARGE))
+        return (Sample(inputs=np.full(FEATURES, 1, np.float32), targets=np.int32(0)) for _ in range(self.samples))
 
 
 class Dim(RandomProcessor):
-    """Anew in each epoch."""
+    """Scales each sample by a number that differs from epoch to epoch."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs=sample.inputs * rng.random(dtype=np.float32))
 
 
-class Dimmed(Large):
-    """300 MiB, from which two worker processes make samples."""
+class Dimmed(Floats):
+    """Two worker processes make the samples."""
 
     def processors(self) -> Any:
         return [Dim()]
@@ -86,12 +81,12 @@ class Look(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self, run: Trainer) -> None:
         super().__init__()
-        self.run = run
+        self.workers = run.data.workers
         self.own: list[int] = []
         self.shared: list[int] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for process in self.run.data.workers.processes():
+        for process in self.workers.processes():
             path = f"/proc/{process}/smaps_rollup"
             self.own.append(status(path, "Private_Dirty") + status(path, "Private_Clean"))
             self.shared.append(status(path, "Shared_Dirty"))
@@ -102,26 +97,30 @@ def status(path: str, name: str) -> int:
     return next(int(line.split()[1]) // 1024 for line in Path(path).read_text().splitlines() if line.startswith(name))
 
 
-def measured(cls: type[Constant], workers: int = 0) -> tuple[int, Look, Any]:
-    """By how much this process grew at most in a run, what the workers had, and what the summary says."""
+def measured(cls: type[Floats], samples: int, workers: int = 0) -> tuple[int, Look, Any]:
+    """Return the most memory that this process had in a run, what the workers had, and what the summary says."""
     gc.collect()
-    # Has the system measure the peak anew.
+    # What the C library keeps for later would hide what the run takes.
+    ctypes.CDLL(None).malloc_trim(0)
+    # Has the system measure the peak again.
     Path("/proc/self/clear_refs").write_text("5")
-    before = status("/proc/self/status", "VmRSS")
     words = ("--train.batch_size", "500", "--trainer.epochs", "2", "--data.workers", str(workers))
+    cls.samples = samples
     run = trainer(cls, None, *words)
     look = run.callbacks["look"] = Look(run)
     memory = run.fit().memory
-    return status("/proc/self/status", "VmHWM") - before, look, memory
+    return status("/proc/self/status", "VmHWM"), look, memory
 
 
 def main() -> None:
-    """Measures; a first run pays for what TensorFlow loads, and for the chunks that are on the way to the device."""
-    measured(Large)
-    found: dict[str, Any] = {"data": LARGE * FEATURES * 4 // 2**20}
-    for cls in (Constant, Large, Bytes, Generated):
-        found[cls.__name__], *_ = measured(cls)
-    found["Dimmed"], look, memory = measured(Dimmed, workers=2)
+    """Measure; a first run pays for what TensorFlow loads, and for the chunks that are on the way to the device."""
+    measured(Floats, MANY)
+    found: dict[str, Any] = {"few": FEW * FEATURES * 4 // 2**20, "many": MANY * FEATURES * 4 // 2**20}
+    for cls in (Floats, Bytes, Generated):
+        found[cls.__name__] = [measured(cls, samples)[0] for samples in (FEW, MANY)]
+    few, *_ = measured(Dimmed, FEW, workers=2)
+    many, look, memory = measured(Dimmed, MANY, workers=2)
+    found["Dimmed"] = [few, many]
     found["own"], found["shared"], found["memory"] = look.own, look.shared, attrs.asdict(memory)
     found["now"] = status("/proc/self/status", "VmHWM") * 2**20
     sys.stdout.write(json.dumps(found))

@@ -36,23 +36,28 @@ def found() -> dict[str, Any]:
     return result_of("memory_of_runs.py")
 
 
+def copies(found: dict[str, Any], kind: str) -> float:
+    """Return how often the data lies in memory at most, by the peaks of a run with few and one with many samples."""
+    few, many = found[kind]
+    return float(many - few) / (found["many"] - found["few"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Large", "Bytes", "Generated"])
+@pytest.mark.parametrize("kind", ["Floats", "Bytes", "Generated"])
 def test_data_is_there_once(found: dict[str, Any], kind: str) -> None:
-    """300 MiB of numbers, bytes, or samples that come one by one take less than 1.3 times their size at any time."""
-    assert found["data"] <= found[kind] < 1.3 * found["data"]
-    assert found["Constant"] < 0.5 * found["data"]
+    """Each further MiB of numbers, bytes, or samples that come one by one takes about one MiB at any time."""
+    assert 0.5 < copies(found, kind) < 1.5
 
 
 @pytest.mark.slow
 def test_worker_processes_share_the_data(found: dict[str, Any]) -> None:
     """What they make samples from lies in memory that they share; what each has of its own is small."""
-    assert min(found["shared"]) >= found["data"]
-    assert max(found["own"]) < 0.15 * found["data"]
+    assert min(found["shared"]) >= found["many"]
+    assert max(found["own"]) < 0.15 * found["many"]
     # In the process that trains, and once for all workers.
-    assert found["Dimmed"] < 2.3 * found["data"]
+    assert copies(found, "Dimmed") < 2.5
     assert found["memory"]["worker_processes"] == 2
-    assert found["data"] * MIB < found["memory"]["workers"] < 1.3 * found["data"] * MIB
+    assert found["many"] * MIB < found["memory"]["workers"] < 1.3 * found["many"] * MIB
     assert found["memory"]["process"] == pytest.approx(found["now"], rel=0.02)
 
 
