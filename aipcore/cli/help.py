@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import click
 from rich.console import Console
 from rich.table import Table
 
-from aipcore.cli.request import CommandOption
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import render_help
 from aipcore.training.request import Request
 
 
-def show_usage(console: Console, name: str, summary: str, options: tuple[CommandOption, ...]) -> None:
+def show_usage(console: Console, name: str, summary: str, options: Sequence[click.Option]) -> None:
     """Prints the help of a command before a scenario is named."""
     console.print(f"Usage: [bold]aip {name} SCENARIO \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{summary}\n")
     show_options(console, options)
@@ -26,7 +28,7 @@ def show_usage(console: Console, name: str, summary: str, options: tuple[Command
     console.print(f"\nAll parameters of one: [bold]aip {name} SCENARIO --help[/bold]")
 
 
-def show_help(console: Console, request: Request, name: str, options: tuple[CommandOption, ...]) -> None:
+def show_help(console: Console, request: Request, name: str, options: Sequence[click.Option]) -> None:
     """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
     console.print(f"Usage: [bold]aip {name} {request.scenario.name} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
     summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
@@ -37,11 +39,11 @@ def show_help(console: Console, request: Request, name: str, options: tuple[Comm
     render_help(request.root, request.layers, request.plugins, console)
 
 
-def show_options(console: Console, options: tuple[CommandOption, ...]) -> None:
+def show_options(console: Console, options: Sequence[click.Option]) -> None:
     """Prints the options of a command itself."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
     for option in options:
-        table.add_row("  " + ", ".join(option.names) + (f" {option.metavar}" if option.metavar else ""), option.help)
+        table.add_row("  " + ", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help)
     console.print(table)

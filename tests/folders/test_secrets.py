@@ -180,9 +180,9 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
 
 def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     """The file of a sweep has neither the password of its storage nor those of its trials."""
-    from aip_plugins.commands.sweep.runner import _secrets
-    from aip_plugins.commands.sweep.search import recorded_words
+    from aip_plugins.commands.sweep.runner import withheld_words
     from aip_plugins.commands.sweep.settings import Settings, read_settings, write_settings
+    from aip_plugins.commands.sweep.space import make_space
 
     from aipcore.cli.request import Arguments, make_request
 
@@ -191,15 +191,15 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     storage = f"postgresql://h/db?user=me&password={PASSWORD}"
     settings = Settings(
         scenario="tutorial", params=None, words=words, space=(), sampler="tpe", pruner="none", seed=1,
-        monitor=("min", "val_loss"), own_monitor=True, trials=1, storage=storage, study="s", switches=(), cwd="/",
-        recorded_words=recorded_words(request, words),
+        monitor=("min", "val_loss"), own_monitor=True, trials=1, storage=storage, study="s", cwd="/",
+        recorded_words=make_space((), request, words).recorded_words(),
     )  # fmt: skip
     write_settings(tmp_path, settings)
     text = (tmp_path / "sweep.json").read_text()
     assert PASSWORD not in text
     assert json.loads(text)["storage"] == "postgresql://h/db?user=me&password=***"
-    assert PASSWORD not in str(settings.shown_words)
-    assert _secrets(settings) == [f"--callbacks.mlflow.tracking_uri={URI}"]
+    assert PASSWORD not in str(settings.train_words(recorded=True))
+    assert withheld_words(settings) == ["--callbacks.mlflow.tracking_uri", URI]
     with pytest.raises(UsageError, match="AIP_SECRET_STORAGE"):
         read_settings(tmp_path, None)
     assert read_settings(tmp_path, storage).storage == storage
@@ -208,7 +208,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     assert read.storage == storage
     assert read.words == ("--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri",
                           "postgresql://me:***@host/db", "--trainer.epochs=3")  # fmt: skip
-    assert _secrets(read) == []
+    assert withheld_words(read) == []
 
 
 def test_messages(tmp_path: Path, capsys: Any) -> None:
@@ -302,7 +302,7 @@ def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) ->
         "scenario": "tutorial", "params": None, "words": ["--callbacks", "Webhook", "--callbacks.webhook.url", EVIL],
         "space": ["trainer.random_seed=1..9"], "sampler": "random", "pruner": "none", "seed": 1,
         "monitor": ["min", "val_loss"], "own_monitor": True, "trials": 1, "storage": f"postgresql://me@{EVIL[8:]}",
-        "study": "s", "switches": [], "cwd": str(tmp_path), "home": "h",
+        "study": "s", "cwd": str(tmp_path), "home": "h",
     }  # fmt: skip
     for storage, named in (
         (plain["storage"], "postgresql://me@evil.example/x (--storage)"),

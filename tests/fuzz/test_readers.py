@@ -237,7 +237,7 @@ def sweeps(tmp_path: Path) -> Reader:
     plain = {
         "scenario": "tutorial", "params": None, "words": ["--trainer.epochs", "2"], "space": ["optimizer.epsilon=1..2"],
         "sampler": "tpe", "pruner": "none", "seed": 1, "monitor": ["min", "loss"], "own_monitor": True, "trials": 1,
-        "storage": "postgresql://me:***@host/db", "study": "s", "switches": [], "cwd": "/", "home": "h",
+        "storage": "postgresql://me:***@host/db", "study": "s", "cwd": "/", "home": "h",
     }  # fmt: skip
 
     def read(content: bytes) -> None:

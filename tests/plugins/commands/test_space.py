@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from aip_plugins.commands.sweep.options import take_space
-from aip_plugins.commands.sweep.search import Space, make_space
+from aip_plugins.commands.sweep.command import take_space
+from aip_plugins.commands.sweep.space import Space, make_space
 
 from aipcore.cli.request import Arguments, make_request
 from aipcore.errors import UsageError
@@ -26,7 +26,7 @@ class TestForms:
         assert (epsilon.kind, epsilon.low, epsilon.high, epsilon.log) == ("float", 1e-9, 1e-5, True)
         assert (epochs.kind, epochs.low, epochs.high, epochs.step) == ("int", 2, 10, 2)
         assert epochs.points() == [2, 4, 6, 8, 10]
-        assert (dropout.kind, dropout.log, dropout.points()) == ("float", False, None)
+        assert (dropout.kind, dropout.log, dropout.step) == ("float", False, None)
         assert (rate.name, rate.low) == ("learning_rate.lr", 1e-4)
 
     def test_steps_are_exact(self) -> None:
