@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from aipcore.data.throughput import Share
 
 NAME = "benchmark-input-pipeline"
-SUMMARY = "Measure how many samples a second the data pipeline makes, and what limits it."
 SECONDS = command_option(
     "--seconds",
     help="Stop after N seconds; by default Ctrl-C does.",
@@ -72,15 +71,15 @@ class Progress:
 
 @words_command(NAME, ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Measure how many samples a second the data pipeline makes."""
+    """Measure how many samples a second the data pipeline makes, and what limits it."""
     arguments = split_arguments(words, OPTIONS, NAME)
     console = Console()
     if "--help" in arguments.options and arguments.scenario is None:
-        show_usage(console, NAME, SUMMARY, OPTIONS)
+        show_usage(console, command)
         return
     request = make_request(arguments, NAME)
     if "--help" in arguments.options:
-        show_help(console, request, NAME, OPTIONS)
+        show_help(console, request, command)
         return
     run = _with_model if "--with-model" in arguments.options else _alone
     run(request, request.resolved(), console, arguments.options.get("--seconds"))

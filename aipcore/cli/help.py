@@ -8,15 +8,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from aipcore.cli.completion import WordsCommand
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import render_help
 from aipcore.training.request import Request
 
 
-def show_usage(console: Console, name: str, summary: str, options: Sequence[click.Option]) -> None:
+def show_usage(console: Console, command: WordsCommand) -> None:
     """Prints the help of a command before a scenario is named."""
-    console.print(f"Usage: [bold]aip {name} SCENARIO \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{summary}\n")
-    show_options(console, options)
+    show_summary(console, command, "SCENARIO")
     plugins = get_plugin_manager()
     console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
     table = Table.grid(padding=(0, 2))
@@ -25,16 +25,28 @@ def show_usage(console: Console, name: str, summary: str, options: Sequence[clic
     for scenario in plugins.names("scenario"):
         table.add_row(f"  {scenario}", plugins.summary("scenario", scenario))
     console.print(table)
-    console.print(f"\nAll parameters of one: [bold]aip {name} SCENARIO --help[/bold]")
+    console.print(f"\nAll parameters of one: [bold]aip {command.name} SCENARIO --help[/bold]")
 
 
-def show_help(console: Console, request: Request, name: str, options: Sequence[click.Option]) -> None:
+def show_summary(console: Console, command: WordsCommand, first: str) -> None:
+    """Print how a command is written, what it does, and its own options.
+
+    Args:
+        console: to print on.
+        command: the command.
+        first: the name of its first word.
+    """
+    console.print(f"Usage: [bold]aip {command.name} {first} \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{command.help}\n")
+    show_options(console, command.options)
+
+
+def show_help(console: Console, request: Request, command: WordsCommand) -> None:
     """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
-    console.print(f"Usage: [bold]aip {name} {request.scenario.name} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
+    console.print(f"Usage: [bold]aip {command.name} {request.scenario.name} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
     summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
     if summary:
         console.print(summary[0] + "\n", markup=False)
-    show_options(console, options)
+    show_options(console, command.options)
     console.print("\nParameters, with the values they have in this command:")
     render_help(request.root, request.layers, request.plugins, console)
 

@@ -27,18 +27,17 @@ OPTIONS = (HELP, PARAMS, FORMAT, PLOT)
 
 @words_command("params", ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Print the parameters that a command line would train with."""
+    """Print the parameters that a command line would train with, and where each came from."""
     arguments = split_arguments(words, OPTIONS, "params")
-    summary = "Print the parameters that a command line would train with, and where each came from."
     if "--help" in arguments.options and arguments.scenario is None:
-        show_usage(Console(), "params", summary, OPTIONS)
+        show_usage(Console(), command)
         return
     form = arguments.options.get("--format", "yaml")
     if form == "json" and "--plot" in arguments.options:
         raise UsageError("--plot is drawn as a comment, which JSON has none of: leave out --format json.")
     request = make_request(arguments, "params")
     if "--help" in arguments.options:
-        show_help(Console(), request, "params", OPTIONS)
+        show_help(Console(), request, command)
         return
     resolved = request.resolved()
     if form == "json":

@@ -23,7 +23,8 @@ def command_option(
     *names: str,
     help: str,  # noqa: A002 - as click calls it
     metavar: str = "",
-    type: click.ParamType | None = None,  # noqa: A002
+    type: click.ParamType[Any] | None = None,  # noqa: A002
+    multiple: bool = False,
 ) -> click.Option:
     """Return an option of a command itself, as opposed to a parameter of a scenario.
 
@@ -32,11 +33,12 @@ def command_option(
         help: one sentence.
         metavar: the name of its value; empty for a flag.
         type: what its value may be; by default any text, or a path if the metavar is FILE or DIR.
+        multiple: whether it takes several values, and may come several times.
     """
     if not metavar:
         return click.Option(names, help=help, is_flag=True)
     path = click.Path(readable=False) if metavar in ("FILE", "DIR") else None
-    return click.Option(names, help=help, metavar=metavar, type=type or path)
+    return click.Option(names, help=help, metavar=metavar, type=type or path, multiple=multiple)
 
 
 HELP = command_option("--help", "-h", help="Show this message, with the options and defaults of exactly this command.")
@@ -64,7 +66,7 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
     """Take the command's own options out of its words.
 
     Returns:
-        the values of the options by long name; and the other words.
+        the values of the options by long name, of `multiple` ones in lists; and the other words.
 
     Raises:
         UsageError: an option lacks its value, has a value that is not allowed, or comes twice.
@@ -81,6 +83,14 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
             rest.append(word)
             continue
         key = option.opts[0]
+        if option.multiple:
+            values = [value] if equals else []
+            while not equals and words and not words[0].startswith("-"):
+                values.append(words.pop(0))
+            if not values:
+                raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
+            given.setdefault(key, []).extend(values)
+            continue
         if key in given:
             raise UsageError(f"{name} is given twice: give it once.")
         if option.is_flag:
@@ -96,7 +106,7 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
     return given, rest
 
 
-def _converted(kind: click.ParamType, name: str, word: str) -> Any:
+def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
     """Return the value that a word stands for.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aipcore.cli.cluster import run_output
 from aipcore.cli.completion import RunCommand, words_command
-from aipcore.cli.help import show_help, show_options
+from aipcore.cli.help import show_help, show_summary
 from aipcore.cli.request import HELP, PARAMS, command_option, given_layers, split_arguments
 from aipcore.cli.train import JSON_LOG, QUIET
 from aipcore.console import Console
@@ -15,7 +15,6 @@ from aipcore.errors import UsageError
 from aipcore.training.resume import resume_run
 from aipcore.training.stored_run import find_stored_run
 
-SUMMARY = "Go on with a run from its newest checkpoint."
 TRUST = command_option(
     "--trust",
     help="Run the code of the file or module that the folder names as its scenario, and contact the addresses that it "
@@ -35,14 +34,13 @@ def command(words: tuple[str, ...]) -> None:
         if "--help" not in arguments.options:
             raise UsageError("Name the folder of a run: aip resume DIR; aip resume --help shows more.")
         console = Console()
-        console.print(f"Usage: [bold]aip resume DIR \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{SUMMARY}\n")
-        show_options(console, OPTIONS)
+        show_summary(console, command, "DIR")
         console.print("\nDIR is the output folder of a run, its checkpoint folder, or one checkpoint in that.")
         console.print("All parameters of a run: [bold]aip resume DIR --help[/bold]")
         return
     stored = find_stored_run(Path(arguments.scenario), given_layers(arguments), trust="--trust" in arguments.options)
     if "--help" in arguments.options:
-        show_help(Console(), stored.request, "resume", OPTIONS)
+        show_help(Console(), stored.request, command)
         return
     output = run_output(arguments.options)
     result = resume_run(stored, output, strict_data="--strict-data" in arguments.options)

@@ -23,11 +23,11 @@ def command(words: tuple[str, ...]) -> None:
     """Train a scenario."""
     arguments = split_arguments(words, OPTIONS, "train")
     if "--help" in arguments.options and arguments.scenario is None:
-        show_usage(Console(), "train", "Train a scenario.", OPTIONS)
+        show_usage(Console(), command)
         return
     request = make_request(arguments, "train")
     if "--help" in arguments.options:
-        show_help(Console(), request, "train", OPTIONS)
+        show_help(Console(), request, command)
         return
     result = train_request(request, run_output(arguments.options))
     if result.signal is not None:

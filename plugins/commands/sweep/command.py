@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from collections.abc import Sequence
 
 import click
 from aip_plugins.commands.sweep.dimension import FORMS
@@ -20,12 +19,13 @@ from aipcore.logs import log_level
 from aipcore.params.names import one_of
 from aipcore.streams import make_output_optional
 
-SUMMARY = "Search good parameters of a scenario, with Optuna."
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
 OPTIONS = (
     HELP,
-    command_option("--space", help=f"The parameters that vary: {FORMS}; several may follow.", metavar="SPACE ..."),
+    command_option(
+        "--space", help=f"The parameters that vary: {FORMS}; several may follow.", metavar="SPACE ...", multiple=True
+    ),
     command_option(
         "--trials",
         help="How many trials the sweep has in all, failed ones included: 20 by default, without end if there is a "
@@ -90,17 +90,16 @@ OPTIONS = (
 @words_command("sweep", ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
     """Search good parameters of a scenario, with Optuna."""
-    space, rest = take_space(words)
-    arguments = split_arguments(rest, OPTIONS, "sweep")
+    arguments = split_arguments(words, OPTIONS, "sweep")
     console, given = Console(), arguments.options
     if "--help" in given:
         if arguments.scenario is None:
-            show_usage(console, "sweep", SUMMARY, OPTIONS)
+            show_usage(console, command)
         else:
-            show_help(console, make_request(arguments, "sweep"), "sweep", OPTIONS)
+            show_help(console, make_request(arguments, "sweep"), command)
         return
     if "--resume" in given:
-        others = [arguments.scenario or "", *arguments.rest, *space]
+        others = [arguments.scenario or "", *arguments.rest]
         others += [name for name in given if name not in ("--resume", *BESIDE_RESUME)]
         if other := next(filter(None, others), None):
             raise UsageError(
@@ -109,33 +108,10 @@ def command(words: tuple[str, ...]) -> None:
             )
         request = from_folder(given)
     else:
-        request = from_command_line(arguments, space)
+        request = from_command_line(arguments)
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("aip sweep needs Optuna, which is not installed: pip install 'aipcore[sweep]'.")
     _sweep(request, given.get("--timeout"), console, quiet="--quiet" in given or log_level() > logging.INFO)
-
-
-def take_space(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate the values of `--space`, which may be several and come several times, from the other words.
-
-    Raises:
-        UsageError: an option has none.
-    """
-    texts: list[str] = []
-    rest: list[str] = []
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        if word == "--space":
-            if not words or words[0].startswith("--"):
-                raise UsageError(f"--space needs a value: write {FORMS}.")
-            while words and not words[0].startswith("-"):
-                texts.append(words.pop(0))
-        elif word.startswith("--space="):
-            texts.append(word.removeprefix("--space="))
-        else:
-            rest.append(word)
-    return texts, rest
 
 
 def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, quiet: bool) -> None:

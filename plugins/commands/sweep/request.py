@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
@@ -108,12 +108,8 @@ class SweepRequest:
         return f"aip sweep --resume {shlex.quote(str(folder))}{'' if trusted else ' --trust'}"
 
 
-def from_command_line(arguments: Arguments, texts: Sequence[str]) -> SweepRequest:
+def from_command_line(arguments: Arguments) -> SweepRequest:
     """Return the sweep that a command line describes.
-
-    Args:
-        arguments: scenario, options and parameters.
-        texts: the values of `--space`.
 
     Raises:
         UsageError: something in it is not allowed.
@@ -124,7 +120,8 @@ def from_command_line(arguments: Arguments, texts: Sequence[str]) -> SweepReques
     if "--trust" in given:
         raise UsageError("--trust goes with --resume DIR only: a scenario that you name is yours to trust.")
     request = make_request(arguments, "sweep")
-    if not texts:
+    texts = given.get("--space")
+    if texts is None:
         raise UsageError(f"Name the parameters that vary: --space {FORMS}.")
     space = make_space(texts, request, arguments.rest)
     resolved = _resolved(space)
