@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from aipcore.cli.request import make_request, sort_words, split_arguments
+from aipcore.cli.request import make_request, options_of, sort_words, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
 from aipcore.files import expanded
@@ -26,13 +26,8 @@ FOLDERS = CompletionItem("", type="dir")
 class WordsCommand(Command):
     """A command whose own options and the parameters of a scenario may stand in any order.
 
-    Its callback receives all words unchanged, and reads them by `sort_words` with the command's `options`.
+    Its callback receives all words unchanged, and reads them by `sort_words`.
     """
-
-    @property
-    def options(self) -> list[click.Option]:
-        """The options of the command itself."""
-        return [each for each in self.params if isinstance(each, click.Option)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the words as they are."""
@@ -45,14 +40,14 @@ class WordsCommand(Command):
         if not incomplete.startswith("-"):
             if not any(word.startswith("-") for word in words):
                 return list(self.first_words(words, incomplete))
-            for option in self.options:
+            for option in options_of(self):
                 if words[-1] in option.opts and not option.is_flag:
                     return option.shell_complete(ctx, incomplete)
         return list(self._completions(words, incomplete))
 
     def _completions(self, words: list[str], incomplete: str) -> Iterator[CompletionItem]:
         try:
-            rest = sort_words(words, self.options)[1]
+            rest = sort_words(words, options_of(self))[1]
         except AipError:
             rest = words
         parameters = _parameters(rest, self.parameters)
@@ -62,7 +57,7 @@ class WordsCommand(Command):
                 if f"--{parameter.name}" == _dashes(last):
                     yield from _values(parameter, incomplete)
             return
-        for option in self.options:
+        for option in options_of(self):
             for name in option.opts:
                 if name.startswith("--") and name.startswith(incomplete):
                     yield CompletionItem(name, help=option.help)

@@ -8,13 +8,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from aipcore.cli.completion import WordsCommand
+from aipcore.cli.request import options_of
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import render_help
 from aipcore.training.request import Request
 
 
-def show_usage(console: Console, command: WordsCommand) -> None:
+def show_usage(console: Console, command: click.Command) -> None:
     """Prints the help of a command before a scenario is named."""
     show_summary(console, command, "SCENARIO")
     plugins = get_plugin_manager()
@@ -28,7 +28,7 @@ def show_usage(console: Console, command: WordsCommand) -> None:
     console.print(f"\nAll parameters of one: [bold]aip {command.name} SCENARIO --help[/bold]")
 
 
-def show_summary(console: Console, command: WordsCommand, first: str) -> None:
+def show_summary(console: Console, command: click.Command, first: str) -> None:
     """Print how a command is written, what it does, and its own options.
 
     Args:
@@ -37,16 +37,16 @@ def show_summary(console: Console, command: WordsCommand, first: str) -> None:
         first: the name of its first word.
     """
     console.print(f"Usage: [bold]aip {command.name} {first} \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{command.help}\n")
-    show_options(console, command.options)
+    show_options(console, options_of(command))
 
 
-def show_help(console: Console, request: Request, command: WordsCommand) -> None:
+def show_help(console: Console, request: Request, command: click.Command) -> None:
     """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
     console.print(f"Usage: [bold]aip {command.name} {request.scenario.name} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
     summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
     if summary:
         console.print(summary[0] + "\n", markup=False)
-    show_options(console, command.options)
+    show_options(console, options_of(command))
     console.print("\nParameters, with the values they have in this command:")
     render_help(request.root, request.layers, request.plugins, console)
 

@@ -41,6 +41,11 @@ def command_option(
     return click.Option(names, help=help, metavar=metavar, type=type or path, multiple=multiple)
 
 
+def options_of(command: click.Command) -> list[click.Option]:
+    """Return the options of a command itself."""
+    return [each for each in command.params if isinstance(each, click.Option)]
+
+
 HELP = command_option("--help", "-h", help="Show this message, with the options and defaults of exactly this command.")
 PARAMS = command_option(
     "--params", help="Read parameters from a JSON or YAML file; options on the command line win.", metavar="FILE"

@@ -108,7 +108,7 @@ FIXED = {
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write `sweep.json`, without passwords."""
     plain = attrs.asdict(settings)
-    plain["words"] = [redacted(word) for word in plain.pop("recorded_words")]
+    plain["words"] = plain.pop("recorded_words")
     plain |= {"aip": aipcore.__version__, "storage": None if settings.storage is None else redacted(settings.storage)}
     write_whole(folder / FILE, json.dumps(plain, indent=2) + "\n")
 

@@ -12,7 +12,7 @@ from aipcore.errors import AipError, UsageError
 from aipcore.params import Layer, fill
 from aipcore.params.declare import FieldSpec
 from aipcore.params.files import COMMAND_LINE, Option
-from aipcore.params.secret import Contact, contacts, recorded
+from aipcore.params.secret import Contact, contacts, recorded, redacted
 from aipcore.params.tree import Component, Components, Group, Leaf, find, short_paths, shown
 from aipcore.training.request import Request
 
@@ -114,7 +114,7 @@ class Space:
         words: list[str] = []
         for option in options:
             spec = specs.get(option.name)
-            kept = tuple(word if spec is None else recorded(spec, word) for word in option.words)
+            kept = tuple(redacted(word if spec is None else recorded(spec, word)) for word in option.words)
             words += written(attrs.evolve(option, words=kept))
         return tuple(words)
 
