@@ -6,6 +6,7 @@ import json
 import logging
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,6 +147,7 @@ def everything(folder: Path) -> str:
     return "\n".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
 
 
+ENDED = SimpleNamespace(signal=None)
 URI = f"postgresql://me:{PASSWORD}@host/db"
 
 
@@ -166,7 +168,7 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
     assert "--callbacks.MLflow.tracking_uri (postgresql://me:***@host/db) holds a secret" in error
     assert "set AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI." in error
     reached: list[Any] = []
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda each, *_, **__: reached.append(each) or ENDED)
     assert main(["resume", str(run), "--callbacks.mlflow.tracking_uri", URI]) == 0
     monkeypatch.setenv("AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI", URI)
     assert main(["resume", str(run)]) == 0
@@ -247,7 +249,7 @@ def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, c
     for path in (each for each in run.rglob("*") if each.is_file()):
         assert b"T000" not in path.read_bytes(), path
     assert "https://hooks.example/***" in (run / "params.json").read_text()
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: ENDED)
     assert main(["resume", str(run)]) == 2
     assert capsys.readouterr().err == (
         "error: --callbacks.Webhook.url (https://hooks.example/***) holds a secret, which is not recorded. Give the "
@@ -281,7 +283,7 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
         for name in ("params.json", "run.json"):
             (run / name).write_text((run / name).read_text().replace("***", "abc"))
     reached: list[Any] = []
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda each, *_, **__: reached.append(each) or ENDED)
     monkeypatch.setattr("aip_plugins.callbacks.remote_params.WandBParams.check", lambda _: None)
     assert main(["resume", str(run)]) == 2
     error = capsys.readouterr().err

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -83,7 +84,7 @@ def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Reader:
 def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Reader:
     """The folder of a run, as far as `aip resume` reads it without TensorFlow."""
     write_run_files(tmp_path, about)
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: SimpleNamespace(signal=None))
     monkeypatch.setenv("AIP_WEBHOOK_URL", "http://localhost")
 
     def read(drawn: tuple[bytes, bytes]) -> None:

@@ -7,7 +7,7 @@ import secrets
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import attrs
 from aip_plugins.commands.sweep.dimension import FORMS
@@ -30,6 +30,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.params.secret import Contact, redacted, refuse_contacts
+from aipcore.scenario.loader import LoadedScenario
 from aipcore.training.run_folder import choose_output_dir
 
 DEFAULT_TRIALS = 20
@@ -136,7 +137,7 @@ def from_command_line(arguments: Arguments) -> SweepRequest:
         sampler=sampler,
         pruner=given.get("--pruner", "median"),
         seed=given.get("--seed", secrets.randbelow(2**31)),
-        monitor=_monitor(given.get("--monitor"), request.scenario.cls(resolved.value).monitor, request.scenario.name),
+        monitor=_monitor(given.get("--monitor"), request.scenario),
         own_monitor="--monitor" not in given,
         trials=given.get("--trials", None if endless else DEFAULT_TRIALS),
         storage=given.get("--storage"),
@@ -213,24 +214,21 @@ def _resolved(space: Space) -> Resolved[Any]:
         return space.with_chosen(space.walk(lambda each: each.ends[-1])).checked()
 
 
-def _monitor(given: str | None, own: object, scenario: str) -> tuple[Literal["min", "max"], str]:
+def _monitor(given: str | None, scenario: LoadedScenario) -> tuple[Literal["min", "max"], str]:
     """Return the direction and the name of the value to optimize.
 
     Args:
         given: the value of `--monitor`.
-        own: the `monitor` of the scenario.
-        scenario: its name.
+        scenario: has one of its own.
 
     Raises:
-        UsageError: neither names them.
+        UsageError: there is none.
     """
-    mode, name = given.partition(":")[::2] if given is not None else own if _is_pair(own) else ("", "")
-    if mode in ("min", "max") and isinstance(name, str) and name:
-        return ("min" if mode == "min" else "max"), name
-    if given is not None:
-        raise UsageError(f"--monitor {given} is not allowed: write min:NAME or max:NAME, such as min:val_loss.")
-    raise UsageError(f"The scenario {scenario} monitors nothing: give --monitor min:NAME or max:NAME.")
-
-
-def _is_pair(own: object) -> TypeGuard[tuple[object, object]]:
-    return isinstance(own, tuple) and len(own) == 2
+    own: Any = scenario.cls.monitor
+    pair = isinstance(own, tuple) and len(own) == 2
+    mode, name = given.partition(":")[::2] if given is not None else own if pair else ("", "")
+    if mode in ("min", "max") and name and isinstance(name, str):
+        return mode, name
+    if given is None:
+        raise UsageError(f"The scenario {scenario.name} monitors nothing: give --monitor min:NAME or max:NAME.")
+    raise UsageError(f"--monitor {given} is not allowed: write min:NAME or max:NAME, such as min:val_loss.")
