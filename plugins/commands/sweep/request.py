@@ -30,7 +30,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.params.secret import Contact, redacted, refuse_contacts
-from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario import Scenario
 from aipcore.training.run_folder import choose_output_dir
 
 DEFAULT_TRIALS = 20
@@ -137,7 +137,7 @@ def from_command_line(arguments: Arguments) -> SweepRequest:
         sampler=sampler,
         pruner=given.get("--pruner", "median"),
         seed=given.get("--seed", secrets.randbelow(2**31)),
-        monitor=_monitor(given.get("--monitor"), request.scenario),
+        monitor=_monitor(given.get("--monitor"), request.scenario.cls(resolved.value)),
         own_monitor="--monitor" not in given,
         trials=given.get("--trials", None if endless else DEFAULT_TRIALS),
         storage=given.get("--storage"),
@@ -214,7 +214,7 @@ def _resolved(space: Space) -> Resolved[Any]:
         return space.with_chosen(space.walk(lambda each: each.ends[-1])).checked()
 
 
-def _monitor(given: str | None, scenario: LoadedScenario) -> tuple[Literal["min", "max"], str]:
+def _monitor(given: str | None, scenario: Scenario) -> tuple[Literal["min", "max"], str]:
     """Return the direction and the name of the value to optimize.
 
     Args:
@@ -224,11 +224,11 @@ def _monitor(given: str | None, scenario: LoadedScenario) -> tuple[Literal["min"
     Raises:
         UsageError: there is none.
     """
-    own: Any = scenario.cls.monitor
+    own: Any = scenario.monitor
     pair = isinstance(own, tuple) and len(own) == 2
     mode, name = given.partition(":")[::2] if given is not None else own if pair else ("", "")
     if mode in ("min", "max") and name and isinstance(name, str):
         return mode, name
     if given is None:
-        raise UsageError(f"The scenario {scenario.name} monitors nothing: give --monitor min:NAME or max:NAME.")
+        raise UsageError("The scenario monitors nothing: give --monitor min:NAME or max:NAME.")
     raise UsageError(f"--monitor {given} is not allowed: write min:NAME or max:NAME, such as min:val_loss.")
