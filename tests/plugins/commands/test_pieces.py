@@ -10,6 +10,7 @@ import attrs
 import optuna
 import pytest
 from aip_plugins.commands.sweep.hparams import write_experiment, write_session
+from aip_plugins.commands.sweep.request import SweepRequest
 from aip_plugins.commands.sweep.results import Row, headings, rows_of, write_results
 from aip_plugins.commands.sweep.settings import Settings, read_settings, refuse_changes, write_settings
 from aip_plugins.commands.sweep.space import Space, make_space
@@ -151,6 +152,18 @@ class TestSettings:
         """What is written is what is read."""
         write_settings(tmp_path, settings)
         assert read_settings(tmp_path, None) == settings
+
+    def test_resumed_by_its_folder(self, space, settings, tmp_path) -> None:
+        """What is read of a folder claims it, with parameters and with a secret among them."""
+        words = ("--callbacks.mlflow.tracking_uri", "postgresql://me:secret@host/db")
+        for folder, recorded in (("a", settings.words), ("b", (words[0], "postgresql://me:***@host/db"))):
+            path = tmp_path / folder
+            path.mkdir()
+            write_settings(path, attrs.evolve(settings, words=words, recorded_words=recorded))
+            read = read_settings(path, None)
+            request = SweepRequest(settings=read, space=space, epochs=2, folder=path, name="tutorial")
+            assert request.claim() == path
+            assert read_settings(path, None) == read
 
     def test_no_password(self, settings, tmp_path) -> None:
         """A database's password is not written, and asked for again."""
