@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from generated_page import own_options
 from page_blocks import ROOT, Block, Command, blocks, inline_commands, pages
 
+from aipcore.cli.completion import WordsCommand
 from aipcore.cli.main import COMMANDS, app, global_options_first
 from aipcore.cli.model_request import split_changeable, split_model_arguments
-from aipcore.cli.request import make_request, sort_words, split_arguments
+from aipcore.cli.request import make_request, options_of, sort_words, split_arguments
 from aipcore.errors import AipError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, resolve
@@ -76,15 +76,15 @@ class Checker:
         elif name == "launch":
             with command.make_context(name, list(rest)) as ctx:
                 self._check(list(ctx.params["words"]))
-        elif own_options(command):
+        elif isinstance(command, WordsCommand):
             # The command of a plugin that reads its words by itself.
-            sort_words(rest, own_options(command))
+            sort_words(rest, options_of(command))
         else:
             _check_click(command, rest)
 
     def _check_applying(self, name: str, words: list[str]) -> None:
         module = import_module(COMMANDS[name][0])
-        options = own_options(module.command)
+        options = options_of(module.command)
         if name == "resume":
             arguments = split_arguments(words, options, name, first="DIR")
             self._resolve(run_params_class, arguments.scenario or "", arguments.rest)
@@ -100,7 +100,7 @@ class Checker:
                 self._resolve(applied_params_class, models.models[0], models.rest)
 
     def _check_training(self, name: str, words: list[str]) -> None:
-        arguments = split_arguments(words, own_options(import_module(COMMANDS[name][0]).command), name)
+        arguments = split_arguments(words, options_of(import_module(COMMANDS[name][0]).command), name)
         if arguments.scenario is None:
             return
         options = {key: value for key, value in arguments.options.items() if key != "--params"}

@@ -6,7 +6,6 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 
 def write_or_check(target: Path, text: str) -> int:
@@ -19,11 +18,6 @@ def write_or_check(target: Path, text: str) -> int:
         return 0 if target.exists() and target.read_text(encoding="utf-8") == text else 1
     target.write_text(text, encoding="utf-8")
     return 0
-
-
-def own_options(command: Any) -> Any:
-    """The options of a command of `aip` that reads its words by itself; None for one that leaves this to click."""
-    return getattr(command, "own_options", None) or getattr(inspect.getmodule(command.callback), "OPTIONS", None)
 
 
 def cell(text: str) -> str:

@@ -11,8 +11,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
-from generated_page import own_options, table, write_or_check
+from generated_page import table, write_or_check
 
+from aipcore.cli.completion import WordsCommand
 from aipcore.cli.main import COMMANDS, app
 from aipcore.cli.main import main as aip
 from aipcore.hooks.manager import get_plugin_manager
@@ -47,15 +48,10 @@ def _section(words: list[str], command: click.Command) -> str:
     """What a command does, how it is written, its options."""
     text = _help(words)
     usage = re.sub(r"\s+", " ", text.partition("\n\n")[0]).removeprefix("Usage: ").strip()
-    options = own_options(command)
-    if options is not None:
-        summary = " ".join(text.split("\n\n")[1].split())
-        rows = [(_code(option.names, option.metavar), option.help) for option in options]
-        options_table = table("option | ", rows)
-    else:
-        summary = _description(command.help or "")
-        with command.make_context(" ".join(words), [], resilient_parsing=True) as ctx:
-            options_table = _click_table(command, ctx)
+    own = isinstance(command, WordsCommand)
+    summary = " ".join(text.split("\n\n")[1].split()) if own else _description(command.help or "")
+    with command.make_context(" ".join(words), [], resilient_parsing=True) as ctx:
+        options_table = _click_table(command, ctx)
     return f"```text\n{usage}\n```\n\n{summary}\n\n{options_table}"
 
 

@@ -12,11 +12,10 @@ import click
 from rich.live import Live
 from rich.table import Table
 
-from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.completion import ParametersCommand, words_command
 from aipcore.cli.help import show_help, show_usage
-from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
+from aipcore.cli.request import HELP, PARAMS, command_option, make_request, split_arguments
 from aipcore.console import Console
-from aipcore.errors import UsageError
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.training.request import Request
@@ -27,9 +26,16 @@ if TYPE_CHECKING:
     from aipcore.data.throughput import Share
 
 NAME = "benchmark-input-pipeline"
-SUMMARY = "Measure how many samples a second the data pipeline makes, and what limits it."
-SECONDS = CommandOption(("--seconds",), "Stop after N seconds; by default Ctrl-C does.", "N")
-WITH_MODEL = CommandOption(("--with-model",), "Also build the model, time its training step, and say which is slower.")
+SECONDS = command_option(
+    "--seconds",
+    help="Stop after N seconds; by default Ctrl-C does.",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+)
+WITH_MODEL = command_option(
+    "--with-model",
+    help="Also build the model, time its training step, and say which is slower.",
+)
 OPTIONS = (HELP, PARAMS, SECONDS, WITH_MODEL)
 
 INTERVAL = 1.0
@@ -63,43 +69,20 @@ class Progress:
         return self.samples / self.seconds if self.seconds else 0.0
 
 
-class _Benchmark(ParametersCommand):
-    own_options = OPTIONS
-
-
-@click.command(
-    NAME,
-    cls=_Benchmark,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command(NAME, ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Measure how many samples a second the data pipeline makes."""
+    """Measure how many samples a second the data pipeline makes, and what limits it."""
     arguments = split_arguments(words, OPTIONS, NAME)
     console = Console()
     if "--help" in arguments.options and arguments.scenario is None:
-        show_usage(console, NAME, SUMMARY, OPTIONS)
+        show_usage(console, command)
         return
-    seconds = _seconds(arguments.options.get("--seconds"))
     request = make_request(arguments, NAME)
     if "--help" in arguments.options:
-        show_help(console, request, NAME, OPTIONS)
+        show_help(console, request, command)
         return
     run = _with_model if "--with-model" in arguments.options else _alone
-    run(request, request.resolved(), console, seconds)
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--seconds {text} is not allowed, it must be a number above 0.")
-    return seconds
+    run(request, request.resolved(), console, arguments.options.get("--seconds"))
 
 
 def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aipcore.cli.style import prefix_reports, report
 from aipcore.distributed.cluster import Cluster
@@ -30,7 +30,7 @@ def find_cluster(params: DeviceParams) -> Cluster | None:
     return cluster
 
 
-def run_output(options: Mapping[str, str], listener: Reporter | None) -> session.Output:
+def run_output(options: Mapping[str, Any], listener: Reporter | None = None) -> session.Output:
     """Return how `aip train` and `aip resume` talk to the user.
 
     Args:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from aipcore.cli.request import CommandOption, make_request, split_arguments
+from aipcore.cli.request import make_request, options_of, sort_words, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
 from aipcore.files import expanded
@@ -22,17 +23,47 @@ FILES = CompletionItem("", type="file")
 FOLDERS = CompletionItem("", type="dir")
 
 
-class CompletedCommand(Command):
-    """A command that reads its words by itself; knows what can come next."""
+class WordsCommand(Command):
+    """A command whose own options and the parameters of a scenario may stand in any order.
 
-    own_options: Sequence[CommandOption] = ()
+    Its callback receives all words unchanged, and reads them by `sort_words`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words as they are."""
+        ctx.params["words"] = tuple(args)
+        return []
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The words that can stand where `incomplete` stands."""
+        """Return what can stand where `incomplete` stands."""
         words = list(ctx.params.get("words") or [])
-        if not incomplete.startswith("-") and not any(word.startswith("-") for word in words):
-            return list(self.first_words(words, incomplete))
-        return list(completions(words, incomplete, self.own_options, self.parameters))
+        if not incomplete.startswith("-"):
+            if not any(word.startswith("-") for word in words):
+                return list(self.first_words(words, incomplete))
+            for option in options_of(self):
+                if words[-1] in option.opts and not option.is_flag:
+                    return option.shell_complete(ctx, incomplete)
+        return list(self._completions(words, incomplete))
+
+    def _completions(self, words: list[str], incomplete: str) -> Iterator[CompletionItem]:
+        try:
+            rest = sort_words(words, options_of(self))[1]
+        except AipError:
+            rest = words
+        parameters = _parameters(rest, self.parameters)
+        if not incomplete.startswith("-"):
+            last = next((word for word in reversed(words) if word.startswith("--")), "")
+            for parameter in parameters:
+                if f"--{parameter.name}" == _dashes(last):
+                    yield from _values(parameter, incomplete)
+            return
+        for option in options_of(self):
+            for name in option.opts:
+                if name.startswith("--") and name.startswith(incomplete):
+                    yield CompletionItem(name, help=option.help)
+        for parameter in parameters:
+            if f"--{parameter.name}".startswith(_dashes(incomplete)):
+                yield CompletionItem(f"--{parameter.name}", help=parameter.help)
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
         """What can stand before the options, behind `words`."""
@@ -47,7 +78,7 @@ class CompletedCommand(Command):
         raise NotImplementedError
 
 
-class ParametersCommand(CompletedCommand):
+class ParametersCommand(WordsCommand):
     """A command that takes a scenario and its parameters."""
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
@@ -67,7 +98,7 @@ class ParametersCommand(CompletedCommand):
         return _described(fill(request.root, request.layers, request.plugins))
 
 
-class RunCommand(CompletedCommand):
+class RunCommand(WordsCommand):
     """A command that takes the folder of a run and parameters of the run."""
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
@@ -92,7 +123,7 @@ class RunCommand(CompletedCommand):
         return _described(fill(run_params_class(scenario.cls.params_class), layers, plugins))
 
 
-class ModelFolderCommand(CompletedCommand):
+class ModelFolderCommand(WordsCommand):
     """A command that takes one trained model or several, and parameters that they are applied with.
 
     Attributes:
@@ -144,7 +175,7 @@ class ExportFolderCommand(ModelFolderCommand):
         return [*found, *(each for each in own if each.name.split(".")[0] in CHANGEABLE)]
 
 
-class FileCommand(CompletedCommand):
+class FileCommand(WordsCommand):
     """A command that takes a file, and no parameters."""
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
@@ -156,43 +187,29 @@ class FileCommand(CompletedCommand):
         return []
 
 
-def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Where click takes the next word for one of the argument `words`."""
-    del parameter
-    return ctx.command.shell_complete(ctx, incomplete)
-
-
-def completions(
-    words: list[str],
-    incomplete: str,
-    options: Sequence[CommandOption],
-    parameters: Callable[[list[str]], list[Description]],
-) -> Iterator[CompletionItem]:
-    """The options and values that can come next.
+def words_command(
+    name: str, cls: type[WordsCommand], options: Sequence[click.Option]
+) -> Callable[[Callable[[tuple[str, ...]], None]], WordsCommand]:
+    """Return the decorator of a command's callback, which takes all words after the command's name.
 
     Args:
-        words: what stands after the command's name.
-        incomplete: what has been typed of the next word.
-        options: those of the command itself.
-        parameters: finds the parameters that words leave to choose from.
+        name: of the command.
+        cls: its kind, which knows the parameters that it takes.
+        options: of the command itself.
     """
-    own = {name: option for option in options for name in option.names if name.startswith("--")}
-    last = next((word for word in reversed(words) if word.startswith("--")), "")
-    if last in own and own[last].metavar and words[-1] == last and not incomplete.startswith("--"):
-        yield FILES
-        return
-    if not incomplete.startswith("-"):
-        found = _parameters(_without_own(words, own), parameters)
-        parameter = next((each for each in found if f"--{each.name}" == _dashes(last)), None)
-        if parameter is not None:
-            yield from _values(parameter, incomplete)
-        return
-    for name, option in own.items():
-        if name.startswith(incomplete):
-            yield CompletionItem(name, help=option.help)
-    for parameter in _parameters(_without_own(words, own), parameters):
-        if f"--{parameter.name}".startswith(_dashes(incomplete)):
-            yield CompletionItem(f"--{parameter.name}", help=parameter.help)
+
+    def decorate(callback: Callable[[tuple[str, ...]], None]) -> WordsCommand:
+        words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+        summary = inspect.getdoc(callback)
+        return cls(name, callback=callback, params=[*options, words], help=summary, add_help_option=False)
+
+    return decorate
+
+
+def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Have the command complete the next word of its argument `words`."""
+    del parameter
+    return ctx.command.shell_complete(ctx, incomplete)
 
 
 def _dashes(option: str) -> str:
@@ -213,20 +230,6 @@ def _parameters(words: list[str], parameters: Callable[[list[str]], list[Descrip
 
 def _described(tree: Group) -> list[Description]:
     return [each for section in sections(tree) for each in section.options]
-
-
-def _without_own(words: list[str], own: Mapping[str, CommandOption]) -> list[str]:
-    """The words without the options of the command itself."""
-    rest: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word.partition("=")[0] in own:
-            skip = bool(own[word.partition("=")[0]].metavar) and "=" not in word
-        else:
-            rest.append(word)
-    return rest
 
 
 def _without_last_option(words: list[str]) -> list[str]:

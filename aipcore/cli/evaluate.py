@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from aipcore.cli.completion import FileCommand, complete_words
+from aipcore.cli.completion import FileCommand, words_command
 from aipcore.cli.help import show_options
 from aipcore.cli.model_request import TRUST
-from aipcore.cli.request import HELP, CommandOption, sort_words
+from aipcore.cli.request import HELP, command_option, sort_words
 from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
@@ -17,21 +15,11 @@ from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.prediction.formats import STORED, check_output, check_stored
 
-JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
+JSON = command_option("--json", help="Also write the scores to FILE, as JSON.", metavar="FILE")
 OPTIONS = (HELP, JSON, TRUST)
 
 
-class _Evaluate(FileCommand):
-    own_options = OPTIONS
-
-
-@click.command(
-    "evaluate",
-    cls=_Evaluate,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command("evaluate", FileCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
     """Score stored answers of a model."""
     options, rest = sort_words(words, OPTIONS)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
-from aipcore.cli.completion import ExportFolderCommand, complete_words
+from aipcore.cli.completion import ExportFolderCommand, words_command
 from aipcore.cli.help import show_options
 from aipcore.cli.model_request import (
     TRUST,
@@ -16,7 +14,7 @@ from aipcore.cli.model_request import (
     split_changeable,
     split_model_arguments,
 )
-from aipcore.cli.request import HELP, CommandOption
+from aipcore.cli.request import HELP, command_option
 from aipcore.cli.style import echo
 from aipcore.console import Console
 from aipcore.errors import UsageError
@@ -32,9 +30,15 @@ from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import DEFAULT_GRAPH
 from aipcore.training.export.requirements import require_packages
 
-OUTPUT = CommandOption(("--output",), "The new folder to write to; by default MODEL-FORMAT beside the model.", "DIR")
-GRAPH = CommandOption(
-    ("--graph",), "Write this export graph of the scenario alone; by default the model that is applied.", "NAME"
+OUTPUT = command_option(
+    "--output",
+    help="The new folder to write to; by default MODEL-FORMAT beside the model.",
+    metavar="DIR",
+)
+GRAPH = command_option(
+    "--graph",
+    help="Write this export graph of the scenario alone; by default the model that is applied.",
+    metavar="NAME",
 )
 OPTIONS = (HELP, OUTPUT, GRAPH, TRUST)
 USAGE = "export MODEL --format NAME \\[OPTIONS] \\[PARAMETERS]"
@@ -49,17 +53,10 @@ class ExportCommandParams:
 
 
 class _Export(ExportFolderCommand):
-    own_options = OPTIONS
     root = ExportCommandParams
 
 
-@click.command(
-    "export",
-    cls=_Export,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command("export", _Export, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
     """Write a trained model in another format."""
     arguments = split_model_arguments(words, OPTIONS, "export")

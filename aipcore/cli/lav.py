@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
-from aipcore.cli.completion import ModelFolderCommand, complete_words
+from aipcore.cli.completion import ModelFolderCommand, words_command
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest
-from aipcore.cli.request import HELP, CommandOption
+from aipcore.cli.request import HELP, command_option
 from aipcore.cli.style import report
 from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
@@ -17,11 +15,13 @@ from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
 from aipcore.prediction.formats import STORED, check_output
 
-JSON = CommandOption(("--json",), "Also write the scores to FILE, as JSON.", "FILE")
-DUMP = CommandOption(
-    ("--dump",), "Write targets and outputs to FILE, which ends in .npz or .parquet, for aip evaluate.", "FILE"
+JSON = command_option("--json", help="Also write the scores to FILE, as JSON.", metavar="FILE")
+DUMP = command_option(
+    "--dump",
+    help="Write targets and outputs to FILE, which ends in .npz or .parquet, for aip evaluate.",
+    metavar="FILE",
 )
-EAGER = CommandOption(("--eager",), "Compile nothing, to debug a scenario; slow.")
+EAGER = command_option("--eager", help="Compile nothing, to debug a scenario; slow.")
 LAV = ModelCommand(
     name="lav",
     usage="lav MODEL ... \\[OPTIONS] \\[PARAMETERS]",
@@ -33,18 +33,11 @@ LAV = ModelCommand(
 
 
 class _Lav(ModelFolderCommand):
-    own_options = LAV.options
     fixed = LAV.fixed
     several = True
 
 
-@click.command(
-    "lav",
-    cls=_Lav,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command("lav", _Lav, LAV.options)
 def command(words: tuple[str, ...]) -> None:
     """Score a trained model, or the vote of several, on validation data or other data."""
     console = Console()

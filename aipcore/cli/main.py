@@ -25,13 +25,16 @@ COMMANDS: Final = {
     "launch": ("aipcore.cli.launch", "Train with several worker processes on this machine."),
     "benchmark-input-pipeline": (
         "aipcore.cli.benchmark_input_pipeline",
-        "Measure how many samples a second the data pipeline makes.",
+        "Measure how many samples a second the data pipeline makes, and what limits it.",
     ),
     "lav": ("aipcore.cli.lav", "Score a trained model, or the vote of several, on validation data or other data."),
     "predict": ("aipcore.cli.predict", "Apply one or several trained models to data."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored answers of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
-    "params": ("aipcore.cli.params", "Print the parameters that a command line would train with."),
+    "params": (
+        "aipcore.cli.params",
+        "Print the parameters that a command line would train with, and where each came from.",
+    ),
     "plugins": ("aipcore.cli.plugins", "List, describe, check and begin plugins."),
     "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),
     "completion": ("aipcore.cli.completion", "Print the completion script of a shell: bash, zsh or fish."),

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import click
 from rich.console import Console
 
 from aipcore.cli.help import show_options
-from aipcore.cli.request import HELP, CommandOption, sort_words
+from aipcore.cli.request import command_option, sort_words
 from aipcore.cli.style import report
 from aipcore.distributed.params import DeviceParams
 from aipcore.errors import UsageError
@@ -42,10 +43,10 @@ def start_computing(device: ApplyDeviceParams | None = None) -> None:
         select_devices(DeviceParams(**given))
 
 
-TRUST = CommandOption(
-    ("--trust",),
-    "Run the code of a scenario that is no installed plugin, and contact the addresses that the model names; only for "
-    "models whose origin you know.",
+TRUST = command_option(
+    "--trust",
+    help="Run the code of a scenario that is no installed plugin, and contact the addresses that the model names; "
+    "only for models whose origin you know.",
 )
 
 
@@ -65,7 +66,7 @@ class ModelArguments:
 
 
 def split_model_arguments(
-    words: Sequence[str], options: Sequence[CommandOption], command: str, *, several: bool = False
+    words: Sequence[str], options: Sequence[click.Option], command: str, *, several: bool = False
 ) -> ModelArguments:
     """Sorts the words of a command.
 
@@ -76,7 +77,7 @@ def split_model_arguments(
     models: list[str] = []
     while rest and not rest[0].startswith("-"):
         models.append(rest.pop(0))
-    if not models and HELP.names[0] not in given:
+    if not models and "--help" not in given:
         dots = "MODEL ..." if several else "MODEL"
         raise UsageError(
             f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}; a model is best, export "
@@ -126,7 +127,7 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
         UsageError: a path holds no model, its scenario cannot be used, or an option has no effect.
     """
     plugins = get_plugin_manager()
-    overrides, trust = Layer.from_arguments(arguments.rest), TRUST.names[0] in arguments.options
+    overrides, trust = Layer.from_arguments(arguments.rest), "--trust" in arguments.options
     requests = []
     for text in arguments.models:
         model = find_model(expanded(text))
@@ -156,7 +157,7 @@ class ModelCommand:
     name: str
     usage: str
     summary: str
-    options: tuple[CommandOption, ...]
+    options: Sequence[click.Option]
     fixed: tuple[str, ...] = FIXED
     several: bool = False
 
@@ -191,7 +192,7 @@ def _refuse_fixed(
 
 
 def show_model_usage(
-    console: Console, usage: str, summary: str, options: tuple[CommandOption, ...], *, parameters: bool = True
+    console: Console, usage: str, summary: str, options: Sequence[click.Option], *, parameters: bool = True
 ) -> None:
     """Prints the help of a command before a model is named."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
@@ -205,7 +206,7 @@ def show_model_usage(
 
 
 def show_model_help(
-    console: Console, request: ModelRequest, usage: str, summary: str, options: tuple[CommandOption, ...]
+    console: Console, request: ModelRequest, usage: str, summary: str, options: Sequence[click.Option]
 ) -> None:
     """Prints the help of a command for a model, with the parameters as this very command line sets them."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")

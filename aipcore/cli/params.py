@@ -6,46 +6,38 @@ import sys
 
 import click
 
-from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.completion import ParametersCommand, words_command
 from aipcore.cli.help import show_help, show_usage
-from aipcore.cli.request import HELP, PARAMS, CommandOption, make_request, split_arguments
+from aipcore.cli.request import HELP, PARAMS, command_option, make_request, split_arguments
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import to_dict, to_json, to_yaml
 from aipcore.training.params import TrainerParams
 
-FORMAT = CommandOption(("--format",), "yaml (the default) or json; both can be read back by --params.", "FORMAT")
-PLOT = CommandOption(("--plot",), "Also draw the learning rate over the run, as a comment.")
+FORMAT = command_option(
+    "--format",
+    help="yaml (the default) or json; both can be read back by --params.",
+    metavar="FORMAT",
+    type=click.Choice(("yaml", "json")),
+)
+PLOT = command_option("--plot", help="Also draw the learning rate over the run, as a comment.")
 OPTIONS = (HELP, PARAMS, FORMAT, PLOT)
 
 
-class _Params(ParametersCommand):
-    own_options = OPTIONS
-
-
-@click.command(
-    "params",
-    cls=_Params,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command("params", ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Print the parameters that a command line would train with."""
+    """Print the parameters that a command line would train with, and where each came from."""
     arguments = split_arguments(words, OPTIONS, "params")
-    summary = "Print the parameters that a command line would train with, and where each came from."
     if "--help" in arguments.options and arguments.scenario is None:
-        show_usage(Console(), "params", summary, OPTIONS)
+        show_usage(Console(), command)
         return
     form = arguments.options.get("--format", "yaml")
-    if form not in ("yaml", "json"):
-        raise UsageError(f"--format {form} is not allowed, it must be yaml or json.")
     if form == "json" and "--plot" in arguments.options:
         raise UsageError("--plot is drawn as a comment, which JSON has none of: leave out --format json.")
     request = make_request(arguments, "params")
     if "--help" in arguments.options:
-        show_help(Console(), request, "params", OPTIONS)
+        show_help(Console(), request, command)
         return
     resolved = request.resolved()
     if form == "json":

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aipcore.cli.completion import ModelFolderCommand, complete_words
+from aipcore.cli.completion import ModelFolderCommand, words_command
 from aipcore.cli.lav import applied_record
 from aipcore.cli.model_request import TRUST, ModelCommand, ModelRequest, start_computing
-from aipcore.cli.request import HELP, CommandOption
+from aipcore.cli.request import HELP, command_option
 from aipcore.cli.style import report
 from aipcore.console import Console
 from aipcore.errors import UsageError
@@ -24,12 +24,14 @@ from aipcore.scenario.list_file import matching_files
 if TYPE_CHECKING:
     from aipcore.prediction.predictor import Prediction
 
-OUTPUT = CommandOption(
-    ("--output",), "Write the predictions to FILE, which ends in .jsonl, .npz or .parquet, instead of here.", "FILE"
+OUTPUT = command_option(
+    "--output",
+    help="Write the predictions to FILE, which ends in .jsonl, .npz or .parquet, instead of here.",
+    metavar="FILE",
 )
-TARGETS = CommandOption(
-    ("--targets",),
-    "Read and process the targets of the data too, and write them and what the model itself gave to the FILE, "
+TARGETS = command_option(
+    "--targets",
+    help="Read and process the targets of the data too, and write them and what the model itself gave to the FILE, "
     "for aip evaluate.",
 )
 PREDICT = ModelCommand(
@@ -43,18 +45,11 @@ PREDICT = ModelCommand(
 
 
 class _Predict(ModelFolderCommand):
-    own_options = PREDICT.options
     fixed = PREDICT.fixed
     several = True
 
 
-@click.command(
-    "predict",
-    cls=_Predict,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command("predict", _Predict, PREDICT.options)
 def command(words: tuple[str, ...]) -> None:
     """Apply one or several trained models to data."""
     console = Console()

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
+import click
 
 from aipcore.errors import ScenarioError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
+from aipcore.params.names import nearest, one_of
 from aipcore.scenario.loader import load_scenario
 from aipcore.training import request
 from aipcore.training.request import Request
 
 
-@attrs.frozen
-class CommandOption:
-    """An option of the command itself, as opposed to a parameter.
+def command_option(
+    *names: str,
+    help: str,  # noqa: A002 - as click calls it
+    metavar: str = "",
+    type: click.ParamType[Any] | None = None,  # noqa: A002
+    multiple: bool = False,
+) -> click.Option:
+    """Return an option of a command itself, as opposed to a parameter of a scenario.
 
-    Attributes:
+    Args:
         names: how it is written, the long form first.
         help: one sentence.
-        metavar: what its value is called; empty for a flag.
+        metavar: the name of its value; empty for a flag.
+        type: what its value may be; by default any text, or a path if the metavar is FILE or DIR.
+        multiple: whether it takes several values, and may come several times.
     """
+    if not metavar:
+        return click.Option(names, help=help, is_flag=True)
+    path = click.Path(readable=False) if metavar in ("FILE", "DIR") else None
+    return click.Option(names, help=help, metavar=metavar, type=type or path, multiple=multiple)
 
-    names: tuple[str, ...]
-    help: str
-    metavar: str = ""
+
+def options_of(command: click.Command) -> list[click.Option]:
+    """Return the options of a command itself."""
+    return [each for each in command.params if isinstance(each, click.Option)]
 
 
-HELP = CommandOption(("--help", "-h"), "Show this message, with the options and defaults of exactly this command.")
-PARAMS = CommandOption(
-    ("--params",), "Read parameters from a JSON or YAML file; options on the command line win.", "FILE"
+HELP = command_option("--help", "-h", help="Show this message, with the options and defaults of exactly this command.")
+PARAMS = command_option(
+    "--params", help="Read parameters from a JSON or YAML file; options on the command line win.", metavar="FILE"
 )
 
 
@@ -42,26 +58,26 @@ class Arguments:
 
     Attributes:
         scenario: the first word, None if it is missing.
-        options: values of the command's own options by long name; a flag's value is "".
+        options: values of the command's own options by long name.
         rest: the words that are parameters.
     """
 
     scenario: str | None
-    options: dict[str, str]
+    options: dict[str, Any]
     rest: list[str]
 
 
-def sort_words(words: Sequence[str], options: Sequence[CommandOption]) -> tuple[dict[str, str], list[str]]:
-    """Takes the command's own options out of its words.
+def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[dict[str, Any], list[str]]:
+    """Take the command's own options out of its words.
 
     Returns:
-        the values of the options by long name, a flag's being ""; and the other words.
+        the values of the options by long name, of `multiple` ones in lists; and the other words.
 
     Raises:
-        UsageError: an option lacks its value or comes twice.
+        UsageError: an option lacks its value, has a value that is not allowed, or comes twice.
     """
-    by_name = {name: option for option in options for name in option.names}
-    given: dict[str, str] = {}
+    by_name = {name: option for option in options for name in option.opts}
+    given: dict[str, Any] = {}
     rest: list[str] = []
     words = list(words)
     while words:
@@ -71,24 +87,53 @@ def sort_words(words: Sequence[str], options: Sequence[CommandOption]) -> tuple[
         if option is None:
             rest.append(word)
             continue
-        key = option.names[0]
+        key = option.opts[0]
+        if option.multiple:
+            values = [value] if equals else []
+            while not equals and words and not words[0].startswith("-"):
+                values.append(words.pop(0))
+            if not values:
+                raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
+            given.setdefault(key, []).extend(values)
+            continue
         if key in given:
             raise UsageError(f"{name} is given twice: give it once.")
-        if not option.metavar:
+        if option.is_flag:
             if equals:
                 raise UsageError(f"{name} takes no value: write just {name}.")
-            given[key] = ""
+            given[key] = True
         else:
             if not equals:
                 if not words or words[0].startswith("--"):
                     raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
                 value = words.pop(0)
-            given[key] = value
+            given[key] = _converted(option.type, name, value)
     return given, rest
 
 
+def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
+    """Return the value that a word stands for.
+
+    Raises:
+        UsageError: it is not allowed.
+    """
+    if isinstance(kind, click.Choice) and word not in kind.choices:
+        near = nearest(word, kind.choices)
+        hint = f"did you mean {one_of(near)}?" if near else f"it must be {one_of(kind.choices)}."
+        raise UsageError(f"{name}: {word} is not allowed; {hint}")
+    try:
+        value = kind.convert(word, None, None)
+        if not isinstance(value, float) or math.isfinite(value):
+            return value
+    except click.BadParameter:
+        pass
+    low = getattr(kind, "min", None)
+    must = f"a whole number, at least {low}" if isinstance(kind, click.IntRange) else f"a number above {low}"
+    raise UsageError(f"{name}: {word} is not allowed, it must be {must}.")
+
+
 def split_arguments(
-    words: Sequence[str], options: Sequence[CommandOption], command: str, *, first: str = "SCENARIO"
+    words: Sequence[str], options: Sequence[click.Option], command: str, *, first: str = "SCENARIO"
 ) -> Arguments:
     """Sorts the words of a command.
 

@@ -3,78 +3,46 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import click
 
 from aipcore.cli.cluster import run_output
-from aipcore.cli.completion import RunCommand, complete_words
-from aipcore.cli.help import show_help, show_options
-from aipcore.cli.request import HELP, PARAMS, CommandOption, given_layers, split_arguments
+from aipcore.cli.completion import RunCommand, words_command
+from aipcore.cli.help import show_help, show_summary
+from aipcore.cli.request import HELP, PARAMS, command_option, given_layers, split_arguments
 from aipcore.cli.train import JSON_LOG, QUIET
 from aipcore.console import Console
 from aipcore.errors import UsageError
 from aipcore.training.resume import resume_run
 from aipcore.training.stored_run import find_stored_run
 
-if TYPE_CHECKING:
-    from aipcore.training.reporter import Reporter, TrainResult
-
-SUMMARY = "Go on with a run from its newest checkpoint."
-TRUST = CommandOption(
-    ("--trust",),
-    "Run the code of the file or module that the folder names as its scenario, and contact the addresses that it "
+TRUST = command_option(
+    "--trust",
+    help="Run the code of the file or module that the folder names as its scenario, and contact the addresses that it "
     "names; look at them first.",
 )
-STRICT_DATA = CommandOption(
-    ("--strict-data",), "Refuse to resume if the data or the scenario's source changed, instead of warning."
+STRICT_DATA = command_option(
+    "--strict-data", help="Refuse to resume if the data or the scenario's source changed, instead of warning."
 )
 OPTIONS = (HELP, PARAMS, TRUST, STRICT_DATA, QUIET, JSON_LOG)
 
 
-class _Resume(RunCommand):
-    own_options = OPTIONS
-
-
-@click.command(
-    "resume",
-    cls=_Resume,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+@words_command("resume", RunCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
     """Go on with a run from its newest checkpoint."""
-    result = resume(words)
-    if result is not None and result.signal is not None:
-        sys.exit(128 + result.signal)
-
-
-def resume(words: Sequence[str], listener: Reporter | None = None) -> TrainResult | None:
-    """Do what `aip resume` does.
-
-    Args:
-        words: those after the command's name.
-        listener: receives the progress too, beside the terminal.
-
-    Returns:
-        how the run ended, or None if only help was asked for.
-    """
     arguments = split_arguments(words, OPTIONS, "resume", first="DIR")
     if arguments.scenario is None:
         if "--help" not in arguments.options:
             raise UsageError("Name the folder of a run: aip resume DIR; aip resume --help shows more.")
         console = Console()
-        console.print(f"Usage: [bold]aip resume DIR \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{SUMMARY}\n")
-        show_options(console, OPTIONS)
+        show_summary(console, command, "DIR")
         console.print("\nDIR is the output folder of a run, its checkpoint folder, or one checkpoint in that.")
         console.print("All parameters of a run: [bold]aip resume DIR --help[/bold]")
-        return None
+        return
     stored = find_stored_run(Path(arguments.scenario), given_layers(arguments), trust="--trust" in arguments.options)
     if "--help" in arguments.options:
-        show_help(Console(), stored.request, "resume", OPTIONS)
-        return None
-    output = run_output(arguments.options, listener)
-    return resume_run(stored, output, strict_data="--strict-data" in arguments.options)
+        show_help(Console(), stored.request, command)
+        return
+    output = run_output(arguments.options)
+    result = resume_run(stored, output, strict_data="--strict-data" in arguments.options)
+    if result.signal is not None:
+        sys.exit(128 + result.signal)

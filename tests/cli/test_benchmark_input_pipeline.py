@@ -95,4 +95,4 @@ def test_seconds_must_be_positive(seconds: str, tmp_path: Path) -> None:
     process = run(tmp_path, f"--seconds={seconds}")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"--seconds {seconds} is not allowed, it must be a number above 0." in errors
+    assert f"--seconds: {seconds} is not allowed, it must be a number above 0." in errors

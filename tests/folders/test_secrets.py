@@ -6,6 +6,7 @@ import json
 import logging
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,6 +147,7 @@ def everything(folder: Path) -> str:
     return "\n".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
 
 
+ENDED = SimpleNamespace(signal=None)
 URI = f"postgresql://me:{PASSWORD}@host/db"
 
 
@@ -166,7 +168,7 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
     assert "--callbacks.MLflow.tracking_uri (postgresql://me:***@host/db) holds a secret" in error
     assert "set AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI." in error
     reached: list[Any] = []
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda each, *_, **__: reached.append(each) or ENDED)
     assert main(["resume", str(run), "--callbacks.mlflow.tracking_uri", URI]) == 0
     monkeypatch.setenv("AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI", URI)
     assert main(["resume", str(run)]) == 0
@@ -180,9 +182,9 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
 
 def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     """The file of a sweep has neither the password of its storage nor those of its trials."""
-    from aip_plugins.commands.sweep.runner import _secrets
-    from aip_plugins.commands.sweep.search import recorded_words
+    from aip_plugins.commands.sweep.runner import withheld_words
     from aip_plugins.commands.sweep.settings import Settings, read_settings, write_settings
+    from aip_plugins.commands.sweep.space import make_space
 
     from aipcore.cli.request import Arguments, make_request
 
@@ -191,15 +193,15 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     storage = f"postgresql://h/db?user=me&password={PASSWORD}"
     settings = Settings(
         scenario="tutorial", params=None, words=words, space=(), sampler="tpe", pruner="none", seed=1,
-        monitor=("min", "val_loss"), own_monitor=True, trials=1, storage=storage, study="s", switches=(), cwd="/",
-        recorded_words=recorded_words(request, words),
+        monitor=("min", "val_loss"), own_monitor=True, trials=1, storage=storage, study="s", cwd="/",
+        recorded_words=make_space((), request, words).recorded_words(),
     )  # fmt: skip
     write_settings(tmp_path, settings)
     text = (tmp_path / "sweep.json").read_text()
     assert PASSWORD not in text
     assert json.loads(text)["storage"] == "postgresql://h/db?user=me&password=***"
-    assert PASSWORD not in str(settings.shown_words)
-    assert _secrets(settings) == [f"--callbacks.mlflow.tracking_uri={URI}"]
+    assert PASSWORD not in str(settings.train_words(recorded=True))
+    assert withheld_words(settings) == ["--callbacks.mlflow.tracking_uri", URI]
     with pytest.raises(UsageError, match="AIP_SECRET_STORAGE"):
         read_settings(tmp_path, None)
     assert read_settings(tmp_path, storage).storage == storage
@@ -208,7 +210,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any) -> None:
     assert read.storage == storage
     assert read.words == ("--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri",
                           "postgresql://me:***@host/db", "--trainer.epochs=3")  # fmt: skip
-    assert _secrets(read) == []
+    assert withheld_words(read) == []
 
 
 def test_messages(tmp_path: Path, capsys: Any) -> None:
@@ -247,7 +249,7 @@ def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, c
     for path in (each for each in run.rglob("*") if each.is_file()):
         assert b"T000" not in path.read_bytes(), path
     assert "https://hooks.example/***" in (run / "params.json").read_text()
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: ENDED)
     assert main(["resume", str(run)]) == 2
     assert capsys.readouterr().err == (
         "error: --callbacks.Webhook.url (https://hooks.example/***) holds a secret, which is not recorded. Give the "
@@ -281,7 +283,7 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
         for name in ("params.json", "run.json"):
             (run / name).write_text((run / name).read_text().replace("***", "abc"))
     reached: list[Any] = []
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda resumption, *_, **__: reached.append(resumption))
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda each, *_, **__: reached.append(each) or ENDED)
     monkeypatch.setattr("aip_plugins.callbacks.remote_params.WandBParams.check", lambda _: None)
     assert main(["resume", str(run)]) == 2
     error = capsys.readouterr().err
@@ -302,7 +304,7 @@ def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) ->
         "scenario": "tutorial", "params": None, "words": ["--callbacks", "Webhook", "--callbacks.webhook.url", EVIL],
         "space": ["trainer.random_seed=1..9"], "sampler": "random", "pruner": "none", "seed": 1,
         "monitor": ["min", "val_loss"], "own_monitor": True, "trials": 1, "storage": f"postgresql://me@{EVIL[8:]}",
-        "study": "s", "switches": [], "cwd": str(tmp_path), "home": "h",
+        "study": "s", "cwd": str(tmp_path), "home": "h",
     }  # fmt: skip
     for storage, named in (
         (plain["storage"], "postgresql://me@evil.example/x (--storage)"),

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -83,7 +84,7 @@ def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Reader:
 def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Reader:
     """The folder of a run, as far as `aip resume` reads it without TensorFlow."""
     write_run_files(tmp_path, about)
-    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: None)
+    monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: SimpleNamespace(signal=None))
     monkeypatch.setenv("AIP_WEBHOOK_URL", "http://localhost")
 
     def read(drawn: tuple[bytes, bytes]) -> None:
@@ -237,7 +238,7 @@ def sweeps(tmp_path: Path) -> Reader:
     plain = {
         "scenario": "tutorial", "params": None, "words": ["--trainer.epochs", "2"], "space": ["optimizer.epsilon=1..2"],
         "sampler": "tpe", "pruner": "none", "seed": 1, "monitor": ["min", "loss"], "own_monitor": True, "trials": 1,
-        "storage": "postgresql://me:***@host/db", "study": "s", "switches": [], "cwd": "/", "home": "h",
+        "storage": "postgresql://me:***@host/db", "study": "s", "cwd": "/", "home": "h",
     }  # fmt: skip
 
     def read(content: bytes) -> None:

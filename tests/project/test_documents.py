@@ -390,8 +390,7 @@ def test_arguments_of_keras_have_rows() -> None:
     tree = build_tree(run_params_class(ListFileParams), plugins)
     shorts = short_paths(tree)
     commands = [app.get_command(click.Context(app), name) for name in ("train", "lav", "predict")]
-    own_options = loaded("generated_page").own_options
-    flags = {name for command in commands for option in own_options(command) for name in option.names}
+    flags = {name for command in commands for option in command.params for name in option.opts}
     text = (DOCS / "coming-from-keras.md").read_text(encoding="utf-8")
     rows: dict[str, list[str]] = {}
     for section in text.split("\n## ")[1:]:

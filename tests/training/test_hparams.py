@@ -9,9 +9,9 @@ import urllib.request
 from typing import Any
 
 import pytest
+from aip_plugins.commands.sweep.dimension import Dimension
 from aip_plugins.commands.sweep.hparams import write_experiment, write_session
 from aip_plugins.commands.sweep.results import Row
-from aip_plugins.commands.sweep.space import Dimension
 
 from aipcore.training.tensorboard.events import EventWriter
 

@@ -1,4 +1,4 @@
-"""`aip sweep`: checks everything first, then trains until the sweep is over."""
+"""`aip sweep`: its options, and the order of things. Everything is checked first, then trials run until the end."""
 
 from __future__ import annotations
 
@@ -7,87 +7,148 @@ import logging
 import sys
 
 import click
-from aip_plugins.commands.sweep.begin import Begun, from_command_line, from_folder
-from aip_plugins.commands.sweep.options import OPTIONS, seconds, take_space
+from aip_plugins.commands.sweep.dimension import FORMS
+from aip_plugins.commands.sweep.request import BESIDE_RESUME, SweepRequest, from_command_line, from_folder
 
-from aipcore.cli.completion import ParametersCommand, complete_words
+from aipcore.cli.completion import ParametersCommand, words_command
 from aipcore.cli.help import show_help, show_usage
-from aipcore.cli.request import make_request, split_arguments
+from aipcore.cli.request import HELP, PARAMS, command_option, make_request, split_arguments
 from aipcore.console import Console
 from aipcore.errors import TrainingError, UsageError
 from aipcore.logs import log_level
+from aipcore.params.names import one_of
 from aipcore.streams import make_output_optional
 
-SUMMARY = "Search good parameters of a scenario, with Optuna."
-
-
-class _Sweep(ParametersCommand):
-    own_options = OPTIONS
-
-
-@click.command(
-    "sweep",
-    cls=_Sweep,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = ("median", "hyperband", "none")
+OPTIONS = (
+    HELP,
+    command_option(
+        "--space", help=f"The parameters that vary: {FORMS}; several may follow.", metavar="SPACE ...", multiple=True
+    ),
+    command_option(
+        "--trials",
+        help="How many trials the sweep has in all, failed ones included: 20 by default, without end if there is a "
+        "--timeout, all points of a grid.",
+        metavar="N",
+        type=click.IntRange(min=1),
+    ),
+    command_option(
+        "--timeout",
+        help="Seconds after which no further trial begins.",
+        metavar="S",
+        type=click.FloatRange(min=0, min_open=True),
+    ),
+    command_option(
+        "--sampler",
+        help=f"What chooses the values: {one_of(SAMPLERS)}; tpe by default.",
+        metavar="NAME",
+        type=click.Choice(SAMPLERS),
+    ),
+    command_option(
+        "--pruner",
+        help=f"What ends trials that fall behind: {one_of(PRUNERS)}; median by default.",
+        metavar="NAME",
+        type=click.Choice(PRUNERS),
+    ),
+    command_option(
+        "--seed",
+        help="What the choices are drawn from; by default drawn itself.",
+        metavar="N",
+        type=click.IntRange(min=0),
+    ),
+    command_option(
+        "--monitor",
+        help="The value to optimize, with its direction: min:val_loss; by default what the scenario monitors.",
+        metavar="min|max:NAME",
+    ),
+    PARAMS,
+    command_option(
+        "--sweep_dir",
+        "--sweep-dir",
+        help="The sweep's folder, by default runs/SCENARIO-sweep-N; if it holds this sweep already, that goes on.",
+        metavar="DIR",
+    ),
+    command_option(
+        "--resume", help="Go on with the sweep of a folder as it was begun; instead of SCENARIO.", metavar="DIR"
+    ),
+    command_option(
+        "--trust",
+        help="With --resume: run the code of the file or module that the folder names as its scenario, and contact the "
+        "addresses that it names.",
+    ),
+    command_option(
+        "--storage",
+        help="The database, which several machines may share, as SQLAlchemy writes it; needs --study.",
+        metavar="URL",
+    ),
+    command_option("--study", help="The study's name in the database, the same on all machines.", metavar="NAME"),
+    command_option("--quiet", "-q", help="Print the result only."),
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_words)
+
+
+@words_command("sweep", ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
     """Search good parameters of a scenario, with Optuna."""
-    texts, rest = take_space(words)
-    arguments = split_arguments(rest, OPTIONS, "sweep")
-    console = Console()
-    if "--help" in arguments.options:
+    arguments = split_arguments(words, OPTIONS, "sweep")
+    console, given = Console(), arguments.options
+    if "--help" in given:
         if arguments.scenario is None:
-            show_usage(console, "sweep", SUMMARY, OPTIONS)
+            show_usage(console, command)
         else:
-            show_help(console, make_request(arguments, "sweep"), "sweep", OPTIONS)
+            show_help(console, make_request(arguments, "sweep"), command)
         return
-    timeout = seconds(arguments.options)
-    begun = (from_folder if "--resume" in arguments.options else from_command_line)(arguments, texts)
+    if "--resume" in given:
+        others = [arguments.scenario or "", *arguments.rest]
+        others += [name for name in given if name not in ("--resume", *BESIDE_RESUME)]
+        if other := next(filter(None, others), None):
+            raise UsageError(
+                f"--resume takes the sweep from its folder, so leave out {other}; only {', '.join(BESIDE_RESUME)} may "
+                "stand beside it."
+            )
+        request = from_folder(given)
+    else:
+        request = from_command_line(arguments)
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("aip sweep needs Optuna, which is not installed: pip install 'aipcore[sweep]'.")
-    _sweep(begun, timeout, console, quiet="--quiet" in arguments.options or log_level() > logging.INFO)
+    _sweep(request, given.get("--timeout"), console, quiet="--quiet" in given or log_level() > logging.INFO)
 
 
-def _sweep(begun: Begun, timeout: float | None, console: Console, *, quiet: bool) -> None:
-    from aip_plugins.commands.sweep.process import Stop
+def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, quiet: bool) -> None:
     from aip_plugins.commands.sweep.results import show_results
     from aip_plugins.commands.sweep.runner import Sweep
     from aip_plugins.commands.sweep.study import database_errors, make_pruner, open_study
+    from aip_plugins.commands.sweep.trial import Stop
 
     make_output_optional()
 
     def tell(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    if begun.settings.sampler == "grid":
-        begun.space.grid()
+    if request.settings.sampler == "grid":
+        request.space.grid()
     # A database that cannot be used leaves no folder behind.
-    shared = None if begun.settings.storage is None else open_study(begun.settings, begun.space)
-    folder = begun.claim()
-    settings = begun.settings
-    study = shared or open_study(settings, begun.space, folder)
-    study.pruner = make_pruner(settings.pruner, begun.epochs)
+    shared = None if request.settings.storage is None else open_study(request.settings, request.space)
+    folder = request.claim()
+    settings, space = request.settings, request.space
+    study = shared or open_study(settings, space, folder)
+    study.pruner = make_pruner(settings.pruner, request.epochs)
     with Stop(tell) as stop:
-        sweep = Sweep(
-            settings=settings, space=begun.space, study=study, folder=folder.resolve(), console=console, quiet=quiet,
-            stop=stop,
-        )  # fmt: skip
+        sweep = Sweep(settings, space, study, folder.resolve(), console=console, quiet=quiet, stop=stop)
         if not quiet:
-            tell(f"Sweep in {folder}: {begun.plan()}")
+            tell(f"Sweep in {folder}: {request.plan()}")
         failure = None
-        with database_errors(settings, f"mend it, and go on by {begun.again(folder)}", TrainingError):
+        with database_errors(settings, f"mend it, and go on by {request.again(folder)}", TrainingError):
             try:
                 sweep.run(timeout)
             except TrainingError as error:
                 failure = error
             rows = sweep.write_tables()
-            show_results(console, study, settings, begun.space, rows, folder)
+            show_results(console, study, settings, space, rows, folder)
     if failure is not None:
         raise failure
     if stop.received is not None:
-        tell(f"To go on: {begun.again(folder)}")
+        tell(f"To go on: {request.again(folder)}")
         sys.exit(128 + stop.received)
     if not any(row.state in ("complete", "running") for row in rows):
         raise TrainingError("No trial of the sweep was completed: the table says why.")

@@ -7,23 +7,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from aip_plugins.commands.sweep.dimension import Dimension
 from aip_plugins.commands.sweep.results import Row
-from aip_plugins.commands.sweep.space import Dimension
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_RUNNING, STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, RealInterval, hparams_config_pb, hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 FILE = "events.out.tfevents.0000000000.sweep.v2"
 """Its name sorts it before the other event files of a trial."""
 
-STATUS = {"complete": api_pb2.STATUS_SUCCESS, "pruned": api_pb2.STATUS_SUCCESS, "failed": api_pb2.STATUS_FAILURE}
+STATUS = {"complete": STATUS_SUCCESS, "pruned": STATUS_SUCCESS, "failed": STATUS_FAILURE}
 
 
 def write_experiment(folder: Path, dimensions: Sequence[Dimension], mode: str, monitor: str) -> None:
-    """Says which parameters vary and which values are compared.
+    """Write the parameters that vary and the values that are compared.
 
     Args:
         folder: the sweep's.
@@ -31,33 +33,22 @@ def write_experiment(folder: Path, dimensions: Sequence[Dimension], mode: str, m
         mode: whether small (`min`) or large (`max`) values are good.
         monitor: the value's name.
     """
-    infos = []
+    params = []
     for each in dimensions:
-        info = api_pb2.HParamInfo(name=each.name, description=each.text)
-        if each.choices and not each.numbers:
-            info.type = api_pb2.DATA_TYPE_STRING
-            for word in each.choices:
-                info.domain_discrete.values.add().string_value = word
-        elif each.choices:
-            info.type = api_pb2.DATA_TYPE_FLOAT64
-            for word in each.choices:
-                info.domain_discrete.values.add().number_value = float(word)
-        else:
-            info.type = api_pb2.DATA_TYPE_FLOAT64
-            info.domain_interval.min_value, info.domain_interval.max_value = each.low, each.high
-        infos.append(info)
-    metrics = [_metric("", f"best/{monitor}", f"best {monitor} ({mode})"), _metric("tensorboard/train", "loss", "loss")]
+        words = [float(word) if each.numbers else word for word in each.choices]
+        domain = Discrete(words) if words else RealInterval(float(each.low), float(each.high))
+        params.append(HParam(each.name, domain, description=each.text))
+    metrics = [
+        Metric(f"best/{monitor}", display_name=f"best {monitor} ({mode})"),
+        Metric("loss", group="tensorboard/train", display_name="loss"),
+    ]
     if monitor.startswith("val_"):
-        metrics.append(_metric("tensorboard/validation", "loss", "val_loss"))
-    experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics, time_created_secs=time.time())
-    _write(
-        folder / FILE,
-        [(0, _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment)))],
-    )
+        metrics.append(Metric("loss", group="tensorboard/validation", display_name="val_loss"))
+    _write(folder / FILE, [(0, hparams_config_pb(params, metrics, time_created_secs=time.time()))])
 
 
 def write_session(folder: Path, row: Row, dimensions: Sequence[Dimension], monitor: str) -> None:
-    """Says what a trial's parameters were and what came of it; replaces what was said before.
+    """Write a trial's parameters and results, in the place of earlier ones.
 
     Args:
         folder: the trial's.
@@ -68,27 +59,20 @@ def write_session(folder: Path, row: Row, dimensions: Sequence[Dimension], monit
     numbers = {each.name for each in dimensions if each.numbers}
     params = {name: float(value) if name in numbers else value for name, value in row.params.items()}
     now = time.time()
-    start = hparams_pb(params, trial_id=f"trial {row.trial}", start_time_secs=now - row.seconds)
-    end = plugin_data_pb2.SessionEndInfo(status=STATUS.get(row.state, api_pb2.STATUS_RUNNING), end_time_secs=now)
-    summaries = [(0, start)]
-    values = {monitor: row.value} | row.logs
-    summaries += [
-        (row.epoch or 0, scalar_pb(f"best/{name}", value)) for name, value in values.items() if value is not None
-    ]
-    summaries.append(
-        (0, _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)))
+    # TensorBoard's own function for this imports TensorFlow.
+    info = SessionEndInfo(status=STATUS.get(row.state, STATUS_RUNNING), end_time_secs=now)
+    content = metadata.create_summary_metadata(HParamsPluginData(session_end_info=info))
+    end = Summary()
+    end.value.add(tag=metadata.SESSION_END_INFO_TAG, metadata=content, tensor=metadata.NULL_TENSOR)
+    values = [(name, value) for name, value in ({monitor: row.value} | row.logs).items() if value is not None]
+    _write(
+        folder / FILE,
+        [
+            (0, hparams_pb(params, trial_id=f"trial {row.trial}", start_time_secs=now - row.seconds)),
+            *((row.epoch or 0, scalar_pb(f"best/{name}", value)) for name, value in values),
+            (0, end),
+        ],
     )
-    _write(folder / FILE, summaries)
-
-
-def _metric(group: str, tag: str, shown: str) -> api_pb2.MetricInfo:
-    return api_pb2.MetricInfo(name=api_pb2.MetricName(group=group, tag=tag), display_name=shown)
-
-
-def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
-    summary = Summary()
-    summary.value.add(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
-    return summary
 
 
 def _write(path: Path, summaries: Sequence[tuple[int, Summary]]) -> None:

@@ -1,10 +1,10 @@
-"""What has become of the trials: as rows, as a table on the terminal, and as trials.csv and trials.json."""
+"""The results of a sweep: rows of trials, the table on the terminal, and trials.csv and trials.json."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 import optuna
-from aip_plugins.commands.sweep.search import Space
-from aip_plugins.commands.sweep.settings import Settings
+from aip_plugins.commands.sweep.settings import Settings, write_whole
+from aip_plugins.commands.sweep.space import Space
 from aip_plugins.commands.sweep.study import begun, importances
 from optuna.trial import FrozenTrial, TrialState
 from rich import box
@@ -25,6 +25,10 @@ from aipcore.params.names import count
 SHOWN = 20
 """Rows of the table on the terminal."""
 
+MONITORED = "aip_monitored"
+"""The study's attribute for the monitored value's name, once it is known."""
+
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 ORDER = ("complete", "pruned", "running", "failed")
 
 
@@ -46,114 +50,88 @@ class Row:
 
     trial: int
     state: str
-    value: float | None
-    epoch: int | None
-    seconds: float
+    value: float | None = None
+    epoch: int | None = None
+    seconds: float = 0.0
     params: dict[str, Any]
-    reason: str
-    folder: str
-    logs: dict[str, float]
+    reason: str = ""
+    folder: str = ""
+    logs: dict[str, float] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Row:
+        """Return the row of a trial, whose attributes hold what `RESULT` names."""
+        known = {name: value for name, value in trial.user_attrs.items() if name in RESULT}
+        return cls(trial=trial.number, state=STATES.get(trial.state, "running"), params=dict(trial.params), **known)
+
+
+RESULT = ("value", "epoch", "seconds", "reason", "folder", "logs")
 
 
 def rows_of(study: optuna.Study, mode: str) -> list[Row]:
-    """All trials, the best first."""
-    rows = [_row(trial) for trial in begun(study)]
+    """Return all trials, the best first."""
     sign = 1 if mode == "min" else -1
     return sorted(
-        rows, key=lambda row: (ORDER.index(row.state), row.value is None, sign * (row.value or 0.0), row.trial)
-    )
-
-
-def _row(trial: FrozenTrial) -> Row:
-    states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    kept = trial.user_attrs
-    return Row(
-        trial=trial.number,
-        state=states.get(trial.state, "running"),
-        value=kept.get("value"),
-        epoch=kept.get("epoch"),
-        seconds=kept.get("seconds", 0.0),
-        params=dict(trial.params),
-        reason=kept.get("reason", ""),
-        folder=kept.get("folder", ""),
-        logs=kept.get("logs", {}),
+        map(Row.of, begun(study)),
+        key=lambda row: (ORDER.index(row.state), row.value is None, sign * (row.value or 0.0), row.trial),
     )
 
 
 def write_results(folder: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
-    """Writes `trials.csv` and `trials.json`, each whole or not at all."""
-    plain = [attrs.asdict(row) for row in rows]
-    _replace(folder / "trials.json", json.dumps(plain, indent=2) + "\n")
-    fresh = folder / f".trials.csv.{os.getpid()}"
-    with fresh.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trial", "state", "value", "epoch", "seconds", *names, "reason", "folder"])
-        for row in rows:
-            values = [row.params.get(name, "") for name in names]
-            known = ["" if each is None else each for each in (row.value, row.epoch)]
-            writer.writerow([row.trial, row.state, *known, round(row.seconds, 1), *values, row.reason, row.folder])
-    fresh.replace(folder / "trials.csv")
-
-
-def _replace(path: Path, text: str) -> None:
-    # Another process of the same sweep may be writing too.
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    """Write `trials.csv` and `trials.json`, each whole or not at all."""
+    write_whole(folder / "trials.json", json.dumps([attrs.asdict(row) for row in rows], indent=2) + "\n")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["trial", "state", "value", "epoch", "seconds", *names, "reason", "folder"])
+    for row in rows:
+        values = [row.params.get(name, "") for name in names]
+        writer.writerow(
+            [row.trial, row.state, row.value, row.epoch, round(row.seconds, 1), *values, row.reason, row.folder]
+        )
+    write_whole(folder / "trials.csv", text.getvalue())
 
 
 def show_results(
     console: Console, study: optuna.Study, settings: Settings, space: Space, rows: Sequence[Row], folder: Path
 ) -> None:
-    """Prints the table, what mattered, the best trial with the command that trains it again, and where all of it is."""
+    """Print the table, the importances, the best trial with the command that trains it again, and the files."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     names = [each.name for each in space.dimensions]
-    mode, monitor = settings.monitor[0], study.user_attrs.get("aip_monitored", settings.monitor[1])
+    mode, monitor = settings.monitor[0], study.user_attrs.get(MONITORED, settings.monitor[1])
     title = f"{count(len(rows), 'trial')}, {'smallest' if mode == 'min' else 'largest'} {monitor} first"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("trial", justify="right")
-    table.add_column("state")
-    table.add_column(monitor, justify="right", overflow="fold")
-    table.add_column("epoch", justify="right")
-    for heading in headings(names):
-        table.add_column(heading, justify="right", overflow="fold")
-    table.add_column("seconds", justify="right")
-    for number, row in enumerate(rows[:SHOWN]):
-        best = number == 0 and row.state == "complete"
-        value = "" if row.value is None else number_text(row.value)
-        cells = [str(row.trial), row.state, value, "" if row.epoch is None else str(row.epoch)]
-        cells += [number_text(row.params[name]) if name in row.params else "" for name in names]
-        table.add_row(*cells, f"{row.seconds:.1f}", style="bold green" if best else "")
+    table = Table("trial", "state", monitor, "epoch", *headings(names), "seconds", title=title, box=box.SIMPLE_HEAD)
+    table.title_justify, table.pad_edge = "left", False
+    for column in table.columns:
+        column.justify, column.overflow = "left" if column.header == "state" else "right", "fold"
+    for row in rows[:SHOWN]:
+        values = [row.trial, row.state, row.value, row.epoch, *(row.params.get(name) for name in names)]
+        best = row is rows[0] and row.state == "complete"
+        table.add_row(*map(cell, values), f"{row.seconds:.1f}", style="bold green" if best else "")
     if rows:
         console.print(table)
     if len(rows) > SHOWN:
-        _say(console, f"{len(rows) - SHOWN} more are in trials.csv.")
+        say(f"{len(rows) - SHOWN} more are in trials.csv.")
     for row in [each for each in rows if each.state == "failed"][:3]:
-        _say(console, f"Trial {row.trial} failed: {row.reason}")
-    found = importances(study)
-    if found:
-        _say(console, "Importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.items()))
+        say(f"Trial {row.trial} failed: {row.reason}")
+    if found := importances(study):
+        say("Importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.items()))
     if rows and rows[0].state == "complete":
-        best_row = rows[0]
-        _say(console, f"Best: trial {best_row.trial} in {best_row.folder}. To train it again:")
-        chosen = {
-            each.name: each.word(best_row.params[each.name])
-            for each in space.dimensions
-            if each.name in best_row.params
-        }
-        _say(console, f"  aip train {shlex.join([*settings.shown_words, *space.options(chosen)])}")
-    _say(console, f"Compare the trials: tensorboard --logdir {folder} (HPARAMS); {folder / 'trials.csv'}")
+        first = rows[0]
+        chosen = {e.name: e.word(first.params[e.name]) for e in space.dimensions if e.name in first.params}
+        say(f"Best: trial {first.trial} in {first.folder}. To train it again:")
+        say(f"  aip train {shlex.join([*settings.train_words(recorded=True), *space.options(chosen)])}")
+    say(f"Compare the trials: tensorboard --logdir {folder} (HPARAMS); {folder / 'trials.csv'}")
 
 
 def headings(names: Sequence[str]) -> list[str]:
-    """The last part of each dotted name, or the whole name where several end alike."""
+    """Return the last part of each dotted name, or the whole name where several end alike."""
     ends = [name.rpartition(".")[2] for name in names]
     return [end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)]
 
 
-def number_text(value: Any) -> str:
-    """A value in a table."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def cell(value: Any) -> str:
+    """Return a value as it stands in a table."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

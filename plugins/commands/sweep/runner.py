@@ -1,11 +1,10 @@
-"""The sweep itself: one trial after the other, each in a process of its own, until there are enough."""
+"""The sweep: one trial after the other, each in its own process, until there are enough."""
 
 from __future__ import annotations
 
 import math
 import re
 import shutil
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,71 +14,51 @@ from typing import Any
 import attrs
 import optuna
 from aip_plugins.commands.sweep.hparams import write_experiment, write_session
-from aip_plugins.commands.sweep.locks import RUNNING, TABLES, enter_when_free
-from aip_plugins.commands.sweep.process import LOG, Stop, TrialProcess, tail
-from aip_plugins.commands.sweep.results import Row, number_text, rows_of, write_results
-from aip_plugins.commands.sweep.score import Score
-from aip_plugins.commands.sweep.search import Space
-from aip_plugins.commands.sweep.settings import Settings, is_home
+from aip_plugins.commands.sweep.results import MONITORED, Row, cell, rows_of, write_results
+from aip_plugins.commands.sweep.settings import TABLES_LOCK, TRIAL_LOCK, Settings, is_home, lock_when_free
+from aip_plugins.commands.sweep.space import Space, written
 from aip_plugins.commands.sweep.study import begun, study_locked, suggest
+from aip_plugins.commands.sweep.trial import LOG, Logs, Outcome, Score, Stop, TrialProcess
 from optuna.trial import TrialState
 from rich.status import Status
 
 from aipcore.console import Console
 from aipcore.errors import TrainingError, UsageError
+from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Layer
 from aipcore.training.run_folder import locked
 
 ALIKE = 3
-"""So many trials that all fail the same way, and none that did not, end the sweep."""
-
-NAMED = "aip_monitored"
-"""Where the study keeps the monitored value's name, once it is known."""
+"""The sweep ends after this many trials if all failed for the same reason."""
 
 FOLDER = "aip_folder:"
-"""What the study's names of the sweep's folders begin with; the folder's `home` follows."""
-
-PRUNED = "Pruned by the sweep: other trials were better by this epoch."
+"""Prefix of the study's attributes that hold the sweep's folders; the folder's `home` follows."""
 
 
-@attrs.define(kw_only=True)
-class Outcome:
-    """How a trial ended.
-
-    Attributes:
-        state: `complete`, `pruned`, `failed`, or `interrupted`, which is to go on another time.
-        reason: why, if it failed.
-        fatal: why no other trial can do better.
-    """
-
-    state: str
-    reason: str = ""
-    fatal: str = ""
-
-
-@attrs.define(kw_only=True)
+@attrs.define
 class Sweep:
-    """A sweep that runs.
+    """A running sweep.
 
     Attributes:
-        settings: what it is.
+        settings: of the sweep.
         space: its parameters.
-        study: what Optuna keeps of it.
+        study: its trials.
         folder: its folder.
-        console: for what the user should know.
-        quiet: whether that is only the end.
-        stop: hears of signals.
+        console: for progress.
+        quiet: whether only the result is printed.
+        stop: receives signals.
     """
 
     settings: Settings
     space: Space
     study: optuna.Study
     folder: Path
-    console: Console
-    quiet: bool
-    stop: Stop
+    console: Console = attrs.field(kw_only=True)
+    quiet: bool = attrs.field(kw_only=True)
+    stop: Stop = attrs.field(kw_only=True)
 
     def run(self, timeout: float | None) -> None:
-        """Runs trials until there are enough, the time is over, or a signal came.
+        """Run trials until there are enough, the time is over, or a signal came.
 
         Raises:
             TrainingError: all of the first trials failed alike, or none has the monitored value.
@@ -88,7 +67,7 @@ class Sweep:
         self.study.set_user_attr(FOLDER + self.settings.home, str(self.folder))
         while self.stop.received is None and (timeout is None or time.monotonic() - started < timeout):
             with ExitStack() as held:
-                trial = self._take(held)
+                trial = self._claim(held)
                 if trial is None:
                     return
                 outcome = self._run_trial(trial)
@@ -115,14 +94,17 @@ class Sweep:
         return self._write_tables_of(self.folder)
 
     def _write_tables_of(self, folder: Path) -> list[Row]:
-        with ExitStack() as writing:
-            enter_when_free(writing, folder, TABLES)
+        with lock_when_free(folder, TABLES_LOCK):
             rows = rows_of(self.study, self.settings.monitor[0])
             write_results(folder, rows, [each.name for each in self.space.dimensions])
         return rows
 
-    def _take(self, held: ExitStack) -> optuna.Trial | None:
-        """A trial of this folder that nobody runs any more, or else a new one; None if there are enough."""
+    def _claim(self, held: ExitStack) -> optuna.Trial | None:
+        """Return a trial of this folder that no process runs, or else a new one; None if there are enough.
+
+        Args:
+            held: receives the trial's lock.
+        """
         with study_locked(self.settings, self.folder):
             trials = begun(self.study)
             for frozen in trials:
@@ -130,18 +112,17 @@ class Sweep:
                 home = frozen.user_attrs.get("home", self.settings.home)
                 if frozen.state == TrialState.RUNNING and home == self.settings.home:
                     try:
-                        held.enter_context(locked(self._folder_of(frozen.number), RUNNING))
+                        held.enter_context(locked(self._folder_of(frozen.number), TRIAL_LOCK))
                     except UsageError:
                         continue  # Another process of this sweep runs it.
                     return self._claimed(optuna.Trial(self.study, frozen._trial_id))
             if self.settings.trials is not None and len(trials) >= self.settings.trials:
                 return None
-            if self.settings.sampler == "grid" and not self.study.get_trials(
-                deepcopy=False, states=(TrialState.WAITING,)
-            ):
+            waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if self.settings.sampler == "grid" and not waiting:
                 return None
             trial = self.study.ask()
-            held.enter_context(locked(self._folder_of(trial.number), RUNNING))
+            held.enter_context(locked(self._folder_of(trial.number), TRIAL_LOCK))
             return self._claimed(trial)
 
     def _claimed(self, trial: optuna.Trial) -> optuna.Trial:
@@ -157,104 +138,56 @@ class Sweep:
     def _run_trial(self, trial: optuna.Trial) -> Outcome:
         chosen = suggest(self.study, trial, self.settings, self.space)
         folder = self._folder_of(trial.number)
-        with ExitStack() as run:
+        with lock_when_free(folder):
             # The run of a sweep that was killed may not have ended yet.
-            enter_when_free(run, folder)
-        goes_on = (folder / "run.json").is_file() and (folder / "params.json").is_file()
-        if not goes_on:
+            resumes = (folder / "run.json").is_file() and (folder / "params.json").is_file()
+        if not resumes:
             _clear(folder)
         shown = ", ".join(f"{name} {_short(word)}" for name, word in chosen.items())
-        self._tell(f"Trial {trial.number}{' goes on' if goes_on else ''}: {shown}")
+        self._tell(f"Trial {trial.number}{' goes on' if resumes else ''}: {shown}")
         score = Score(*self.settings.monitor, own=self.settings.own_monitor)
+        known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        visible = self.console if self.console.is_terminal and not self.quiet else Console(quiet=True)
+        status = Status(f"Trial {trial.number}: starting", console=visible)
+
+        def report(epoch: int, epochs: int, logs: Logs) -> bool:
+            value = logs.get(score.name)
+            now = "" if value is None else f", {score.name} {cell(value)}"
+            status.update(f"Trial {trial.number}: epoch {epoch}/{epochs}{now}")
+            if value is None or not math.isfinite(value) or epoch in known:
+                return False
+            trial.report(value, epoch)
+            return trial.should_prune() and epoch < epochs
+
         started = time.monotonic()
-        status = self._status(f"Trial {trial.number}: starting")
-        process = TrialProcess(
-            self._request(folder, chosen, goes_on=goes_on), folder / LOG, self.settings.cwd, self.stop
-        )
+        process = TrialProcess(self._request(folder, chosen, resumes=resumes), folder, self.settings.cwd, self.stop)
         try:
             with status:
-                outcome = self._follow(process, trial, score, folder, status)
+                outcome = process.follow(score, report)
         finally:
             process.close()
         seconds = trial.user_attrs.get("seconds", 0.0) + time.monotonic() - started
         self._record(trial, outcome, score, seconds)
         return outcome
 
-    def _request(self, folder: Path, chosen: Mapping[str, str], *, goes_on: bool) -> dict[str, Any]:
-        words = [*self.settings.train_words, *self.space.options(dict(chosen)), f"--trainer.output_dir={folder}"]
-        switches = self.settings.switches
+    def _request(self, folder: Path, chosen: Mapping[str, str], *, resumes: bool) -> dict[str, Any]:
+        words = [*self.settings.train_words(), *self.space.options(chosen), f"--trainer.output_dir={folder}"]
+        switches = get_plugin_manager().switches
         return {
-            "command": "resume" if goes_on else "train",
-            # The run is the sweep's own, and of the scenario that the user named to the sweep.
-            "words": [str(folder), "--trust", *_secrets(self.settings)] if goes_on else words,
-            "folder": str(folder),
-            "disabled": [switch.removeprefix("no:") for switch in switches if switch.startswith("no:")],
-            "third_party": "--no-plugins" not in switches,
+            "words": withheld_words(self.settings) if resumes else words,
+            "folder": str(folder) if resumes else None,
+            "disabled": switches.disabled,
+            "third_party": switches.third_party,
         }
-
-    def _status(self, text: str) -> Status:
-        """What a terminal shows for as long as a trial runs."""
-        shown = self.console if self.console.is_terminal and not self.quiet else Console(quiet=True)
-        return Status(text, console=shown)
-
-    def _follow(
-        self, process: TrialProcess, trial: optuna.Trial, score: Score, folder: Path, status: Status
-    ) -> Outcome:
-        """Answers the trial until it ends."""
-        pruned = diverged = ""
-        failed = None
-        known = set(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-        for event in process.events():
-            match event["event"]:
-                case "epoch":
-                    logs, epoch = event["logs"], event["epoch"]
-                    diverged = score.diverged(epoch, logs)
-                    if score.own:
-                        score.name = event["monitor"]
-                    value = logs.get(score.name)
-                    if value is not None and math.isfinite(value) and epoch not in known:
-                        trial.report(value, epoch)
-                        if trial.should_prune() and epoch < event["epochs"]:
-                            pruned = PRUNED
-                    now = "" if value is None else f", {score.name} {number_text(value)}"
-                    status.update(f"Trial {trial.number}: epoch {epoch}/{event['epochs']}{now}")
-                    process.say(score.unknown([logs], final=False) or diverged or pruned)
-                case "failed":
-                    failed = event["reason"]
-                case "end":
-                    process.leave()
-                    return self._ended(event, score, pruned=pruned, diverged=diverged)
-        process.leave()
-        if self.stop.received is not None:
-            return Outcome(state="interrupted")
-        return Outcome(state="failed", reason=failed or f"{process.ended()}; {_last_words(folder / LOG)}")
-
-    def _ended(self, event: Mapping[str, Any], score: Score, *, pruned: str, diverged: str) -> Outcome:
-        history = event["history"]
-        score.take(history)
-        fatal = score.unknown(history, final=True)
-        if fatal:
-            return Outcome(state="failed", reason=fatal, fatal=fatal)
-        if event["signal"] is not None:
-            if self.stop.received is not None:
-                return Outcome(state="interrupted")
-            name = signal.Signals(event["signal"]).name
-            return Outcome(state="failed", reason=f"ended by {name} from elsewhere; aip resume goes on with it")
-        if diverged:
-            return Outcome(state="failed", reason=diverged)
-        if score.value is None:
-            return Outcome(state="failed", reason=f"{score.name} was no number in any epoch")
-        return Outcome(state="pruned" if pruned else "complete")
 
     def _record(self, trial: optuna.Trial, outcome: Outcome, score: Score, seconds: float) -> None:
         found = {"seconds": seconds, "epoch": score.epoch, "value": score.value, "logs": score.logs}
         for name, value in (found | {"reason": outcome.reason}).items():
             trial.set_user_attr(name, value)
-        if self.study.user_attrs.get(NAMED) is None and score.logs:
-            self.study.set_user_attr(NAMED, score.name)
+        if self.study.user_attrs.get(MONITORED) is None and score.logs:
+            self.study.set_user_attr(MONITORED, score.name)
         match outcome.state:
             case "complete":
-                assert score.value is not None
                 self.study.tell(trial, score.value)
             case "pruned":
                 self.study.tell(trial, state=TrialState.PRUNED)
@@ -265,10 +198,10 @@ class Sweep:
         if row.params:
             write_experiment(self.folder, self.space.dimensions, score.mode, score.name)
             write_session(self._folder_of(trial.number), row, self.space.dimensions, score.name)
-        value = "" if score.value is None else f", {score.name} {number_text(score.value)} in epoch {score.epoch}"
+        result = "" if score.value is None else f", {score.name} {cell(score.value)} in epoch {score.epoch}"
         best = ", the best so far" if outcome.state == "complete" and rows[0].trial == trial.number else ""
         why = f": {outcome.reason}" if outcome.reason else ""
-        self._tell(f"Trial {trial.number} {outcome.state}{value}{best} ({seconds:.1f} s){why}")
+        self._tell(f"Trial {trial.number} {outcome.state}{result}{best} ({seconds:.1f} s){why}")
 
     def _refuse_hopeless(self) -> None:
         trials = [trial for trial in begun(self.study) if trial.state != TrialState.RUNNING]
@@ -286,31 +219,20 @@ class Sweep:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def withheld_words(settings: Settings) -> list[str]:
+    """Return the options that a run does not record, and needs again to be resumed."""
+    given = Layer.from_arguments(settings.words).options
+    kept = Layer.from_arguments(settings.recorded_words).options
+    return [word for one, other in zip(given, kept, strict=True) if one != other for word in written(one)]
+
+
 def _clear(folder: Path) -> None:
-    """Takes away what a trial left that was killed before its run had begun."""
+    """Remove what is left of a trial that was killed before its run began."""
     for path in folder.iterdir():
-        if path.name in (LOG, RUNNING):
-            continue
         if path.is_dir():
             shutil.rmtree(path)
-        else:
+        elif path.name not in (LOG, TRIAL_LOCK):
             path.unlink()
-
-
-def _secrets(settings: Settings) -> list[str]:
-    """Return the options that a run does not record, which it is given again to be resumed."""
-    found: list[str] = []
-    option = ""
-    for word, recorded in zip(settings.words, settings.recorded_words or settings.words, strict=True):
-        option = word if word.startswith("--") else option
-        if word != recorded:
-            found.append(word if word.startswith("--") else f"{option.partition('=')[0]}={word}")
-    return found
-
-
-def _last_words(log: Path) -> str:
-    last = tail(log)
-    return f"{log} ends with: {last[0]}" if last else f"{log} is empty"
 
 
 def _short(word: str) -> str:

@@ -1,10 +1,13 @@
-"""What a sweep is: kept as `sweep.json` in its folder, so that the sweep can go on after anything."""
+"""The sweep's folder: `sweep.json`, from which the sweep can be resumed, and the locks of several processes."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -16,12 +19,23 @@ from aipcore.files import no_follow, read_json
 from aipcore.params.declare import SECRET
 from aipcore.params.secret import PREFIX, redacted
 from aipcore.params.types import leaf_type
+from aipcore.training.run_folder import LOCK, locked
 
 FILE = "sweep.json"
-SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("median", "hyperband", "none")
 STORAGE_VARIABLE = f"{PREFIX}STORAGE"
 """The environment variable that the address of the storage is taken from, if its password is not known."""
+
+SETTINGS_LOCK = ".asking.lock"
+"""In the sweep's folder, held while a process starts the sweep."""
+
+TABLES_LOCK = ".tables.lock"
+"""In the sweep's folder, held while a process reads the trials and writes them to the tables."""
+
+TRIAL_LOCK = ".trial.lock"
+"""In a trial's folder, held by the process that answers for the trial; the trial's own process holds `.lock`."""
+
+PATIENCE = 300.0
+"""Seconds to wait for a lock, such as that of a trial whose sweep was killed while it still saves."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,14 +47,13 @@ class Settings:
         params: the parameter file, or None.
         words: the parameters that do not vary, as on the command line.
         space: the values of `--space`.
-        sampler, pruner: what Optuna chooses and prunes by.
-        seed: what the choices are drawn from.
+        sampler, pruner: the names of Optuna's sampler and pruner.
+        seed: of the sampler.
         monitor: the direction and the name of the value that is optimized.
         own_monitor: whether this is what the scenario monitors, which is the value of the validation if there is one.
         trials: how many there are in all, None for no end.
         storage: the address of the database, None for a file in the sweep's folder.
         study: the study's name in the database.
-        switches: the options of `aip` itself that leave plugins out.
         cwd: the working folder, which relative paths refer to.
         recorded_words: `words` without secrets, which is what the file holds.
         home: tells this folder from others that share the study.
@@ -58,23 +71,25 @@ class Settings:
     trials: int | None
     storage: str | None
     study: str
-    switches: tuple[str, ...]
     cwd: str
-    recorded_words: tuple[str, ...] = ()
+    recorded_words: tuple[str, ...] = attrs.field(default=attrs.Factory(lambda self: self.words, takes_self=True))
     home: str = attrs.field(factory=lambda: uuid.uuid4().hex)
 
-    @property
-    def train_words(self) -> list[str]:
-        """The words after `aip train` that all trials have in common."""
-        return self._after_train(self.words)
+    def train_words(self, *, recorded: bool = False) -> list[str]:
+        """Return the words after `aip train` that all trials have in common.
 
-    @property
-    def shown_words(self) -> list[str]:
-        """`train_words` without secrets."""
-        return self._after_train(self.recorded_words or self.words)
-
-    def _after_train(self, words: tuple[str, ...]) -> list[str]:
+        Args:
+            recorded: without secrets.
+        """
+        words = self.recorded_words if recorded else self.words
         return [self.scenario, *(() if self.params is None else ("--params", self.params)), *words]
+
+    @property
+    def place(self) -> str:
+        """The address of the database, without a login."""
+        if self.storage is None:
+            return "study.db of the sweep's folder"
+        return redacted(self.storage.partition("@")[2] or self.storage)
 
 
 FIXED = {
@@ -87,30 +102,35 @@ FIXED = {
     "monitor": "--monitor",
     "study": "--study",
 }
-"""What a sweep keeps for all of its trials, and how users call it."""
+"""The settings that all trials of a sweep share, with their names for users."""
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Writes `sweep.json`, without a password."""
+    """Write `sweep.json`, without passwords."""
     plain = attrs.asdict(settings)
-    plain["words"] = [redacted(word) for word in plain.pop("recorded_words") or settings.words]
+    plain["words"] = plain.pop("recorded_words")
     plain |= {"aip": aipcore.__version__, "storage": None if settings.storage is None else redacted(settings.storage)}
-    fresh = folder / f".{FILE}.{os.getpid()}"
+    write_whole(folder / FILE, json.dumps(plain, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of the sweep's folder, so that other processes find the old or the new text."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
-    with open(fresh, "x", encoding="utf-8", opener=no_follow) as file:
-        file.write(json.dumps(plain, indent=2) + "\n")
-    fresh.replace(folder / FILE)
+    with open(fresh, "x", encoding="utf-8", newline="", opener=no_follow) as file:
+        file.write(text)
+    fresh.replace(path)
 
 
 def read_settings(folder: Path, storage: str | None) -> Settings:
-    """Reads `sweep.json`.
+    """Read `sweep.json`.
 
     Args:
         folder: the sweep's folder.
-        storage: the address of the database, if the user gives it anew.
+        storage: the address of the database, if the user gives it again.
 
     Raises:
-        UsageError: there is none, it cannot be read, or the storage's password is not known.
+        UsageError: it is missing or cannot be read, or the storage's password is not known.
     """
     path = folder / FILE
     if not path.is_file():
@@ -120,21 +140,17 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
         plain.pop("aip", None)
         types = get_type_hints(Settings)
         plain = {name: leaf_type(types[name], name).from_plain(value) for name, value in plain.items()}
-        withheld = any(SECRET in word for word in plain["words"])
-        settings = Settings(**plain, recorded_words=plain["words"] if withheld else ())
+        settings = Settings(**plain)
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}): restore it from a copy.") from error
-    if storage is not None:
-        settings = attrs.evolve(settings, storage=storage)
-    if settings.storage is not None and SECRET in settings.storage:
+    if storage is None and settings.storage is not None and SECRET in settings.storage:
         storage = os.environ.get(STORAGE_VARIABLE)
         if not storage:
             raise UsageError(
                 f"The password of the sweep's storage is not kept: give --storage URL with it again, or set "
                 f"{STORAGE_VARIABLE} to the URL."
             )
-        settings = attrs.evolve(settings, storage=storage)
-    return settings
+    return settings if storage is None else attrs.evolve(settings, storage=storage)
 
 
 def is_home(folder: Path, home: str) -> bool:
@@ -146,19 +162,36 @@ def is_home(folder: Path, home: str) -> bool:
 
 
 def refuse_changes(found: Settings, given: Settings) -> None:
-    """Sees that a command that goes on with a sweep means the same sweep.
+    """Check that a command that resumes a sweep means the same sweep.
 
     Raises:
         UsageError: it does not.
     """
     for name, called in FIXED.items():
-        before, now = getattr(found, name), getattr(given, name)
-        if before != now:
+        values = getattr(found, name), getattr(given, name)
+        if values[0] != values[1]:
+            before, now = ((" ".join(each) if isinstance(each, tuple) else str(each)) or "none" for each in values)
             raise UsageError(
-                f"The folder's sweep has {called} {_said(before)} and this command {_said(now)}: give the same, or "
-                "another --sweep_dir for another sweep."
+                f"The folder's sweep has {called} {before} and this command {now}: give the same, or another "
+                "--sweep_dir for another sweep."
             )
 
 
-def _said(value: Any) -> str:
-    return (" ".join(value) if isinstance(value, tuple) else str(value)) or "none"
+@contextmanager
+def lock_when_free(folder: Path, name: str = LOCK) -> Iterator[None]:
+    """Hold a lock, after waiting for the process that has it. The end of a process releases its locks.
+
+    Raises:
+        UsageError: it is not free after five minutes, or the folder is not writable.
+    """
+    end = time.monotonic() + PATIENCE
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder, name))
+                break
+            except UsageError:
+                if time.monotonic() > end or not os.access(folder, os.W_OK):
+                    raise
+                time.sleep(0.1)
+        yield

@@ -1,165 +1,248 @@
-"""What is written after `--space`: which parameters vary, and where."""
+"""The search space: the values of `--space`, checked against the scenario's parameters, and its points."""
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 
 import attrs
+from aip_plugins.commands.sweep.dimension import Dimension, make_dimension, split
 
-from aipcore.errors import UsageError
-from aipcore.params.tree import Component, Components, Group, Leaf, Node
-from aipcore.params.types import LeafType
+from aipcore.errors import AipError, UsageError
+from aipcore.params import Layer, fill
+from aipcore.params.declare import FieldSpec
+from aipcore.params.files import COMMAND_LINE, Option
+from aipcore.params.secret import Contact, contacts, recorded, redacted
+from aipcore.params.tree import Component, Components, Group, Leaf, find, short_paths, shown
+from aipcore.training.request import Request
 
-FORMS = "NAME=LO..HI, NAME=LO..HI:STEP, NAME=log:LO..HI or NAME=A,B,..."
-LOG = "log:"
+MOST_POINTS = 10_000
+"""The largest grid."""
+
+
+@attrs.frozen
+class Branch:
+    """The parameters that exist under one choice of all components that vary.
+
+    Attributes:
+        components: the chosen words by name, in the order in which they are chosen.
+        free: the other parameters, in the user's order.
+    """
+
+    components: dict[str, str]
+    free: tuple[Dimension, ...]
+
+    @property
+    def first(self) -> dict[str, str]:
+        """The branch's first point."""
+        return self.components | {each.name: each.ends[0] for each in self.free}
 
 
 @attrs.frozen(kw_only=True)
-class Dimension:
-    """One parameter that varies.
+class Space:
+    """The parameters that vary.
+
+    A parameter may exist only under some choices of a component, as the options of an optimizer do.
 
     Attributes:
-        name: its dotted name, in its short form if it has one.
-        text: what the user wrote for it.
-        kind: what it takes: numbers of a range, or one of several words, which may be names of components.
-        low, high: the range, both included.
-        step: the distance of neighbours in the range, None for any number.
-        log: whether small numbers are as likely as large ones, by their logarithm.
-        choices: the words there are.
-        numbers: whether all of the words are numbers.
+        dimensions: in the order in which the user named them.
+        branches: one for each choice of the components.
+        request: the scenario with everything that does not vary.
+        words: the parameters of the command line that do not vary.
     """
 
-    name: str
-    text: str
-    kind: Literal["float", "int", "choice", "component"]
-    low: float = 0
-    high: float = 0
-    step: float | None = None
-    log: bool = False
-    choices: tuple[str, ...] = ()
-    numbers: bool = False
+    dimensions: tuple[Dimension, ...]
+    branches: tuple[Branch, ...]
+    request: Request
+    words: tuple[str, ...]
 
-    @property
-    def ends(self) -> tuple[str, ...]:
-        """Words that are allowed only if all are: the ends of the range, or every choice."""
-        return self.choices or (self.word(self.low), self.word(self.high))
+    def walk(self, choose: Callable[[Dimension], str]) -> dict[str, str]:
+        """Choose a word for each parameter that exists, components before their options."""
+        by_name = {each.name: each for each in self.dimensions}
+        chosen: dict[str, str] = {}
+        branches: Sequence[Branch] = self.branches
+        while name := next((name for name in branches[0].components if name not in chosen), None):
+            chosen[name] = choose(by_name[name])
+            branches = [branch for branch in branches if branch.components.get(name) == chosen[name]]
+        chosen |= {each.name: choose(each) for each in branches[0].free}
+        return {name: chosen[name] for name in by_name if name in chosen}
 
-    def word(self, value: float | str) -> str:
-        """A value as a word of the command line, from which exactly this value is read again."""
-        return value if isinstance(value, str) else repr(int(value) if self.kind == "int" else float(value))
+    def options(self, chosen: Mapping[str, str]) -> list[str]:
+        """Return the words of the command line for what was chosen."""
+        return [f"--{name}={word}" for name, word in chosen.items()]
 
-    def points(self) -> list[float | str] | None:
-        """All values in order, or None if there are too many to try each."""
-        if self.choices:
-            return list(self.choices)
-        step = self.step or (1 if self.kind == "int" else None)
-        if step is None:
-            return None
-        low, width = Decimal(repr(self.low)), Decimal(repr(step))
-        count = int((Decimal(repr(self.high)) - low) / width) + 1
-        number = int if self.kind == "int" else float
-        return [number(low + width * index) for index in range(count)]
+    def with_chosen(self, chosen: Mapping[str, str]) -> Request:
+        """Return the request of one trial."""
+        layer = Layer.from_arguments([*self.words, *self.options(chosen)])
+        return attrs.evolve(self.request, layers=[*self.request.layers[:-1], layer])
+
+    def grid(self) -> list[dict[str, float | str]]:
+        """Return every point of the space, the last parameter changing fastest.
+
+        Raises:
+            UsageError: there are too many.
+        """
+        found: list[dict[str, float | str]] = []
+        for branch in self.branches:
+            values: dict[str, list[float | str]] = {name: [word] for name, word in branch.components.items()}
+            values |= {each.name: each.points() for each in branch.free}
+            names = [each.name for each in self.dimensions if each.name in values]
+            for point in product(*(values[name] for name in names)):
+                found.append(dict(zip(names, point, strict=True)))
+                if len(found) > MOST_POINTS:
+                    raise UsageError(f"The grid has more than {MOST_POINTS} points: give fewer, or --sampler random.")
+        return found
+
+    def contacts(self) -> list[Contact]:
+        """Return the addresses that the words of the command line and of the space name."""
+        found: dict[Contact, None] = {}
+        for branch in self.branches:
+            others = [{each.name: word} for each in branch.free for word in each.choices]
+            for other in [{}, *others]:
+                tree = _filled(self.with_chosen(branch.first | other))
+                found |= dict.fromkeys(contacts(tree, short_paths(tree), (COMMAND_LINE,)))
+        return list(found)
+
+    def recorded_words(self) -> tuple[str, ...]:
+        """Return `words` with `***` in the place of secrets."""
+        options = Layer.from_arguments(self.words).options
+        specs: dict[str, FieldSpec] = {}
+        for branch in self.branches:
+            tree = _structure(self.request, self.words, branch.components)
+            found = {option.name: find(tree, option.name, short_paths(tree)) for option in options}
+            specs |= {name: node.spec for name, node in found.items() if isinstance(node, Leaf)}
+        words: list[str] = []
+        for option in options:
+            spec = specs.get(option.name)
+            kept = tuple(redacted(word if spec is None else recorded(spec, word)) for word in option.words)
+            words += written(attrs.evolve(option, words=kept))
+        return tuple(words)
 
 
-def split(text: str) -> tuple[str, str]:
-    """The name and the rest of one `--space` value.
-
-    Raises:
-        UsageError: it has no name, or nothing after it.
-    """
-    name, equals, values = text.partition("=")
-    if not equals or not name or not values:
-        raise UsageError(f"--space {text} is not allowed: write {FORMS}.")
-    return name.removeprefix("--").replace("-", "_"), values
-
-
-def make_dimension(name: str, text: str, node: Node) -> Dimension:
-    """Reads what is written for a parameter.
+def make_space(texts: Sequence[str], request: Request, words: Sequence[str]) -> Space:
+    """Read the values of `--space` and check each with the scenario's parameters.
 
     Args:
-        name: how the parameter is shown.
-        text: the whole value of `--space`.
-        node: the parameter.
+        texts: the values.
+        request: the scenario.
+        words: the parameters on the command line.
 
     Raises:
-        UsageError: the parameter cannot vary, or not in this way.
+        UsageError: a parameter is unknown, cannot vary like that, or is given a value as well.
     """
-    values = split(text)[1]
-    if isinstance(node, Group):
-        raise UsageError(f"--space {text}: {name} is a group of parameters: name one of them.")
-    if isinstance(node, Leaf) and ".." in values and "," not in values and (number := _number(node.type)):
-        return _range(name, text, values, number)
-    if values.startswith(LOG):
-        raise UsageError(f"--space {text} is not allowed: write log:LO..HI with two numbers, for a number.")
-    words = tuple(values.split(","))
-    if isinstance(node, Component | Components):
-        words = tuple(word if _is_none(word, node) else node.source.canonical(node.kind, word) for word in words)
-    elif node.type.form in ("fixed", "table"):
-        raise UsageError(f"--space {text}: {name} takes {node.type.words}, which cannot be searched.")
-    if len(words) < 2 or "" in words:
-        raise UsageError(f"--space {text} gives {name} nothing to choose from: write {FORMS}.")
-    if len(set(words)) < len(words):
-        twice = next(word for word in words if words.count(word) > 1)
-        raise UsageError(f"--space {text} names {twice} twice: name it once.")
-    if isinstance(node, Leaf):
-        numbers = all(_as_number(word) is not None for word in words)
-        return Dimension(name=name, text=text, kind="choice", choices=words, numbers=numbers)
-    return Dimension(name=name, text=text, kind="component", choices=words)
-
-
-def _is_none(word: str, node: Component | Components) -> bool:
-    return isinstance(node, Component) and node.optional and word.casefold() == "none"
-
-
-def _number(leaf: LeafType) -> Literal["int", "float"] | None:
-    """Which numbers a parameter takes, if it takes one."""
-    if leaf.form != "one":
-        return None
-    kinds = (leaf.items[0], *getattr(leaf.items[0], "__args__", ()))
-    return "int" if int in kinds else "float" if float in kinds else None
-
-
-def _range(name: str, text: str, values: str, kind: Literal["int", "float"]) -> Dimension:
-    log = values.startswith(LOG)
-    ends, colon, step_word = values.removeprefix(LOG).partition(":")
-    low_word, _, high_word = ends.partition("..")
-    low, high = _as_number(low_word), _as_number(high_word)
-    step = _as_number(step_word) if colon else None
-    if low is None or high is None or (colon and (step is None or step <= 0)):
-        raise UsageError(f"--space {text} is no range of numbers: write {FORMS}.")
-    if kind == "int" and any(value is not None and value % 1 for value in (low, high, step)):
-        raise UsageError(f"--space {text}: {name} takes whole numbers only.")
-    if low >= high:
-        raise UsageError(
-            f"--space {text}: a range begins with its smaller end, and {low_word} is not below {high_word}."
-        )
-    if log and low <= 0:
-        raise UsageError(f"--space {text}: only numbers above 0 have a logarithm; begin above it.")
-    if log and step is not None:
-        raise UsageError(f"--space {text}: a range by logarithm has no step; leave one of the two out.")
-    if step is not None and (high - low) % step:
-        last = low + (high - low) // step * step
-        raise UsageError(f"--space {text}: no number of steps leads from {low_word} to {high_word}; end it at {last}.")
-    return Dimension(
-        name=name,
-        text=text,
-        kind=kind,
-        low=_plain(low, kind),
-        high=_plain(high, kind),
-        step=None if step is None else _plain(step, kind),
-        log=log,
+    by_name = {split(text)[0]: text for text in texts}
+    if len(by_name) < len(texts):
+        raise UsageError("--space names a parameter twice: name it once, with all its values.")
+    known: dict[str, Dimension] = {}
+    branches = tuple(_branches(by_name, request, tuple(words), {}, known))
+    for name, text in by_name.items():
+        if name not in known:
+            _explain_unknown(name, text, request, words)
+        dimension = known[name]
+        if all(dimension.name not in branch.first for branch in branches):
+            raise UsageError(f"--space {text}: no choice of the other parameters has this one.")
+    space = Space(
+        dimensions=tuple(known[name] for name in by_name), branches=branches, request=request, words=tuple(words)
     )
+    _check(space)
+    return space
 
 
-def _plain(value: Decimal, kind: str) -> float:
-    return int(value) if kind == "int" else float(value)
+def written(option: Option) -> list[str]:
+    """Return the words of an option."""
+    if option.closed:
+        return [f"{option.written}={''.join(option.words[:1])}", *option.words[1:]]
+    return [option.written, *option.words]
 
 
-def _as_number(word: str) -> Decimal | None:
-    """The number that a word is, exactly; None if it is none or not finite."""
+def _branches(
+    texts: Mapping[str, str],
+    request: Request,
+    words: tuple[str, ...],
+    chosen: dict[str, str],
+    known: dict[str, Dimension],
+) -> Iterator[Branch]:
+    """Choose each component in turn, since each leads to further parameters, which may be components again.
+
+    Args:
+        texts: the values of `--space`, by the names in them.
+        request: the scenario.
+        words: the parameters on the command line.
+        chosen: the components so far.
+        known: receives the dimensions, by the names in the values.
+    """
+    tree = _structure(request, words, chosen)
+    shorts = short_paths(tree)
+    given = {id(find(tree, option.name, shorts)): option for option in Layer.from_arguments(words).options}
+    exist: list[Dimension] = []
+    for name, text in texts.items():
+        node = find(tree, name, shorts)
+        if node is None:
+            continue
+        if id(node) in given:
+            raise UsageError(f"{given[id(node)].written} is given, and varies by --space too: leave one of them out.")
+        if name not in known:
+            dimension = make_dimension(shown(node.path, shorts), text, node)
+            for other in known.values():
+                if other.name == dimension.name:
+                    raise UsageError(f"--space {other.text} and {text} are the same parameter.")
+            known[name] = dimension
+        exist.append(known[name])
+    components = [each for each in exist if each.kind == "component" and each.name not in chosen]
+    if components:
+        # An outer component comes before one that it has.
+        outer = min(components, key=lambda each: each.name.count("."))
+        for word in outer.choices:
+            yield from _branches(texts, request, words, {**chosen, outer.name: word}, known)
+    else:
+        yield Branch(chosen, tuple(each for each in exist if each.kind != "component"))
+
+
+def _structure(request: Request, words: Sequence[str], chosen: Mapping[str, str]) -> Group:
+    """Return the parameters that exist once the components of the command line and `chosen` are chosen."""
+    pending = Layer.from_arguments([*words, *(f"--{name}={word}" for name, word in chosen.items())])
+    choosing: list[Option] = []
+    while True:
+        layer = attrs.evolve(pending, options=tuple(choosing))
+        tree = _filled(attrs.evolve(request, layers=[*request.layers[:-1], layer]))
+        shorts = short_paths(tree)
+        fresh = [
+            option
+            for option in pending.options
+            if option not in choosing and isinstance(find(tree, option.name, shorts), Component | Components)
+        ]
+        if not fresh:
+            return tree
+        choosing += fresh
+
+
+def _filled(request: Request) -> Group:
+    return fill(request.root, request.layers, request.plugins)
+
+
+def _check(space: Space) -> None:
+    """Try the ends and choices of every parameter under every choice of components."""
+    for branch in space.branches:
+        try:
+            _filled(space.with_chosen(branch.components))
+        except AipError as error:
+            if not branch.components:
+                raise
+            chosen = ", ".join(f"{name} {word}" for name, word in branch.components.items())
+            raise UsageError(f"With {chosen}: {error}") from error
+        for each in branch.free:
+            for word in each.ends:
+                try:
+                    _filled(space.with_chosen({**branch.first, each.name: word}))
+                except AipError as error:
+                    raise UsageError(f"--space {each.text}: {error}") from error
+
+
+def _explain_unknown(name: str, text: str, request: Request, words: Sequence[str]) -> None:
     try:
-        value = Decimal(word)
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() else None
+        # The error for an option of this name: the nearest one, or the component that it belongs to.
+        layer = Layer.from_arguments([*words, f"--{name}=0"])
+        _filled(attrs.evolve(request, layers=[*request.layers[:-1], layer]))
+    except AipError as error:
+        raise UsageError(f"--space {text}: {error}") from error
+    raise UsageError(f"--space {text}: there is no parameter {name}.")

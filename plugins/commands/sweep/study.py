@@ -1,4 +1,4 @@
-"""The study: what Optuna keeps of a sweep, and how it is asked."""
+"""The study: what Optuna stores of a sweep, and the sampler and pruner that it is asked with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from aip_plugins.commands.sweep.locks import enter_when_free
-from aip_plugins.commands.sweep.search import Space
-from aip_plugins.commands.sweep.settings import Settings
-from aip_plugins.commands.sweep.space import Dimension
+from aip_plugins.commands.sweep.dimension import Dimension
+from aip_plugins.commands.sweep.settings import Settings, lock_when_free
+from aip_plugins.commands.sweep.space import Space
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
@@ -37,7 +36,7 @@ LOCKS = sqlalchemy.Table(
 
 
 def open_study(settings: Settings, space: Space, folder: Path | None = None) -> optuna.Study:
-    """The study of a sweep, made if there is none.
+    """Open the study of a sweep, or create it.
 
     Args:
         settings: the sweep.
@@ -64,27 +63,27 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
 
 
 def _begin_study(study: optuna.Study, settings: Settings, space: Space) -> None:
-    mode, name = settings.monitor
-    about = {"scenario": settings.scenario, "monitor": f"{mode}:{name}", "space": sorted(settings.space)}
+    about = {"scenario": settings.scenario, "monitor": ":".join(settings.monitor), "space": sorted(settings.space)}
+    empty = not study.get_trials(deepcopy=False)
     for key, value in about.items():
         there = study.user_attrs.get(f"aip_{key}")
-        if there is None and not study.get_trials(deepcopy=False):
+        if there is None and empty:
             study.set_user_attr(f"aip_{key}", value)
         elif there != value:
+            before, now = (" ".join(each) if isinstance(each, list) else each for each in (there, value))
             raise UsageError(
-                f"The study {settings.study} in {_place(settings)} has the {key} {_said(there)}, and this "
-                f"sweep {_said(value)}: give another --study."
+                f"The study {settings.study} in {settings.place} has the {key} "
+                f"{before or 'of something else than aip sweep'}, and this sweep {now}: give another --study."
             )
     if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
-        begun = bool(study.get_trials(deepcopy=False))
         for point in space.grid():
-            study.enqueue_trial(point, skip_if_exists=begun)
+            study.enqueue_trial(point, skip_if_exists=not empty)
         study.set_user_attr("aip_grid", True)
 
 
 @contextmanager
 def study_locked(settings: Settings, folder: Path | None) -> Iterator[None]:
-    """Keeps every other sweep from changing the study, on this host and on others.
+    """Keep every other sweep from changing the study, on this host and on others.
 
     SQLite is locked by a file beside the database: a transaction would lock out Optuna itself. Other databases are
     locked by a row of `LOCKS`. The end of the process releases either.
@@ -94,17 +93,17 @@ def study_locked(settings: Settings, folder: Path | None) -> Iterator[None]:
         folder: holds the database if `settings` names none.
     """
     url = sqlalchemy.make_url(_url(settings, folder))
-    with ExitStack() as held:
-        if url.get_backend_name() == "sqlite":
-            file = Path((url.database or "").removeprefix("file:")).resolve()
-            # Without this folder SQLite fails, and names the reason.
-            if url.database not in (None, "", ":memory:") and file.parent.is_dir():
-                enter_when_free(held, file.parent, f".{file.name}.lock")
-        else:
-            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-            connection = held.enter_context(engine.begin())
+    if url.get_backend_name() == "sqlite":
+        file = Path((url.database or "").removeprefix("file:")).resolve()
+        # Without this folder SQLite fails, and names the reason.
+        lockable = url.database not in (None, "", ":memory:") and file.parent.is_dir()
+        with lock_when_free(file.parent, f".{file.name}.lock") if lockable else nullcontext():
+            yield
+    else:
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        with engine.begin() as connection:
             connection.execute(sqlalchemy.select(LOCKS).where(LOCKS.c.study == settings.study).with_for_update())
-        yield
+            yield
 
 
 def _make_lock(url: str, study: str) -> None:
@@ -128,29 +127,28 @@ def _url(settings: Settings, folder: Path | None) -> str:
 
 
 def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
-    """What tells from the values of some epochs that a trial will not be among the best."""
-    match name:
-        case "median":
-            return optuna.pruners.MedianPruner()
-        case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs)
-        case _:
-            return optuna.pruners.NopPruner()
+    """Return the pruner of this name.
+
+    Args:
+        name: of `--pruner`.
+        epochs: the most that a trial has.
+    """
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs)
+    return optuna.pruners.MedianPruner() if name == "median" else optuna.pruners.NopPruner()
 
 
 def suggest(study: optuna.Study, trial: optuna.Trial, settings: Settings, space: Space) -> dict[str, str]:
-    """Chooses a trial's parameters; those that it has already stay.
+    """Choose a trial's parameters; those that it has already stay.
 
     The choice follows from the seed, the number of the trial and the trials before it, so that neither an interruption
     nor another process of the same seed repeats one.
     """
-    drawn = int.from_bytes(hashlib.sha256(f"{settings.seed}:{trial.number}".encode()).digest()[:4], "big")
+    seed = int.from_bytes(hashlib.sha256(f"{settings.seed}:{trial.number}".encode()).digest()[:4], "big")
+    kind = optuna.samplers.TPESampler if settings.sampler == "tpe" else optuna.samplers.RandomSampler
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        if settings.sampler == "tpe":
-            study.sampler = optuna.samplers.TPESampler(seed=drawn)
-        else:
-            study.sampler = optuna.samplers.RandomSampler(seed=drawn)
+        study.sampler = kind(seed=seed)
     return space.walk(lambda each: each.word(_suggest(trial, each)))
 
 
@@ -163,23 +161,22 @@ def _suggest(trial: optuna.Trial, each: Dimension) -> Any:
 
 
 def begun(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that have ended or are running, in their order."""
+    """Return the trials that have ended or are running, in their order."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the differences between the trials comes from each parameter, largest first; they sum to 1.
+    """Return the share of each parameter in the differences between trials, largest first; they sum to 1.
 
     Empty if there are too few trials, or they are all alike.
     """
-    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    names = {name for trial in complete for name in trial.params}
-    common = {name for name in names if all(name in trial.params for trial in complete)}
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    common = set.intersection(*(set(trial.params) for trial in complete)) if complete else set()
     if len(complete) < 4 or len(common) < 2 or len({trial.value for trial in complete}) < 2:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # The one that needs no further package.
+        # The only evaluator that needs no further package.
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(common))
     return {name: value for name, value in found.items() if math.isfinite(value)}
@@ -187,7 +184,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 @contextmanager
 def database_errors(settings: Settings, remedy: str, kind: type[AipError] = UsageError) -> Iterator[None]:
-    """Says in one sentence that the database failed, and what to do.
+    """Turn a failure of the database into one sentence.
 
     Args:
         settings: the sweep.
@@ -203,15 +200,4 @@ def database_errors(settings: Settings, remedy: str, kind: type[AipError] = Usag
         # The database's own words, without the statement and SQLAlchemy's link to its manual.
         known = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError) else error
         cause = " ".join(re.split(r"\n\[SQL|\n\(Background", str(known))[0].split())
-        raise kind(f"The storage {_place(settings)} cannot be used ({redacted(cause)}): {remedy}.") from error
-
-
-def _place(settings: Settings) -> str:
-    """The address of the database, without who logs in."""
-    if settings.storage is None:
-        return "study.db of the sweep's folder"
-    return redacted(settings.storage.partition("@")[2] or settings.storage)
-
-
-def _said(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list) else str(value or "of something else than aip sweep")
+        raise kind(f"The storage {settings.place} cannot be used ({redacted(cause)}): {remedy}.") from error

@@ -1,7 +1,7 @@
-"""The process of one trial: `aip train` or `aip resume` with a listener that asks the sweep after each epoch.
+"""The process of one trial: a training run that asks the sweep after each epoch whether to continue.
 
-Line by line it is told on standard input what to do, and writes what happens to standard output, as JSON. Everything
-else that the process prints, TensorFlow included, goes where its standard error goes.
+It reads its request and the answers from standard input, and writes events to standard output, as lines of JSON. All
+other output of the process goes to its standard error.
 """
 
 from __future__ import annotations
@@ -12,97 +12,107 @@ import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import Any
 
-from aipcore.cli.resume import resume
-from aipcore.cli.train import train
+from aipcore.cli.cluster import run_output
+from aipcore.cli.request import PARAMS, make_request, split_arguments
 from aipcore.errors import AipError, sentence
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins
+from aipcore.params import Layer
 from aipcore.params.names import escaped
-from aipcore.training.reporter import EpochReport, Reporter
+from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.resume import resume_run
+from aipcore.training.stored_run import find_stored_run
+from aipcore.training.train import train_request
 
 ORPHANED = "The sweep is gone, so the trial stops here."
 
 
-class Line:
-    """The two pipes to the sweep, out of reach of all that prints or reads."""
+class SweepReporter(Reporter):
+    """Sends each epoch to the sweep, and stops the run if the answer says so."""
 
     def __init__(self) -> None:
-        self._out: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        self._in: IO[str] = os.fdopen(os.dup(0), encoding="utf-8")
+        # Out of reach of all that prints or reads.
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._in = os.fdopen(os.dup(0), encoding="utf-8")
         os.dup2(2, 1)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        self._heard: SimpleQueue[str | None] = SimpleQueue()
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._answer = ""
         threading.Thread(target=self._listen, name="aip-sweep", daemon=True).start()
 
     def _listen(self) -> None:
         for text in self._in:
-            self._heard.put(json.loads(text))
-        self._heard.put(None)
-        # Whoever asked for this trial was killed: nobody would notice what it still finds out.
+            self._answers.put(json.loads(text))
+        self._answers.put(None)
+        # The sweep was killed, so nobody reads the result.
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def hear(self) -> Any:
-        """The next thing that the sweep says, None if it is gone."""
-        return self._heard.get()
+    def receive(self) -> Any:
+        """Return the next message of the sweep, None if it is gone."""
+        return self._answers.get()
 
-    def say(self, event: str, **content: Any) -> None:
-        """Tells the sweep."""
+    def send(self, event: str, **content: Any) -> None:
+        """Send an event to the sweep."""
         try:
             self._out.write(json.dumps({"event": event, **content}) + "\n")
             self._out.flush()
         except BrokenPipeError:
             return
 
-
-class Listener(Reporter):
-    """Tells the sweep of each epoch, and has it decide whether to go on."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._answer = ""
-
     def epoch_ended(self, report: EpochReport) -> None:
-        """Asks."""
-        self._line.say(
-            "epoch", epoch=report.epoch, epochs=report.epochs, monitor=report.monitor, logs=_plain(report.logs)
-        )
-        answer = self._line.hear()
+        """Send the epoch, and wait for the answer."""
+        self.send("epoch", epoch=report.epoch, epochs=report.epochs, monitor=report.monitor, logs=_plain(report.logs))
+        answer = self.receive()
         self._answer = ORPHANED if answer is None else answer
 
     def stop_reason(self) -> str:
-        """What the sweep answered."""
+        """Return the sweep's answer."""
         return self._answer
 
 
 def main() -> int:
-    """Runs a trial; 0 if it came to an end."""
-    line = Line()
-    asked = line.hear()
+    """Run a trial, and return the exit code."""
+    sweep = SweepReporter()
+    asked = sweep.receive()
     if asked is None:
         return 1
     configure_plugins(Switches.from_environment(disabled=asked["disabled"], third_party=asked["third_party"]))
     try:
-        run = {"train": train, "resume": resume}[asked["command"]]
-        result = run(asked["words"], Listener(line))
-        assert result is not None, "a trial does not ask for help"
+        result = _run(asked["words"], asked["folder"], sweep)
         number = None if result.signal is None else int(result.signal)
-        line.say("end", signal=number, history=[_plain(logs) for logs in result.history])
+        sweep.send("end", signal=number, history=[_plain(logs) for logs in result.history])
     except AipError as error:
         if error.__cause__ is not None:
             traceback.print_exc()
         print(f"error: {escaped(str(error))}", file=sys.stderr)  # noqa: T201 - the trial's log
-        line.say("failed", reason=str(error))
+        sweep.send("failed", reason=str(error))
         return error.exit_code
     except Exception as error:
         traceback.print_exc()
-        line.say("failed", reason=sentence(error))
+        sweep.send("failed", reason=sentence(error))
         return 1
     return 0
+
+
+def _run(words: list[str], folder: str | None, sweep: SweepReporter) -> TrainResult:
+    """Train.
+
+    Args:
+        words: the scenario and its parameters; of a run that is resumed, the parameters that change.
+        folder: of the run to resume, None for a new run.
+        sweep: receives the epochs.
+    """
+    output = run_output({}, sweep)
+    if folder is None:
+        return train_request(make_request(split_arguments(words, (PARAMS,), "train"), "train"), output)
+    # The run is the sweep's own, and of the scenario that the user named to the sweep.
+    return resume_run(find_stored_run(Path(folder), [Layer.from_arguments(words)], trust=True), output)
 
 
 def _plain(logs: Any) -> dict[str, float]:

@@ -10,11 +10,12 @@ import attrs
 import optuna
 import pytest
 from aip_plugins.commands.sweep.hparams import write_experiment, write_session
+from aip_plugins.commands.sweep.request import SweepRequest
 from aip_plugins.commands.sweep.results import Row, headings, rows_of, write_results
-from aip_plugins.commands.sweep.score import Score
-from aip_plugins.commands.sweep.search import Space, make_space
 from aip_plugins.commands.sweep.settings import Settings, read_settings, refuse_changes, write_settings
+from aip_plugins.commands.sweep.space import Space, make_space
 from aip_plugins.commands.sweep.study import importances, open_study, suggest
+from aip_plugins.commands.sweep.trial import Score, diverged
 
 from aipcore.cli.request import Arguments, make_request
 from aipcore.errors import UsageError
@@ -33,7 +34,7 @@ def settings() -> Settings:
     """A sweep of the tutorial."""
     return Settings(
         scenario="tutorial", params=None, words=("--trainer.epochs", "2"), space=SPACE, sampler="tpe", pruner="none",
-        seed=1, monitor=("max", "accuracy"), own_monitor=True, trials=20, storage=None, study="s", switches=(), cwd="/",
+        seed=1, monitor=("max", "accuracy"), own_monitor=True, trials=20, storage=None, study="s", cwd="/",
     )  # fmt: skip
 
 
@@ -55,8 +56,8 @@ class TestScore:
         score = Score("min", "val_loss")
         score.take([{"loss": float("nan"), "val_loss": 0.1}, {"loss": 1.0, "val_loss": float("inf")}])
         assert score.value is None
-        assert score.diverged(3, {"loss": float("nan")}) == "the loss is nan in epoch 3"
-        assert not score.diverged(3, {"loss": 1.0})
+        assert diverged(3, {"loss": float("nan")}) == "the loss is nan in epoch 3"
+        assert not diverged(3, {"loss": 1.0})
 
     def test_unknown(self) -> None:
         """A value that will never be there is told at the first epoch, one that may still come at the end."""
@@ -151,6 +152,18 @@ class TestSettings:
         """What is written is what is read."""
         write_settings(tmp_path, settings)
         assert read_settings(tmp_path, None) == settings
+
+    def test_resumed_by_its_folder(self, space, settings, tmp_path) -> None:
+        """What is read of a folder claims it, with parameters and with a secret among them."""
+        words = ("--callbacks.mlflow.tracking_uri", "postgresql://me:secret@host/db")
+        for folder, recorded in (("a", settings.words), ("b", (words[0], "postgresql://me:***@host/db"))):
+            path = tmp_path / folder
+            path.mkdir()
+            write_settings(path, attrs.evolve(settings, words=words, recorded_words=recorded))
+            read = read_settings(path, None)
+            request = SweepRequest(settings=read, space=space, epochs=2, folder=path, name="tutorial")
+            assert request.claim() == path
+            assert read_settings(path, None) == read
 
     def test_no_password(self, settings, tmp_path) -> None:
         """A database's password is not written, and asked for again."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import attrs
 import pytest
-from aip_plugins.commands.sweep.begin import Begun
-from aip_plugins.commands.sweep.runner import Outcome, Sweep
-from aip_plugins.commands.sweep.search import Space, make_space
+from aip_plugins.commands.sweep.request import SweepRequest
+from aip_plugins.commands.sweep.runner import Sweep
 from aip_plugins.commands.sweep.settings import Settings, write_settings
+from aip_plugins.commands.sweep.space import Space, make_space
 from aip_plugins.commands.sweep.study import open_study
+from aip_plugins.commands.sweep.trial import Outcome
 from rich.console import Console
 
 from aipcore.cli.request import Arguments, make_request
@@ -25,11 +26,12 @@ import sys
 from pathlib import Path
 
 import attrs
-from aip_plugins.commands.sweep.begin import Begun
-from aip_plugins.commands.sweep.runner import Outcome, Sweep
-from aip_plugins.commands.sweep.search import make_space
+from aip_plugins.commands.sweep.request import SweepRequest
+from aip_plugins.commands.sweep.runner import Sweep
 from aip_plugins.commands.sweep.settings import Settings
+from aip_plugins.commands.sweep.space import make_space
 from aip_plugins.commands.sweep.study import open_study
+from aip_plugins.commands.sweep.trial import Outcome
 from rich.console import Console
 
 from aipcore.cli.request import Arguments, make_request
@@ -52,13 +54,13 @@ request = make_request(Arguments(scenario="tutorial", options={}, rest=[]), "swe
 space = make_space(["trainer.epochs=1..9"], request, ())
 grid = Settings(
     scenario="tutorial", params=None, words=(), space=("trainer.epochs=1..9",), sampler="grid", pruner="none",
-    seed=1, monitor=("min", "loss"), own_monitor=True, trials=None, storage=sys.argv[1], study="grid", switches=(),
+    seed=1, monitor=("min", "loss"), own_monitor=True, trials=None, storage=sys.argv[1], study="grid",
     cwd=str(Path.cwd()),
 )
 print("ready", flush=True)
 sys.stdin.readline()
 for settings in (grid, attrs.evolve(grid, sampler="random", trials=7, study="random")):
-    begun = Begun(settings=settings, space=space, epochs=1, folder=None, name=settings.study)
+    begun = SweepRequest(settings=settings, space=space, epochs=1, folder=None, name=settings.study)
     study = open_study(settings, space)
     folder = begun.claim().resolve()
     sweep = Quick(
@@ -129,7 +131,7 @@ def shared(tmp_path: Path) -> Any:
         settings = Settings(
             scenario="tutorial", params=None, words=(), space=texts, sampler="random", pruner="none", seed=1,
             monitor=("min", "loss"), own_monitor=True, trials=2, storage=f"sqlite:///{tmp_path / 'shared.db'}",
-            study="s", switches=(), cwd=str(tmp_path),
+            study="s", cwd=str(tmp_path),
         )  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
@@ -178,7 +180,7 @@ def test_folder_of_another_sweep_that_is_faster(shared: Any, tmp_path: Path, mon
     """A sweep without --sweep_dir takes the next number if its folder is made by another one meanwhile."""
     monkeypatch.chdir(tmp_path)
     sweep = shared("a")
-    begun = Begun(settings=sweep.settings, space=sweep.space, epochs=1, folder=None, name="n")
+    begun = SweepRequest(settings=sweep.settings, space=sweep.space, epochs=1, folder=None, name="n")
     make = Path.mkdir
 
     def slower(self: Path, *words: Any, **arguments: Any) -> None:

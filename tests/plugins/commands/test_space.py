@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from aip_plugins.commands.sweep.options import take_space
-from aip_plugins.commands.sweep.search import Space, make_space
+from aip_plugins.commands.sweep.command import OPTIONS
+from aip_plugins.commands.sweep.space import Space, make_space
 
-from aipcore.cli.request import Arguments, make_request
+from aipcore.cli.request import Arguments, make_request, sort_words
 from aipcore.errors import UsageError
 
 
@@ -26,7 +26,7 @@ class TestForms:
         assert (epsilon.kind, epsilon.low, epsilon.high, epsilon.log) == ("float", 1e-9, 1e-5, True)
         assert (epochs.kind, epochs.low, epochs.high, epochs.step) == ("int", 2, 10, 2)
         assert epochs.points() == [2, 4, 6, 8, 10]
-        assert (dropout.kind, dropout.log, dropout.points()) == ("float", False, None)
+        assert (dropout.kind, dropout.log, dropout.step) == ("float", False, None)
         assert (rate.name, rate.low) == ("learning_rate.lr", 1e-4)
 
     def test_steps_are_exact(self) -> None:
@@ -50,7 +50,9 @@ class TestForms:
     def test_several(self) -> None:
         """--space takes several values, in all the ways in which options are written."""
         words = ["tutorial", "--space", "a=1,2", "b=1..2", "--trials", "3", "--space=c=1,2", "--space", "d=-1..1"]
-        assert take_space(words) == (["a=1,2", "b=1..2", "c=1,2", "d=-1..1"], ["tutorial", "--trials", "3"])
+        given, rest = sort_words(words, OPTIONS)
+        assert given == {"--space": ["a=1,2", "b=1..2", "c=1,2", "d=-1..1"], "--trials": 3}
+        assert rest == ["tutorial"]
 
 
 @pytest.mark.parametrize(

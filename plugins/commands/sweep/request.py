@@ -1,31 +1,27 @@
-"""What a command line or a folder says of a sweep: read, checked, and given its folder; computes nothing."""
+"""A request for a sweep, read from a command line or a folder and checked; computes nothing."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
-import click
-from aip_plugins.commands.sweep.locks import ASKING, enter_when_free
-from aip_plugins.commands.sweep.options import PRUNER, SAMPLER, SEED, TRIALS, monitored, one_among, whole_number
-from aip_plugins.commands.sweep.search import Space, make_space, recorded_words
+from aip_plugins.commands.sweep.dimension import FORMS
 from aip_plugins.commands.sweep.settings import (
     FILE,
-    PRUNERS,
-    SAMPLERS,
+    SETTINGS_LOCK,
     STORAGE_VARIABLE,
     Settings,
+    lock_when_free,
     read_settings,
     refuse_changes,
     write_settings,
 )
-from aip_plugins.commands.sweep.space import FORMS
+from aip_plugins.commands.sweep.space import Space, make_space
 
 from aipcore.cli.request import Arguments, make_request
 from aipcore.errors import AipError, UsageError
@@ -34,18 +30,20 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.params.secret import Contact, redacted, refuse_contacts
+from aipcore.scenario import Scenario
 from aipcore.training.run_folder import choose_output_dir
 
 DEFAULT_TRIALS = 20
 BESIDE_RESUME = ("--trials", "--timeout", "--storage", "--trust", "--quiet")
+"""The options that may stand beside `--resume`."""
 
 
 @attrs.define(kw_only=True)
-class Begun:
-    """A sweep that can begin, or go on.
+class SweepRequest:
+    """A sweep that can begin, or be resumed.
 
     Attributes:
-        settings: what it is.
+        settings: of the sweep.
         space: its parameters.
         epochs: the most that one of its trials has, as far as is known.
         folder: its folder, None for a new one.
@@ -59,14 +57,13 @@ class Begun:
     name: str
 
     def claim(self) -> Path:
-        """Makes the folder, or finds that it holds this very sweep, whose settings are then taken.
+        """Create the folder. One that holds this very sweep gives the settings that no option sets.
 
         Raises:
             UsageError: it holds something else, or cannot be written.
         """
         folder = self._make_folder()
-        with ExitStack() as claiming:
-            enter_when_free(claiming, folder, ASKING)
+        with lock_when_free(folder, SETTINGS_LOCK):
             if (folder / FILE).exists():
                 refuse_links(folder)
                 found = read_settings(folder, self.settings.storage)
@@ -96,96 +93,83 @@ class Begun:
             return folder
 
     def plan(self) -> str:
-        """What is going to happen, in a few words."""
+        """Return the plan in a few words."""
         settings = self.settings
         many = "trials without end" if settings.trials is None else count(settings.trials, "trial")
         names = ", ".join(each.text for each in self.space.dimensions)
         mode, name = settings.monitor
-        goal = "smallest" if mode == "min" else "largest"
         return (
-            f"{many} of {settings.scenario} for the {goal} {name}, over {names} (sampler {settings.sampler}, pruner "
-            f"{settings.pruner}, seed {settings.seed})"
+            f"{many} of {settings.scenario} for the {'smallest' if mode == 'min' else 'largest'} {name}, over {names} "
+            f"(sampler {settings.sampler}, pruner {settings.pruner}, seed {settings.seed})"
         )
 
     def again(self, folder: Path) -> str:
-        """The command that goes on with the sweep."""
-        plugin = get_plugin_manager().find_scenario(self.settings.scenario) is not None
-        trusted = plugin and self.settings.storage is None
+        """Return the command that resumes the sweep."""
+        trusted = _is_plugin(self.settings) and self.settings.storage is None
         return f"aip sweep --resume {shlex.quote(str(folder))}{'' if trusted else ' --trust'}"
 
 
-def from_command_line(arguments: Arguments, texts: Sequence[str]) -> Begun:
-    """The sweep that a command line describes.
+def from_command_line(arguments: Arguments) -> SweepRequest:
+    """Return the sweep that a command line describes.
 
     Raises:
         UsageError: something in it is not allowed.
     """
     given = arguments.options
-    sampler, pruner = one_among(given, SAMPLER, SAMPLERS), one_among(given, PRUNER, PRUNERS)
-    trials, seed = whole_number(given, TRIALS, 1), whole_number(given, SEED, 0)
     if ("--storage" in given) != ("--study" in given):
         raise UsageError("--storage URL and --study NAME belong together: give both, the same on all machines.")
     if "--trust" in given:
         raise UsageError("--trust goes with --resume DIR only: a scenario that you name is yours to trust.")
     request = make_request(arguments, "sweep")
-    if not texts:
+    texts = given.get("--space")
+    if texts is None:
         raise UsageError(f"Name the parameters that vary: --space {FORMS}.")
     space = make_space(texts, request, arguments.rest)
-    resolved = _checked(space)
-    monitor = monitored(given, request.scenario.cls(resolved.value).monitor)
-    if monitor is None:
-        raise UsageError(f"The scenario {request.scenario.name} monitors nothing: give --monitor min:NAME or max:NAME.")
-    if trials is None:
-        trials = None if "--timeout" in given or sampler == "grid" else DEFAULT_TRIALS
-    params = given.get("--params")
+    resolved = _resolved(space)
+    sampler = given.get("--sampler", "tpe")
+    endless = "--timeout" in given or sampler == "grid"
     settings = Settings(
         scenario=arguments.scenario or "",
-        params=params,
+        params=given.get("--params"),
         words=tuple(arguments.rest),
-        recorded_words=recorded_words(request, arguments.rest),
+        recorded_words=space.recorded_words(),
         space=tuple(texts),
         sampler=sampler,
-        pruner=pruner,
-        seed=secrets.randbelow(2**31) if seed is None else seed,
-        monitor=monitor,
+        pruner=given.get("--pruner", "median"),
+        seed=given.get("--seed", secrets.randbelow(2**31)),
+        monitor=_monitor(given.get("--monitor"), request.scenario.cls(resolved.value)),
         own_monitor="--monitor" not in given,
-        trials=trials,
+        trials=given.get("--trials", None if endless else DEFAULT_TRIALS),
         storage=given.get("--storage"),
         study=given.get("--study", ""),
-        switches=_switches(),
         cwd=str(Path.cwd()),
     )
-    folder = None if "--sweep_dir" not in given else Path(given["--sweep_dir"])
-    return _begun(settings, space, resolved, folder)
+    folder = given.get("--sweep_dir")
+    return _request(settings, space, resolved, None if folder is None else Path(folder))
 
 
-def from_folder(arguments: Arguments, texts: Sequence[str]) -> Begun:
-    """The sweep that a folder holds, to go on with; enters the working folder that it was begun in.
+def from_folder(given: Mapping[str, Any]) -> SweepRequest:
+    """Return the sweep that the folder `--resume` holds, and enter the working folder that it was begun in.
+
+    Args:
+        given: the options of the command line.
 
     Raises:
-        UsageError: it holds none, or the command line says something else too.
+        UsageError: there is none, or it needs `--trust`.
     """
-    given = arguments.options
-    others = [*([arguments.scenario] if arguments.scenario else []), *arguments.rest, *texts]
-    others += [name for name in given if name not in ("--resume", *BESIDE_RESUME)]
-    if others:
-        raise UsageError(
-            f"--resume takes the sweep from its folder, so leave out {others[0]}; only {', '.join(BESIDE_RESUME)} may "
-            "stand beside it."
-        )
     folder = Path(given["--resume"]).resolve()
     if folder.is_dir():
         refuse_links(folder)
     settings = read_settings(folder, given.get("--storage"))
-    if get_plugin_manager().find_scenario(settings.scenario) is None and "--trust" not in given:
+    trust = "--trust" in given
+    if not trust and not _is_plugin(settings):
         raise UsageError(
             f"The sweep's scenario is {settings.scenario}, which is no plugin, and to go on with it runs that code: "
             "look at it, and add --trust."
         )
-    if "--trust" not in given:
-        _refuse_storage(settings, given, folder)
-    trials = whole_number(given, TRIALS, 1)
-    settings = attrs.evolve(settings, switches=_switches(), trials=trials or settings.trials)
+    if not trust and settings.storage not in (None, given.get("--storage"), os.environ.get(STORAGE_VARIABLE)):
+        refuse_contacts([Contact("storage", redacted(str(settings.storage)))], folder / FILE)
+    settings = attrs.evolve(settings, trials=given.get("--trials", settings.trials))
     try:
         os.chdir(settings.cwd)
     except OSError as error:
@@ -195,22 +179,16 @@ def from_folder(arguments: Arguments, texts: Sequence[str]) -> Begun:
     options = {} if settings.params is None else {"--params": settings.params}
     request = make_request(Arguments(scenario=settings.scenario, options=options, rest=list(settings.words)), "sweep")
     space = make_space(settings.space, request, settings.words)
-    if "--trust" not in given:
+    if not trust:
         refuse_contacts(space.contacts(), folder / FILE)
-    return _begun(settings, space, _checked(space), folder)
+    return _request(settings, space, _resolved(space), folder)
 
 
-def _refuse_storage(settings: Settings, given: Mapping[str, str], folder: Path) -> None:
-    """Refuse a storage that the folder names, and neither the command line nor the environment.
-
-    Raises:
-        UsageError: it names one.
-    """
-    if settings.storage not in (None, given.get("--storage"), os.environ.get(STORAGE_VARIABLE)):
-        refuse_contacts([Contact("storage", redacted(str(settings.storage)))], folder / FILE)
+def _is_plugin(settings: Settings) -> bool:
+    return get_plugin_manager().find_scenario(settings.scenario) is not None
 
 
-def _begun(settings: Settings, space: Space, resolved: Resolved[Any], folder: Path | None) -> Begun:
+def _request(settings: Settings, space: Space, resolved: Resolved[Any], folder: Path | None) -> SweepRequest:
     trainer = resolved.value.trainer
     if trainer.output_dir is not None or any(each.name == "trainer.output_dir" for each in space.dimensions):
         raise UsageError("Each trial has its own --trainer.output_dir: give --sweep_dir, which holds them all.")
@@ -219,27 +197,38 @@ def _begun(settings: Settings, space: Space, resolved: Resolved[Any], folder: Pa
             "A trial trains on one host: leave out --device.strategy multi_worker, and have the hosts share the trials "
             "by --storage URL."
         )
-    return Begun(settings=settings, space=space, epochs=trainer.epochs, folder=folder, name=space.request.scenario.name)
+    name = space.request.scenario.name
+    return SweepRequest(settings=settings, space=space, epochs=trainer.epochs, folder=folder, name=name)
 
 
-def _checked(space: Space) -> Resolved[Any]:
-    """The parameters of a trial, as the scenario completes them.
+def _resolved(space: Space) -> Resolved[Any]:
+    """Return the parameters of a trial, as the scenario completes them.
 
     Raises:
         AipError: the scenario refuses both the first and the last values of all that varies.
     """
-    for last in (False, True):
-        chosen = space.walk(lambda each, last=last: each.ends[-1 if last else 0])  # type: ignore[misc]
-        try:
-            return space.with_chosen(chosen).checked()
-        except AipError:
-            # The scenario may allow only some combinations: then trials of others fail, and say why.
-            if last:
-                raise
-    raise AssertionError
+    try:
+        return space.with_chosen(space.walk(lambda each: each.ends[0])).checked()
+    except AipError:
+        # The scenario may allow only some combinations: trials of the others fail, with the reason.
+        return space.with_chosen(space.walk(lambda each: each.ends[-1])).checked()
 
 
-def _switches() -> tuple[str, ...]:
-    """The options of `aip` itself that leave plugins out, which the processes of the trials need too."""
-    given = click.get_current_context().find_root().params
-    return (*(f"no:{name}" for name in given["disabled"]), *(["--no-plugins"] if given["no_plugins"] else []))
+def _monitor(given: str | None, scenario: Scenario) -> tuple[Literal["min", "max"], str]:
+    """Return the direction and the name of the value to optimize.
+
+    Args:
+        given: the value of `--monitor`.
+        scenario: has one of its own.
+
+    Raises:
+        UsageError: there is none.
+    """
+    own: Any = scenario.monitor
+    pair = isinstance(own, tuple) and len(own) == 2
+    mode, name = given.partition(":")[::2] if given is not None else own if pair else ("", "")
+    if mode in ("min", "max") and name and isinstance(name, str):
+        return mode, name
+    if given is None:
+        raise UsageError("The scenario monitors nothing: give --monitor min:NAME or max:NAME.")
+    raise UsageError(f"--monitor {given} is not allowed: write min:NAME or max:NAME, such as min:val_loss.")

@@ -1,0 +1,252 @@
+"""A trial in a process of its own: starting it, answering after each epoch, and judging how it ended."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+LOG = "output.log"
+"""The output of a trial, in its folder."""
+
+LEAVING = 60.0
+"""Seconds that a trial's process has to end once its run has."""
+
+PRUNED = "Pruned by the sweep: other trials were better by this epoch."
+
+Logs = Mapping[str, float]
+
+
+class Score:
+    """The best epoch of a trial.
+
+    Attributes:
+        mode: whether small (`min`) or large (`max`) values are good.
+        name: the value's name among the logs of an epoch.
+        own: whether the name is that of the scenario, which stands for the value of the validation if there is one.
+        value: the best so far, None if there is none.
+        epoch: the epoch that gave it, counted from 1.
+        logs: all values of that epoch that are finite.
+    """
+
+    def __init__(self, mode: Literal["min", "max"], name: str, *, own: bool = False) -> None:
+        self.mode = mode
+        self.name = name
+        self.own = own
+        self.value: float | None = None
+        self.epoch: int | None = None
+        self.logs: dict[str, float] = {}
+
+    def take(self, history: Sequence[Logs]) -> None:
+        """Find the best of all epochs of the trial. An epoch whose loss is not finite does not count."""
+        validated = f"val_{self.name.removeprefix('val_')}"
+        if self.own and any(validated in logs for logs in history):
+            self.name = validated
+        sign = 1 if self.mode == "min" else -1
+        finite = [
+            (sign * logs[self.name], epoch, logs)
+            for epoch, logs in enumerate(history, 1)
+            if math.isfinite(logs.get(self.name, math.nan)) and not diverged(epoch, logs)
+        ]
+        if finite:
+            _, self.epoch, logs = min(finite, key=lambda each: each[:2])
+            self.value = logs[self.name]
+            self.logs = {name: value for name, value in logs.items() if math.isfinite(value)}
+
+    def unknown(self, history: Sequence[Logs], *, final: bool) -> str:
+        """Return why the monitored value will never be there; empty if it is, or may still come.
+
+        Args:
+            history: the logs of some epochs.
+            final: whether these are all.
+        """
+        names = {name for logs in history for name in logs}
+        # Validation and its extension may run in some of the epochs only.
+        late = self.name.startswith(("val_", "lav_")) and not any(name.startswith(self.name[:4]) for name in names)
+        if not names or self.name in names or (late and not final):
+            return ""
+        return f"There is no {self.name} to optimize, only {', '.join(sorted(names))}: give another --monitor."
+
+
+def diverged(epoch: int, logs: Logs) -> str:
+    """Return why the trial cannot recover; empty if it can."""
+    loss = logs.get("loss", 0.0)
+    return "" if math.isfinite(loss) else f"the loss is {loss} in epoch {epoch}"
+
+
+@attrs.frozen
+class Outcome:
+    """The end of a trial.
+
+    Attributes:
+        state: `complete`, `pruned`, `failed`, or `interrupted`, which is to be resumed.
+        reason: why, if it failed.
+        fatal: why no other trial can do better.
+    """
+
+    state: str
+    reason: str = ""
+    fatal: str = ""
+
+
+class Stop:
+    """Hands SIGINT and SIGTERM to the running trial, which saves its state; a second one ends it immediately.
+
+    Attributes:
+        received: the first signal, or None.
+    """
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.received: signal.Signals | None = None
+        self._notify = notify
+        self._process: subprocess.Popen[str] | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def watch(self, process: subprocess.Popen[str] | None) -> None:
+        """Hand signals to this process from now on."""
+        self._process = process
+        if process is not None and self.received is not None:
+            process.send_signal(self.received)
+
+    def _handle(self, number: int, frame: object) -> None:
+        del frame
+        if self.received is not None:
+            if self._process is not None:
+                _kill(self._process)
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+        if self._process is not None:
+            self._notify("Stopping: the trial saves its state first; press Ctrl-C again to stop at once.")
+            self._process.send_signal(number)
+
+
+class TrialProcess:
+    """The process of one trial.
+
+    Args:
+        request: for the worker.
+        folder: of the trial, whose log takes the output.
+        cwd: its working folder.
+        stop: hands signals on to it.
+    """
+
+    def __init__(self, request: Mapping[str, Any], folder: Path, cwd: str, stop: Stop) -> None:
+        self._log, self._stop = folder / LOG, stop
+        with self._log.open("a", encoding="utf-8") as output:
+            # Without the working folder on the path, as `aip` itself is; in a session of its own, so that Ctrl-C
+            # reaches it once, through `stop`.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "aip_plugins.commands.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+                encoding="utf-8",
+                cwd=cwd,
+                start_new_session=True,
+            )
+        stop.watch(self._process)
+        self._send(request)
+
+    def follow(self, score: Score, report: Callable[[int, int, Logs], bool]) -> Outcome:
+        """Answer the trial until it ends.
+
+        Args:
+            score: takes its epochs.
+            report: takes the epoch, the number of epochs and the logs; returns whether the trial is to be pruned.
+        """
+        assert self._process.stdout is not None
+        pruned = bad = failed = ""
+        for text in self._process.stdout:
+            event = json.loads(text)
+            match event["event"]:
+                case "epoch":
+                    epoch, logs = event["epoch"], event["logs"]
+                    if score.own:
+                        score.name = event["monitor"]
+                    bad = diverged(epoch, logs)
+                    if report(epoch, event["epochs"], logs):
+                        pruned = PRUNED
+                    self._send(score.unknown([logs], final=False) or bad or pruned)
+                case "failed":
+                    failed = event["reason"]
+                    break
+                case "end":
+                    self._leave()
+                    return self._judge(event, score, pruned=pruned, bad=bad)
+        self._leave()
+        if self._stop.received is not None:
+            return Outcome("interrupted")
+        return Outcome("failed", failed or self._end())
+
+    def _judge(self, event: Mapping[str, Any], score: Score, *, pruned: str, bad: str) -> Outcome:
+        score.take(event["history"])
+        if fatal := score.unknown(event["history"], final=True):
+            return Outcome("failed", fatal, fatal)
+        if event["signal"] is not None:
+            if self._stop.received is not None:
+                return Outcome("interrupted")
+            name = signal.Signals(event["signal"]).name
+            return Outcome("failed", f"ended by {name} from elsewhere; aip resume goes on with it")
+        if bad or score.value is None:
+            return Outcome("failed", bad or f"{score.name} was no number in any epoch")
+        return Outcome("pruned" if pruned else "complete")
+
+    def _send(self, content: Any) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(content) + "\n")
+            self._process.stdin.flush()
+
+    def _leave(self) -> None:
+        """Let the process end; callbacks may still have something to send."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVING)
+
+    def _end(self) -> str:
+        """Return how the process ended, and the last line that it printed."""
+        code = self._process.wait()
+        how = f"ended with exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            how = "killed by SIGKILL, as happens when the memory is used up"
+        last = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+        return f"{how}; {self._log} {f'ends with: {last[0]}' if last else 'is empty'}"
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        _kill(self._process)
+        self._process.wait()
+        self._stop.watch(None)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process and all that it started, without waiting: the signal may have interrupted a wait."""
+    if process.returncode is not None:
+        return
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
