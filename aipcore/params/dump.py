@@ -9,23 +9,22 @@ from typing import Any
 
 import attrs
 
-from aipcore.params.declare import NO_CHOICES, Choices, StaticChoices, spec_of
+from aipcore.params.declare import Choice, spec_of
 from aipcore.params.secret import recorded
 from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Components, Group, Leaf, Node
 from aipcore.params.types import to_plain
 
 
-def to_dict(value: Any, choices: Choices = NO_CHOICES, *, reveal: bool = False) -> dict[str, Any]:
+def to_dict(value: Any, *, reveal: bool = False) -> dict[str, Any]:
     """The nested mapping that `from_dict` turns back into an equal instance; only JSON's types.
 
     Args:
         value: an instance of a parameter class.
-        choices: of the components.
         reveal: whether secrets are in it; without, `***` stands in their place.
     """
 
-    def made(part: Any, source: Choices, kind: str) -> dict[str, Any]:
-        return {COMPONENT_KEY: source.name_of(kind, type(part)), **to_dict(part, choices, reveal=reveal)}
+    def chosen(choice: Choice[Any]) -> dict[str, Any]:
+        return {COMPONENT_KEY: choice.name, **to_dict(choice.params, reveal=reveal)}
 
     plain: dict[str, Any] = {}
     for attribute in attrs.fields(type(value)):
@@ -33,16 +32,11 @@ def to_dict(value: Any, choices: Choices = NO_CHOICES, *, reveal: bool = False) 
         if spec.kind == "value":
             plain[attribute.name] = to_plain(part) if reveal else recorded(spec, to_plain(part))
         elif spec.kind == "group":
-            plain[attribute.name] = to_dict(part, choices, reveal=reveal)
+            plain[attribute.name] = to_dict(part, reveal=reveal)
+        elif spec.kind == "component":
+            plain[attribute.name] = None if part is None else chosen(part)
         else:
-            if isinstance(spec.choices, Mapping):
-                source, kind = StaticChoices({attribute.name: spec.choices}), attribute.name
-            else:
-                source, kind = choices, str(spec.choices)  # type: ignore[assignment]
-            if spec.kind == "component":
-                plain[attribute.name] = None if part is None else made(part, source, kind)
-            else:
-                plain[attribute.name] = [made(each, source, kind) for each in part]
+            plain[attribute.name] = [chosen(each) for each in part]
     return plain
 
 

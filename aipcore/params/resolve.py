@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from aipcore.errors import AipError, ParamsError
-from aipcore.params.declare import NO_CHOICES, Choices
+from aipcore.params.declare import NO_CHOICES, Choice, Choices
 from aipcore.params.files import Layer, Option
 from aipcore.params.hints import (
     VALUES,
@@ -118,9 +118,9 @@ def make(node: Node) -> Any:
         case Group():
             return node.cls(**{name: make(child) for name, child in node.children.items()})
         case Component():
-            return None if node.group is None else make(node.group)
+            return None if node.choice is None or node.group is None else Choice(node.choice, make(node.group))
         case Components():
-            return tuple(make(group) for group in node.groups.values())
+            return tuple(Choice(name, make(group)) for name, group in node.groups.items())
 
 
 def _collect_origins(node: Node, origins: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from aipcore.errors import ParamsError
-from aipcore.params.declare import NO_CHOICES, REQUIRED, Choices, FieldSpec, StaticChoices, spec_of
+from aipcore.params.declare import REQUIRED, spec_of
 from aipcore.params.files import Layer, Option
 from aipcore.params.tree import COMPONENT_KEY, Group, leaves
 
@@ -96,13 +96,13 @@ Copies = dict[str, str | list[str]]
 """By the dotted name of a parameter: where the copy of its file is, or of each, relative to the folder of the model."""
 
 
-def check_resources(params: Any, choices: Choices = NO_CHOICES) -> None:
+def check_resources(params: Any) -> None:
     """Looks whether all files that are to become part of a model are there.
 
     Raises:
         ParamsError: one is no file, or cannot be read.
     """
-    for steps, files in _resources(params, (), choices):
+    for steps, files in _resources(params, ()):
         for path in _listed(files, steps):
             if not path.is_file():
                 raise ParamsError(f"--{'.'.join(steps)} {path} is no file: give the path of an existing one.")
@@ -114,7 +114,7 @@ def check_resources(params: Any, choices: Choices = NO_CHOICES) -> None:
                 ) from error
 
 
-def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, dict[str, Path]]:
+def planned_copies(params: Any) -> tuple[Copies, dict[str, Path]]:
     """Where the copies of all files of the parameters go.
 
     Returns:
@@ -124,7 +124,7 @@ def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, 
     copies: Copies = {}
     sources: dict[str, Path] = {}
     taken: dict[Path, str] = {}
-    for steps, files in _resources(params, (), choices):
+    for steps, files in _resources(params, ()):
         places = []
         for path in _listed(files, steps):
             whole = path.absolute()
@@ -183,14 +183,14 @@ def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[st
     return result
 
 
-def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CHOICES) -> None:
+def refuse_foreign_resources(params: Any, folder: Path) -> None:
     """Makes sure that every file that is part of a model is a copy in its folder.
 
     Raises:
         ParamsError: one is not.
     """
     home = folder.resolve() / FOLDER
-    for steps, files in _resources(params, (), choices):
+    for steps, files in _resources(params, ()):
         for path in _listed(files, steps):
             if not path.resolve().is_relative_to(home):
                 raise ParamsError(
@@ -231,7 +231,7 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
     return place
 
 
-def _resources(value: Any, steps: Steps, choices: Choices) -> Iterator[tuple[Steps, Any]]:
+def _resources(value: Any, steps: Steps) -> Iterator[tuple[Steps, Any]]:
     """Each resource that has a value: its dotted name in steps, and a path or a tuple of paths."""
     for attribute in attrs.fields(type(value)):
         spec, part = spec_of(attribute), getattr(value, attribute.name)
@@ -241,15 +241,9 @@ def _resources(value: Any, steps: Steps, choices: Choices) -> Iterator[tuple[Ste
                 yield here, part
         elif spec.kind == "components":
             for each in part:
-                yield from _resources(each, (*here, _name(each, spec, attribute.name, choices)), choices)
+                yield from _resources(each.params, (*here, each.name))
         elif part is not None:
-            yield from _resources(part, here, choices)
-
-
-def _name(value: Any, spec: FieldSpec, field_name: str, choices: Choices) -> str:
-    if isinstance(spec.choices, Mapping):
-        return StaticChoices({field_name: spec.choices}).name_of(field_name, type(value))
-    return choices.name_of(str(spec.choices), type(value))
+            yield from _resources(part if spec.kind == "group" else part.params, here)
 
 
 def _listed(files: Any, steps: Steps) -> list[Path]:

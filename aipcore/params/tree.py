@@ -21,7 +21,6 @@ from aipcore.params.declare import (
     REQUIRED,
     Choices,
     FieldSpec,
-    Named,
     StaticChoices,
     require_decorated,
     spec_of,
@@ -178,7 +177,7 @@ def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choic
         case "component":
             source, kind = _source(spec, attribute.name, choices)
             made = Component(path=path, spec=spec, source=source, kind=kind, optional=attribute.default is None)
-            if isinstance(attribute.default, Named):
+            if attribute.default is not None:
                 _choose_default(made, attribute.default.name, choices)
             return made
         case "components":

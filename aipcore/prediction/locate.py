@@ -132,7 +132,7 @@ def resolved_params(
     root = applied_params_class(scenario.cls.params_class)
     layer = recorded_layer(model)
     if model.kind == "model":
-        refuse_foreign_resources(make(fill(root, [layer], plugins)), model.path, plugins)
+        refuse_foreign_resources(make(fill(root, [layer], plugins)), model.path)
     given = [] if overrides is None else [overrides]
     found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
     for sentence in (sentence for place in found for sentence in place.sentences):

@@ -128,7 +128,7 @@ def _checked(stored: StoredRun) -> _Resumption:
     warnings.extend(f"{each.address} is contacted, which {file} names (--{each.option})." for each in named)
     resolved = request.checked()
     before = make(fill(request.root, stored.recorded, request.plugins))
-    found = changes(to_dict(before, request.plugins), to_dict(resolved.value, request.plugins))
+    found = changes(to_dict(before), to_dict(resolved.value))
     shorts = short_paths(resolved.tree)
     refuse_impossible(found, lambda path: shown(tuple(path.split(".")), shorts))
     return _Resumption(stored=stored, resolved=resolved, found=found, warnings=warnings)
@@ -142,13 +142,13 @@ def _with_checkpoint(resumption: _Resumption) -> _Resumption:
     """
     from aipcore.training.checkpoint.format import find_newest, read_checkpoint
 
-    folder, plugins = resumption.stored.folder, resumption.stored.request.plugins
+    folder = resumption.stored.folder
     path, damaged = (folder.chosen, []) if folder.chosen is not None else find_newest(folder.checkpoints)
     warnings = [f"The checkpoint {each.name} is damaged ({why}) and is set aside." for each, why in damaged]
     checkpoint = None if path is None else read_checkpoint(path)
     # An override may be older than this process: one that was killed before it wrote a checkpoint was given it.
     written = {} if checkpoint is None else checkpoint.about.get("params")
-    now = json.loads(json.dumps(to_dict(resumption.resolved.value, plugins)))
+    now = json.loads(json.dumps(to_dict(resumption.resolved.value)))
     return attrs.evolve(
         resumption,
         warnings=[*resumption.warnings, *warnings],
@@ -231,12 +231,12 @@ def _opening(
         from aipcore.training.components import record_result, write_run_files
         from aipcore.training.tensorboard.events import trim_events
 
-        folder, request = resumption.stored.folder, resumption.stored.request
+        folder = resumption.stored.folder
         epoch, step, updates = place()
         # From here on the folder changes; everything that could be wrong has been looked at.
         moved = set_aside(folder, resumption.path)
         trim_events(folder.path / "tensorboard", epoch, updates)
-        write_run_files(folder.path, about, planned_copies(resumption.resolved.value, request.plugins)[1])
+        write_run_files(folder.path, about, planned_copies(resumption.resolved.value)[1])
         log.write_to(folder.path / "train.log")
         for warning in resumption.warnings:
             reporter.warning(warning)

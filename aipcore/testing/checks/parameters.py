@@ -42,7 +42,7 @@ def parameters_round_trip(subject: Subject) -> None:
     """Parameters come back equal from a mapping, a JSON file, a YAML file and the command line."""
     for varied in _variations(subject):
         value, choices = varied.value, subject.manager
-        plain = to_dict(value, choices, reveal=True)
+        plain = to_dict(value, reveal=True)
         _same(from_dict(subject.params_class, plain, choices), value, "to_dict and from_dict")
         texts = {".json": to_json(plain)}
         if not any(leaf.spec.secret for leaf in leaves(varied.tree)):
