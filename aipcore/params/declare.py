@@ -100,7 +100,7 @@ SECRET: Final = "***"
 
 _DECLARED: Final = type(attrs.field())
 
-FieldKind = Literal["value", "group", "component", "components"]
+FieldKind = Literal["value", "group", "component"]
 
 
 @attrs.frozen(kw_only=True)
@@ -108,10 +108,10 @@ class FieldSpec:
     """What aip knows of a field beyond its attrs name, type and default.
 
     Attributes:
-        kind: `value` (a leaf), `group` (a nested parameter class), `component` (one of several parameter classes,
-            chosen by name) or `components` (any number of them, each at most once).
+        kind: `value` (a leaf), `group` (a nested parameter class) or `component` (chosen by name).
         help: one sentence for `--help`.
         check: the limit of a leaf, or None.
+        several: whether any number of components can be chosen, each at most once.
         choices: for components, either the plugin kind (`"optimizer"`) or a mapping from name to parameter class.
         short: whether the group's or component's options also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
@@ -125,6 +125,7 @@ class FieldSpec:
     kind: FieldKind
     help: str
     check: Check | None = None
+    several: bool = False
     choices: str | Mapping[str, type] | None = None
     short: bool = False
     resource: bool = False
@@ -221,7 +222,7 @@ def components(
 
     The value is a tuple of `Choice`.
     """
-    spec = FieldSpec(kind="components", help=help, choices=choices, short=short)
+    spec = FieldSpec(kind="component", several=True, help=help, choices=choices, short=short)
     return attrs.field(
         default=tuple(Choice(name, None) for name in default),
         converter=_converter(lambda value, where: _several(value, spec, where)),

@@ -16,10 +16,9 @@ import attrs
 from aipcore.errors import TrainingError, UsageError, author_errors
 from aipcore.logs import RunLog, logging_to
 from aipcore.params import Resolved, fill, to_dict
-from aipcore.params.resolve import make
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
-from aipcore.params.tree import short_paths, shown
+from aipcore.params.tree import shown
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
@@ -121,16 +120,15 @@ def _checked(stored: StoredRun) -> _Resumption:
     """
     request, warnings = stored.request, list(stored.warnings)
     tree = request.resolved().tree
-    named = contacts(tree, short_paths(tree), (stored.recorded[1].name,))
+    named = contacts(tree, (stored.recorded[1].name,))
     file = stored.folder.params_file
     if not stored.trust:
         refuse_contacts(named, file)
     warnings.extend(f"{each.address} is contacted, which {file} names (--{each.option})." for each in named)
     resolved = request.checked()
-    before = make(fill(request.root, stored.recorded, request.plugins))
+    before = fill(request.root, stored.recorded, request.plugins)
     found = changes(to_dict(before), to_dict(resolved.value))
-    shorts = short_paths(resolved.tree)
-    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), shorts))
+    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), tree.shorts))
     return _Resumption(stored=stored, resolved=resolved, found=found, warnings=warnings)
 
 

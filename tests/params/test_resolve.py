@@ -333,7 +333,7 @@ def test_wrong_command_lines(words: str) -> None:
         ({"trainer": {"epoch": 3}}, "p.yaml: trainer.epoch is unknown; did you mean epochs?"),
         (
             {"optimizer": {"name": "adam", "rho": 1}},
-            "p.yaml: optimizer.rho belongs to RMSprop, but optimizer is Adam: name",
+            "p.yaml: optimizer.rho belongs to RMSprop, but the optimizer is Adam: write optimizer: RMSprop, or",
         ),
         ({"optimizer": 3}, "p.yaml: optimizer: 3 is not allowed, it must be one of Adam or RMSprop."),
         ({"optimizer": "adma"}, "p.yaml: optimizer: There is no optimizer 'adma'; did you mean Adam?"),

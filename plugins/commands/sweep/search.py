@@ -5,7 +5,7 @@ A parameter may exist only under some choices of another, as the options of an o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import attrs
@@ -16,7 +16,7 @@ from aipcore.params import Layer, fill
 from aipcore.params.declare import FieldSpec
 from aipcore.params.files import COMMAND_LINE
 from aipcore.params.secret import Contact, contacts, recorded
-from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, leaves, owners, short_paths, shown
+from aipcore.params.tree import Component, Group, Leaf, Node, find, leaves, owners, shown
 from aipcore.training.request import Request
 
 MOST_POINTS = 10_000
@@ -114,7 +114,7 @@ class Space:
             for chosen in choices:
                 request = self.with_chosen(chosen)
                 tree = fill(request.root, request.layers, request.plugins)
-                found |= dict.fromkeys(contacts(tree, short_paths(tree), (COMMAND_LINE,)))
+                found |= dict.fromkeys(contacts(tree, (COMMAND_LINE,)))
         return list(found)
 
 
@@ -193,15 +193,9 @@ def structure(request: Request, words: Sequence[str], chosen: dict[str, str]) ->
     pending |= {name: Layer.from_arguments([f"--{name}={word}"]).options[0] for name, word in chosen.items()}
     choosing: list[str] = []
     while True:
-        options = tuple(pending[name] for name in choosing)
-        layer = attrs.evolve(given, options=options)
+        layer = Layer.of_options(given.name, (pending[name] for name in choosing))
         tree = fill(request.root, [*request.layers[:-1], layer], request.plugins)
-        shorts = short_paths(tree)
-        fresh = [
-            name
-            for name in pending
-            if name not in choosing and isinstance(find(tree, name, shorts), Component | Components)
-        ]
+        fresh = [name for name in pending if name not in choosing and isinstance(find(tree, name), Component)]
         if not fresh:
             return tree
         choosing += fresh
@@ -210,28 +204,27 @@ def structure(request: Request, words: Sequence[str], chosen: dict[str, str]) ->
 def recorded_words(request: Request, words: Sequence[str]) -> tuple[str, ...]:
     """Return words of the command line with `***` in the place of secrets."""
     tree = structure(request, words, {})
-    shorts = short_paths(tree)
     kept: list[str] = []
     spec: FieldSpec | None = None
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if option:
-            spec = _spec(option.removeprefix("--").replace("-", "_"), tree, shorts, request)
+            spec = _spec(option.removeprefix("--").replace("-", "_"), tree)
         if not option or equals:
             value = value if spec is None else recorded(spec, value)
         kept.append(f"{option}{equals}{value}")
     return tuple(kept)
 
 
-def _spec(name: str, tree: Group, shorts: Mapping[str, tuple[str, ...]], request: Request) -> FieldSpec | None:
+def _spec(name: str, tree: Group) -> FieldSpec | None:
     """Return what is declared of an option, which may be one of a component that varies."""
-    node = find(tree, name, shorts)
+    node = find(tree, name)
     if isinstance(node, Leaf):
         return node.spec
-    for component, choice in owners(tree, name, shorts, request.plugins):
-        group = attrs.evolve(component)
-        group.choose(choice if isinstance(group, Component) else [choice], "", request.plugins)
-        inner = next((leaf for leaf in leaves(group) if leaf.path[-1] == name.rpartition(".")[2]), None)
+    for component, choice in owners(tree, name):
+        inner = next(
+            (leaf for leaf in leaves(component.made(choice)) if leaf.path[-1] == name.rpartition(".")[2]), None
+        )
         if inner is not None:
             return inner.spec
     return None
@@ -246,23 +239,21 @@ def _find(
         UsageError: one of them is given on the command line too.
     """
     tree = structure(request, words, chosen)
-    shorts = short_paths(tree)
-    given = {id(find(tree, option.name, shorts)): option for option in Layer.from_arguments(words).options}
+    given = {id(find(tree, option.name)): option for option in Layer.from_arguments(words).options}
     found: dict[str, tuple[str, Node]] = {}
     for name in names:
-        node = find(tree, name, shorts)
+        node = find(tree, name)
         if node is None:
             continue
         if id(node) in given:
             raise UsageError(f"{given[id(node)].written} is given, and varies by --space too: leave one of them out.")
-        found[name] = (shown(node.path, shorts), node)
+        found[name] = (shown(node.path, tree.shorts), node)
     return found
 
 
 def _existing(request: Request, words: Sequence[str], chosen: dict[str, str], names: Sequence[str]) -> list[str]:
     tree = structure(request, words, chosen)
-    shorts = short_paths(tree)
-    return [name for name in names if find(tree, name, shorts) is not None]
+    return [name for name in names if find(tree, name) is not None]
 
 
 def _check(space: Space) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from aipcore.errors import UsageError
-from aipcore.params.tree import Component, Components, Group, Leaf, Node
+from aipcore.params.tree import Component, Group, Leaf, Node
 from aipcore.params.types import LeafType
 
 FORMS = "NAME=LO..HI, NAME=LO..HI:STEP, NAME=log:LO..HI or NAME=A,B,..."
@@ -93,7 +93,7 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
     if values.startswith(LOG):
         raise UsageError(f"--space {text} is not allowed: write log:LO..HI with two numbers, for a number.")
     words = tuple(values.split(","))
-    if isinstance(node, Component | Components):
+    if isinstance(node, Component):
         words = tuple(word if _is_none(word, node) else node.source.canonical(node.kind, word) for word in words)
     elif node.type.form in ("fixed", "table"):
         raise UsageError(f"--space {text}: {name} takes {node.type.words}, which cannot be searched.")
@@ -108,8 +108,8 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
     return Dimension(name=name, text=text, kind="component", choices=words)
 
 
-def _is_none(word: str, node: Component | Components) -> bool:
-    return isinstance(node, Component) and node.optional and word.casefold() == "none"
+def _is_none(word: str, node: Component) -> bool:
+    return not node.several and node.optional and word.casefold() == "none"
 
 
 def _number(leaf: LeafType) -> Literal["int", "float"] | None:
