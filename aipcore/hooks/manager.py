@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -34,6 +34,7 @@ from aipcore.hooks.records import (
     ScheduleParams,
 )
 from aipcore.hooks.references import import_reference
+from aipcore.params.declare import Choice
 from aipcore.params.names import nearest, normalize, one_of
 
 BASES: dict[str, type] = {
@@ -196,6 +197,20 @@ class PluginManager:
         entry = self.entry(kind, name)
         built: Callable[..., Any] = self.load(entry, entry.record.build)
         return built
+
+    def builder(self, kind: str, chosen: Choice[Any]) -> Callable[..., Any]:
+        """Return the `build` of a chosen plugin, bound to its parameters.
+
+        Raises:
+            PluginError: see `load_build`; or the parameters are those of another plugin.
+        """
+        build, cls = self.load_build(kind, chosen.name), self.params_class(kind, chosen.name)
+        if not isinstance(chosen.params, cls):
+            raise PluginError(
+                f"The parameters of the {kind} {chosen.name} are {type(chosen.params).__name__}, not {cls.__name__}. "
+                f"Write Choice({chosen.name!r}, {cls.__name__}(...))."
+            )
+        return partial(build, chosen.params)
 
     def load(self, entry: Entry, reference: str) -> Any:
         """What a reference of a plugin names, imported now.

@@ -241,7 +241,7 @@ def _converter(convert: Callable[[Any, str], Any]) -> Any:
 
 def _several(value: Any, spec: FieldSpec, where: str) -> tuple[Choice[Any], ...]:
     if not isinstance(value, list | tuple):
-        raise ParamsError(f"{where} = {value!r} is not a list. Write a list of Choice.")
+        raise ParamsError(f"{where} is not a list. Write a list of Choice.")
     found = tuple(_choice(each, spec, where) for each in value)
     names = [normalize(each.name) for each in found]
     for each in found:
@@ -256,17 +256,14 @@ def _choice(value: Any, spec: FieldSpec, where: str) -> Choice[Any]:
     Raises:
         ParamsError: it is not a `Choice`, or one of another component.
     """
-    if isinstance(spec.choices, str):
+    kind, names = where.rpartition(".")[2], spec.choices if isinstance(spec.choices, Mapping) else {}
+    given = Choice(value, None) if names and isinstance(value, str) else value
+    if not isinstance(given, Choice):
+        raise ParamsError(f"{where} is not a Choice. Write {how_to_choose(value, names)}.")
+    if not names:
         # Which plugins there are is known to `resolve`, which replaces a default that has its name alone.
-        if not isinstance(value, Choice):
-            raise ParamsError(f"{where} = {value!r} is not a Choice. Write {how_to_choose(value, {})}.")
-        return value
-    assert spec.choices is not None
-    if not isinstance(value, Choice | str):
-        raise ParamsError(f"{where} = {value!r} is not a Choice. Write {how_to_choose(value, spec.choices)}.")
-    kind = where.rpartition(".")[2]
-    source = StaticChoices({kind: spec.choices})
-    given = Choice(value, None) if isinstance(value, str) else value
+        return given
+    source = StaticChoices({kind: names})
     name = source.canonical(kind, given.name)
     cls = source.params_class(kind, name)
     params = cls() if given.params is None else given.params

@@ -132,7 +132,7 @@ class _Layer:
         """Return values with dotted keys as a nested mapping, which may be changed."""
         nested: dict[Any, Any] = {}
         for key, value in values.items():
-            if key is not WHOLE and not (isinstance(key, str) and key):
+            if key is not WHOLE and not (isinstance(key, str) and (key or any(_options(value)))):
                 raise ParamsError(f"{self.layer.name}: the key {key!r} is not a name; write it as text.")
             steps = (key,) if key is WHOLE else tuple(key.replace("-", "_").split("."))
             self._merge(nested, steps, value, path)
@@ -250,14 +250,16 @@ class _Layer:
         if not node.several and node.chosen:
             self._group(next(iter(node.chosen.values())), options, path)
             return
-        by_name: dict[str, Any] = {}
-        for name, inner in options.items():
+        # The same component may be written in several ways.
+        written: dict[str, str] = {}
+        for name in list(options):
             group = node.child(name) if node.several else None
             if not isinstance(group, Group):
-                raise self._without_component(node, inner, (*path, name))
-            self._merge(by_name, (group.choice,), inner, path)
-        for name, inner in by_name.items():
-            self._group(node.chosen[name], inner, (*path, name))
+                raise self._without_component(node, options[name], (*path, name))
+            if (first := written.setdefault(group.choice, name)) != name:
+                self._merge(options, (first,), options.pop(name), path)
+        for known, name in written.items():
+            self._group(node.chosen[known], options[name], (*path, name))
 
     def _without_component(self, node: Component, value: Any, path: Path) -> AipError:
         refuse_problems(node)
@@ -337,4 +339,4 @@ def _not_a_choice(node: Component, given: Any) -> str:
     if not attrs.has(type(given)):
         return ""
     names = node.spec.choices if isinstance(node.spec.choices, Mapping) else {}
-    return f"{given!r} is not a Choice. Write {how_to_choose(given, names)}."
+    return f"{type(given).__name__} is not a Choice. Write {how_to_choose(given, names)}."

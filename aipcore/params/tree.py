@@ -135,7 +135,14 @@ class Component:
                 raise ParamsError(f"The {self.kind} {known} is named twice: name it once.")
             chosen[known] = self.made(known)
         self.chosen, self.origin, self.problem = chosen, origin, None
-        self._take_over(before, outlasting)
+        self.keep(before, outlasting)
+
+    def keep(self, before: Mapping[str, Group], outlasting: Collection[str]) -> None:
+        """Take the values of components that were chosen before whose origin is one of `outlasting`."""
+        for name, group in self.chosen.items():
+            old = before.get(name) if self.several else next(iter(before.values()), None)
+            if old is not None:
+                _take_over(old, group, outlasting)
 
     def made(self, name: str, value: Any = None) -> Group:
         """Return the parameters of a component: those of an instance, or the defaults."""
@@ -146,17 +153,6 @@ class Component:
         if COMPONENT_KEY in group.children:
             raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved: call it otherwise.")
         return group
-
-    def take_over(self, old: Component, outlasting: Collection[str]) -> None:
-        """Take the choice and the values of another component that are of `outlasting` origins."""
-        if old.origin in outlasting:
-            self.choose(old.chosen, old.origin)
-        self._take_over(old.chosen, outlasting)
-
-    def _take_over(self, before: Mapping[str, Group], outlasting: Collection[str]) -> None:
-        names = [name for name in self.chosen if name in before] if self.several else list(self.chosen)[: len(before)]
-        for name in names:
-            _take_over(before[name] if self.several else next(iter(before.values())), self.chosen[name], outlasting)
 
 
 Node = Leaf | Group | Component
@@ -334,7 +330,9 @@ def _take_over(before: Group, after: Group, outlasting: Collection[str]) -> None
             case Group(), Group():
                 _take_over(old, new, outlasting)
             case Component(), Component():
-                new.take_over(old, outlasting)
+                if old.origin in outlasting:
+                    new.choose(old.chosen, old.origin)
+                new.keep(old.chosen, outlasting)
 
 
 def _same_field(one: type, other: type, name: str) -> bool:

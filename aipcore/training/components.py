@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,24 +31,13 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
         always = Choice(ALWAYS_WRITTEN, plugins.params_class("exporter", ALWAYS_WRITTEN)())
         formats = {ALWAYS_WRITTEN: make_format(always, plugins), **formats}
     return RunComponents(
-        schedule=_builder("schedule", params.learning_rate, plugins),
-        optimizer=_builder("optimizer", params.optimizer, plugins),
+        schedule=plugins.builder("schedule", params.learning_rate),
+        optimizer=plugins.builder("optimizer", params.optimizer),
         callbacks={
-            plugins.canonical("callback", each.name): _builder("callback", each, plugins) for each in params.callbacks
+            plugins.canonical("callback", each.name): plugins.builder("callback", each) for each in params.callbacks
         },
         formats=formats,
     )
-
-
-def _builder(kind: str, chosen: Choice[Any], plugins: PluginManager) -> Callable[[Any], Any]:
-    """Return the function that a plugin builds with, bound to its parameters."""
-    build, cls = plugins.load_build(kind, chosen.name), plugins.params_class(kind, chosen.name)
-    if not isinstance(chosen.params, cls):
-        raise TrainingError(
-            f"The parameters of the {kind} {chosen.name} are {type(chosen.params).__name__}, not {cls.__name__}. "
-            f"Write Choice({chosen.name!r}, {cls.__name__}(...))."
-        )
-    return partial(build, chosen.params)
 
 
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from aipcore.errors import PluginError
 from aipcore.hooks.discovery import Plugin
-from aipcore.params import Layer, component, from_dict, params, resolve, to_dict
+from aipcore.params import Choice, Layer, component, from_dict, params, resolve, to_dict
 
 RECORD = "from aipcore.plugin import OptimizerRecord, hookimpl\n@hookimpl\ndef aip_optimizers():\n    "
 MADE = 'OptimizerRecord(name="Odd", summary="Odd.", params="odd:Params", build="odd:build")'
@@ -188,3 +188,14 @@ def test_two_records_can_share_parameters(install, load, optimizer):
         made = resolve(Root, [Layer.from_arguments(["--optimizer", name, "--optimizer.twist", "2"])], manager).value
         assert (made.optimizer.name, made.optimizer.params.twist) == (name, 2.0)
         assert from_dict(Root, to_dict(made), manager) == made
+        assert manager.builder("optimizer", made.optimizer)(0.1) == (2.0, 0.1)
+
+
+def test_parameters_of_another_plugin_are_refused(load):
+    """A choice made in Python with the wrong parameters is one sentence."""
+    manager = load()
+    wrong = Choice("SGD", manager.params_class("optimizer", "Adam")())
+    with pytest.raises(
+        PluginError, match=r"of the optimizer SGD are AdamParams, not SGDParams. Write Choice\('SGD', SGD"
+    ):
+        manager.builder("optimizer", wrong)

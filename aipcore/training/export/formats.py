@@ -39,13 +39,13 @@ def make_format(chosen: Choice[ExporterParams], plugins: PluginManager) -> Forma
     """Have an exporter plugin build its format from its parameters.
 
     Raises:
-        PluginError: a module of the plugin cannot be imported.
+        PluginError: a module of the plugin cannot be imported, or the parameters are those of another.
     """
     entry = plugins.entry("exporter", chosen.name)
     record: Any = entry.record
     tolerance = record.tolerance
     return Format(
-        write=plugins.load(entry, record.build)(chosen.params),
+        write=plugins.builder("exporter", chosen)(),
         read=None if record.load is None else plugins.load(entry, record.load),
         tolerance=plugins.load(entry, tolerance)(chosen.params) if isinstance(tolerance, str) else tolerance,
     )
