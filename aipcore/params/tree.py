@@ -6,27 +6,16 @@ each layer changes it in turn. `walk` leads through it.
 
 from __future__ import annotations
 
-import sys
-import types
-import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from aipcore.errors import AipError, ParamsError
-from aipcore.params.declare import (
-    METADATA_KEY,
-    NO_CHOICES,
-    REQUIRED,
-    Choices,
-    FieldSpec,
-    StaticChoices,
-    require_decorated,
-    spec_of,
-)
+from aipcore.params.declare import NO_CHOICES, REQUIRED, Choices, FieldSpec, StaticChoices
+from aipcore.params.fields import Field, fields_of
 from aipcore.params.names import normalize
-from aipcore.params.types import LeafType, NotAllowedError, leaf_type, type_name
+from aipcore.params.types import LeafType
 
 DEFAULT = "default"
 """The origin of a value that no layer gave."""
@@ -214,15 +203,13 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
     """Return the tree of a parameter class, filled with its defaults."""
     root = _group(cls, (), "", choices, None)
     for group in root.children.values():
-        for name in _shorts(group) if isinstance(group, Group) else ():
-            if name in root.children or name in root.shorts:
-                raise ParamsError(f"The short form {name} stands for two parameters of {cls.__name__}.")
-            root.shorts[name] = (*group.path, name)
+        for field in fields_of(group.cls) if isinstance(group, Group) else ():
+            if not field.spec.short:
+                continue
+            if field.name in root.children or field.name in root.shorts:
+                raise ParamsError(f"The short form {field.name} stands for two parameters of {cls.__name__}.")
+            root.shorts[field.name] = (*group.path, field.name)
     return root
-
-
-def _shorts(group: Group) -> list[str]:
-    return [attribute.name for attribute in attrs.fields(group.cls) if spec_of(attribute).short]
 
 
 def tree_of(value: Any) -> Group:
@@ -231,53 +218,27 @@ def tree_of(value: Any) -> Group:
 
 
 def _group(cls: type, path: Path, text: str, choices: Choices, value: Any) -> Group:
-    require_decorated(cls)
-    if not attrs.has(cls):
-        raise ParamsError(f"{cls.__name__} is no parameter class: decorate it with @params.")
-    hints = _hints(cls)
     group = Group(path=path, cls=cls, help=text)
-    for attribute in _in_order(cls):
-        if METADATA_KEY not in attribute.metadata:
-            raise ParamsError(f"{cls.__name__}.{attribute.name} must be declared by field(), group() or component().")
-        group.children[attribute.name] = _node(cls, attribute, hints, (*path, attribute.name), choices, value)
+    for field in fields_of(cls):
+        given = field.default if value is None else getattr(value, field.name)
+        group.children[field.name] = _node(field, given, (*path, field.name), choices, is_default=value is None)
     return group
 
 
-def _in_order(cls: type) -> list[Any]:
-    """The fields in the order in which they were first declared: one that a subclass declares anew keeps its place."""
-    order: dict[str, None] = {}
-    for base in reversed(cls.__mro__):
-        if attrs.has(base):
-            order.update(dict.fromkeys(attribute.name for attribute in attrs.fields(base)))
-    by_name = attrs.fields_dict(cls)
-    return [by_name[name] for name in order]
-
-
-def _node(cls: type, attribute: Any, hints: Mapping[str, Any], path: Path, choices: Choices, owner: Any) -> Node:
-    spec, where = spec_of(attribute), f"{cls.__name__}.{attribute.name}"
-    value = None if owner is None else getattr(owner, attribute.name)
+def _node(field: Field, value: Any, path: Path, choices: Choices, *, is_default: bool) -> Node:
+    spec = field.spec
     if spec.kind == "group":
-        return _group(attribute.default.factory if owner is None else type(value), path, spec.help, choices, value)
-    if spec.kind == "component":
-        return _component(spec, attribute.default, path, choices, owner, value)
-    if attribute.name not in hints:
-        raise ParamsError(f"{where} has no type: annotate it.")
-    leaf = leaf_type(hints[attribute.name], where)
-    if spec.secret and (leaf.form != "one" or leaf.items != (str,)):
-        raise ParamsError(f"{where} is declared as a secret: its type must be str or str | None.")
-    return Leaf(path=path, spec=spec, type=leaf, value=_default(attribute, leaf, where) if owner is None else value)
-
-
-def _component(spec: FieldSpec, default: Any, path: Path, choices: Choices, owner: Any, value: Any) -> Component:
-    source, kind = choices, path[-1]
+        return _group(value if is_default else type(value), path, spec.help, choices, None if is_default else value)
+    if field.type is not None:
+        return Leaf(path=path, spec=spec, type=field.type, value=dict(value) if isinstance(value, dict) else value)
+    source, kind = choices, field.name
     if isinstance(spec.choices, Mapping):
         source = StaticChoices({kind: spec.choices})
     elif spec.choices is not None:
         kind = spec.choices
-    node = Component(path=path, spec=spec, source=source, kind=kind, optional=default is None, choices=choices)
-    given = default if owner is None else value
-    chosen = given if spec.several else () if given is None else (given,)
-    if owner is not None:
+    node = Component(path=path, spec=spec, source=source, kind=kind, optional=field.default is None, choices=choices)
+    chosen = value if spec.several else () if value is None else (value,)
+    if not is_default:
         node.chosen = {each.name: node.made(each.name, each.params) for each in chosen}
         return node
     # A default whose plugin is broken or disabled matters only to those who choose no other.
@@ -293,26 +254,6 @@ def refuse_problems(node: Node) -> None:
     for each in components(node):
         if each.problem is not None:
             raise each.problem
-
-
-def _default(attribute: Any, leaf: LeafType, where: str) -> Any:
-    default = attribute.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        default = default.factory()
-    if default is REQUIRED:
-        return default
-    wrong = f"The default of {where}, {default!r}, is not allowed: it must be"
-    try:
-        value = leaf.from_plain(default)
-    except NotAllowedError:
-        raise ParamsError(f"{wrong} {leaf.words} ({type_name(leaf.annotation)}).") from None
-    # A file may hold text for a path and a list for a tuple, but an instance made in Python would keep them.
-    if type(value) is not type(default) and not (type(value), type(default)) == (float, int):
-        raise ParamsError(f"{wrong} of the type {type_name(leaf.annotation)}.")
-    check = attribute.metadata[METADATA_KEY].check
-    if check is not None and not check.accepts(value):
-        raise ParamsError(f"{wrong} {check.allowed}.")
-    return value
 
 
 def _take_over(before: Group, after: Group, outlasting: Collection[str]) -> None:
@@ -338,33 +279,6 @@ def _take_over(before: Group, after: Group, outlasting: Collection[str]) -> None
 def _same_field(one: type, other: type, name: str) -> bool:
     """Whether two parameter classes have a field from a class in common; names alone may coincide."""
     return any(attrs.has(base) and name in attrs.fields_dict(base) for base in one.__mro__ if issubclass(other, base))
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(cls)
-    except (NameError, AttributeError, TypeError, SyntaxError):
-        return _hints_one_by_one(cls)
-
-
-def _hints_one_by_one(cls: type) -> dict[str, Any]:
-    # Only leaves need their types; a group's class may be imported for type checkers alone, or be local to a function.
-    hints: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        scope = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-        for name, written in vars(base).get("__annotations__", {}).items():
-            attribute = attrs.fields_dict(cls).get(name)
-            if attribute is None or METADATA_KEY not in attribute.metadata or spec_of(attribute).kind != "value":
-                continue
-            holder = types.SimpleNamespace(__annotations__={name: written})
-            try:
-                hints |= typing.get_type_hints(holder, scope, dict(vars(base)))
-            except (NameError, AttributeError, TypeError, SyntaxError) as error:
-                raise ParamsError(
-                    f"The type of {cls.__name__}.{name}, {written}, cannot be read ({error}): "
-                    f"import it at the top of {base.__module__}."
-                ) from error
-    return hints
 
 
 def shown(path: Path, shorts: Mapping[str, Path]) -> str:
