@@ -310,6 +310,12 @@ ERRORS = {
     "--rate nan": "--rate: nan is not allowed, it must be a number.",
     "--rate=": "--rate: nothing is not allowed",
     "--rate 1 --rate 2": "--rate is given twice: give it once, with all its values.",
+    "--trainer..epochs 3": "There is no option --trainer..epochs; did you mean --trainer.epochs?",
+    "--rate.x 1": "There is no option --rate.x; did you mean --rate?",
+    "--rate 1 --rate.x 1": "There is no option --rate.x; did you mean --rate?",
+    "--callbacks stop --callbacks.stop 3": "--callbacks.stop is a group of options, not an option: ",
+    "--optimizer adam --trainer.optimizer adam": "are the same option: give it once.",
+    "--callbacks csvlog --callbacks.csvlog.file a --callbacks.csv_log.file b": "are the same option: give it once.",
     "stray": "'stray' belongs to no option: write --NAME stray.",
 }
 
@@ -343,6 +349,12 @@ def test_wrong_command_lines(words: str) -> None:
         ({"trainer.epochs": 3, "trainer": {"epochs": 4}}, "p.yaml: trainer.epochs is given twice"),
         ({"sizes": 3}, "p.yaml: sizes: 3 is not allowed, it must be a list"),
         ({"mode": "FAST"}, "p.yaml: mode: 'FAST' is not allowed"),
+        ({"sizes": [3], "sizes.x": 4}, "p.yaml: sizes.x is part of a value that is also given whole: put it in there."),
+        ({"trainer": 3, "trainer.epochs": 4}, "p.yaml: trainer: 3 is not allowed, it must be a mapping"),
+        (
+            {"callbacks": ["stop"], "callbacks.stop.afte": 4},
+            "p.yaml: callbacks.stop.afte is unknown; did you mean after?",
+        ),
         ({3: 4}, "p.yaml: the key 3 is not a name"),
     ],
 )
@@ -412,6 +424,23 @@ def test_wrong_components_in_python(values: Any, message: str) -> None:
         Drawn(**values)
     with pytest.raises(ParamsError, match=r"Trainer.optimizer is not a Choice. Write Choice\('Adam', its param"):
         Trainer(optimizer="Adam")
+
+
+def test_choices_in_a_mapping() -> None:
+    """A program gives a choice as a whole, beside dotted options and names."""
+    values = {
+        "optimizer": Choice("rmsprop", RMS(rho=0.1)),
+        "callbacks": [Choice("Stop", Stop(after=7)), "csv-log"],
+        "callbacks.CSVLog.file": "mine.csv",
+    }
+    made = given(file=values).value.trainer
+    assert made.optimizer == Choice("RMSprop", RMS(rho=0.1))
+    assert made.callbacks == (Choice("Stop", Stop(after=7)), Choice("CSVLog", Log(file="mine.csv")))
+    for wrong, words in (({"optimizer": RMS()}, "p.yaml: optimizer"), ({"callbacks": [Log()]}, "p.yaml: callbacks")):
+        with pytest.raises(
+            ParamsError, match=rf"{words}: \w+ is not a Choice\. Write Choice\(its name, \w+\(\.\.\.\)\)"
+        ):
+            given(file=wrong)
 
 
 def test_short_forms_may_not_clash() -> None:
