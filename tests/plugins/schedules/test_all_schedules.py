@@ -138,5 +138,5 @@ def test_keeps_the_rate_of_the_scenario(name: str) -> None:
     root, plugins = run_params_class(ScenarioParams), get_plugin_manager()
     done: Any = resolve(root, [Layer.of_scenario("mine", scenario), Layer.from_arguments(words)], plugins)
     trainer = done.value.trainer
-    assert (trainer.learning_rate.lr, trainer.optimizer.weight_decay) == (0.02, 0.1)
+    assert (trainer.learning_rate.params.lr, trainer.optimizer.params.weight_decay) == (0.02, 0.1)
     assert done.origins["trainer.learning_rate.lr"] == "scenario mine"
