@@ -202,8 +202,11 @@ def unknown(
     if (hint := of_tfaip(name)) is not None:
         return ParamsError(f"{start}. {hint}")
     near = nearest(name.rpartition(".")[2], siblings) or nearest(name, all_names(tree))
-    others = f"there are {one_of(siblings) or 'none'}." if option is None else "--help lists all there are."
-    return ParamsError(f"{start}; {f'did you mean {one_of(dashes + each for each in near)}?' if near else others}")
+    if near:
+        return ParamsError(f"{start}; did you mean {one_of(dashes + each for each in near)}?")
+    if option is None and not siblings:
+        return ParamsError(f"{start}. {name.rpartition('.')[0]} has no parameters.")
+    return ParamsError(f"{start}; {'--help lists all there are' if option else f'there are {one_of(siblings)}'}.")
 
 
 def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:

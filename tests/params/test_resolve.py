@@ -355,6 +355,7 @@ def test_wrong_command_lines(words: str) -> None:
             {"callbacks": ["stop"], "callbacks.stop.afte": 4},
             "p.yaml: callbacks.stop.afte is unknown; did you mean after?",
         ),
+        ({"graph": {"name": "Plain", "qqqq": 1}}, "p.yaml: graph.qqqq is unknown. graph has no parameters."),
         ({3: 4}, "p.yaml: the key 3 is not a name"),
     ],
 )
