@@ -352,8 +352,8 @@ def test_wrong_command_lines(words: str) -> None:
         ({"sizes": [3], "sizes.x": 4}, "p.yaml: sizes.x is part of a value that is also given whole: put it in there."),
         ({"trainer": 3, "trainer.epochs": 4}, "p.yaml: trainer: 3 is not allowed, it must be a mapping"),
         (
-            {"callbacks": ["stop"], "callbacks.stop.afte": 4},
-            "p.yaml: callbacks.stop.afte is unknown; did you mean after?",
+            {"callbacks": ["stop"], "callbacks.stop.after_": 4},
+            "p.yaml: callbacks.stop.after_ is unknown; did you mean after?",
         ),
         ({"graph": {"name": "Plain", "qqqq": 1}}, "p.yaml: graph.qqqq is unknown. graph has no parameters."),
         ({3: 4}, "p.yaml: the key 3 is not a name"),
