@@ -17,6 +17,7 @@ from aipcore.hooks.records import (
 from aipcore.params import (
     REQUIRED,
     Check,
+    Choice,
     above,
     at_least,
     between,
@@ -35,6 +36,7 @@ __all__ = [
     "CallbackParams",
     "CallbackRecord",
     "Check",
+    "Choice",
     "CommandRecord",
     "ExporterParams",
     "ExporterRecord",

@@ -58,7 +58,7 @@ SECTIONS = {
         "aipcore.plugin",
         "How classes of parameters are declared: `aipcore.plugin` and `aipcore.params` have all of these.",
         {
-            "params/declare.py": ["params", "field", "group", "component", "components", "REQUIRED"],
+            "params/declare.py": ["params", "field", "group", "component", "components", "Choice", "REQUIRED"],
             "params/checks.py": ["Check", "above", "at_least", "between", "fraction", "regex"],
         },
     ),

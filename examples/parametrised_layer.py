@@ -3,7 +3,7 @@
 aip train examples/parametrised_layer.py --model.layer Attention --model.layer.heads 4
 """
 
-from aipcore.params import at_least, component, field, group, params
+from aipcore.params import Choice, at_least, component, field, group, params
 from aipcore.scenario import ModelParams, Scenario, ScenarioParams
 
 
@@ -55,7 +55,7 @@ class Attention(LayerParams):
 
 @params
 class Model(ModelParams):
-    layer: LayerParams = component(
+    layer: Choice[LayerParams] = component(
         {"Recurrent": Recurrent, "Convolution": Convolution, "Attention": Attention},
         default="Recurrent",
         help="The layer that reads the rows.",
@@ -89,7 +89,7 @@ class Digits(Scenario):
         from keras import layers
 
         # The chosen class applies itself: another choice is another class in the table above, and nothing else.
-        return layers.Dense(10, name="logits")(self.params.model.layer.apply(inputs))
+        return layers.Dense(10, name="logits")(self.params.model.layer.params.apply(inputs))
 
     def losses(self):
         from keras.losses import SparseCategoricalCrossentropy

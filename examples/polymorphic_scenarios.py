@@ -4,7 +4,7 @@ aip train examples/polymorphic_scenarios.py:InsideOrOutside --data.curve Star --
 aip train examples/polymorphic_scenarios.py:Distance --data.curve Circle --model.units 32 32
 """
 
-from aipcore.params import above, at_least, between, component, field, group, params
+from aipcore.params import Choice, above, at_least, between, component, field, group, params
 from aipcore.scenario import DataParams, ModelParams, Scenario, ScenarioParams
 
 
@@ -41,7 +41,7 @@ class Star(Curve):
 
 @params
 class Data(DataParams):
-    curve: Curve = component({"Circle": Circle, "Star": Star}, default="Star", help="The curve.")
+    curve: Choice[Curve] = component({"Circle": Circle, "Star": Star}, default="Star", help="The curve.")
     points: int = field(4000, help="How many points to learn from.", check=at_least(10))
 
 
@@ -74,7 +74,7 @@ class Plane(Scenario):
         points = np.random.default_rng(seed).uniform(-2, 2, (count, 2))
         x, y = points.T
         return points.astype("float32"), self.target(
-            np.hypot(x, y) - self.params.data.curve.radius_at(np.arctan2(y, x))
+            np.hypot(x, y) - self.params.data.curve.params.radius_at(np.arctan2(y, x))
         )
 
     def target(self, beyond):

@@ -21,7 +21,7 @@ from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.hooks.records import ExporterParams
-from aipcore.params import Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
+from aipcore.params import Choice, Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
 from aipcore.params.resources import planned_copies
 from aipcore.params.tree import build_tree
 from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
@@ -49,7 +49,7 @@ SUMMARY = "Write a trained model in another format; what it answers is compared 
 class ExportCommandParams:
     """What to write."""
 
-    format: ExporterParams | None = component("exporter", default=None, help="The format, by exporter plugin.")
+    format: Choice[ExporterParams] | None = component("exporter", default=None, help="The format, by exporter plugin.")
 
 
 class _Export(ExportFolderCommand):
@@ -67,29 +67,27 @@ def command(words: tuple[str, ...]) -> None:
     if "--help" in arguments.options:
         _show_help(arguments, layer, overrides, plugins, console)
         return
-    chosen: Any = resolve(ExportCommandParams, [layer], plugins).value.format
+    chosen = resolve(ExportCommandParams, [layer], plugins).value.format
     if chosen is None:
         raise UsageError(f"Name a format: --format {one_of(plugins.names('exporter'))}.")
     require_packages([chosen], plugins, "--format")
     model = find_model(expanded(arguments.models[0]))
     scenario = scenario_of(model, plugins, trust=trust)
-    name = plugins.name_of("exporter", type(chosen))
     graph = arguments.options.get("--graph", DEFAULT_GRAPH)
     if not graph.isidentifier():
         raise UsageError(f"--graph {graph} is not the name of a graph: give a key of the scenario's export_graphs().")
     given = arguments.options.get("--output")
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
-    output = model.path.with_name(f"{stem}-{name.lower()}") if given is None else expanded(given)
+    output = model.path.with_name(f"{stem}-{chosen.name.lower()}") if given is None else expanded(given)
     _check_new(output)
     resolved = resolved_params(model, scenario, plugins, trust=trust)
     changed = resolved_params(model, scenario, plugins, overrides, trust=trust) if overrides.options else None
     if changed is not None:
-        _refuse_resources(resolved.value, changed.value, plugins)
+        _refuse_resources(resolved.value, changed.value)
     _export(
         model,
         scenario,
         chosen,
-        name,
         output,
         plugins,
         graph=graph,
@@ -123,9 +121,9 @@ def _check_new(output: Path) -> None:
         raise UsageError(f"--output {output} exists already: give a new or an empty folder, nothing is overwritten.")
 
 
-def _refuse_resources(recorded: Any, changed: Any, plugins: PluginManager) -> None:
+def _refuse_resources(recorded: Any, changed: Any) -> None:
     """Refuse another file for a parameter whose file is part of the model. Its copy would still be the old one."""
-    before, after = (planned_copies(each, plugins) for each in (recorded, changed))
+    before, after = (planned_copies(each) for each in (recorded, changed))
     if before == after:
         return
     names = sorted(before[0].keys() | after[0].keys())
@@ -137,8 +135,7 @@ def _refuse_resources(recorded: Any, changed: Any, plugins: PluginManager) -> No
 def _export(
     model: ModelDir,
     scenario: LoadedScenario,
-    chosen: Any,
-    name: str,
+    chosen: Choice[ExporterParams],
     output: Path,
     plugins: PluginManager,
     *,
@@ -155,19 +152,19 @@ def _export(
 
     changed = None
     if other is not None:
-        params = {group: values for group, values in to_dict(other.value, plugins).items() if group in CHANGEABLE}
+        params = {group: values for group, values in to_dict(other.value).items() if group in CHANGEABLE}
         changed = Changed(scenario=scenario.cls(other.value), params=params, options=options)
     exported = export_model(
         model,
         scenario.cls(recorded.value),
         make_format(chosen, plugins),
-        name,
+        chosen.name,
         output,
         graph=graph,
         changed=changed,
     )
     what = str(model.path) if graph == DEFAULT_GRAPH else f"The graph {graph} of {model.path}"
     echo(
-        f"{what} written as {name} to {output}; outputs differ by at most {exported.deviation:.2g} "
+        f"{what} written as {chosen.name} to {output}; outputs differ by at most {exported.deviation:.2g} "
         f"for {exported.inputs}."
     )

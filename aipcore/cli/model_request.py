@@ -18,7 +18,7 @@ from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, render_help
-from aipcore.params.tree import build_tree, short_paths
+from aipcore.params.tree import build_tree
 from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import CHANGEABLE, FIXED, ApplyDeviceParams, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
@@ -90,9 +90,9 @@ def split_model_arguments(
 
 def split_changeable(given: Layer) -> tuple[Layer, Layer]:
     """Split what `aip export` is given into the options of the format and the changed parameters of the scenario."""
-    changed = tuple(option for option in given.options if option.name.split(".")[0] in CHANGEABLE)
-    others = tuple(option for option in given.options if option not in changed)
-    return attrs.evolve(given, options=others), attrs.evolve(given, options=changed)
+    changed = {name: value for name, value in given.values.items() if name.split(".")[0] in CHANGEABLE}
+    others = {name: value for name, value in given.values.items() if name not in changed}
+    return attrs.evolve(given, values=others), attrs.evolve(given, values=changed)
 
 
 @attrs.frozen(kw_only=True)
@@ -181,7 +181,7 @@ class ModelCommand:
 def _refuse_fixed(
     overrides: Layer, scenario: LoadedScenario, fixed: tuple[str, ...], command: str, plugins: PluginManager
 ) -> None:
-    shorts = short_paths(build_tree(run_params_class(scenario.cls.params_class), plugins))
+    shorts = build_tree(run_params_class(scenario.cls.params_class), plugins).shorts
     own = build_tree(applied_params_class(scenario.cls.params_class), plugins).children
     for option in overrides.options:
         first = option.name.split(".")[0]

@@ -41,7 +41,7 @@ def command(words: tuple[str, ...]) -> None:
         return
     resolved = request.resolved()
     if form == "json":
-        click.echo(to_json(to_dict(resolved.value, request.plugins)), nl=False)
+        click.echo(to_json(to_dict(resolved.value)), nl=False)
     else:
         click.echo(to_yaml(resolved.tree, origins=True), nl=False)
     if "--plot" in arguments.options:
@@ -53,9 +53,9 @@ def _plot(plugins: PluginManager, trainer: TrainerParams) -> None:
 
     # What has been printed can be read while TensorFlow is being imported.
     sys.stdout.flush()
-    name = plugins.name_of("schedule", type(trainer.learning_rate))
+    name, schedule = trainer.learning_rate.name, trainer.learning_rate.params
     width = Console().width - 2
-    drawn = schedule_plot(plugins, name, trainer.learning_rate, epochs=trainer.epochs, width=width)
+    drawn = schedule_plot(plugins, name, schedule, epochs=trainer.epochs, width=width)
     click.echo(
         "".join(f"# {line}".rstrip() + "\n" for line in ["", f"learning rate: {name}", *drawn.splitlines()]), nl=False
     )

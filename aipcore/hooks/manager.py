@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -34,6 +34,7 @@ from aipcore.hooks.records import (
     ScheduleParams,
 )
 from aipcore.hooks.references import import_reference
+from aipcore.params.declare import Choice
 from aipcore.params.names import nearest, normalize, one_of
 
 BASES: dict[str, type] = {
@@ -185,33 +186,7 @@ class PluginManager:
         if not (isinstance(found, type) and issubclass(found, base) and "__attrs_attrs__" in vars(found)):
             wanted = f" that extends {base.__name__}" if base is not object else ""
             raise PluginError(f"{entry.title} is broken: its parameters must be a @params class{wanted}.")
-        for (other_kind, other), known in self._classes.items():
-            if other_kind == kind and known is found:
-                raise PluginError(f"{entry.title} is broken: {other} has the same parameter class, each needs its own.")
         return found
-
-    def name_of(self, kind: str, cls: type) -> str:
-        """The name of the plugin whose parameter class is `cls`.
-
-        Raises:
-            PluginError: there is none.
-        """
-        for (known_kind, name), known in self._classes.items():
-            if known_kind == kind and known is cls:
-                return name
-        # Not chosen by name but made in Python: only the classes that could be it are imported.
-        reference = f"{cls.__module__}:{cls.__qualname__}"
-        for entry in self.of_kind(kind):
-            params = getattr(entry.record, "params", None)
-            if params in (cls, reference):
-                return entry.record.name
-        for name in self.names(kind):
-            try:
-                if self.params_class(kind, name) is cls:
-                    return name
-            except PluginError:
-                continue  # a plugin that cannot be used made no parameters
-        raise PluginError(f"{reference} belongs to no {kind}; there are {', '.join(self.names(kind)) or 'none'}.")
 
     def load_build(self, kind: str, name: str) -> Callable[..., Any]:
         """What a plugin's `build` names, imported now.
@@ -222,6 +197,20 @@ class PluginManager:
         entry = self.entry(kind, name)
         built: Callable[..., Any] = self.load(entry, entry.record.build)
         return built
+
+    def builder(self, kind: str, chosen: Choice[Any]) -> Callable[..., Any]:
+        """Return the `build` of a chosen plugin, bound to its parameters.
+
+        Raises:
+            PluginError: see `load_build`; or the parameters are those of another plugin.
+        """
+        build, cls = self.load_build(kind, chosen.name), self.params_class(kind, chosen.name)
+        if not isinstance(chosen.params, cls):
+            raise PluginError(
+                f"The parameters of the {kind} {chosen.name} are {type(chosen.params).__name__}, not {cls.__name__}. "
+                f"Write Choice({chosen.name!r}, {cls.__name__}(...))."
+            )
+        return partial(build, chosen.params)
 
     def load(self, entry: Entry, reference: str) -> Any:
         """What a reference of a plugin names, imported now.

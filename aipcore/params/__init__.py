@@ -4,6 +4,7 @@ from aipcore.params.checks import Check, above, at_least, between, fraction, pos
 from aipcore.params.declare import (
     NO_CHOICES,
     REQUIRED,
+    Choice,
     Choices,
     StaticChoices,
     component,
@@ -22,6 +23,7 @@ __all__ = [
     "NO_CHOICES",
     "REQUIRED",
     "Check",
+    "Choice",
     "Choices",
     "Description",
     "Layer",

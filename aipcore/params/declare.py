@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -27,9 +27,6 @@ class Choices(Protocol):
 
     def summary(self, kind: str, name: str) -> str:
         """One sentence on that component."""
-
-    def name_of(self, kind: str, cls: type) -> str:
-        """The name whose parameter class is `cls`."""
 
 
 class StaticChoices:
@@ -61,19 +58,26 @@ class StaticChoices:
         lines = (self.params_class(kind, name).__doc__ or "").strip().splitlines()
         return lines[0] if lines else ""
 
-    def name_of(self, kind: str, cls: type) -> str:
-        """See `Choices`."""
-        for name, known in self._kinds.get(kind, {}).items():
-            if known is cls:
-                return name
-        raise ParamsError(f"{cls.__name__} is no {kind}; there are {one_of(self.names(kind)) or 'none'}.")
-
 
 NO_CHOICES = StaticChoices({})
 """For parameter classes without plugin components."""
 
 
 T = TypeVar("T")
+P_co = TypeVar("P_co", covariant=True)
+
+
+@attrs.frozen
+class Choice(Generic[P_co]):
+    """The value of a field declared by `component`; `components` holds a tuple of them.
+
+    Attributes:
+        name: of the component, as it is shown.
+        params: an instance of its parameter class.
+    """
+
+    name: str
+    params: P_co
 
 
 class _Required:
@@ -96,7 +100,7 @@ SECRET: Final = "***"
 
 _DECLARED: Final = type(attrs.field())
 
-FieldKind = Literal["value", "group", "component", "components"]
+FieldKind = Literal["value", "group", "component"]
 
 
 @attrs.frozen(kw_only=True)
@@ -104,10 +108,10 @@ class FieldSpec:
     """What aip knows of a field beyond its attrs name, type and default.
 
     Attributes:
-        kind: `value` (a leaf), `group` (a nested parameter class), `component` (one of several parameter classes,
-            chosen by name) or `components` (any number of them, each at most once).
+        kind: `value` (a leaf), `group` (a nested parameter class) or `component` (chosen by name).
         help: one sentence for `--help`.
         check: the limit of a leaf, or None.
+        several: whether any number of components can be chosen, each at most once.
         choices: for components, either the plugin kind (`"optimizer"`) or a mapping from name to parameter class.
         short: whether the group's or component's options also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
@@ -121,6 +125,7 @@ class FieldSpec:
     kind: FieldKind
     help: str
     check: Check | None = None
+    several: bool = False
     choices: str | Mapping[str, type] | None = None
     short: bool = False
     resource: bool = False
@@ -186,18 +191,24 @@ def component(
     help: str,
     short: bool = False,
 ) -> Any:
-    """Declares one of several parameter classes, chosen by name.
+    """Declares one of several components, chosen by name. The value is a `Choice`, or None if there is none.
+
+    Several names may share one parameter class. In Python, the name alone stands for a choice of a mapping with its
+    defaults.
 
     Args:
         choices: a plugin kind (`"optimizer"`), open to plugins, or a mapping from name to parameter class.
-        default: the name chosen when the user names none. None: no component (the field's type is `X | None`).
+        default: the name chosen when the user names none. None: no component (the field's type is
+            `Choice[X] | None`).
         help: one sentence for `--help`.
         short: see `FieldSpec`.
     """
     spec = FieldSpec(kind="component", help=help, choices=choices, short=short)
-    if default is None:
-        return attrs.field(default=None, metadata={METADATA_KEY: spec})
-    return attrs.field(default=Named(default), metadata={METADATA_KEY: spec})
+    return attrs.field(
+        default=None if default is None else Choice(default, None),
+        converter=_converter(lambda value, where: None if value is default is None else _choice(value, spec, where)),
+        metadata={METADATA_KEY: spec},
+    )
 
 
 def components(
@@ -207,16 +218,66 @@ def components(
     help: str,
     short: bool = False,
 ) -> Any:
-    """Declares any number of components of one kind, each chosen by name at most once; the value is a tuple."""
-    spec = FieldSpec(kind="components", help=help, choices=choices, short=short)
-    return attrs.field(default=tuple(Named(name) for name in default), metadata={METADATA_KEY: spec})
+    """Declares any number of components of one kind, each chosen by name at most once.
+
+    The value is a tuple of `Choice`.
+    """
+    spec = FieldSpec(kind="component", several=True, help=help, choices=choices, short=short)
+    return attrs.field(
+        default=tuple(Choice(name, None) for name in default),
+        converter=_converter(lambda value, where: _several(value, spec, where)),
+        metadata={METADATA_KEY: spec},
+    )
 
 
-@attrs.frozen
-class Named:
-    """A component default given by name only, which `resolve` replaces by the parameters of that name."""
+def _converter(convert: Callable[[Any, str], Any]) -> Any:
+    """Return the converter of a field that `convert` makes from a value and the name of the field."""
 
-    name: str
+    def named(value: Any, owner: Any, field: attrs.Attribute[Any]) -> Any:
+        return convert(value, f"{type(owner).__name__}.{field.name}")
+
+    return attrs.Converter(named, takes_self=True, takes_field=True)
+
+
+def _several(value: Any, spec: FieldSpec, where: str) -> tuple[Choice[Any], ...]:
+    if not isinstance(value, list | tuple):
+        raise ParamsError(f"{where} is not a list. Write a list of Choice.")
+    found = tuple(_choice(each, spec, where) for each in value)
+    names = [normalize(each.name) for each in found]
+    for each in found:
+        if names.count(normalize(each.name)) > 1:
+            raise ParamsError(f"{where}: {each.name} is named twice. Name it once.")
+    return found
+
+
+def _choice(value: Any, spec: FieldSpec, where: str) -> Choice[Any]:
+    """Return what a class holds for a component that Python code gives.
+
+    Raises:
+        ParamsError: it is not a `Choice`, or one of another component.
+    """
+    kind, names = where.rpartition(".")[2], spec.choices if isinstance(spec.choices, Mapping) else {}
+    given = Choice(value, None) if names and isinstance(value, str) else value
+    if not isinstance(given, Choice):
+        raise ParamsError(f"{where} is not a Choice. Write {how_to_choose(value, names)}.")
+    if not names:
+        # Which plugins there are is known to `resolve`, which replaces a default that has its name alone.
+        return given
+    source = StaticChoices({kind: names})
+    name = source.canonical(kind, given.name)
+    cls = source.params_class(kind, name)
+    params = cls() if given.params is None else given.params
+    if not isinstance(params, cls):
+        raise ParamsError(f"{where}: {name} has {cls.__name__} as its parameters, not {type(params).__name__}.")
+    return Choice(name, params)
+
+
+def how_to_choose(value: Any, names: Mapping[str, type]) -> str:
+    """Return the code of the `Choice` that Python code meant by the name or the parameters alone."""
+    if value is None or isinstance(value, str):
+        return f"Choice({value!r}, its parameters)" if value else "Choice(name, parameters)"
+    name = next((repr(name) for name, cls in names.items() if cls is type(value)), "its name")
+    return f"Choice({name}, {type(value).__name__}(...))"
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, group, component, components))

@@ -4,99 +4,73 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import attrs
-
-from aipcore.params.declare import NO_CHOICES, Choices, StaticChoices, spec_of
 from aipcore.params.secret import recorded
-from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Components, Group, Leaf, Node
+from aipcore.params.tree import COMPONENT_KEY, DEFAULT, Component, Group, Leaf, Node, made_of, parts, tree_of
 from aipcore.params.types import to_plain
 
 
-def to_dict(value: Any, choices: Choices = NO_CHOICES, *, reveal: bool = False) -> dict[str, Any]:
-    """The nested mapping that `from_dict` turns back into an equal instance; only JSON's types.
+def to_dict(value: Any, *, reveal: bool = False) -> dict[str, Any]:
+    """Return the nested mapping that `from_dict` turns back into an equal instance; only JSON's types.
 
     Args:
-        value: an instance of a parameter class.
-        choices: of the components.
+        value: an instance of a parameter class, or a filled tree.
         reveal: whether secrets are in it; without, `***` stands in their place.
     """
 
-    def made(part: Any, source: Choices, kind: str) -> dict[str, Any]:
-        return {COMPONENT_KEY: source.name_of(kind, type(part)), **to_dict(part, choices, reveal=reveal)}
+    def leaf(node: Leaf) -> Any:
+        return to_plain(node.value) if reveal else _recorded(node)
 
-    plain: dict[str, Any] = {}
-    for attribute in attrs.fields(type(value)):
-        spec, part = spec_of(attribute), getattr(value, attribute.name)
-        if spec.kind == "value":
-            plain[attribute.name] = to_plain(part) if reveal else recorded(spec, to_plain(part))
-        elif spec.kind == "group":
-            plain[attribute.name] = to_dict(part, choices, reveal=reveal)
-        else:
-            if isinstance(spec.choices, Mapping):
-                source, kind = StaticChoices({attribute.name: spec.choices}), attribute.name
-            else:
-                source, kind = choices, str(spec.choices)  # type: ignore[assignment]
-            if spec.kind == "component":
-                plain[attribute.name] = None if part is None else made(part, source, kind)
-            else:
-                plain[attribute.name] = [made(each, source, kind) for each in part]
+    plain: dict[str, Any] = made_of(
+        value if isinstance(value, Group) else tree_of(value),
+        leaf=leaf,
+        group=lambda _, fields: fields,
+        choice=lambda name, fields: {COMPONENT_KEY: name, **fields},
+    )
     return plain
 
 
+def _recorded(leaf: Leaf) -> Any:
+    return recorded(leaf.spec, to_plain(leaf.value))
+
+
 def to_json(plain: Mapping[str, Any]) -> str:
-    """The text of a JSON file."""
+    """Return the text of a JSON file."""
     return json.dumps(plain, indent=2) + "\n"
 
 
 def to_yaml(tree: Group, *, origins: bool = False) -> str:
-    """The text of a YAML file for a filled tree, in the order of declaration.
+    """Return the text of a YAML file for a filled tree, in the order of declaration.
 
     Args:
         tree: from `resolve(...).tree`.
         origins: whether to add where each value came from, as a comment; defaults have none.
     """
-    lines: list[tuple[str, str]] = []
-    _yaml(tree, 0, lines)
+    lines = [line for node in tree.children.values() for line in _yaml(node, "")]
     if not origins:
         return "".join(f"{text}\n" for text, _ in lines)
     width = max((len(text) for text, origin in lines if origin != DEFAULT), default=0)
     return "".join(f"{text:<{width}}  # {origin}\n" if origin != DEFAULT else f"{text}\n" for text, origin in lines)
 
 
-def _yaml(group: Group, depth: int, lines: list[tuple[str, str]]) -> None:
-    pad = "  " * depth
-    for name, node in group.children.items():
-        _yaml_node(name, node, depth, pad, lines)
-
-
-def _yaml_node(name: str, node: Node, depth: int, pad: str, lines: list[tuple[str, str]]) -> None:
+def _yaml(node: Node, pad: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a node, each with the origin of its value."""
+    inner = f"{pad}  "
     match node:
         case Leaf():
-            lines.append((f"{pad}{name}: {_scalar(recorded(node.spec, to_plain(node.value)))}", node.origin))
-        case Group():
-            if node.children:
-                lines.append((f"{pad}{name}:", DEFAULT))
-                _yaml(node, depth + 1, lines)
-            else:
-                lines.append((f"{pad}{name}: {{}}", DEFAULT))
+            yield f"{pad}{node.path[-1]}: {_scalar(_recorded(node))}", node.origin
         case Component():
-            if node.group is None:
-                lines.append((f"{pad}{name}: null", node.origin))
-            else:
-                lines.append((f"{pad}{name}:", DEFAULT))
-                lines.append((f"{pad}  {COMPONENT_KEY}: {_scalar(node.choice)}", node.origin))
-                _yaml(node.group, depth + 1, lines)
-        case Components():
-            if not node.groups:
-                lines.append((f"{pad}{name}: []", node.origin))
-            else:
-                lines.append((f"{pad}{name}:", DEFAULT))
-            for known, group in node.groups.items():
-                lines.append((f"{pad}- {COMPONENT_KEY}: {_scalar(known)}", node.origin))
-                _yaml(group, depth + 1, lines)
+            empty = "" if node.chosen else " []" if node.several else " null"
+            yield f"{pad}{node.path[-1]}:{empty}", DEFAULT if node.chosen else node.origin
+            inner = pad
+        case Group(component=Component() as owner):
+            yield f"{pad}{'- ' if owner.several else '  '}{COMPONENT_KEY}: {_scalar(node.choice)}", owner.origin
+        case Group():
+            yield f"{pad}{node.path[-1]}:{'' if node.children else ' {}'}", DEFAULT
+    for each in parts(node):
+        yield from _yaml(each, inner)
 
 
 def _scalar(value: Any) -> str:

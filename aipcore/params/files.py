@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -178,7 +178,7 @@ COMMAND_LINE = "command line"
 
 @attrs.frozen
 class Option:
-    """An option as the user wrote it.
+    """A value that came as words, as the user wrote it.
 
     Attributes:
         written: the option with its dashes, e.g. `--train.batch-size`.
@@ -202,17 +202,25 @@ class Layer:
 
     Attributes:
         name: how users are told of the origin.
-        values: a nested mapping, for files and Python; keys may be dotted.
-        options: for command lines.
+        values: a nested mapping; keys may be dotted. A value of the command line is an `Option`.
         outlasts: whether values stay where a later layer chooses another component that has the same field.
         repeats: whether this is a record of all values of a run: what it repeats keeps its origin.
     """
 
     name: str
     values: Mapping[str, Any] = attrs.field(factory=dict)
-    options: tuple[Option, ...] = ()
     outlasts: bool = False
     repeats: bool = False
+
+    @property
+    def options(self) -> list[Option]:
+        """The values that came as words."""
+        return [value for value in self.values.values() if isinstance(value, Option)]
+
+    @classmethod
+    def of_options(cls, name: str, options: Iterable[Option]) -> Layer:
+        """A layer of values that came as words."""
+        return cls(name, {option.name: option for option in options})
 
     @classmethod
     def from_mapping(cls, name: str, values: Mapping[str, Any]) -> Layer:
@@ -258,4 +266,4 @@ class Layer:
             if option.name in seen:
                 raise ParamsError(f"{option.written} is given twice: give it once, with all its values.")
             seen.add(option.name)
-        return cls(COMMAND_LINE, {}, tuple(options))
+        return cls.of_options(COMMAND_LINE, options)

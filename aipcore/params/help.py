@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +11,7 @@ from aipcore.params.declare import NO_CHOICES, REQUIRED, Choices
 from aipcore.params.files import Layer
 from aipcore.params.resolve import fill
 from aipcore.params.secret import recorded
-from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, build_tree, short_paths, shown
+from aipcore.params.tree import DEFAULT, Component, Group, Leaf, build_tree, parts, shown, walk
 from aipcore.params.types import to_plain
 
 if TYPE_CHECKING:
@@ -61,42 +61,32 @@ def describe(cls: type, choices: Choices = NO_CHOICES, prefix: str = "") -> list
 
 
 def sections(tree: Group) -> list[Section]:
-    """The options of a filled tree, section by section, in the order of declaration."""
-    shorts = short_paths(tree)
+    """Return the options of a filled tree, section by section, in the order of declaration."""
     found: list[Section] = []
-    _sections(tree, "", tree.help, shorts, found)
+    for node in walk(tree):
+        name, options = shown(node.path, tree.shorts), []
+        match node:
+            case Leaf():
+                continue
+            case Component() if node.chosen and not node.several:
+                continue
+            case Component():
+                title, text, options = name, node.spec.help, [_describe_component(node, name)]
+            case Group(component=Component() as owner) if owner.several:
+                title, text = name, owner.source.summary(owner.kind, node.choice)
+            case Group(component=Component() as owner):
+                title, text, options = f"{name}: {node.choice}", owner.spec.help, [_describe_component(owner, name)]
+            case Group():
+                title, text = name, node.help
+        options += [_describe_leaf(each, tree) for each in parts(node) if isinstance(each, Leaf)]
+        if options:
+            found.append(Section(title=title, help=text, options=tuple(options)))
     return found
 
 
-def _sections(
-    group: Group, title: str, text: str, shorts: Mapping[str, tuple[str, ...]], found: list[Section],
-    first: tuple[Description, ...] = (),
-) -> None:  # fmt: skip
-    own = [_describe_leaf(node, shorts) for node in group.children.values() if isinstance(node, Leaf)]
-    if own or first:
-        found.append(Section(title=title, help=text, options=(*first, *own)))
-    for node in group.children.values():
-        name = shown(node.path, shorts)
-        match node:
-            case Group():
-                _sections(node, name, node.help, shorts, found)
-            case Component():
-                choice = _describe_component(node, name)
-                if node.group is None:
-                    found.append(Section(title=name, help=node.spec.help, options=(choice,)))
-                else:
-                    _sections(node.group, f"{name}: {node.choice}", node.spec.help, shorts, found, (choice,))
-            case Components():
-                found.append(Section(title=name, help=node.spec.help, options=(_describe_component(node, name),)))
-                for known, each in node.groups.items():
-                    _sections(each, f"{name}.{known}", each.help, shorts, found)
-            case Leaf():
-                pass
-
-
-def _describe_leaf(leaf: Leaf, shorts: Mapping[str, tuple[str, ...]]) -> Description:
+def _describe_leaf(leaf: Leaf, tree: Group) -> Description:
     return Description(
-        name=shown(leaf.path, shorts),
+        name=shown(leaf.path, tree.shorts),
         metavar=leaf.type.metavar,
         default="" if leaf.missing else as_typed(recorded(leaf.spec, to_plain(leaf.value))),
         origin=leaf.origin,
@@ -106,19 +96,16 @@ def _describe_leaf(leaf: Leaf, shorts: Mapping[str, tuple[str, ...]]) -> Descrip
     )
 
 
-def _describe_component(node: Component | Components, name: str) -> Description:
-    names = list(node.source.names(node.kind))
-    several = isinstance(node, Components)
-    chosen = " ".join(node.groups) if isinstance(node, Components) else node.choice or "none"
+def _describe_component(node: Component, name: str) -> Description:
     return Description(
         name=name,
-        metavar="NAME ..." if several else "NAME",
-        default=chosen,
+        metavar="NAME ..." if node.several else "NAME",
+        default=" ".join(node.chosen) or ("" if node.several else "none"),
         origin=node.origin,
         required=False,
         limit="",
         help=node.spec.help,
-        choices=tuple((each, node.source.summary(node.kind, each)) for each in names),
+        choices=tuple((each, node.source.summary(node.kind, each)) for each in node.names),
     )
 
 

@@ -8,13 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Final
 
-import attrs
-
 from aipcore.errors import ParamsError
-from aipcore.params.declare import Choices
 from aipcore.params.files import Option
 from aipcore.params.names import nearest, normalize, one_of
-from aipcore.params.tree import Component, Components, Group, Leaf, Node, find, owners, parts, shown
+from aipcore.params.tree import Component, Group, Leaf, find, leaves, owners, shown, walk
 from aipcore.params.types import LeafType, NotAllowedError
 
 
@@ -167,56 +164,65 @@ def _is_of(kind: LeafType, words: Sequence[str]) -> bool:
     return True
 
 
-def refuse_foreign(node: Component | Components, written: str, name: str) -> None:
+def refuse_foreign(node: Component, written: str, name: str) -> None:
     """Refuse a name of another framework with what to write in its place."""
-    known = node.source.names(node.kind)
-    if (hint := meant_name(node.kind, name, known)) is not None:
+    if (hint := meant_name(node.kind, name, node.names)) is not None:
         raise ParamsError(f"{written}: there is no {node.kind} {name!r}. {hint}")
 
 
-def unknown_option(option: Option, tree: Group, shorts: Mapping[str, tuple[str, ...]], choices: Choices) -> ParamsError:
-    """Return the error on an option that the tree does not have."""
-    elsewhere = owners(tree, option.name, shorts, choices)
-    if elsewhere:
-        node, _ = elsewhere[0]
-        names = [name for owner, name in elsewhere if owner is node]
-        switch = f"--{shown(node.path, shorts)}"
-        if isinstance(node, Components):
-            return ParamsError(f"{option.written} belongs to {names[0]}, which is not chosen: add {switch} {names[0]}.")
-        return ParamsError(
-            f"{option.written} belongs to {one_of(names)}, but the {node.path[-1].replace('_', ' ')} is "
-            f"{node.choice or 'none'}: add {switch} {one_of(names)}, or leave the option out."
-        )
-    meant = meant_option(option.name)
-    if meant is not None and meant != option.name:
-        if isinstance(find(tree, meant, shorts), Leaf):
-            return ParamsError(meant_words(option, meant))
-        if owners(tree, meant, shorts, choices):
-            other = attrs.evolve(option, written=f"--{meant}")
-            return ParamsError(f"There is no option {option.written}. {unknown_option(other, tree, shorts, choices)}")
-    if (hint := of_tfaip(option.name)) is not None:
-        return ParamsError(f"There is no option {option.written}. {hint}")
-    near = nearest(option.name, all_names(tree, shorts))
-    hint = f"did you mean {one_of('--' + name for name in near)}?" if near else "--help lists all there are."
-    return ParamsError(f"There is no option {option.written}; {hint}")
+def unknown(
+    name: str, where: str, tree: Group, *, option: Option | None = None, siblings: Sequence[str] = ()
+) -> ParamsError:
+    """Return the error on a parameter that the tree does not have.
+
+    Args:
+        name: dotted.
+        where: how the user wrote it.
+        tree: of the parameters.
+        option: the option, if it is one of the command line.
+        siblings: the names that there are in the same mapping of a file.
+    """
+    if elsewhere := owners(tree, name):
+        node = elsewhere[0][0]
+        names = one_of(choice for owner, choice in elsewhere if owner is node)
+        switch = shown(node.path, tree.shorts)
+        add = f"write {switch}: {names}" if option is None else f"add --{switch} {names}"
+        if node.several:
+            return ParamsError(f"{where} belongs to {names}, which is not chosen: {add}.")
+        chosen = f"the {node.path[-1].replace('_', ' ')} is {node}"
+        return ParamsError(f"{where} belongs to {names}, but {chosen}: {add}, or leave it out.")
+    dashes = "" if option is None else "--"
+    start = f"{where} is unknown" if option is None else f"There is no option {where}"
+    meant = meant_option(name)
+    if meant is not None and meant != name:
+        if isinstance(find(tree, meant), Leaf):
+            return ParamsError(f"{start}; did you mean {_with_words(f'{dashes}{meant}', option)}?")
+        if owners(tree, meant):
+            return ParamsError(f"{start}. {unknown(meant, f'{dashes}{meant}', tree, option=option)}")
+    if (hint := of_tfaip(name)) is not None:
+        return ParamsError(f"{start}. {hint}")
+    near = nearest(name.rpartition(".")[2], siblings) or nearest(name, all_names(tree))
+    if near:
+        return ParamsError(f"{start}; did you mean {one_of(dashes + each for each in near)}?")
+    if option is None and not siblings:
+        return ParamsError(f"{start}. {name.rpartition('.')[0]} has no parameters.")
+    return ParamsError(f"{start}; {'--help lists all there are' if option else f'there are {one_of(siblings)}'}.")
 
 
-def meant_words(option: Option, meant: str, problem: str = "") -> str:
-    """Return the sentence on an option that `meant_option` knows."""
-    words = " ".join([f"--{meant}", *option.words])
-    start = f"{option.written} {problem}" if problem else f"There is no option {option.written}"
-    return f"{start}; did you mean {words}?"
+def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:
+    """Return the error on a group of options that is given a value."""
+    start = f"{option.written} is a group of options"
+    if (meant := meant_option(option.name)) is not None and isinstance(find(tree, meant), Leaf):
+        return ParamsError(f"{start}; did you mean {_with_words(f'--{meant}', option)}?")
+    inside = [f"--{shown(leaf.path, tree.shorts)}" for leaf in leaves(group)]
+    some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
+    return ParamsError(f"{start}, not an option: it has {some or 'none'}.")
 
 
-def all_names(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> list[str]:
+def _with_words(name: str, option: Option | None) -> str:
+    return " ".join([name, *(() if option is None else option.words)])
+
+
+def all_names(tree: Group) -> list[str]:
     """Return the dotted names of all options."""
-    names: list[str] = []
-
-    def visit(node: Node) -> None:
-        if isinstance(node, Leaf | Component | Components):
-            names.append(shown(node.path, shorts))
-        for below in parts(node):
-            visit(below)
-
-    visit(tree)
-    return names
+    return [shown(node.path, tree.shorts) for node in walk(tree) if not isinstance(node, Group)]

@@ -11,9 +11,8 @@ from typing import Any
 import attrs
 
 from aipcore.errors import ParamsError
-from aipcore.params.declare import NO_CHOICES, REQUIRED, Choices, FieldSpec, StaticChoices, spec_of
 from aipcore.params.files import Layer, Option
-from aipcore.params.tree import COMPONENT_KEY, Group, leaves
+from aipcore.params.tree import COMPONENT_KEY, Group, Leaf, leaves, tree_of
 
 
 @attrs.frozen
@@ -46,23 +45,23 @@ def places(tree: Group, recorded_in: Path, origins: Collection[str]) -> list[Pla
         paths = [value for value in values if isinstance(value, Path)]
         if leaf.origin not in origins or leaf.spec.resource or not paths or len(paths) != len(values):
             continue
-        name = ".".join(leaf.path)
         taken = [_place(path, recorded_in) for path in paths]
-        sentences = tuple(_sentence(name, *pair) for pair in zip(paths, taken, strict=True) if pair[0] != pair[1])
+        sentences = tuple(_sentence(leaf.name, *pair) for pair in zip(paths, taken, strict=True) if pair[0] != pair[1])
         sentences += tuple(
-            f"{path} ({name}) is taken from this folder; the run was started in {recorded_in}, where it is another."
+            f"{path} ({leaf.name}) is taken from this folder; the run was started in {recorded_in}, where it is "
+            "another."
             for path, other in zip(paths, taken, strict=True)
             if path == other and _differs(path, recorded_in / path)
         )
         if sentences:
             moved = paths != taken
-            found.append(Place(Option(f"--{name}", tuple(map(str, taken))) if moved else None, sentences))
+            found.append(Place(Option(f"--{leaf.name}", tuple(map(str, taken))) if moved else None, sentences))
     return found
 
 
 def places_layer(name: str, found: list[Place]) -> Layer:
     """The paths to take, as values of the origin `name`."""
-    return Layer(name, {}, tuple(place.option for place in found if place.option is not None))
+    return Layer.of_options(name, (place.option for place in found if place.option is not None))
 
 
 def _place(path: Path, recorded_in: Path) -> Path:
@@ -91,30 +90,29 @@ def _sentence(name: str, path: Path, taken: Path) -> str:
 FOLDER = "resources"
 """The folder of the copies, inside of that of a run or a model."""
 
-Steps = tuple[str, ...]
 Copies = dict[str, str | list[str]]
 """By the dotted name of a parameter: where the copy of its file is, or of each, relative to the folder of the model."""
 
 
-def check_resources(params: Any, choices: Choices = NO_CHOICES) -> None:
+def check_resources(params: Any) -> None:
     """Looks whether all files that are to become part of a model are there.
 
     Raises:
         ParamsError: one is no file, or cannot be read.
     """
-    for steps, files in _resources(params, (), choices):
-        for path in _listed(files, steps):
+    for leaf, paths in _resources(params):
+        for path in paths:
             if not path.is_file():
-                raise ParamsError(f"--{'.'.join(steps)} {path} is no file: give the path of an existing one.")
+                raise ParamsError(f"--{leaf.name} {path} is no file: give the path of an existing one.")
             try:
                 path.open("rb").close()
             except OSError as error:
                 raise ParamsError(
-                    f"--{'.'.join(steps)} {path} cannot be read ({error.strerror}): mend its permissions."
+                    f"--{leaf.name} {path} cannot be read ({error.strerror}): mend its permissions."
                 ) from error
 
 
-def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, dict[str, Path]]:
+def planned_copies(params: Any) -> tuple[Copies, dict[str, Path]]:
     """Where the copies of all files of the parameters go.
 
     Returns:
@@ -124,15 +122,15 @@ def planned_copies(params: Any, choices: Choices = NO_CHOICES) -> tuple[Copies, 
     copies: Copies = {}
     sources: dict[str, Path] = {}
     taken: dict[Path, str] = {}
-    for steps, files in _resources(params, (), choices):
+    for leaf, paths in _resources(params):
         places = []
-        for path in _listed(files, steps):
+        for path in paths:
             whole = path.absolute()
             if whole not in taken:
                 taken[whole] = _free_name(path.name, sources)
                 sources[taken[whole]] = whole
             places.append(taken[whole])
-        copies[".".join(steps)] = places if isinstance(files, tuple) else places[0]
+        copies[leaf.name] = places if isinstance(leaf.value, tuple) else places[0]
     return copies, sources
 
 
@@ -183,19 +181,19 @@ def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[st
     return result
 
 
-def refuse_foreign_resources(params: Any, folder: Path, choices: Choices = NO_CHOICES) -> None:
+def refuse_foreign_resources(params: Any, folder: Path) -> None:
     """Makes sure that every file that is part of a model is a copy in its folder.
 
     Raises:
         ParamsError: one is not.
     """
     home = folder.resolve() / FOLDER
-    for steps, files in _resources(params, (), choices):
-        for path in _listed(files, steps):
+    for leaf, paths in _resources(params):
+        for path in paths:
             if not path.resolve().is_relative_to(home):
                 raise ParamsError(
-                    f"The model {folder} names {path} for {'.'.join(steps)}, which is not in its {FOLDER} folder: "
-                    f"give --{'.'.join(steps)} FILE."
+                    f"The model {folder} names {path} for {leaf.name}, which is not in its {FOLDER} folder: "
+                    f"give --{leaf.name} FILE."
                 )
 
 
@@ -231,29 +229,13 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
     return place
 
 
-def _resources(value: Any, steps: Steps, choices: Choices) -> Iterator[tuple[Steps, Any]]:
-    """Each resource that has a value: its dotted name in steps, and a path or a tuple of paths."""
-    for attribute in attrs.fields(type(value)):
-        spec, part = spec_of(attribute), getattr(value, attribute.name)
-        here = (*steps, attribute.name)
-        if spec.kind == "value":
-            if spec.resource and part is not None and part is not REQUIRED and part != ():
-                yield here, part
-        elif spec.kind == "components":
-            for each in part:
-                yield from _resources(each, (*here, _name(each, spec, attribute.name, choices)), choices)
-        elif part is not None:
-            yield from _resources(part, here, choices)
-
-
-def _name(value: Any, spec: FieldSpec, field_name: str, choices: Choices) -> str:
-    if isinstance(spec.choices, Mapping):
-        return StaticChoices({field_name: spec.choices}).name_of(field_name, type(value))
-    return choices.name_of(str(spec.choices), type(value))
-
-
-def _listed(files: Any, steps: Steps) -> list[Path]:
-    listed = list(files) if isinstance(files, tuple) else [files]
-    if not all(isinstance(path, Path) for path in listed):
-        raise ParamsError(f"{'.'.join(steps)} is declared as a resource: its type must be Path or tuple[Path, ...].")
-    return listed
+def _resources(params: Any) -> Iterator[tuple[Leaf, list[Path]]]:
+    """Yield each resource that has a value, with its paths."""
+    for leaf in leaves(params if isinstance(params, Group) else tree_of(params)):
+        value = leaf.value
+        if not leaf.spec.resource or leaf.missing or value is None or value == ():
+            continue
+        listed = list(value) if isinstance(value, tuple) else [value]
+        if not all(isinstance(path, Path) for path in listed):
+            raise ParamsError(f"{leaf.name} is declared as a resource: its type must be Path or tuple[Path, ...].")
+        yield leaf, listed

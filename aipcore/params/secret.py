@@ -16,7 +16,7 @@ import attrs
 
 from aipcore.errors import ParamsError, UsageError
 from aipcore.params.declare import REQUIRED, SECRET, FieldSpec
-from aipcore.params.tree import DEFAULT, Component, Components, Group, Leaf, Node, leaves, parts, shown
+from aipcore.params.tree import DEFAULT, Group, Leaf, components, leaves, shown
 
 PREFIX = "AIP_SECRET_"
 """What the names of environment variables that hold secrets begin with."""
@@ -82,12 +82,12 @@ def _each(function: Any, plain: Any) -> Any:
     return plain
 
 
-def variable(leaf: Leaf, shorts: Mapping[str, tuple[str, ...]]) -> str:
+def variable(leaf: Leaf, tree: Group) -> str:
     """Return the name of the environment variable of a leaf: `AIP_SECRET_` and the option in capitals."""
-    return PREFIX + re.sub(r"\W", "_", shown(leaf.path, shorts)).upper()
+    return PREFIX + re.sub(r"\W", "_", shown(leaf.path, tree.shorts)).upper()
 
 
-def from_environment(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> None:
+def from_environment(tree: Group) -> None:
     """Give secrets that no layer gave, or that a record withheld, the values that the environment has for them.
 
     Raises:
@@ -96,7 +96,7 @@ def from_environment(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> None
     for leaf in leaves(tree):
         if not leaf.withheld and not (leaf.spec.secret and leaf.origin == "default"):
             continue
-        name = variable(leaf, shorts)
+        name = variable(leaf, tree)
         if text := os.environ.get(name):
             try:
                 value = leaf.type.from_words([text] if leaf.type.form == "one" else text.split())
@@ -109,7 +109,7 @@ def from_environment(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> None
             leaf.value, leaf.origin, leaf.withheld = value, f"environment variable {name}", False
 
 
-def refuse_withheld(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> None:
+def refuse_withheld(tree: Group) -> None:
     """Ask for the secrets that a record withheld.
 
     Raises:
@@ -117,8 +117,8 @@ def refuse_withheld(tree: Group, shorts: Mapping[str, tuple[str, ...]]) -> None:
     """
     missing = [leaf for leaf in leaves(tree) if leaf.withheld]
     if missing:
-        names = " and ".join(f"--{shown(leaf.path, shorts)} ({leaf.value})" for leaf in missing)
-        options = ", ".join(variable(leaf, shorts) for leaf in missing)
+        names = " and ".join(f"--{shown(leaf.path, tree.shorts)} ({leaf.value})" for leaf in missing)
+        options = ", ".join(variable(leaf, tree) for leaf in missing)
         are = "holds a secret, which is" if len(missing) == 1 else "hold secrets, which are"
         raise ParamsError(f"{names} {are} not recorded. Give the option, or set {options}.")
 
@@ -136,10 +136,10 @@ class Contact:
     address: str
 
 
-def contacts(tree: Group, shorts: Mapping[str, tuple[str, ...]], origins: Sequence[str]) -> list[Contact]:
+def contacts(tree: Group, origins: Sequence[str]) -> list[Contact]:
     """Return the addresses that a program would contact because a layer of `origins` names them."""
     found = []
-    chosen = _components(tree, origins)
+    chosen = [each.path for each in components(tree) if each.origin in origins]
     for leaf in leaves(tree):
         # The default of a component that a layer chooses is that layer's, too.
         named_by = leaf.origin in origins or (leaf.origin == DEFAULT and any(leaf.path[: len(p)] == p for p in chosen))
@@ -148,14 +148,8 @@ def contacts(tree: Group, shorts: Mapping[str, tuple[str, ...]], origins: Sequen
         named = leaf.spec.contacts
         text = named(leaf.value) if callable(named) else "" if leaf.value is None else _text(leaf.value)
         if text:
-            found.append(Contact(shown(leaf.path, shorts), redacted(text)))
+            found.append(Contact(shown(leaf.path, tree.shorts), redacted(text)))
     return found
-
-
-def _components(node: Node, origins: Sequence[str]) -> list[tuple[str, ...]]:
-    """The paths of the components that layers of `origins` chose."""
-    own = [node.path] if isinstance(node, Component | Components) and node.origin in origins else []
-    return own + [path for part in parts(node) for path in _components(part, origins)]
 
 
 def _text(value: Any) -> str:

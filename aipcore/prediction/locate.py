@@ -13,10 +13,8 @@ from aipcore.errors import UsageError
 from aipcore.files import refuse_links
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import Layer, Resolved, fill, resolve
-from aipcore.params.resolve import make
 from aipcore.params.resources import localized, places, places_layer, refuse_foreign_resources
 from aipcore.params.secret import contacts, refuse_contacts
-from aipcore.params.tree import short_paths
 from aipcore.prediction.params import applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import (
@@ -132,15 +130,14 @@ def resolved_params(
     root = applied_params_class(scenario.cls.params_class)
     layer = recorded_layer(model)
     if model.kind == "model":
-        refuse_foreign_resources(make(fill(root, [layer], plugins)), model.path, plugins)
+        refuse_foreign_resources(fill(root, [layer], plugins), model.path)
     given = [] if overrides is None else [overrides]
     found = places(fill(root, [layer, *given], plugins), recorded_working_dir(model.about), (layer.name,))
     for sentence in (sentence for place in found for sentence in place.sentences):
         tell(sentence)
     resolved = resolve(root, [layer, places_layer(layer.name, found), *given], plugins)
     if not trust:
-        shorts = short_paths(resolved.tree)
-        refuse_contacts(contacts(resolved.tree, shorts, (layer.name,)), model.path)
+        refuse_contacts(contacts(resolved.tree, (layer.name,)), model.path)
     return resolved
 
 

@@ -60,7 +60,7 @@ def _items(item: Any) -> tuple[Any, ...]:
 
 def words_of(leaf: Leaf, value: Any) -> list[str]:
     """The option that gives `value` on the command line."""
-    option = f"--{'.'.join(leaf.path)}"
+    option = f"--{leaf.name}"
     plain = to_plain(value)
     match plain:
         case None:

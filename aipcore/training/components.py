@@ -11,7 +11,7 @@ from typing import Any
 
 from aipcore.errors import TrainingError
 from aipcore.hooks.manager import PluginManager
-from aipcore.params import Resolved, to_dict
+from aipcore.params import Choice, Resolved, to_dict
 from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import ALWAYS_WRITTEN
@@ -25,40 +25,28 @@ from aipcore.training.setup import RunComponents
 
 def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
     """Has the plugins that the parameters name build optimizer, schedule, callbacks and exporters."""
-
-    def builder(kind: str, component: Any) -> Any:
-        return plugins.load_build(kind, plugins.name_of(kind, type(component)))
-
     require_packages(params.export.formats, plugins, "--export.formats")
-    formats = {plugins.name_of("exporter", type(each)): make_format(each, plugins) for each in params.export.formats}
+    formats = {plugins.canonical("exporter", each.name): make_format(each, plugins) for each in params.export.formats}
     if ALWAYS_WRITTEN not in formats:
-        formats = {
-            ALWAYS_WRITTEN: make_format(plugins.params_class("exporter", ALWAYS_WRITTEN)(), plugins),
-            **formats,
-        }
-    schedule, optimizer = builder("schedule", params.learning_rate), builder("optimizer", params.optimizer)
+        always = Choice(ALWAYS_WRITTEN, plugins.params_class("exporter", ALWAYS_WRITTEN)())
+        formats = {ALWAYS_WRITTEN: make_format(always, plugins), **formats}
     return RunComponents(
-        schedule=lambda horizon: schedule(params.learning_rate, horizon),
-        optimizer=lambda learning_rate: optimizer(params.optimizer, learning_rate),
+        schedule=plugins.builder("schedule", params.learning_rate),
+        optimizer=plugins.builder("optimizer", params.optimizer),
         callbacks={
-            plugins.name_of("callback", type(each)): _bound(builder("callback", each), each)
-            for each in params.callbacks
+            plugins.canonical("callback", each.name): plugins.builder("callback", each) for each in params.callbacks
         },
         formats=formats,
     )
 
 
-def _bound(build: Any, params: Any) -> Any:
-    return lambda context: build(params, context)
-
-
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
     """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
-    copies, _ = planned_copies(resolved.value, plugins)
+    copies, _ = planned_copies(resolved.value)
     return {
         "scenario": _about_scenario(scenario, plugins),
         "working_dir": str(Path.cwd()),
-        "params": to_dict(resolved.value, plugins),
+        "params": to_dict(resolved.value),
         "resources": copies,
         "origins": dict(resolved.origins),
         "versions": {
@@ -89,8 +77,8 @@ def _components(scenario: LoadedScenario, params: TrainerParams, plugins: Plugin
     chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
     used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
     several = (("callback", params.callbacks), ("exporter", params.export.formats))
-    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, each in used]
-    chosen += [(kind, plugins.name_of(kind, type(each))) for kind, those in several for each in those]
+    chosen += [(kind, plugins.canonical(kind, each.name)) for kind, each in used]
+    chosen += [(kind, plugins.canonical(kind, each.name)) for kind, those in several for each in those]
     found = []
     for kind, name in chosen:
         plugin = plugins.entry(kind, name).plugin

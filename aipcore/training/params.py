@@ -9,7 +9,7 @@ import attrs
 
 from aipcore.distributed.params import DeviceParams
 from aipcore.hooks.records import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
-from aipcore.params import Check, above, at_least, component, components, field, group, params, positions, regex
+from aipcore.params import Check, Choice, above, at_least, component, components, field, group, params, positions, regex
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.warmstart.params import WarmstartParams
 
@@ -43,7 +43,7 @@ class CheckpointParams:
 class ExportParams:
     """What a finished model is written as."""
 
-    formats: tuple[ExporterParams, ...] = components(
+    formats: tuple[Choice[ExporterParams], ...] = components(
         "exporter",
         default=("SavedModel",),
         help="Formats of best and export, by exporter plugin; SavedModel is always written.",
@@ -169,11 +169,13 @@ class TrainerParams:
     )
     export_best: bool = field(True, help="Keep the model with the best monitored value in OUTPUT_DIR/best.")
     export_final: bool = field(True, help="Write the final model to OUTPUT_DIR/export.")
-    optimizer: OptimizerParams = component("optimizer", default="Adam", help="The optimizer.", short=True)
-    learning_rate: ScheduleParams = component(
+    optimizer: Choice[OptimizerParams] = component("optimizer", default="Adam", help="The optimizer.", short=True)
+    learning_rate: Choice[ScheduleParams] = component(
         "schedule", default="ExponentialDecay", help="The learning-rate schedule.", short=True
     )
-    callbacks: tuple[CallbackParams, ...] = components("callback", help="Callbacks to run during training.", short=True)
+    callbacks: tuple[Choice[CallbackParams], ...] = components(
+        "callback", help="Callbacks to run during training.", short=True
+    )
     device: DeviceParams = group(DeviceParams, help="What computes.", short=True)
     early_stopping: EarlyStoppingParams = group(
         EarlyStoppingParams, help="When to stop before the last epoch.", short=True

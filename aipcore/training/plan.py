@@ -148,10 +148,9 @@ def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
 
 def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
     """Optimizer, schedule and number of updates."""
-    names = [type(each).__name__.removesuffix("Params") for each in (params.optimizer, params.learning_rate)]
     group = f", each from {count(params.accumulate_steps, 'batch')}" if params.accumulate_steps > 1 else ""
     return (
-        f"{names[0]}, learning rate {params.learning_rate.lr:g} with {names[1]}; "
+        f"{params.optimizer.name}, learning rate {params.learning_rate.params.lr:g} with {params.learning_rate.name}; "
         f"{count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch, 'update')}{group}"
     )
 

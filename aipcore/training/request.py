@@ -43,10 +43,10 @@ class Request:
             AipError: the scenario or a callback finds something wrong.
         """
         resolved = self.resolved()
-        check_resources(resolved.value, self.plugins)
+        check_resources(resolved.value)
         require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
         for callback in resolved.value.trainer.callbacks:
-            callback.check()
+            callback.params.check()
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
         return attrs.evolve(resolved, value=scenario.derived_params())

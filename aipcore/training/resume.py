@@ -16,10 +16,9 @@ import attrs
 from aipcore.errors import TrainingError, UsageError, author_errors
 from aipcore.logs import RunLog, logging_to
 from aipcore.params import Resolved, fill, to_dict
-from aipcore.params.resolve import make
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
-from aipcore.params.tree import short_paths, shown
+from aipcore.params.tree import shown
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
@@ -121,16 +120,15 @@ def _checked(stored: StoredRun) -> _Resumption:
     """
     request, warnings = stored.request, list(stored.warnings)
     tree = request.resolved().tree
-    named = contacts(tree, short_paths(tree), (stored.recorded[1].name,))
+    named = contacts(tree, (stored.recorded[1].name,))
     file = stored.folder.params_file
     if not stored.trust:
         refuse_contacts(named, file)
     warnings.extend(f"{each.address} is contacted, which {file} names (--{each.option})." for each in named)
     resolved = request.checked()
-    before = make(fill(request.root, stored.recorded, request.plugins))
-    found = changes(to_dict(before, request.plugins), to_dict(resolved.value, request.plugins))
-    shorts = short_paths(resolved.tree)
-    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), shorts))
+    before = fill(request.root, stored.recorded, request.plugins)
+    found = changes(to_dict(before), to_dict(resolved.value))
+    refuse_impossible(found, lambda path: shown(tuple(path.split(".")), tree.shorts))
     return _Resumption(stored=stored, resolved=resolved, found=found, warnings=warnings)
 
 
@@ -142,13 +140,13 @@ def _with_checkpoint(resumption: _Resumption) -> _Resumption:
     """
     from aipcore.training.checkpoint.format import find_newest, read_checkpoint
 
-    folder, plugins = resumption.stored.folder, resumption.stored.request.plugins
+    folder = resumption.stored.folder
     path, damaged = (folder.chosen, []) if folder.chosen is not None else find_newest(folder.checkpoints)
     warnings = [f"The checkpoint {each.name} is damaged ({why}) and is set aside." for each, why in damaged]
     checkpoint = None if path is None else read_checkpoint(path)
     # An override may be older than this process: one that was killed before it wrote a checkpoint was given it.
     written = {} if checkpoint is None else checkpoint.about.get("params")
-    now = json.loads(json.dumps(to_dict(resumption.resolved.value, plugins)))
+    now = json.loads(json.dumps(to_dict(resumption.resolved.value)))
     return attrs.evolve(
         resumption,
         warnings=[*resumption.warnings, *warnings],
@@ -231,12 +229,12 @@ def _opening(
         from aipcore.training.components import record_result, write_run_files
         from aipcore.training.tensorboard.events import trim_events
 
-        folder, request = resumption.stored.folder, resumption.stored.request
+        folder = resumption.stored.folder
         epoch, step, updates = place()
         # From here on the folder changes; everything that could be wrong has been looked at.
         moved = set_aside(folder, resumption.path)
         trim_events(folder.path / "tensorboard", epoch, updates)
-        write_run_files(folder.path, about, planned_copies(resumption.resolved.value, request.plugins)[1])
+        write_run_files(folder.path, about, planned_copies(resumption.resolved.value)[1])
         log.write_to(folder.path / "train.log")
         for warning in resumption.warnings:
             reporter.warning(warning)

@@ -233,7 +233,7 @@ def prepare_model(
         feed.dataset.specs(),
         resident=None if held is None else [side.columns for side in (held.inputs, held.targets, held.weights)],
         distribution=distribution,
-        clipping=trainer.optimizer,
+        clipping=trainer.optimizer.params,
         accumulate_steps=trainer.accumulate_steps,
         input_gradient_penalty=trainer.input_gradient_penalty,
         average=average,

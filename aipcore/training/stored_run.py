@@ -246,7 +246,7 @@ def _names(layer: Layer, place: Sequence[str]) -> bool:
     inner: Any = layer.values
     for step in place:
         inner = inner.get(step) if isinstance(inner, Mapping) else None
-    return inner is not None or bool(forms & {*layer.values, *(option.name for option in layer.options)})
+    return inner is not None or bool(forms & set(layer.values))
 
 
 def _forget(values: dict[str, Any], place: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def train_request(request: Request, output: Output) -> TrainResult:
 
         opening = None
         if output_dir is not None:
-            opening = new_folder(output_dir, planned_copies(resolved.value, request.plugins)[1], log)
+            opening = new_folder(output_dir, planned_copies(resolved.value)[1], log)
         trainer = Trainer.from_request(
             request,
             resolved,

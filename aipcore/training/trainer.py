@@ -112,7 +112,7 @@ class Trainer:
         )
         start_tensorflow(resolved.value.trainer.device)
         shown = open_output(Output(reporter=reporter, quiet=quiet))
-        opening = logged_folder(shown, folder, planned_copies(resolved.value, request.plugins)[1])
+        opening = logged_folder(shown, folder, planned_copies(resolved.value)[1])
         return cls.from_request(request, resolved, output_dir=folder, reporter=shown.reporter, opening=opening)
 
     @classmethod

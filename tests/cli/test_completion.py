@@ -100,7 +100,7 @@ def test_completions_for_a_run(tmp_path: Path) -> None:
     assert found is not None
     root = run_params_class(found[1].params_class)
     resolved = resolve(root, [Layer.from_arguments(["--optimizer", "sgd", "--model.graph", "CNN"])], plugins)
-    params = to_dict(resolved.value, plugins)
+    params = to_dict(resolved.value)
     scenario = {"name": "tutorial", "kind": "plugin", "reference": "tutorial", "folder": str(tmp_path)}
     about = {"format": 1, "scenario": scenario, "params": params, "signature": {"inputs": {}, "outputs": {}}}
     for folder in ("run", "model/variables"):

@@ -78,7 +78,7 @@ def test_polymorphic_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_curves() -> None:
     """A star of depth 0.4 reaches from 0.6 to 1.4, a circle is as far everywhere; points know their side."""
     angles = np.linspace(-np.pi, np.pi, 361)
-    star = made("polymorphic_scenarios.py:Distance", "--data.curve", "Star").params.data.curve.radius_at(angles)
+    star = made("polymorphic_scenarios.py:Distance", "--data.curve", "Star").params.data.curve.params.radius_at(angles)
     np.testing.assert_allclose([star.min(), star.max()], [0.6, 1.4], atol=1e-9)
     scenario = made("polymorphic_scenarios.py:InsideOrOutside", "--data.curve", "Circle", "--data.curve.radius", "0.5")
     points, inside = scenario.train_data()

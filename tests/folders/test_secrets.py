@@ -173,7 +173,7 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setenv("AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI", URI)
     assert main(["resume", str(run)]) == 0
     for each in reached:
-        assert each.resolved.value.trainer.callbacks[0].tracking_uri == URI
+        assert each.resolved.value.trainer.callbacks[0].params.tracking_uri == URI
         assert not each.found
     assert main(["params", "tutorial", "--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri", URI]) == 0
     assert main(["resume", str(run), "--help"]) == 0

@@ -6,6 +6,7 @@ import pytest
 
 from aipcore.errors import PluginError
 from aipcore.hooks.discovery import Plugin
+from aipcore.params import Choice, Layer, component, from_dict, params, resolve, to_dict
 
 RECORD = "from aipcore.plugin import OptimizerRecord, hookimpl\n@hookimpl\ndef aip_optimizers():\n    "
 MADE = 'OptimizerRecord(name="Odd", summary="Odd.", params="odd:Params", build="odd:build")'
@@ -169,15 +170,32 @@ def test_build_is_imported_on_use(install, load, optimizer):
     manager = load()
     params = manager.params_class("optimizer", "o-d_d")()
     assert manager.load_build("optimizer", "odd")(params, 0.1) == (0.5, 0.1)
-    assert manager.name_of("optimizer", type(params)) == "Odd"
 
 
-def test_two_records_cannot_share_parameters(install, load, optimizer):
-    """An instance's name is found by its class, so the second record to use one is refused."""
+def test_two_records_can_share_parameters(install, load, optimizer):
+    """Each choice keeps its own name, in Python and in what is recorded."""
     source = optimizer("Odd").replace("return [", "return [OptimizerRecord(name='Even', summary='Made up.', "
                                       "params=Params, build=__name__ + ':build'), ")  # fmt: skip
     install("odd", source)
     manager = load()
-    manager.params_class("optimizer", "Odd")
-    with pytest.raises(PluginError, match=r"Even of odd 1.0 is broken: Odd has the same parameter class"):
-        manager.params_class("optimizer", "Even")
+    assert manager.params_class("optimizer", "Even") is manager.params_class("optimizer", "Odd")
+
+    @params
+    class Root:
+        optimizer: object = component("optimizer", default="Odd", help="The optimizer.")
+
+    for name in ("Odd", "Even"):
+        made = resolve(Root, [Layer.from_arguments(["--optimizer", name, "--optimizer.twist", "2"])], manager).value
+        assert (made.optimizer.name, made.optimizer.params.twist) == (name, 2.0)
+        assert from_dict(Root, to_dict(made), manager) == made
+        assert manager.builder("optimizer", made.optimizer)(0.1) == (2.0, 0.1)
+
+
+def test_parameters_of_another_plugin_are_refused(load):
+    """A choice made in Python with the wrong parameters is one sentence."""
+    manager = load()
+    wrong = Choice("SGD", manager.params_class("optimizer", "Adam")())
+    with pytest.raises(
+        PluginError, match=r"of the optimizer SGD are AdamParams, not SGDParams. Write Choice\('SGD', SGD"
+    ):
+        manager.builder("optimizer", wrong)

@@ -22,8 +22,8 @@ def test_implements_choices(install, load, optimizer):
         optimizer: object = component("optimizer", default="Adam", help="The optimizer.")
 
     made = resolve(Root, [Layer.from_arguments(["--optimizer", "odd_one", "--optimizer.twist", "2"])], manager).value
-    assert made.optimizer.twist == 2.0
-    assert to_dict(made, manager)["optimizer"]["name"] == "OddOne"
+    assert made.optimizer.params.twist == 2.0
+    assert to_dict(made)["optimizer"]["name"] == "OddOne"
     assert manager.summary("optimizer", "oddone") == "Made up."
 
 
@@ -58,17 +58,6 @@ def test_unknown_name_mentions_broken_plugins(install, load):
     install("lookahead", "1 / 0")
     with pytest.raises(PluginError, match=r"not all plugins are loaded \(lookahead of lookahead is broken\)"):
         load().get("optimizer", "lookahead")
-
-
-def test_name_of_a_class_made_in_python(install, load, optimizer):
-    """A class given by reference is known by its plugin's name before anyone has chosen it."""
-    install("odd", optimizer("Odd").replace("params=Params", 'params="odd:Params"'))
-    manager = load()
-    from odd import Params
-
-    assert manager.name_of("optimizer", Params) == "Odd"
-    with pytest.raises(PluginError, match="builtins:dict belongs to no optimizer; there are Adam,"):
-        manager.name_of("optimizer", dict)
 
 
 def test_find_scenario(load):

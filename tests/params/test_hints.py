@@ -13,7 +13,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer, component, field, group, params, resolve
 from aipcore.params.files import Layer as AnyLayer
 from aipcore.params.hints import OPTIONS
-from aipcore.params.tree import Leaf, build_tree, find, owners, short_paths
+from aipcore.params.tree import Leaf, build_tree, find, owners
 from aipcore.scenario.params import ModelParams, ScenarioParams
 from aipcore.training.params import run_params_class
 
@@ -145,8 +145,7 @@ def test_every_hint_is_an_option(path: str) -> None:
     """What is suggested exists, with the chosen optimizer or another one."""
     plugins = get_plugin_manager()
     tree = build_tree(ROOT, plugins)
-    shorts = short_paths(tree)
-    assert isinstance(find(tree, path, shorts), Leaf) or owners(tree, path, shorts, plugins)
+    assert isinstance(find(tree, path), Leaf) or owners(tree, path)
 
 
 def test_format_of_an_export() -> None:

@@ -11,6 +11,7 @@ import pytest
 from aipcore.errors import ParamsError
 from aipcore.params import (
     REQUIRED,
+    Choice,
     Layer,
     StaticChoices,
     above,
@@ -130,7 +131,7 @@ def given(*words: str, file: Any = None, scenario: Any = None, root: type = Root
 def test_defaults() -> None:
     """Without layers, everything has its default, and components are made."""
     value = given().value
-    assert value.trainer.optimizer == Adam()
+    assert value.trainer.optimizer == Choice("Adam", Adam())
     assert value.trainer.callbacks == ()
     assert value.graph is None
     assert value.sizes == (1, 2)
@@ -166,12 +167,16 @@ def test_precedence_and_origins() -> None:
         ("--colour dark-blue", "colour", Colour.DARK_BLUE),
         ("--table a=1 b=-2", "table", {"a": 1.0, "b": -2.0}),
         ("--rate -3", "rate", -3.0),
-        ("--optimizer rms-prop", "trainer.optimizer", RMS()),
-        ("--trainer.optimizer RMSprop --optimizer.rho .5", "trainer.optimizer", RMS(rho=0.5)),
-        ("--optimizer.epsilon 1e-14", "trainer.optimizer.epsilon", 1e-14),
-        ("--trainer.optimizer.epsilon 1e-14", "trainer.optimizer.epsilon", 1e-14),
-        ("--graph.inner.depth 9 --graph outer", "graph", Outer(inner=Inner(depth=9))),
-        ("--callbacks stop csv_log --callbacks.csvlog.file x", "trainer.callbacks", (Stop(), Log(file="x"))),
+        ("--optimizer rms-prop", "trainer.optimizer", Choice("RMSprop", RMS())),
+        ("--trainer.optimizer RMSprop --optimizer.rho .5", "trainer.optimizer", Choice("RMSprop", RMS(rho=0.5))),
+        ("--optimizer.epsilon 1e-14", "trainer.optimizer.params.epsilon", 1e-14),
+        ("--trainer.optimizer.epsilon 1e-14", "trainer.optimizer.params.epsilon", 1e-14),
+        ("--graph.inner.depth 9 --graph outer", "graph", Choice("Outer", Outer(inner=Choice("Inner", Inner(depth=9))))),
+        (
+            "--callbacks stop csv_log --callbacks.csvlog.file x",
+            "trainer.callbacks",
+            (Choice("Stop", Stop()), Choice("CSVLog", Log(file="x"))),
+        ),
         ("--callbacks=", "trainer.callbacks", ()),
     ],
 )
@@ -187,10 +192,11 @@ def test_command_line(words: str, path: str, expected: Any) -> None:
 def test_naming_a_component_replaces_its_options() -> None:
     """Options of a lower layer belong to the component of that layer."""
     lower = {"optimizer": {"name": "Adam", "epsilon": 0.5}}
-    assert given("--optimizer", "adam", file=lower).value.trainer.optimizer.epsilon == 1e-7
-    assert given("--optimizer.epsilon", "2", file=lower).value.trainer.optimizer.epsilon == 2
-    assert given(file={"optimizer.rho": 0.1, "optimizer": "rmsprop"}).value.trainer.optimizer == RMS(rho=0.1)
-    assert given(file={"optimizer": {"epsilon": 0.25}}, scenario=lower).value.trainer.optimizer == Adam(epsilon=0.25)
+    assert given("--optimizer", "adam", file=lower).value.trainer.optimizer.params.epsilon == 1e-7
+    assert given("--optimizer.epsilon", "2", file=lower).value.trainer.optimizer.params.epsilon == 2
+    assert given(file={"optimizer.rho": 0.1, "optimizer": "rmsprop"}).value.trainer.optimizer.params == RMS(rho=0.1)
+    done = given(file={"optimizer": {"epsilon": 0.25}}, scenario=lower)
+    assert done.value.trainer.optimizer.params == Adam(epsilon=0.25)
 
 
 @params
@@ -223,18 +229,21 @@ class Scheduled:
     schedule: Any = component({"Slow": Slow, "Fast": Fast}, default="Slow", help="Schedule.")
 
 
+PLAIN = Choice("Plain", Plain())
+DEEP = Choice("Outer", Outer(inner=Choice("Inner", Inner(depth=9))))
+
 SCHEDULES: dict[str, tuple[dict[str, Any], str, Any, str]] = {
-    "a field of the common class": ({"lr": 0.5}, "--schedule fast", Fast(lr=0.5, span=Plain()), "scenario s"),
-    "a value for the other": ({"lr": 0.5}, "--schedule fast --schedule.lr 3", Fast(lr=3, span=Plain()), "command line"),
-    "none that was set": ({}, "--schedule fast", Fast(lr=0.2, span=Plain()), "default"),
-    "one that is not allowed there": ({"lr": 0.01}, "--schedule fast", Fast(span=Plain()), "default"),
-    "a name alone": ({"length": 9}, "--schedule fast", Fast(span=Plain()), "default"),
+    "a field of the common class": ({"lr": 0.5}, "--schedule fast", Fast(lr=0.5, span=PLAIN), "scenario s"),
+    "a value for the other": ({"lr": 0.5}, "--schedule fast --schedule.lr 3", Fast(lr=3, span=PLAIN), "command line"),
+    "none that was set": ({}, "--schedule fast", Fast(lr=0.2, span=PLAIN), "default"),
+    "one that is not allowed there": ({"lr": 0.01}, "--schedule fast", Fast(span=PLAIN), "default"),
+    "a name alone": ({"length": 9}, "--schedule fast", Fast(span=PLAIN), "default"),
     "a component within": (
         {"span": {"name": "outer", "inner": {"depth": 9}}}, "--schedule fast",
-        Fast(span=Outer(inner=Inner(depth=9))), "default",
+        Fast(span=DEEP), "default",
     ),
-    "the same component": ({"length": 9}, "--schedule slow", Slow(length=9, span=Plain()), "default"),
-    "there and back": ({"name": "fast", "lr": 0.5}, "--schedule slow", Slow(lr=0.5, span=Plain()), "scenario s"),
+    "the same component": ({"length": 9}, "--schedule slow", Slow(length=9, span=PLAIN), "default"),
+    "there and back": ({"name": "fast", "lr": 0.5}, "--schedule slow", Slow(lr=0.5, span=PLAIN), "scenario s"),
 }  # fmt: skip
 
 
@@ -243,7 +252,7 @@ def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> No
     """For the fields of their common class; whoever gives a value for the other component has the last word."""
     scenario, words, expected, origin = SCHEDULES[case]
     done = given(*words.split(), scenario={"schedule": scenario}, root=Scheduled)
-    assert done.value.schedule == expected
+    assert done.value.schedule.params == expected
     assert done.origins["schedule.lr"] == origin
     assert done.origins["schedule"] == "command line"
 
@@ -251,9 +260,9 @@ def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> No
 def test_a_file_keeps_what_the_scenario_set_and_does_not_outlast() -> None:
     """Values of a file belong to the component that it names, but those of the scenario pass through."""
     done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule": "Slow"}, root=Scheduled)
-    assert (done.value.schedule.lr, done.origins["schedule.lr"]) == (0.5, "scenario s")
+    assert (done.value.schedule.params.lr, done.origins["schedule.lr"]) == (0.5, "scenario s")
     done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule.lr": 0.7}, root=Scheduled)
-    assert (done.value.schedule.lr, done.origins["schedule.lr"]) == (0.2, "default")
+    assert (done.value.schedule.params.lr, done.origins["schedule.lr"]) == (0.2, "default")
 
 
 def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
@@ -262,13 +271,16 @@ def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
     for lr, expected in ((0.5, 0.5), (0.7, 0.2)):
         record = Layer("params.json", {"schedule": {"name": "Slow", "lr": lr, "length": 5}}, repeats=True)
         layers = [scenario, record, Layer.from_arguments(["--schedule", "fast"])]
-        assert resolve(Scheduled, layers).value.schedule.lr == expected
+        assert resolve(Scheduled, layers).value.schedule.params.lr == expected
+
+
+MINE = (Choice("CSVLog", Log(file="mine.csv")),)
 
 
 def test_callbacks_that_are_named_again_keep_what_the_scenario_set() -> None:
     """Those that are not named are gone."""
     scenario = {"callbacks": {"CSVLog": {"file": "mine.csv"}, "Stop": {"after": 9}}}
-    assert given("--callbacks", "csv_log", scenario=scenario).value.trainer.callbacks == (Log(file="mine.csv"),)
+    assert given("--callbacks", "csv_log", scenario=scenario).value.trainer.callbacks == MINE
     assert given("--callbacks=", scenario=scenario).value.trainer.callbacks == ()
 
 
@@ -298,6 +310,12 @@ ERRORS = {
     "--rate nan": "--rate: nan is not allowed, it must be a number.",
     "--rate=": "--rate: nothing is not allowed",
     "--rate 1 --rate 2": "--rate is given twice: give it once, with all its values.",
+    "--trainer..epochs 3": "There is no option --trainer..epochs; did you mean --trainer.epochs?",
+    "--rate.x 1": "There is no option --rate.x; did you mean --rate?",
+    "--rate 1 --rate.x 1": "There is no option --rate.x; did you mean --rate?",
+    "--callbacks stop --callbacks.stop 3": "--callbacks.stop is a group of options, not an option: ",
+    "--optimizer adam --trainer.optimizer adam": "are the same option: give it once.",
+    "--callbacks csvlog --callbacks.csvlog.file a --callbacks.csv_log.file b": "are the same option: give it once.",
     "stray": "'stray' belongs to no option: write --NAME stray.",
 }
 
@@ -321,7 +339,7 @@ def test_wrong_command_lines(words: str) -> None:
         ({"trainer": {"epoch": 3}}, "p.yaml: trainer.epoch is unknown; did you mean epochs?"),
         (
             {"optimizer": {"name": "adam", "rho": 1}},
-            "p.yaml: optimizer.rho belongs to RMSprop, but optimizer is Adam: name",
+            "p.yaml: optimizer.rho belongs to RMSprop, but the optimizer is Adam: write optimizer: RMSprop, or",
         ),
         ({"optimizer": 3}, "p.yaml: optimizer: 3 is not allowed, it must be one of Adam or RMSprop."),
         ({"optimizer": "adma"}, "p.yaml: optimizer: There is no optimizer 'adma'; did you mean Adam?"),
@@ -331,6 +349,13 @@ def test_wrong_command_lines(words: str) -> None:
         ({"trainer.epochs": 3, "trainer": {"epochs": 4}}, "p.yaml: trainer.epochs is given twice"),
         ({"sizes": 3}, "p.yaml: sizes: 3 is not allowed, it must be a list"),
         ({"mode": "FAST"}, "p.yaml: mode: 'FAST' is not allowed"),
+        ({"sizes": [3], "sizes.x": 4}, "p.yaml: sizes.x is part of a value that is also given whole: put it in there."),
+        ({"trainer": 3, "trainer.epochs": 4}, "p.yaml: trainer: 3 is not allowed, it must be a mapping"),
+        (
+            {"callbacks": ["stop"], "callbacks.stop.after_": 4},
+            "p.yaml: callbacks.stop.after_ is unknown; did you mean after?",
+        ),
+        ({"graph": {"name": "Plain", "qqqq": 1}}, "p.yaml: graph.qqqq is unknown. graph has no parameters."),
         ({3: 4}, "p.yaml: the key 3 is not a name"),
     ],
 )
@@ -356,11 +381,67 @@ def test_round_trips(tmp_path: Path) -> None:
         "--optimizer", "rmsprop", "--optimizer.epsilon", "1e-17", "--callbacks", "stop", "--graph", "outer",
         "--table", "a=1e-30", "--sizes=", "--colour", "dark_blue", "--trainer.output_dir", "a b: c #d",
     )  # fmt: skip
-    plain = to_dict(done.value, CHOICES)
+    plain = to_dict(done.value)
     assert from_dict(Root, plain, CHOICES) == done.value
     for origins in (True, False):
         (tmp_path / "p.yaml").write_text(to_yaml(done.tree, origins=origins))
         assert from_dict(Root, read_mapping(tmp_path / "p.yaml"), CHOICES) == done.value
+
+
+@params
+class Drawn:
+    """Components from mappings alone, of which two names share a class."""
+
+    curve: Choice[Inner] = component({"Inner": Inner, "Other": Inner}, default="Inner", help="Curve.")
+    lines: tuple[Choice[Any], ...] = components({"Log": Log, "Stop": Stop}, default=("Stop",), help="Lines.")
+    extra: Choice[Inner] | None = component({"Inner": Inner}, default=None, help="Extra.")
+
+
+def test_components_in_python() -> None:
+    """An instance made in Python holds choices as a resolved one does, and comes back under its names."""
+    assert Drawn() == resolve(Drawn, []).value
+    made = Drawn(curve="other", lines=[Choice("log", Log(file="x"))], extra=Choice("Inner", Inner(depth=2)))  # type: ignore[arg-type]
+    assert (made.curve, made.lines) == (Choice("Other", Inner()), (Choice("Log", Log(file="x")),))
+    assert from_dict(Drawn, to_dict(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"curve": Inner(depth=3)},
+            r"Drawn.curve is not a Choice. Write Choice\('Inner', Inner\(...\)\).",
+        ),
+        ({"curve": None}, "Drawn.curve is not a Choice."),
+        ({"curve": "Innre"}, "There is no curve 'Innre'; did you mean Inner?"),
+        ({"curve": Choice("Inner", Log())}, "Drawn.curve: Inner has Inner as its parameters, not Log."),
+        ({"lines": Choice("Log", Log())}, "is not a list. Write a list of Choice."),
+        ({"lines": ("Log", "log")}, "Drawn.lines: Log is named twice. Name it once."),
+    ],
+)
+def test_wrong_components_in_python(values: Any, message: str) -> None:
+    """The sentence says what to write."""
+    with pytest.raises(ParamsError, match=message):
+        Drawn(**values)
+    with pytest.raises(ParamsError, match=r"Trainer.optimizer is not a Choice. Write Choice\('Adam', its param"):
+        Trainer(optimizer="Adam")
+
+
+def test_choices_in_a_mapping() -> None:
+    """A program gives a choice as a whole, beside dotted options and names."""
+    values = {
+        "optimizer": Choice("rmsprop", RMS(rho=0.1)),
+        "callbacks": [Choice("Stop", Stop(after=7)), "csv-log"],
+        "callbacks.CSVLog.file": "mine.csv",
+    }
+    made = given(file=values).value.trainer
+    assert made.optimizer == Choice("RMSprop", RMS(rho=0.1))
+    assert made.callbacks == (Choice("Stop", Stop(after=7)), Choice("CSVLog", Log(file="mine.csv")))
+    for wrong, words in (({"optimizer": RMS()}, "p.yaml: optimizer"), ({"callbacks": [Log()]}, "p.yaml: callbacks")):
+        with pytest.raises(
+            ParamsError, match=rf"{words}: \w+ is not a Choice\. Write Choice\(its name, \w+\(\.\.\.\)\)"
+        ):
+            given(file=wrong)
 
 
 def test_short_forms_may_not_clash() -> None:

@@ -381,14 +381,13 @@ def test_arguments_of_keras_have_rows() -> None:
 
     from aipcore.cli.main import app
     from aipcore.hooks.manager import get_plugin_manager
-    from aipcore.params.tree import Leaf, build_tree, find, owners, short_paths
+    from aipcore.params.tree import Leaf, build_tree, find, owners
     from aipcore.scenario import Scenario
     from aipcore.scenario.list_file import ListFileParams
     from aipcore.training.params import run_params_class
 
     plugins = get_plugin_manager()
     tree = build_tree(run_params_class(ListFileParams), plugins)
-    shorts = short_paths(tree)
     commands = [app.get_command(click.Context(app), name) for name in ("train", "lav", "predict")]
     flags = {name for command in commands for option in command.params for name in option.opts}
     text = (DOCS / "coming-from-keras.md").read_text(encoding="utf-8")
@@ -405,8 +404,8 @@ def test_arguments_of_keras_have_rows() -> None:
             for each in given:
                 name, _, value = each.removeprefix("--").partition(" ")
                 if each.startswith("--") and f"--{name}" not in flags:
-                    node = find(tree, name, shorts)
-                    assert node is not None or owners(tree, name, shorts, plugins), line
+                    node = find(tree, name)
+                    assert node is not None or owners(tree, name), line
                     if value and not isinstance(node, Leaf):
                         assert value in plugins.names("callback"), line
                 elif not each.startswith("--"):

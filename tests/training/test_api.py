@@ -370,7 +370,7 @@ def test_parameters_as_on_the_command_line() -> None:
     callbacks = {"callbacks": ["LearningRateMonitor"], "callbacks.LearningRateMonitor.csv": True}
     for given in (callbacks, dict(reversed(callbacks.items()))):
         (callback,) = request_of(Sums, given, None).resolved().value.trainer.callbacks
-        assert callback.csv
+        assert callback.params.csv
     with pytest.raises(AipError, match="params is list, not a mapping"):
         request_of(Sums, [1], None)  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from aipcore.data.sample import ColumnSpec
 from aipcore.errors import FormatError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
+from aipcore.params import Choice
 from aipcore.scenario.model import Graph, build_graph_of
 from aipcore.training.export.formats import Format, make_format
 from aipcore.training.export.saved_model import ServedModule
@@ -27,7 +28,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 def saved_model() -> Format:
     """The format that every run writes."""
     plugins = get_plugin_manager()
-    return make_format(plugins.params_class("exporter", "SavedModel")(), plugins)
+    return make_format(Choice("SavedModel", plugins.params_class("exporter", "SavedModel")()), plugins)
 
 
 def changed(saved_model: Format, change: Change) -> Format:

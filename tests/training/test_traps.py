@@ -80,7 +80,7 @@ def test_trap_a_batch_size_of_0_divides_by_zero() -> None:
 def test_trap_rmsprop_with_a_rho_of_0() -> None:
     """Its default is the documented one, and reaches the optimizer."""
     plugins = get_plugin_manager()
-    params = resolved("--optimizer", "RMSprop").trainer.optimizer
+    params = resolved("--optimizer", "RMSprop").trainer.optimizer.params
     assert params.rho == 0.9
     assert plugins.load_build("optimizer", "RMSprop")(params, 0.001).rho == 0.9
 

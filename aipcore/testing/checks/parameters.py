@@ -7,7 +7,7 @@ from typing import Any
 
 from aipcore.errors import ParamsError
 from aipcore.params import Layer, Resolved, fill, from_dict, resolve, to_dict, to_json, to_yaml
-from aipcore.params.tree import COMPONENT_KEY, Component, Components, Leaf, Node, leaves, parts
+from aipcore.params.tree import COMPONENT_KEY, Group, Leaf, components, leaves
 from aipcore.testing.registry import WITH_PARAMS, conformance_check
 from aipcore.testing.results import CheckFailedError, require
 from aipcore.testing.subject import Subject
@@ -18,7 +18,7 @@ from aipcore.testing.values import allowed_values, around, edge_values, formed, 
 def parameters_can_be_made(subject: Subject) -> None:
     """The parameters can be made from their defaults, and from `params` of the declaration where there are none."""
     tree = fill(subject.params_class, [Layer.from_mapping("declared", subject.declared.params)], subject.manager)
-    missing = [".".join(leaf.path) for leaf in leaves(tree) if leaf.missing]
+    missing = [leaf.name for leaf in leaves(tree) if leaf.missing]
     require(not missing, f"{', '.join(missing)} must be given: declare a value in `params` of AIP_TESTING")
     subject.params()
     reserved = subject.kind != "scenario" and COMPONENT_KEY in tree.children
@@ -34,7 +34,7 @@ def parameters_are_documented(subject: Subject) -> None:
     require((cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring: say in a sentence what it describes")
     for leaf in leaves(subject.resolved().tree):
         text = leaf.spec.help.strip()
-        require(text.endswith((".", ":", "?", "!")), f"the help of {'.'.join(leaf.path)} is no sentence: {text!r}")
+        require(text.endswith((".", ":", "?", "!")), f"the help of {leaf.name} is no sentence: {text!r}")
 
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
@@ -42,7 +42,7 @@ def parameters_round_trip(subject: Subject) -> None:
     """Parameters come back equal from a mapping, a JSON file, a YAML file and the command line."""
     for varied in _variations(subject):
         value, choices = varied.value, subject.manager
-        plain = to_dict(value, choices, reveal=True)
+        plain = to_dict(value, reveal=True)
         _same(from_dict(subject.params_class, plain, choices), value, "to_dict and from_dict")
         texts = {".json": to_json(plain)}
         if not any(leaf.spec.secret for leaf in leaves(varied.tree)):
@@ -66,18 +66,15 @@ def _variations(subject: Subject) -> Iterator[Resolved[Any]]:
         for leaf in leaves(first.tree):
             others = [value for value in allowed_values(leaf) if value != leaf.value]
             if others:
-                changed[".".join(leaf.path)] = others[number % len(others)]
+                changed[leaf.name] = others[number % len(others)]
         if changed:
             yield subject.resolved(changed)
 
 
-def _chosen(node: Node) -> Iterator[str]:
-    if isinstance(node, Component):
-        yield from (f"--{'.'.join(node.path)}", node.choice or "none")
-    if isinstance(node, Components):
-        yield from (f"--{'.'.join(node.path)}", *node.groups) if node.groups else (f"--{'.'.join(node.path)}=",)
-    for below in parts(node):
-        yield from _chosen(below)
+def _chosen(tree: Group) -> Iterator[str]:
+    for node in components(tree):
+        option = f"--{'.'.join(node.path)}"
+        yield from (option, *node.chosen) if node.chosen else (f"{option}=",) if node.several else (option, "none")
 
 
 def _same(back: Any, value: Any, way: str) -> None:
@@ -92,7 +89,7 @@ def limits_hold(subject: Subject) -> None:
         check = leaf.spec.check
         if check is None:
             continue
-        name = ".".join(leaf.path)
+        name = leaf.name
         for limit in limits(leaf):
             values = [formed(leaf, value) for value in around(leaf, limit)]
             refused = [value for value in values if not check.accepts(value)]
@@ -120,12 +117,12 @@ def build_at_limits(subject: Subject, build: Callable[[Any], Any]) -> None:
                 build(params)
             except Exception as error:
                 raise CheckFailedError(
-                    f"{'.'.join(leaf.path)} = {value} is allowed, but build raises {type(error).__name__}: {error}"
+                    f"{leaf.name} = {value} is allowed, but build raises {type(error).__name__}: {error}"
                 ) from error
 
 
 def _refused(subject: Subject, leaf: Leaf, value: Any) -> None:
-    name = ".".join(leaf.path)
+    name = leaf.name
     line = Layer.from_arguments(words_of(leaf, value))
     try:
         resolve(subject.params_class, [Layer.from_mapping("declared", subject.declared.params), line], subject.manager)

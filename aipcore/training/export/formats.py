@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from aipcore.errors import FormatError
 from aipcore.hooks.manager import PluginManager
+from aipcore.hooks.records import ExporterParams
+from aipcore.params import Choice
 from aipcore.scenario.model import Graph
 from aipcore.training.export.saved_model import Exportable
 
@@ -33,19 +35,19 @@ class Format:
     tolerance: float = 1e-4
 
 
-def make_format(params: Any, plugins: PluginManager) -> Format:
-    """What an exporter plugin makes of its parameters.
+def make_format(chosen: Choice[ExporterParams], plugins: PluginManager) -> Format:
+    """Have an exporter plugin build its format from its parameters.
 
     Raises:
-        PluginError: a module of the plugin cannot be imported.
+        PluginError: a module of the plugin cannot be imported, or the parameters are those of another.
     """
-    entry = plugins.entry("exporter", plugins.name_of("exporter", type(params)))
+    entry = plugins.entry("exporter", chosen.name)
     record: Any = entry.record
     tolerance = record.tolerance
     return Format(
-        write=plugins.load(entry, record.build)(params),
+        write=plugins.builder("exporter", chosen)(),
         read=None if record.load is None else plugins.load(entry, record.load),
-        tolerance=plugins.load(entry, tolerance)(params) if isinstance(tolerance, str) else tolerance,
+        tolerance=plugins.load(entry, tolerance)(chosen.params) if isinstance(tolerance, str) else tolerance,
     )
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager
+from aipcore.hooks.records import ExporterParams
+from aipcore.params import Choice
 
 
-def require_packages(formats: Iterable[Any], plugins: PluginManager, option: str) -> None:
+def require_packages(formats: Iterable[Choice[ExporterParams]], plugins: PluginManager, option: str) -> None:
     """Makes sure that what the chosen exporters need is installed.
 
     Args:
-        formats: parameters of exporters.
+        formats: the chosen exporters.
         plugins: the installed plugins.
         option: by which the user chose them, such as `--export.formats`.
 
@@ -22,7 +24,7 @@ def require_packages(formats: Iterable[Any], plugins: PluginManager, option: str
         UsageError: a package is missing; says how to install it.
     """
     for each in formats:
-        record = plugins.get("exporter", plugins.name_of("exporter", type(each)))
+        record = plugins.get("exporter", each.name)
         if lacking := lacking_packages(record):
             raise UsageError(f"{option} {record.name} {lacking}.")
 

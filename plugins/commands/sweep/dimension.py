@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from aipcore.errors import AipError, UsageError
-from aipcore.params.tree import Component, Components, Group, Leaf, Node
+from aipcore.params.tree import Component, Group, Leaf, Node
 from aipcore.params.types import LeafType
 
 FORMS = "NAME=LO..HI, NAME=LO..HI:STEP, NAME=log:LO..HI or NAME=A,B,..."
@@ -115,8 +115,8 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
     return Dimension(name=name, text=text, kind="choice" if is_leaf else "component", choices=words, numbers=numbers)
 
 
-def _component_name(word: str, node: Component | Components) -> str:
-    if isinstance(node, Component) and node.optional and word.casefold() == "none":
+def _component_name(word: str, node: Component) -> str:
+    if not node.several and node.optional and word.casefold() == "none":
         return word
     return node.source.canonical(node.kind, word)
 

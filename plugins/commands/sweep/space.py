@@ -13,7 +13,7 @@ from aipcore.params import Layer, fill
 from aipcore.params.declare import FieldSpec
 from aipcore.params.files import COMMAND_LINE, Option
 from aipcore.params.secret import Contact, contacts, recorded, redacted
-from aipcore.params.tree import Component, Components, Group, Leaf, find, short_paths, shown
+from aipcore.params.tree import Component, Group, Leaf, find, shown
 from aipcore.training.request import Request
 
 MOST_POINTS = 10_000
@@ -100,7 +100,7 @@ class Space:
             others = [{each.name: word} for each in branch.free for word in each.choices]
             for other in [{}, *others]:
                 tree = _filled(self.with_chosen(branch.first | other))
-                found |= dict.fromkeys(contacts(tree, short_paths(tree), (COMMAND_LINE,)))
+                found |= dict.fromkeys(contacts(tree, (COMMAND_LINE,)))
         return list(found)
 
     def recorded_words(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Space:
         specs: dict[str, FieldSpec] = {}
         for branch in self.branches:
             tree = _structure(self.request, self.words, branch.components)
-            found = {option.name: find(tree, option.name, short_paths(tree)) for option in options}
+            found = {option.name: find(tree, option.name) for option in options}
             specs |= {name: node.spec for name, node in found.items() if isinstance(node, Leaf)}
         words: list[str] = []
         for option in options:
@@ -172,17 +172,16 @@ def _branches(
         known: receives the dimensions, by the names in the values.
     """
     tree = _structure(request, words, chosen)
-    shorts = short_paths(tree)
-    given = {id(find(tree, option.name, shorts)): option for option in Layer.from_arguments(words).options}
+    given = {id(find(tree, option.name)): option for option in Layer.from_arguments(words).options}
     exist: list[Dimension] = []
     for name, text in texts.items():
-        node = find(tree, name, shorts)
+        node = find(tree, name)
         if node is None:
             continue
         if id(node) in given:
             raise UsageError(f"{given[id(node)].written} is given, and varies by --space too: leave one of them out.")
         if name not in known:
-            dimension = make_dimension(shown(node.path, shorts), text, node)
+            dimension = make_dimension(shown(node.path, tree.shorts), text, node)
             for other in known.values():
                 if other.name == dimension.name:
                     raise UsageError(f"--space {other.text} and {text} are the same parameter.")
@@ -203,13 +202,12 @@ def _structure(request: Request, words: Sequence[str], chosen: Mapping[str, str]
     pending = Layer.from_arguments([*words, *(f"--{name}={word}" for name, word in chosen.items())])
     choosing: list[Option] = []
     while True:
-        layer = attrs.evolve(pending, options=tuple(choosing))
+        layer = Layer.of_options(pending.name, choosing)
         tree = _filled(attrs.evolve(request, layers=[*request.layers[:-1], layer]))
-        shorts = short_paths(tree)
         fresh = [
             option
             for option in pending.options
-            if option not in choosing and isinstance(find(tree, option.name, shorts), Component | Components)
+            if option not in choosing and isinstance(find(tree, option.name), Component)
         ]
         if not fresh:
             return tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aipcore.params import at_least, component, field, fraction, group, params
+from aipcore.params import Choice, at_least, component, field, fraction, group, params
 from aipcore.scenario import ListFileData, ListFileParams, ModelParams
 
 
@@ -59,7 +59,9 @@ class ResNet(GraphParams):
 class ImageModel(ModelParams):
     """The network."""
 
-    graph: GraphParams = component({"CNN": CNN, "ResNet": ResNet}, default="CNN", help="The network's architecture.")
+    graph: Choice[GraphParams] = component(
+        {"CNN": CNN, "ResNet": ResNet}, default="CNN", help="The network's architecture."
+    )
 
 
 @params

@@ -103,7 +103,7 @@ class ImageClassification(ListFileScenario):
         """Images to logits."""
         from aip_plugins.scenarios.image_classification.networks import logits
 
-        return {"class": logits(inputs["image"], self.params.model.graph, len(self.params.data.classes))}
+        return {"class": logits(inputs["image"], self.params.model.graph.params, len(self.params.data.classes))}
 
     def losses(self) -> Any:
         """Cross-entropy."""

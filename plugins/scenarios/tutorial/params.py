@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aipcore.params import at_least, between, component, field, fraction, group, params
+from aipcore.params import Choice, at_least, between, component, field, fraction, group, params
 from aipcore.scenario import DataParams, ModelParams, ScenarioParams
 
 
@@ -60,7 +60,7 @@ class CNN(GraphParams):
 class TutorialModel(ModelParams):
     """The network."""
 
-    graph: GraphParams = component({"MLP": MLP, "CNN": CNN}, default="MLP", help="The network's architecture.")
+    graph: Choice[GraphParams] = component({"MLP": MLP, "CNN": CNN}, default="MLP", help="The network's architecture.")
 
 
 @params

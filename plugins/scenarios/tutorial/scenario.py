@@ -50,7 +50,7 @@ class Tutorial(Scenario):
         """Images to logits of the ten digits."""
         from aip_plugins.scenarios.tutorial.graphs import logits
 
-        return {"digit": logits(inputs["image"], self.params.model.graph)}
+        return {"digit": logits(inputs["image"], self.params.model.graph.params)}
 
     def losses(self) -> Any:
         """Cross-entropy."""

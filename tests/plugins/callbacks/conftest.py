@@ -61,14 +61,13 @@ def run(make_trainer: Any) -> Callable[..., Any]:
     """Runs `Points` with words of the command line in the folder `out`, resumed from `checkpoint` if given."""
 
     def run(*words: str, checkpoint: Path | None = None, cls: Any = Points, output: str = "out") -> Any:
-        from aipcore.hooks.manager import get_plugin_manager
         from aipcore.params import to_dict
 
         quick = {"--trainer.export_best": "False", "--trainer.export_final": "False", "--trainer.force_eager": "True"}
         more = [word for pair in quick.items() if pair[0] not in words for word in pair]
         recorded: dict[str, Any] = {}
         trainer = make_trainer(cls, *more, *words, output=output, about={"params": recorded})
-        recorded.update(to_dict(trainer.params, get_plugin_manager()))
+        recorded.update(to_dict(trainer.params))
         if checkpoint is not None:
             trainer.restore(checkpoint)
         return trainer

@@ -100,13 +100,13 @@ class TestChoosing:
         many = space.walk(lambda each: each.ends[-1])
         assert many == {"model.graph.kernel_size": "5", "model.graph": "CNN", "trainer.epochs": "3"}
         value = space.with_chosen(many).resolved().value
-        assert (value.model.graph.kernel_size, value.trainer.epochs) == (5, 3)
+        assert (value.model.graph.params.kernel_size, value.trainer.epochs) == (5, 3)
 
     def test_options_that_stay(self) -> None:
         """What the user gives for a component stays when the component is chosen by the sweep."""
         space = space_of("optimizer=adam,lion", words=("--optimizer.beta_1", "0.5"))
         for name in ("Adam", "Lion"):
-            assert space.with_chosen({"optimizer": name}).resolved().value.trainer.optimizer.beta_1 == 0.5
+            assert space.with_chosen({"optimizer": name}).resolved().value.trainer.optimizer.params.beta_1 == 0.5
 
     def test_grid(self) -> None:
         """Every point once, without options that a point does not have; the last parameter changes fastest."""

@@ -13,7 +13,7 @@ from keras import layers
 
 from aipcore.data.sample import ColumnSpec
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.params import from_dict
+from aipcore.params import Choice, from_dict
 from aipcore.scenario.model import Graph
 from aipcore.training.export.formats import Format, make_format
 from aipcore.training.export.verify import BATCHES
@@ -81,7 +81,7 @@ def form() -> Callable[..., Format]:
 
     def form(name: str, **options: Any) -> Format:
         plugins = get_plugin_manager()
-        return make_format(from_dict(plugins.params_class("exporter", name), options), plugins)
+        return make_format(Choice(name, from_dict(plugins.params_class("exporter", name), options)), plugins)
 
     return form
 

@@ -46,13 +46,6 @@ def test_defaults(name: str) -> None:
     assert attrs.asdict(cls()) == {**CLIPPING, **DEFAULTS[name]}
 
 
-def test_classes_are_unique() -> None:
-    """A parameter class tells which optimizer it belongs to."""
-    plugins = get_plugin_manager()
-    for name in DEFAULTS:
-        assert plugins.name_of("optimizer", plugins.params_class("optimizer", name)) == name
-
-
 def test_build_passes_on_every_option(name: str, make_optimizer: object) -> None:
     """An option set to something else reaches the optimizer's configuration: none is forgotten on the way."""
     assert callable(make_optimizer)

@@ -1,0 +1,107 @@
+"""The fields of a parameter class, read and checked once."""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from aipcore.errors import ParamsError
+from aipcore.params.declare import METADATA_KEY, REQUIRED, FieldSpec, require_decorated, spec_of
+from aipcore.params.types import LeafType, NotAllowedError, leaf_type, type_name
+
+
+@attrs.frozen(kw_only=True)
+class Field:
+    """A field of a parameter class.
+
+    Attributes:
+        name: of the attribute.
+        spec: what is declared of it.
+        default: the value of a leaf, the class of a group, the `Choice` of a component or a tuple of them.
+        type: of a leaf.
+    """
+
+    name: str
+    spec: FieldSpec
+    default: Any
+    type: LeafType | None = None
+
+
+_READ: WeakKeyDictionary[type, tuple[Field, ...]] = WeakKeyDictionary()
+
+
+def fields_of(cls: type) -> tuple[Field, ...]:
+    """Return the fields in the order in which they were first declared.
+
+    Raises:
+        ParamsError: it is not a parameter class, or a field has no type, a type that no option can have, or a default
+            that is not allowed.
+    """
+    if cls not in _READ:
+        _READ[cls] = tuple(_read(cls))
+    return _READ[cls]
+
+
+def _read(cls: type) -> Iterator[Field]:
+    require_decorated(cls)
+    if not attrs.has(cls):
+        raise ParamsError(f"{cls.__name__} is no parameter class: decorate it with @params.")
+    attributes = attrs.fields_dict(cls)
+    # One that a subclass declares anew keeps its place.
+    bases = [base for base in reversed(cls.__mro__) if attrs.has(base)]
+    for name in dict.fromkeys(attribute.name for base in bases for attribute in attrs.fields(base)):
+        attribute = attributes[name]
+        if METADATA_KEY not in attribute.metadata:
+            raise ParamsError(f"{cls.__name__}.{name} must be declared by field(), group() or component().")
+        spec = spec_of(attribute)
+        default: Any = attribute.default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            default = default.factory if spec.kind == "group" else default.factory()
+        if spec.kind != "value":
+            yield Field(name=name, spec=spec, default=default)
+            continue
+        where = f"{cls.__name__}.{name}"
+        leaf = leaf_type(_annotation(cls, name), where)
+        if spec.secret and (leaf.form != "one" or leaf.items != (str,)):
+            raise ParamsError(f"{where} is declared as a secret: its type must be str or str | None.")
+        yield Field(name=name, spec=spec, default=_checked(default, spec, leaf, where), type=leaf)
+
+
+def _annotation(cls: type, name: str) -> Any:
+    """Return the type of one field: the class of another may be imported for type checkers only."""
+    for base in cls.__mro__:
+        written = vars(base).get("__annotations__", {})
+        if name not in written:
+            continue
+        scope = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+        holder = types.SimpleNamespace(__annotations__={name: written[name]})
+        try:
+            return typing.get_type_hints(holder, scope, dict(vars(base)))[name]
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+            raise ParamsError(
+                f"The type of {cls.__name__}.{name}, {written[name]}, cannot be read ({error}): "
+                f"import it at the top of {base.__module__}."
+            ) from error
+    raise ParamsError(f"{cls.__name__}.{name} has no type: annotate it.")
+
+
+def _checked(default: Any, spec: FieldSpec, leaf: LeafType, where: str) -> Any:
+    if default is REQUIRED:
+        return default
+    wrong = f"The default of {where}, {default!r}, is not allowed: it must be"
+    try:
+        value = leaf.from_plain(default)
+    except NotAllowedError:
+        raise ParamsError(f"{wrong} {leaf.words} ({type_name(leaf.annotation)}).") from None
+    # A file may hold text for a path and a list for a tuple, but an instance made in Python would keep them.
+    if type(value) is not type(default) and not (type(value), type(default)) == (float, int):
+        raise ParamsError(f"{wrong} of the type {type_name(leaf.annotation)}.")
+    if spec.check is not None and not spec.check.accepts(value):
+        raise ParamsError(f"{wrong} {spec.check.allowed}.")
+    return value
