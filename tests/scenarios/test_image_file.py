@@ -139,3 +139,27 @@ def test_damaged_files(tmp_path: Path) -> None:
             path.write_bytes(data[: random.integers(1, len(data) + 1)])
             with suppress(DataError):
                 assert read_image(path, "L").dtype == np.uint8
+
+
+def test_digits_of_16_bits(tmp_path: Path) -> None:
+    """The files of the tutorial are scaled by their range too, turned upright, or refused."""
+    from aip_plugins.scenarios.tutorial.images import ImageFiles
+
+    digit = np.zeros((8, 8), np.uint8)
+    digit[1:4, 2] = 51
+    Image.fromarray(digit).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(png(digit.astype(np.uint16) * 257, 0))
+    Image.fromarray((digit / 255).astype(np.float32)).save(tmp_path / "c.tif")
+    turned = Image.fromarray(np.rot90(digit, 1))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "d.png", exif=exif)
+    np.save(tmp_path / "e.npy", digit)
+    np.save(tmp_path / "f.npy", digit.astype(np.uint16) * 257)
+    np.save(tmp_path / "g.npy", digit.astype(np.int64))
+    np.save(tmp_path / "h.npy", (digit / 255).astype(np.float32))
+    for sample in ImageFiles(sorted(tmp_path.iterdir()), "digits"):
+        np.testing.assert_allclose(sample.inputs["image"], digit / 255, atol=1e-7, err_msg=sample.meta["path"])
+    np.save(tmp_path / "wrong.npy", np.full((8, 8), 256))
+    with pytest.raises(DataError, match="has int64 values outside 0 to 255"):
+        ImageFiles([tmp_path / "wrong.npy"], "digits")[0]

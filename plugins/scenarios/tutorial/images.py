@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 import numpy as np
 import numpy.typing as npt
+from aip_plugins.scenarios.image_file import read_image
 from aip_plugins.scenarios.tutorial.datasets import SIZES
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from aipcore.errors import DataError
 from aipcore.scenario import PostProcessor, Sample
@@ -33,29 +34,25 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> Sample:
         path = self.paths[index]
-        pixels = _array(path) if path.suffix == ".npy" else _image(path)
+        pixels = _array(path) if path.suffix == ".npy" else read_image(path, "L").astype(np.float32) / np.float32(255)
         return Sample(inputs={"image": _scaled(pixels, SIZES[self.dataset])}, meta={"path": str(path)})
-
-
-def _image(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"), np.float32) / 255
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"The image {path} cannot be read ({error}): mend it or leave it out.") from error
 
 
 def _array(path: Path) -> npt.NDArray[np.float32]:
     try:
-        array = np.load(path, allow_pickle=False)
+        # A mapped file cannot claim more numbers than it holds.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"The array {path} cannot be read ({error}): mend it or leave it out.") from error
+        raise DataError(f"The array {path} cannot be read ({error}): fix it or leave it out.") from error
     if array.ndim != 2 or array.dtype.kind not in "uif" or 0 in array.shape:
         raise DataError(
             f"The array {path} has shape {array.shape} and type {array.dtype}: give numbers of shape [height, width]."
         )
-    scale = 255 if array.dtype.kind in "ui" else 1
-    return array.astype(np.float32) / np.float32(scale)
+    white = 1 if array.dtype.kind == "f" else 65_535 if array.dtype == np.uint16 else 255
+    # Not a number is not in the range either.
+    if not ((array >= 0) & (array <= white)).all():
+        raise DataError(f"The array {path} has {array.dtype} values outside 0 to {white}: scale them to that range.")
+    return array.astype(np.float32) / np.float32(white)
 
 
 def _scaled(pixels: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:

@@ -23,8 +23,8 @@ class TutorialData(DataParams):
     )
     files: tuple[str, ...] = field(
         (),
-        help="Images to predict, white on black: PNG and the like, or arrays in .npy files (numbers from 0 to 1, or "
-        "whole ones from 0 to 255); paths, folders, or patterns such as 'scans/*.png'.",
+        help="Images to predict, white on black: PNG and the like, or arrays in .npy files (floats from 0 to 1, "
+        "integers from 0 to 255, uint16 from 0 to 65535); paths, folders, or patterns such as 'scans/*.png'.",
     )
 
 
