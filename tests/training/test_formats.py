@@ -15,6 +15,7 @@ from aipcore.data.sample import ColumnSpec
 from aipcore.errors import FormatError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.scenario.model import Graph, build_graph_of
+from aipcore.training.export import verify
 from aipcore.training.export.formats import Format, make_format
 from aipcore.training.export.saved_model import ServedModule
 from aipcore.training.export.verify import some_batches
@@ -157,3 +158,25 @@ def test_a_served_model_needs_no_gpu() -> None:
     assert model.layers[1].use_cudnn == "auto"
     x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     np.testing.assert_allclose(module.serve(inputs=tf.constant(x))["outputs"], model(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "deviation"),
+    [
+        ([0.5, -0.25], [0.5, 0.0], 0.25),
+        ([100.0, 1.0], [99.0, 1.0], 0.01),
+        ([np.nan, np.inf, 1.0], [np.nan, np.inf, 1.0], 0.0),
+        ([np.inf, 1.0], [1.0, 1.0], np.inf),
+        ([1, 2, 3, 4], [1, 2, 3, 5], 0.25),
+        ([1.0], [1.0, 1.0], np.inf),
+        ([], [], 0.0),
+    ],
+)
+def test_deviation(expected: list[float], found: list[float], deviation: float) -> None:
+    """Relative to the largest number, at least 1; the share of others; infinite for other shapes."""
+    assert verify.deviation(expected, found) == pytest.approx(deviation)
+
+
+def test_nan_instead_of_a_number() -> None:
+    """It is never within a tolerance."""
+    assert not verify.deviation([1.0], [np.nan]) <= 1.0
