@@ -87,13 +87,3 @@ class ServedModel:
         """The names of the outputs that have a mask."""
         found = {} if self.score is None else self.score.structured_outputs
         return [name for name in self.outputs if f"{MASK}{name or BARE_OUTPUT}" in found]
-
-    @property
-    def bare_input(self) -> bool:
-        """Whether the model takes one tensor instead of a mapping."""
-        return "" in self.inputs
-
-    @property
-    def bare_output(self) -> bool:
-        """Whether the model returns one tensor instead of a mapping."""
-        return "" in self.outputs

@@ -56,7 +56,7 @@ def train_request(request: Request, output: Output) -> TrainResult:
     output_dir = None
     if cluster is None or not cluster.index:
         output_dir = choose_output_dir(params.output_dir, request.scenario.name)
-    with session(params.device, output, cluster, output_dir) as (shown, log, workers):
+    with session(params.device, output, cluster, output_dir) as (shown, log, processes):
         from aipcore.training.trainer import Trainer
 
         opening = None
@@ -67,7 +67,7 @@ def train_request(request: Request, output: Output) -> TrainResult:
             resolved,
             output_dir=output_dir,
             reporter=shown.reporter,
-            workers=workers,
+            processes=processes,
             opening=opening,
             owns_process=output.owns_process,
         )

@@ -63,7 +63,7 @@ class Trainer:
         output_dir: an existing folder of this run alone, or None to write nothing.
         about: what to record beside checkpoints and models: resolved parameters, plugin versions.
         reporter: receives the progress.
-        workers: this process and those that train with it, of which only the chief has an `output_dir`.
+        processes: this process and those that train with it, of which only the chief has an `output_dir`.
         opening: makes the folder ready when training begins; by default it is.
         owns_process: whether a run that ignores a signal may end the process.
 
@@ -72,7 +72,7 @@ class Trainer:
         params: the parameters.
         output_dir: the folder of the run, or None.
         about: what is recorded beside checkpoints and models.
-        workers: the processes of the run.
+        processes: the processes of the run.
         data: its data.
         engine: the model and what computes with it.
         callbacks: by name.
@@ -150,7 +150,7 @@ class Trainer:
         output_dir: Path | None,
         about: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
-        workers: ProcessGroup | None = None,
+        processes: ProcessGroup | None = None,
         opening: Opening | None = None,
         owns_process: bool = False,
     ) -> None:
@@ -163,8 +163,8 @@ class Trainer:
         self.about = dict(about or {})
         self._reporter = reporter or Reporter()
         self._params: TrainerParams = params.trainer  # type: ignore[attr-defined]
-        self.workers = workers or alone(self._params.device.strategy)
-        seed = agreed_seed(self.workers, self._params.random_seed)
+        self.processes = processes or alone(self._params.device.strategy)
+        seed = agreed_seed(self.processes, self._params.random_seed)
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed % 2**32)
@@ -172,8 +172,8 @@ class Trainer:
             make_deterministic()
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
         self.data = prepare_data(scenario, params, self._params, seed)
-        require_same_run(self.workers, self.about, self.data.batching.samples)
-        distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.workers)
+        require_same_run(self.processes, self.about, self.data.batching.samples)
+        distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.feed.share = distribution.share
         self.engine = made = prepare_model(scenario, params, self._params, self.data, parts, distribution)
         self.about |= {
@@ -192,7 +192,7 @@ class Trainer:
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
         )
-        grace, one = self._params.grace_seconds, self.workers.count == 1
+        grace, one = self._params.grace_seconds, self.processes.count == 1
         self._interruption = Interruption(self._reporter.message, grace, alone=one, owns_process=owns_process)
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
@@ -200,7 +200,7 @@ class Trainer:
         self._checkpoints = CheckpointManager(
             self.state,
             self._run_writer,
-            self.workers,
+            self.processes,
             params=self._params,
             about=self.about,
             running_loss=lambda: float(self.engine.metrics.result()["loss"]),
@@ -208,8 +208,8 @@ class Trainer:
             warn=self._reporter.warning,
         )
         # What is traced runs in calls of its own, which all workers must make.
-        traced = self._params.profile and (output_dir is not None or not self.workers.is_chief)
-        traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
+        traced = self._params.profile and (output_dir is not None or not self.processes.is_chief)
+        traces = self.processes.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self._params.profile_steps, self.data.batching.steps, self._reporter)
         self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizer)
         self._chunks = ChunkLoop(
@@ -231,7 +231,7 @@ class Trainer:
             engine=made,
             state=self.state,
             callbacks=self.callbacks,
-            workers=self.workers,
+            processes=self.processes,
             reporter=self._reporter,
             run_writer=self._run_writer,
             checkpoints=self._checkpoints,
@@ -279,7 +279,7 @@ class Trainer:
             total_steps=self.data.batching.steps * self._params.epochs,
             look=self._look,
         )
-        return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
+        return Compilation(**self.processes.broadcast("compilation", attrs.asdict(chosen)))
 
     @author_errors()
     @dtype_policy_kept()
@@ -357,13 +357,13 @@ class Trainer:
     def _context(self) -> RunContext:
         """Return the run as callbacks see it."""
         return RunContext(
-            output_dir=self.workers.folder(self.output_dir),
+            output_dir=self.processes.folder(self.output_dir),
             scenario=self._name,
             monitor=(self.engine.monitor.mode, self.engine.monitor.name),
             horizon=self.data.horizon,
             learning_rate=self.engine.learning_rate,
             params=self.about.get("params", {}),
-            is_chief=self.workers.is_chief,
+            is_chief=self.processes.is_chief,
             updates=lambda: int(self.engine.optimizer.iterations.numpy()),
             events=RunEvents(lambda: self._run_writer),
             probe=RunProbe(self.scenario, self.engine.loop, self.data, eager=self._params.force_eager),
