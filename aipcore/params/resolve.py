@@ -394,5 +394,7 @@ class _Mapping:
             return ParamsError(f"{self._where((*path, key))} is unknown. {hint}")
         known = list(group.children) + ([] if path else list(self.shorts))
         near = nearest(key, known) or nearest(dotted, all_names(self.tree, self.shorts))
-        hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known) or 'none'}."
+        if not near and not known:
+            return ParamsError(f"{self._where((*path, key))} is unknown. {self._as_written(path)} has no parameters.")
+        hint = f"did you mean {one_of(near)}?" if near else f"there are {one_of(known)}."
         return ParamsError(f"{self._where((*path, key))} is unknown; {hint}")

@@ -72,7 +72,7 @@ class TrainResult:
     Attributes:
         status: "finished" after all epochs, "stopped" early (by `early_stopping` or a callback), "interrupted" by a
             signal.
-        output_dir: the run's folder.
+        output_dir: the run's folder; None if nothing was written.
         epochs: epochs completed.
         history: the logs of each completed epoch.
         monitor: the monitored value's name.
@@ -88,7 +88,7 @@ class TrainResult:
     """
 
     status: Literal["finished", "stopped", "interrupted"]
-    output_dir: Path
+    output_dir: Path | None
     epochs: int
     history: list[dict[str, float]]
     monitor: str

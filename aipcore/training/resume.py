@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aipcore.errors import TrainingError, UsageError, author_errors
+from aipcore.errors import TrainingError, UsageError, author_errors, python_arguments
 from aipcore.logs import RunLog, logging_to
 from aipcore.params import Resolved, fill, to_dict
 from aipcore.params.resolve import make
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @author_errors()
+@python_arguments()
 def resume(
     folder: str | os.PathLike[str],
     params: Mapping[str, Any] | None = None,

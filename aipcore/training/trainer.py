@@ -17,6 +17,7 @@ from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import make_distribution
 from aipcore.errors import author_errors
 from aipcore.params import Resolved
+from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.model import signatures_of
@@ -155,6 +156,7 @@ class Trainer:
         owns_process: bool = False,
     ) -> None:
         self._opening = opening
+        self._result: TrainResult | None = None
         check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
@@ -260,6 +262,7 @@ class Trainer:
         if restart:
             self.state.stopped = ""
         self._warm_start = None
+        self._result = None
         self._checkpoints.resumed()
 
     @author_errors()
@@ -287,12 +290,18 @@ class Trainer:
     def fit(self) -> TrainResult:
         """Train to the end, to a callback's stop, or to a signal, and save.
 
+        A second call trains nothing and returns the first result, unless `restore` was called in between.
+
         Raises:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
+        if self._result is not None:
+            self._reporter.warning(_nothing_to_train(self._result))
+            return self._result
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
         if self._opening is None:
-            return self._fit()
+            self._result = self._fit()
+            return self._result
         # What cannot be compiled leaves no folder behind.
         self.state.compilation = self.state.compilation or self.compile()
         with self._opening(self.about) as record:
@@ -300,6 +309,7 @@ class Trainer:
             record(result)
         if self.engine.average is not None:
             self.engine.average.settle()
+        self._result = result
         return result
 
     def _fit(self) -> TrainResult:
@@ -379,7 +389,7 @@ class Trainer:
         self._profiler.end(self.state.batches)
         result = TrainResult(
             status="interrupted" if received else "finished" if self.state.epoch == self._params.epochs else "stopped",
-            output_dir=self.output_dir or Path(),
+            output_dir=self.output_dir,
             epochs=self.state.epoch,
             history=self.state.history,
             monitor=self.state.monitor.name,
@@ -396,3 +406,15 @@ class Trainer:
         if not received:
             self._run_writer.check_formats()
         return result
+
+
+def _nothing_to_train(result: TrainResult) -> str:
+    epochs = count(result.epochs, "epoch")
+    ended = {"finished": "has finished its", "stopped": "stopped after", "interrupted": "was interrupted after"}
+    folder = result.output_dir
+    how = (
+        f"aipcore.resume({str(folder)!r}) continues it"
+        if result.status == "interrupted" and folder is not None
+        else "to train further, make a new trainer"
+    )
+    return f"The run {ended[result.status]} {epochs}, so there is nothing to train; {how}."

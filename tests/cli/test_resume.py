@@ -170,6 +170,7 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "step-0000000182 is newer than where the run goes on" in done.stdout
     assert "Goes on from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
+    assert "Trained 1 epoch (2 in all) in " in done.stdout
     assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
 

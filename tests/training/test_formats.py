@@ -115,6 +115,15 @@ def test_numbers_that_are_not_finite_may_be_the_model_s_own(graph: Graph, saved_
         ModelWriter(graph, {"Odd": changed(saved_model, off)}, {}, batches=inputs).write(tmp_path / "o", compare=True)
 
 
+def test_low_precision(blobs_class: Any, make_trainer: Any, saved_model: Format, tmp_path: Path) -> None:
+    """Outputs of bfloat16 are compared, without a warning of NumPy."""
+    inputs_of_model = make_trainer(blobs_class).engine.graph.inputs
+    source = keras.Input((12,), name="inputs")
+    model = keras.Model(source, keras.layers.Dense(4, dtype="bfloat16")(source))
+    low = Graph(model=model, inputs=inputs_of_model, outputs=[""])
+    assert ModelWriter(low, {"SavedModel": saved_model}, {}, batches=inputs).write(tmp_path / "m", compare=True) < 5e-2
+
+
 def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
     """Whatever it raises, what it has written goes, and the other formats stay."""
 

@@ -160,7 +160,7 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
                 answer = found.get(output or BARE_OUTPUT)
                 if answer is None:
                     raise FormatError(f"{wrong} is missing: leave {name} out.")
-                difference = deviation(array := keras.ops.convert_to_numpy(value), answer)
+                difference = deviation(array := value.numpy(), answer)
                 if math.isinf(difference) and np.shape(answer) != array.shape:
                     raise FormatError(
                         f"{wrong} has shape {list(np.shape(answer))} instead of {list(array.shape)} for a batch of "
