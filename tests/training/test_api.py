@@ -166,13 +166,17 @@ def test_lists_of_arrays(side: str, kind: type) -> None:
     data = {"inputs": (several, targets), "targets": (arrays, several), "weights": (arrays, targets, several)}[side]
     cls = type("Lists", (Sums,), {"train_data": lambda self: data})
     what = "input" if side == "inputs" else "output"
-    message = (
-        rf"Lists.train_data\(\) returned a {kind.__name__} of 2 arrays as {side}\. Return a mapping .*each {what} "
-    )
+    message = rf"\(\) returned a {kind.__name__} of 2 arrays as {side}\. Return a mapping .* each {what} to its array"
     with pytest.raises(DataError, match=message):
         aip.Trainer.from_scenario(cls, QUICK)
     rows = [[1.0, 2.0]] * 24
     assert aip.Trainer.from_scenario(type("Rows", (Sums,), {"train_data": lambda self: (arrays, rows)}), QUICK)
+
+
+def test_a_group_without_parameters() -> None:
+    """An option in it is unknown, in one sentence."""
+    with pytest.raises(ParamsError, match=r"params: model\.x is unknown\. model has no parameters\.$"):
+        aip.Trainer.from_scenario(Sums, {"model": {"x": 1}})
 
 
 @pytest.mark.parametrize(
