@@ -108,7 +108,7 @@ def _kind(path: Path) -> Kind | None:
         return None
     if (path / ABOUT_FILE).exists():
         return "model"
-    if all((path / name).is_file() for name in RUN_RECORDS):
+    if all((path / name).exists() for name in RUN_RECORDS):
         return "run"
     if (path / "manifest.json").exists() or re.fullmatch(r"step-\d{10,}", path.name):
         return "checkpoint"
@@ -156,7 +156,7 @@ def _problem(path: Path, accepted: Accepted) -> str:
         written = " that aip did not write" if kind == "SavedModel" else ""
         return f"is a {kind}{written}"
     if path.is_dir():
-        missing = [name for name in RUN_RECORDS if not (path / name).is_file()]
+        missing = [name for name in RUN_RECORDS if not (path / name).exists()]
         lacks = f"is not a run folder: {missing[0]} is missing" if accepted is RUNS and missing else ""
         return lacks or "holds no model and no complete checkpoint"
     if path.exists():

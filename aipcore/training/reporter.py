@@ -102,6 +102,16 @@ class TrainResult:
     model: Any = attrs.field(default=None, eq=False, repr=False)
 
 
+def nothing_to_train(result: TrainResult) -> str:
+    """Return the sentence on a trainer that has trained already."""
+    ended = {"finished": "has finished its", "stopped": "stopped after", "interrupted": "was interrupted after"}
+    how = "to train further, make a new trainer"
+    if result.status == "interrupted" and result.output_dir is not None:
+        how = f"aipcore.resume({str(result.output_dir)!r}) continues it"
+    epochs = count(result.epochs, "epoch")
+    return f"The run {ended[result.status]} {epochs}, so there is nothing to train; {how}."
+
+
 class Reporter:
     """Hears of a run's progress; this one keeps silent. Override what is of interest."""
 

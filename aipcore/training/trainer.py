@@ -17,7 +17,6 @@ from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import make_distribution
 from aipcore.errors import author_errors
 from aipcore.params import Resolved
-from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.model import signatures_of
@@ -38,7 +37,7 @@ from aipcore.training.fit_loop import FitLoop
 from aipcore.training.memory import peak_memory
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.reporter import Reporter, TrainResult
+from aipcore.training.reporter import Reporter, TrainResult, nothing_to_train
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.run_state import RunState
@@ -108,10 +107,9 @@ class Trainer:
         """
         request = request_of(scenario, params, output_dir)
         resolved = request.checked()
-        folder = resolved.value.trainer.output_dir and choose_output_dir(
-            resolved.value.trainer.output_dir, request.scenario.name
-        )
-        start_tensorflow(resolved.value.trainer.device)
+        run = resolved.value.trainer
+        folder = run.output_dir and choose_output_dir(run.output_dir, request.scenario.name)
+        start_tensorflow(run.device)
         shown = open_output(Output(reporter=reporter, quiet=quiet))
         opening = logged_folder(shown, folder, planned_copies(resolved.value, request.plugins)[1])
         return cls.from_request(request, resolved, output_dir=folder, reporter=shown.reporter, opening=opening)
@@ -130,11 +128,8 @@ class Trainer:
         """
         resolved = resolved or request.resolved()
         params = resolved.value
-        values = {
-            "name": request.scenario.name,
-            "about": about_run(request.scenario, resolved, request.plugins),
-            **more,
-        }
+        about = about_run(request.scenario, resolved, request.plugins)
+        values = {"name": request.scenario.name, "about": about, **more}
         parts = values.pop("parts", None) or make_parts(params.trainer, request.plugins)
         return cls(request.scenario.cls(params), params, parts=parts, output_dir=output_dir, **values)
 
@@ -256,9 +251,8 @@ class Trainer:
         Raises:
             TrainingError: it is damaged, or of another model.
         """
-        self.state.load(
-            read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint, recompile=recompile
-        )
+        found = read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+        self.state.load(found, recompile=recompile)
         if restart:
             self.state.stopped = ""
         self._warm_start = None
@@ -296,12 +290,11 @@ class Trainer:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
         if self._result is not None:
-            self._reporter.warning(_nothing_to_train(self._result))
+            self._reporter.warning(nothing_to_train(self._result))
             return self._result
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
         if self._opening is None:
-            self._result = self._fit()
-            return self._result
+            return self._fit()
         # What cannot be compiled leaves no folder behind.
         self.state.compilation = self.state.compilation or self.compile()
         with self._opening(self.about) as record:
@@ -309,14 +302,12 @@ class Trainer:
             record(result)
         if self.engine.average is not None:
             self.engine.average.settle()
-        self._result = result
         return result
 
     def _fit(self) -> TrainResult:
         started = time.perf_counter()
-        ending = telling_callbacks(self.callbacks)
         data, ahead = closing(self.data), closing(self._chunks)
-        with self._interruption as interruption, data, ahead, ending as end, self._profiler:
+        with self._interruption as interruption, data, ahead, telling_callbacks(self.callbacks) as end, self._profiler:
             try:
                 try:
                     self._begin(interruption)
@@ -327,6 +318,7 @@ class Trainer:
             finally:
                 end.epochs = self.state.epoch
                 self._run_writer.close()
+        self._result = end.result
         return end.result
 
     def _begin(self, interruption: Interruption) -> None:
@@ -406,15 +398,3 @@ class Trainer:
         if not received:
             self._run_writer.check_formats()
         return result
-
-
-def _nothing_to_train(result: TrainResult) -> str:
-    epochs = count(result.epochs, "epoch")
-    ended = {"finished": "has finished its", "stopped": "stopped after", "interrupted": "was interrupted after"}
-    folder = result.output_dir
-    how = (
-        f"aipcore.resume({str(folder)!r}) continues it"
-        if result.status == "interrupted" and folder is not None
-        else "to train further, make a new trainer"
-    )
-    return f"The run {ended[result.status]} {epochs}, so there is nothing to train; {how}."
