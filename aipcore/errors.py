@@ -108,6 +108,17 @@ def author_errors() -> Iterator[None]:
         raise own from error
 
 
+@contextmanager
+def python_arguments() -> Iterator[None]:
+    """Name an option in an error as the argument of a Python function; for `with`, or above `def`."""
+    try:
+        yield
+    except UsageError as error:
+        if "--trust" not in str(error):
+            raise
+        raise type(error)(str(error).replace("--trust", "trust=True")) from error
+
+
 def author_error(error: Exception) -> AuthorError | None:
     """Return an exception of the author's own code as an `AuthorError`; None if it is none."""
     if type(error).__name__ == "ResourceExhaustedError":

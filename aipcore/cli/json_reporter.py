@@ -66,7 +66,8 @@ class JsonReporter(Reporter):
         """The end as one event."""
         self._write(
             "summary",
-            {"status": result.status, "output_dir": str(result.output_dir), "epochs": result.epochs,
+            {"status": result.status, "epochs": result.epochs,
+             "output_dir": None if result.output_dir is None else str(result.output_dir),
              "monitor": result.monitor, "best": result.best, "best_epoch": result.best_epoch,
              "seconds": result.seconds, "saved": result.saved,
              "profiled": result.profiled,

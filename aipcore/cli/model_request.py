@@ -13,20 +13,20 @@ from rich.console import Console
 from aipcore.cli.help import show_options
 from aipcore.cli.request import command_option, sort_words
 from aipcore.cli.style import report
-from aipcore.distributed.params import DeviceParams
+from aipcore.distributed.params import GpuParams
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, render_help
 from aipcore.params.tree import build_tree
 from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
-from aipcore.prediction.params import CHANGEABLE, FIXED, ApplyDeviceParams, applied_params_class
+from aipcore.prediction.params import CHANGEABLE, FIXED, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import moved_scenario
 from aipcore.training.params import run_params_class
 
 
-def start_computing(device: ApplyDeviceParams | None = None) -> None:
+def start_computing(device: GpuParams | None = None) -> None:
     """Imports TensorFlow and chooses the devices.
 
     Raises:
@@ -39,8 +39,7 @@ def start_computing(device: ApplyDeviceParams | None = None) -> None:
     from aipcore.distributed.devices import select_devices
 
     if device is not None:
-        given = {name: getattr(device, name) for name in ("gpus", "memory_growth", "memory_limit_mib")}
-        select_devices(DeviceParams(**given))
+        select_devices(device)
 
 
 TRUST = command_option(

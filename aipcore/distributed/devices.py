@@ -6,11 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from aipcore.distributed.params import DeviceParams
+from aipcore.distributed.params import DeviceParams, GpuParams
 from aipcore.errors import ParamsError
 
 
-def select_devices(params: DeviceParams) -> None:
+def select_devices(params: GpuParams) -> None:
     """Makes only the chosen devices visible to TensorFlow; to be called before it computes anything.
 
     Without a choice, all GPUs that `CUDA_VISIBLE_DEVICES` leaves are used.
@@ -18,6 +18,7 @@ def select_devices(params: DeviceParams) -> None:
     Raises:
         ParamsError: a GPU of that number does not exist, the memory cannot be limited, or it is too late for a choice.
     """
+    cpus = params.cpus if isinstance(params, DeviceParams) else 1
     present = tf.config.list_physical_devices("GPU")
     if params.memory_limit_mib is not None:
         given = f"--device.memory_limit_mib {params.memory_limit_mib}"
@@ -34,12 +35,12 @@ def select_devices(params: DeviceParams) -> None:
             if params.memory_limit_mib is not None:
                 limited = tf.config.LogicalDeviceConfiguration(memory_limit=params.memory_limit_mib)
                 tf.config.set_logical_device_configuration(device, [limited])
-        if params.cpus > 1:
+        if cpus > 1:
             tf.config.set_logical_device_configuration(
-                tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * params.cpus
+                tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * cpus
             )
     except RuntimeError as error:
-        if params.gpus is None and params.memory_limit_mib is None and params.cpus == 1:
+        if params.gpus is None and params.memory_limit_mib is None and cpus == 1:
             # A program that calls aip has used a GPU already: how it takes memory is decided.
             return
         raise ParamsError(

@@ -10,8 +10,8 @@ Strategy = Literal["none", "mirror", "central_storage", "multi_worker"]
 
 
 @params
-class DeviceParams:
-    """What computes."""
+class GpuParams:
+    """GPUs and their memory."""
 
     gpus: tuple[int, ...] | None = field(
         None,
@@ -24,6 +24,12 @@ class DeviceParams:
         help="MiB of memory that TensorFlow reserves at once on each GPU, and never exceeds; needs memory_growth off.",
         check=at_least(1),
     )
+
+
+@params
+class DeviceParams(GpuParams):
+    """What computes."""
+
     strategy: Strategy = field(
         "none",
         help="How several devices share the work: none uses the first one; mirror splits each batch and keeps the "

@@ -32,14 +32,14 @@ class Distribution:
 
     Attributes:
         strategy: of TensorFlow; None for one device.
-        workers: the processes that share each batch.
+        processes: the processes that share each batch.
         devices: the device of each replica of this worker, such as "/device:GPU:0"; one empty name means wherever
             TensorFlow likes.
     """
 
-    def __init__(self, strategy: Any = None, workers: ProcessGroup | None = None) -> None:
+    def __init__(self, strategy: Any = None, processes: ProcessGroup | None = None) -> None:
         self.strategy = strategy
-        self.workers = workers or ProcessGroup()
+        self.processes = processes or ProcessGroup()
         self.devices: list[str] = [""]
         if strategy is not None:
             self.devices = list(strategy.extended.worker_devices)
@@ -47,12 +47,12 @@ class Distribution:
     @property
     def replicas(self) -> int:
         """How many parts a batch is cut into, over all workers."""
-        return len(self.devices) * self.workers.count
+        return len(self.devices) * self.processes.count
 
     @property
     def first(self) -> int:
         """The global number of this worker's first replica."""
-        return len(self.devices) * self.workers.index
+        return len(self.devices) * self.processes.index
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -159,7 +159,7 @@ class Distribution:
     @property
     def share(self) -> Callable[[int], npt.NDArray[np.int64]] | None:
         """`own_samples` where several workers share each batch, else None."""
-        return self.own_samples if self.workers.count > 1 else None
+        return self.own_samples if self.processes.count > 1 else None
 
     def parts(self, samples: int) -> int:
         """How many replicas of this worker have samples of their own when a batch of `samples` is split."""
@@ -201,7 +201,7 @@ class Distribution:
     def mean(self, variable: Any) -> Any:
         """The mean over all replicas of a variable's value, as a tensor, within a compiled step."""
         parts = components(variable)
-        if self.workers.count > 1:
+        if self.processes.count > 1:
             summed = self.run(lambda _: self.sum([tf.identity(variable.value)]))
             return self.local(summed[0])[0] / self.replicas
         if len(parts) == 1:
@@ -210,15 +210,15 @@ class Distribution:
 
     def gather(self, values: Sequence[Sequence[Array]]) -> list[list[Array]]:
         """The arrays of each replica of all workers, everywhere, from those of each replica of this worker."""
-        if self.workers.count == 1:
+        if self.processes.count == 1:
             return [list(each) for each in values]
         named = {
             f"{replica}/{position}": array
             for replica, arrays in enumerate(values, start=self.first)
             for position, array in enumerate(arrays)
         }
-        gathered = {name: a for part in self.workers.gather_arrays("values", named) for name, a in part.items()}
-        everywhere = self.workers.broadcast_arrays("values", gathered)
+        gathered = {name: a for part in self.processes.gather_arrays("values", named) for name, a in part.items()}
+        everywhere = self.processes.broadcast_arrays("values", gathered)
         count = len(values[0])
         return [[everywhere[f"{replica}/{n}"] for n in range(count)] for replica in range(self.replicas)]
 
@@ -263,19 +263,19 @@ def components(variable: Any) -> list[Any]:
     return [variable]
 
 
-def make_distribution(kind: Strategy, batch_size: int, workers: ProcessGroup) -> Distribution:
+def make_distribution(kind: Strategy, batch_size: int, processes: ProcessGroup) -> Distribution:
     """The distribution that the user asks for, over all visible GPUs or, without any, all parts of the CPU.
 
     Args:
         kind: "none" for one device.
         batch_size: samples in a training batch.
-        workers: this one and its peers; several of them bring TensorFlow's strategy with them.
+        processes: this one and its peers; several of them bring TensorFlow's strategy with them.
 
     Raises:
         ParamsError: a batch has fewer samples than there are devices.
     """
-    if workers.count > 1:
-        distribution = Distribution(workers.strategy, workers)
+    if processes.count > 1:
+        distribution = Distribution(processes.strategy, processes)
     else:
         gpus = tf.config.list_logical_devices("GPU")
         names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
@@ -301,7 +301,7 @@ def _strategy(kind: Literal["mirror", "central_storage"], names: tuple[str, ...]
 
 
 @contextmanager
-def joined_workers(params: DeviceParams, cluster: Cluster | None, tell: Tell) -> Iterator[ProcessGroup]:
+def joined_processes(params: DeviceParams, cluster: Cluster | None, tell: Tell) -> Iterator[ProcessGroup]:
     """Meets the other workers, starts TensorFlow's strategy over all of their devices, and takes leave at the end.
 
     Args:
@@ -320,10 +320,10 @@ def joined_workers(params: DeviceParams, cluster: Cluster | None, tell: Tell) ->
         raise ParamsError(
             f"--device.cpus {params.cpus} does not go with --device.strategy multi_worker: start more workers instead."
         )
-    with meet(cluster, params.start_timeout, tell) as workers:
-        if workers.count > 1:
+    with meet(cluster, params.start_timeout, tell) as processes:
+        if processes.count > 1:
             os.environ["TF_CONFIG"] = cluster.tf_config
             gpus = len(tf.config.list_physical_devices("GPU")) if params.gpus is None else len(set(params.gpus))
-            workers.require_same({"the number of GPUs": gpus})
-            workers.strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        yield workers
+            processes.require_same({"the number of GPUs": gpus})
+            processes.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        yield processes

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.processor import Mode
@@ -22,7 +21,7 @@ from aipcore.scenario.model import Graph, inputs_of, signatures_of
 from aipcore.scenario.record import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.export.formats import Format
-from aipcore.training.export.verify import random_batches, some_batches
+from aipcore.training.export.verify import deviation, random_batches, some_batches, tolerance_for
 from aipcore.training.export.writer import ModelWriter
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -94,8 +93,9 @@ def export_model(
     known = _read_samples(model, scenario)
     if model.kind == "model":
         stored, rebuilt = LoadedModel(load_graph(model, scenario)), LoadedModel(built.graph)
+        tolerance = tolerance_for(built.graph, TOLERANCE)
         for inputs in _batches(known, built.graph)[0]:
-            _compare(stored.run(inputs)[0], rebuilt.run(inputs)[0], model.path)
+            _compare(stored.run(inputs)[0], rebuilt.run(inputs)[0], model.path, tolerance)
     about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs")}
     if changed is not None:
         known = _read_samples(model, changed.scenario)
@@ -181,12 +181,10 @@ def _resized(recorded: ColumnSpec, found: ColumnSpec) -> ColumnSpec:
     return attrs.evolve(recorded, shape=tuple(old if None in (old, new) else new for old, new in pairs))
 
 
-def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
+def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path, tolerance: float) -> None:
     for name, array in ours.items():
-        one, other = array.astype(np.float64), theirs[name].astype(np.float64)
-        scale = float(np.abs(one).max(initial=1.0))
-        found = float(np.abs(one - other).max(initial=0.0)) if one.shape == other.shape else np.inf
-        if not found <= TOLERANCE * scale:
+        found = deviation(array, theirs[name])
+        if not found <= tolerance:
             raise TrainingError(
                 f"The model that the scenario builds now does not answer like {path}: {name or 'its output'} differs "
                 f"by {found:.3g}; use the version that trained it."

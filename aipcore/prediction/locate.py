@@ -26,11 +26,9 @@ from aipcore.scenario.record import (
     recorded_scenario,
     recorded_working_dir,
 )
+from aipcore.training.artifacts import MODELS, SAVED_MODEL, find_artifact
 
 logger = logging.getLogger("aipcore.prediction")
-
-SAVED_MODEL = "saved_model.pb"
-MANIFEST = "manifest.json"
 
 
 @attrs.frozen(kw_only=True)
@@ -57,34 +55,18 @@ class ModelDir:
 
 
 def find_model(path: Path) -> ModelDir:
-    """Finds out what a path names and reads what is recorded about it.
+    """Find a model and read what is recorded about it; see `find_artifact`.
 
     Args:
-        path: of a model (`best`, `export`), of a run's folder (its `best`, else its `export`, else its newest
-            checkpoint), of a `checkpoint` folder or of one checkpoint in it.
+        path: of a model (`best`, `export`), a run folder, its `checkpoint` folder, or one checkpoint.
 
     Raises:
         UsageError: it is none of these, is damaged, or was written by a newer aip.
     """
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise UsageError(f"The model {path} {what}: give a folder that training left: best, export, or a run's folder.")
-    if (path / ABOUT_FILE).exists():
-        return _model(path)
-    if (path / MANIFEST).exists() and (path / "progress.json").exists():
-        return _checkpoint(path)
-    for name in ("best", "export"):
-        if (path / name / ABOUT_FILE).exists():
-            return _model(path / name)
-    for folder in (path, path / "checkpoint"):
-        steps = sorted((step for step in folder.glob("step-*") if (step / MANIFEST).exists()), reverse=True)
-        if steps:
-            return _checkpoint(steps[0])
-    if (path / SAVED_MODEL).exists():
-        raise UsageError(
-            f"{path} is a SavedModel, but without {ABOUT_FILE} it is none of aip's: give a folder that aip train left."
-        )
-    raise UsageError(f"{path} holds no model: give best, export or checkpoint of a run, or the folder that holds them.")
+    found = find_artifact(path, MODELS)
+    for warning in found.warnings:
+        logger.warning(warning)
+    return _model(found.path) if found.kind == "model" else _checkpoint(found.path)
 
 
 def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> LoadedScenario:

@@ -20,7 +20,7 @@ from aipcore.data.processing import Chain
 from aipcore.data.processor import Mode, as_post_processors, as_processors, post_process
 from aipcore.data.sample import Sample
 from aipcore.data.sampler import SampleOrder
-from aipcore.errors import DataError, UsageError, author_errors
+from aipcore.errors import DataError, UsageError, author_errors, python_arguments
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Layer
 from aipcore.prediction.data import cut_masked_end, open_pipeline
@@ -120,6 +120,7 @@ class Predictor:
 
     @classmethod
     @author_errors()
+    @python_arguments()
     def load(
         cls,
         path: str | Path | Sequence[str | Path],

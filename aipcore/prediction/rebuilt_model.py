@@ -9,28 +9,20 @@ from typing import Any
 
 import attrs
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.sample import ColumnSpec
 from aipcore.errors import UsageError
-from aipcore.params.names import count
 from aipcore.prediction.locate import ModelDir
 from aipcore.scenario.model import Graph, build_graph_of, further_graphs, inputs_of, prediction_graph
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.checkpoint.format import read_checkpoint
+from aipcore.training.checkpoint.weights import Arrays, checkpoint_weights, model_weights
 from aipcore.training.params import POLICIES
-from aipcore.training.warmstart.readers import load_variables
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 SAME_VERSION = "use the version that trained the model"
 SAME_WEIGHTS = "change only parameters that leave the weights as they are"
 
-_STATE = re.compile(r"state/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 _SEED = re.compile(r"(^|/)seed_generator_state$")
-_REPLICA = re.compile(r"@\d+$")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -78,7 +70,7 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
     # A SavedModel has the variables of what is exported alone.
     graphs = [trained] if model.kind == "checkpoint" else [graph, *further.values()]
     named = {variable.path: variable for each in graphs for variable in each.model.variables}
-    arrays = _of_checkpoint(model.path) if model.kind == "checkpoint" else _of_saved_model(model, list(named))
+    arrays = checkpoint_weights(model.path) if model.kind == "checkpoint" else _of_saved_model(model.path)
     if changed is not None:
         # Where random numbers stand is no weight: a layer that draws some in training may come or go.
         named, arrays = (
@@ -90,44 +82,12 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
     return Rebuilt(trained=trained, graph=graph, further=further)
 
 
-def _of_checkpoint(path: Path) -> Arrays:
-    parts: dict[str, list[npt.NDArray[Any]]] = {}
-    averages: Arrays = {}
-    for name, array in read_checkpoint(path).arrays.items():
-        group, _, rest = name.partition("/")
-        if group == "model":
-            parts.setdefault(_REPLICA.sub("", rest), []).append(array)
-        elif group == "ema":
-            averages[rest] = array
-    return {name: _mean(values) for name, values in parts.items()} | averages
-
-
-def _mean(values: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    # Within an epoch each replica has statistics of its own; elsewhere, as of seeds, any will do.
-    if len(values) == 1 or not np.issubdtype(values[0].dtype, np.floating):
-        return values[0]
-    return np.asarray(np.mean([value.astype(np.float64) for value in values], axis=0), values[0].dtype)
-
-
-def _of_saved_model(model: ModelDir, names: list[str]) -> Arrays:
-    """The variables by the recorded names, or else in the order in which the model has them."""
-    recorded = model.about.get("variables")
-    order = recorded if isinstance(recorded, list) else names
+def _of_saved_model(path: Path) -> Arrays:
     try:
-        reader = load_variables(model.path)
-        stored = sorted(
-            (int(match[1]), key) for key in reader.get_variable_to_shape_map() if (match := _STATE.fullmatch(key))
-        )
-        arrays = [reader.get_tensor(key) for _, key in stored]
-    except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
+        return model_weights(path)
+    except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
         reason = " ".join(str(getattr(error, "message", None) or error).split())
-        raise UsageError(f"The weights of {model.path} cannot be read ({reason}): take another copy.") from error
-    if len(arrays) != len(order):
-        raise UsageError(
-            f"{model.path} holds {count(len(arrays), 'variable')}, but the scenario builds a model with {len(order)}: "
-            "it has changed since; use the version that trained the model."
-        )
-    return dict(zip(map(str, order), arrays, strict=True))
+        raise UsageError(f"The weights of {path} cannot be read ({reason}): take another copy.") from error
 
 
 def _assign(variables: Mapping[str, Any], arrays: Mapping[str, Any], path: Path, remedy: str) -> None:

@@ -12,8 +12,8 @@ from aipcore.errors import UsageError
 from aipcore.prediction.locate import ModelDir
 from aipcore.scenario.losses import set_mask
 from aipcore.scenario.model import BARE_OUTPUT, applied_signature, argument_names, inputs_of
+from aipcore.training.checkpoint.weights import open_variables
 from aipcore.training.export.saved_model import MASK, OUTPUT, PENALTY, SIGNATURE
-from aipcore.training.warmstart.readers import load_variables
 
 
 class ServedModel:
@@ -34,7 +34,7 @@ class ServedModel:
 
     def __init__(self, model: ModelDir) -> None:
         try:
-            load_variables(model.path)
+            open_variables(model.path)
             # Held, since the functions do not keep the variables alive.
             self._loaded = tf.saved_model.load(str(model.path))
             self.signature = self._loaded.signatures[SIGNATURE]
@@ -87,13 +87,3 @@ class ServedModel:
         """The names of the outputs that have a mask."""
         found = {} if self.score is None else self.score.structured_outputs
         return [name for name in self.outputs if f"{MASK}{name or BARE_OUTPUT}" in found]
-
-    @property
-    def bare_input(self) -> bool:
-        """Whether the model takes one tensor instead of a mapping."""
-        return "" in self.inputs
-
-    @property
-    def bare_output(self) -> bool:
-        """Whether the model returns one tensor instead of a mapping."""
-        return "" in self.outputs

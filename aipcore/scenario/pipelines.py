@@ -7,8 +7,11 @@ from typing import Any
 
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
+from aipcore.data.sample import SIDES
+from aipcore.data.sources import is_arrays
 from aipcore.data.worker_pool import WorkerPool
-from aipcore.errors import ScenarioError
+from aipcore.errors import DataError, ScenarioError
+from aipcore.params.names import count
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 
@@ -30,6 +33,27 @@ def lav_data_of(scenario: Scenario) -> Mapping[str, Any] | None:
 def make_workers(params: ScenarioParams) -> WorkerPool:
     """The worker processes of a run, none of which is started yet."""
     return WorkerPool(params.data.workers, buffer_bytes=params.data.buffer_mib * 2**20)
+
+
+def refuse_lists(data: Any, origin: str) -> None:
+    """Refuse a list of arrays for several inputs or targets, as Keras takes it. Here they go by name.
+
+    Raises:
+        DataError: an entry of the list has as many samples as the other side, and the list has not.
+    """
+    if not is_arrays(data):
+        return
+    sides = [side for side in data if not isinstance(side, list | tuple)]
+    arrays = [array for side in sides for array in (side.values() if isinstance(side, Mapping) else [side])]
+    samples = {len(array) for array in arrays if getattr(array, "ndim", 0)}
+    for name, side in zip(SIDES, data, strict=False):
+        if not isinstance(side, list | tuple) or not side or {len(side)} == samples:
+            continue
+        if {len(each) if getattr(each, "ndim", 0) else None for each in side} == samples:
+            raise DataError(
+                f"{origin} returned a {type(side).__name__} of {count(len(side), 'array')} as {name}. Return a mapping "
+                f"from the name of each {'input' if name == 'inputs' else 'output'} to its array."
+            )
 
 
 def make_pipeline(
@@ -57,6 +81,7 @@ def make_pipeline(
         workers: who makes samples.
         limit: use only the first so many samples of `data`.
     """
+    refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(
         data,
         scenario.processors(),

@@ -38,7 +38,8 @@ class Declaration:
         overfit: scenario: to which fraction of the first loss.
         observer: callback: whether training goes on as if it were not there.
         images: callback: whether it needs a scenario whose input is an image.
-        tolerance: exporter: how far outputs may be from the model's, absolutely and relatively.
+        tolerance: exporter: how far an output may be from the model's, relative to the largest of its numbers or to
+            1 if that is more.
     """
 
     expected_failures: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen_mapping)

@@ -83,6 +83,7 @@ class ConsoleReporter(Reporter):
         self._progress: Progress | None = None
         self._task: Any = None
         self._room = 0
+        self._epochs = 0
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """A table of headings and texts."""
@@ -157,6 +158,7 @@ class ConsoleReporter(Reporter):
     def epoch_ended(self, report: EpochReport) -> None:
         """One line."""
         self._stop_progress()
+        self._epochs += 1
         start = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_seconds(report.seconds):>6}"
         parts = [start, *_values_by_part(report)]
         if report.is_best:
@@ -167,20 +169,20 @@ class ConsoleReporter(Reporter):
     def summary(self, result: TrainResult) -> None:
         """How it ended, what there is now, and what to do next."""
         self._stop_progress()
+        in_all = "" if self._epochs == result.epochs else f" ({result.epochs:,} in all)"
         ends = {
-            "finished": f"Trained {count(result.epochs, 'epoch')} in {_seconds(result.seconds)}.",
+            "finished": f"Trained {count(self._epochs, 'epoch')}{in_all} in {_seconds(result.seconds)}.",
             "stopped": f"Stopped early, in epoch {result.epochs}, after {_seconds(result.seconds)}.",
             "interrupted": f"Interrupted after {count(result.epochs, 'complete epoch')}, {_seconds(result.seconds)}.",
         }
         lines = [ends[result.status]]
         if result.best is not None:
             lines[0] += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}."
-        lines += [f"  {result.output_dir / name}: {KEPT[name]}" for name in result.saved]
-        if not result.saved:
-            lines.append("  Nothing was saved.")
+        folder = result.output_dir or Path()
+        lines += [f"  {folder / name}: {KEPT[name]}" for name in result.saved] or ["  Nothing was saved."]
         if result.memory is not None and (memory := str(result.memory)):
             lines.append(f"Peak memory: {memory}.")
-        if result.output_dir != Path():
+        if result.output_dir is not None:
             lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
         if result.profiled is not None:
             first, last = result.profiled

@@ -40,7 +40,7 @@ class FitLoop:
         engine: the model and what computes with it.
         state: of the run, which the loop moves on.
         callbacks: by name.
-        workers: the processes of the run.
+        processes: the processes of the run.
         reporter: receives the progress.
         run_writer: writes logs and models.
         checkpoints: writes checkpoints and the best model.
@@ -56,7 +56,7 @@ class FitLoop:
     engine: Engine
     state: RunState
     callbacks: Mapping[str, Any]
-    workers: ProcessGroup
+    processes: ProcessGroup
     reporter: Reporter
     run_writer: RunWriter
     checkpoints: CheckpointManager
@@ -141,7 +141,7 @@ class FitLoop:
                 self.state.epoch, self.params.lav_every_n, last, first=self.params.lav_min_epoch
             ):
                 with self.interruption.breaking():
-                    found = run_lists(self.scenario, self.engine.lav, is_chief=self.workers.is_chief)
+                    found = run_lists(self.scenario, self.engine.lav, is_chief=self.processes.is_chief)
                 lav = found.results
                 notes += found.texts
                 for part, records in found.records.items():
@@ -187,7 +187,7 @@ class FitLoop:
     def _must_stop(self) -> bool:
         """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
         model = self._model
-        model.stop_training = self.interruption.agree(self.workers, stop=bool(model.stop_training))
+        model.stop_training = self.interruption.agree(self.processes, stop=bool(model.stop_training))
         return bool(model.stop_training or self.interruption.received)
 
     def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:

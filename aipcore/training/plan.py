@@ -69,7 +69,7 @@ def describe_run(
         *describe_average(model.average),
         ("best", f"the epoch with the {best} {model.monitor.name}"),
         ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
-        *describe_ports(model.distribution.workers.addresses),
+        *describe_ports(model.distribution.processes.addresses),
         ("loop", describe_compilation(compilation, per_batch)),
         ("seed", str(seed)),
         ("output", describe_output(output_dir)),
@@ -174,8 +174,8 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if distribution.replicas > 1:
         names = ", ".join(device.rpartition("device:")[2] for device in distribution.devices)
-        if distribution.workers.count > 1:
-            names = f"{count(distribution.workers.count, 'worker')} with {names} each"
+        if distribution.processes.count > 1:
+            names = f"{count(distribution.processes.count, 'worker')} with {names} each"
         kept = "on the CPU" if strategy == "central_storage" else "on each"
         return f"{names} share each batch; the weights are kept {kept}{mixed}"
     alone = "" if strategy == "none" else f" (alone, so --device.strategy {strategy} changes nothing)"

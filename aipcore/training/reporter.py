@@ -72,7 +72,7 @@ class TrainResult:
     Attributes:
         status: "finished" after all epochs, "stopped" early (by `early_stopping` or a callback), "interrupted" by a
             signal.
-        output_dir: the run's folder.
+        output_dir: the run's folder; None if nothing was written.
         epochs: epochs completed.
         history: the logs of each completed epoch.
         monitor: the monitored value's name.
@@ -88,7 +88,7 @@ class TrainResult:
     """
 
     status: Literal["finished", "stopped", "interrupted"]
-    output_dir: Path
+    output_dir: Path | None
     epochs: int
     history: list[dict[str, float]]
     monitor: str
@@ -100,6 +100,16 @@ class TrainResult:
     profiled: tuple[int, int] | None = None
     memory: PeakMemory | None = None
     model: Any = attrs.field(default=None, eq=False, repr=False)
+
+
+def nothing_to_train(result: TrainResult) -> str:
+    """Return the sentence on a trainer that has trained already."""
+    ended = {"finished": "has finished its", "stopped": "stopped after", "interrupted": "was interrupted after"}
+    how = "to train further, make a new trainer"
+    if result.status == "interrupted" and result.output_dir is not None:
+        how = f"aipcore.resume({str(result.output_dir)!r}) continues it"
+    epochs = count(result.epochs, "epoch")
+    return f"The run {ended[result.status]} {epochs}, so there is nothing to train; {how}."
 
 
 class Reporter:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aipcore.errors import TrainingError, UsageError, author_errors
+from aipcore.errors import TrainingError, UsageError, author_errors, python_arguments
 from aipcore.logs import RunLog, logging_to
 from aipcore.params import Resolved, fill, to_dict
 from aipcore.params.resources import planned_copies
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 @author_errors()
+@python_arguments()
 def resume(
     folder: str | os.PathLike[str],
     params: Mapping[str, Any] | None = None,
@@ -105,11 +106,11 @@ def _resume(resumption: _Resumption, output: Output, *, strict_data: bool) -> Tr
             with logging_to(shown.handler), closing(shown):
                 shown.reporter.message(sentence)
             return result
-        with session(params.device, output, cluster, folder.path if chief else None) as (shown, log, workers):
+        with session(params.device, output, cluster, folder.path if chief else None) as (shown, log, processes):
             # The folder may have changed since a worker looked: all go by what the chief found.
             name = None if resumption.path is None else resumption.path.name
-            workers.require_same({"the checkpoint to resume from": name})
-            return _fit(resumption, shown, log, workers, strict_data=strict_data, owns_process=output.owns_process)
+            processes.require_same({"the checkpoint to resume from": name})
+            return _fit(resumption, shown, log, processes, strict_data=strict_data, owns_process=output.owns_process)
 
 
 def _checked(stored: StoredRun) -> _Resumption:
@@ -160,7 +161,7 @@ def _fit(
     resumption: _Resumption,
     shown: OpenOutput,
     log: RunLog,
-    workers: ProcessGroup,
+    processes: ProcessGroup,
     *,
     strict_data: bool,
     owns_process: bool,
@@ -180,14 +181,14 @@ def _fit(
     trainer = Trainer.from_request(
         stored.request,
         resumption.resolved,
-        output_dir=stored.folder.path if workers.is_chief else None,
+        output_dir=stored.folder.path if processes.is_chief else None,
         about={**about, "resumed": [*before.get("resumed", []), entry]},
         reporter=shown.reporter,
-        workers=workers,
-        opening=_opening(resumption, shown.reporter, log, place) if workers.is_chief else None,
+        processes=processes,
+        opening=_opening(resumption, shown.reporter, log, place) if processes.is_chief else None,
         owns_process=owns_process,
     )
-    if workers.is_chief:
+    if processes.is_chief:
         entry["differences"] = differences(before.get("fingerprint"), trainer.about["fingerprint"])
         resumption.warnings.extend(entry["differences"])
         if strict_data and (reason := _data_reason(stored.folder, entry["differences"])):

@@ -15,6 +15,7 @@ import attrs
 from aipcore.errors import FolderMovedError, UsageError
 from aipcore.files import no_follow, read_json, refuse_link, refuse_links
 from aipcore.scenario.record import read_record
+from aipcore.training.artifacts import RUNS, find_artifact
 from aipcore.training.checkpoint.atomic import recover_dir
 
 RUN_FILES = ("params.json", "checkpoint", "best", "export", "train.log")
@@ -121,30 +122,14 @@ class RunFolder:
 
 
 def find_run(given: Path) -> RunFolder:
-    """The run that a path means: its output folder, the `checkpoint` folder in it, or one checkpoint.
+    """Find a run by its folder, the `checkpoint` folder in it, or one checkpoint.
 
     Raises:
-        UsageError: it is none of these, holds a link (see `refuse_links`), or what it says of itself cannot be read.
+        UsageError: it is none of these, holds a link (see `refuse_links`), or its record cannot be read.
     """
-    path, chosen = given, None
-    if (given / "manifest.json").exists() or given.name.startswith("step-"):
-        chosen, path = given, _above(given, 2)
-    elif not (given / "run.json").exists() and given.resolve().name == "checkpoint":
-        path = _above(given, 1)
-    if not given.is_dir():
-        raise UsageError(f"There is no folder {given}: give the output folder of a run.")
-    if not (path / "run.json").is_file() or not (path / "params.json").is_file():
-        raise UsageError(
-            f"{given} is no output folder of a run (it has no run.json and params.json): give the folder of one."
-        )
-    refuse_links(path)
-    return RunFolder(path=path, about=read_record(path / "run.json"), chosen=chosen)
-
-
-def _above(given: Path, levels: int) -> Path:
-    """The folder of a run above one of its folders, which is not left through a link."""
-    plain = Path(os.path.abspath(given)).parents[levels - 1]  # noqa: PTH100 - resolve() follows links
-    return plain if (plain / "run.json").exists() else given.resolve().parents[levels - 1]
+    found = find_artifact(given, RUNS)
+    refuse_links(found.path)
+    return RunFolder(path=found.path, about=read_record(found.path / "run.json"), chosen=found.checkpoint)
 
 
 @contextmanager

@@ -143,16 +143,16 @@ def session(
     """
     start_tensorflow(device)
     make_output_optional()
-    from aipcore.distributed.strategy import joined_workers
+    from aipcore.distributed.strategy import joined_processes
 
     shown = open_output(output, cluster)
     try:
         with (
             KERAS_STATE,
             logging_to(shown.handler, file_follows=output_dir is not None) as log,
-            joined_workers(device, cluster, output.tell(output_dir, shown.close)) as workers,
+            joined_processes(device, cluster, output.tell(output_dir, shown.close)) as processes,
         ):
-            yield shown, log, workers
+            yield shown, log, processes
     finally:
         shown.close()
 

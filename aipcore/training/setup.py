@@ -55,22 +55,22 @@ def alone(strategy: str) -> ProcessGroup:
     if strategy == "multi_worker":
         raise ParamsError(
             "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those "
-            "of aipcore.distributed.strategy.joined_workers."
+            "of aipcore.distributed.strategy.joined_processes."
         )
     return ProcessGroup()
 
 
-def agreed_seed(workers: ProcessGroup, given: int | None) -> int:
+def agreed_seed(processes: ProcessGroup, given: int | None) -> int:
     """The seed of a run: the one given, or one that the chief draws for all."""
-    seed: int = workers.broadcast("seed", secrets.randbelow(2**31) if given is None else given)
+    seed: int = processes.broadcast("seed", secrets.randbelow(2**31) if given is None else given)
     return seed
 
 
-def require_same_run(workers: ProcessGroup, about: Mapping[str, Any], samples: int) -> None:
+def require_same_run(processes: ProcessGroup, about: Mapping[str, Any], samples: int) -> None:
     """Checks that all workers have the same parameters and as many samples.
 
     Args:
-        workers: those of the run.
+        processes: those of the run.
         about: what is recorded of the run; the resolved parameters are its `params`.
         samples: training samples of an epoch.
 
@@ -80,7 +80,7 @@ def require_same_run(workers: ProcessGroup, about: Mapping[str, Any], samples: i
     params = _flat(about.get("params", {}))
     params.pop("trainer.output_dir", None)  # The chief alone writes.
     versions = _flat({"version": about.get("versions", {})})
-    workers.require_same({"the number of training samples": samples, **params, **versions})
+    processes.require_same({"the number of training samples": samples, **params, **versions})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

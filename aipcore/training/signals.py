@@ -145,17 +145,17 @@ class Interruption:
             signal.signal(number, handler)
         self._previous.clear()
 
-    def agree(self, workers: ProcessGroup, *, stop: bool) -> bool:
+    def agree(self, processes: ProcessGroup, *, stop: bool) -> bool:
         """Has all workers stop if one of them wants to; to be called by all at the same point.
 
         Args:
-            workers: those of the run.
+            processes: those of the run.
             stop: whether this one wants to for another reason than a signal.
 
         Returns:
             whether one of them does, for such a reason.
         """
-        wishes = workers.exchange("stop", [self.noted, stop])
+        wishes = processes.exchange("stop", [self.noted, stop])
         told = [(index, number) for index, (number, _) in enumerate(wishes) if number is not None]
         if told and self.received is None:
             index, number = told[0]

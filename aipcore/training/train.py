@@ -8,11 +8,11 @@ from typing import Any
 
 from aipcore.errors import author_errors
 from aipcore.params.resources import planned_copies
+from aipcore.training.artifacts import WEIGHTS, find_artifact
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.session import Output, new_folder, session
-from aipcore.training.warmstart.sources import find_source
 
 
 @author_errors()
@@ -51,12 +51,12 @@ def train_request(request: Request, output: Output) -> TrainResult:
     resolved = request.checked()
     params = resolved.value.trainer
     if params.warmstart.model is not None:
-        find_source(params.warmstart.model)
+        find_artifact(params.warmstart.model, WEIGHTS)
     cluster = output.find_cluster(params.device)
     output_dir = None
     if cluster is None or not cluster.index:
         output_dir = choose_output_dir(params.output_dir, request.scenario.name)
-    with session(params.device, output, cluster, output_dir) as (shown, log, workers):
+    with session(params.device, output, cluster, output_dir) as (shown, log, processes):
         from aipcore.training.trainer import Trainer
 
         opening = None
@@ -67,7 +67,7 @@ def train_request(request: Request, output: Output) -> TrainResult:
             resolved,
             output_dir=output_dir,
             reporter=shown.reporter,
-            workers=workers,
+            processes=processes,
             opening=opening,
             owns_process=output.owns_process,
         )

@@ -37,7 +37,7 @@ from aipcore.training.fit_loop import FitLoop
 from aipcore.training.memory import peak_memory
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
-from aipcore.training.reporter import Reporter, TrainResult
+from aipcore.training.reporter import Reporter, TrainResult, nothing_to_train
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.run_state import RunState
@@ -63,7 +63,7 @@ class Trainer:
         output_dir: an existing folder of this run alone, or None to write nothing.
         about: what to record beside checkpoints and models: resolved parameters, plugin versions.
         reporter: receives the progress.
-        workers: this process and those that train with it, of which only the chief has an `output_dir`.
+        processes: this process and those that train with it, of which only the chief has an `output_dir`.
         opening: makes the folder ready when training begins; by default it is.
         owns_process: whether a run that ignores a signal may end the process.
 
@@ -72,7 +72,7 @@ class Trainer:
         params: the parameters.
         output_dir: the folder of the run, or None.
         about: what is recorded beside checkpoints and models.
-        workers: the processes of the run.
+        processes: the processes of the run.
         data: its data.
         engine: the model and what computes with it.
         callbacks: by name.
@@ -107,10 +107,9 @@ class Trainer:
         """
         request = request_of(scenario, params, output_dir)
         resolved = request.checked()
-        folder = resolved.value.trainer.output_dir and choose_output_dir(
-            resolved.value.trainer.output_dir, request.scenario.name
-        )
-        start_tensorflow(resolved.value.trainer.device)
+        run = resolved.value.trainer
+        folder = run.output_dir and choose_output_dir(run.output_dir, request.scenario.name)
+        start_tensorflow(run.device)
         shown = open_output(Output(reporter=reporter, quiet=quiet))
         opening = logged_folder(shown, folder, planned_copies(resolved.value)[1])
         return cls.from_request(request, resolved, output_dir=folder, reporter=shown.reporter, opening=opening)
@@ -129,11 +128,8 @@ class Trainer:
         """
         resolved = resolved or request.resolved()
         params = resolved.value
-        values = {
-            "name": request.scenario.name,
-            "about": about_run(request.scenario, resolved, request.plugins),
-            **more,
-        }
+        about = about_run(request.scenario, resolved, request.plugins)
+        values = {"name": request.scenario.name, "about": about, **more}
         parts = values.pop("parts", None) or make_parts(params.trainer, request.plugins)
         return cls(request.scenario.cls(params), params, parts=parts, output_dir=output_dir, **values)
 
@@ -150,11 +146,12 @@ class Trainer:
         output_dir: Path | None,
         about: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
-        workers: ProcessGroup | None = None,
+        processes: ProcessGroup | None = None,
         opening: Opening | None = None,
         owns_process: bool = False,
     ) -> None:
         self._opening = opening
+        self._result: TrainResult | None = None
         check_scenario(type(scenario))
         self.scenario = scenario
         self.params = params
@@ -163,8 +160,8 @@ class Trainer:
         self.about = dict(about or {})
         self._reporter = reporter or Reporter()
         self._params: TrainerParams = params.trainer  # type: ignore[attr-defined]
-        self.workers = workers or alone(self._params.device.strategy)
-        seed = agreed_seed(self.workers, self._params.random_seed)
+        self.processes = processes or alone(self._params.device.strategy)
+        seed = agreed_seed(self.processes, self._params.random_seed)
         # Names of variables must not depend on what else was built in this process: checkpoints go by them.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed % 2**32)
@@ -172,8 +169,8 @@ class Trainer:
             make_deterministic()
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
         self.data = prepare_data(scenario, params, self._params, seed)
-        require_same_run(self.workers, self.about, self.data.batching.samples)
-        distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.workers)
+        require_same_run(self.processes, self.about, self.data.batching.samples)
+        distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.feed.share = distribution.share
         self.engine = made = prepare_model(scenario, params, self._params, self.data, parts, distribution)
         self.about |= {
@@ -192,7 +189,7 @@ class Trainer:
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
         )
-        grace, one = self._params.grace_seconds, self.workers.count == 1
+        grace, one = self._params.grace_seconds, self.processes.count == 1
         self._interruption = Interruption(self._reporter.message, grace, alone=one, owns_process=owns_process)
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
@@ -200,7 +197,7 @@ class Trainer:
         self._checkpoints = CheckpointManager(
             self.state,
             self._run_writer,
-            self.workers,
+            self.processes,
             params=self._params,
             about=self.about,
             running_loss=lambda: float(self.engine.metrics.result()["loss"]),
@@ -208,8 +205,8 @@ class Trainer:
             warn=self._reporter.warning,
         )
         # What is traced runs in calls of its own, which all workers must make.
-        traced = self._params.profile and (output_dir is not None or not self.workers.is_chief)
-        traces = self.workers.folder(output_dir) / "tensorboard" if traced else None
+        traced = self._params.profile and (output_dir is not None or not self.processes.is_chief)
+        traces = self.processes.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self._params.profile_steps, self.data.batching.steps, self._reporter)
         self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizer)
         self._chunks = ChunkLoop(
@@ -231,7 +228,7 @@ class Trainer:
             engine=made,
             state=self.state,
             callbacks=self.callbacks,
-            workers=self.workers,
+            processes=self.processes,
             reporter=self._reporter,
             run_writer=self._run_writer,
             checkpoints=self._checkpoints,
@@ -254,12 +251,12 @@ class Trainer:
         Raises:
             TrainingError: it is damaged, or of another model.
         """
-        self.state.load(
-            read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint, recompile=recompile
-        )
+        found = read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+        self.state.load(found, recompile=recompile)
         if restart:
             self.state.stopped = ""
         self._warm_start = None
+        self._result = None
         self._checkpoints.resumed()
 
     @author_errors()
@@ -279,7 +276,7 @@ class Trainer:
             total_steps=self.data.batching.steps * self._params.epochs,
             look=self._look,
         )
-        return Compilation(**self.workers.broadcast("compilation", attrs.asdict(chosen)))
+        return Compilation(**self.processes.broadcast("compilation", attrs.asdict(chosen)))
 
     @author_errors()
     @dtype_policy_kept()
@@ -287,9 +284,14 @@ class Trainer:
     def fit(self) -> TrainResult:
         """Train to the end, to a callback's stop, or to a signal, and save.
 
+        A second call trains nothing and returns the first result, unless `restore` was called in between.
+
         Raises:
             TrainingError: nothing can be saved, or the model cannot be compiled as asked.
         """
+        if self._result is not None:
+            self._reporter.warning(nothing_to_train(self._result))
+            return self._result
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
         if self._opening is None:
             return self._fit()
@@ -304,9 +306,8 @@ class Trainer:
 
     def _fit(self) -> TrainResult:
         started = time.perf_counter()
-        ending = telling_callbacks(self.callbacks)
         data, ahead = closing(self.data), closing(self._chunks)
-        with self._interruption as interruption, data, ahead, ending as end, self._profiler:
+        with self._interruption as interruption, data, ahead, telling_callbacks(self.callbacks) as end, self._profiler:
             try:
                 try:
                     self._begin(interruption)
@@ -317,6 +318,7 @@ class Trainer:
             finally:
                 end.epochs = self.state.epoch
                 self._run_writer.close()
+        self._result = end.result
         return end.result
 
     def _begin(self, interruption: Interruption) -> None:
@@ -357,13 +359,13 @@ class Trainer:
     def _context(self) -> RunContext:
         """Return the run as callbacks see it."""
         return RunContext(
-            output_dir=self.workers.folder(self.output_dir),
+            output_dir=self.processes.folder(self.output_dir),
             scenario=self._name,
             monitor=(self.engine.monitor.mode, self.engine.monitor.name),
             horizon=self.data.horizon,
             learning_rate=self.engine.learning_rate,
             params=self.about.get("params", {}),
-            is_chief=self.workers.is_chief,
+            is_chief=self.processes.is_chief,
             updates=lambda: int(self.engine.optimizer.iterations.numpy()),
             events=RunEvents(lambda: self._run_writer),
             probe=RunProbe(self.scenario, self.engine.loop, self.data, eager=self._params.force_eager),
@@ -379,7 +381,7 @@ class Trainer:
         self._profiler.end(self.state.batches)
         result = TrainResult(
             status="interrupted" if received else "finished" if self.state.epoch == self._params.epochs else "stopped",
-            output_dir=self.output_dir or Path(),
+            output_dir=self.output_dir,
             epochs=self.state.epoch,
             history=self.state.history,
             monitor=self.state.monitor.name,

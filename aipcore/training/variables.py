@@ -50,12 +50,12 @@ class VariableState:
     def gather(self) -> Arrays:
         """The values of all workers, on the chief; what `read` gives on the others."""
         own = self.read()
-        workers = self._distribution.workers
-        if workers.count == 1:
+        processes = self._distribution.processes
+        if processes.count == 1:
             return own
         # Weights are most of the state and the same everywhere: only what differs is sent.
         prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
-        found = [set(each) for each in workers.exchange("digests", prints)]
+        found = [set(each) for each in processes.exchange("digests", prints)]
         unshared = set.union(*found) - set.intersection(*found)
         differing = {_REPLICA.sub("", each.partition(" ")[2]) for each in unshared}
         sent = {
@@ -64,7 +64,7 @@ class VariableState:
             if name in differing
             for number, part in self._numbered(components(self.variables[name]))
         }
-        for arrays in workers.gather_arrays("state", sent):
+        for arrays in processes.gather_arrays("state", sent):
             own |= {name: array for name, array in arrays.items() if not name.endswith("@0")}
         return own
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,14 @@ from aipcore.errors import UsageError
 from aipcore.files import expanded, read_text
 from aipcore.hooks.records import CallbackParams
 from aipcore.params import Check, above, at_least, field, params
+from aipcore.params.names import one_of
 from aipcore.params.secret import host_alone
+
+DATABASES = ("sqlite", "mysql", "postgresql", "mssql")
+"""The databases that MLflow keeps runs in, each with a driver if one is given: `mysql+pymysql`."""
+
+STORES = ("http", "https", "databricks", "databricks-uc", "uc")
+"""How other addresses of MLflow begin. Plugins of MLflow add more."""
 
 FROM_ENVIRONMENT = "env:"
 """What stands before the name of the environment variable that holds a secret."""
@@ -107,18 +115,45 @@ class MLflowParams(CallbackParams):
                     "--callbacks.mlflow.log_model copies the model to the place that --callbacks.mlflow.tracking_uri "
                     "names, which is not given: give it, or leave log_model out."
                 )
-        elif uri.startswith("sqlite:"):
+        elif uri.partition(":")[0].partition("+")[0] in DATABASES:
             _require("MLflow", "sqlalchemy", "mlflow")
-            _check_writable(uri)
-        elif "://" not in uri and ":" not in uri and uri != "databricks":
+            _check_driver(uri)
+            if uri.startswith("sqlite:"):
+                _check_writable(uri)
+        elif uri.startswith("file:") or (":" not in uri and uri not in STORES):
             raise UsageError(
                 f"MLflow no longer keeps runs in a folder such as {uri}: give --callbacks.mlflow.tracking_uri "
-                f"sqlite:///{uri}/mlflow.db, or the address of a server."
+                f"sqlite:///{uri.removeprefix('file://')}/mlflow.db, or the address of a server."
+            )
+        elif uri.partition(":")[0] not in {*STORES, *entry_points(group="mlflow.tracking_store").names}:
+            raise UsageError(
+                f"MLflow keeps no runs at an address that begins with {uri.partition(':')[0]}:. Give "
+                f"--callbacks.mlflow.tracking_uri {one_of(f'{name}://...' for name in (*STORES[:2], *DATABASES))}."
             )
 
     def given_uri(self) -> str | None:
         """The tracking URI of the parameters or else of the environment, if there is one."""
         return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def _check_driver(uri: str) -> None:
+    """Look for the package with which SQLAlchemy talks to a database; says nothing of the address, which is a secret.
+
+    Raises:
+        UsageError: it is missing, or SQLAlchemy does not know the database or the driver.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    given = f"The database {uri.partition(':')[0]} of --callbacks.mlflow.tracking_uri"
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{given} needs the package {error.name}, which is not installed. Install it, or give another address."
+        ) from error
+    except (SQLAlchemyError, ValueError) as error:
+        raise UsageError(f"{given} is not one that SQLAlchemy knows. Give DATABASE+DRIVER://... or sqlite.") from error
 
 
 def sqlite_file(uri: str) -> Path:

@@ -48,6 +48,6 @@ def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         answers = model(dict(inputs) if named else inputs[BARE_INPUT], training=False)
         if not isinstance(answers, Mapping):
             answers = {BARE_OUTPUT: answers}
-        return {name: keras.ops.convert_to_numpy(value) for name, value in answers.items()}
+        return {name: value.numpy() for name, value in answers.items()}
 
     return run

@@ -65,8 +65,8 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
 
 REFUSED: list[tuple[list[str], str]] = [
     ([], "Name the folder of a run: aip resume DIR; aip resume --help shows more."),
-    (["nowhere"], "There is no folder nowhere: give the output folder of a run."),
-    (["."], ". is no output folder of a run (it has no run.json and params.json): give the folder of one."),
+    (["nowhere"], "nowhere does not exist. Give a run folder, its checkpoint folder, or one checkpoint."),
+    (["."], ". is not a run folder: run.json is missing. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
     (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
     (
@@ -170,6 +170,7 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "step-0000000182 is newer than where the run goes on" in done.stdout
     assert "Goes on from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
+    assert "Trained 1 epoch (2 in all) in " in done.stdout
     assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
 

@@ -19,22 +19,22 @@ from aipcore.distributed.rendezvous import Tell, meet
 from aipcore.errors import AipError, DataError
 
 
-def talk(workers: ProcessGroup) -> dict[str, Any]:
+def talk(processes: ProcessGroup) -> dict[str, Any]:
     """Uses every way to exchange something."""
-    index = workers.index
+    index = processes.index
     halves = np.array([index, 0.5], ml_dtypes.bfloat16)
     own = {f"n{index}": np.full((2, index), index, np.int16), "scalar": np.float64(index), f"half{index}": halves}
-    gathered = workers.gather_arrays("arrays", own)
-    everywhere = workers.broadcast_arrays("again", {"a": np.arange(3) + index})
+    gathered = processes.gather_arrays("arrays", own)
+    everywhere = processes.broadcast_arrays("again", {"a": np.arange(3) + index})
     return {
-        "chief": workers.is_chief,
-        "broadcast": workers.broadcast("seed", 100 + index),
-        "exchange": workers.exchange("numbers", [index, float("nan") if index else None, 1e-300]),
+        "chief": processes.is_chief,
+        "broadcast": processes.broadcast("seed", 100 + index),
+        "exchange": processes.exchange("numbers", [index, float("nan") if index else None, 1e-300]),
         "gathered": [
             sorted((name, a.dtype.name, a.shape, a.tolist()) for name, a in each.items()) for each in gathered
         ],
         "everywhere": everywhere["a"].tolist(),
-        "apart": workers.folder(None).name.startswith("aip-worker-"),
+        "apart": processes.folder(None).name.startswith("aip-worker-"),
     }
 
 
@@ -54,17 +54,17 @@ def print_to(stream: TextIO, line: str) -> None:
     stream.write(line + "\n")
 
 
-def act(workers: ProcessGroup, what: str) -> Any:
+def act(processes: ProcessGroup, what: str) -> Any:
     """Does one thing."""
     if what == "talk":
-        return talk(workers)
+        return talk(processes)
     if what == "differ":
-        workers.require_same({"trainer.epochs": 2 + workers.index // 2, "same": 1})
+        processes.require_same({"trainer.epochs": 2 + processes.index // 2, "same": 1})
     if what == "stray":
-        workers.exchange("here" if workers.index else "there", 1)
-    if what.startswith("kill") and workers.index == int(what[-1]):
+        processes.exchange("here" if processes.index else "there", 1)
+    if what.startswith("kill") and processes.index == int(what[-1]):
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "raise" and workers.index == 1:
+    if what == "raise" and processes.index == 1:
         raise DataError("Sample 3 is broken.")
     if what == "bad":
         raise DataError("Sample 3 is broken.")
@@ -83,8 +83,8 @@ def main() -> int:
         last_words=lambda text: print_to(sys.stderr, f"last: {text}"),
     )
     try:
-        with meet(Cluster(tuple(addresses), int(index), os.environ[SECRET]), float(timeout), tell) as workers:
-            sys.stdout.write(json.dumps(act(workers, "talk" if what == "knock" else what)) + "\n")
+        with meet(Cluster(tuple(addresses), int(index), os.environ[SECRET]), float(timeout), tell) as processes:
+            sys.stdout.write(json.dumps(act(processes, "talk" if what == "knock" else what)) + "\n")
     except AipError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -64,7 +64,7 @@ class Unfit(Processor):
 
 def distribution(index: int, count: int, devices: int) -> Distribution:
     """How one of several workers, which has some devices, splits batches; nobody is connected."""
-    made = Distribution(workers=ProcessGroup(Cluster(tuple(f"host:{n}" for n in range(count)), index)))
+    made = Distribution(processes=ProcessGroup(Cluster(tuple(f"host:{n}" for n in range(count)), index)))
     made.devices = [""] * devices
     return made
 

@@ -20,11 +20,12 @@ from aipcore.cli.main import main
 from aipcore.errors import AipError, ParamsError, TrainingError, UsageError
 from aipcore.params import Layer
 from aipcore.prediction.locate import find_model
+from aipcore.training.artifacts import WEIGHTS, find_artifact
 from aipcore.training.checkpoint.format import Checkpoint, find_newest, read_checkpoint, write_checkpoint
+from aipcore.training.checkpoint.weights import open_variables
 from aipcore.training.run_folder import exported_epoch, find_run
 from aipcore.training.tensorboard.events import trim_events
-from aipcore.training.warmstart.readers import load_variables, read_weights
-from aipcore.training.warmstart.sources import find_source
+from aipcore.training.warmstart.readers import read_weights
 
 
 def npy(shape: tuple[int, ...], content: bytes, descr: str = "<f8") -> bytes:
@@ -68,7 +69,7 @@ def test_answers_that_unpack_to_much(tmp_path: Path, monkeypatch: Any, capsys: A
 
 def read(path: Path) -> Any:
     """Read the weights of a file."""
-    return read_weights(find_source(path))
+    return read_weights(find_artifact(path, WEIGHTS))
 
 
 def test_weights_that_were_never_written(tmp_path: Path, bounded: Any) -> None:
@@ -184,7 +185,7 @@ def test_pipes(make_run: Any, tmp_path: Path, bounded: Any, capsys: Any) -> None
         ):
             assert main(words) == 2
             error = capsys.readouterr().err
-            assert any(each in error for each in ("is not a regular file", "There is no file", "holds no model"))
+            assert any(each in error for each in ("is not a regular file", "There is no file"))
         for place in places[3:]:
             with pytest.raises(ParamsError):
                 read(tmp_path / place)
@@ -219,11 +220,11 @@ def test_variables_that_claim_much(tmp_path: Path) -> None:
     (tmp_path / "variables").mkdir()
     prefix = str(tmp_path / "variables" / "variables")
     tf.raw_ops.SaveV2(prefix=prefix, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.zeros(1000)])
-    assert load_variables(tmp_path).get_tensor("a").shape == (1000,)
+    assert open_variables(tmp_path).get_tensor("a").shape == (1000,)
     for file in (tmp_path / "variables").glob("variables.data-*"):
         os.truncate(file, 10)
     with pytest.raises(ValueError, match="its variables take 4,000 bytes, and 10 are there"):
-        load_variables(tmp_path)
+        open_variables(tmp_path)
 
 
 def test_event_files(tmp_path: Path, bounded: Any) -> None:

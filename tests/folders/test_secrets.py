@@ -153,8 +153,9 @@ URI = f"postgresql://me:{PASSWORD}@host/db"
 
 @pytest.fixture
 def mlflow(monkeypatch: Any) -> None:
-    """Lets the callback MLflow be named where its package is not installed."""
+    """Lets the callback MLflow be named where its package or the driver of its database is not installed."""
     monkeypatch.setattr("aip_plugins.callbacks.remote_params._require", lambda *_: None)
+    monkeypatch.setattr("aip_plugins.callbacks.remote_params._check_driver", lambda _: None)
 
 
 @pytest.mark.usefixtures("mlflow")

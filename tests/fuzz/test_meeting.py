@@ -73,12 +73,12 @@ def test_messages_of_a_run(times: int) -> None:
                 sender = threading.Thread(target=send, args=[other, drawn[0]])
                 sender.start()
                 channel = Channel(connection)
-                workers = ProcessGroup(Cluster(("a:1", "b:2"), 1), [channel])
+                processes = ProcessGroup(Cluster(("a:1", "b:2"), 1), [channel])
                 try:
                     if drawn[1]:
-                        workers.broadcast("seed", None)
+                        processes.broadcast("seed", None)
                     else:
-                        workers.broadcast_arrays("seed", {})
+                        processes.broadcast_arrays("seed", {})
                     read.append(True)
                 except AipError as error:
                     sentences.append(str(error))
@@ -117,8 +117,8 @@ def test_connections_while_workers_meet(times: int, proved: bool) -> None:
     tell = Tell(note=lambda text: None, last_words=lambda text: None)
 
     def work(index: int) -> list[Any]:
-        with meet(Cluster(addresses, index, SECRET), 3600, tell) as workers:
-            return workers.exchange("numbers", index)
+        with meet(Cluster(addresses, index, SECRET), 3600, tell) as processes:
+            return processes.exchange("numbers", index)
 
     def disturb(content: bytes) -> None:
         with socket.create_connection(chief, timeout=SOON) as connection:

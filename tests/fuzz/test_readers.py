@@ -34,6 +34,7 @@ from aipcore.prediction.locate import find_model, resolved_params, scenario_of
 from aipcore.prediction.saved_predictions import Stored, read_stored, write_stored
 from aipcore.scenario.list_file import _listed
 from aipcore.scenario.record import read_checkpoint_record
+from aipcore.training.artifacts import WEIGHTS, find_artifact
 from aipcore.training.checkpoint import callback_state
 from aipcore.training.checkpoint.format import (
     Checkpoint,
@@ -46,7 +47,6 @@ from aipcore.training.checkpoint.format import (
 from aipcore.training.components import about_run, write_run_files
 from aipcore.training.params import run_params_class
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.sources import find_source
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
@@ -203,12 +203,12 @@ def weights(tmp_path: Path) -> Reader:
     def read(drawn: tuple[bytes, bytes | None]) -> None:
         if drawn[1] is None:
             path.write_bytes(drawn[0])
-            read_weights(find_source(path))
+            read_weights(find_artifact(path, WEIGHTS))
             return
         with zipfile.ZipFile(tmp_path / "x.keras", "w") as archive:
             archive.writestr("config.json", drawn[1])
             archive.writestr("model.weights.h5", drawn[0])
-        read_weights(find_source(tmp_path / "x.keras"))
+        read_weights(find_artifact(tmp_path / "x.keras", WEIGHTS))
 
     return st.tuples(broken(content), st.none() | st.just(as_json(config))) | st.tuples(
         st.just(content), files(config)

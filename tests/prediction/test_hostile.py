@@ -15,9 +15,9 @@ from aip_plugins.exporters import keras_file
 from aipcore.cli.main import main
 from aipcore.errors import UsageError
 from aipcore.prediction.predictor import Predictor
+from aipcore.training.artifacts import WEIGHTS, find_artifact
 from aipcore.training.checkpoint.format import digest, newest_checkpoint
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.sources import find_source
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_lambda_in_a_keras_file(tmp_path: Path) -> None:
     """Its weights can be begun with, and loaded as a model it is refused; its code is not run."""
     marker, path = tmp_path / "ran", tmp_path / "model.keras"
     evil_keras_file(path, marker)
-    arrays = read_weights(find_source(path)).arrays
+    arrays = read_weights(find_artifact(path, WEIGHTS)).arrays
     assert sorted(array.shape for array in arrays.values()) == [(3,), (4, 3)]
     with pytest.raises(ValueError, match="unsafe"):
         keras_file.load(tmp_path)

@@ -154,8 +154,11 @@ def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.write_text("x"), "is a file"),
-        (lambda path: path.mkdir(), "holds no model"),
-        (lambda path: (path.mkdir(), (path / "saved_model.pb").write_text("x")), "is none of aip's"),
+        (lambda path: path.mkdir(), "holds no model and no complete checkpoint"),
+        (
+            lambda path: (path.mkdir(), (path / "saved_model.pb").write_text("x")),
+            "SavedModel that aip did not write",
+        ),
     ],
 )
 def test_what_is_no_model(tmp_path: Path, make: Any, message: str) -> None:

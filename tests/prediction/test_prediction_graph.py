@@ -213,10 +213,6 @@ def test_further_graphs_need_no_aip(helped: tuple[Path, dict[str, float]]) -> No
     np.testing.assert_allclose(json.loads(found.stdout), right, rtol=1e-5, atol=1e-6)
 
 
-EXPORT = "ignore:__array__ implementation:DeprecationWarning"
-
-
-@pytest.mark.filterwarnings(EXPORT)
 def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Path, capsys: Any) -> None:
     """`--graph` writes one graph alone in any format, compared for validation samples where it takes them."""
     run = helped[0]
@@ -244,7 +240,6 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
     assert "is the export graph decoder alone, which aip itself does not apply" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings(EXPORT)
 def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     """The graph is built with them and has the weights of the run; the record has them too."""
     run = helped[0]
@@ -282,7 +277,6 @@ def test_what_export_refuses(
 
 
 # Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_prediction_needs_no_teacher(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     """Samples without the other input, and the validation data with it, are answered alike, also after an export."""
     run = helped[0]

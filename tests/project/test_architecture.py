@@ -94,7 +94,7 @@ def test_public_face_of_the_trainer() -> None:
     }
     assert methods == {"from_scenario", "from_request", "restore", "compile", "fit", "plan", "model"}
     assert assigned == {
-        "scenario", "params", "output_dir", "about", "workers", "data", "engine", "callbacks", "state",
+        "scenario", "params", "output_dir", "about", "processes", "data", "engine", "callbacks", "state",
     }  # fmt: skip
     documentation = ast.get_docstring(trainer) or ""
     assert all(re.search(rf"^ +{name}: ", documentation, re.MULTILINE) for name in assigned)

@@ -19,7 +19,7 @@ from aipcore.cli.cluster import tell_user
 from aipcore.distributed.cluster import SECRET, Cluster
 from aipcore.distributed.devices import select_devices
 from aipcore.distributed.params import DeviceParams
-from aipcore.distributed.strategy import joined_workers
+from aipcore.distributed.strategy import joined_processes
 from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.trainer import Trainer
 
@@ -64,8 +64,8 @@ def main() -> None:
     chief = index == "0"
     tell = tell_user(output if chief else None, lambda: None)
     cluster = Cluster(tuple(addresses), int(index), os.environ[SECRET])
-    with joined_workers(params, cluster, tell) as workers:
-        run = trainer(Evaluated, output if chief else None, *WORDS, workers=workers)
+    with joined_processes(params, cluster, tell) as processes:
+        run = trainer(Evaluated, output if chief else None, *WORDS, processes=processes)
         if what == "resumed":
             run.restore(newest_checkpoint(output / "checkpoint"))
         if what == "killed" and index == victim:

@@ -77,13 +77,13 @@ class Evaluated(NoisyBlobs):
 Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
 
 
-def trainer(cls: type[Any], folder: Path | None, *words: str, workers: ProcessGroup | None = None) -> Trainer:
+def trainer(cls: type[Any], folder: Path | None, *words: str, processes: ProcessGroup | None = None) -> Trainer:
     """A trainer of a scenario class with command-line parameters."""
     first = Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2})
     request = make_request(loaded_class(cls, {}), [first, Layer.from_arguments(words)], get_plugin_manager())
     if folder is not None:
         folder.mkdir(exist_ok=True)
-    return Trainer.from_request(request, output_dir=folder, name="test", workers=workers)
+    return Trainer.from_request(request, output_dir=folder, name="test", processes=processes)
 
 
 def distance(one: Trainer, other: Trainer) -> float:

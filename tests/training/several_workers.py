@@ -23,7 +23,7 @@ from aipcore.distributed.devices import select_devices
 from aipcore.distributed.params import DeviceParams
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.rendezvous import Tell
-from aipcore.distributed.strategy import joined_workers
+from aipcore.distributed.strategy import joined_processes
 from aipcore.scenario import RandomProcessor, Sample
 from aipcore.training.checkpoint.format import read_checkpoint
 from aipcore.training.trainer import Trainer
@@ -109,13 +109,13 @@ class Start(keras.callbacks.Callback):  # type: ignore[misc]
 class Together:
     """Makes trainers for this worker."""
 
-    def __init__(self, folder: Path, workers: ProcessGroup) -> None:
+    def __init__(self, folder: Path, processes: ProcessGroup) -> None:
         self.folder = folder
-        self.workers = workers
+        self.processes = processes
 
     def alone(self, cls: type[Any], *words: str) -> Trainer | None:
         """A finished run of the chief on one device."""
-        if not self.workers.is_chief:
+        if not self.processes.is_chief:
             return None
         made = trainer(cls, None, *words)
         made.fit()
@@ -123,8 +123,8 @@ class Together:
 
     def trainer(self, cls: type[Any], output: str | None, *words: str) -> Trainer:
         """A trainer of all workers; only the chief has a folder."""
-        folder = self.folder / output if output is not None and self.workers.is_chief else None
-        return trainer(cls, folder, *words, *SEVERAL, workers=self.workers)
+        folder = self.folder / output if output is not None and self.processes.is_chief else None
+        return trainer(cls, folder, *words, *SEVERAL, processes=self.processes)
 
 
 def distance(one: Any, other: Any) -> float:
@@ -135,7 +135,7 @@ def distance(one: Any, other: Any) -> float:
 
 def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     """Few or all cases, as pairs of a name and a result; all workers must compute all of them."""
-    chief = together.workers.is_chief
+    chief = together.processes.is_chief
     for name, cls, words in (
         ("everything", Blobs, (*EVERYTHING, "--train.batch_size", "16")),
         ("accumulated", Blobs, (*EVERYTHING, "--train.batch_size", "12", "--trainer.accumulate_steps", "4")),
@@ -156,7 +156,7 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
             yield f"{name} distance", distance(single.state.variables.read(), state)
             yield f"{name} traces", shared.engine.loop.traces
         if cls is Streamed:
-            yield "read", together.workers.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
+            yield "read", together.processes.exchange("read", [shared.scenario.train.read, shared.scenario.val.read])
 
     words = ("--trainer.calc_ema", "0.9", "--trainer.ema_batch_norm", "--train.batch_size", "4",
              "--trainer.accumulate_steps", "3", "--trainer.lav_every_n", "1", "--checkpoint.keep", "9",
@@ -170,21 +170,24 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
     yield "same history", again.fit().history == history
     first, second = whole.state.variables.gather(), again.state.variables.gather()
     own = [name for name in first if first[name].tobytes() != second[name].tobytes()]
-    yield "different after resuming", [name for names in together.workers.exchange("different", own) for name in names]
-    yield "histories of all", [each == history for each in together.workers.exchange("history", history)]
+    yield (
+        "different after resuming",
+        [name for names in together.processes.exchange("different", own) for name in names],
+    )
+    yield "histories of all", [each == history for each in together.processes.exchange("history", history)]
     yield "evaluated", [[logs["lav_share"], logs["lav_accuracy"], logs["lav_in_order"]] for logs in history]
-    yield "written by", [bool(each) for each in together.workers.exchange("saved", whole.output_dir is not None)]
+    yield "written by", [bool(each) for each in together.processes.exchange("saved", whole.output_dir is not None)]
     if chief:
         stored = read_checkpoint(sorted(checkpoints.iterdir())[-1])
         yield "seeds", sorted(name for name in stored.arrays if "seed" in name)
         plan = dict(whole.plan())
         yield "plan", plan["device"]
-        yield "ports", [plan["ports"], *(address.rpartition(":")[2] for address in together.workers.addresses)]
+        yield "ports", [plan["ports"], *(address.rpartition(":")[2] for address in together.processes.addresses)]
         serve = tf.saved_model.load(str(together.folder / "whole" / "export")).signatures["serving_default"]
         points, labels = Blobs.val_data(None)  # type: ignore[arg-type]
         share = (serve(inputs=tf.constant(points))["outputs"].numpy().argmax(-1) == labels).mean()
         yield "exported", [float(share), history[-1]["val_accuracy"]]
-    yield "waiting", together.workers.exchange("end", True)
+    yield "waiting", together.processes.exchange("end", True)
 
 
 def main() -> None:
@@ -194,9 +197,9 @@ def main() -> None:
     select_devices(params)
     tell = Tell(note=lambda text: None, last_words=lambda text: None)
     cluster = Cluster(tuple(addresses), int(index), os.environ[SECRET])
-    with joined_workers(params, cluster, tell) as workers:
-        found = dict(cases(Together(Path(folder), workers), which))
-        if workers.is_chief:
+    with joined_processes(params, cluster, tell) as processes:
+        found = dict(cases(Together(Path(folder), processes), which))
+        if processes.is_chief:
             sys.stdout.write(json.dumps(found))
 
 

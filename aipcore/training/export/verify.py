@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,10 +115,34 @@ def load_signature(name: str, folder: Path) -> Callable[[Arrays], Arrays]:
     return run
 
 
+def deviation(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Return how far an output is from the expected one.
+
+    Of floating-point numbers, this is the largest difference, relative to the largest finite number expected or to 1
+    if that is more. What is not finite must be the same. Of other types, it is the share that differs. Of other shapes,
+    it is infinite.
+    """
+    one, other = np.asarray(expected), np.asarray(found)
+    if one.shape != other.shape:
+        return math.inf
+    if not np.issubdtype(one.dtype, np.floating) and one.dtype.name != "bfloat16":
+        return float(np.mean(one != other)) if one.size else 0.0
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(one - other))
+    return float(difference.max(initial=0.0) / np.abs(one[np.isfinite(one)]).max(initial=1.0))
+
+
+def tolerance_for(graph: Graph, least: float) -> float:
+    """Return how far an output of a model may be from its own, at least `least`; more where it has few bits."""
+    return max([least, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in layers_of(graph.model))])
+
+
 def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Sequence[Arrays]) -> float:
     assert form.read is not None
     worst = 0.0
-    tolerance = max([form.tolerance, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in layers_of(graph.model))])
+    tolerance = tolerance_for(graph, form.tolerance)
     arguments = argument_names(graph.inputs)
     with _own_classes(graph.model), _full_precision():
         with _as_format_error(f"The model was written as {name}, but cannot be read back", name):
@@ -130,14 +155,23 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
             with _as_format_error(f"The model was written as {name}, but fails for a batch of {size}", name):
                 found = run({arguments[key]: value.numpy() for key, value in tensors.items()})
             for output, value in expected.items():
-                deviation = _deviation(name, output or BARE_OUTPUT, keras.ops.convert_to_numpy(value), found, size)
-                if not deviation <= tolerance:
+                wrong = f"The model written as {name} does not answer like the model: its output "
+                wrong += output or BARE_OUTPUT
+                answer = found.get(output or BARE_OUTPUT)
+                if answer is None:
+                    raise FormatError(f"{wrong} is missing: leave {name} out.")
+                difference = deviation(array := value.numpy(), answer)
+                if math.isinf(difference) and np.shape(answer) != array.shape:
                     raise FormatError(
-                        f"The model written as {name} does not answer like the model: its output "
-                        f"{output or BARE_OUTPUT} differs by {deviation:.2g} for a batch of {size}, and {tolerance:g} "
-                        f"is the tolerance: change the options of {name}, or leave it out."
+                        f"{wrong} has shape {list(np.shape(answer))} instead of {list(array.shape)} for a batch of "
+                        f"{size}: leave {name} out."
                     )
-                worst = max(worst, deviation)
+                if not difference <= tolerance:
+                    raise FormatError(
+                        f"{wrong} differs by {difference:.2g} for a batch of {size}, and {tolerance:g} is the "
+                        f"tolerance: change the options of {name}, or leave it out."
+                    )
+                worst = max(worst, difference)
     return worst
 
 
@@ -148,28 +182,6 @@ def _as_format_error(what: str, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise FormatError(f"{what} ({_sentence(error)}): leave {name} out.") from error
-
-
-def _deviation(name: str, output: str, expected: npt.NDArray[Any], found: Arrays, size: int) -> float:
-    """The largest difference of numbers, relative to the largest of them, at least 1; of others, the share."""
-    wrong = f"The model written as {name} does not answer like the model: its output {output} "
-    if output not in found:
-        raise FormatError(f"{wrong}is missing: leave {name} out.")
-    answer = np.asarray(found[output])
-    if answer.shape != expected.shape:
-        raise FormatError(
-            f"{wrong}has shape {list(answer.shape)} instead of {list(expected.shape)} for a batch of {size}: leave "
-            f"{name} out."
-        )
-    if not np.issubdtype(expected.dtype, np.floating) and expected.dtype.name != "bfloat16":
-        return float(np.mean(answer != expected)) if expected.size else 0.0
-    one, other = expected.astype(np.float64), answer.astype(np.float64)
-    # What is no number, or not finite, must be the same.
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    finite = np.abs(one[np.isfinite(one)])
-    with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(one - other))
-    return float(difference.max(initial=0.0) / finite.max(initial=1.0))
 
 
 @contextmanager

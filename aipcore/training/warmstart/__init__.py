@@ -1,5 +1,5 @@
 """Warm start: a new run that begins with weights from elsewhere.
 
-`source` finds out what a path is, `readers` and `keras_files` read it, `targets` lists what this model has, `renaming`
-and `matching` decide which goes where, and `apply` does it. `params`, `source` and `report` need no TensorFlow.
+`readers` and `keras_files` read `weights`, `variables` lists what this model has, `names` and `matching` decide which
+goes where, and `apply` does it. `params`, `names`, `matching`, `table` and `weights` need no TensorFlow.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 from aipcore.distributed.strategy import components
 from aipcore.errors import ParamsError
 from aipcore.scenario.paths import matching
+from aipcore.training.artifacts import WEIGHTS, find_artifact
 from aipcore.training.warmstart.matching import Matches, Row, Target, WarmStart, match
 from aipcore.training.warmstart.names import add_suffix, rename, some, trim
 from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
-from aipcore.training.warmstart.sources import find_source
 from aipcore.training.warmstart.variables import SEEDS, model_targets, under_tensorflow_names
+
+logger = logging.getLogger("aipcore.training")
 
 
 def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
@@ -30,7 +33,9 @@ def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
     """
     if params.model is None:
         return None
-    source = find_source(params.model)
+    source = find_artifact(params.model, WEIGHTS)
+    for warning in source.warnings:
+        logger.warning(warning)
     weights = read_weights(source)
     everything, variables = model_targets(model, weights.naming)
     targets = _renamed_targets(everything, params)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.files import MANIFEST_BYTES, open_regular, read_limit
-from aipcore.training.warmstart.sources import Naming, Weights, named_weights
+from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
 LAYERS = "layers"
 """The group of the layers of a model."""

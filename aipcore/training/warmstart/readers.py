@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,14 +15,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from aipcore.errors import AipError, ParamsError
-from aipcore.files import refuse_links
-from aipcore.training.checkpoint.format import read_checkpoint
+from aipcore.training.artifacts import Artifact, Kind
+from aipcore.training.checkpoint.weights import VALUE, Arrays, checkpoint_weights, model_weights, open_variables
 from aipcore.training.warmstart.keras_files import read_keras_file, read_weights_file
-from aipcore.training.warmstart.sources import Kind, Naming, Source, Weights, named_weights, variable_paths
 from aipcore.training.warmstart.variables import SEEDS
+from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
-_REPLICA = re.compile(r"@\d+$")
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _LISTED = re.compile(r"variables/\d+/")
 """Keys of the list of all variables, in the model's order, that Keras' export writes."""
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -33,15 +31,15 @@ What the optimizer trains is the model's, and may be stored under its name.
 """
 
 
-def read_weights(source: Source) -> Weights:
+def read_weights(source: Artifact) -> Weights:
     """Reads the weights of a source.
 
     Raises:
         ParamsError: it is damaged or not what its name says.
     """
     readers: dict[Kind, Callable[[Path], Weights]] = {
-        "checkpoint": _read_checkpoint,
-        "model": _read_model,
+        "checkpoint": partial(_by_path, checkpoint_weights),
+        "model": partial(_by_path, model_weights),
         "SavedModel": _read_saved_model,
         "Keras file": read_keras_file,
         "weights file": read_weights_file,
@@ -60,61 +58,8 @@ def read_weights(source: Source) -> Weights:
         ) from error
 
 
-def _read_checkpoint(path: Path) -> Weights:
-    """The model's variables, with the averaged weights instead of the raw ones where there are any."""
-    parts: dict[str, list[npt.NDArray[Any]]] = {}
-    averaged: dict[str, npt.NDArray[Any]] = {}
-    for name, array in read_checkpoint(path).arrays.items():
-        group, _, rest = name.partition("/")
-        if group == "model":
-            parts.setdefault(_REPLICA.sub("", rest), []).append(array)
-        elif group == "ema":
-            averaged[_REPLICA.sub("", rest)] = array
-    arrays = {name: _mean(values) for name, values in parts.items()} | averaged
-    return Weights(arrays=arrays, naming=Naming.PATHS)
-
-
-def _mean(values: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    # Batch-norm statistics of several replicas, in a checkpoint from within an epoch.
-    if len(values) == 1 or not np.issubdtype(values[0].dtype, np.floating):
-        return values[0]
-    mean: npt.NDArray[Any] = np.mean([value.astype(np.float64) for value in values], axis=0).astype(values[0].dtype)
-    return mean
-
-
-def load_variables(path: Path) -> Any:
-    """Open the variables of a SavedModel.
-
-    Raises:
-        ValueError: they claim to take more bytes than there are.
-        UsageError: a file of them is a pipe, a device or a socket.
-        tf.errors.OpError: they are damaged.
-    """
-    folder = path / "variables"
-    refuse_links(folder, reading=True)
-    reader = tf.train.load_checkpoint(str(folder / "variables"))
-    types = reader.get_variable_to_dtype_map()
-    claimed = sum(
-        math.prod(shape) * types[name].size
-        for name, shape in reader.get_variable_to_shape_map().items()
-        if types[name] != tf.string
-    )
-    there = sum(file.stat().st_size for file in folder.glob("variables.data-*"))
-    if claimed > there:
-        raise ValueError(f"its variables take {claimed:,} bytes, and {there:,} are there")
-    return reader
-
-
-def _read_model(path: Path) -> Weights:
-    """What aip wrote: `state/N` is the N-th of the recorded paths."""
-    reader = load_variables(path)
-    paths = variable_paths(path)
-    assert paths is not None
-    stored = [name for name in reader.get_variable_to_shape_map() if name.startswith("state/")]
-    if len(stored) != len(paths):
-        raise ValueError(f"aip.json names {len(paths)} variables, and {len(stored)} are there")
-    arrays = {name: reader.get_tensor(f"state/{number}{_VALUE}") for number, name in enumerate(paths)}
-    return Weights(arrays=arrays, naming=Naming.PATHS)
+def _by_path(read: Callable[[Path], Arrays], path: Path) -> Weights:
+    return Weights(arrays=read(path), naming=Naming.PATHS)
 
 
 def _read_saved_model(path: Path) -> Weights:
@@ -123,7 +68,7 @@ def _read_saved_model(path: Path) -> Weights:
     Variables that share a name go by the attributes that hold them, such as `encoder/layers/0/kernel`, or `variables/3`
     in what Keras exported.
     """
-    reader = load_variables(path)
+    reader = open_variables(path)
     stored = reader.get_variable_to_shape_map()
     names: dict[str, str] = {}
     if _OBJECT_GRAPH in stored:
@@ -141,7 +86,7 @@ def _read_saved_model(path: Path) -> Weights:
         array = reader.get_tensor(key)
         if not isinstance(array, np.ndarray):
             continue
-        place = key.removesuffix(_VALUE)
+        place = key.removesuffix(VALUE)
         name = (names.get(key) or place).removesuffix(":0")
         if not name.rpartition("/")[2].startswith(SEEDS):
             found.append((name, place, array))

@@ -14,7 +14,7 @@ import keras
 from aipcore.scenario.paths import variables_by_path
 from aipcore.training.warmstart.keras_files import LAYERS, snake_case
 from aipcore.training.warmstart.matching import Target, Unit
-from aipcore.training.warmstart.sources import Naming
+from aipcore.training.warmstart.weights import Naming
 
 SEEDS = "seed_generator_state"
 """The last part of the path of a random generator's state, which no run takes over from another."""

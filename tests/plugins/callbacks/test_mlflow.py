@@ -15,8 +15,9 @@ from typing import Any
 
 import keras
 import pytest
+from aip_plugins.callbacks.remote_params import MLflowParams
 
-from aipcore.errors import AuthorError
+from aipcore.errors import AuthorError, UsageError
 from aipcore.training.checkpoint.format import newest_checkpoint
 
 pytest.importorskip("mlflow", reason="needs the extra mlflow")
@@ -238,6 +239,10 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
     [
         (("--callbacks.mlflow.tracking_uri", "mlruns"), "no longer keeps runs in a folder such as mlruns: give"),
         (("--callbacks.mlflow.tracking_uri", "sqlite:///no/such/x.db"), "make the folder no/such, or mend its"),
+        (
+            ("--callbacks.mlflow.tracking_uri", "file:///x/mlruns"),
+            "give --callbacks.mlflow.tracking_uri sqlite:////x/ml",
+        ),
         (("--callbacks.mlflow.tracking_uri", "https://me:key@host"), "MLFLOW_TRACKING_PASSWORD"),
         (("--callbacks.mlflow.log_model", "True"), "which is not given: give it, or leave log_model out."),
     ],
@@ -248,3 +253,25 @@ def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_pa
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "mysql+pymysql://me:secret@host/db",
+            "The database mysql+pymysql of --callbacks.mlflow.tracking_uri needs",
+        ),
+        ("mysql+absent://me:secret@host/db", "mysql+absent of --callbacks.mlflow.tracking_uri is not one that SQLA"),
+        ("postgres://me:secret@host/db", "MLflow keeps no runs at an address that begins with postgres:. Give"),
+    ],
+)
+def test_database_without_its_driver(uri: str, message: str, monkeypatch: Any) -> None:
+    """A store that cannot be opened is refused before the run. The sentence does not repeat the password."""
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(UsageError) as caught:
+        MLflowParams(tracking_uri=uri).check()
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+    MLflowParams(tracking_uri="https://host").check()
+    MLflowParams(tracking_uri="databricks").check()

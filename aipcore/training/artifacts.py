@@ -1,0 +1,164 @@
+"""Run folders, models, checkpoints and files of weights on disk: what a path is, and what lies in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from aipcore.errors import ParamsError, UsageError
+from aipcore.scenario.record import ABOUT_FILE
+
+Kind = Literal["run", "model", "checkpoint", "SavedModel", "Keras file", "weights file"]
+
+SAVED_MODEL = "saved_model.pb"
+RUN_RECORDS = ("run.json", "params.json")
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@attrs.frozen(kw_only=True)
+class Artifact:
+    """Something on disk that aip can use.
+
+    Attributes:
+        path: the very file or folder; for a checkpoint the folder `checkpoint/step-N`.
+        kind: what it is.
+        checkpoint: for a run, the checkpoint that the user named; None for the newest.
+        warnings: sentences on newer checkpoints that are damaged.
+    """
+
+    path: Path
+    kind: Kind
+    checkpoint: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Accepted:
+    """The kinds that a command accepts.
+
+    Attributes:
+        kinds: any of these.
+        words: the list of them in an error.
+        option: the option that a path is given with, if any.
+    """
+
+    kinds: tuple[Kind, ...]
+    words: str
+    option: str = ""
+
+
+RUNS = Accepted(("run",), "a run folder, its checkpoint folder, or one checkpoint")
+MODELS = Accepted(("model", "checkpoint"), "a run folder, or its best, export or checkpoint")
+WEIGHTS = Accepted(
+    ("model", "checkpoint", "SavedModel", "Keras file", "weights file"),
+    "a run folder, its best, export or checkpoint, a .keras or .weights.h5 file, or the folder of a SavedModel",
+    option="--warmstart.model",
+)
+
+
+def find_artifact(path: Path, accepted: Accepted) -> Artifact:
+    """Return what a path is, or else what it stands for.
+
+    A run folder stands for its `best`, or else its `export`, or else its newest complete checkpoint. A `checkpoint`
+    folder stands for its newest complete checkpoint. Where runs are accepted, both and each checkpoint stand for the
+    run.
+
+    Raises:
+        UsageError: nothing is there, or nothing that is accepted.
+        TrainingError: the newest checkpoint is written by a newer aip.
+    """
+    given = f"{accepted.option} {path}".lstrip()
+    try:
+        for found in _candidates(path):
+            if found.kind in accepted.kinds:
+                return found
+        problem = _problem(path, accepted)
+    except OSError as error:
+        raise UsageError(f"{given} cannot be read ({error.strerror}). Fix its permissions.") from error
+    raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Give {accepted.words}.")
+
+
+def _candidates(path: Path) -> Iterator[Artifact]:
+    """Yield what a path is, the run around it, and what lies in it."""
+    kind = _kind(path)
+    if kind is not None:
+        yield Artifact(path=path, kind=kind)
+    if kind == "checkpoint":
+        yield from _run_above(path, 2, checkpoint=path)
+    elif kind is None and path.is_dir() and path.resolve().name == "checkpoint":
+        yield from _run_above(path, 1)
+    if kind in ("run", None):
+        for name in ("best", "export"):
+            if (inner := _kind(path / name)) is not None:
+                yield Artifact(path=path / name, kind=inner)
+        for folder in (path, path / "checkpoint"):
+            yield from _newest(folder)
+
+
+def _kind(path: Path) -> Kind | None:
+    if path.is_file():
+        return _kind_of_file(path)
+    if not path.is_dir():
+        return None
+    if (path / ABOUT_FILE).exists():
+        return "model"
+    if all((path / name).exists() for name in RUN_RECORDS):
+        return "run"
+    if (path / "manifest.json").exists() or re.fullmatch(r"step-\d{10,}", path.name):
+        return "checkpoint"
+    return "SavedModel" if (path / SAVED_MODEL).exists() else None
+
+
+def _kind_of_file(path: Path) -> Kind | None:
+    if path.suffix == ".keras":
+        return "Keras file" if zipfile.is_zipfile(path) else None
+    if path.suffix in (".h5", ".hdf5"):
+        with path.open("rb") as file:
+            return "weights file" if file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE else None
+    return None
+
+
+def _run_above(path: Path, levels: int, checkpoint: Path | None = None) -> Iterator[Artifact]:
+    """Yield the run above one of its folders, which is not left through a link unless it lies nowhere else."""
+    plain = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+    for place in (plain, path.resolve()):
+        if _kind(above := place.parents[levels - 1]) == "run":
+            yield Artifact(path=above, kind="run", checkpoint=checkpoint)
+            return
+
+
+def _newest(folder: Path) -> Iterator[Artifact]:
+    """Yield the newest complete checkpoint of a folder, if there is one."""
+    if not any((step / "manifest.json").exists() for step in folder.glob("step-*")):
+        return
+    # Imported here: reading checkpoints needs NumPy, and finding anything else does not.
+    from aipcore.training.checkpoint.format import find_newest
+
+    path, damaged = find_newest(folder, recover=False)
+    if path is not None:
+        warnings = tuple(f"The checkpoint {each} is damaged ({why}): {path.name} is used." for each, why in damaged)
+        yield Artifact(path=path, kind="checkpoint", warnings=warnings)
+
+
+def _problem(path: Path, accepted: Accepted) -> str:
+    kind = _kind(path)
+    if kind == "run":
+        return "is a run folder without a model and without a complete checkpoint"
+    if kind == "checkpoint":
+        return "is a checkpoint outside of a run folder"
+    if kind is not None:
+        written = " that aip did not write" if kind == "SavedModel" else ""
+        return f"is a {kind}{written}"
+    if path.is_dir():
+        missing = [name for name in RUN_RECORDS if not (path / name).exists()]
+        lacks = f"is not a run folder: {missing[0]} is missing" if accepted is RUNS and missing else ""
+        return lacks or "holds no model and no complete checkpoint"
+    if path.exists():
+        return "is a file of another format" if "Keras file" in accepted.kinds else "is a file"
+    return "does not exist"

@@ -1,0 +1,107 @@
+"""What a path means to each command: one answer for resume, predict, lav, export and warm start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aipcore.errors import ParamsError, UsageError
+from aipcore.training.artifacts import MODELS, RUNS, WEIGHTS, find_artifact
+from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
+from aipcore.training.checkpoint.weights import checkpoint_weights
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with two checkpoints and no model."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "params.json"):
+        (run / name).write_text("{}")
+    for updates in (1, 2):
+        write_checkpoint(run / "checkpoint", updates, Checkpoint(arrays={"a": np.zeros(2)}, progress={}), keep=2)
+    return run
+
+
+def model(path: Path, record: bool = True) -> Path:
+    """A SavedModel, of aip or not."""
+    path.mkdir()
+    (path / "saved_model.pb").touch()
+    if record:
+        (path / "aip.json").write_text(json.dumps({}))
+    return path
+
+
+def test_what_a_run_stands_for(run: Path) -> None:
+    """Itself where runs are accepted; elsewhere its best, its export, or its newest complete checkpoint."""
+    checkpoints = run / "checkpoint"
+    newest = checkpoints / "step-0000000002"
+    for path, chosen in ((run, None), (checkpoints, None), (newest, newest)):
+        found = find_artifact(path, RUNS)
+        assert (found.path, found.checkpoint) == (run, chosen)
+        for accepted in (MODELS, WEIGHTS):
+            assert find_artifact(path, accepted).path == newest
+    for name in ("export", "best"):
+        path = model(run / name)
+        for accepted in (MODELS, WEIGHTS):
+            found = find_artifact(run, accepted)
+            assert (found.path, found.kind) == (path, "model")
+    assert find_artifact(checkpoints, MODELS).path == newest
+
+
+def test_a_damaged_checkpoint_is_passed_over(run: Path) -> None:
+    """All commands take the newest complete one, with a warning. A process that only reads repairs nothing."""
+    newest, older = (run / "checkpoint" / f"step-000000000{number}" for number in (2, 1))
+    (newest / "variables.npz").write_bytes(b"x")
+    for accepted in (MODELS, WEIGHTS):
+        found = find_artifact(run, accepted)
+        assert found.path == older
+        (warning,) = found.warnings
+        assert f"The checkpoint {newest} is damaged" in warning
+        assert warning.endswith(f"{older.name} is used.")
+    hidden = older.rename(older.with_name(f".{older.name}.old"))
+    with pytest.raises(UsageError, match="a run folder without a model and without a complete checkpoint"):
+        find_artifact(run, MODELS)
+    assert hidden.exists()
+
+
+def test_sentences(tmp_path: Path) -> None:
+    """What was given, and what can be given."""
+    model(tmp_path / "foreign", record=False)
+    model(tmp_path / "best")
+    (tmp_path / "text.keras").write_text("text")
+    alone = write_checkpoint(tmp_path / "checkpoint", 1, Checkpoint(arrays={}, progress={}), keep=1)
+    for path, accepted, problem in (
+        (tmp_path / "best", RUNS, "is a model. Give a run folder, its checkpoint folder, or one checkpoint."),
+        (tmp_path, RUNS, "is not a run folder: run.json is missing. Give a run folder,"),
+        (alone, RUNS, "is a checkpoint outside of a run folder. Give a run folder,"),
+        (tmp_path / "foreign", MODELS, "is a SavedModel that aip did not write. Give a run folder, or its best,"),
+        (tmp_path / "text.keras", MODELS, "is a file. Give a run folder"),
+        (tmp_path / "none", MODELS, "does not exist. Give a run folder"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            find_artifact(path, accepted)
+        assert str(caught.value).startswith(f"{path} {problem}")
+    with pytest.raises(ParamsError, match=r"^--warmstart\.model .*text\.keras is a file of another format\. Give "):
+        find_artifact(tmp_path / "text.keras", WEIGHTS)
+    assert find_artifact(tmp_path / "foreign", WEIGHTS).kind == "SavedModel"
+
+
+def test_weights_of_replicas(tmp_path: Path) -> None:
+    """Averaged weights replace raw ones; values of replicas are averaged, in both groups alike."""
+    arrays = {
+        "model/kernel": np.float32([1, 2]),
+        "model/mean": np.float32([1, 3]),
+        "model/mean@1": np.float32([3, 5]),
+        "model/seed": np.int64([1, 2]),
+        "model/seed@1": np.int64([3, 4]),
+        "ema/kernel": np.float32([5, 6]),
+        "ema/kernel@1": np.float32([7, 8]),
+        "optimizer/rate": np.float32(1),
+    }
+    path = write_checkpoint(tmp_path, 1, Checkpoint(arrays=arrays, progress={}), keep=1)
+    found = {name: array.tolist() for name, array in checkpoint_weights(path).items()}
+    assert found == {"kernel": [6, 7], "mean": [2, 4], "seed": [1, 2]}
