@@ -49,9 +49,9 @@ def end_of(run: Trainer) -> dict[str, Any]:
     """What must be the same, however often the run was interrupted."""
     arrays = run.state.variables.gather()
     return {
-        "history": run.history,
+        "history": run.state.history,
         "state": {name: sha256(arrays[name].tobytes()).hexdigest() for name in sorted(arrays)},
-        "best": [run.monitor.best, run.monitor.best_epoch],
+        "best": [run.state.monitor.best, run.state.monitor.best_epoch],
     }
 
 
