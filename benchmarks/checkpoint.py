@@ -1,16 +1,17 @@
-"""What a checkpoint costs: time per save, and the share of training time, beside Keras and Orbax.
+"""Cost of a checkpoint: time per save and share of training time, compared with Keras and Orbax.
 
     python benchmarks/checkpoint.py                  1 and 100 million weights; needs 6 GB of memory and 8 GB of disk
     python benchmarks/checkpoint.py --weights 1
 
-A dense network with Adam is trained and saved: three numbers for each weight. aip and Orbax save all of them,
-`keras.Model.save` too, and `keras.Model.save_weights` the weights alone, a third. Each is the median of `--saves`.
+A dense network is trained with Adam and saved. Its state has three numbers per weight. aip, Orbax and
+`keras.Model.save` save all of them; `keras.Model.save_weights` saves only the weights, a third. Each time is the median
+of `--saves`.
 
-waits       how long training waits for the call that saves
-on disk     from that call until all is written, with nothing else to do; aip and Keras' files: as they do by default,
-            so that only aip computes checksums and waits for the disk (fsync)
-costs       how much longer training takes with a save in it, the slowing down by a thread that writes included
-share       that, in `--steps` training steps between two saves
+waits       time that training waits for the save call
+on disk     time from that call until everything is written, with no other load; aip and Keras with default settings,
+            so only aip computes checksums and waits for the disk (fsync)
+costs       extra training time per save, including the slowdown by a background writer thread
+share       cost as a share of the `--steps` training steps between two saves
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from aipcore.training.checkpoint.run_writer import BackgroundWriter
 from aipcore.training.variables import VariableState, by_path
 
 Save = Callable[[int], Callable[[], object]]
-"""Saves for the n-th time; what it returns waits until all is written."""
+"""Performs the n-th save. Returns a function that waits until everything is written."""
 
 
 def network(millions: int) -> tuple[Any, Any]:
-    """A network of about so many million weights, and its optimizer."""
+    """Return a network with about this many million weights, and its optimizer."""
     width = int((millions * 1e6 / 4) ** 0.5)
     model = keras.Sequential([keras.Input((width,)), *[keras.layers.Dense(width) for _ in range(4)]])
     optimizer = keras.optimizers.Adam()
@@ -53,7 +54,7 @@ def network(millions: int) -> tuple[Any, Any]:
 
 
 def savers(model: Any, state: VariableState, folder: Path) -> dict[str, Save]:
-    """The ways to save."""
+    """Return the save functions by name."""
     writer = BackgroundWriter()
 
     def aip(number: int) -> Callable[[], object]:
@@ -73,7 +74,7 @@ def savers(model: Any, state: VariableState, folder: Path) -> dict[str, Save]:
 
     found: dict[str, Save] = {"aip": aip, "Keras save_weights": weights, "Keras save": whole}
     if importlib.util.find_spec("orbax") is None:
-        print("Orbax is not installed: skipped (pip install orbax-checkpoint)")
+        print("Orbax is not installed: skipped. To include it: pip install orbax-checkpoint")
         return found
     import orbax.checkpoint as ocp
 
@@ -97,12 +98,12 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def peak() -> int:
-    """The most memory that this process has had, in MiB."""
+    """Return the peak memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
 
 
 def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
-    """Prints the table for one size."""
+    """Print the table for one size."""
     model, optimizer = network(millions)
     state = VariableState(
         {
@@ -134,7 +135,7 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
         finish()
         print(
             f"\n{model.count_params():,} weights, {size / 2**20:,.0f} MiB of state with Adam, batches of {batch}; "
-            f"a save of aip adds {peak() - before:,} MiB to the peak of {before:,} MiB"
+            f"a save by aip adds {peak() - before:,} MiB to the peak of {before:,} MiB"
         )
         written: dict[str, list[float]] = {way: [] for way in ways}
         behind: dict[str, list[float]] = {way: [] for way in ways}
@@ -150,7 +151,7 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
         costs: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(saves + 1, 2 * saves + 1):
             for way, save in ways.items():
-                # What a thread writes, it writes while so many steps run.
+                # Run enough steps for a background write to finish.
                 count = min(steps, 3 + round(1.5 * statistics.median(behind[way]) / each))
                 alone = seconds(partial(train, count))
                 plain.append(alone / count)
@@ -161,8 +162,8 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
                 costs[way].append(time.perf_counter() - start - alone)
                 finish()
     each = statistics.median(plain)
-    print(f"a step takes {1e3 * each:.0f} ms, {steps} of them {steps * each:.1f} s\n")
-    print(f"| {'':<24} |    waits |  on disk |    costs |  share | waits, of save_weights |")
+    print(f"one step takes {1e3 * each:.0f} ms, {steps} steps take {steps * each:.1f} s\n")
+    print(f"| {'':<24} |    waits |  on disk |    costs |  share | waits / save_weights   |")
     print("|---|---|---|---|---|---|")
     peer = statistics.median(waits["Keras save_weights"])
     for way in ways:
@@ -175,10 +176,10 @@ def compare(millions: int, *, saves: int, steps: int, batch: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=int, nargs="+", default=[1, 100], help="in millions")
-    parser.add_argument("--saves", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200, help="training steps between two saves")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--weights", type=int, nargs="+", default=[1, 100], help="weights in millions (default: 1 100)")
+    parser.add_argument("--saves", type=int, default=5, help="saves per method (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=200, help="training steps between saves (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=64, help="batch size (default: %(default)s)")
     given = parser.parse_args()
     print(machine("aipcore", "tensorflow", "keras"))
     for millions in given.weights:

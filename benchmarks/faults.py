@@ -1,4 +1,4 @@
-"""The faults of docs/reliability.md: each row does one of them to a run and checks what aip does.
+"""The faults of docs/reliability.md: each row causes one of them and checks aip's reaction.
 
     python benchmarks/faults.py [--list] [--only NAME]
 
@@ -75,7 +75,7 @@ def row(name: str) -> Callable[[Row], Row]:
 
 
 def expect(holds: object, why: str) -> None:
-    """Raise WrongError unless something holds."""
+    """Raise WrongError unless a condition holds."""
     if not holds:
         raise WrongError(why)
 
@@ -89,11 +89,11 @@ class Place:
         self.started: list[subprocess.Popen[str]] = []
 
     def run(self, name: str = "run") -> Path:
-        """Copy the finished run of two epochs."""
+        """Return a copy of the finished run of two epochs."""
         return Path(shutil.copytree(self.base, self.folder / name))
 
     def start(self, *words: object, **options: object) -> subprocess.Popen[str]:
-        """Start aip here."""
+        """Start aip in this folder."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
         process = subprocess.Popen([*AIP, *map(str, words)], cwd=self.folder, text=True, env=environment, **pipes)
@@ -101,11 +101,11 @@ class Place:
         return process
 
     def aip(self, *words: object, status: int, says: str = "", **options: object) -> str:
-        """Run aip here and return the line that holds `says`."""
+        """Run aip in this folder and return the line that contains `says`."""
         return self.end(self.start(*words, **options), status=status, says=says)
 
     def end(self, process: subprocess.Popen[str], *, status: int, says: str = "") -> str:
-        """Wait for a process and return the line that holds `says`."""
+        """Wait for a process and return the line that contains `says`."""
         try:
             output, errors = process.communicate(timeout=120)
         except subprocess.TimeoutExpired:
@@ -117,7 +117,7 @@ class Place:
             expect(fault not in text, text[-800:])
         expect(process.returncode == status, f"exit {process.returncode}, not {status}: {text[-400:]}")
         found = [line for line in text.splitlines() if says in line]
-        expect(found or not says, f"no line holds {says!r}: {text[-400:]}")
+        expect(found or not says, f"no line contains {says!r}: {text[-400:]}")
         return f"exit {status}: {found[0][:150]}" if says else f"exit {status}"
 
     def when(self, process: subprocess.Popen[str], pattern: str) -> Path:
@@ -128,7 +128,7 @@ class Place:
                 return found
             time.sleep(0.002)
         process.kill()
-        raise WrongError(f"{pattern} did not come: {process.communicate()}")
+        raise WrongError(f"{pattern} was not written: {process.communicate()}")
 
 
 def newest(run: Path) -> Path:
@@ -152,7 +152,7 @@ def _(place: Place) -> str:
     process.kill()
     process.communicate()
     said = place.aip("resume", "k", status=0, says="Goes on from")
-    expect(not list(place.folder.glob("k/checkpoint/.*.new")), "the unfinished folder is still there")
+    expect(not list(place.folder.glob("k/checkpoint/.*.new")), "the unfinished folder still exists")
     return said
 
 
@@ -175,7 +175,7 @@ def _(place: Place) -> str:
 
 
 def small_files() -> None:
-    """Let no file be longer than 30 kB, which fails as a full disk does."""
+    """Limit files to 30 kB, so that longer writes fail as on a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
 
@@ -232,7 +232,7 @@ def _(place: Place) -> str:
     victim = place.folder / "victim"
     (place.run() / "log.csv").symlink_to(victim)
     said = place.aip("resume", "run", status=2, says="holds the symbolic link log.csv")
-    expect(not victim.exists(), "it was written through the link")
+    expect(not victim.exists(), "aip wrote through the link")
     return said
 
 
@@ -312,18 +312,18 @@ def _(place: Place) -> str:
     threads[1].start()
     for thread in threads:
         thread.join(30)
-    expect(found == [[0, 1], [0, 1]], f"the workers exchanged {found}")
-    return f"the workers met {time.monotonic() - began:.1f} s after the second one had started"
+    expect(found == [[0, 1], [0, 1]], f"the processes exchanged {found}")
+    return f"the processes connected {time.monotonic() - began:.1f} s after the second one started"
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, on Linux."""
+    """Return the child processes of a process, on Linux."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for file in files for child in file.read_text().split()]
 
 
 def lines(place: Place, value: float) -> tuple[str, ...]:
-    """Write a scenario and its data, and return the words that train it."""
+    """Write a scenario and its data, and return the command-line arguments that train it."""
     import numpy as np
 
     (place.folder / "lines.py").write_text(SCENARIO)
@@ -389,7 +389,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/step-0000000091")
     (place.folder / "k").rename(place.folder / "moved")
     ended = place.end(process, status=1, says="was moved to")
-    expect(not (place.folder / "k").exists(), "a second folder was made")
+    expect(not (place.folder / "k").exists(), "a second folder was created")
     return f"{ended} The newest checkpoint in it is {newest(place.folder / 'moved').name}."
 
 
@@ -413,7 +413,7 @@ def _(place: Place) -> str:
 
 
 def main() -> int:
-    """Run the rows and print one line for each."""
+    """Run the rows and print one line per row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     parser.add_argument("--only", action="append", choices=sorted(ROWS), metavar="NAME", help="run this row")

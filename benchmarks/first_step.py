@@ -1,6 +1,6 @@
-"""From `aip train tutorial` to the end of its first epoch, against importing TensorFlow alone, in whole processes.
+"""Time from `aip train tutorial` to the end of its first epoch, compared with importing TensorFlow, in whole processes.
 
-The first update comes before that end, by most of an epoch, so that the difference is an upper bound of what aip adds.
+The first update comes almost an epoch earlier, so the difference is an upper bound on the time that aip adds.
 
     python benchmarks/first_step.py [RUNS]
 """
@@ -25,14 +25,14 @@ ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def importing() -> float:
-    """Seconds of a process that imports TensorFlow and Keras, as a run must."""
+    """Return the seconds of a process that imports TensorFlow and Keras, as a run must."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import tensorflow, keras"], check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
 def training(folder: Path) -> float:
-    """Seconds from the start of the command to the line of its first epoch."""
+    """Return the seconds from the start of the command to the line of its first epoch."""
     words = ["--trainer.epochs", "1", "--trainer.output_dir", str(folder)]
     begun = time.perf_counter()
     process = subprocess.Popen(
@@ -48,7 +48,7 @@ def training(folder: Path) -> float:
 
 
 def main() -> None:
-    """Measures in turns and prints."""
+    """Measure in turns and print."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     print(machine("tensorflow", "keras"))
     alone, whole = [], []
@@ -56,7 +56,7 @@ def main() -> None:
         for number in range(runs + 1):
             alone.append(importing())
             whole.append(training(Path(folder, str(number))))
-    # The first of each fills the caches of the system.
+    # The first run of each fills the system's caches.
     alone, whole = alone[1:], whole[1:]
     added = statistics.median(b - a for a, b in zip(alone, whole, strict=True))
     print(f"import tensorflow, keras              {statistics.median(alone):6.2f} s")

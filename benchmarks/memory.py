@@ -1,9 +1,9 @@
 """Memory of a long run, and of data with and without worker processes.
 
-The first part trains the tutorial for 200 epochs with averaged weights, validation, checkpoints and TensorBoard, and
-compares what the process holds after epoch 20 and at the end. The second trains on an array of 256 MiB that is
-augmented, without workers and with some, and compares what it takes in all (proportional set size, so that shared pages
-count once) with the size of the array.
+The first part trains the tutorial for 200 epochs with EMA of the weights, validation, checkpoints and TensorBoard. It
+compares the memory of the process after epoch 20 and at the end. The second part reads an augmented array of 256 MiB,
+with and without worker processes. It compares the total memory with the size of the array. Memory is the proportional
+set size, which counts shared pages once.
 
     python benchmarks/memory.py
 """
@@ -23,11 +23,11 @@ FLAT, ONCE, EACH = 1.05, 1.3, 0.1
 EPOCHS, SETTLED = 200, 20
 DATA_BYTES = 2**28
 PROGRAM = 30 * 2**20
-"""Bytes that Python and NumPy take in a worker, about."""
+"""Approximate bytes of Python and NumPy in a worker process."""
 
 
 def held(pid: int | str = "self") -> int:
-    """The proportional set size of a process, in bytes."""
+    """Return the proportional set size of a process, in bytes."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
         if line.startswith("Pss:"):
             return 1024 * int(line.split()[1])
@@ -35,7 +35,7 @@ def held(pid: int | str = "self") -> int:
 
 
 def long_run() -> None:
-    """Prints what the process holds after some epochs, and after many."""
+    """Print the memory of the process after few and after many epochs."""
     from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
@@ -63,7 +63,7 @@ def long_run() -> None:
 
 
 def data(workers: int) -> None:
-    """Prints how many times the data is there while it is read, by this process and its workers, without their code."""
+    """Print the memory of this process and its workers while reading, without code, as a multiple of the data."""
     from aipcore.data.pipeline import Pipeline
     from aipcore.scenario import RandomProcessor, Sample
 
@@ -84,7 +84,7 @@ def data(workers: int) -> None:
 
 
 def main() -> None:
-    """Each part in a process of its own."""
+    """Run each part in its own process."""
     if len(sys.argv) > 1:
         _, part, *words = sys.argv
         long_run() if part == "long" else data(int(words[0]))
@@ -95,11 +95,11 @@ def main() -> None:
         count: float(subprocess.check_output([sys.executable, __file__, "data", str(count)], stderr=subprocess.DEVNULL))
         for count in (0, 1, 3)
     }
-    print(f"data of {DATA_BYTES // 2**20} MiB, with workers a copy of it that they share:")
-    print("".join(f"{workers} workers {found:.2f} times  " for workers, found in times.items()))
+    print(f"memory as a multiple of {DATA_BYTES // 2**20} MiB of data; workers share one copy:")
+    print("  ".join(f"{workers} worker{'s' * (workers != 1)} {found:.2f} times" for workers, found in times.items()))
     print(f"{'met' if times[0] <= ONCE else 'NOT met'}: {times[0]:.2f} times without workers (limit {ONCE})")
     each = (times[3] - times[1]) / 2
-    print(f"{'met' if each <= EACH else 'NOT met'}: each further worker adds {each:.2f} times (limit {EACH})")
+    print(f"{'met' if each <= EACH else 'NOT met'}: each additional worker adds {each:.2f} times (limit {EACH})")
 
 
 if __name__ == "__main__":

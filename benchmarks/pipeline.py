@@ -1,11 +1,11 @@
-"""Samples a second of the data pipeline against those of others, on the same work: nothing trains meanwhile.
+"""Samples per second of aip's data pipeline and of others on the same work, without training.
 
-Two tasks of about 1 ms a sample, one in plain Python and one in NumPy, with 0, 1 and 2 workers (processes; threads for
-tf.py_function, which has no processes). Each number is the median of some rounds; in a round every alternative has its
-turn, in a process of its own, after it has made its first batches. How much two processes do at once on this machine,
-at this time, is measured in each round too: no pipeline can do more.
+Two tasks of about 1 ms per sample, one in plain Python and one in NumPy, with 0, 1 and 2 workers (processes, or threads
+for tf.py_function, which has no processes). Each number is the median of several rounds. In each round every pipeline
+runs in its own process and is measured after its first batches. Each round also measures two concurrent plain loops,
+the upper limit for any pipeline on this machine at this time.
 
-Then: a trivial pipeline with workers `auto` and with none.
+Then: a trivial pipeline with `auto` workers and with none.
 
     python benchmarks/pipeline.py [--rounds 3] [--seconds 2] [--peers aip grain ...]
 """
@@ -30,7 +30,7 @@ SAMPLES, BATCH, WORKERS = 1_000_000, 32, (0, 1, 2)
 
 
 def python_task(index: int) -> tuple[Any, Any]:
-    """Pure Python: nothing of it leaves the interpreter's lock."""
+    """Run pure Python, which holds the interpreter's lock throughout."""
     total = 0
     for number in range(22_000):
         total += number & index & 7
@@ -38,7 +38,7 @@ def python_task(index: int) -> tuple[Any, Any]:
 
 
 def numpy_task(index: int) -> tuple[Any, Any]:
-    """NumPy: some large steps, during which it lets other threads run."""
+    """Run a few large NumPy operations, which release the interpreter's lock."""
     grid = np.linspace(0, 1 + index % 7, 40_000, dtype=np.float32)
     for _ in range(2):
         grid = np.sort(np.sin(grid * 50)) + grid
@@ -46,7 +46,7 @@ def numpy_task(index: int) -> tuple[Any, Any]:
 
 
 def trivial_task(index: int) -> tuple[Any, Any]:
-    """Nothing to speak of."""
+    """Do almost nothing."""
     return np.full(784, index, np.float32), np.int32(index % 10)
 
 
@@ -58,7 +58,7 @@ TASKS: dict[str, Callable[[int], tuple[Any, Any]]] = {
 
 
 class Task:
-    """A task under the names that the alternatives call it by."""
+    """A task with the methods that the pipelines expect."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,19 +70,19 @@ class Task:
         return TASKS[self.name](int(index))
 
     def __call__(self, index: int) -> tuple[Any, Any]:
-        """For grain."""
+        """Make a sample; grain calls this."""
         return self[index]
 
 
 def plain(task: Task, workers: int | str) -> Iterator[Any]:
-    """A loop without any pipeline."""
+    """Run a loop without a pipeline."""
     del workers
     for start in itertools.count(0, BATCH):
         yield [task[index] for index in range(start, start + BATCH)]
 
 
 def aip(task: Task, workers: int | str) -> Iterator[Any]:
-    """This framework, without keeping anything."""
+    """Run aip's pipeline, without caching."""
     from aipcore.data.pipeline import Pipeline
     from aipcore.data.sample import Sample
 
@@ -102,7 +102,7 @@ def aip(task: Task, workers: int | str) -> Iterator[Any]:
 
 
 def grain(task: Task, workers: int | str) -> Iterator[Any]:
-    """Grain, its worker processes making batches."""
+    """Run grain, with batches made in its worker processes."""
     import grain as peer
     from absl import flags
 
@@ -115,7 +115,7 @@ def grain(task: Task, workers: int | str) -> Iterator[Any]:
 
 
 def tf_py_function(task: Task, workers: int | str) -> Iterator[Any]:
-    """tf.data, the task in tf.py_function."""
+    """Run tf.data, with the task in tf.py_function."""
     import tensorflow as tf
 
     def make(index: Any) -> Any:
@@ -126,7 +126,7 @@ def tf_py_function(task: Task, workers: int | str) -> Iterator[Any]:
 
 
 def keras_pydataset(task: Task, workers: int | str) -> Iterator[Any]:
-    """What Model.fit does with a PyDataset: Keras' own queue and processes."""
+    """Run Keras' own queue and processes, as Model.fit does for a PyDataset."""
     import keras
     from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
@@ -151,7 +151,7 @@ def keras_pydataset(task: Task, workers: int | str) -> Iterator[Any]:
 
 
 def torch_dataloader(task: Task, workers: int | str) -> Iterator[Any]:
-    """PyTorch's DataLoader."""
+    """Run PyTorch's DataLoader."""
     from torch.utils.data import DataLoader
 
     yield from DataLoader(task, batch_size=BATCH, num_workers=int(workers))  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ PEERS = {"aip": aip, "grain": grain, "tensorflow": tf_py_function, "keras": kera
 
 
 def rate(name: str, task: str, workers: str, seconds: float) -> float:
-    """Samples a second, after the first batches."""
+    """Return samples per second, after the first batches."""
     made = {**PEERS, "plain": plain}[name](Task(task), workers if workers == "auto" else int(workers))
     for _ in range(24):
         next(made)
@@ -173,7 +173,7 @@ def rate(name: str, task: str, workers: str, seconds: float) -> float:
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    """This program for one measurement."""
+    """Start this program for one measurement."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, __file__, "--one", *map(str, words)],
@@ -185,7 +185,7 @@ def start(*words: object) -> subprocess.Popen[str]:
 
 
 def result(process: subprocess.Popen[str]) -> float:
-    """What it found."""
+    """Return the result of a measurement."""
     output, errors = process.communicate()
     if process.returncode:
         sys.exit(errors)
@@ -193,7 +193,7 @@ def result(process: subprocess.Popen[str]) -> float:
 
 
 def compare(task: str, peers: list[str], rounds: int, seconds: float) -> None:
-    """Prints samples/s of all, and the ratios that are promised."""
+    """Print the samples per second of all pipelines, and the ratios."""
     found: dict[tuple[str, int], list[float]] = {(peer, count): [] for peer in peers for count in WORKERS}
     two: list[float] = []
     for _ in range(rounds):
@@ -203,35 +203,39 @@ def compare(task: str, peers: list[str], rounds: int, seconds: float) -> None:
         for (peer, count), rates in found.items():
             rates.append(result(start(peer, task, count, seconds)))
     medians = {key: statistics.median(rates) for key, rates in found.items()}
-    print(f"\n{task} task, samples/s{'':<14}" + "".join(f"{count} workers".rjust(14) for count in WORKERS))
+    print(
+        f"\n{task} task, samples/s{'':<14}"
+        + "".join(f"{count} worker{'s' * (count != 1)}".rjust(14) for count in WORKERS)
+    )
     for peer in peers:
         print(f"  {peer:<32}" + "".join(f"{medians[peer, count]:14,.0f}" for count in WORKERS))
     gain = statistics.median(b / a for a, b in zip(found["aip", 1], found["aip", 2], strict=True))
     limit = statistics.median(two)
-    print(f"  aip, 2 workers to 1: {gain:.2f} times (two plain loops at once: {limit:.2f} times one)")
+    print(f"  aip, 2 workers vs. 1 worker: {gain:.2f} times (two concurrent plain loops: {limit:.2f} times one)")
     for count in WORKERS:
         others = {peer: medians[peer, count] for peer in peers if peer != "aip"}
         if others:
             best = max(others, key=others.__getitem__)
-            print(f"  {count} workers, aip to the best peer ({best}): {medians['aip', count] / others[best]:.2f} times")
+            ratio = medians["aip", count] / others[best]
+            print(f"  {count} worker{'s' * (count != 1)}, aip vs. the best peer ({best}): {ratio:.2f} times")
 
 
 def compare_trivial(rounds: int, seconds: float) -> None:
-    """Prints what `auto` costs where workers do not pay."""
+    """Print the cost of `auto` where workers do not pay off."""
     found: dict[object, list[float]] = {"auto": [], 0: []}
     for _ in range(rounds):
         for workers, rates in found.items():
             rates.append(result(start("aip", "trivial", workers, seconds)))
     ratio = statistics.median(found[0]) / statistics.median(found["auto"])
-    print(f"\ntrivial task, time with workers auto to that with none: {ratio:.2f} times (limit 1.2)")
+    print(f"\ntrivial task, time with auto workers vs. none: {ratio:.2f} times (limit 1.2)")
 
 
 def main() -> None:
-    """Runs the comparisons and prints them."""
-    parser = argparse.ArgumentParser(description="Data pipelines against each other.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    """Run the comparisons and print them."""
+    parser = argparse.ArgumentParser(description="Compare the throughput of data pipelines.")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of measurement (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2, help="seconds per measurement (default: %(default)g)")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="pipelines (default: all)")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -242,7 +246,7 @@ def main() -> None:
     peers = ["aip"]
     for peer in arguments.peers:
         if importlib.util.find_spec(peer) is None and peer != "aip":
-            print(f"{peer} is not installed and left out")
+            print(f"{peer} is not installed: skipped")
         elif peer != "aip":
             peers.append(peer)
     for task in ("python", "numpy"):

@@ -1,7 +1,7 @@
-"""How long a loaded predictor takes for one sample, against calling the exported model itself.
+"""Time of a loaded predictor for one sample, compared with calling the exported model directly.
 
-Both answer one sample at a time, in turns, and give NumPy arrays; the predictor also runs the tutorial's processors and
-names the digit. The bare call is the SavedModel's serving signature on a tensor made of the array.
+Both take turns, process one sample at a time, and return NumPy arrays. The predictor also runs the tutorial's
+processors and names the digit. The bare call passes the array as a tensor to the SavedModel's serving signature.
 
     python benchmarks/predictor.py [CALLS]
 """
@@ -26,7 +26,7 @@ MODELS = {"MLP": [], "CNN": ["--model.graph", "CNN"]}
 
 
 def seconds(calls: int, *functions: Callable[[], object]) -> list[float]:
-    """The median duration of each function; they take turns."""
+    """Return the median duration of each function, called in turns."""
     found: list[list[float]] = [[] for _ in functions]
     for _ in range(calls):
         for function, times in zip(functions, found, strict=True):
@@ -37,7 +37,7 @@ def seconds(calls: int, *functions: Callable[[], object]) -> list[float]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     with tempfile.TemporaryDirectory() as folder:
         for name, words in MODELS.items():

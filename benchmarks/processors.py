@@ -1,4 +1,4 @@
-"""An epoch of the tutorial with its processors, against the same loop on raw arrays; then with random shifts as well.
+"""Time of a tutorial epoch with its processors, relative to raw arrays; then also with random shifts.
 
 python benchmarks/processors.py [ROUNDS]
 """
@@ -13,7 +13,7 @@ from peers import machine
 
 
 def main() -> None:
-    """Measures in turns and prints."""
+    """Measure in turns and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     print(machine("tensorflow", "numpy"))
     from aipcore.start_tensorflow import import_tensorflow
@@ -44,7 +44,7 @@ def main() -> None:
                 aip.Trainer.from_scenario(cls, {**common, **more}, reporter=reporter).fit()
                 found[cls] += reporter.seconds[2:]
         ratio = statistics.median(found[Tutorial]) / statistics.median(found[Raw])
-        print(f"tutorial with its processors{title}, epoch to that on raw arrays: {ratio:.2f} times (limit 1.2)")
+        print(f"tutorial epoch with its processors{title} vs. raw arrays: {ratio:.2f} times (limit 1.2)")
 
 
 if __name__ == "__main__":

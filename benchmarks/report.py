@@ -1,7 +1,7 @@
-"""Runs all benchmarks, one after the other, and writes what they print to docs/benchmarks.md.
+"""Run all benchmarks in sequence and write their output to docs/benchmarks.md.
 
-Run it on a machine that does nothing else. Peers that are not installed are left out with a note; `pip install
-'aipcore[bench]' torch lightning` brings them.
+Run it on an otherwise idle machine. Peers that are not installed are skipped with a note. To install them:
+`pip install 'aipcore[bench]' torch lightning`.
 
     python benchmarks/report.py [--only NAME ...] [--quick]
 """
@@ -26,7 +26,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 @attrs.frozen
 class Benchmark:
-    """A script, what it is about, and its words for a whole and for a quick run."""
+    """A script, its title and description, and its arguments for a full and for a quick run."""
 
     script: str
     title: str
@@ -36,73 +36,74 @@ class Benchmark:
 
     @property
     def key(self) -> str:
-        """What distinguishes it."""
+        """The key of the benchmark in the results."""
         return " ".join([self.script, *self.words])
 
 
 BENCHMARKS = (
     Benchmark(
         "startup",
-        "Starting up",
-        "Whole processes, against importing the libraries that the command line is made of.",
+        "Startup",
+        "Time of whole processes, relative to importing the libraries of the command line.",
         quick=("3",),
     ),
     Benchmark(
         "first_step",
         "The first step",
-        "From `aip train tutorial` to the end of its first epoch, against importing TensorFlow and Keras alone.",
+        "Time from `aip train tutorial` to the end of its first epoch, compared with importing TensorFlow and Keras.",
         quick=("1",),
     ),
     Benchmark(
         "training_speed",
         "Training",
-        "Each peer is a process that trains the same network on the same data; their epochs take turns. The column "
-        "with bars is the peer's median time of an epoch divided by ours: above 1, aip is faster. `by hand` is a "
-        "compiled loop over a whole epoch, written for this model alone, that only trains: the limit. `first` are "
-        "the seconds from the import to the first update, `compiling` is what the first epoch takes longer.",
+        "Each peer is a process that trains the same network on the same data. Their epochs take turns. `speedup` is "
+        "the peer's median epoch time divided by aip's: above 1, aip is faster. `by hand` is a compiled loop over a "
+        "whole epoch, written only for this model and without any other feature: the limit. `first` is the time from "
+        "the import to the first update. `compiling` is the extra time of the first epoch.",
         quick=("--rounds", "2", "--models", "MLP"),
     ),
     Benchmark(
         "train_step",
-        "What options cost",
-        "An epoch of the MLP against `Model.fit`; AdaBelief, averaged weights and clipping against plain Adam.",
+        "Cost of options",
+        "An epoch of the MLP relative to `Model.fit`; AdaBelief, EMA of the weights and clipping relative to Adam.",
         quick=("--epochs", "1", "--runs", "1"),
     ),
     Benchmark(
         "pipeline",
         "The data pipeline",
-        "Samples a second of a task of about 1 ms in Python, and in NumPy, with 0, 1 and 2 worker processes.",
+        "Samples per second of a task of about 1 ms in Python and in NumPy, with 0, 1 and 2 worker processes.",
         quick=("--rounds", "1"),
     ),
     Benchmark(
         "processors",
         "Processors",
-        "An epoch of the tutorial with its processors, and with random shifts, against the same loop on raw arrays.",
+        "An epoch of the tutorial with its processors, and with random shifts, relative to raw arrays.",
         quick=("1",),
     ),
     Benchmark(
         "memory",
         "Memory",
-        "What a process holds after 20 and after 200 epochs; how many times data is there with and without workers.",
+        "Memory of a process after 20 and after 200 epochs, and memory for data with and without worker processes.",
     ),
     Benchmark(
         "predictor",
         "One sample at a time",
-        "A loaded predictor against the bare call of the exported model.",
+        "A loaded predictor compared with the bare call of the exported model.",
         quick=("50",),
     ),
     Benchmark(
         "checkpoint",
         "Checkpoints",
-        "Time per save and share of training time for 1 and 100 million weights, against Keras and Orbax: `waits` is "
-        "how long training waits, `on disk` until all is written, `costs` how much longer 200 steps with a save take.",
+        "Time per save and share of training time for 1 and 100 million weights, compared with Keras and Orbax. "
+        "`waits` is the time that training waits, `on disk` the time until everything is written, and `costs` the "
+        "extra time of 200 steps with a save.",
         quick=("--weights", "1", "--saves", "1"),
     ),
 )
 
 
 def run(benchmark: Benchmark, *, quick: bool) -> dict[str, object]:
-    """Runs a script; what it prints is shown and kept."""
+    """Run a script; print and return its output."""
     words = [*benchmark.words, *(benchmark.quick if quick else ())]
     print(f"\n== {benchmark.title}: python benchmarks/{benchmark.script}.py {' '.join(words)}", flush=True)
     begun = time.perf_counter()
@@ -121,11 +122,11 @@ def run(benchmark: Benchmark, *, quick: bool) -> dict[str, object]:
 
 
 def page(results: dict[str, dict[str, object]], head: str) -> str:
-    """The page: tables as they are, other output as it was printed."""
+    """Return the page: tables as Markdown, other output in code blocks."""
     parts = [
         "# Benchmarks\n",
-        "Written by `make bench`. Every number is a ratio to a peer that was measured in the same run, in turns, by "
-        "medians; absolute times say something about one machine only.\n",
+        "Generated by `make bench`. Ratios compare medians with those of a peer, measured in turns in the same run. "
+        "Absolute times are valid for one machine only.\n",
         f"    {head}\n",
     ]
     for benchmark in BENCHMARKS:
@@ -136,15 +137,15 @@ def page(results: dict[str, dict[str, object]], head: str) -> str:
         parts += [f"## {benchmark.title}\n", f"{benchmark.about} (`benchmarks/{benchmark.script}.py`)\n"]
         parts.append(f"{output}\n" if "\n| " in output else f"```text\n{output}\n```\n")
         if result["status"]:
-            parts.append(f"It failed with status {result['status']}.\n")
+            parts.append(f"Failed with exit status {result['status']}.\n")
     return "\n".join(parts)
 
 
 def main() -> None:
-    """Runs, prints and writes; ends with 1 if a benchmark failed."""
+    """Run, print and write. Exit with 1 if a benchmark failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", default=[], help="scripts to run; the results of the others are kept")
-    parser.add_argument("--quick", action="store_true", help="few rounds, to see whether everything runs")
+    parser.add_argument("--only", nargs="+", default=[], help="scripts to run; keep the results of the others")
+    parser.add_argument("--quick", action="store_true", help="run few rounds, to check that every benchmark works")
     arguments = parser.parse_args()
     head = machine("tensorflow", "keras", "numpy", "aipcore")
     print(head)

@@ -1,7 +1,8 @@
-"""How long `aip` takes to answer, against importing the libraries that it is made of, in whole processes.
+"""Startup time of `aip`, relative to importing its libraries, in whole processes.
 
-Prints the median of several runs of each, in turns, and its ratio to `import click, rich, attrs, cattrs, pluggy`; then
-the time of `aip plugins list` among 500 installed plugins, one of them broken, as a ratio to that with none.
+Prints the median of several runs of each command, in turns, and its ratio to
+`import click, rich, attrs, cattrs, pluggy`. Then prints the time of `aip plugins list` with 500 more plugins installed,
+one of them broken, relative to the time without them.
 
     python benchmarks/startup.py [RUNS]
 """
@@ -44,7 +45,7 @@ def aip_optimizers():
 
 
 def medians(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], runs: int) -> dict[str, float]:
-    """Seconds of each command: the median of runs that take turns, after one that fills the caches."""
+    """Return the median seconds of each command, run in turns after one run that fills the caches."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for run in range(runs + 1):
         for name, command in commands.items():
@@ -56,7 +57,7 @@ def medians(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str
 
 
 def install_plugins(site: Path) -> None:
-    """Installs many distributions with a plugin each, one of them broken."""
+    """Install many distributions with one plugin each, one of them broken."""
     for number in range(PLUGINS):
         source = "1 / 0" if number == PLUGINS // 2 else PLUGIN.replace("{number}", str(number))
         (site / f"made{number}.py").write_text(source)
@@ -67,13 +68,13 @@ def install_plugins(site: Path) -> None:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     with tempfile.TemporaryDirectory() as folder:
         caches, site = Path(folder, "caches"), Path(folder, "site")
         site.mkdir()
         install_plugins(site)
-        # As installed packages have it: compiled once, whether or not this shell lets Python write beside the sources.
+        # Compile the sources once, as for installed packages, even if Python cannot write next to them.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIP_", "PYTHON"))}
         environment = {**kept, "PYTHONPYCACHEPREFIX": str(caches)}
         times = medians({"peer": PEER, **{name: [*AIP, *words] for name, words in COMMANDS.items()}}, environment, runs)
@@ -84,7 +85,7 @@ def main() -> None:
         few = medians({"list": [*AIP, "plugins", "list"]}, environment, runs)["list"]
         many = medians({"list": [*AIP, "plugins", "list"]}, {**environment, "PYTHONPATH": str(site)}, runs)["list"]
         label = f"aip plugins list with {PLUGINS} more plugins"
-        print(f"{label:42} {1000 * many:6.0f} ms  {many / few:5.2f} times that with none (limit {PLUGINS_LIMIT})")
+        print(f"{label:42} {1000 * many:6.0f} ms  {many / few:5.2f} times as long as without (limit {PLUGINS_LIMIT})")
 
 
 if __name__ == "__main__":

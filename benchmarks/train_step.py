@@ -1,9 +1,9 @@
-"""One epoch of a small network through aip against keras.Model.fit, on the same data in the same order.
+"""Epoch time of a small network in aip and in keras.Model.fit, on the same data in the same order.
 
-60,000 float images of 28x28, batch 16, Dense 128 and Dense 10, Adam, accuracy. Epochs of both alternate, so that both
-meet the same noise of the machine. The first epoch of each, which compiles, is reported apart.
+60,000 float images of 28x28, batch 16, Dense 128 and Dense 10, Adam, accuracy. Epochs of both alternate, so both see
+the same machine noise. The first epoch of each, which compiles, is reported separately.
 
-Then what AdaBelief, a moving average of the weights and clipping cost, each as a ratio to plain Adam.
+Then the cost of AdaBelief, EMA of the weights and clipping, each relative to plain Adam.
 
     python benchmarks/train_step.py [--epochs 5] [--runs 5]
 """
@@ -32,7 +32,7 @@ SAMPLES, BATCH = 60_000, 16
 
 
 def data() -> tuple[Any, Any]:
-    """Images (float32, [60000, 28, 28]) and labels (int32, [60000]) that can be learnt."""
+    """Return learnable images (float32, [60000, 28, 28]) and labels (int32, [60000])."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 10, SAMPLES).astype(np.int32)
     prototypes = generator.random((10, 28, 28), dtype=np.float32)
@@ -47,25 +47,25 @@ class Images(Scenario):
     """The network of the benchmark."""
 
     def train_data(self) -> Any:
-        """The images."""
+        """Return the images and labels."""
         return DATA
 
     def build(self, inputs: Any) -> Any:
-        """Dense 128, Dense 10."""
+        """Build Dense 128, Dense 10."""
         hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(inputs))
         return keras.layers.Dense(10)(hidden)
 
     def losses(self) -> Any:
-        """Cross-entropy."""
+        """Return the cross-entropy."""
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> Any:
-        """Accuracy."""
+        """Return the accuracy."""
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
 
 class Alternate(Reporter):
-    """After each of our epochs, lets Model.fit train one."""
+    """Runs one epoch of Model.fit after each epoch of aip."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -75,11 +75,11 @@ class Alternate(Reporter):
         self.model: Any = None
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
-        """Shows how our loop is compiled."""
+        """Print how aip's loop is compiled."""
         print("aip:", dict(rows)["loop"])
 
     def epoch_ended(self, report: EpochReport) -> None:
-        """Measures one epoch of the peer."""
+        """Measure one epoch of the peer."""
         self.seconds.append(report.seconds)
         self.losses.append(report.logs["loss"])
         started = time.perf_counter()
@@ -89,18 +89,18 @@ class Alternate(Reporter):
 
 
 class Seconds(Reporter):
-    """Keeps the time of each epoch."""
+    """Records the time of each epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def epoch_ended(self, report: EpochReport) -> None:
-        """Takes it down."""
+        """Record the time."""
         self.seconds.append(report.seconds)
 
 
 def make_trainer(reporter: Reporter, epochs: int, more: dict[str, Any]) -> Trainer:
-    """A run of the benchmark's network, in the data's own order at a constant rate."""
+    """Return a trainer for the benchmark's network, without shuffling and at a constant learning rate."""
     common = {
         "trainer.epochs": epochs,
         "train": {"shuffle": False, "batch_size": BATCH},
@@ -115,11 +115,11 @@ VARIANTS = {
     "with EMA": ({"trainer.calc_ema": 0.99}, 1.05),
     "with clip_global_norm": ({"optimizer.clip_global_norm": 5.0}, 1.1),
 }
-"""From each variant to its options and the most it may cost relative to plain Adam."""
+"""Options of each variant, and its maximum cost relative to plain Adam."""
 
 
 def compare_variants(runs: int) -> None:
-    """Prints what each variant costs: medians of the second epoch of `runs` runs, in turns."""
+    """Print the cost of each variant: medians of the second epoch of `runs` runs, in turns."""
     seconds: dict[str, list[float]] = {"Adam": [], **{name: [] for name in VARIANTS}}
     for _ in range(runs):
         for name, kept in seconds.items():
@@ -134,10 +134,10 @@ def compare_variants(runs: int) -> None:
 
 
 def main() -> None:
-    """Runs the comparisons and prints them."""
+    """Run the comparisons and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=5, help="epochs against Model.fit")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each variant; 0: none")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs compared with Model.fit (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each variant, 0 for none (default: %(default)s)")
     arguments = parser.parse_args()
     print(machine("tensorflow", "keras", "numpy"))
     compare_with_fit(arguments.epochs)
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def compare_with_fit(epochs: int) -> None:
-    """Prints how an epoch compares with one of Model.fit, and both losses."""
+    """Print the epoch times and losses of aip and Model.fit."""
     peer = Alternate()
     trainer = make_trainer(peer, epochs, {})
     peer.model = keras.models.clone_model(trainer.model)

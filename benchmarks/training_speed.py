@@ -1,7 +1,7 @@
-"""Training speed of aip against its peers, on six models.
+"""Training speed of aip and its peers, on six models.
 
-Each peer is a process of its own; their epochs take turns, so that all meet the same noise of the machine. Printed are
-ratios of medians: above 1, aip is faster. The limit is the faster of two loops written by hand, which only train.
+Each peer runs in its own process. Their epochs take turns, so all see the same machine noise. The printed ratios are
+ratios of medians: above 1, aip is faster. The limit is the faster of two hand-written loops that only train.
 
     python benchmarks/training_speed.py [--rounds 5] [--models MLP CNN] [--json FILE] [--markdown FILE]
 """
@@ -29,10 +29,10 @@ PEERS = (
 LIMIT_TARGET = 0.9
 FIT_TARGET = 5.0
 SLOWEST_EPOCH = 60.0
-"""Seconds. A peer whose epoch takes longer is measured once."""
+"""Seconds. A peer with longer epochs is measured once."""
 
 LONGEST_TURN = 120.0
-"""Seconds after which a peer is ended and left out."""
+"""Seconds after which a peer is ended and skipped."""
 
 
 class Peer:
@@ -49,7 +49,7 @@ class Peer:
         )  # fmt: skip
 
     def turn(self) -> None:
-        """Has it train one epoch; its first turn ends with its first update."""
+        """Train one epoch. The first turn ends with the first update."""
         if self.skipped or (self.seconds and self.seconds[-1] > SLOWEST_EPOCH):
             return
         assert self._process.stdin is not None
@@ -68,7 +68,7 @@ class Peer:
                 break
         else:
             late = time.perf_counter() - begun >= LONGEST_TURN
-            answer = {"skipped": f"a turn takes more than {LONGEST_TURN:g} s" if late else "it failed"}
+            answer = {"skipped": f"a turn takes more than {LONGEST_TURN:g} s" if late else "the peer failed"}
         limit.cancel()
         if "skipped" in answer:
             self.skipped = answer["skipped"]
@@ -81,17 +81,17 @@ class Peer:
 
     @property
     def median(self) -> float:
-        """Seconds of an epoch, without the first, which compiles."""
+        """Median seconds per epoch, without the first, which compiles."""
         return statistics.median(self.seconds[1:] or self.seconds)
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.kill()
         self._process.wait()
 
 
 def measure(task: str, rounds: int) -> list[Peer]:
-    """All peers on one task."""
+    """Measure all peers on one task."""
     peers = [Peer(task, name) for name in PEERS]
     try:
         for _ in range(rounds + 2):
@@ -104,7 +104,7 @@ def measure(task: str, rounds: int) -> list[Peer]:
 
 
 def rows(task: str, peers: list[Peer]) -> list[dict[str, Any]]:
-    """What is reported of each peer."""
+    """Return the results of each peer."""
     ours = next(peer for peer in peers if peer.name == "aip").median
     steps = TASKS[task].samples // TASKS[task].batch_size
     found = []
@@ -121,23 +121,24 @@ def rows(task: str, peers: list[Peer]) -> list[dict[str, Any]]:
 
 
 def verdicts(task: str, found: list[dict[str, Any]]) -> list[str]:
-    """Whether the targets are met."""
+    """Return one line per target: met or not."""
     ratios = {row["peer"]: row["ratio"] for row in found if "ratio" in row}
     limit = min(ratio for name, ratio in ratios.items() if name.startswith("by hand"))
     best_fit = min(ratio for name, ratio in ratios.items() if name.startswith("Model.fit"))
     checks = [
-        (f"{limit:.2f} of the limit written by hand, {LIMIT_TARGET} wanted", limit >= LIMIT_TARGET),
-        (f"{best_fit:.2f} times the best of Model.fit, 1 wanted", best_fit >= 1),
+        (f"{limit:.2f} of the hand-written limit (target {LIMIT_TARGET})", limit >= LIMIT_TARGET),
+        (f"{best_fit:.2f} times as fast as the best Model.fit (target 1)", best_fit >= 1),
     ]
     if task.startswith("MLP") and task.endswith(" 16"):
         default = ratios["Model.fit"]
-        checks.append((f"{default:.2f} times Model.fit's defaults, {FIT_TARGET:g} wanted", default >= FIT_TARGET))
+        text = f"{default:.2f} times as fast as Model.fit's defaults (target {FIT_TARGET:g})"
+        checks.append((text, default >= FIT_TARGET))
     return [f"{'met' if met else 'NOT met'}: {text}" for text, met in checks]
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table with bars."""
-    lines = ["| model | peer | aip is faster by | | ms a step | samples/s | peak MiB | first, s | compiling, s |",
+    """Return the rows as a Markdown table with bars."""
+    lines = ["| model | peer | speedup | | ms/step | samples/s | peak MiB | first, s | compiling, s |",
              "|---|---|--:|---|--:|--:|--:|--:|--:|"]  # fmt: skip
     for row in found:
         if row["skipped"]:
@@ -153,12 +154,12 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="epochs that count, of each peer")
-    parser.add_argument("--models", nargs="*", default=[], help="only models whose name begins like this")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
+    parser.add_argument("--rounds", type=int, default=5, help="measured epochs per peer (default: %(default)s)")
+    parser.add_argument("--models", nargs="*", default=[], help="only models whose names start with one of these")
+    parser.add_argument("--json", type=Path, help="also write the results to this JSON file")
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this Markdown file")
     arguments = parser.parse_args()
     head = machine("tensorflow", "keras", "numpy")
     print(head)

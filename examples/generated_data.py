@@ -1,4 +1,4 @@
-"""An own data generator: a simulated pendulum, swung anew for every sample of every epoch.
+"""A custom data generator: a simulated pendulum with a new swing for every sample of every epoch.
 
 aip train examples/generated_data.py
 aip benchmark-input-pipeline examples/generated_data.py --data.workers 2 --seconds 5
@@ -14,9 +14,9 @@ from aipcore.scenario import DataParams, Mode, Processor, RandomProcessor, Sampl
 
 @params
 class Data(DataParams):
-    swings: int = field(1000, help="Training samples of an epoch.", check=at_least(1))
-    steps: int = field(4000, help="Steps of the simulation, of 1 ms each.", check=at_least(400))
-    noise: float = field(0.02, help="Standard deviation of what is measured, in radians.", check=at_least(0))
+    swings: int = field(1000, help="Training samples per epoch.", check=at_least(1))
+    steps: int = field(4000, help="Simulation steps of 1 ms.", check=at_least(400))
+    noise: float = field(0.02, help="Standard deviation of the measured angles, in radians.", check=at_least(0))
     longest: float = field(2.0, help="Longest pendulum, in metres.", check=above(0.2))
 
 
@@ -26,7 +26,7 @@ class Params(ScenarioParams):
 
 
 class Numbers:
-    """The source: it only says how many samples an epoch has, and which one is asked for."""
+    """The source: the number of samples per epoch, and the index of each sample as its input."""
 
     def __init__(self, count):
         self.count = count
@@ -39,10 +39,10 @@ class Numbers:
 
 
 class Swing(RandomProcessor):
-    """The generator. It is run in worker processes, and `rng` depends on the run's seed, the epoch and the sample.
+    """The generator. It runs in worker processes, and `rng` depends on the run's seed, the epoch and the sample.
 
-    So each epoch has samples of its own, no two workers make the same ones, and a resumed run gets those that an
-    uninterrupted one would have got. In validation, `rng` is the same in each epoch.
+    Each epoch therefore has different samples, no two workers make the same ones, and a resumed run gets the samples of
+    an uninterrupted one. In validation, `rng` is the same in each epoch.
     """
 
     modes = {Mode.TRAINING, Mode.EVALUATION}
@@ -63,7 +63,7 @@ class Swing(RandomProcessor):
 
 
 class Measure(RandomProcessor):
-    """What a cheap sensor makes of the angles."""
+    """Adds the noise of a cheap sensor to the angles."""
 
     modes = {Mode.TRAINING, Mode.EVALUATION}
 
@@ -76,14 +76,14 @@ class Measure(RandomProcessor):
 
 
 class Thin(Processor):
-    """25 angles a second are enough."""
+    """Reduces the data to 25 angles per second."""
 
     def process(self, sample):
         return attrs.evolve(sample, inputs=sample.inputs[::40])
 
 
 class Pendulum(Scenario):
-    """Learns to tell the length of a pendulum from how it swings."""
+    """Predicts the length of a pendulum from its swing."""
 
     params_class = Params
     defaults = {"trainer.epochs": 20, "learning_rate.lr": 0.003}

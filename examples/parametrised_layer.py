@@ -1,4 +1,4 @@
-"""A layer chosen and configured by parameters: what reads a digit from the eight rows of its image?
+"""A layer selected and configured by parameters: three ways to read a digit from the eight rows of its image.
 
 aip train examples/parametrised_layer.py --model.layer Attention --model.layer.heads 4
 """
@@ -9,16 +9,16 @@ from aipcore.scenario import ModelParams, Scenario, ScenarioParams
 
 @params
 class LayerParams:
-    """What all choices have in common: `apply` turns rows, [batch, steps, features], into [batch, size]."""
+    """Base class of the layers: `apply` turns rows, [batch, steps, features], into [batch, size]."""
 
-    size: int = field(32, help="Numbers that the layer makes of an image.", check=at_least(1))
+    size: int = field(32, help="Size of the layer's output.", check=at_least(1))
 
 
 @params
 class Recurrent(LayerParams):
-    """A GRU that reads row by row."""
+    """A GRU over the rows."""
 
-    both_ways: bool = field(False, help="Whether a second one reads from the bottom to the top.")
+    both_ways: bool = field(False, help="Add a second GRU that reads from bottom to top.")
 
     def apply(self, rows):
         from keras import layers
@@ -29,9 +29,9 @@ class Recurrent(LayerParams):
 
 @params
 class Convolution(LayerParams):
-    """Filters over neighbouring rows, and of each its greatest value."""
+    """Convolution over neighbouring rows, with global max pooling."""
 
-    rows: int = field(3, help="Rows that a filter sees.", check=at_least(1))
+    rows: int = field(3, help="Kernel size, in rows.", check=at_least(1))
 
     def apply(self, rows):
         from keras import layers
@@ -42,9 +42,9 @@ class Convolution(LayerParams):
 
 @params
 class Attention(LayerParams):
-    """Rows that look at one another."""
+    """Self-attention between the rows."""
 
-    heads: int = field(2, help="Attention heads.", check=at_least(1))
+    heads: int = field(2, help="Number of attention heads.", check=at_least(1))
 
     def apply(self, rows):
         from keras import layers
@@ -68,7 +68,7 @@ class Params(ScenarioParams):
 
 
 class Digits(Scenario):
-    """Reads digits row by row, with a layer of your choice."""
+    """Classifies digits row by row, with a layer of your choice."""
 
     params_class = Params
     defaults = {"trainer.epochs": 15, "learning_rate.lr": 0.005}
@@ -88,7 +88,7 @@ class Digits(Scenario):
     def build(self, inputs):
         from keras import layers
 
-        # The chosen class applies itself: another choice is another class in the table above, and nothing else.
+        # The chosen class applies itself. To add a layer, add a class to the table above.
         return layers.Dense(10, name="logits")(self.params.model.layer.params.apply(inputs))
 
     def losses(self):

@@ -1,4 +1,4 @@
-"""One base, two scenarios, and data of a chosen shape: points of the plane, and a curve among them.
+"""One base class, two scenarios, and data of a selectable shape: points in the plane and a curve.
 
 aip train examples/polymorphic_scenarios.py:InsideOrOutside --data.curve Star --data.curve.rays 7
 aip train examples/polymorphic_scenarios.py:Distance --data.curve Circle --model.units 32 32
@@ -10,7 +10,7 @@ from aipcore.scenario import DataParams, ModelParams, Scenario, ScenarioParams
 
 @params
 class Curve:
-    """What a curve has in common with others: its radius in each direction. An own one is one more class."""
+    """Base class of the curves: a radius for each direction. Add a class to add a curve."""
 
     radius: float = field(1.0, help="Mean distance from the origin.", check=above(0))
 
@@ -20,7 +20,7 @@ class Curve:
 
 @params
 class Circle(Curve):
-    """The same in all directions."""
+    """A circle: the same radius in all directions."""
 
     def radius_at(self, angle):
         return self.radius + 0 * angle
@@ -28,10 +28,10 @@ class Circle(Curve):
 
 @params
 class Star(Curve):
-    """With rays."""
+    """A star: the radius varies with the rays."""
 
-    rays: int = field(5, help="How many rays.", check=at_least(2))
-    depth: float = field(0.4, help="Their depth as a fraction of the radius.", check=between(0, 1))
+    rays: int = field(5, help="Number of rays.", check=at_least(2))
+    depth: float = field(0.4, help="Depth of the rays, as a fraction of the radius.", check=between(0, 1))
 
     def radius_at(self, angle):
         import numpy as np
@@ -42,7 +42,7 @@ class Star(Curve):
 @params
 class Data(DataParams):
     curve: Choice[Curve] = component({"Circle": Circle, "Star": Star}, default="Star", help="The curve.")
-    points: int = field(4000, help="How many points to learn from.", check=at_least(10))
+    points: int = field(4000, help="Number of training points.", check=at_least(10))
 
 
 @params
@@ -52,12 +52,12 @@ class Model(ModelParams):
 
 @params
 class Params(ScenarioParams):
-    data: Data = group(Data, help="The curve.")
+    data: Data = group(Data, help="The points and the curve.")
     model: Model = group(Model, help="The network.")
 
 
 class Plane(Scenario):
-    """The base: data and hidden layers. `target` and the rest of a scenario are for those that extend it."""
+    """The base class: data and hidden layers. Subclasses define `target` and the rest of the scenario."""
 
     params_class = Params
     defaults = {"trainer.epochs": 15, "learning_rate.lr": 0.005}
@@ -90,7 +90,7 @@ class Plane(Scenario):
 
 
 class InsideOrOutside(Plane):
-    """Is a point inside the curve?"""
+    """Classifies points as inside or outside the curve."""
 
     monitor = ("max", "accuracy")
 
@@ -110,11 +110,11 @@ class InsideOrOutside(Plane):
 
 @params
 class DistanceParams(Params):
-    loss: str = field("mse", help="How errors count: any loss of Keras, such as mae.")
+    loss: str = field("mse", help="Name of a Keras loss, such as mae.")
 
 
 class Distance(Plane):
-    """How far is the curve, seen from the origin? A variant has more parameters, and other defaults, than its base."""
+    """Predicts how far a point lies beyond the curve, seen from the origin. Adds a parameter and a new default."""
 
     params_class = DistanceParams
     defaults = {**Plane.defaults, "trainer.epochs": 25}

@@ -1,4 +1,4 @@
-"""What only the data can tell the model: classes, mean and deviation of the training data, kept as parameters.
+"""Parameters derived from the data: classes, mean and standard deviation of the training data.
 
 aip train examples/static_parameters.py
 aip train examples/static_parameters.py --data.table YOURS.csv
@@ -16,11 +16,11 @@ from aipcore.scenario import DataParams, PostProcessor, Scenario, ScenarioParams
 @params
 class Data(DataParams):
     table: Path | None = field(
-        None, help="CSV file: columns of numbers and, in the last one, the class. Without one, fruits are made up."
+        None, help="CSV file: columns of numbers, then the class in the last column. Default: synthetic fruits."
     )
-    classes: tuple[str, ...] = field((), help="Names of the classes; by default those of the training data.")
-    mean: tuple[float, ...] = field((), help="Of each column; by default that of the training data.")
-    deviation: tuple[float, ...] = field((), help="Of each column; by default that of the training data.")
+    classes: tuple[str, ...] = field((), help="Names of the classes. Default: those of the training data.")
+    mean: tuple[float, ...] = field((), help="Mean of each column. Default: that of the training data.")
+    deviation: tuple[float, ...] = field((), help="Deviation of each column. Default: that of the training data.")
 
 
 @params
@@ -29,14 +29,14 @@ class Params(ScenarioParams):
 
 
 class Fruits(Scenario):
-    """Tells the classes of a table apart, whatever its columns and classes are."""
+    """Classifies the rows of a table with any columns and classes."""
 
     params_class = Params
     defaults = {"trainer.epochs": 20, "learning_rate.lr": 0.02}
     monitor = ("max", "accuracy")
 
     def derived_params(self):
-        """Called once, before training: what it adds is recorded with the model, and not asked for again."""
+        """Add derived parameters. Called once, before training; the result is recorded with the model."""
         import numpy as np
 
         data = self.params.data
@@ -75,7 +75,7 @@ class Fruits(Scenario):
         from keras import layers
 
         data = self.params.data
-        # Part of the model: what is exported takes grams and millimetres.
+        # Part of the model: the exported model takes grams and millimetres.
         scaled = layers.Normalization(mean=data.mean, variance=[each**2 for each in data.deviation])(inputs)
         return layers.Dense(len(data.classes))(layers.Dense(16, activation="tanh")(scaled))
 
@@ -94,7 +94,7 @@ class Fruits(Scenario):
 
 
 class NameClass(PostProcessor):
-    """Logits to a name: prediction knows the classes from the parameters, and reads no training data."""
+    """Converts logits to a class name. The classes come from the parameters, so prediction reads no training data."""
 
     def __init__(self, classes):
         self.classes = classes
@@ -104,7 +104,7 @@ class NameClass(PostProcessor):
 
 
 def made_up_fruits(seed):
-    """Weights in grams and widths in millimetres of 300 fruits, and what they are."""
+    """Return weights in grams and widths in millimetres of 300 synthetic fruits, and their names."""
     import numpy as np
 
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""One graph to train, another to predict: Roman numerals, by a decoder that is told the right letters in training.
+"""Separate graphs for training and prediction: Roman numerals from a decoder trained with teacher forcing.
 
 aip train examples/two_graphs.py --trainer.output_dir roman
 aip predict roman --trust --data.numbers 1984 2026
@@ -8,13 +8,13 @@ from aipcore.params import at_least, between, field, group, params
 from aipcore.scenario import DataParams, Evaluator, ModelParams, PostProcessor, Scenario, ScenarioParams
 
 END, LETTERS, LENGTH = 0, ".IVXLCDM", 16
-"""The letter that ends a numeral, all letters, and the length of the longest numeral with its end."""
+"""The index of the end letter, all letters, and the length of the longest numeral including its end."""
 
 
 @params
 class Data(DataParams):
     numbers: tuple[int, ...] = field(
-        (), help="Numbers to write, if others than those to validate with.", check=between(1, 3999)
+        (), help="Numbers to convert. Default: the validation numbers.", check=between(1, 3999)
     )
 
 
@@ -30,7 +30,7 @@ class Params(ScenarioParams):
 
 
 class Roman(Scenario):
-    """Learns to write Roman numerals, letter by letter."""
+    """Writes Roman numerals, letter by letter."""
 
     params_class = Params
     defaults = {"trainer.epochs": 5, "trainer.lav_every_n": 1, "learning_rate.lr": 0.005}
@@ -46,7 +46,7 @@ class Roman(Scenario):
         return columns(self.params.data.numbers) if self.params.data.numbers else self.val_data()
 
     def build(self, inputs):
-        """The graph that is trained: the decoder is given the right letters, one step late."""
+        """Build the training graph: the decoder receives the correct letters, shifted by one step."""
         from keras import layers, ops
 
         units = self.params.model.units
@@ -57,7 +57,7 @@ class Roman(Scenario):
         return {"logits": layers.Dense(len(LETTERS), name="logits")(written)}
 
     def build_prediction(self, model):
-        """The graph that is exported, and run by `aip lav` and `aip predict`: the same layers, fed by themselves."""
+        """Build the graph for export, `aip lav` and `aip predict`: the same layers, fed with their own output."""
         import keras
         from keras import ops
 
@@ -89,7 +89,7 @@ class Roman(Scenario):
 
 
 class WholeNumerals(Evaluator):
-    """How many numerals are right to the last letter. Sees what the graph of prediction answers."""
+    """Fraction of numerals without any wrong letter. Receives the outputs of the prediction graph."""
 
     def __init__(self):
         self.right = self.seen = 0
@@ -103,14 +103,14 @@ class WholeNumerals(Evaluator):
 
 
 class Spell(PostProcessor):
-    """Letters as text."""
+    """Converts letters to text."""
 
     def process(self, outputs, meta):
         return {"numeral": "".join(LETTERS[letter] for letter in outputs["numeral"]).partition(LETTERS[END])[0]}
 
 
 def columns(numbers):
-    """Digits (int32 [samples, 4]) and the letters before each (int32 [samples, 16]); and the letters."""
+    """Return inputs (digits, int32 [samples, 4]; previous letters, int32 [samples, 16]) and targets (the letters)."""
     import numpy as np
 
     digits = np.array([[int(digit) for digit in f"{number:04d}"] for number in numbers], np.int32)
@@ -120,7 +120,7 @@ def columns(numbers):
 
 
 def roman(number):
-    """The numeral, filled up with ends."""
+    """Return the numeral, padded with end letters."""
     values = {"M": 1000, "CM": 900, "D": 500, "CD": 400, "C": 100, "XC": 90, "L": 50, "XL": 40, "X": 10, "IX": 9}
     text = ""
     for letters, value in {**values, "V": 5, "IV": 4, "I": 1}.items():

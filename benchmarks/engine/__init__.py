@@ -1,1 +1,1 @@
-"""Training speed against peers: one process for each peer, whose epochs take turns."""
+"""Training speed compared with peers: one process per peer, with epochs in turns."""

@@ -1,4 +1,4 @@
-"""Peers that train the Keras model itself: aip, `Model.fit`, and a loop written by hand."""
+"""Peers that train the Keras model itself: aip, `Model.fit`, and a hand-written loop."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from aipcore.start_tensorflow import import_tensorflow
 from engine.models import TASKS, Task
 
 Seconds = float
-"""Each peer is a generator: it first gives the seconds from its start to its first update, then those of each epoch."""
+"""Yielded by each peer, a generator: the time from its start to its first update, then the time of each epoch."""
 
 
 def make(task: Task) -> tuple[Any, dict[str, Any], Any]:
-    """The model, its inputs and its targets, the same for every peer."""
+    """Return the model, its inputs and its targets, the same for every peer."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -24,7 +24,7 @@ def make(task: Task) -> tuple[Any, dict[str, Any], Any]:
 
 
 def fit(name: str, **compile_options: Any) -> Iterator[Seconds]:
-    """`Model.fit`."""
+    """Train with `Model.fit`."""
     import_tensorflow()
     import keras
 
@@ -48,7 +48,7 @@ def fit(name: str, **compile_options: Any) -> Iterator[Seconds]:
 
 
 def aip(name: str) -> Iterator[Seconds]:
-    """Our loop, as `aip train` runs it."""
+    """Train with aip's loop, as `aip train` does."""
     import_tensorflow()
     import threading
 
@@ -72,7 +72,7 @@ def aip(name: str) -> Iterator[Seconds]:
             return {"loss": task.loss(targets[""], outputs[""])}
 
     class Turns(Reporter):
-        """Waits for its turn after each epoch, and tells how long the next one took."""
+        """Waits for its turn after each epoch, and measures the next one."""
 
         def __init__(self) -> None:
             self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
@@ -108,7 +108,7 @@ def aip(name: str) -> Iterator[Seconds]:
 
 
 def by_hand(name: str, *, jit: bool) -> Iterator[Seconds]:
-    """A loop over a whole epoch in one compiled function: what a loop over this model can reach at best."""
+    """Train with one compiled function for the whole epoch: the upper limit for a loop over this model."""
     import_tensorflow()
     import keras
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""The models of the benchmark, in Keras: data, network, loss, batch size, learning rate."""
+"""The benchmark models in Keras: data, network, loss, batch size, learning rate."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 @attrs.frozen(kw_only=True, eq=False)
 class Task:
-    """What is trained.
+    """A training task.
 
     Attributes:
-        batch_size: samples in a batch.
-        samples: samples in an epoch; a multiple of the batch size.
-        data: makes inputs and targets: mappings from name to array.
-        build: symbolic inputs by name to the output.
-        loss: target and output to one value a sample, in Keras operations.
+        batch_size: samples per batch.
+        samples: samples per epoch; a multiple of the batch size.
+        data: function from the number of samples to inputs, arrays by name, and targets.
+        build: function from symbolic inputs by name to the output.
+        loss: function from target and output to one value per sample, in Keras operations.
     """
 
     batch_size: int
@@ -29,14 +29,14 @@ class Task:
 
 
 def cross_entropy(target: Any, output: Any) -> Any:
-    """Of class numbers and logits."""
+    """Return the cross-entropy of class indices and logits."""
     import keras
 
     return keras.ops.sparse_categorical_crossentropy(target, output, from_logits=True)
 
 
 def ctc(target: Any, output: Any) -> Any:
-    """Of texts of 12 characters and logits of 32 steps."""
+    """Return the CTC loss of texts of 12 characters and logits of 32 steps."""
     from keras import ops
 
     batch = ops.shape(target)[0]
@@ -45,7 +45,7 @@ def ctc(target: Any, output: Any) -> Any:
 
 
 def images(size: int, channels: int) -> Callable[[int], tuple[dict[str, Any], Any]]:
-    """Noisy images of ten classes."""
+    """Return a function that makes noisy images of ten classes."""
 
     def make(samples: int) -> tuple[dict[str, Any], Any]:
         random = np.random.default_rng(0)
@@ -59,28 +59,28 @@ def images(size: int, channels: int) -> Callable[[int], tuple[dict[str, Any], An
 
 
 def lines(samples: int) -> tuple[dict[str, Any], Any]:
-    """Features of 32 steps and texts of 12 characters."""
+    """Return features of 32 steps and texts of 12 characters."""
     random = np.random.default_rng(0)
     texts = random.integers(1, 40, (samples, 12)).astype(np.int32)
     return {"line": random.normal(size=(samples, 32, 48)).astype(np.float32)}, texts
 
 
 def texts(samples: int) -> tuple[dict[str, Any], Any]:
-    """Texts of 64 words out of 2,000, of ten classes."""
+    """Return texts of 64 words from a vocabulary of 2,000, in ten classes."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, samples).astype(np.int32)
     return {"words": (random.integers(0, 200, (samples, 64)) + 180 * labels[:, None]).astype(np.int32)}, labels
 
 
 def mlp(inputs: dict[str, Any]) -> Any:
-    """Dense 128, Dense 10."""
+    """Build Dense 128, Dense 10."""
     from keras import layers
 
     return layers.Dense(10)(layers.Dense(128, activation="relu")(layers.Flatten()(inputs["image"])))
 
 
 def cnn(inputs: dict[str, Any]) -> Any:
-    """Two convolutions with pooling, Dense 128."""
+    """Build two convolutions with pooling, Dense 128, Dense 10."""
     from keras import layers
 
     x = inputs["image"]
@@ -90,7 +90,7 @@ def cnn(inputs: dict[str, Any]) -> Any:
 
 
 def resnet(inputs: dict[str, Any]) -> Any:
-    """The stages of ResNet-18 with a quarter of its filters."""
+    """Build the stages of ResNet-18 with a quarter of its filters."""
     from keras import layers
 
     def conv(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
@@ -109,14 +109,14 @@ def resnet(inputs: dict[str, Any]) -> Any:
 
 
 def bilstm(inputs: dict[str, Any]) -> Any:
-    """A bidirectional LSTM of 64 units and 40 classes a step."""
+    """Build a bidirectional LSTM with 64 units and 40 classes per step."""
     from keras import layers
 
     return layers.Dense(40)(layers.Bidirectional(layers.LSTM(64, return_sequences=True))(inputs["line"]))
 
 
 def transformer(inputs: dict[str, Any]) -> Any:
-    """Four blocks of attention and two dense layers, 64 wide, 4 heads."""
+    """Build four blocks of attention and two dense layers, 64 wide, with 4 heads."""
     from keras import layers
 
     x = layers.Embedding(2000, 64)(inputs["words"])
@@ -134,4 +134,4 @@ TASKS = {
     "BiLSTM+CTC, batch 16": Task(batch_size=16, samples=800, data=lines, build=bilstm, loss=ctc),
     "Transformer, batch 32": Task(batch_size=32, samples=1_280, data=texts, build=transformer, loss=cross_entropy),
 }
-"""By name."""
+"""Tasks by name."""

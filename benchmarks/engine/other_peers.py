@@ -1,4 +1,4 @@
-"""Peers in other frameworks, where they are installed: PyTorch with and without compiling, Lightning, JAX."""
+"""Peers in other frameworks, if installed: PyTorch with and without compilation, Lightning, JAX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.models import TASKS, Task
 
 
 def torch_model(name: str) -> Any:
-    """The network of a task in PyTorch, its inputs as Keras has them."""
+    """Return the network of a task in PyTorch, with inputs in Keras' layout."""
     import torch
     from torch import nn
 
@@ -73,7 +73,7 @@ def torch_model(name: str) -> Any:
 
 
 def torch_loss(name: str) -> Any:
-    """The loss of a task in PyTorch."""
+    """Return the loss of a task in PyTorch."""
     import torch
     from torch.nn import functional
 
@@ -89,7 +89,7 @@ def torch_loss(name: str) -> Any:
 
 
 def pytorch(name: str, *, compiled: bool) -> Iterator[float]:
-    """The usual loop."""
+    """Train with the usual PyTorch loop."""
     import torch
 
     started = time.perf_counter()
@@ -117,7 +117,7 @@ def pytorch(name: str, *, compiled: bool) -> Iterator[float]:
 
 
 def lightning(name: str) -> Iterator[float]:
-    """Lightning's Trainer with everything that can be turned off turned off."""
+    """Train with Lightning's Trainer, with all optional features disabled."""
     import logging
 
     import lightning as pl
@@ -163,13 +163,13 @@ def lightning(name: str) -> Iterator[float]:
 
 
 def jax_scan(name: str) -> Iterator[float]:
-    """`lax.scan` over the epoch, with optax's Adam; the MLP only."""
+    """Train with `lax.scan` over the epoch and optax's Adam; MLP only."""
     import jax
     import optax
     from jax import numpy as jnp
 
     if not name.startswith("MLP"):
-        raise ImportError("written for the MLP only")
+        raise ImportError("implemented for the MLP only")
     started = time.perf_counter()
     task = TASKS[name]
     inputs, targets = task.data(task.samples)

@@ -1,4 +1,4 @@
-"""One peer on one task: answers each line on its input with a line of JSON, the first one after its first update."""
+"""One peer on one task. Answers each input line with a line of JSON, the first one after its first update."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PEERS = {
     "Lightning": other_peers.lightning,
     "JAX scan": other_peers.jax_scan,
 }
-"""By name, from the name of a task to a generator of seconds."""
+"""Peers by name: functions from the name of a task to a generator of seconds."""
 
 
 def main() -> None:
-    """Runs until the input ends."""
+    """Run until the input ends."""
     task, peer = sys.argv[1:]
     begun = time.perf_counter()
     try:

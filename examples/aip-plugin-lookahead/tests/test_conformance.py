@@ -1,9 +1,9 @@
-"""Everything that aip asks of an optimizer."""
+"""The conformance checks of aip for an optimizer."""
 
 from aipcore.testing import parametrize_checks
 
 
 @parametrize_checks("lookahead")
 def test_conformance(check):
-    """Each check is a test."""
+    """The optimizer passes the check."""
     check()

@@ -1,4 +1,4 @@
-"""Lookahead against a NumPy reference, compiled and not."""
+"""Lookahead compared with a NumPy reference, eager and compiled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRADIENTS = np.random.default_rng(7).normal(size=(STEPS, 3, 4))
 
 
 def reference(params: LookaheadParams, rate: float) -> np.ndarray:
-    """The weights after all steps, in float64."""
+    """Return the weights after all steps, in float64."""
     fast, slow = START.copy(), START.copy()
     average, square = np.zeros_like(fast), np.zeros_like(fast)
     for t, gradient in enumerate(GRADIENTS, start=1):
@@ -32,13 +32,13 @@ def reference(params: LookaheadParams, rate: float) -> np.ndarray:
 @pytest.mark.parametrize("jit_compile", [None, False, True])
 @pytest.mark.parametrize(("k", "alpha"), [(6, 0.5), (1, 0.8), (5, 1.0), (4, 0.0)])
 def test_matches_reference(k: int, alpha: float, jit_compile: bool | None) -> None:
-    """25 steps give the weights of the algorithm: run step by step (None), in a graph, and compiled by XLA.
+    """25 steps give the reference weights: eager (None), in a graph, and compiled by XLA.
 
-    Keras computes 1 - beta_2^t in float32, where at first few digits are left: hence the tolerance.
+    Keras computes 1 - beta_2^t in float32, which has few significant digits at first: hence the tolerance.
     """
     params = LookaheadParams(k=k, alpha=alpha)
     optimizer = build(params, 0.05)
-    # In another place when the optimizer is built than when training starts, as after a warm start.
+    # The weights change between building the optimizer and training, as in a warm start.
     weights = keras.Variable(np.zeros_like(START), dtype="float32")
     optimizer.build([weights])
     weights.assign(START)
@@ -53,6 +53,6 @@ def test_matches_reference(k: int, alpha: float, jit_compile: bool | None) -> No
 
 
 def test_config_round_trip() -> None:
-    """An optimizer made from the configuration of another has its arguments."""
+    """An optimizer made from the config of another has the same arguments."""
     made = Lookahead.from_config(Lookahead(0.01, k=3, alpha=0.25, beta_1=0.8).get_config())
     assert (made.k, made.alpha, made.beta_1) == (3, 0.25, 0.8)

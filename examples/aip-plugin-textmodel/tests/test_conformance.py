@@ -1,15 +1,15 @@
-"""Everything that aip asks of a scenario."""
+"""The conformance checks of aip for a scenario."""
 
 from aipcore.testing import parametrize_checks
 
 
 @parametrize_checks("docstring_words")
 def test_pretraining(check):
-    """Each check is a test."""
+    """The pre-training scenario passes the check."""
     check()
 
 
 @parametrize_checks("docstring_topics")
 def test_finetuning(check):
-    """Each check is a test."""
+    """The fine-tuning scenario passes the check."""
     check()

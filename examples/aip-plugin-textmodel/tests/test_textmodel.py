@@ -1,4 +1,4 @@
-"""The packaged model fits its scenarios, and helps."""
+"""The packaged model fits its scenarios and improves accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FROZEN = "--trainer.no_train_scope words|text"
 
 
 def accuracies(tmp_path: Path, *words: str) -> list[float]:
-    """The validation accuracy of each epoch of fine-tuning."""
+    """Return the validation accuracy of each epoch of fine-tuning."""
     run = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
     log = run.with_suffix(".jsonl")
     command = ["train", "docstring_topics", "--trainer.output_dir", str(run), "--quiet", "--json-log", str(log)]
@@ -27,7 +27,7 @@ def accuracies(tmp_path: Path, *words: str) -> list[float]:
 
 
 def test_package() -> None:
-    """The files are small, and all topics have docstrings to learn from and to validate with."""
+    """The files are small, and all topics have docstrings for training and validation."""
     assert PRETRAINED.stat().st_size <= 300_000
     assert len(read_vocabulary(PACKAGED)) == SIZE
     labelled = [(topic_of(module), is_held_out(text)) for module, text in docstrings()]
@@ -37,7 +37,7 @@ def test_package() -> None:
 
 
 def test_words_as_numbers(tmp_path: Path) -> None:
-    """In their order; 1 for those that are not known, 0 behind the end; words that are joined are split."""
+    """Words keep their order, unknown words become 1, padding is 0, and joined words are split."""
     vocabulary = tmp_path / "vocabulary.txt"
     vocabulary.write_text("mail\nsend\n")
     numbers = Encode(vocabulary).process(Sample(inputs="Send_mail, then sendMail!")).inputs
@@ -46,7 +46,7 @@ def test_words_as_numbers(tmp_path: Path) -> None:
 
 
 def test_fine_tuning_learns_faster_than_from_scratch(tmp_path: Path) -> None:
-    """4 epochs of it beat the best of 12 without the packaged model; so does the new layer alone in the end."""
+    """4 epochs of fine-tuning beat the best of 12 from scratch. So does the new layer alone after 12 epochs."""
     scratch = accuracies(tmp_path, "--warmstart.model", "none", "--trainer.epochs", "12")
     tuned = accuracies(tmp_path, "--trainer.epochs", "4")
     frozen = accuracies(tmp_path, "--trainer.epochs", "12", *FROZEN.split())

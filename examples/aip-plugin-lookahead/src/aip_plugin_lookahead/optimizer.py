@@ -1,4 +1,4 @@
-"""Lookahead around Adam."""
+"""The Lookahead optimizer, wrapped around Adam."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from aip_plugin_lookahead.params import LookaheadParams
 
 @keras.saving.register_keras_serializable(package="aip_plugin_lookahead")
 class Lookahead(keras.optimizers.Adam):
-    """Steps fast weights w by Adam, and every k-th step moves slow weights s towards them.
+    """Adam on fast weights w; every k-th step moves slow weights s towards w and resets w to s.
 
-    With t the update, counted from 1, and s_0 = w_0:
+    With update t, counted from 1, and s_0 = w_0:
 
         w_t = Adam(w_(t-1), g_t)
         s_t = s_(t-1) + alpha (w_t - s_(t-1)) and w_t = s_t    if k divides t, else s_t = s_(t-1)
 
-    Adam's averages go on over these steps back. k = 1 with alpha = 1 is Adam.
+    Adam's averages are not reset. k = 1 with alpha = 1 is Adam.
 
     Args:
-        k: steps of the fast weights for one of the slow ones.
-        alpha: from 0 (the weights never move) to 1 (they are Adam's).
-        kwargs: those of `keras.optimizers.Adam`.
+        k: steps of the fast weights per step of the slow weights.
+        alpha: step size of the slow weights, from 0 (the weights never move) to 1 (the weights are Adam's).
+        kwargs: arguments of `keras.optimizers.Adam`.
 
     Reference:
         Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019, algorithm 1.
@@ -37,16 +37,16 @@ class Lookahead(keras.optimizers.Adam):
         self.alpha = alpha
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Makes Adam's averages and the slow weights."""
+        """Create Adam's averages and the slow weights."""
         if self.built:
             return
         super().build(variables)
         self._slow = self.add_optimizer_variables(variables, "slow")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one variable, without branching so that XLA compiles it."""
+        """Update one variable, without branches so that XLA can compile it."""
         slow = self._slow[self._get_variable_index(variable)]
-        # The slow weights begin where training does, which may be a warm start after `build`.
+        # The slow weights start from the initial weights of training, which a warm start may set after `build`.
         first = ops.equal(self.iterations, 0)
         self.assign(slow, ops.where(first, variable, slow))
         super().update_step(gradient, variable, learning_rate)
@@ -56,12 +56,12 @@ class Lookahead(keras.optimizers.Adam):
         self.assign(variable, ops.where(step_back, slow, variable))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the constructor arguments."""
         return {**super().get_config(), "k": self.k, "alpha": self.alpha}
 
 
 def build(params: LookaheadParams, learning_rate: Any) -> Lookahead:
-    """What aip calls: the optimizer with these parameters; clipping is done by aip's training loop."""
+    """Build the optimizer. aip calls this function and clips gradients in its own training loop."""
     return Lookahead(
         learning_rate,
         k=params.k,

@@ -1,4 +1,4 @@
-"""Registers the two scenarios: pre-training on text without labels, and fine-tuning on a few labelled texts."""
+"""Registration of the two scenarios: pre-training on unlabelled text, and fine-tuning on a few labelled texts."""
 
 from aipcore.plugin import ScenarioRecord, hookimpl
 
@@ -7,20 +7,20 @@ AIP_API = 1
 
 @hookimpl
 def aip_scenarios() -> list[ScenarioRecord]:
-    """Both scenarios."""
+    """Return both scenarios."""
     return [
         ScenarioRecord(
             name="docstring_words",
-            summary="Learns to guess words that are left out of docstrings: how the packaged model was trained.",
+            summary="Pre-trains the packaged model: predicts masked words of docstrings.",
             build="aip_plugin_textmodel.words:DocstringWords",
         ),
         ScenarioRecord(
             name="docstring_topics",
-            summary="Learns what a docstring is about from few examples, beginning with the packaged model.",
+            summary="Fine-tunes the packaged model to classify docstrings by topic from few examples.",
             build="aip_plugin_textmodel.topics:DocstringTopics",
         ),
     ]
 
 
-# Other words are hidden in each epoch: those of few texts can be learnt, but not by heart.
+# Other words are masked in each epoch, so the model can learn from a few texts but not overfit them completely.
 AIP_TESTING = {"docstring_words": {"overfit": 0.5}}

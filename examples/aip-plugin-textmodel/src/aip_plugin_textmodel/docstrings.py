@@ -1,4 +1,4 @@
-"""The docstrings of Python's standard library, and what they are about: real text that every Python brings along."""
+"""The docstrings of Python's standard library and their topics: real text, available in every Python installation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ TOPICS = {
     "testing": "bdb doctest inspect pdb profile pstats pydoc trace traceback unittest",
     "web": "ftplib http ipaddress socket socketserver ssl urllib wsgiref xmlrpc",
 }
-"""Topics, and modules about them."""
+"""Topics, and the modules of each."""
 
 LEFT_OUT = {"__pycache__", "dist-packages", "distutils", "idlelib", "lib2to3", "site-packages", "test", "tests"}
-"""What is no part of the library, or no longer one of every Python."""
+"""Folders that are not part of the library, or not in every version of Python."""
 
 
 @cache
 def docstrings() -> tuple[tuple[str, str], ...]:
-    """Each docstring of at least 30 characters once, with the top-level module that it is of; nothing is imported."""
+    """Return (top-level module, docstring) for each unique docstring of at least 30 characters. Imports no module."""
     root = Path(sysconfig.get_path("stdlib"))
     found: dict[str, str] = {}
     for path in sorted(root.rglob("*.py")):
@@ -48,7 +48,7 @@ def _docstrings_of(node: Any) -> Iterator[str]:
 
 
 def topic_of(module: str) -> int | None:
-    """The number of a module's topic, or None."""
+    """Return the index of a module's topic, or None."""
     for number, modules in enumerate(TOPICS.values()):
         if module in modules.split():
             return number
@@ -56,10 +56,10 @@ def topic_of(module: str) -> int | None:
 
 
 def is_held_out(text: str) -> bool:
-    """Whether a text is one of the fifth that no model is trained on, pre-trained ones included."""
+    """Return True for the fifth of the texts that no model is trained on, including the packaged one."""
     return number_of(text) % 5 == 0
 
 
 def number_of(text: str) -> int:
-    """A number that depends on the text alone, so that a text is held out in every version of Python."""
+    """Return a number that depends only on the text, so that a text is held out in every version of Python."""
     return zlib.crc32(text.encode())

@@ -1,4 +1,4 @@
-"""What both scenarios have in common: the text as numbers, and the encoder that is pre-trained and fine-tuned."""
+"""Parameters of both scenarios, and the text encoder that is pre-trained and fine-tuned."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from aipcore.scenario import DataParams, ModelParams, ScenarioParams
 
 @params
 class TextData(DataParams):
-    """Which words there are."""
+    """The vocabulary."""
 
-    vocabulary: Path = field(PACKAGED, help="The words that the model knows, one a line.", resource=True)
+    vocabulary: Path = field(PACKAGED, help="Vocabulary file, one word per line.", resource=True)
 
 
 @params
 class Encoder(ModelParams):
-    """The mean of the vectors of all words, and a layer on it."""
+    """The mean of all word vectors, followed by a layer."""
 
-    size: int = field(32, help="Numbers that stand for a word, and for a text.", check=at_least(1))
+    size: int = field(32, help="Size of word and text vectors.", check=at_least(1))
 
 
 @params
@@ -33,7 +33,7 @@ class TextParams(ScenarioParams):
 
 
 def encode(numbers: Any, params: TextParams) -> tuple[Any, Any]:
-    """Words as numbers, int32 [batch, words], to a vector for each text, [batch, size], and the layer `words`."""
+    """Encode word numbers, int32 [batch, words], as text vectors, [batch, size]. Also return the layer `words`."""
     from keras import layers, ops
 
     size = params.model.size

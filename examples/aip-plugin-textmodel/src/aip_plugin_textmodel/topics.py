@@ -1,4 +1,4 @@
-"""Fine-tuning: what is a docstring about?"""
+"""Fine-tuning: classify docstrings by topic."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PRETRAINED = Path(__file__).with_name("pretrained.keras")
 
 @params
 class TopicData(TextData):
-    """Few labelled texts."""
+    """A few labelled texts."""
 
-    per_topic: int = field(10, help="Labelled docstrings of each topic to learn from.", check=at_least(1))
-    texts: tuple[str, ...] = field((), help="Texts to name the topic of, if others than the held-out docstrings.")
+    per_topic: int = field(10, help="Labelled training docstrings per topic.", check=at_least(1))
+    texts: tuple[str, ...] = field((), help="Texts to classify. Default: the held-out docstrings.")
 
 
 @params
@@ -30,13 +30,13 @@ class TopicParams(TextParams):
 
 
 class DocstringTopics(Scenario):
-    """Learns what a docstring is about from few examples, beginning with the packaged model."""
+    """Fine-tunes the packaged model to classify docstrings by topic from few examples."""
 
     params_class = TopicParams
     defaults: ClassVar[dict[str, Any]] = {
         "trainer.epochs": 20,
         "trainer.warmstart.model": str(PRETRAINED),
-        # The layer that names topics is new.
+        # The topic layer is new.
         "trainer.warmstart.allow_partial": True,
         "train.batch_size": 16,
         "learning_rate.lr": 0.02,
@@ -44,7 +44,7 @@ class DocstringTopics(Scenario):
     monitor = ("max", "accuracy")
 
     def train_data(self) -> list[Sample]:
-        """`per_topic` docstrings of each topic."""
+        """Return `per_topic` docstrings of each topic."""
         chosen = []
         for topic in range(len(TOPICS)):
             texts = [text for number, text in _labelled() if number == topic and not is_held_out(text)]
@@ -53,47 +53,47 @@ class DocstringTopics(Scenario):
         return chosen
 
     def val_data(self) -> list[Sample]:
-        """All that are held out."""
+        """Return all held-out docstrings with a topic."""
         return [_sample(topic, text) for topic, text in _labelled() if is_held_out(text)]
 
     def predict_data(self) -> list[Sample]:
-        """The texts of `data.texts`, or those that are held out."""
+        """Return the texts of `data.texts`, or the held-out docstrings."""
         texts = self.params.data.texts
         return [Sample(inputs=text, meta=text) for text in texts] if texts else self.val_data()
 
     def processors(self) -> list[Any]:
-        """Words as numbers."""
+        """Encode words as numbers."""
         return [Encode(self.params.data.vocabulary)]
 
     def post_processors(self) -> list[PostProcessor]:
-        """Name the topic."""
+        """Replace the logits with the name of the topic."""
         return [NameTopic()]
 
     def build(self, inputs: Any) -> Any:
-        """Logits of the topics."""
+        """Return the logits of the topics."""
         from keras import layers
 
         text, _ = encode(inputs, self.params)
         return layers.Dense(len(TOPICS), name="topic")(text)
 
     def losses(self) -> Any:
-        """Cross-entropy."""
+        """Return the cross-entropy."""
         from keras.losses import SparseCategoricalCrossentropy
 
         return SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> Any:
-        """Accuracy."""
+        """Return the accuracy."""
         from keras.metrics import SparseCategoricalAccuracy
 
         return [SparseCategoricalAccuracy(name="accuracy")]
 
 
 class NameTopic(PostProcessor):
-    """Logits to a name."""
+    """Converts logits to the name of a topic."""
 
     def process(self, outputs: Any, meta: Any) -> dict[str, Any]:
-        """Names the topic."""
+        """Return the name of the most likely topic."""
         del meta
         return {"topic": list(TOPICS)[int(outputs[""].argmax())]}
 

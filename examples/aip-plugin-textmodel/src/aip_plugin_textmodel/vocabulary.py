@@ -1,7 +1,7 @@
-"""From text to numbers: 0 stands for nothing, 1 for a word that is hidden or not known, others for words.
+"""Encoding of text as numbers: 0 for padding, 1 for a masked or unknown word, other numbers for words.
 
-`python -m aip_plugin_textmodel.vocabulary FILE` writes the most frequent words of the docstrings to FILE, but for those
-that stand everywhere.
+`python -m aip_plugin_textmodel.vocabulary FILE` writes the most frequent words of the docstrings to FILE, without the
+ones that occur everywhere.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from aipcore.scenario import Processor, Sample
 
 NOTHING, HIDDEN = 0, 1
 LENGTH = 48
-"""Words of a text that are read."""
+"""Maximum number of words read from a text."""
 
 SIZE, TOO_FREQUENT = 2000, 60
-"""Words in the vocabulary, and how many say nothing since they stand everywhere."""
+"""Number of words in the vocabulary, and of more frequent words skipped because they occur everywhere."""
 
 PACKAGED = Path(__file__).with_name("vocabulary.txt")
 
 
 def words_of(text: str) -> list[str]:
-    """The words in lower case; what_is_joined and whatIsJoined are words on their own."""
+    """Return the words in lower case. Parts of snake_case and camelCase names are separate words."""
     return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """The words of a file with one a line."""
+    """Return the words of a file with one word per line."""
     return path.read_text(encoding="utf-8").split()
 
 
 class Encode(Processor):
-    """A text as int32 [48]: its first words as numbers, filled up with 0."""
+    """Encodes a text as int32 [48]: its first words as numbers, padded with 0."""
 
     def __init__(self, vocabulary: Path) -> None:
         words = read_vocabulary(vocabulary)
         self.numbers = {word: number for number, word in enumerate(words, start=HIDDEN + 1)}
 
     def process(self, sample: Sample) -> Sample:
-        """Encodes the input."""
+        """Encode the input."""
         import numpy as np
 
         numbers = np.full(LENGTH, NOTHING, np.int32)

@@ -1,4 +1,4 @@
-"""Pre-training: guess the words that are left out."""
+"""Pre-training: predict masked words."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from aip_plugin_textmodel.vocabulary import HIDDEN, NOTHING, Encode
 from aipcore.scenario import Mode, RandomProcessor, Sample, Scenario
 
 SHARE = 0.3
-"""Of the words, how many are hidden."""
+"""Fraction of the words that are masked."""
 
 
 class DocstringWords(Scenario):
-    """Learns to guess words that are left out of docstrings."""
+    """Predicts masked words of docstrings."""
 
     params_class = TextParams
     defaults: ClassVar[dict[str, Any]] = {"trainer.epochs": 40, "train.batch_size": 32, "learning_rate.lr": 0.005}
 
     def train_data(self) -> list[Sample]:
-        """All docstrings that are not held out."""
+        """Return all docstrings that are not held out."""
         return [Sample(inputs=text) for _, text in docstrings() if not is_held_out(text)]
 
     def val_data(self) -> list[Sample]:
-        """The others."""
+        """Return the held-out docstrings."""
         return [Sample(inputs=text) for _, text in docstrings() if is_held_out(text)]
 
     def processors(self) -> list[Any]:
-        """Numbers, of which some are hidden."""
+        """Encode words as numbers and mask some of them."""
         return [Encode(self.params.data.vocabulary), Hide()]
 
     def build(self, inputs: Any) -> Any:
-        """Logits of all words for a text, [batch, words]; the vector of a word is also the weights of its logit."""
+        """Return the logits of all words for a text, [batch, words], computed with the word vectors (tied weights)."""
         text, words = encode(inputs, self.params)
         return words(text, reverse=True)
 
     def loss_values(
         self, inputs: Mapping[str, Any], targets: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The mean cross-entropy of the words of a text that are hidden, in nats."""
+        """Return the mean cross-entropy of the masked words of a text, in nats."""
         from keras import ops
 
         del inputs
@@ -52,12 +52,12 @@ class DocstringWords(Scenario):
 
 
 class Hide(RandomProcessor):
-    """Hides some of the words, others in each epoch; the target is what they were, and 0 elsewhere."""
+    """Masks some of the words, different ones in each epoch. The target is the original word, and 0 elsewhere."""
 
     modes: ClassVar[set[Mode]] = {Mode.TRAINING, Mode.EVALUATION}
 
     def process(self, sample: Sample, rng: Any) -> Sample:
-        """Hides words."""
+        """Mask words."""
         import numpy as np
 
         words = sample.inputs
