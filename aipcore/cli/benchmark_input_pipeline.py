@@ -152,11 +152,11 @@ def _with_model(request: Request, resolved: Resolved[Any], console: Console, sec
 
 
 def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | None, *, model: float | None) -> None:
-    from aipcore.data.streamed import StreamedDataset
+    from aipcore.data.parallel import ParallelDataset
     from aipcore.data.throughput import shares, verdict
 
     dataset = pipeline.dataset()
-    workers = dataset.choice().workers if isinstance(dataset, StreamedDataset) else 0
+    workers = dataset.choice().workers if isinstance(dataset, ParallelDataset) else 0
     console.print(f"{len(dataset):,} training samples in batches of {feed.batching.batch_size}", highlight=False)
     console.print(pipeline.describe() or "samples in memory, nothing to process", highlight=False)
     parts = shares(dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from reprlib import Repr
 from typing import Any
@@ -45,11 +45,12 @@ class SkippedSamples:
         self._count = 0
         self._first = ""
 
-    def add(self, error: SampleError | str) -> None:
-        """Counts one sample."""
-        with self._lock:
-            self._first = self._first if self._count else str(error)
-            self._count += 1
+    def add(self, errors: Iterable[str]) -> None:
+        """Count samples, one for each error."""
+        for error in errors:
+            with self._lock:
+                self._first = self._first if self._count else error
+                self._count += 1
 
     def report(self) -> str | None:
         """One sentence on the samples left out since the last call, or None if there were none."""

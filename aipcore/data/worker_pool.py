@@ -306,7 +306,7 @@ class WorkerPool:
 
         Args:
             job: what was prepared.
-            tasks: what to do; None is no task.
+            tasks: the arguments of its calls.
             nbytes: about how many bytes the answer to a task has.
 
         Raises:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -133,11 +133,8 @@ KEPT_BLOCK = 24 * 2**20
 """Bytes; glibc's limit is 32 MiB."""
 
 
-class Job(Protocol):
-    """What is to be done, sent to each worker once; its tasks only say with which samples."""
-
-    def do(self, task: Any) -> Any:
-        """The answer to a task."""
+Job = Callable[..., Any]
+"""A function that is sent to each worker once; its tasks are the arguments of its calls."""
 
 
 @attrs.frozen(kw_only=True)
@@ -242,7 +239,7 @@ class _Worker:
         if not isinstance(job, Failure):
             try:
                 task = area.read(copy=True)
-                answer = None if task is None else job.do(task)
+                answer = None if task is None else job(*task)
             except Exception as error:
                 answer = _failure(error)
         try:

@@ -209,7 +209,7 @@ def _first_sample(
     objective: Objective, graph: Model, dataset: Dataset, origin: str
 ) -> tuple[Mapping[str, LossTerm], Example]:
     """The losses of one sample, its targets, outputs and weights; finds what does not fit."""
-    sides = dataset.known().take(np.arange(1))
+    sides = dataset.known().batch(np.arange(1)).sides
     inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     try:
         outputs = graph(inputs, training=False)

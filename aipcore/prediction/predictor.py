@@ -320,7 +320,7 @@ class Predictor:
             collector = Collector(group[0].layout, len(part))
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None, weight=None), index)
-            sides.append(collector.rows(None).inputs)
+            sides.append(collector.batch().inputs)
         answers, masks = self._outputs(sides)
         raw = self._vote(answers)
         for row, (index, samples) in enumerate(part):

@@ -11,9 +11,9 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.dataset import ArrayDataset, SampleDataset
+from aipcore.data.dataset import MemoryDataset
+from aipcore.data.parallel import ParallelDataset
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.streamed import StreamedDataset
 from aipcore.errors import DataError
 from aipcore.scenario import ColumnSpec, GeneratingProcessor, Mode, Processor, RandomProcessor, Sample
 
@@ -76,14 +76,14 @@ def test_what_is_fixed_is_done_once() -> None:
     """Reading and leading deterministic processors run once for all epochs; stacked if nothing random follows."""
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale])
-    assert isinstance(pipeline.dataset(), ArrayDataset)
+    assert isinstance(pipeline.dataset(), MemoryDataset)
     for number in range(3):
         epoch(pipeline, number)
     assert scale.calls == 10
     assert set(files.reads.values()) == {1}
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale, Jitter()])
-    assert isinstance(pipeline.dataset(), StreamedDataset)
+    assert isinstance(pipeline.dataset(), ParallelDataset)
     assert pipeline.describe().startswith("Scale once, kept in memory; Jitter anew in each epoch in this process (")
     epochs = [epoch(pipeline, number) for number in range(3)]
     assert scale.calls == 10
@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_done_anew(how: Any) -> None:
     assert epoch(pipeline, 2) == epoch(Pipeline(Files(200), [Scale(), Jitter()], preload="on"), 2)
     assert scale.calls >= 200
     plain = Pipeline(Files(200), [Scale()], **how)
-    assert isinstance(plain.dataset(), StreamedDataset)
+    assert isinstance(plain.dataset(), ParallelDataset)
     assert epoch(plain, 1) == epoch(Pipeline(Files(200), [Scale()]), 1)
 
 
@@ -107,10 +107,10 @@ def test_auto_gives_up_early() -> None:
     """A few samples tell that the rest will not fit; the limit decides, not the number of samples."""
     files = Files(100_000)
     pipeline = Pipeline(files, preload_bytes=100_000 * 20 - 1)
-    assert isinstance(pipeline.dataset(), StreamedDataset)
+    assert isinstance(pipeline.dataset(), ParallelDataset)
     assert sum(files.reads.values()) < 200
-    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20).dataset(), ArrayDataset)
-    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20 - 1).dataset(), StreamedDataset)
+    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20).dataset(), MemoryDataset)
+    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20 - 1).dataset(), ParallelDataset)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_every_source_gives_the_same(source: Any, preload: Any) -> None:
     expected = Pipeline(Files(6, (1,)), [Scale(), Jitter()], seed=1)
     for number in range(2):
         assert str(epoch(pipeline, number)) == str(epoch(expected, number))
-    assert isinstance(Pipeline(source()).dataset(), ArrayDataset)
+    assert isinstance(Pipeline(source()).dataset(), MemoryDataset)
 
 
 def test_two_samples_in_a_tuple_are_samples() -> None:
@@ -177,7 +177,7 @@ def test_random_sizes() -> None:
     assert pipeline.dataset().specs()[0]["x"].shape == (None,)
     blocks = list(pipeline.feed(8).blocks(0, chunk=9))
     assert [block.batch_size for block in blocks] == [8, 8, 4]
-    assert isinstance(pipeline.dataset().known(), SampleDataset)
+    assert not pipeline.dataset().known().uniform
 
 
 def test_sizes_that_first_samples_do_not_show() -> None:

@@ -113,7 +113,7 @@ def test_randomness_outside_training_is_drawn_once() -> None:
     noise = Noise()
     noise.modes = set(Mode)
     kept, streamed = (Pipeline(numbers(4), [noise], mode=Mode.EVALUATION, preload=preload) for preload in ("on", "off"))
-    assert type(kept.dataset()).__name__ == "ArrayDataset"
+    assert type(kept.dataset()).__name__ == "MemoryDataset"
     assert values(kept, 0) == values(kept, 1) == values(streamed, 0) == values(streamed, 7)
     blocks = [next(streamed.feed(4).blocks(epoch, chunk=1)).inputs[""].tolist() for epoch in (0, 5)]
     assert blocks[0] == blocks[1]
