@@ -188,7 +188,12 @@ def for_each(function: Function, total: int, workers: WorkerPool | None) -> Iter
     if parallel.possible:
         timing = yield from measure(function, total)
         done = timing.samples
-    task = parallel.choose(timing, total - done).task
+    choice = parallel.choose(timing, total - done)
+    if not choice.workers:
+        for index in range(done, total):
+            yield from function((index,))
+        return
+    task = choice.task
     rest = ((range(start, min(start + task, total)),) for start in range(done, total, task))
     try:
         with closing(parallel.calls(rest)) as answers:
