@@ -63,6 +63,14 @@ class Dataset(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Return one sample as it is in an epoch.
+
+        Raises:
+            SampleError: it cannot be made.
+        """
+
+    @abstractmethod
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """Return samples side by side.
 
@@ -151,6 +159,10 @@ class MemoryDataset(Dataset):
         inputs, targets, weight = (fields[index] for fields in self.sides)
         meta = None if self.meta is None else self.meta[index]
         return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`; its arrays are views."""
+        return self[index]
 
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """See `Dataset`; the samples are the same in each epoch."""

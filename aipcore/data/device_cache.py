@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
-from aipcore.data.sample import ColumnSpec, Specs
+from aipcore.data.sample import ColumnSpec, Sample, Specs
 from aipcore.data.sampler import Indices
 
 NUMBERS = "numbers"
@@ -38,6 +38,10 @@ class IndexDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`."""
+        return Sample(inputs={NUMBERS: np.int32(index)})
 
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """See `Dataset`."""

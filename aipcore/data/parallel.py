@@ -17,7 +17,7 @@ from aipcore.data.dataset import Batch, Dataset, MemoryDataset
 from aipcore.data.pickling import UnshippableError
 from aipcore.data.processed import ProcessedDataset
 from aipcore.data.processing import SkippedSamples
-from aipcore.data.sample import SIDES, Specs
+from aipcore.data.sample import SIDES, Sample, Specs
 from aipcore.data.sampler import Indices, Visits
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.data.worker_process import Area
@@ -244,6 +244,10 @@ class ParallelDataset(Dataset):
     def lengths(self) -> npt.NDArray[np.int64]:
         """See `Dataset`."""
         return np.asarray(list(for_each(self.dataset.lengths_of, len(self), self._workers)))
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`."""
+        return self.dataset.sample(index, epoch)
 
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """See `Dataset`; made in this process."""

@@ -11,7 +11,7 @@ from aipcore.data.adapters.indexed import IndexedSamples, is_indexed
 from aipcore.data.adapters.samples import stack
 from aipcore.data.batching import Layout
 from aipcore.data.cache import cache, count_generated
-from aipcore.data.dataset import MemoryDataset, Padding, with_specs
+from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
 from aipcore.data.loader import Batching, Feed
 from aipcore.data.parallel import ParallelDataset
@@ -83,14 +83,14 @@ class Pipeline:
         self._skipped = SkippedSamples(origin)
         self.workers = workers if isinstance(workers, WorkerPool) else WorkerPool(workers)
         self._shares_workers = isinstance(workers, WorkerPool)
-        self._dataset: MemoryDataset | ParallelDataset | None = None
+        self._dataset: Dataset | None = None
         self._wants_fingerprint = False
         self._fingerprint: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset())
 
-    def dataset(self) -> MemoryDataset | ParallelDataset:
+    def dataset(self) -> Dataset:
         """The processed samples; made on the first call.
 
         Raises:
@@ -119,8 +119,7 @@ class Pipeline:
         Raises:
             DataError: it cannot be used, even if such samples are to be skipped.
         """
-        dataset = self.dataset()
-        return dataset.dataset.samples.sample(index, epoch) if isinstance(dataset, ParallelDataset) else dataset[index]
+        return self.dataset().sample(index, epoch)
 
     def samples(self, epoch: int = 0) -> Iterator[Sample]:
         """The processed samples of an epoch, in the order of the source; those that cannot be used are left out.
@@ -206,7 +205,7 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _made(self) -> MemoryDataset | ParallelDataset:
+    def _made(self) -> Dataset:
         chain, given = self.chain, self._given
         # What is not processed is stacked as it is read, so that it is in memory once.
         memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (chain.processes or is_indexed(given))

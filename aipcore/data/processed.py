@@ -138,6 +138,10 @@ class ProcessedDataset(Dataset):
         """See `Dataset`; a batch is smaller, for all workers, if any sample is left out."""
         return self.uniform and not self.skips
 
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`."""
+        return self.samples.sample(index, epoch)
+
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """See `Dataset`."""
         if epochs is None or not self.samples.chain.random:
