@@ -10,7 +10,7 @@ import numpy as np
 
 from aipcore.data.adapters.samples import SampleList
 from aipcore.data.parallel import for_each
-from aipcore.data.processing import Chain, SampleError, SkippedSamples
+from aipcore.data.processing import Processors, SampleError, SkippedSamples
 from aipcore.data.sample import Sample, Samples
 from aipcore.data.sampler import Indices
 from aipcore.data.worker_pool import WorkerPool
@@ -22,13 +22,17 @@ ESTIMATED = 64
 
 
 def cache(
-    source: Samples, chain: Chain, skipped: SkippedSamples | None, limit: int | None, workers: WorkerPool | None = None
+    source: Samples,
+    processors: Processors,
+    skipped: SkippedSamples | None,
+    limit: int | None,
+    workers: WorkerPool | None = None,
 ) -> tuple[SampleList, Indices] | None:
     """Process all samples as far as the same comes out each time.
 
     Args:
         source: the samples.
-        chain: the processors.
+        processors: the processors.
         skipped: counts the samples that cannot be used; None: they are errors.
         limit: most bytes to keep, or None.
         workers: who may do it.
@@ -44,7 +48,7 @@ def cache(
     source_indices: list[int] = []
     errors: list[str] = []
     size = 0
-    for source_index, (made, failed) in enumerate(_processed(source, chain, skipped is not None, workers)):
+    for source_index, (made, failed) in enumerate(_processed(source, processors, skipped is not None, workers)):
         errors += failed
         for sample in made:
             samples.append(sample)
@@ -53,14 +57,14 @@ def cache(
         read = source_index + 1
         if limit is not None and (size > limit or (read == ESTIMATED and size / read * len(source) > limit)):
             return None
-    _check_left(samples, source, chain, errors)
+    _check_left(samples, source, processors, errors)
     if skipped is not None:
         skipped.add(errors)
     return SampleList(samples), np.asarray(source_indices)
 
 
 def count_generated(
-    source: Samples, chain: Chain, skipped: SkippedSamples | None, workers: WorkerPool | None = None
+    source: Samples, processors: Processors, skipped: SkippedSamples | None, workers: WorkerPool | None = None
 ) -> Indices:
     """Count once what the generating processors make.
 
@@ -72,52 +76,54 @@ def count_generated(
     """
     errors: list[str] = []
     counts: list[int] = []
-    for number, failed in for_each(partial(_counts, source, chain, skipped is not None), len(source), workers):
+    for number, failed in for_each(partial(_counts, source, processors, skipped is not None), len(source), workers):
         counts.append(number)
         errors += failed
     source_indices = np.repeat(np.arange(len(counts)), counts)
-    _check_left(source_indices, source, chain, errors)
+    _check_left(source_indices, source, processors, errors)
     if skipped is not None:
         skipped.add(errors)
     return source_indices
 
 
 def _processed(
-    source: Samples, chain: Chain, skips: bool, workers: WorkerPool | None
+    source: Samples, processors: Processors, skips: bool, workers: WorkerPool | None
 ) -> Iterator[tuple[list[Sample], list[str]]]:
-    if not (chain.random_fixed and (skips or chain.generating)):
-        yield from for_each(partial(_results, source, chain, skips), len(source), workers)
+    if not (processors.random_fixed and (skips or processors.generating)):
+        yield from for_each(partial(_results, source, processors, skips), len(source), workers)
         return
     # What is drawn for a sample depends on how many there are before it, so they are made one after the other.
     number = 0
     for source_index in range(len(source)):
-        samples, errors = _expanded(source, chain, skips, source_index)
-        made, failed = _run(samples, chain, skips, source_index, number)
+        samples, errors = _expanded(source, processors, skips, source_index)
+        made, failed = _run(samples, processors, skips, source_index, number)
         number += len(samples)
         yield made, errors + failed
 
 
 def _results(
-    source: Samples, chain: Chain, skips: bool, indices: Iterable[int]
+    source: Samples, processors: Processors, skips: bool, indices: Iterable[int]
 ) -> list[tuple[list[Sample], list[str]]]:
     """For each sample of the source, what becomes of it, and the errors of what was left out."""
     results = []
     for index in indices:
-        samples, errors = _expanded(source, chain, skips, index)
-        made, failed = _run(samples, chain, skips, index, index)
+        samples, errors = _expanded(source, processors, skips, index)
+        made, failed = _run(samples, processors, skips, index, index)
         results.append((made, errors + failed))
     return results
 
 
-def _counts(source: Samples, chain: Chain, skips: bool, indices: Iterable[int]) -> list[tuple[int, list[str]]]:
+def _counts(
+    source: Samples, processors: Processors, skips: bool, indices: Iterable[int]
+) -> list[tuple[int, list[str]]]:
     """For each sample of the source, how many are generated of it, and why it is left out."""
-    expanded = (_expanded(source, chain, skips, index) for index in indices)
+    expanded = (_expanded(source, processors, skips, index) for index in indices)
     return [(len(samples), errors) for samples, errors in expanded]
 
 
-def _expanded(source: Samples, chain: Chain, skips: bool, index: int) -> tuple[list[Sample], list[str]]:
+def _expanded(source: Samples, processors: Processors, skips: bool, index: int) -> tuple[list[Sample], list[str]]:
     try:
-        return chain.expand(source[index], index), []
+        return processors.expand(source[index], index), []
     except SampleError as error:
         if not skips:
             raise
@@ -125,13 +131,15 @@ def _expanded(source: Samples, chain: Chain, skips: bool, index: int) -> tuple[l
 
 
 def _run(
-    samples: list[Sample], chain: Chain, skips: bool, source_index: int, first: int
+    samples: list[Sample], processors: Processors, skips: bool, source_index: int, first: int
 ) -> tuple[list[Sample], list[str]]:
     """Runs the deterministic processors on the samples generated of one, `first` being the index of the first."""
     made, errors = [], []
     for index, sample in enumerate(samples, first):
         try:
-            made.append(chain.run(chain.deterministic, sample, index=index, visit=0, source_index=source_index))
+            made.append(
+                processors.run(processors.deterministic, sample, index=index, visit=0, source_index=source_index)
+            )
         except SampleError as error:
             if not skips:
                 raise
@@ -139,12 +147,11 @@ def _run(
     return made, errors
 
 
-def _check_left(left: Any, source: Samples, chain: Chain, errors: list[str]) -> None:
+def _check_left(left: Any, source: Samples, processors: Processors, errors: list[str]) -> None:
     if len(left) == 0:
         reason = f"; the first error: {errors[0]}" if errors else ": the generating processors leave all out."
-        raise DataError(
-            f"Nothing is left of the {names.count(len(source), 'sample')} of {chain.origin} after processing{reason}"
-        )
+        samples = names.count(len(source), "sample")
+        raise DataError(f"Nothing is left of the {samples} of {processors.origin} after processing{reason}")
 
 
 def _bytes(side: Any) -> int:

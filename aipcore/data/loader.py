@@ -22,7 +22,7 @@ class _End:
     """Stands behind the last block of an epoch."""
 
 
-class Ahead:
+class Prefetcher:
     """Makes and converts blocks in a thread, which goes on with the next epoch while this one is validated.
 
     Args:
@@ -142,7 +142,7 @@ Share = Callable[[int], npt.NDArray[np.int64]]
 """From the size of a batch to the positions in it of the samples that are this worker's."""
 
 
-class Feed:
+class DataLoader:
     """Cuts epochs of a data set into blocks.
 
     Attributes:
@@ -292,7 +292,7 @@ def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int
             if hasattr(source, "close"):
                 source.close()
 
-    thread = threading.Thread(target=work, name="aip-feed", daemon=True)
+    thread = threading.Thread(target=work, name="aip-data-loader", daemon=True)
     thread.start()
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The pipeline: from a source of samples through processors to a data set."""
+"""The pipeline: from what a scenario returned as its data, through processors, to a dataset."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from aipcore.data.batching import Layout
 from aipcore.data.cache import cache, count_generated
 from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
-from aipcore.data.loader import Batching, Feed
+from aipcore.data.loader import Batching, DataLoader
 from aipcore.data.parallel import ParallelDataset
 from aipcore.data.processed import GeneratedSamples, ProcessedDataset, ProcessedSamples, probe
-from aipcore.data.processing import Chain, Part, SampleError, SkippedSamples
+from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.processor import Mode, as_processors
 from aipcore.data.sample import SIDES, DeclaredSpecs, Sample, Samples, Specs
 from aipcore.data.sampler import Buckets, Indices, SampleOrder
@@ -72,7 +72,7 @@ class Pipeline:
     ) -> None:
         self.mode = mode
         self.origin = origin
-        self.chain = Chain.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
+        self.processors = Processors.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
         self._given = source if limit is None else first_samples(source, limit)
         self._seed = seed
         self._preload = preload
@@ -135,7 +135,7 @@ class Pipeline:
                     raise
                 self._skipped.add([str(error)])
 
-    def feed(
+    def loader(
         self,
         batch_size: int,
         *,
@@ -143,7 +143,7 @@ class Pipeline:
         shuffle: bool = False,
         bucket_window: int = 0,
         drop_remainder: bool = False,
-    ) -> Feed:
+    ) -> DataLoader:
         """Batches of the processed samples.
 
         Args:
@@ -169,7 +169,7 @@ class Pipeline:
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
-        return Feed(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
+        return DataLoader(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
 
     def describe(self) -> str:
         """The processors in words, what is kept of their results, and who makes the rest; empty if there is no more."""
@@ -178,8 +178,8 @@ class Pipeline:
         if isinstance(dataset, ParallelDataset):
             samples = dataset.dataset.samples
             generated = isinstance(samples.source, GeneratedSamples)
-            again = [*self.chain.generating, *samples.part] if generated else samples.part
-        once = [*self.chain.generating, *self.chain.deterministic, *self.chain.random]
+            again = [*self.processors.generating, *samples.part] if generated else samples.part
+        once = [*self.processors.generating, *self.processors.deterministic, *self.processors.random]
         once = once[: len(once) - len(again)]
         parts = [f"{_names(once)} once, kept in memory"] if once else []
         if again:
@@ -206,31 +206,35 @@ class Pipeline:
         self.close()
 
     def _made(self) -> Dataset:
-        chain, given = self.chain, self._given
+        processors, given = self.processors, self._given
         # What is not processed is stacked as it is read, so that it is in memory once.
-        memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (chain.processes or is_indexed(given))
-        source = as_dataset(given, self.origin, weighted=chain.weighted) if memory else as_samples(given, self.origin)
+        memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
+        source = (
+            as_dataset(given, self.origin, weighted=processors.weighted) if memory else as_samples(given, self.origin)
+        )
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(source)
-        if isinstance(source, MemoryDataset) and not chain.processes:
+        if isinstance(source, MemoryDataset) and not processors.processes:
             return self._finished(source)
         skipped = self._skipped if self._skip else None
         cached = None
-        if self._preload != "off" and (chain.generating or chain.deterministic or isinstance(source, IndexedSamples)):
+        if self._preload != "off" and (
+            processors.generating or processors.deterministic or isinstance(source, IndexedSamples)
+        ):
             limit = None if self._preload == "on" else self._preload_bytes
-            cached = cache(source, chain, skipped, limit, self.workers)
+            cached = cache(source, processors, skipped, limit, self.workers)
         if cached is not None:
             samples, source_indices = cached
-            if chain.random and not of_batches(chain.random):
-                return self._processed(samples, chain.random, source_indices)
+            if processors.random and not of_batches(processors.random):
+                return self._processed(samples, processors.random, source_indices)
             columns = stack(samples.samples, self.origin, source_indices.tolist())
-            if not chain.random:
+            if not processors.random:
                 return self._finished(columns)
-            return self._processed(columns if columns.uniform else samples, chain.random, source_indices)
-        part = [*chain.deterministic, *chain.random]
-        if chain.generating:
-            source_indices = count_generated(source, chain, skipped, self.workers)
-            return self._processed(GeneratedSamples(source, chain, source_indices), part, source_indices)
+            return self._processed(columns if columns.uniform else samples, processors.random, source_indices)
+        part = [*processors.deterministic, *processors.random]
+        if processors.generating:
+            source_indices = count_generated(source, processors, skipped, self.workers)
+            return self._processed(GeneratedSamples(source, processors, source_indices), part, source_indices)
         return self._processed(source, part)
 
     def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
@@ -242,7 +246,7 @@ class Pipeline:
         return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
     def _processed(self, source: Samples, part: Part, source_indices: Indices | None = None) -> ParallelDataset:
-        samples = ProcessedSamples(source=source, chain=self.chain, part=part, source_indices=source_indices)
+        samples = ProcessedSamples(source=source, processors=self.processors, part=part, source_indices=source_indices)
         first, probed = map(self._finished, probe(samples, skips=self._skip))
         bare = (probed.inputs.bare, probed.targets.bare, probed.weights.bare)
         layout = Layout(probed.specs(), bare, probed.padding, self.origin)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from aipcore.data.adapters.samples import stack
 from aipcore.data.batching import Collector, Layout
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
-from aipcore.data.processing import Chain, Part, SampleError
+from aipcore.data.processing import Part, Processors, SampleError
 from aipcore.data.sample import Sample, Samples, Specs
 from aipcore.data.sampler import Indices
 from aipcore.data.vectorized import VectorizedProcessing
@@ -31,12 +31,12 @@ class GeneratedSamples:
 
     Attributes:
         source: the author's samples.
-        chain: the processors.
+        processors: the processors.
         source_indices: for each generated sample, the index of the author's sample that it is made of, in order.
     """
 
     source: Samples
-    chain: Chain
+    processors: Processors
     source_indices: Indices
     _local: threading.local = attrs.field(factory=threading.local, init=False)
 
@@ -44,20 +44,20 @@ class GeneratedSamples:
         return len(self.source_indices)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GeneratedSamples, (self.source, self.chain, self.source_indices)
+        return GeneratedSamples, (self.source, self.processors, self.source_indices)
 
     def __getitem__(self, index: int) -> Sample:
         source_index = int(self.source_indices[index])
         # Neighbours come of the same sample of the source; in shuffled order they rarely meet.
         last, made = getattr(self._local, "last", (-1, []))
         if last != source_index:
-            made = self.chain.expand(self.source[source_index], source_index)
+            made = self.processors.expand(self.source[source_index], source_index)
             self._local.last = source_index, made
         first, end = np.searchsorted(self.source_indices, (source_index, source_index + 1)).tolist()
         if len(made) != end - first:
             raise DataError(
-                f"Sample {source_index} of {self.chain.origin} gave {count(len(made), 'sample')}, but {end - first} "
-                "when they were counted: generating processors must always make the same."
+                f"Sample {source_index} of {self.processors.origin} gave {count(len(made), 'sample')}, but "
+                f"{end - first} when they were counted: generating processors must always make the same."
             )
         sample: Sample = made[index - first]
         return sample
@@ -69,13 +69,13 @@ class ProcessedSamples:
 
     Attributes:
         source: the samples to start from.
-        chain: all processors.
+        processors: all processors.
         part: those that run on demand.
         source_indices: for each sample of `source`, the index of the author's sample that it is made of; None: its own.
     """
 
     source: Samples
-    chain: Chain
+    processors: Processors
     part: Part
     source_indices: Indices | None = None
 
@@ -97,8 +97,8 @@ class ProcessedSamples:
             SampleError: one fails.
         """
         source_index = index if self.source_indices is None else int(self.source_indices[index])
-        visit = epoch if self.chain.random else 0
-        return self.chain.run(part, sample, index=index, visit=visit, source_index=source_index)
+        visit = epoch if self.processors.random else 0
+        return self.processors.run(part, sample, index=index, visit=visit, source_index=source_index)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -123,7 +123,7 @@ class ProcessedDataset(Dataset):
         samples = self.samples
         if not isinstance(samples.source, MemoryDataset):
             return None
-        return VectorizedProcessing.make(samples.source, samples.part, samples.chain.seed, self.layout)
+        return VectorizedProcessing.make(samples.source, samples.part, samples.processors.seed, self.layout)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -144,7 +144,7 @@ class ProcessedDataset(Dataset):
 
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """See `Dataset`."""
-        if epochs is None or not self.samples.chain.random:
+        if epochs is None or not self.samples.processors.random:
             epochs = np.zeros(len(indices), np.int64)
         if self.vectorized is not None and (batch := self.vectorized.batch(indices, epochs)) is not None:
             return batch
@@ -205,7 +205,7 @@ def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, Mem
     Raises:
         DataError: none can be made.
     """
-    size, origin = len(samples), samples.chain.origin
+    size, origin = len(samples), samples.processors.origin
     head = min(PROBED // 2, size)
     spread = sorted({int(each) for each in np.linspace(head, size - 1, PROBED - head)} if head < size else ())
     made: list[Sample] = []

@@ -63,7 +63,7 @@ class SkippedSamples:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Chain:
+class Processors:
     """The processors of one mode, cut where their results can be kept.
 
     Attributes:
@@ -84,7 +84,7 @@ class Chain:
     _local: threading.local = attrs.field(factory=threading.local, init=False)
 
     @classmethod
-    def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Chain:
+    def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Processors:
         """Takes the processors that work in `mode`; each keeps its position, which seeds its randomness.
 
         Raises:
@@ -117,7 +117,7 @@ class Chain:
         return any(isinstance(each, RANDOM) for _, each in self.deterministic)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _chain, (self.generating, self.deterministic, self.random, self.seed, self.origin, self.weighted)
+        return _processors, (self.generating, self.deterministic, self.random, self.seed, self.origin, self.weighted)
 
     @property
     def processes(self) -> bool:
@@ -243,8 +243,10 @@ def _first(value: Any) -> Any:
     return value[0]
 
 
-def _chain(generating: Part, deterministic: Part, random: Part, seed: int, origin: str, weighted: bool) -> Chain:
-    return Chain(
+def _processors(
+    generating: Part, deterministic: Part, random: Part, seed: int, origin: str, weighted: bool
+) -> Processors:
+    return Processors(
         generating=generating, deterministic=deterministic, random=random, seed=seed, origin=origin, weighted=weighted
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from aipcore.data.batching import Collector
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Block, Feed
+from aipcore.data.loader import Block, DataLoader
 from aipcore.data.parallel import ParallelDataset
 from aipcore.data.processed import GeneratedSamples
 from aipcore.data.processing import SampleError
@@ -39,7 +39,7 @@ def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> li
     if not isinstance(dataset, ParallelDataset):
         return []
     made = dataset.dataset.samples
-    before = made.chain.generating if isinstance(made.source, GeneratedSamples) else []
+    before = made.processors.generating if isinstance(made.source, GeneratedSamples) else []
     names = ["reading" + "".join(f", {processor.name}" for _, processor in before)]
     names += [processor.name for _, processor in made.part]
     spent = [0.0] * (len(names) + 1)
@@ -64,11 +64,11 @@ def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> li
     return [Share(name, total / max(count, 1)) for name, total in zip([*names, "batching"], spent, strict=True)]
 
 
-def endless(feed: Feed, *, chunk: int) -> Generator[Block, None, None]:
+def endless(loader: DataLoader, *, chunk: int) -> Generator[Block, None, None]:
     """The blocks of one epoch after the other."""
     epoch = 0
     while True:
-        with closing(feed.blocks(epoch, chunk=chunk)) as blocks:
+        with closing(loader.blocks(epoch, chunk=chunk)) as blocks:
             yield from blocks
         epoch += 1
 

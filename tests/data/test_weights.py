@@ -14,7 +14,7 @@ from aipcore.data.adapters import as_dataset
 from aipcore.data.class_weight import balanced, class_ids, weight_table
 from aipcore.data.dataset import MemoryDataset
 from aipcore.data.device_cache import IndexDataset, resident
-from aipcore.data.loader import Feed
+from aipcore.data.loader import DataLoader
 from aipcore.data.params import TrainDataParams
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.random import BatchRandom
@@ -138,7 +138,7 @@ def two() -> Iterator[WorkerPool]:
 
 def blocks(pipeline: Pipeline, **how: Any) -> list[Any]:
     """Blocks of an epoch, some of them filled up."""
-    return list(pipeline.feed(8, shuffle=True, **how).blocks(1, chunk=3, room=3))
+    return list(pipeline.loader(8, shuffle=True, **how).blocks(1, chunk=3, room=3))
 
 
 @pytest.mark.parametrize("how", PIPELINES)
@@ -217,9 +217,9 @@ def test_padded_with_zeros(source: str, two: WorkerPool) -> None:
 def test_a_share_of_each_batch() -> None:
     """A worker gets the weights of its own samples."""
     pipeline = Pipeline(Files("named"), [Fussy()], on_error="skip", preload="off", workers=0)
-    whole = pipeline.feed(8, shuffle=True)
+    whole = pipeline.loader(8, shuffle=True)
     wanted = np.array([1, 3])
-    share = Feed(whole.dataset, whole.order, whole.batching, lambda size: wanted[wanted < size])
+    share = DataLoader(whole.dataset, whole.order, whole.batching, lambda size: wanted[wanted < size])
     for all_of_it, part in zip(whole.blocks(0, chunk=2), share.blocks(0, chunk=2), strict=True):
         for name, column in all_of_it.weights.items():
             np.testing.assert_array_equal(part.weights[name], column[:, wanted])
