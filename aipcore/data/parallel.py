@@ -188,15 +188,14 @@ def for_each(function: Function, total: int, workers: WorkerPool | None) -> Iter
     if parallel.possible:
         timing = yield from measure(function, total)
         done = timing.samples
-    choice = parallel.choose(timing, total - done)
-    if not choice.workers:
-        for index in range(done, total):
-            yield from function((index,))
-        return
-    task = choice.task
-    rest = ((range(start, min(start + task, total)),) for start in range(done, total, task))
     try:
-        with closing(parallel.calls(rest)) as answers:
+        choice = parallel.choose(timing, total - done)
+        if not choice.workers:
+            for index in range(done, total):
+                yield from function((index,))
+            return
+        starts = range(done, total, choice.task)
+        with closing(parallel.calls((range(start, min(start + choice.task, total)),) for start in starts)) as answers:
             for answer in answers:
                 yield from answer
     finally:
