@@ -76,7 +76,7 @@ def data(workers: int) -> None:
     before = held() - array.nbytes
     with Pipeline((array, None), [Noise()], workers=workers) as pipeline:
         del array
-        for block in pipeline.feed(32, shuffle=True).blocks(0, chunk=4):
+        for block in pipeline.loader(32, shuffle=True).blocks(0, chunk=4):
             total = held() + sum(held(pid) - PROGRAM for pid in pipeline.workers.processes())
             if block.first > 3 * samples // 32 // 4:
                 break

@@ -98,7 +98,7 @@ def aip(task: Task, workers: int | str) -> Iterator[Any]:
         return Sample(inputs=inputs, targets=targets)
 
     with Pipeline(Indices(), [process], preload="off", workers=workers) as pipeline:  # type: ignore[arg-type]
-        yield from pipeline.feed(BATCH).blocks(0, chunk=1)
+        yield from pipeline.loader(BATCH).blocks(0, chunk=1)
 
 
 def grain(task: Task, workers: int | str) -> Iterator[Any]:

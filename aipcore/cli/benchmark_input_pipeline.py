@@ -21,7 +21,7 @@ from aipcore.params.names import count
 from aipcore.training.request import Request
 
 if TYPE_CHECKING:
-    from aipcore.data.loader import Feed
+    from aipcore.data.loader import DataLoader
     from aipcore.data.pipeline import Pipeline
     from aipcore.data.throughput import Share
 
@@ -105,13 +105,13 @@ def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds:
             workers=workers,
             limit=params.train.limit,
         )
-        feed = pipeline.feed(
+        loader = pipeline.loader(
             params.train.batch_size,
             shuffle=params.train.shuffle,
             bucket_window=params.train.bucket_window,
             drop_remainder=params.train.batch_drop_remainder,
         )
-        _report(console, pipeline, feed, seconds, model=None)
+        _report(console, pipeline, loader, seconds, model=None)
     finally:
         workers.close()
 
@@ -129,24 +129,26 @@ def _with_model(request: Request, resolved: Resolved[Any], console: Console, sec
     try:
         with console.status("timing the model"):
             model = samples_per_second(trainer.engine, trainer.state.variables, trainer.compile())
-        _report(console, trainer.data.pipelines[0], trainer.data.feed, seconds, model=model)
+        _report(console, trainer.data.pipelines[0], trainer.data.loader, seconds, model=model)
     finally:
         trainer.data.close()
 
 
-def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | None, *, model: float | None) -> None:
-    from aipcore.data.streamed import StreamedDataset
+def _report(
+    console: Console, pipeline: Pipeline, loader: DataLoader, seconds: float | None, *, model: float | None
+) -> None:
+    from aipcore.data.parallel import ParallelDataset
     from aipcore.data.throughput import shares, verdict
 
     dataset = pipeline.dataset()
-    workers = dataset.choice().workers if isinstance(dataset, StreamedDataset) else 0
-    console.print(f"{len(dataset):,} training samples in batches of {feed.batching.batch_size}", highlight=False)
+    workers = dataset.choice().workers if isinstance(dataset, ParallelDataset) else 0
+    console.print(f"{len(dataset):,} training samples in batches of {loader.batching.batch_size}", highlight=False)
     console.print(pipeline.describe() or "samples in memory, nothing to process", highlight=False)
     parts = shares(dataset)
     progress = Progress()
     # Ctrl-C is how this is ended: the numbers so far count.
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, transient=True) as live:
-        _measure(progress, pipeline, feed, seconds, lambda line: _show(console, live, line))
+        _measure(progress, pipeline, loader, seconds, lambda line: _show(console, live, line))
     _show_shares(console, parts)
     console.print(
         f"{count(progress.samples, 'sample')} in {progress.seconds:.1f} s: {progress.rate:,.0f} samples/s, "
@@ -160,12 +162,12 @@ def _report(console: Console, pipeline: Pipeline, feed: Feed, seconds: float | N
         console.print(text, highlight=False)
 
 
-def _measure(progress: Progress, pipeline: Pipeline, feed: Feed, seconds: float | None, show: Any) -> None:
+def _measure(progress: Progress, pipeline: Pipeline, loader: DataLoader, seconds: float | None, show: Any) -> None:
     from aipcore.data.throughput import endless, size_of
 
     begun = shown = time.perf_counter()
     samples = 0
-    with closing(endless(feed, chunk=CHUNK)) as blocks:
+    with closing(endless(loader, chunk=CHUNK)) as blocks:
         for block in blocks:
             ready, ahead = pipeline.workers.filled()
             now = time.perf_counter()

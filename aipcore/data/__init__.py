@@ -1,1 +1,1 @@
-"""Data: samples, in-memory data sets, the order in which samples are visited, and the feed of the training loop."""
+"""Data: samples, processors, datasets, the order in which samples are visited, and the data loader."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.dataset import Padding, Rows, pad
+from aipcore.data.dataset import Batch, Padding, pad
 from aipcore.data.processing import SampleError
 from aipcore.data.sample import SIDES, ColumnSpec, Sample, Specs, present
 
@@ -51,6 +51,7 @@ class Layout:
 
     def __init__(self, specs: Specs, bare: tuple[bool, bool, bool], padding: Padding, origin: str) -> None:
         self.origin = origin
+        self.specs = specs
         self._given = specs, bare, padding, origin
         self.stacked = all(None not in spec.shape for side in specs for spec in side.values())
         self.inputs, self.targets, self.weights = (
@@ -92,14 +93,15 @@ class Collector:
         self._meta.append(sample.meta)
         self._count += 1
 
-    def rows(self, kept: npt.NDArray[np.bool_] | None) -> Rows:
-        """The samples side by side; `kept` as in `Rows`."""
-        return Rows(
+    def batch(self, kept: npt.NDArray[np.bool_] | None = None, errors: Sequence[str] = ()) -> Batch:
+        """Return the samples side by side; `kept` and `errors` as in `Batch`."""
+        return Batch(
             inputs=self._joined(self._layout.inputs, self._inputs),
             targets=self._joined(self._layout.targets, self._targets),
             weights=self._joined(self._layout.weights, self._weights),
             meta=self._meta if any(each is not None for each in self._meta) else None,
             kept=kept,
+            errors=errors,
         )
 
     def _rooms(self, side: _Side, size: int) -> list[Any]:

@@ -155,6 +155,6 @@ def _pieces(dataset: Dataset, name: str) -> Iterator[tuple[int, Array]]:
         return
     pieces = (np.arange(start, min(start + PIECE, len(dataset))) for start in starts)
     visits = (Visits(indices=indices, epochs=np.zeros_like(indices)) for indices in pieces)
-    with closing(dataset.fetch(visits)) as rows:
-        for start, each in zip(starts, rows, strict=True):
+    with closing(dataset.batches(visits)) as batches:
+        for start, each in zip(starts, batches, strict=True):
             yield start, each.targets[name]

@@ -1,16 +1,14 @@
-"""Samples as columns: growing ones that take in samples, and stacked ones that return each sample unchanged."""
+"""Columns of samples: growing ones that take in samples, and stacked ones that return each value unchanged."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.dataset import Fields
-from aipcore.data.sample import Sample
 from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -29,6 +27,19 @@ def as_array(value: Any, called: str) -> Array:
         return np.asarray(value)
     except ValueError:
         raise DataError(f"{called} has rows of different lengths. Fill them up to one length.") from None
+
+
+def as_weight(value: Any, called: str) -> Array:
+    """Return a weight as an array of float32.
+
+    Raises:
+        DataError: it is not a number, nor an array of numbers; `called` names it.
+    """
+    array = as_array(value, called)
+    # bfloat16 is not a kind of float to NumPy.
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise DataError(f"{called} is of type {array.dtype}, not a number. Give a number or an array of numbers.")
+    return array.astype(np.float32, copy=False)
 
 
 class GrowingSide:
@@ -139,81 +150,26 @@ def _narrow(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype == np.float64 else dtype
 
 
-@attrs.frozen(eq=False)
-class Stack:
-    """Samples by index.
+def stacked(values: list[Any]) -> Any:
+    """Return values as a column that `row` looks them up in: arrays of one type and shape side by side.
 
-    Attributes:
-        parts: the inputs, the targets and the weights.
-        meta: of each sample, or None if there is none.
+    Mappings with the same keys become a mapping of columns. Everything else stays a list.
     """
-
-    parts: tuple[Any, Any, Any]
-    meta: list[Any] | None
-
-    def __getitem__(self, index: int) -> Sample:
-        inputs, targets, weight = (part.get(index) for part in self.parts)
-        meta = None if self.meta is None else self.meta[index]
-        return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
-
-
-def stack(samples: Sequence[Sample]) -> Stack:
-    """Stacks what has one type and shape, and leaves everything else as it is."""
-    meta = [sample.meta for sample in samples]
-    return Stack(
-        (
-            _stacked([sample.inputs for sample in samples]),
-            _stacked([sample.targets for sample in samples]),
-            _stacked([sample.weight for sample in samples]),
-        ),
-        meta if any(each is not None for each in meta) else None,
-    )
-
-
-@attrs.frozen(eq=False)
-class _Array:
-    column: Any
-
-    def get(self, index: int) -> Any:
-        # The ellipsis keeps an array without axes an array.
-        return self.column[index, ...]
-
-
-@attrs.frozen(eq=False)
-class _Scalar:
-    column: Any
-
-    def get(self, index: int) -> Any:
-        return self.column[index]
-
-
-@attrs.frozen(eq=False)
-class _Table:
-    columns: dict[Any, Any]
-
-    def get(self, index: int) -> Any:
-        return {name: column.get(index) for name, column in self.columns.items()}
-
-
-@attrs.frozen(eq=False)
-class _List:
-    values: list[Any]
-
-    def get(self, index: int) -> Any:
-        return self.values[index]
-
-
-def _stacked(values: list[Any]) -> Any:
     first = values[0]
     if any(type(value) is not type(first) for value in values):
-        return _List(values)
+        return values
     if type(first) is dict and all(list(value) == list(first) for value in values):
-        return _Table({name: _stacked([value[name] for value in values]) for name in first})
-    if type(first) is np.ndarray and first.dtype != object:
+        return {name: stacked([value[name] for value in values]) for name in first}
+    if type(first) is np.ndarray and first.dtype != object and first.ndim:
         if all(value.shape == first.shape and value.dtype == first.dtype for value in values):
-            return _Array(np.stack(values))
+            return np.stack(values)
     elif isinstance(first, np.generic):
         column = np.asarray(values)
         if type(column[0]) is type(first):
-            return _Scalar(column)
-    return _List(values)
+            return column
+    return values
+
+
+def row(column: Any, index: int) -> Any:
+    """Return a value of `stacked`; arrays are views."""
+    return {name: row(each, index) for name, each in column.items()} if type(column) is dict else column[index]

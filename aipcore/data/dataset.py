@@ -1,44 +1,27 @@
-"""Data sets: what the training loop needs of any, and those in memory, whose samples are gathered by index."""
+"""Datasets: samples by index, which the data loader reads in batches, and those that are in memory as columns."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.sample import ColumnSpec, Specs
-from aipcore.data.sampler import Visits
+from aipcore.data.sample import SIDES, ColumnSpec, DeclaredSpecs, Sample, Specs
+from aipcore.data.sampler import Indices, Visits
+from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
-Sides = tuple[Columns, Columns, Columns]
-"""The columns of the inputs, the targets and the weights of some samples, as in `SIDES`."""
 
 Padding = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Fields:
-    """The named columns of one side (inputs, targets or weights) of a data set.
-
-    Attributes:
-        columns: per name, one array whose first axis counts the samples, or a list of arrays of one rank each.
-        bare: whether the author gave a single array instead of a mapping; its name is then empty.
-    """
-
-    columns: dict[str, Any]
-    bare: bool
-
-
-def _no_fields() -> Fields:
-    return Fields(columns={}, bare=False)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Rows:
+class Batch:
     """Samples side by side.
 
     Attributes:
@@ -47,6 +30,7 @@ class Rows:
         weights: likewise, in float32; empty if the samples are not weighted.
         meta: the `Sample.meta` of each of the n samples, or None if the data has none.
         kept: None, or which of the samples asked for these are, shape [asked]: the others could not be used.
+        errors: one for each sample that could not be used.
     """
 
     inputs: Columns
@@ -54,88 +38,93 @@ class Rows:
     weights: Columns = attrs.field(factory=dict)
     meta: Sequence[Any] | None = None
     kept: npt.NDArray[np.bool_] | None = None
-
-
-class Dataset(Protocol):
-    """Samples by index."""
+    errors: Sequence[str] = ()
 
     @property
+    def sides(self) -> tuple[Columns, Columns, Columns]:
+        """The columns of the inputs, the targets and the weights, as in `SIDES`."""
+        return self.inputs, self.targets, self.weights
+
+
+class Dataset(ABC):
+    """Samples by index, read in batches. Each sample is a function of its index and of the epoch alone."""
+
+    @property
+    @abstractmethod
     def uniform(self) -> bool:
         """Whether all samples have one shape."""
 
     @property
     def separable(self) -> bool:
         """Whether some samples of a batch can be made without the others; not if they decide how it is padded."""
+        return self.uniform
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
-        """The inputs, targets and weights of the samples at `indices` (shape [n]), each column of shape [n, ...]."""
+    @abstractmethod
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Return one sample as it is in an epoch.
 
-    def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
-        """The samples of each request, in the order of the requests, which may be read ahead."""
+        Raises:
+            SampleError: it cannot be made.
+        """
 
+    @abstractmethod
+    def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
+        """Return samples side by side.
+
+        Args:
+            indices: of the samples, shape [n].
+            epochs: how often each of them was visited before, shape [n]; by default never.
+
+        Raises:
+            SampleError: a sample cannot be made, and is not to be skipped.
+        """
+
+    def batches(self, requests: Iterable[Visits]) -> Generator[Batch, None, None]:
+        """Yield the samples of each request, in the order of the requests, which may be read ahead."""
+        for visits in requests:
+            yield self.batch(visits.indices, visits.epochs)
+
+    @abstractmethod
     def specs(self) -> Specs:
-        """The specs of the inputs, the targets and the weights."""
+        """Return the specs of the inputs, the targets and the weights."""
 
-    def known(self) -> ArrayDataset | SampleDataset:
-        """What can be looked at as a whole: this data set if it is in memory, or else its first samples."""
+    @abstractmethod
+    def known(self) -> MemoryDataset:
+        """Return what can be looked at as a whole: this dataset if it is in memory, or else its first samples."""
 
+    @abstractmethod
     def lengths(self) -> npt.NDArray[np.int64]:
-        """For each sample, the number of elements of its inputs, by which samples are put into buckets."""
+        """Return the number of elements of each sample's inputs, by which samples are put into buckets."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class ArrayDataset:
-    """Samples of equal shape, stacked once and only gathered by index afterwards.
+class Fields:
+    """The named columns of one side (inputs, targets or weights) of a dataset.
 
     Attributes:
-        inputs: the columns.
-        targets: likewise.
-        weights: likewise, in float32; no columns if the samples are not weighted.
-        meta: the `Sample.meta` of each sample, or None.
-        declared: the specs that the author gave, or None.
+        columns: per name, one array whose first axis counts the samples, or, if their shapes differ, a list of arrays
+            of one rank.
+        bare: whether the author gave a single array instead of a mapping; its name is then empty.
     """
 
-    inputs: Fields
-    targets: Fields
-    weights: Fields = attrs.field(factory=_no_fields)
-    meta: Sequence[Any] | None = None
-    declared: Specs | None = None
+    columns: dict[str, Any] = attrs.field(factory=dict)
+    bare: bool = False
 
-    uniform = separable = True
-
-    def __len__(self) -> int:
-        return len(next(iter((self.inputs.columns or self.targets.columns).values()), ()))
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
-        """See `Dataset`."""
-        inputs, targets, weights = (
-            {name: np.take(column, indices, axis=0) for name, column in fields.columns.items()}
-            for fields in (self.inputs, self.targets, self.weights)
-        )
-        return inputs, targets, weights
-
-    def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
-        """See `Dataset`."""
-        return _fetch(self, requests)
-
-    def specs(self) -> Specs:
-        """See `Dataset`."""
-        return self.declared or (_specs(self.inputs), _specs(self.targets), _specs(self.weights))
-
-    def known(self) -> ArrayDataset:
-        """See `Dataset`."""
-        return self
-
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """See `Dataset`."""
-        return np.full(len(self), sum(column[0].size for column in self.inputs.columns.values()))
+    def __getitem__(self, index: int) -> Any:
+        """What a sample has on this side; its arrays are views."""
+        if self.bare:
+            return self.columns[""][index]
+        return {name: column[index] for name, column in self.columns.items()} or None
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class SampleDataset:
-    """Samples whose shapes differ: a batch is padded, at the end of each axis, to its largest sample.
+class MemoryDataset(Dataset):
+    """Samples in memory as columns, gathered by index.
+
+    Samples whose shapes differ are padded in a batch, at the end of each axis, to the largest of them.
 
     Attributes:
         inputs: the columns.
@@ -148,40 +137,80 @@ class SampleDataset:
 
     inputs: Fields
     targets: Fields
-    weights: Fields = attrs.field(factory=_no_fields)
+    weights: Fields = attrs.field(factory=Fields)
     meta: Sequence[Any] | None = None
     declared: Specs | None = None
     padding: Padding = ({}, {}, {})
 
-    uniform = separable = False
+    @property
+    def sides(self) -> tuple[Fields, Fields, Fields]:
+        """The inputs, the targets and the weights, as in `SIDES`."""
+        return self.inputs, self.targets, self.weights
+
+    @property
+    def uniform(self) -> bool:
+        """See `Dataset`."""
+        return all(isinstance(column, np.ndarray) for side in self.sides for column in side.columns.values())
 
     def __len__(self) -> int:
         return len(next(iter((self.inputs.columns or self.targets.columns).values()), ()))
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
-        """See `Dataset`."""
-        inputs, targets, weights = (
-            {name: _batch(column, indices, padding.get(name, 0)) for name, column in fields.columns.items()}
-            for fields, padding in zip((self.inputs, self.targets, self.weights), self.padding, strict=True)
-        )
-        return inputs, targets, weights
+    def __getitem__(self, index: int) -> Sample:
+        inputs, targets, weight = (fields[index] for fields in self.sides)
+        meta = None if self.meta is None else self.meta[index]
+        return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
 
-    def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
-        """See `Dataset`."""
-        return _fetch(self, requests)
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`; its arrays are views."""
+        return self[index]
+
+    def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
+        """See `Dataset`; the samples are the same in each epoch."""
+        inputs, targets, weights = (
+            {name: _gathered(column, indices, padding.get(name, 0)) for name, column in fields.columns.items()}
+            for fields, padding in zip(self.sides, self.padding, strict=True)
+        )
+        meta = None if self.meta is None else [self.meta[index] for index in indices.tolist()]
+        return Batch(inputs=inputs, targets=targets, weights=weights, meta=meta)
 
     def specs(self) -> Specs:
         """See `Dataset`."""
         return self.declared or (_specs(self.inputs), _specs(self.targets), _specs(self.weights))
 
-    def known(self) -> SampleDataset:
+    def known(self) -> MemoryDataset:
         """See `Dataset`."""
         return self
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """See `Dataset`."""
-        sizes = [[row.size for row in column] for column in self.inputs.columns.values()]
-        return np.asarray(np.asarray(sizes, np.int64).sum(axis=0))
+        lengths = np.zeros(len(self), np.int64)
+        for column in self.inputs.columns.values():
+            lengths += column[0].size if isinstance(column, np.ndarray) else [row.size for row in column]
+        return lengths
+
+
+def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: Padding, origin: str) -> MemoryDataset:
+    """Give a dataset the specs that its author declared, and the values that fill its batches.
+
+    Raises:
+        DataError: the specs are not those of the samples, or a value is given for a column that is not there.
+    """
+    dataset = attrs.evolve(dataset, padding=padding)
+    if declared is None:
+        return dataset
+    specs: Specs = declared if len(declared) == 3 else (*declared, dataset.specs()[2])
+    for part, found, wanted in zip(SIDES, dataset.specs(), specs, strict=True):
+        fits = found.keys() == wanted.keys() and all(
+            spec.dtype == wanted[name].dtype
+            and len(spec.shape) == len(wanted[name].shape)
+            and all(ours in (None, size) for ours, size in zip(wanted[name].shape, spec.shape, strict=True))
+            for name, spec in found.items()
+        )
+        if not fits:
+            raise DataError(
+                f"The {part} of {origin} are {_in_words(found)}, but sample_specs() declares {_in_words(wanted)}."
+            )
+    return attrs.evolve(dataset, declared=specs)
 
 
 def pad(arrays: Sequence[Array], value: Any, dtype: npt.DTypeLike) -> Array:
@@ -196,14 +225,7 @@ def pad(arrays: Sequence[Array], value: Any, dtype: npt.DTypeLike) -> Array:
     return padded
 
 
-def _fetch(dataset: ArrayDataset | SampleDataset, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
-    for visits in requests:
-        inputs, targets, weights = dataset.take(visits.indices)
-        meta = None if dataset.meta is None else [dataset.meta[index] for index in visits.indices.tolist()]
-        yield Rows(inputs=inputs, targets=targets, weights=weights, meta=meta)
-
-
-def _batch(column: Any, indices: npt.NDArray[np.int64], padding: Any) -> Array:
+def _gathered(column: Any, indices: Indices, padding: Any) -> Array:
     if isinstance(column, np.ndarray):
         return np.take(column, indices, axis=0)
     return pad([column[index] for index in indices], padding, column[0].dtype)
@@ -222,3 +244,7 @@ def _specs(fields: Fields) -> dict[str, ColumnSpec]:
             )
             specs[name] = ColumnSpec(shape=shape, dtype=first.dtype.name)
     return specs
+
+
+def _in_words(specs: Mapping[str, ColumnSpec]) -> str:
+    return ", ".join(f"{name or 'one array'} {spec.shape} {spec.dtype}" for name, spec in specs.items()) or "none"

@@ -2,58 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.dataset import ArrayDataset, Dataset, Rows, Sides
-from aipcore.data.sample import ColumnSpec, Specs
-from aipcore.data.sampler import Visits
+from aipcore.data.dataset import Batch, Dataset, MemoryDataset
+from aipcore.data.sample import ColumnSpec, Sample, Specs
+from aipcore.data.sampler import Indices
 
 NUMBERS = "numbers"
 """The one column of `IndexDataset`."""
 
 MOST_BYTES = 2**28
-"""Most bytes of a data set that is copied to the device."""
+"""Most bytes of a dataset that is copied to the device."""
 
 
-def resident(dataset: Dataset) -> ArrayDataset | None:
-    """The data set, if it may lie on the device: samples of one shape, in memory, and not too many."""
-    if not isinstance(dataset, ArrayDataset):
+def resident(dataset: Dataset) -> MemoryDataset | None:
+    """The dataset, if it may lie on the device: samples of one shape, in memory, and not too many."""
+    if not isinstance(dataset, MemoryDataset) or not dataset.uniform:
         return None
-    sides = (dataset.inputs, dataset.targets, dataset.weights)
-    size = sum(column.nbytes for fields in sides for column in fields.columns.values())
+    size = sum(column.nbytes for side in dataset.sides for column in side.columns.values())
     return dataset if size <= MOST_BYTES else None
 
 
 @attrs.frozen(eq=False)
-class IndexDataset:
-    """The indices of the samples of a data set in place of the samples: a `Dataset` of one column, int32."""
+class IndexDataset(Dataset):
+    """The indices of the samples of a dataset in place of the samples: a `Dataset` of one column, int32."""
 
-    dataset: ArrayDataset
+    dataset: MemoryDataset
 
-    uniform = separable = True
+    @property
+    def uniform(self) -> bool:
+        """See `Dataset`."""
+        return True
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Sides:
+    def sample(self, index: int, epoch: int = 0) -> Sample:
         """See `Dataset`."""
-        return {NUMBERS: indices.astype(np.int32)}, {}, {}
+        return Sample(inputs={NUMBERS: np.int32(index)})
 
-    def fetch(self, requests: Iterable[Visits]) -> Generator[Rows, None, None]:
+    def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
         """See `Dataset`."""
-        for visits in requests:
-            inputs, targets, _ = self.take(visits.indices)
-            yield Rows(inputs=inputs, targets=targets)
+        return Batch(inputs={NUMBERS: indices.astype(np.int32)}, targets={})
 
     def specs(self) -> Specs:
         """See `Dataset`."""
         return {NUMBERS: ColumnSpec(shape=(), dtype="int32")}, {}, {}
 
-    def known(self) -> ArrayDataset:
+    def known(self) -> MemoryDataset:
         """See `Dataset`."""
         return self.dataset
 

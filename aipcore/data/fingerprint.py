@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from aipcore.data.adapters.indexed import IndexedSamples
 from aipcore.data.processing import SampleError
-from aipcore.data.sample import Sample
-from aipcore.data.sources import AuthorSource, Source
+from aipcore.data.sample import Sample, Samples
 
 SAMPLES = 16
 """Most samples that are hashed: the first, and others evenly spaced up to the last."""
@@ -27,7 +27,7 @@ HASHED_BYTES = 2**20
 """Of a larger array, the bytes that are hashed: evenly spaced numbers."""
 
 
-def fingerprint(source: Source) -> dict[str, Any]:
+def fingerprint(source: Samples) -> dict[str, Any]:
     """Return the fingerprint of samples before any processing, as JSON values.
 
     Random processing does not run, and the random generators of Python and NumPy stay as they are. Data that gives
@@ -42,7 +42,7 @@ def fingerprint(source: Source) -> dict[str, Any]:
     """
     size = len(source)
     found: dict[str, Any] = {"size": size}
-    if isinstance(source, AuthorSource) and (files := _files(source.given)):
+    if isinstance(source, IndexedSamples) and (files := _files(source.given)):
         found["files"] = files
     with _random_states_kept():
         found["samples"] = _samples(source, size)
@@ -54,13 +54,13 @@ def indices(size: int) -> list[int]:
     return sorted({round(position) for position in np.linspace(0, size - 1, min(size, SAMPLES)).tolist()})
 
 
-def _samples(source: Source, size: int) -> dict[str, str] | None:
+def _samples(source: Samples, size: int) -> dict[str, str] | None:
     hashes: dict[str, str] = {}
     end = time.monotonic() + SECONDS
     for index in indices(size):
         try:
             hashes[str(index)] = _hash(source[index])
-            if index == 0 and not source.in_memory and _hash(source[0]) != hashes["0"]:
+            if index == 0 and isinstance(source, IndexedSamples) and _hash(source[0]) != hashes["0"]:
                 return None
         except SampleError:
             # Left out or reported where it is used.

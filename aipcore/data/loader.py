@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.dataset import Columns, Dataset, Rows
+from aipcore.data.dataset import Batch, Columns, Dataset
 from aipcore.data.sampler import SampleOrder, Visits
 from aipcore.errors import DataError
 
@@ -22,7 +22,7 @@ class _End:
     """Stands behind the last block of an epoch."""
 
 
-class Ahead:
+class Prefetcher:
     """Makes and converts blocks in a thread, which goes on with the next epoch while this one is validated.
 
     Args:
@@ -142,7 +142,7 @@ Share = Callable[[int], npt.NDArray[np.int64]]
 """From the size of a batch to the positions in it of the samples that are this worker's."""
 
 
-class Feed:
+class DataLoader:
     """Cuts epochs of a data set into blocks.
 
     Attributes:
@@ -176,8 +176,8 @@ class Feed:
             chunk, room = 1, min(room, 1)
         spans = list(self._spans(first, chunk))
         empty = True
-        with closing(self.dataset.fetch(self._visits(epoch, span) for span in spans)) as rows:
-            for span, part in zip(spans, rows, strict=True):
+        with closing(self.dataset.batches(self._visits(epoch, span) for span in spans)) as made:
+            for span, part in zip(spans, made, strict=True):
                 full = span.batch_size == self.batching.batch_size
                 for block in self._cut(span, part, room if full else 0):
                     empty = False
@@ -200,11 +200,11 @@ class Feed:
         wanted = _in_each(self.share(span.batch_size), span.steps, span.batch_size)
         return Visits(indices=visits.indices[wanted], epochs=visits.epochs[wanted])
 
-    def _cut(self, span: _Span, rows: Rows, room: int) -> Iterator[Block]:
+    def _cut(self, span: _Span, samples: Batch, room: int) -> Iterator[Block]:
         if self.share is not None and self.dataset.separable:
-            yield _block(rows, slice(None), span.first, span.steps, span.batch_size, room)
+            yield _block(samples, slice(None), span.first, span.steps, span.batch_size, room)
             return
-        for block in _cut(span, rows, room):
+        for block in _cut(span, samples, room):
             yield block if self.share is None else _shared(block, self.share(block.batch_size))
 
 
@@ -224,12 +224,12 @@ def _shared(block: Block, positions: npt.NDArray[np.int64]) -> Block:
     return attrs.evolve(block, inputs=inputs, targets=targets, weights=weights, meta=meta)
 
 
-def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
+def _cut(span: _Span, samples: Batch, room: int) -> Iterator[Block]:
     """The blocks of a span: one, or more if samples are missing from some batches."""
-    if rows.kept is None:
-        yield _block(rows, slice(None), span.first, span.steps, span.batch_size, room)
+    if samples.kept is None:
+        yield _block(samples, slice(None), span.first, span.steps, span.batch_size, room)
         return
-    counts = rows.kept.reshape(span.steps, span.batch_size).sum(axis=1)
+    counts = samples.kept.reshape(span.steps, span.batch_size).sum(axis=1)
     starts = np.concatenate([[0], np.cumsum(counts)])
     step = 0
     while step < span.steps:
@@ -239,16 +239,16 @@ def _cut(span: _Span, rows: Rows, room: int) -> Iterator[Block]:
         if count:
             part = slice(int(starts[step]), int(starts[end]))
             whole = room if count == span.batch_size else 0
-            yield _block(rows, part, span.first + step, end - step, count, whole)
+            yield _block(samples, part, span.first + step, end - step, count, whole)
         step = end
 
 
-def _block(rows: Rows, part: slice, first: int, steps: int, batch_size: int, room: int) -> Block:
+def _block(samples: Batch, part: slice, first: int, steps: int, batch_size: int, room: int) -> Block:
     inputs, targets, weights = (
         {name: _fold(column[part], steps, max(room, steps)) for name, column in columns.items()}
-        for columns in (rows.inputs, rows.targets, rows.weights)
+        for columns in (samples.inputs, samples.targets, samples.weights)
     )
-    meta = None if rows.meta is None else rows.meta[part]
+    meta = None if samples.meta is None else samples.meta[part]
     return Block(
         first=first, steps=steps, batch_size=batch_size, inputs=inputs, targets=targets, weights=weights, meta=meta
     )
@@ -292,7 +292,7 @@ def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int
             if hasattr(source, "close"):
                 source.close()
 
-    thread = threading.Thread(target=work, name="aip-feed", daemon=True)
+    thread = threading.Thread(target=work, name="aip-data-loader", daemon=True)
     thread.start()
     try:
         while True:

@@ -1,187 +1,27 @@
-"""Parallel processing: the jobs of worker processes, and the measured choice between them and this process."""
+"""Parallel processing: functions that worker processes call, and the measured choice between them and this process."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import cached_property
+from itertools import islice, tee
 from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
-from aipcore.data.batching import Collector, Layout
-from aipcore.data.dataset import Rows
+from aipcore.data.dataset import Batch, Dataset, MemoryDataset
 from aipcore.data.pickling import UnshippableError
-from aipcore.data.processing import Chain, Part, SampleError
-from aipcore.data.sample import Sample
-from aipcore.data.sampler import Visits
-from aipcore.data.sources import Base, Source
-from aipcore.data.vectorized import AtOnce, at_once
+from aipcore.data.processed import ProcessedDataset
+from aipcore.data.processing import SkippedSamples
+from aipcore.data.sample import SIDES, Sample, Specs
+from aipcore.data.sampler import Indices, Visits
 from aipcore.data.worker_pool import WorkerPool
-from aipcore.data.worker_process import Area, Job
+from aipcore.data.worker_process import Area
 from aipcore.params.names import count
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class BatchJob:
-    """Makes samples on demand, side by side.
-
-    Attributes:
-        base: the samples to start from.
-        chain: all processors.
-        part: those that run on demand.
-        layout: what the samples must look like.
-        skips: whether a sample that cannot be made is left out instead of being an error.
-    """
-
-    base: Base
-    chain: Chain
-    part: Part
-    layout: Layout
-    skips: bool
-
-    @cached_property
-    def together(self) -> AtOnce | None:
-        """What makes samples as arrays, where that can be done."""
-        return at_once(self.base, self.chain, self.part, self.layout)
-
-    def do(self, task: Visits) -> tuple[Rows, list[str]]:
-        """The samples, and the errors of those that were left out.
-
-        Raises:
-            SampleError: one cannot be made, and is not to be left out.
-        """
-        if self.together is not None and (rows := self.together.rows(self._counted(task))) is not None:
-            return rows, []
-        collector = Collector(self.layout, len(task.indices))
-        kept = None
-        errors: list[str] = []
-        pairs = zip(task.indices.tolist(), task.epochs.tolist(), strict=True)
-        for number, (index, visit) in enumerate(pairs):
-            try:
-                collector.add(self.sample(index, visit), index)
-            except SampleError as error:
-                if not self.skips:
-                    raise
-                errors.append(str(error))
-                kept = np.ones(len(task.indices), bool) if kept is None else kept
-                kept[number] = False
-        return collector.rows(kept), errors
-
-    def _counted(self, task: Visits) -> Visits:
-        return task if self.chain.random else attrs.evolve(task, epochs=np.zeros_like(task.epochs))
-
-    def sample(self, index: int, visit: int) -> Sample:
-        """One processed sample.
-
-        Raises:
-            SampleError: it cannot be read or processed.
-        """
-        visit = visit if self.chain.random else 0
-        sample, source_index = self.base.get(index)
-        return self.chain.run(self.part, sample, index=index, visit=visit, source_index=source_index)
-
-
-@attrs.frozen(eq=False)
-class LengthsJob:
-    """Finds the numbers of elements of the inputs, on the first visit."""
-
-    batches: BatchJob
-
-    def do(self, task: range) -> list[int]:
-        """One for each sample; 0 if it cannot be made, which counts when it is met in an epoch."""
-        return [self._length(index) for index in task]
-
-    def _length(self, index: int) -> int:
-        try:
-            inputs = self.batches.sample(index, 0).inputs
-        except SampleError:
-            return 0
-        values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
-        return sum(np.size(value) for value in values)
-
-
-@attrs.frozen(eq=False)
-class KeepJob:
-    """Processes samples of the source as far as the same comes out each time.
-
-    Attributes:
-        source: the samples.
-        chain: the processors.
-        skips: whether a sample that cannot be used is left out instead of being an error.
-    """
-
-    source: Source
-    chain: Chain
-    skips: bool
-
-    @property
-    def counts(self) -> bool:
-        """Whether a sample depends on how many there are before it, so that they must be made one after the other."""
-        return self.chain.random_fixed and (self.skips or bool(self.chain.generating))
-
-    def do(self, task: Sequence[int]) -> list[tuple[list[Sample], list[str]]]:
-        """For each sample of the source, what becomes of it, and the errors of what was left out.
-
-        Raises:
-            SampleError: one cannot be used, and is not to be left out.
-        """
-        return [self.one(index, index)[:2] for index in task]
-
-    def one(self, source_index: int, number: int) -> tuple[list[Sample], list[str], int]:
-        """What becomes of a sample of the source, errors, and the number of the next sample.
-
-        Args:
-            source_index: the sample of the source.
-            number: how many samples come before behind the generating processors.
-        """
-        made, errors = [], []
-        samples, failed = _expanded(self.source, self.chain, source_index, skips=self.skips)
-        errors += failed
-        for sample in samples:
-            try:
-                made.append(
-                    self.chain.run(self.chain.deterministic, sample, index=number, visit=0, source_index=source_index)
-                )
-            except SampleError as error:
-                if not self.skips:
-                    raise
-                errors.append(str(error))
-            number += 1
-        return made, errors, number
-
-
-@attrs.frozen(eq=False)
-class CountJob:
-    """Counts what generating processors make."""
-
-    source: Source
-    chain: Chain
-    skips: bool
-
-    def do(self, task: Sequence[int]) -> list[tuple[int, list[str]]]:
-        """For each sample of the source, the number, and why it is 0.
-
-        Raises:
-            SampleError: one cannot be used, and is not to be left out.
-        """
-        expanded = [_expanded(self.source, self.chain, index, skips=self.skips) for index in task]
-        return [(len(samples), errors) for samples, errors in expanded]
-
-
-def _expanded(source: Source, chain: Chain, index: int, *, skips: bool) -> tuple[list[Sample], list[str]]:
-    try:
-        return chain.expand(source[index], index), []
-    except SampleError as error:
-        if not skips:
-            raise
-        return [], [str(error)]
-
-
-MEASURED = 64
-"""Samples that are timed."""
 
 LONGEST = 0.25
 """Seconds after which no further samples are timed."""
@@ -222,37 +62,41 @@ class Timing:
     """What a sample takes.
 
     Attributes:
-        seconds: to make it.
+        samples: how many were made.
+        seconds: to make one.
         passing: seconds that its way through shared memory takes.
         nbytes: what it takes there.
     """
 
+    samples: int
     seconds: float
     passing: float
     nbytes: float
 
 
-def measure(do: Callable[[range], Any], total: int) -> Generator[Any, None, Timing]:
-    """Times the first samples.
+Function = Callable[[Iterable[int]], Sequence[Any]]
+"""Answers sample indices with a list, one entry for each."""
+
+
+def measure(function: Function, total: int) -> Generator[Any, None, Timing]:
+    """Time the first samples, and yield what the function makes of them.
 
     Args:
-        do: makes those of some indices.
+        function: answers the indices of some samples with a list.
         total: how many samples there are.
-
-    Yields:
-        what it made of the first ones.
     """
-    count, taken, answer, size = 0, 0.0, None, 1
+    samples, taken, last = 0, 0.0, 1
+    answer: Sequence[Any] = ()
     for most in (1, 3, 12, 48):
-        size = min(most, total - count)
+        size = min(most, total - samples)
         if not size or taken > LONGEST:
             break
-        begun = time.perf_counter()
-        answer = do(range(count, count + size))
-        taken += time.perf_counter() - begun
-        count += size
         last = size
-        yield answer
+        begun = time.perf_counter()
+        answer = function(range(samples, samples + size))
+        taken += time.perf_counter() - begun
+        samples += size
+        yield from answer
     area = Area.make()
     try:
         begun = time.perf_counter()
@@ -264,41 +108,31 @@ def measure(do: Callable[[range], Any], total: int) -> Generator[Any, None, Timi
         copied, nbytes = taken, 0
     finally:
         area.close()
-    return Timing(seconds=taken / count, passing=copied / last + PASSED / LARGEST, nbytes=nbytes / last)
+    passing = copied / last + PASSED / LARGEST
+    return Timing(samples=samples, seconds=taken / samples, passing=passing, nbytes=nbytes / last)
 
 
-def timed(do: Callable[[range], Any], total: int) -> Timing:
-    """As `measure`, when nobody needs what it made."""
-    answers = measure(do, total)
-    while True:
-        try:
-            next(answers)
-        except StopIteration as end:
-            found: Timing = end.value
-            return found
-
-
-class Delegation:
-    """Has a job done by workers, or here.
+class ParallelFunction:
+    """A function that worker processes call, or this one, where they would not pay.
 
     Args:
-        workers: who may do it; None: nobody.
-        job: what to do.
+        function: what to call. The first argument of each call holds one entry for each sample.
+        workers: who may call it; None: nobody else.
     """
 
-    def __init__(self, workers: WorkerPool | None, job: Job) -> None:
-        self.workers = workers
-        self.job = job
-        self.choice: Choice | None = None
+    def __init__(self, function: Callable[..., Any], workers: WorkerPool | None) -> None:
+        self._function = function
+        self._workers = workers
         self._nbytes = 0.0
+        self.choice: Choice | None = None
 
     @property
     def possible(self) -> bool:
         """Whether there is a choice."""
-        return self.workers is not None and self.workers.count > 0
+        return self._workers is not None and self._workers.count > 0
 
     def choose(self, timing: Timing | None, total: int) -> Choice:
-        """Decides who does it.
+        """Decide who calls it.
 
         Args:
             timing: what a sample takes; None if there is no choice.
@@ -310,20 +144,20 @@ class Delegation:
         self.choice = self._chosen(timing, total)
         return self.choice
 
-    def run(self, tasks: Iterable[Any], samples: Callable[[Any], int]) -> Generator[Any, None, None]:
-        """The answers to the tasks, in their order, once the choice is made; `samples` counts those of a task."""
+    def calls(self, tasks: Iterable[tuple[Any, ...]]) -> Generator[Any, None, None]:
+        """Yield the answers to the arguments of several calls, in their order, once the choice is made."""
         if self.choice is not None and self.choice.workers:
-            assert self.workers is not None
-            return self.workers.stream(self.job, tasks, lambda task: samples(task) * self._nbytes)
-        return (self.job.do(task) for task in tasks)
+            assert self._workers is not None
+            return self._workers.stream(self._function, tasks, lambda task: len(task[0]) * self._nbytes)
+        return (self._function(*task) for task in tasks)
 
-    def end(self) -> None:
-        """The job will not be asked again."""
-        if self.workers is not None:
-            self.workers.forget(self.job)
+    def forget(self) -> None:
+        """Have the workers drop the function."""
+        if self._workers is not None:
+            self._workers.forget(self._function)
 
     def _chosen(self, timing: Timing | None, total: int) -> Choice:
-        workers = self.workers
+        workers = self._workers
         if timing is None or workers is None:
             why = workers.unusable if workers is not None else ""
             return Choice(workers=0, task=1, reason=f"in this process, as {why}" if why else "in this process")
@@ -333,7 +167,7 @@ class Delegation:
         if workers.auto and (timing.seconds < GAIN * timing.passing or timing.seconds * total < SHORTEST):
             return Choice(workers=0, task=task, reason=f"in this process ({each}: workers would not pay)")
         try:
-            workers.prepare(self.job)
+            workers.prepare(self._function)
         except UnshippableError as error:
             if not workers.auto:
                 raise
@@ -341,34 +175,136 @@ class Delegation:
         return Choice(workers=workers.count, task=task, reason=f"by {count(workers.count, 'worker process')} ({each})")
 
 
-def for_each(job: Job, total: int, workers: WorkerPool | None) -> Iterator[Any]:
-    """What a job makes of each sample, in their order: the first here, the rest by workers if that pays.
+def for_each(function: Function, total: int, workers: WorkerPool | None) -> Iterator[Any]:
+    """Yield what a function makes of each sample, in their order: the first here, the rest by workers if that pays.
 
     Args:
-        job: answers a sequence of indices with a list, one entry for each.
+        function: answers the indices of some samples with a list.
         total: how many samples there are.
-        workers: who may do it.
+        workers: who may call it.
     """
-    delegation = Delegation(workers, job)
-    if not delegation.possible:
-        for index in range(total):
-            yield from job.do([index])
-        return
-    done = 0
-    timing = measure(job.do, total)
-    while True:
-        try:
-            answer = next(timing)
-        except StopIteration as end:
-            found = end.value
-            break
-        yield from answer
-        done += len(answer)
-    task = delegation.choose(found, total - done).task
-    rest = (range(start, min(start + task, total)) for start in range(done, total, task))
+    parallel = ParallelFunction(function, workers)
+    timing, done = None, 0
+    if parallel.possible:
+        timing = yield from measure(function, total)
+        done = timing.samples
     try:
-        with closing(delegation.run(rest, len)) as answers:
+        choice = parallel.choose(timing, total - done)
+        if not choice.workers:
+            for index in range(done, total):
+                yield from function((index,))
+            return
+        starts = range(done, total, choice.task)
+        with closing(parallel.calls((range(start, min(start + choice.task, total)),) for start in starts)) as answers:
             for answer in answers:
                 yield from answer
     finally:
-        delegation.end()
+        parallel.forget()
+
+
+class ParallelDataset(Dataset):
+    """A dataset whose batches are made ahead by worker processes, if that pays.
+
+    Args:
+        dataset: makes the samples, here or in each worker.
+        workers: who may make them; None: nobody else.
+        skipped: counts the samples that could not be used; None: they are errors.
+    """
+
+    def __init__(
+        self, dataset: ProcessedDataset, workers: WorkerPool | None, skipped: SkippedSamples | None = None
+    ) -> None:
+        self.dataset = dataset
+        self._workers = workers
+        self._skipped = skipped
+        self._function = ParallelFunction(dataset.batch, workers)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def uniform(self) -> bool:
+        """See `Dataset`."""
+        return self.dataset.uniform
+
+    @property
+    def separable(self) -> bool:
+        """See `Dataset`."""
+        return self.dataset.separable
+
+    def specs(self) -> Specs:
+        """See `Dataset`."""
+        return self.dataset.specs()
+
+    def known(self) -> MemoryDataset:
+        """See `Dataset`."""
+        return self.dataset.known()
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """See `Dataset`."""
+        return np.asarray(list(for_each(self.dataset.lengths_of, len(self), self._workers)))
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`."""
+        return self.dataset.sample(index, epoch)
+
+    def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
+        """See `Dataset`; made in this process."""
+        return self._counted(self.dataset.batch(indices, epochs))
+
+    def batches(self, requests: Iterable[Visits]) -> Generator[Batch, None, None]:
+        """See `Dataset`."""
+        choice = self.choice()
+        # Batches that are filled up are made as a whole.
+        size = choice.task if choice.workers and self.uniform else sys.maxsize
+        requests, again = tee(requests)
+        tasks = ((part.indices, part.epochs) for visits in again for part in visits.cut(size))
+        with closing(self._function.calls(tasks)) as answers:
+            for visits in requests:
+                sizes = [len(part.indices) for part in visits.cut(size)]
+                yield self._counted(_joined(list(islice(answers, len(sizes))), sizes))
+
+    def choice(self) -> Choice:
+        """Return who makes the samples; measured on the first call.
+
+        Raises:
+            DataError: a sample cannot be made, or workers are demanded and cannot be had.
+        """
+        if self._function.choice is not None:
+            return self._function.choice
+        timing = None
+        if self._function.possible:
+            answers = measure(lambda indices: [self.dataset.batch(np.asarray(indices))], len(self))
+            while timing is None:
+                try:
+                    next(answers)
+                except StopIteration as end:
+                    timing = end.value
+        return self._function.choose(timing, len(self))
+
+    def _counted(self, batch: Batch) -> Batch:
+        if self._skipped is not None:
+            self._skipped.add(batch.errors)
+        return batch
+
+
+def _joined(parts: list[Batch], sizes: list[int]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    kept = None
+    if any(part.kept is not None for part in parts):
+        pairs = zip(parts, sizes, strict=True)
+        kept = np.concatenate([np.ones(size, bool) if part.kept is None else part.kept for part, size in pairs])
+    meta = None
+    if any(part.meta is not None for part in parts):
+        meta = [each for part in parts for each in part.meta or [None] * _length(part)]
+    inputs, targets, weights = (
+        {name: np.concatenate([getattr(part, side)[name] for part in parts]) for name in getattr(parts[0], side)}
+        for side in SIDES
+    )
+    errors = [error for part in parts for error in part.errors]
+    return Batch(inputs=inputs, targets=targets, weights=weights, meta=meta, kept=kept, errors=errors)
+
+
+def _length(batch: Batch) -> int:
+    return len(next(iter((batch.inputs or batch.targets).values())))

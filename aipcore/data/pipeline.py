@@ -1,22 +1,26 @@
-"""The pipeline: from a source of samples through processors to a data set."""
+"""The pipeline: from what a scenario returned as its data, through processors, to a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from aipcore.data.adapters import MemoryDataset, as_dataset, from_samples, no_samples, with_specs
-from aipcore.data.cache import count, keep
-from aipcore.data.dataset import ArrayDataset, Dataset, Padding, SampleDataset
+from aipcore.data.adapters import as_dataset, as_samples, first_samples
+from aipcore.data.adapters.arrays import is_arrays
+from aipcore.data.adapters.indexed import IndexedSamples, is_indexed
+from aipcore.data.adapters.samples import stack
+from aipcore.data.batching import Layout
+from aipcore.data.cache import cache, count_generated
+from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
-from aipcore.data.loader import Batching, Feed
-from aipcore.data.processing import Chain, Part, SampleError, SkippedSamples
+from aipcore.data.loader import Batching, DataLoader
+from aipcore.data.parallel import ParallelDataset
+from aipcore.data.processed import GeneratedSamples, ProcessedDataset, ProcessedSamples, probe
+from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.processor import Mode, as_processors
-from aipcore.data.sample import SIDES, DeclaredSpecs, Sample, Specs
-from aipcore.data.sampler import Buckets, SampleOrder
-from aipcore.data.sources import Base, DatasetSource, Plain, Source, as_source, by_index, first_samples, is_arrays
-from aipcore.data.streamed import StreamedDataset, probe
-from aipcore.data.vectorized import of_batches, side_by_side
+from aipcore.data.sample import SIDES, DeclaredSpecs, Sample, Samples, Specs
+from aipcore.data.sampler import Buckets, Indices, SampleOrder
+from aipcore.data.vectorized import of_batches
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params import names
@@ -68,7 +72,7 @@ class Pipeline:
     ) -> None:
         self.mode = mode
         self.origin = origin
-        self.chain = Chain.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
+        self.processors = Processors.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
         self._given = source if limit is None else first_samples(source, limit)
         self._seed = seed
         self._preload = preload
@@ -79,7 +83,7 @@ class Pipeline:
         self._skipped = SkippedSamples(origin)
         self.workers = workers if isinstance(workers, WorkerPool) else WorkerPool(workers)
         self._shares_workers = isinstance(workers, WorkerPool)
-        self._dataset: MemoryDataset | StreamedDataset | None = None
+        self._dataset: Dataset | None = None
         self._wants_fingerprint = False
         self._fingerprint: dict[str, Any] | None = None
 
@@ -115,11 +119,7 @@ class Pipeline:
         Raises:
             DataError: it cannot be used, even if such samples are to be skipped.
         """
-        dataset = self.dataset()
-        if isinstance(dataset, StreamedDataset):
-            return dataset.sample(index, epoch)
-        assert isinstance(dataset, ArrayDataset | SampleDataset)
-        return DatasetSource(dataset)[index]
+        return self.dataset().sample(index, epoch)
 
     def samples(self, epoch: int = 0) -> Iterator[Sample]:
         """The processed samples of an epoch, in the order of the source; those that cannot be used are left out.
@@ -133,9 +133,9 @@ class Pipeline:
             except SampleError as error:
                 if not self._skip:
                     raise
-                self._skipped.add(error)
+                self._skipped.add([str(error)])
 
-    def feed(
+    def loader(
         self,
         batch_size: int,
         *,
@@ -143,7 +143,7 @@ class Pipeline:
         shuffle: bool = False,
         bucket_window: int = 0,
         drop_remainder: bool = False,
-    ) -> Feed:
+    ) -> DataLoader:
         """Batches of the processed samples.
 
         Args:
@@ -169,20 +169,24 @@ class Pipeline:
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
-        return Feed(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
+        return DataLoader(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
 
     def describe(self) -> str:
         """The processors in words, what is kept of their results, and who makes the rest; empty if there is no more."""
         dataset = self.dataset()
-        again = dataset.again if isinstance(dataset, StreamedDataset) else []
-        once = [*self.chain.generating, *self.chain.deterministic, *self.chain.random]
+        again: Part = []
+        if isinstance(dataset, ParallelDataset):
+            samples = dataset.dataset.samples
+            generated = isinstance(samples.source, GeneratedSamples)
+            again = [*self.processors.generating, *samples.part] if generated else samples.part
+        once = [*self.processors.generating, *self.processors.deterministic, *self.processors.random]
         once = once[: len(once) - len(again)]
         parts = [f"{_names(once)} once, kept in memory"] if once else []
         if again:
             parts.append(f"{_names(again)} anew in each epoch")
-        elif isinstance(dataset, StreamedDataset):
+        elif isinstance(dataset, ParallelDataset):
             parts.append("samples are read anew in each epoch")
-        if isinstance(dataset, StreamedDataset):
+        if isinstance(dataset, ParallelDataset):
             parts[-1] += f" {dataset.choice().reason}"
         return "; ".join(parts)
 
@@ -201,31 +205,37 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _made(self) -> MemoryDataset | StreamedDataset:
-        chain = self.chain
-        given = self._given
-        stacked = isinstance(given, ArrayDataset | SampleDataset) or is_arrays(given)
-        if stacked or not (chain.processes or by_index(given)):
-            dataset = as_dataset(self._given, self.origin, weighted=chain.weighted)
-            source: Source = DatasetSource(dataset)
-        else:
-            source = as_source(self._given, self.origin)
-            if len(source) == 0:
-                raise no_samples(self.origin)
+    def _made(self) -> Dataset:
+        processors, given = self.processors, self._given
+        # What is not processed is stacked as it is read, so that it is in memory once.
+        memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
+        source = (
+            as_dataset(given, self.origin, weighted=processors.weighted) if memory else as_samples(given, self.origin)
+        )
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(source)
-        if isinstance(source, DatasetSource) and not chain.processes:
-            return self._finished(source.dataset)
+        if isinstance(source, MemoryDataset) and not processors.processes:
+            return self._finished(source)
         skipped = self._skipped if self._skip else None
-        kept = None
-        if self._preload != "off" and (chain.generating or chain.deterministic or not source.in_memory):
-            kept = keep(source, chain, skipped, None if self._preload == "on" else self._preload_bytes, self.workers)
-        if kept is not None:
-            if not chain.random:
-                return self._finished(from_samples(kept.samples, self.origin, kept.source_indices))
-            return self._streamed(side_by_side(kept, self.origin) if of_batches(chain.random) else kept, chain.random)
-        base = count(source, chain, skipped, self.workers) if chain.generating else Plain(source)
-        return self._streamed(base, [*chain.deterministic, *chain.random])
+        cached = None
+        if self._preload != "off" and (
+            processors.generating or processors.deterministic or isinstance(source, IndexedSamples)
+        ):
+            limit = None if self._preload == "on" else self._preload_bytes
+            cached = cache(source, processors, skipped, limit, self.workers)
+        if cached is not None:
+            samples, source_indices = cached
+            if processors.random and not of_batches(processors.random):
+                return self._processed(samples, processors.random, source_indices)
+            columns = stack(samples.samples, self.origin, source_indices.tolist())
+            if not processors.random:
+                return self._finished(columns)
+            return self._processed(columns if columns.uniform else samples, processors.random, source_indices)
+        part = [*processors.deterministic, *processors.random]
+        if processors.generating:
+            source_indices = count_generated(source, processors, skipped, self.workers)
+            return self._processed(GeneratedSamples(source, processors, source_indices), part, source_indices)
+        return self._processed(source, part)
 
     def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
         found = dataset.specs()
@@ -235,24 +245,14 @@ class Pipeline:
             declared = (declared[0] if found[0] else {}, declared[1] if found[1] else {}, found[2])
         return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
-    def _streamed(self, base: Base, part: Part) -> StreamedDataset:
-        skipped = self._skipped if self._skip else None
-        first, probed = probe(base, self.chain, part, skipped)
-        probed = self._finished(probed)
-        first = self._finished(first)
-        dataset = StreamedDataset(
-            base=base,
-            chain=self.chain,
-            part=part,
-            bare=(probed.inputs.bare, probed.targets.bare, probed.weights.bare),
-            declared=probed.specs(),
-            padding=self._sides_of_padding(probed.specs()),
-            skipped=skipped,
-            first=first,
-            workers=self.workers,
-        )
-        dataset.check_together()
-        return dataset
+    def _processed(self, source: Samples, part: Part, source_indices: Indices | None = None) -> ParallelDataset:
+        samples = ProcessedSamples(source=source, processors=self.processors, part=part, source_indices=source_indices)
+        first, probed = map(self._finished, probe(samples, skips=self._skip))
+        bare = (probed.inputs.bare, probed.targets.bare, probed.weights.bare)
+        layout = Layout(probed.specs(), bare, probed.padding, self.origin)
+        dataset = ProcessedDataset(samples=samples, layout=layout, first=first, skips=self._skip)
+        dataset.check_vectorized()
+        return ParallelDataset(dataset, self.workers, self._skipped if self._skip else None)
 
     def _sides_of_padding(self, specs: Specs) -> Padding:
         # Weights are padded with 0: what is not there does not count.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from reprlib import Repr
 from typing import Any
@@ -45,11 +45,12 @@ class SkippedSamples:
         self._count = 0
         self._first = ""
 
-    def add(self, error: SampleError | str) -> None:
-        """Counts one sample."""
-        with self._lock:
-            self._first = self._first if self._count else str(error)
-            self._count += 1
+    def add(self, errors: Iterable[str]) -> None:
+        """Count samples, one for each error."""
+        for error in errors:
+            with self._lock:
+                self._first = self._first if self._count else error
+                self._count += 1
 
     def report(self) -> str | None:
         """One sentence on the samples left out since the last call, or None if there were none."""
@@ -62,7 +63,7 @@ class SkippedSamples:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Chain:
+class Processors:
     """The processors of one mode, cut where their results can be kept.
 
     Attributes:
@@ -83,7 +84,7 @@ class Chain:
     _local: threading.local = attrs.field(factory=threading.local, init=False)
 
     @classmethod
-    def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Chain:
+    def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Processors:
         """Takes the processors that work in `mode`; each keeps its position, which seeds its randomness.
 
         Raises:
@@ -116,7 +117,7 @@ class Chain:
         return any(isinstance(each, RANDOM) for _, each in self.deterministic)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _chain, (self.generating, self.deterministic, self.random, self.seed, self.origin, self.weighted)
+        return _processors, (self.generating, self.deterministic, self.random, self.seed, self.origin, self.weighted)
 
     @property
     def processes(self) -> bool:
@@ -242,8 +243,10 @@ def _first(value: Any) -> Any:
     return value[0]
 
 
-def _chain(generating: Part, deterministic: Part, random: Part, seed: int, origin: str, weighted: bool) -> Chain:
-    return Chain(
+def _processors(
+    generating: Part, deterministic: Part, random: Part, seed: int, origin: str, weighted: bool
+) -> Processors:
+    return Processors(
         generating=generating, deterministic=deterministic, random=random, seed=seed, origin=origin, weighted=weighted
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -26,6 +26,14 @@ class Sample:
     targets: Any = None
     meta: Any = None
     weight: Any = None
+
+
+class Samples(Protocol):
+    """A sequence of samples, as a list of them is; it may make a sample whenever it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -21,6 +21,11 @@ class Visits:
     indices: Indices
     epochs: Indices
 
+    def cut(self, size: int) -> list[Visits]:
+        """Return these in parts of at most `size`."""
+        starts = range(0, len(self.indices), size)
+        return [Visits(indices=self.indices[n : n + size], epochs=self.epochs[n : n + size]) for n in starts]
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Buckets:

@@ -9,11 +9,12 @@ from contextlib import closing
 import attrs
 import numpy as np
 
-from aipcore.data.batching import Collector, Layout
+from aipcore.data.batching import Collector
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Block, Feed
+from aipcore.data.loader import Block, DataLoader
+from aipcore.data.parallel import ParallelDataset
+from aipcore.data.processed import GeneratedSamples
 from aipcore.data.processing import SampleError
-from aipcore.data.streamed import StreamedDataset
 
 FULL = 0.8
 """From which share of finished batches on the maker is said to be ahead."""
@@ -35,24 +36,23 @@ def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> li
         samples: how many to time, evenly spaced.
         seconds: after which no more are timed.
     """
-    if not isinstance(dataset, StreamedDataset):
+    if not isinstance(dataset, ParallelDataset):
         return []
-    chain = dataset.chain
-    before = dataset.again[: len(dataset.again) - len(dataset.part)]
+    made = dataset.dataset.samples
+    before = made.processors.generating if isinstance(made.source, GeneratedSamples) else []
     names = ["reading" + "".join(f", {processor.name}" for _, processor in before)]
-    names += [processor.name for _, processor in dataset.part]
-    layout = Layout(dataset.specs(), dataset.bare, dataset.padding, chain.origin)
+    names += [processor.name for _, processor in made.part]
     spent = [0.0] * (len(names) + 1)
     count, end = 0, time.perf_counter() + seconds
     for index in np.linspace(0, len(dataset) - 1, min(samples, len(dataset)), dtype=np.int64).tolist():
         marks = [time.perf_counter()]
         try:
-            sample, source_index = dataset.base.get(index)
+            sample = made.source[index]
             marks.append(time.perf_counter())
-            for each in dataset.part:
-                sample = chain.run([each], sample, index=index, visit=0, source_index=source_index)
+            for each in made.part:
+                sample = made.process([each], sample, index)
                 marks.append(time.perf_counter())
-            Collector(layout, 1).add(sample, index)
+            Collector(dataset.dataset.layout, 1).add(sample, index)
         except SampleError:
             # With --data.on_error raise, the pipeline itself will say so.
             continue
@@ -64,11 +64,11 @@ def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> li
     return [Share(name, total / max(count, 1)) for name, total in zip([*names, "batching"], spent, strict=True)]
 
 
-def endless(feed: Feed, *, chunk: int) -> Generator[Block, None, None]:
+def endless(loader: DataLoader, *, chunk: int) -> Generator[Block, None, None]:
     """The blocks of one epoch after the other."""
     epoch = 0
     while True:
-        with closing(feed.blocks(epoch, chunk=chunk)) as blocks:
+        with closing(loader.blocks(epoch, chunk=chunk)) as blocks:
             yield from blocks
         epoch += 1
 

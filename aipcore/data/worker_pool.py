@@ -22,8 +22,8 @@ import attrs
 
 from aipcore.data import pickling
 from aipcore.data.pickling import UnshippableError
-from aipcore.data.worker_process import CONTROL, TASK, Area, Failure, Job, Logged, WorkerTraceback
-from aipcore.errors import TRACEBACK, DataError
+from aipcore.data.worker_process import CONTROL, TASK, Area, Failure, Job, Logged, WorkerTraceback, result_of
+from aipcore.errors import DataError
 
 AREAS = 6
 """Tasks under way for each worker, at most."""
@@ -96,12 +96,8 @@ class Crew:
         self._lives.append(alive)
         descriptors = [tasks, life, theirs.fileno(), *(area.descriptor for area in self._areas)]
         words = ",".join(map(str, [os.getpid(), logging.getLogger().level, *descriptors]))
-        environment = {
-            **dict.fromkeys(ONE_THREAD, "1"),
-            **os.environ,
-            # A processor that uses TensorFlow must not take the memory of the device that trains.
-            "CUDA_VISIBLE_DEVICES": "-1",
-        }
+        # A processor that uses TensorFlow must not take the memory of the device that trains.
+        environment = {**dict.fromkeys(ONE_THREAD, "1"), **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         try:
             self.processes.append(
                 subprocess.Popen(
@@ -161,8 +157,8 @@ class Crew:
             try:
                 os.write(self._tasks, TASK.pack(self._number, call.area, job))
             except BrokenPipeError:
-                # No worker is left to read it.
-                raise self._ended(self._first_ended()) from None
+                # All workers have ended.
+                raise self._ended(0) from None
             return call
 
     def wait(self, call: Call) -> None:
@@ -248,9 +244,6 @@ class Crew:
         if self.closed:
             raise DataError("The worker processes were ended while their results were waited for.")
 
-    def _first_ended(self) -> int:
-        return next((index for index, each in enumerate(self.processes) if each.poll() is not None), 0)
-
     def _ended(self, index: int) -> DataError:
         process = self.processes[index]
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -320,7 +313,7 @@ class WorkerPool:
 
         Args:
             job: what was prepared.
-            tasks: what to do; None is no task.
+            tasks: the arguments of its calls.
             nbytes: about how many bytes the answer to a task has.
 
         Raises:
@@ -349,7 +342,7 @@ class WorkerPool:
                 call = ahead.popleft()
                 if call.expected:
                     scale = max(scale, call.size / call.expected)
-                yield _result(call.value)
+                yield result_of(call.value)
         finally:
             for call in ahead:
                 crew.cancel(call)
@@ -371,7 +364,7 @@ class WorkerPool:
         return [] if self._crew is None else [process.pid for process in self._crew.processes]
 
     def close(self) -> None:
-        """Ends the workers; they are started again if they are needed again."""
+        """End the workers. They start again when they are needed."""
         with self._lock:
             if self._end is not None:
                 self._end()
@@ -403,12 +396,3 @@ def _unusable() -> str:
     if not sys.executable:
         return "the Python program is not known"
     return ""
-
-
-def _result(value: Any) -> Any:
-    if not isinstance(value, Failure):
-        return value
-    trace = WorkerTraceback(value.trace)
-    if value.kind is not None:
-        raise value.kind(value.message) from trace
-    raise DataError(f"A worker process failed in a way it should not ({value.message}) {TRACEBACK}.") from trace

@@ -16,12 +16,12 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
 from aipcore.data.pickling import dump_any
-from aipcore.errors import AipError, author_error
+from aipcore.errors import TRACEBACK, AipError, DataError, author_error
 from aipcore.logs import captured_messages
 from aipcore.streams import guarded_output
 
@@ -133,11 +133,8 @@ KEPT_BLOCK = 24 * 2**20
 """Bytes; glibc's limit is 32 MiB."""
 
 
-class Job(Protocol):
-    """What is to be done, sent to each worker once; its tasks only say with which samples."""
-
-    def do(self, task: Any) -> Any:
-        """The answer to a task."""
+Job = Callable[..., Any]
+"""A function that is sent to each worker once; its tasks are the arguments of its calls."""
 
 
 @attrs.frozen(kw_only=True)
@@ -242,7 +239,7 @@ class _Worker:
         if not isinstance(job, Failure):
             try:
                 task = area.read(copy=True)
-                answer = None if task is None else job.do(task)
+                answer = None if task is None else job(*task)
             except Exception as error:
                 answer = _failure(error)
         try:
@@ -264,6 +261,21 @@ class _Worker:
             except Exception as error:
                 self._jobs[about] = _failure(error, loading=True)
         return self._jobs[number]
+
+
+def result_of(answer: Any) -> Any:
+    """Return an answer.
+
+    Raises:
+        AipError: the job raised it.
+        DataError: the job raised anything else.
+    """
+    if not isinstance(answer, Failure):
+        return answer
+    trace = WorkerTraceback(answer.trace)
+    if answer.kind is not None:
+        raise answer.kind(answer.message) from trace
+    raise DataError(f"A worker process failed in a way it should not ({answer.message}) {TRACEBACK}.") from trace
 
 
 def _failure(error: Exception, *, loading: bool = False) -> Failure:

@@ -10,10 +10,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.data.adapters.arrays import is_arrays
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
 from aipcore.data.sample import Sample
-from aipcore.data.sources import is_arrays
 from aipcore.errors import DataError
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, Feed
+from aipcore.data.loader import Batching, DataLoader
 from aipcore.data.processor import Mode
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
@@ -209,7 +209,7 @@ def _first_sample(
     objective: Objective, graph: Model, dataset: Dataset, origin: str
 ) -> tuple[Mapping[str, LossTerm], Example]:
     """The losses of one sample, its targets, outputs and weights; finds what does not fit."""
-    sides = dataset.known().take(np.arange(1))
+    sides = dataset.known().batch(np.arange(1)).sides
     inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     try:
         outputs = graph(inputs, training=False)
@@ -270,9 +270,9 @@ class Recorder(Evaluator):
         if not extra and not dataset.specs()[2]:
             return
         member = LoadedModel(graph)
-        feed = Feed(dataset, SampleOrder(len(dataset), seed=0, shuffle=False), batching)
+        loader = DataLoader(dataset, SampleOrder(len(dataset), seed=0, shuffle=False), batching)
         row = self._first
-        for block in feed.blocks(0, chunk=1):
+        for block in loader.blocks(0, chunk=1):
             found = member.extras({name: column[0] for name, column in block.inputs.items()}) if extra else None
             self.add_rows("weights", {name: column[0] for name, column in block.weights.items()})
             if found is None:

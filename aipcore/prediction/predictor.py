@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from aipcore.data.batching import Collector, Layout
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, Block, Feed, prefetch
+from aipcore.data.loader import Batching, Block, DataLoader, prefetch
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.processing import Chain
+from aipcore.data.processing import Processors
 from aipcore.data.processor import Mode, as_post_processors, as_processors, post_process
 from aipcore.data.sample import Sample
 from aipcore.data.sampler import SampleOrder
@@ -71,14 +71,14 @@ class Ensemble:
         model: where it is.
         scenario: made with the parameters that it is applied with.
         member: the model.
-        chain: the processors of prediction.
+        processors: the processors of prediction.
         layout: what its samples must look like.
     """
 
     model: ModelDir
     scenario: Scenario
     member: LoadedModel
-    chain: Chain
+    processors: Processors
     layout: Layout
 
 
@@ -291,9 +291,9 @@ class Predictor:
         for dataset, group in zip(datasets, self._groups, strict=True):
             for voter in group:
                 _check_inputs(dataset, voter)
-        feeds = [_feed(dataset, batch_size) for dataset in datasets]
+        loaders = [_loader(dataset, batch_size) for dataset in datasets]
         with ExitStack() as running:
-            ahead = [running.enter_context(closing(prefetch(feed.blocks(0, chunk=1), _same))) for feed in feeds]
+            ahead = [running.enter_context(closing(prefetch(loader.blocks(0, chunk=1), _same))) for loader in loaders]
             for blocks in zip(*ahead, strict=True):
                 sides = [{name: column[0] for name, column in block.inputs.items()} for block in blocks]
                 yield blocks, sides, *self._outputs(sides)
@@ -308,7 +308,7 @@ class Predictor:
         """Samples as each group of models takes them, in batches: for each, the index it was made of."""
         ready: list[tuple[int, list[Sample]]] = []
         for index, sample in taken:
-            made = [group[0].chain.apply(sample, index) for group in self._groups]
+            made = [group[0].processors.apply(sample, index) for group in self._groups]
             if len({len(each) for each in made}) > 1:
                 raise UsageError(f"The models' processors make different numbers of samples of sample {index}.")
             ready += [(index, list(each)) for each in zip(*made, strict=True)]
@@ -321,7 +321,7 @@ class Predictor:
             collector = Collector(group[0].layout, len(part))
             for index, samples in part:
                 collector.add(attrs.evolve(samples[position], targets=None, weight=None), index)
-            sides.append(collector.rows(None).inputs)
+            sides.append(collector.batch().inputs)
         answers, masks = self._outputs(sides)
         raw = self._vote(answers)
         for row, (index, samples) in enumerate(part):
@@ -360,7 +360,7 @@ def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:
         model=model,
         scenario=scenario,
         member=member,
-        chain=Chain.make(
+        processors=Processors.make(
             as_processors(scenario.processors(), origin), Mode.PREDICTION, seed=model.seed, origin="the samples"
         ),
         layout=Layout((member.inputs, {}, {}), ("" in member.inputs, False, False), (padding, {}, {}), "the samples"),
@@ -379,9 +379,9 @@ def _check_inputs(dataset: Dataset, voter: Ensemble) -> None:
         )
 
 
-def _feed(dataset: Dataset, batch_size: int) -> Feed:
+def _loader(dataset: Dataset, batch_size: int) -> DataLoader:
     order = SampleOrder(len(dataset), seed=0, shuffle=False)
-    return Feed(dataset, order, Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset))))
+    return DataLoader(dataset, order, Batching(samples=len(dataset), batch_size=min(batch_size, len(dataset))))
 
 
 def _row(columns: Mapping[str, Array], row: int) -> dict[str, Array]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aipcore.data.adapters.arrays import is_arrays
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
 from aipcore.data.sample import SIDES
-from aipcore.data.sources import is_arrays
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError, ScenarioError
 from aipcore.params.names import count

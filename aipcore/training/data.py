@@ -11,7 +11,7 @@ import attrs
 
 from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, Feed
+from aipcore.data.loader import Batching, DataLoader
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processor import Mode
 from aipcore.data.worker_pool import WorkerPool
@@ -36,7 +36,7 @@ class RunData:
         lav: the lists of the extended validation, by name; the validation samples alone have the name "".
         class_weights: how much a training sample counts, indexed by its class, or None; see `class_weight.Table`.
         batching: how an epoch of training is cut into batches.
-        feed: these batches, in the run's order.
+        loader: these batches, in the run's order.
         horizon: optimizer updates per epoch, and epochs.
         pipelines: where all of the samples come from.
         left_out: a sentence for each pipeline that left samples out while they were read for the first time.
@@ -49,7 +49,7 @@ class RunData:
     lav: dict[str, Dataset]
     class_weights: Table | None
     batching: Batching
-    feed: Feed
+    loader: DataLoader
     horizon: Horizon
     pipelines: list[Pipeline]
     left_out: list[str]
@@ -141,21 +141,21 @@ def _read_data(
                 f"lav {name}", data, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit
             ).dataset()
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
-    feed = training.feed(
+    loader = training.loader(
         params.train.batch_size,
         samples=max(1, round(wanted * trainer.scale_epoch_size)),
         shuffle=params.train.shuffle,
         bucket_window=params.train.bucket_window,
         drop_remainder=params.train.batch_drop_remainder,
     )
-    updates = math.ceil(feed.batching.steps / trainer.accumulate_steps)
+    updates = math.ceil(loader.batching.steps / trainer.accumulate_steps)
     return RunData(
         train=train,
         val=val,
         lav=lav,
         class_weights=weight_table(params.train, train, f"{type(scenario).__name__}.train_data()"),
-        batching=feed.batching,
-        feed=feed,
+        batching=loader.batching,
+        loader=loader,
         horizon=Horizon(updates_per_epoch=updates, epochs=trainer.epochs),
         pipelines=pipelines,
         left_out=_skipped(pipelines),

@@ -8,7 +8,7 @@ import attrs
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Feed
+from aipcore.data.loader import DataLoader
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.losses import LossTerm, Objective, Tensors
 from aipcore.scenario.metrics import Example, MetricSet, metric_sets
@@ -65,7 +65,7 @@ def prepare_scoring(
         for dataset, origin in named:
             check_data(dataset.known(), origin)
             check_targets(objective, graph, dataset.known(), origin)
-    first = _FirstBatch.of(data.feed)
+    first = _FirstBatch.of(data.loader)
     terms, outputs = first.run(objective, graph, kind)
     weighted = by_output(scenario.weighted_metrics(), graph.outputs, f"{kind}.weighted_metrics()", several=True)
     for dataset, origin in named:
@@ -123,9 +123,9 @@ class _FirstBatch:
     samples: int
 
     @classmethod
-    def of(cls, feed: Feed) -> _FirstBatch:
+    def of(cls, loader: DataLoader) -> _FirstBatch:
         """Reads it."""
-        block = next(feed.blocks(0, chunk=1))
+        block = next(loader.blocks(0, chunk=1))
         inputs, targets, weights = (
             {name: tf.constant(column[0]) for name, column in side.items()}
             for side in (block.inputs, block.targets, block.weights)

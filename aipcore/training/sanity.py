@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aipcore.data.adapters import MemoryDataset
+from aipcore.data.dataset import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
 from aipcore.params.names import count
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
@@ -118,7 +118,7 @@ def check_first_losses(
         DataError: one is infinite or no number; names the sample.
     """
     size = min(batch_size, len(dataset))
-    sides = dataset.take(np.arange(size))
+    sides = dataset.batch(np.arange(size)).sides
     inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     for name, term in objective(inputs, targets, graph(inputs, training=False), weights, float(size)).items():
         values = np.atleast_1d(term.values.numpy())
@@ -155,20 +155,18 @@ def check_first_evaluation(
     Raises:
         ScenarioError: it cannot.
     """
-    rows = np.arange(min(batch_size, len(dataset)))
-    columns = dataset.take(rows)
+    batch = dataset.batch(np.arange(min(batch_size, len(dataset))))
     if evaluator is None and shown is None:
         return
-    outputs = graph({name: tf.constant(column) for name, column in columns[0].items()}, training=False)
-    meta = None if dataset.meta is None else [dataset.meta[row] for row in rows.tolist()]
+    outputs = graph({name: tf.constant(column) for name, column in batch.inputs.items()}, training=False)
     answered = {name: value.numpy() for name, value in outputs.items()}
     if shown is not None:
-        shown.update(columns[1], answered, meta)
+        shown.update(batch.targets, answered, batch.meta)
     if evaluator is None:
         return
     check_evaluator(evaluator)
     try:
-        evaluator.update(columns[1], answered, meta)
+        evaluator.update(batch.targets, answered, batch.meta)
         results = evaluator.result()
         records_of(evaluator, [*names, *results])
     except AipError:

@@ -12,7 +12,7 @@ import keras
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.device_cache import IndexDataset, resident
-from aipcore.data.loader import Feed
+from aipcore.data.loader import DataLoader
 from aipcore.data.processor import as_post_processors
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import Distribution, path_of
@@ -120,7 +120,7 @@ class Engine:
         distribution: the devices that share each batch.
         metrics: of training.
         loop: the training step.
-        feed: what the loop is given: the data's, or the indices of samples that lie on the device.
+        loader: what the loop is given: the data's, or the indices of samples that lie on the device.
         validation: the pass over the validation data, or None.
         lav: those of the extended validation, by list.
         monitor: which epoch is best.
@@ -137,7 +137,7 @@ class Engine:
     distribution: Distribution
     metrics: ReplicaMetrics
     loop: TrainingLoop
-    feed: Feed
+    loader: DataLoader
     validation: Evaluation | None
     lav: dict[str, Evaluation]
     monitor: Monitor
@@ -224,13 +224,13 @@ def prepare_model(
         rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
         average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate, distribution)
     held = resident(data.train) if distribution.strategy is None else None
-    feed = data.feed if held is None else Feed(IndexDataset(held), data.feed.order, data.batching)
+    loader = data.loader if held is None else DataLoader(IndexDataset(held), data.loader.order, data.batching)
     loop = TrainingLoop(
         graph,
         optimizer,
         scoring.training,
         metrics,
-        feed.dataset.specs(),
+        loader.dataset.specs(),
         resident=None if held is None else [side.columns for side in (held.inputs, held.targets, held.weights)],
         distribution=distribution,
         clipping=trainer.optimizer.params,
@@ -270,7 +270,7 @@ def prepare_model(
         distribution=distribution,
         metrics=metrics,
         loop=loop,
-        feed=feed,
+        loader=loader,
         validation=validation,
         lav=lav,
         monitor=monitor,

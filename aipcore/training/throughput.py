@@ -22,11 +22,11 @@ def samples_per_second(
         seconds: for how long.
     """
     state = variables.read()
-    loop, feed = model.loop, model.feed
+    loop, loader = model.loop, model.loader
     loop.compiled = compilation.mode
-    with closing(feed.blocks(0, chunk=compilation.chunk)) as blocks:
+    with closing(loader.blocks(0, chunk=compilation.chunk)) as blocks:
         block = next(blocks)
-    full = block.batch_size == feed.batching.batch_size
+    full = block.batch_size == loader.batching.batch_size
 
     def once() -> None:
         loop.run(loop.prepare(block, [True] * block.steps), full=full, single=False)

@@ -171,7 +171,7 @@ class Trainer:
         self.data = prepare_data(scenario, params, self._params, seed)
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
-        self.data.feed.share = distribution.share
+        self.data.loader.share = distribution.share
         self.engine = made = prepare_model(scenario, params, self._params, self.data, parts, distribution)
         self.about |= {
             "seed": seed,
@@ -211,7 +211,7 @@ class Trainer:
         self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizer)
         self._chunks = ChunkLoop(
             self.engine.loop,
-            self.engine.feed,
+            self.engine.loader,
             self.engine.metrics,
             self._profiler,
             self.data.batching,
@@ -268,7 +268,7 @@ class Trainer:
         """
         chosen = choose_compilation(
             self.engine.loop,
-            self.engine.feed,
+            self.engine.loader,
             self.state.variables,
             tune=self._params.tune,
             jit_compile=self._params.jit_compile,

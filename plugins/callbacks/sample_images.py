@@ -12,7 +12,7 @@ from aip_plugins.callbacks.observe_params import SampleImagesParams
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
-from aipcore.data.dataset import Rows
+from aipcore.data.dataset import Batch
 from aipcore.errors import UsageError
 from aipcore.scenario.summaries import Image
 from aipcore.training.callbacks.context import RunContext
@@ -41,7 +41,7 @@ class SampleImages(keras.callbacks.Callback):
         super().__init__()
         self.samples = params
         self.context = context
-        self._rows: Rows | None = None
+        self._rows: Batch | None = None
         self._name = ""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

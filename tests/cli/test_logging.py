@@ -211,7 +211,7 @@ def test_processors_are_heard(workers: int) -> None:
     """What they log reaches the run's handlers, from worker processes too."""
     handler, printed = console_handler()
     with logging_to(handler), Pipeline(Numbers(), [Chatty()], workers=workers, preload="off") as pipeline:
-        list(pipeline.feed(4).blocks(0, chunk=1))
+        list(pipeline.loader(4).blocks(0, chunk=1))
         assert bool(pipeline.workers.processes()) == bool(workers)
         pid = pipeline.workers.processes()[0] if workers else os.getpid()
     lines = printed.getvalue().splitlines()

@@ -210,7 +210,7 @@ def test_worker_processes_may_print(capfd: pytest.CaptureFixture[str]) -> None:
             os.close(2)
             data = [Sample(inputs={"x": np.float32(each)}, targets={"y": np.float32(0)}) for each in range(8)]
             with Pipeline(data, [Prints()], workers=1, preload="off") as pipeline:
-                blocks = list(pipeline.feed(4).blocks(0, chunk=1))
+                blocks = list(pipeline.loader(4).blocks(0, chunk=1))
         finally:
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)

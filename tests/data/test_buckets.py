@@ -62,8 +62,8 @@ def test_of_a_pipeline(preload: Any) -> None:
         def __getitem__(self, index: int) -> Sample:
             return Sample(inputs=np.full((2, LENGTHS[index]), index, np.float32), targets=index)
 
-    feed = Pipeline(Lines(), seed=1, preload=preload).feed(8, shuffle=True, bucket_window=100)
-    np.testing.assert_array_equal(feed.dataset.lengths(), 2 * LENGTHS)
-    seen = [block.targets[""].ravel().tolist() for block in feed.blocks(1, chunk=4)]
+    loader = Pipeline(Lines(), seed=1, preload=preload).loader(8, shuffle=True, bucket_window=100)
+    np.testing.assert_array_equal(loader.dataset.lengths(), 2 * LENGTHS)
+    seen = [block.targets[""].ravel().tolist() for block in loader.blocks(1, chunk=4)]
     assert [index for batch in seen for index in batch] == bucketed(100).indices(103, 206).tolist()
-    assert [block.targets[""].ravel().tolist() for block in feed.blocks(1, chunk=4, first=5)] == seen[5:]
+    assert [block.targets[""].ravel().tolist() for block in loader.blocks(1, chunk=4, first=5)] == seen[5:]

@@ -101,18 +101,18 @@ def test_data_of_no_kind_is_named_as_without_a_limit() -> None:
 def test_the_last_smaller_batch_is_left_out(shuffle: bool) -> None:
     """Each epoch visits its own order of all samples, less the last ones: what tf.data's drop_remainder does."""
     with Pipeline(KINDS["arrays"](), workers=0, seed=3) as pipeline:
-        whole = pipeline.feed(4, shuffle=shuffle)
-        cut = pipeline.feed(4, shuffle=shuffle, drop_remainder=True)
+        whole = pipeline.loader(4, shuffle=shuffle)
+        cut = pipeline.loader(4, shuffle=shuffle, drop_remainder=True)
         assert (cut.batching.steps, cut.batching.full_steps, cut.batching.samples) == (2, 2, 8)
         for epoch in range(3):
             batches = [block.targets[""][0].tolist() for block in whole.blocks(epoch, chunk=1)]
             assert [block.targets[""][0].tolist() for block in cut.blocks(epoch, chunk=1)] == batches[:2]
-        assert pipeline.feed(3, drop_remainder=True).batching.steps == 3
+        assert pipeline.loader(3, drop_remainder=True).batching.steps == 3
 
 
 def test_no_batch_left_is_refused() -> None:
     """Fewer samples than one batch."""
     with Pipeline(KINDS["arrays"](), workers=0) as pipeline:
-        assert pipeline.feed(9, drop_remainder=True).batching.steps == 1
+        assert pipeline.loader(9, drop_remainder=True).batching.steps == 1
         with pytest.raises(DataError, match="has 9 samples, fewer than one batch of 10"):
-            pipeline.feed(10, drop_remainder=True)
+            pipeline.loader(10, drop_remainder=True)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from aipcore.data.adapters import as_dataset
-from aipcore.data.loader import Batching, Feed, prefetch
+from aipcore.data.loader import Batching, DataLoader, prefetch
 from aipcore.data.sample import Sample
 from aipcore.data.sampler import SampleOrder
 
 
-def feed(size: int, batch_size: int, samples: int | None = None) -> Feed:
-    """A feed of the numbers 0 to size - 1, in order."""
+def loader(size: int, batch_size: int, samples: int | None = None) -> DataLoader:
+    """A loader of the numbers 0 to size - 1, in order."""
     dataset = as_dataset((np.arange(size)[:, None], np.arange(size)), "numbers")
-    return Feed(
+    return DataLoader(
         dataset, SampleOrder(size, seed=0, shuffle=False), Batching(samples=samples or size, batch_size=batch_size)
     )
 
@@ -29,7 +29,7 @@ def feed(size: int, batch_size: int, samples: int | None = None) -> Feed:
 def test_blocks_hold_every_batch_once(chunk: int, first: int) -> None:
     """Whatever the chunk and the batch to start at, the same batches come: four of 5 samples and one of 2."""
     batches = []
-    for block in feed(22, 5).blocks(0, chunk=chunk, first=first):
+    for block in loader(22, 5).blocks(0, chunk=chunk, first=first):
         assert block.inputs[""].shape == (block.steps, block.batch_size, 1)
         assert block.steps <= chunk
         for step in range(block.steps):
@@ -40,7 +40,7 @@ def test_blocks_hold_every_batch_once(chunk: int, first: int) -> None:
 
 def test_padding_keeps_one_shape() -> None:
     """With padding, all blocks of full batches have one shape, and `steps` says how many count."""
-    blocks = list(feed(22, 5).blocks(0, chunk=3, room=3))
+    blocks = list(loader(22, 5).blocks(0, chunk=3, room=3))
     assert [block.inputs[""].shape for block in blocks] == [(3, 5, 1), (3, 5, 1), (1, 2, 1)]
     assert [block.steps for block in blocks] == [3, 1, 1]
 
@@ -50,7 +50,7 @@ def test_samples_of_varying_size_are_padded_batch_by_batch() -> None:
     samples = [Sample(inputs=np.ones(length, np.float32), targets=length) for length in (1, 3, 2, 5)]
     dataset = as_dataset(samples, "lines")
     assert dataset.specs()[0][""].shape == (None,)
-    lines = Feed(dataset, SampleOrder(4, seed=0, shuffle=False), Batching(samples=4, batch_size=2))
+    lines = DataLoader(dataset, SampleOrder(4, seed=0, shuffle=False), Batching(samples=4, batch_size=2))
     blocks = list(lines.blocks(0, chunk=9))
     assert [block.inputs[""].tolist() for block in blocks] == [
         [[[1, 0, 0], [1, 1, 1]]],
@@ -60,7 +60,7 @@ def test_samples_of_varying_size_are_padded_batch_by_batch() -> None:
 
 def feed_threads() -> list[threading.Thread]:
     """The prefetching threads that are alive."""
-    return [thread for thread in threading.enumerate() if thread.name == "aip-feed"]
+    return [thread for thread in threading.enumerate() if thread.name == "aip-data-loader"]
 
 
 def test_prefetch_ends_with_its_consumer() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aipcore.data.loader import Ahead, Block
+from aipcore.data.loader import Block, Prefetcher
 
 
 class Made:
@@ -30,7 +30,7 @@ class Made:
             time.sleep(0.001)
 
 
-def steps(ahead: Ahead, epoch: int, first: int = 0) -> list[tuple[int, int]]:
+def steps(ahead: Prefetcher, epoch: int, first: int = 0) -> list[tuple[int, int]]:
     """The converted blocks of an epoch."""
     return list(ahead.epoch(epoch, first))
 
@@ -42,13 +42,13 @@ def converted(block: Block) -> tuple[int, int]:
 
 def threads() -> int:
     """How many threads make blocks."""
-    return sum(thread.name == "aip-feed" for thread in threading.enumerate())
+    return sum(thread.name == "aip-data-loader" for thread in threading.enumerate())
 
 
 def test_goes_on_with_the_next_epoch() -> None:
     """While an epoch ends, blocks of the next one are made; nothing is made twice, and nothing after the last."""
     made = Made()
-    ahead = Ahead(made.blocks, converted, epochs=3)
+    ahead = Prefetcher(made.blocks, converted, epochs=3)
     assert steps(ahead, 0, 1) == [(0, 1), (0, 2)]
     made.wait(4)
     assert steps(ahead, 1) == [(1, 0), (1, 1), (1, 2)]
@@ -60,7 +60,7 @@ def test_goes_on_with_the_next_epoch() -> None:
 
 def test_another_place() -> None:
     """Who does not go on where the last epoch ended gets what was asked for."""
-    ahead = Ahead(Made().blocks, converted, epochs=9)
+    ahead = Prefetcher(Made().blocks, converted, epochs=9)
     assert steps(ahead, 0) == [(0, 0), (0, 1), (0, 2)]
     assert steps(ahead, 4, 2) == [(4, 2)]
     ahead.close()
@@ -70,7 +70,7 @@ def test_another_place() -> None:
 
 def test_stopping_within_an_epoch() -> None:
     """Leaving an epoch early ends the thread; the next epoch starts anew."""
-    ahead = Ahead(Made().blocks, converted, epochs=9)
+    ahead = Prefetcher(Made().blocks, converted, epochs=9)
     for block in ahead.epoch(0, 0):
         assert block == (0, 0)
         break
@@ -82,7 +82,7 @@ def test_stopping_within_an_epoch() -> None:
 def test_not_across() -> None:
     """Where that is not wanted, nothing of the next epoch is made before it is asked for."""
     made = Made()
-    ahead = Ahead(made.blocks, converted, epochs=2, across=False)
+    ahead = Prefetcher(made.blocks, converted, epochs=2, across=False)
     assert steps(ahead, 0) == [(0, 0), (0, 1), (0, 2)]
     assert threads() == 0
     assert len(made.made) == 3
@@ -97,7 +97,7 @@ def test_error() -> None:
         if epoch == 1:
             raise OSError("gone")
 
-    ahead = Ahead(blocks, converted, epochs=9)
+    ahead = Prefetcher(blocks, converted, epochs=9)
     assert len(steps(ahead, 0)) == 3
     with pytest.raises(OSError, match="gone"):
         steps(ahead, 1)

@@ -11,9 +11,9 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.dataset import ArrayDataset, SampleDataset
+from aipcore.data.dataset import MemoryDataset
+from aipcore.data.parallel import ParallelDataset
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.streamed import StreamedDataset
 from aipcore.errors import DataError
 from aipcore.scenario import ColumnSpec, GeneratingProcessor, Mode, Processor, RandomProcessor, Sample
 
@@ -68,7 +68,7 @@ def epoch(pipeline: Pipeline, number: int, **how: Any) -> list[Any]:
     """All batches of an epoch as lists."""
     return [
         [block.inputs["x"].tolist(), block.targets["y"].tolist()]
-        for block in pipeline.feed(4, shuffle=True, **how).blocks(number, chunk=2)
+        for block in pipeline.loader(4, shuffle=True, **how).blocks(number, chunk=2)
     ]
 
 
@@ -76,14 +76,14 @@ def test_what_is_fixed_is_done_once() -> None:
     """Reading and leading deterministic processors run once for all epochs; stacked if nothing random follows."""
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale])
-    assert isinstance(pipeline.dataset(), ArrayDataset)
+    assert isinstance(pipeline.dataset(), MemoryDataset)
     for number in range(3):
         epoch(pipeline, number)
     assert scale.calls == 10
     assert set(files.reads.values()) == {1}
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale, Jitter()])
-    assert isinstance(pipeline.dataset(), StreamedDataset)
+    assert isinstance(pipeline.dataset(), ParallelDataset)
     assert pipeline.describe().startswith("Scale once, kept in memory; Jitter anew in each epoch in this process (")
     epochs = [epoch(pipeline, number) for number in range(3)]
     assert scale.calls == 10
@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_done_anew(how: Any) -> None:
     assert epoch(pipeline, 2) == epoch(Pipeline(Files(200), [Scale(), Jitter()], preload="on"), 2)
     assert scale.calls >= 200
     plain = Pipeline(Files(200), [Scale()], **how)
-    assert isinstance(plain.dataset(), StreamedDataset)
+    assert isinstance(plain.dataset(), ParallelDataset)
     assert epoch(plain, 1) == epoch(Pipeline(Files(200), [Scale()]), 1)
 
 
@@ -107,10 +107,10 @@ def test_auto_gives_up_early() -> None:
     """A few samples tell that the rest will not fit; the limit decides, not the number of samples."""
     files = Files(100_000)
     pipeline = Pipeline(files, preload_bytes=100_000 * 20 - 1)
-    assert isinstance(pipeline.dataset(), StreamedDataset)
+    assert isinstance(pipeline.dataset(), ParallelDataset)
     assert sum(files.reads.values()) < 200
-    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20).dataset(), ArrayDataset)
-    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20 - 1).dataset(), StreamedDataset)
+    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20).dataset(), MemoryDataset)
+    assert isinstance(Pipeline(Files(1000), preload_bytes=1000 * 20 - 1).dataset(), ParallelDataset)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_every_source_gives_the_same(source: Any, preload: Any) -> None:
     expected = Pipeline(Files(6, (1,)), [Scale(), Jitter()], seed=1)
     for number in range(2):
         assert str(epoch(pipeline, number)) == str(epoch(expected, number))
-    assert isinstance(Pipeline(source()).dataset(), ArrayDataset)
+    assert isinstance(Pipeline(source()).dataset(), MemoryDataset)
 
 
 def test_two_samples_in_a_tuple_are_samples() -> None:
@@ -142,18 +142,18 @@ def test_resuming_is_seeking() -> None:
     """An epoch from any batch on is the end of the whole epoch, also of fewer or more samples than there are."""
     for samples in (10, 7, 23):
         pipeline = Pipeline(Files(10), [Jitter()], seed=2)
-        feed = pipeline.feed(3, samples=samples, shuffle=True)
-        whole = {block.first: block.inputs["x"].tolist() for block in feed.blocks(2, chunk=1)}
-        for first in range(feed.batching.steps):
-            again = Pipeline(Files(10), [Jitter()], seed=2).feed(3, samples=samples, shuffle=True)
+        loader = pipeline.loader(3, samples=samples, shuffle=True)
+        whole = {block.first: block.inputs["x"].tolist() for block in loader.blocks(2, chunk=1)}
+        for first in range(loader.batching.steps):
+            again = Pipeline(Files(10), [Jitter()], seed=2).loader(3, samples=samples, shuffle=True)
             tail = {block.first: block.inputs["x"].tolist() for block in again.blocks(2, chunk=1, first=first)}
             assert tail == {step: batch for step, batch in whole.items() if step >= first}
 
 
 def test_a_sample_that_comes_twice_in_an_epoch_differs() -> None:
     """Each visit draws anew."""
-    feed = Pipeline(Files(3), [Jitter()]).feed(6, samples=6)
-    batch = next(feed.blocks(0, chunk=1)).inputs["x"][0, :, 0]
+    loader = Pipeline(Files(3), [Jitter()]).loader(6, samples=6)
+    batch = next(loader.blocks(0, chunk=1)).inputs["x"][0, :, 0]
     assert len(set(batch.tolist())) == 6
     np.testing.assert_array_equal(np.floor(batch), [0, 1, 2, 0, 1, 2])
 
@@ -163,7 +163,7 @@ def test_padding_value(preload: Any) -> None:
     """Batches are filled with the value of their column, at the end."""
     samples = [Sample(inputs={"x": np.ones(n, np.float32)}, targets={"y": np.full(n, n)}) for n in (1, 3)]
     pipeline = Pipeline(samples, [Scale()], preload=preload, padding={"y": -1})
-    block = next(pipeline.feed(2).blocks(0, chunk=5))
+    block = next(pipeline.loader(2).blocks(0, chunk=5))
     assert block.inputs["x"].tolist() == [[[2, 0, 0], [2, 2, 2]]]
     assert block.targets["y"].tolist() == [[[1, -1, -1], [3, 3, 3]]]
     assert block.targets["y"].dtype == np.int64
@@ -175,9 +175,9 @@ def test_random_sizes() -> None:
     """Sizes that vary only on demand are found on the first samples, and batches come one a block."""
     pipeline = Pipeline(Files(20), [Stretch()])
     assert pipeline.dataset().specs()[0]["x"].shape == (None,)
-    blocks = list(pipeline.feed(8).blocks(0, chunk=9))
+    blocks = list(pipeline.loader(8).blocks(0, chunk=9))
     assert [block.batch_size for block in blocks] == [8, 8, 4]
-    assert isinstance(pipeline.dataset().known(), SampleDataset)
+    assert not pipeline.dataset().known().uniform
 
 
 def test_sizes_that_first_samples_do_not_show() -> None:
@@ -189,7 +189,7 @@ def test_sizes_that_first_samples_do_not_show() -> None:
             return sample if index != 777 else attrs.evolve(sample, inputs={"x": np.ones(9, np.float32)})
 
     def batches(**how: Any) -> list[Any]:
-        return list(Pipeline(Odd(1000), preload="off", **how).feed(100).blocks(0, chunk=5))
+        return list(Pipeline(Odd(1000), preload="off", **how).loader(100).blocks(0, chunk=5))
 
     with pytest.raises(DataError, match=r"sample 777 of the source has inputs 'x' of shape \(9,\), where .* \(4,\)"):
         batches()
@@ -218,7 +218,7 @@ def test_samples_that_differ_are_named(change: Any, message: str) -> None:
         return attrs.evolve(sample, **change) if sample.targets["y"] == 55 else sample
 
     with pytest.raises(DataError, match=f"sample 55 of the source has {message}"):
-        list(Pipeline(Files(1000), [late], preload="off").feed(10).blocks(0, chunk=5))
+        list(Pipeline(Files(1000), [late], preload="off").loader(10).blocks(0, chunk=5))
 
 
 def test_errors_of_reading() -> None:
@@ -252,7 +252,7 @@ def test_errors_of_reading() -> None:
 def test_prediction_needs_no_targets() -> None:
     """Inputs alone are enough, and so are targets alone."""
     inputs = Pipeline([Sample(inputs=np.ones(2), meta=n) for n in range(3)], mode=Mode.PREDICTION)
-    block = next(inputs.feed(2).blocks(0, chunk=1))
+    block = next(inputs.loader(2).blocks(0, chunk=1))
     assert block.targets == {}
     assert block.meta == [0, 1]
     specs = {"": ColumnSpec(shape=(None,), dtype="float32")}, {"": ColumnSpec(shape=(), dtype="int64")}
@@ -263,7 +263,7 @@ def test_prediction_needs_no_targets() -> None:
         )  # fmt: skip
         assert pipeline.dataset().specs() == (specs[0], {}, {})
     targets = Pipeline([Sample(inputs=None, targets=n) for n in range(3)], mode=Mode.TARGETS)
-    assert next(targets.feed(3).blocks(0, chunk=1)).targets[""].tolist() == [[0, 1, 2]]
+    assert next(targets.loader(3).blocks(0, chunk=1)).targets[""].tolist() == [[0, 1, 2]]
 
 
 def test_one_sample_through_the_chain() -> None:
@@ -274,8 +274,8 @@ def test_one_sample_through_the_chain() -> None:
             for half in np.split(sample.inputs["x"], 2):
                 yield attrs.evolve(sample, inputs={"x": half})
 
-    chain = Pipeline([], [Halves(), Scale(), Jitter()], mode=Mode.PREDICTION).chain
-    made = chain.apply(Sample(inputs={"x": np.arange(4.0)}))
+    processors = Pipeline([], [Halves(), Scale(), Jitter()], mode=Mode.PREDICTION).processors
+    made = processors.apply(Sample(inputs={"x": np.arange(4.0)}))
     assert [sample.inputs["x"].tolist() for sample in made] == [[0, 2], [4, 6]]
 
 
@@ -291,7 +291,7 @@ class Noise(RandomProcessor):
         return Sample(inputs=sample.inputs + rng.normal(size=2), targets=sample.targets)
 
 with Pipeline((np.zeros((4, 2)), np.arange(4)), [Noise()], seed=1) as pipeline:
-    for block in pipeline.feed(2, shuffle=True).blocks(0, chunk=2):
+    for block in pipeline.loader(2, shuffle=True).blocks(0, chunk=2):
         print(block.inputs[""].round(4).tolist(), block.targets[""].tolist())
 print([name for name in ("tensorflow", "keras") if name in sys.modules])
 """

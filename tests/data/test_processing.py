@@ -113,9 +113,9 @@ def test_randomness_outside_training_is_drawn_once() -> None:
     noise = Noise()
     noise.modes = set(Mode)
     kept, streamed = (Pipeline(numbers(4), [noise], mode=Mode.EVALUATION, preload=preload) for preload in ("on", "off"))
-    assert type(kept.dataset()).__name__ == "ArrayDataset"
+    assert type(kept.dataset()).__name__ == "MemoryDataset"
     assert values(kept, 0) == values(kept, 1) == values(streamed, 0) == values(streamed, 7)
-    blocks = [next(streamed.feed(4).blocks(epoch, chunk=1)).inputs[""].tolist() for epoch in (0, 5)]
+    blocks = [next(streamed.loader(4).blocks(epoch, chunk=1)).inputs[""].tolist() for epoch in (0, 5)]
     assert blocks[0] == blocks[1]
 
 
@@ -195,7 +195,7 @@ def test_failing_samples_can_be_skipped(preload: Any) -> None:
 def test_batches_are_smaller_by_what_is_skipped() -> None:
     """Every other sample comes once, with its meta, in the batch it belongs to; a batch of none does not come."""
     pipeline = Pipeline(numbers(12), [RandomlyFails(1, 6, 7, 8)], on_error="skip")
-    blocks = list(pipeline.feed(3).blocks(0, chunk=4, room=4))
+    blocks = list(pipeline.loader(3).blocks(0, chunk=4, room=4))
     assert [(block.first, block.steps, block.batch_size) for block in blocks] == [(0, 1, 2), (1, 1, 3), (3, 1, 3)]
     assert [len(block.inputs[""]) for block in blocks] == [1, 4, 4]
     shown = [block.targets[""][: block.steps].ravel().tolist() for block in blocks]

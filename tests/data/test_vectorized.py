@@ -64,7 +64,7 @@ class Fails(RandomBatchProcessor):
 
 def epoch(pipeline: Pipeline, number: int, chunk: int = 3) -> dict[int, Any]:
     """The images of an epoch, by target."""
-    blocks = pipeline.feed(4, shuffle=True).blocks(number, chunk=chunk)
+    blocks = pipeline.loader(4, shuffle=True).blocks(number, chunk=chunk)
     return {
         int(target): image
         for block in blocks
@@ -145,6 +145,6 @@ def test_failing_sample() -> None:
     with pytest.raises(DataError, match="Processor Fails failed on sample 33"):
         epoch(Pipeline(DATA, [Fails()], workers=0), 0)
     pipeline = Pipeline(DATA, [Fails()], workers=0, on_error="skip")
-    blocks = list(pipeline.feed(4).blocks(0, chunk=10))
+    blocks = list(pipeline.loader(4).blocks(0, chunk=10))
     assert sorted(int(n) for block in blocks for n in block.targets[""].ravel()) == [*range(33), *range(34, 40)]
     assert "1 sample was left out" in str(pipeline.skipped())

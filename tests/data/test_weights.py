@@ -12,9 +12,9 @@ import pytest
 
 from aipcore.data.adapters import as_dataset
 from aipcore.data.class_weight import balanced, class_ids, weight_table
-from aipcore.data.dataset import ArrayDataset, SampleDataset
+from aipcore.data.dataset import MemoryDataset
 from aipcore.data.device_cache import IndexDataset, resident
-from aipcore.data.loader import Feed
+from aipcore.data.loader import DataLoader
 from aipcore.data.params import TrainDataParams
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.random import BatchRandom
@@ -138,7 +138,7 @@ def two() -> Iterator[WorkerPool]:
 
 def blocks(pipeline: Pipeline, **how: Any) -> list[Any]:
     """Blocks of an epoch, some of them filled up."""
-    return list(pipeline.feed(8, shuffle=True, **how).blocks(1, chunk=3, room=3))
+    return list(pipeline.loader(8, shuffle=True, **how).blocks(1, chunk=3, room=3))
 
 
 @pytest.mark.parametrize("how", PIPELINES)
@@ -172,7 +172,7 @@ def test_no_weights(kind: str, how: str) -> None:
     source = stacked(None) if kind == "arrays" else Files("none")
     with Pipeline(source, processors, workers=0, **options) as pipeline:
         assert pipeline.dataset().specs()[2] == {}
-        assert pipeline.dataset().take(np.arange(3))[2] == {}
+        assert pipeline.dataset().batch(np.arange(3)).weights == {}
         assert all(block.weights == {} for block in blocks(pipeline))
 
     def weigh(sample: Sample) -> Sample:
@@ -203,7 +203,7 @@ def test_padded_with_zeros(source: str, two: WorkerPool) -> None:
         rng = np.random.default_rng(0)
         samples = [Cut().process(sample(index), rng) for index in range(COUNT)]
         pipelines = [Pipeline(samples, padding={"targets": -1}, workers=0)]
-        assert isinstance(pipelines[0].dataset(), SampleDataset)
+        assert not pipelines[0].dataset().uniform
     else:
         pipelines = [Pipeline(Files(), [Cut()], padding={"targets": -1}, workers=workers) for workers in (0, two)]
     for pipeline in pipelines:
@@ -217,9 +217,9 @@ def test_padded_with_zeros(source: str, two: WorkerPool) -> None:
 def test_a_share_of_each_batch() -> None:
     """A worker gets the weights of its own samples."""
     pipeline = Pipeline(Files("named"), [Fussy()], on_error="skip", preload="off", workers=0)
-    whole = pipeline.feed(8, shuffle=True)
+    whole = pipeline.loader(8, shuffle=True)
     wanted = np.array([1, 3])
-    share = Feed(whole.dataset, whole.order, whole.batching, lambda size: wanted[wanted < size])
+    share = DataLoader(whole.dataset, whole.order, whole.batching, lambda size: wanted[wanted < size])
     for all_of_it, part in zip(whole.blocks(0, chunk=2), share.blocks(0, chunk=2), strict=True):
         for name, column in all_of_it.weights.items():
             np.testing.assert_array_equal(part.weights[name], column[:, wanted])
@@ -231,9 +231,9 @@ def test_on_the_device() -> None:
     assert resident(dataset) is dataset
     numbers = IndexDataset(dataset)
     assert numbers.specs()[2] == {}
-    assert numbers.take(np.arange(2))[2] == {}
+    assert numbers.batch(np.arange(2)).weights == {}
     bulky = as_dataset((np.zeros((1, 1)), np.zeros(1), np.broadcast_to(np.float32(0), (1, 2**27))), "x")
-    assert isinstance(bulky, ArrayDataset)
+    assert isinstance(bulky, MemoryDataset)
     assert resident(bulky) is None
 
 

@@ -17,10 +17,10 @@ import forks
 import numpy as np
 import pytest
 
+from aipcore.data.adapters.samples import SampleList
 from aipcore.data.pickling import UnshippableError
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processing import SampleError
-from aipcore.data.sources import Kept
 from aipcore.data.worker_pool import WorkerPool, cores
 from aipcore.data.worker_process import Area, WorkerTraceback
 from aipcore.errors import DataError
@@ -125,7 +125,7 @@ def everything(pipeline: Pipeline, epoch: int = 1, **how: Any) -> list[Any]:
     """All that an epoch gives."""
     return [
         [block.first, block.steps, block.inputs["x"].tolist(), block.targets["y"].tolist(), block.meta]
-        for block in pipeline.feed(8, shuffle=True, **how).blocks(epoch, chunk=5)
+        for block in pipeline.loader(8, shuffle=True, **how).blocks(epoch, chunk=5)
     ]
 
 
@@ -161,11 +161,11 @@ def test_results_do_not_depend_on_workers(case: str, two: WorkerPool) -> None:
 def test_two_streams_at_once(two: WorkerPool) -> None:
     """One that is left alone does not block the other, and goes on later."""
     first, second = (Pipeline(Files(1000), [Jitter()], seed=seed, workers=two) for seed in (1, 2))
-    blocks = first.feed(8).blocks(0, chunk=1)
+    blocks = first.loader(8).blocks(0, chunk=1)
     begun = [next(blocks).inputs["x"]]
     assert len(everything(second)) > 1
     begun += [block.inputs["x"] for block in blocks]
-    alone = Pipeline(Files(1000), [Jitter()], seed=1, workers=0).feed(8).blocks(0, chunk=1)
+    alone = Pipeline(Files(1000), [Jitter()], seed=1, workers=0).loader(8).blocks(0, chunk=1)
     for ours, theirs in zip(begun, alone, strict=True):
         np.testing.assert_array_equal(ours, theirs.inputs["x"])
 
@@ -176,7 +176,7 @@ def test_errors_of_workers(two: WorkerPool) -> None:
     with pytest.raises(SampleError, match=r"Processor Fussy failed on sample 3 of the source \('3.png'\): ValueError"):
         pipeline.dataset()
     pipeline = Pipeline(Files(1000, broken=777), [Jitter()], workers=two, preload="off")
-    blocks = pipeline.feed(7).blocks(0, chunk=1)
+    blocks = pipeline.loader(7).blocks(0, chunk=1)
     assert len(list(islice(blocks, 111))) == 111, "those before it come"
     with pytest.raises(
         SampleError, match=r"777 .* cannot be read: OSError: no such file \(.*, in __getitem__\)"
@@ -190,13 +190,13 @@ def test_a_worker_that_dies() -> None:
     """The error says so, the others end too, and new ones can be started."""
     with Pipeline(Files(1000), [Deadly()], workers=2) as pipeline:
         pipeline.dataset()
-        feed = pipeline.feed(10)
-        next(feed.blocks(0, chunk=1))
+        loader = pipeline.loader(10)
+        next(loader.blocks(0, chunk=1))
         pids = pipeline.workers.processes()
         with pytest.raises(DataError, match=r"ended by itself \(signal SIGKILL, often for lack of memory\)"):
-            list(feed.blocks(0, chunk=1))
+            list(loader.blocks(0, chunk=1))
         assert alive(pids) == []
-        next(feed.blocks(0, chunk=1))
+        next(loader.blocks(0, chunk=1))
         assert len(pipeline.workers.processes()) == 2
 
 
@@ -243,7 +243,7 @@ def test_the_buffer_is_bounded(tmp_path: Path) -> None:
         pipeline.dataset()
         pipeline.describe()
         before = len(list(tmp_path.iterdir()))
-        blocks = pipeline.feed(8).blocks(20, chunk=1)
+        blocks = pipeline.loader(8).blocks(20, chunk=1)
         next(blocks)
         deadline = time.monotonic() + 30
         while workers.filled()[0] < workers.filled()[1] and time.monotonic() < deadline:
@@ -259,7 +259,7 @@ def test_the_buffer_is_bounded(tmp_path: Path) -> None:
 def test_workers_are_light(two: WorkerPool) -> None:
     """TensorFlow, which may have been imported here, is not there."""
     pipeline = Pipeline(Files(100), [Modules()], workers=two)
-    block = next(pipeline.feed(100).blocks(0, chunk=1))
+    block = next(pipeline.loader(100).blocks(0, chunk=1))
     assert block.inputs[""].any(axis=(0, 1)).tolist() == [False, False, True]
 
 
@@ -277,14 +277,14 @@ def test_workers_are_light(two: WorkerPool) -> None:
         np.array(["a", "b"]),
     ],
 )
-def test_kept_samples_come_back_as_they_were(value: Any) -> None:
+def test_samples_in_memory_come_back_as_they_were(value: Any) -> None:
     """Types and shapes too; arrays are looked at in shared memory, where nobody can change them."""
     samples = [Sample(inputs=value, targets=np.zeros(3), meta=n) for n in range(3)]
     area = Area.make()
-    area.write(Kept(samples, [0, 2, 5]))
+    area.write(SampleList(samples))
     read = area.read(copy=False)
-    sample, source_index = read.get(1)
-    assert source_index == 2
+    sample = read[1]
+    assert len(read) == 3
     assert sample.meta == 1
     assert not sample.targets.flags.writeable
     pairs = [(sample.inputs[k], value[k]) for k in value] if isinstance(value, dict) else [(sample.inputs, value)]

@@ -59,7 +59,7 @@ def memory(pids: list[int]) -> int:
 def lives(what: str) -> None:
     """Says who works, and then comes to an end in one way or another."""
     made = pipeline(Stuck() if what == "stuck" else Noise())
-    blocks = made.feed(16).blocks(0, chunk=1)
+    blocks = made.loader(16).blocks(0, chunk=1)
     next(blocks)
     print(os.getpid(), *made.workers.processes(), flush=True)
     if what == "raise":
@@ -71,21 +71,21 @@ def lives(what: str) -> None:
     for _ in range(1000):
         for _ in blocks:
             pass
-        blocks = made.feed(16).blocks(0, chunk=1)
+        blocks = made.loader(16).blocks(0, chunk=1)
 
 
 def in_a_daemon() -> None:
     """One epoch in a daemonic process."""
     with pipeline(Noise(), samples=100) as made:
-        total = sum(float(block.inputs[""].sum()) for block in made.feed(16).blocks(0, chunk=1))
+        total = sum(float(block.inputs[""].sum()) for block in made.loader(16).blocks(0, chunk=1))
         print(made.describe(), made.workers.processes(), total > 0, flush=True)
 
 
 if sys.argv[1] == "memory":
     with pipeline(Noise(), samples=8_000) as made:
-        feed = made.feed(32, shuffle=True)
+        loader = made.loader(32, shuffle=True)
         for epoch in range(4):
-            for _ in feed.blocks(epoch, chunk=4):
+            for _ in loader.blocks(epoch, chunk=4):
                 pass
             print(memory([os.getpid(), *made.workers.processes()]), flush=True)
 elif sys.argv[1] == "daemon":
@@ -95,7 +95,7 @@ elif sys.argv[1] == "daemon":
 elif sys.argv[1] == "forked":
     # The child has copies of all pipes, so that they do not close when this process ends.
     made = pipeline(Noise())
-    next(made.feed(16).blocks(0, chunk=1))
+    next(made.loader(16).blocks(0, chunk=1))
     child = os.fork()
     if not child:
         time.sleep(30)

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.loader import Batching, Block, Feed
+from aipcore.data.loader import Batching, Block, DataLoader
 from aipcore.data.pipeline import Pipeline
 from aipcore.distributed.cluster import Cluster
 from aipcore.distributed.process_group import ProcessGroup
@@ -78,9 +78,9 @@ def pipeline(kind: str, **how: Any) -> tuple[Pipeline, Noted]:
     return Pipeline(Numbers(), processors[kind], seed=3, **how), noted
 
 
-def epoch(feed: Feed, number: int) -> list[Block]:
+def epoch(loader: DataLoader, number: int) -> list[Block]:
     """The blocks of an epoch that is shuffled and ends with a partial batch."""
-    return list(feed.blocks(number, chunk=3))
+    return list(loader.blocks(number, chunk=3))
 
 
 @pytest.mark.parametrize("kind", ["memory", "streamed", "uneven", "unfit"])
@@ -88,12 +88,12 @@ def epoch(feed: Feed, number: int) -> list[Block]:
 def test_parts_are_those_of_the_whole(kind: str, count: int, devices: int) -> None:
     """To the bit, and each worker's replicas find in it what they find in the whole batch."""
     made, _ = pipeline(kind, workers=0)
-    whole = made.feed(BATCH, shuffle=True)
+    whole = made.loader(BATCH, shuffle=True)
     for index in range(count):
         own = distribution(index, count, devices)
-        feed = Feed(whole.dataset, whole.order, whole.batching, own.share)
+        loader = DataLoader(whole.dataset, whole.order, whole.batching, own.share)
         for number in (0, 2):
-            blocks = epoch(feed, number)
+            blocks = epoch(loader, number)
             for block, all_of_it in zip(blocks, epoch(whole, number), strict=True):
                 size = all_of_it.batch_size
                 assert (block.first, block.steps, block.batch_size) == (all_of_it.first, all_of_it.steps, size)
@@ -114,14 +114,14 @@ def test_each_sample_is_processed_once(count: int) -> None:
     seen: list[int] = []
     for index in range(count):
         made, noted = pipeline("streamed", workers=0)
-        feed = made.feed(BATCH, shuffle=True)
-        feed.share = distribution(index, count, 1).share
-        list(feed.blocks(0, chunk=1))
+        loader = made.loader(BATCH, shuffle=True)
+        loader.share = distribution(index, count, 1).share
+        list(loader.blocks(0, chunk=1))
         noted.seen.clear()
-        list(feed.blocks(1, chunk=2, first=2))
+        list(loader.blocks(1, chunk=2, first=2))
         seen += noted.seen
     missing = 0 if count < 4 else count - SAMPLES % BATCH
-    first = made.feed(BATCH, shuffle=True).order.indices(SAMPLES + 2 * BATCH, 2 * SAMPLES)
+    first = made.loader(BATCH, shuffle=True).order.indices(SAMPLES + 2 * BATCH, 2 * SAMPLES)
     # The last batch has 3 samples: its first one stands for those that a fourth and a fifth worker do not have.
     assert sorted(seen) == sorted([*first.tolist(), *[int(first[10])] * missing])
 
@@ -133,9 +133,9 @@ def test_processes_of_a_worker_make_its_part_alone(processes: int) -> None:
     for workers in (0, processes):
         made, _ = pipeline("streamed", workers=workers)
         with made:
-            feed = made.feed(BATCH, shuffle=True)
-            feed.share = distribution(1, 2, 1).share
-            parts.append([block.inputs[""].tolist() for block in feed.blocks(1, chunk=2)])
+            loader = made.loader(BATCH, shuffle=True)
+            loader.share = distribution(1, 2, 1).share
+            parts.append([block.inputs[""].tolist() for block in loader.blocks(1, chunk=2)])
     assert parts[0] == parts[1]
     assert sum(len(step) for block in parts[0] for step in block) == 4 * 2 + 1
 
@@ -144,10 +144,10 @@ def test_a_batch_that_must_be_seen_whole_is() -> None:
     """Where samples are padded to the largest, or may be missing, all of them are processed by all workers."""
     for kind in ("uneven", "unfit"):
         made, noted = pipeline(kind, workers=0)
-        feed = made.feed(BATCH)
-        feed.share = distribution(0, 2, 1).share
+        loader = made.loader(BATCH)
+        loader.share = distribution(0, 2, 1).share
         noted.seen.clear()
-        list(feed.blocks(0, chunk=1))
+        list(loader.blocks(0, chunk=1))
         assert noted.seen == list(range(SAMPLES))
 
 
@@ -166,7 +166,7 @@ def test_samples_of_workers_cover_a_batch() -> None:
 
 def test_batching_is_that_of_the_whole() -> None:
     """A part of a batch counts as the batch: steps and sizes are those of all workers."""
-    feed = pipeline("streamed", workers=0)[0].feed(BATCH)
-    feed.share = distribution(1, 2, 1).share
-    assert feed.batching == Batching(samples=SAMPLES, batch_size=BATCH)
-    assert [block.batch_size for block in feed.blocks(0, chunk=9)] == [5, 3]
+    loader = pipeline("streamed", workers=0)[0].loader(BATCH)
+    loader.share = distribution(1, 2, 1).share
+    assert loader.batching == Batching(samples=SAMPLES, batch_size=BATCH)
+    assert [block.batch_size for block in loader.blocks(0, chunk=9)] == [5, 3]

@@ -377,18 +377,18 @@ class Drawn(Folder):
 
 def test_hashing_draws_nothing() -> None:
     """The fingerprint leaves the random generators as they are, and has no hashes of samples that change."""
+    from aipcore.data.adapters.indexed import IndexedSamples
     from aipcore.data.fingerprint import SAMPLES, fingerprint
-    from aipcore.data.sources import AuthorSource
 
     random.seed(1)
     np.random.seed(1)
     expected = random.random(), np.random.random()
     random.seed(1)
     np.random.seed(1)
-    found = fingerprint(AuthorSource(Drawn(list(range(100))), "data"))
+    found = fingerprint(IndexedSamples(Drawn(list(range(100))), "data"))
     assert (found["size"], found["samples"]) == (100, None)
     assert (random.random(), np.random.random()) == expected
-    samples = fingerprint(AuthorSource(Folder(list(range(100))), "data"))["samples"]
+    samples = fingerprint(IndexedSamples(Folder(list(range(100))), "data"))["samples"]
     assert next(iter(samples)) == "0"
     assert list(samples)[-1] == "99"
     assert len(samples) == SAMPLES

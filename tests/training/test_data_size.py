@@ -35,7 +35,7 @@ def test_samples_of_an_epoch(make_trainer: Any, blobs_class: Any, words: tuple[s
 def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -> None:
     """Epochs of 50 go on where the last one ended: four of them see every one of 200 samples once."""
     trainer = make_trainer(blobs_class, "--trainer.samples_per_epoch", "50", "--trainer.epochs", "4")
-    seen = [int(i) for epoch in range(4) for i in trainer.data.feed.order.indices(epoch * 50, epoch * 50 + 50)]
+    seen = [int(i) for epoch in range(4) for i in trainer.data.loader.order.indices(epoch * 50, epoch * 50 + 50)]
     assert sorted(seen) == list(range(200))
 
 

@@ -151,5 +151,5 @@ def test_samples_per_epoch(make_trainer: Any) -> None:
     )
     assert trainer.data.batching.samples == 6
     assert trainer.data.horizon.updates_per_epoch == 3
-    blocks = list(trainer.data.feed.blocks(1, chunk=1))
+    blocks = list(trainer.data.loader.blocks(1, chunk=1))
     assert [int(x) for block in blocks for x in block.inputs[""].ravel()] == [2, 3, 4, 5, 1, 2]

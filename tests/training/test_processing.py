@@ -203,7 +203,7 @@ def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
     assert trainer.data.train.specs()[0][""].shape == (None,)
     assert trainer.compile().reason == "samples vary in size"
     assert np.isfinite(trainer.fit().history[-1]["val_loss"])
-    assert min(block.inputs[""].min() for block in trainer.data.feed.blocks(0, chunk=1)) <= -1
+    assert min(block.inputs[""].min() for block in trainer.data.loader.blocks(0, chunk=1)) <= -1
 
 
 class Children(Reporter):

@@ -26,7 +26,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
     for most in (2**28, 0):
         monkeypatch.setattr("aipcore.data.device_cache.MOST_BYTES", most)
         trainer = make_trainer(noisy_class, *WORDS, *how)
-        assert list(trainer.engine.feed.dataset.specs()[0]) == (["numbers"] if most else [""])
+        assert list(trainer.engine.loader.dataset.specs()[0]) == (["numbers"] if most else [""])
         trainer.fit()
         # One for blocks, and one for the partial batch where XLA runs the others.
         assert trainer.engine.loop.traces == (2 if "on" in how else 1)

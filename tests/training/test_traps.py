@@ -87,7 +87,9 @@ def test_trap_rmsprop_with_a_rho_of_0() -> None:
 
 def order(trainer: Any, epoch: int) -> list[float]:
     """The samples of an epoch in their order."""
-    return [float(value) for block in trainer.data.feed.blocks(epoch, chunk=99) for value in block.targets[""].ravel()]
+    return [
+        float(value) for block in trainer.data.loader.blocks(epoch, chunk=99) for value in block.targets[""].ravel()
+    ]
 
 
 class Counted(Constant):

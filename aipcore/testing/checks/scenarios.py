@@ -82,7 +82,7 @@ def data_comes_twice(subject: Subject) -> None:
             size = 0 if other is None else len(other)
             require(size == len(datasets[0]), f"{part}_data() has {len(datasets[0])} samples, then {size}")
             assert other is not None
-            for ours, theirs in zip(datasets[0].take(indices), other.take(indices), strict=True):
+            for ours, theirs in zip(datasets[0].batch(indices).sides, other.batch(indices).sides, strict=True):
                 same = all(name in theirs and np.array_equal(ours[name], theirs[name]) for name in ours)
                 require(same, f"{part}_data() gives other samples when it is asked again: seed what is random in it")
 
@@ -154,7 +154,7 @@ def _weights(trainer: Trainer) -> list[bytes]:
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
     """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
-    from aipcore.data.sources import first_samples
+    from aipcore.data.adapters import first_samples
 
     declared = subject.declared
     original: Any = subject.build

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from aipcore.data.dataset import Dataset, Rows
+from aipcore.data.dataset import Batch, Dataset
 from aipcore.data.sampler import Visits
 from aipcore.scenario.model import block_signature
 from aipcore.scenario.scenario import Scenario
@@ -21,10 +21,10 @@ from aipcore.training.engine.train_step import TrainingLoop
 Array = npt.NDArray[Any]
 
 
-def spread_samples(dataset: Dataset, count: int) -> Rows:
+def spread_samples(dataset: Dataset, count: int) -> Batch:
     """At most `count` samples, evenly spaced over a data set, always the same, padded to one size."""
     indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
-    return next(dataset.fetch([Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))]))
+    return next(dataset.batches([Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))]))
 
 
 class RunProbe:
@@ -55,7 +55,7 @@ class RunProbe:
             self._outputs = tf.function(self._outputs, autograph=False, input_signature=sides[:1])
             self._norm = tf.function(self._norm, autograph=False, input_signature=sides)
 
-    def validation_samples(self, count: int) -> Rows | None:
+    def validation_samples(self, count: int) -> Batch | None:
         """At most `count` samples of the validation data, evenly spaced, always the same; None without such data."""
         return None if self._validation is None else spread_samples(self._validation, count)
 
@@ -75,7 +75,7 @@ class RunProbe:
                 parts.append({name: value.numpy() for name, value in self._outputs(batch).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def descriptions(self, rows: Rows, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
+    def descriptions(self, rows: Batch, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
         """For each sample, what is right and what was answered, behind the post-processors, as text.
 
         Args:

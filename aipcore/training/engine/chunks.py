@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from aipcore.data.loader import Ahead, Batching, Block, Feed
+from aipcore.data.loader import Batching, Block, DataLoader, Prefetcher
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
 from aipcore.training.engine.train_step import TrainingLoop
@@ -20,7 +20,7 @@ class ChunkLoop:
 
     Args:
         loop: trains with a chunk.
-        feed: the batches.
+        loader: the batches.
         metrics: of training.
         profiler: cuts chunks where it traces.
         batching: how an epoch is cut into batches.
@@ -36,7 +36,7 @@ class ChunkLoop:
     def __init__(
         self,
         loop: TrainingLoop,
-        feed: Feed,
+        loader: DataLoader,
         metrics: ReplicaMetrics,
         profiler: BatchProfiler,
         batching: Batching,
@@ -47,9 +47,9 @@ class ChunkLoop:
         check: Callable[[float, int], object] | None,
     ) -> None:
         self.chunk = 1
-        self._loop, self._feed, self._metrics, self._profiler = loop, feed, metrics, profiler
+        self._loop, self._loader, self._metrics, self._profiler = loop, loader, metrics, profiler
         self._batching, self._group, self._check = batching, accumulate_steps, check
-        self._ahead = Ahead(self.blocks, self._prepared, epochs=epochs, across=across)
+        self._prefetcher = Prefetcher(self.blocks, self._prepared, epochs=epochs, across=across)
 
     def epoch(
         self, epoch: int, first: int, begin: Callable[[int], object]
@@ -64,7 +64,7 @@ class ChunkLoop:
         Yields:
             each chunk, and losses and metrics of the epoch so far.
         """
-        with closing(self._ahead.epoch(epoch, first)) as blocks:
+        with closing(self._prefetcher.epoch(epoch, first)) as blocks:
             for block, prepared in blocks:
                 begin(block.first)
                 with self._profiler.around(epoch, block) as traced:
@@ -76,13 +76,13 @@ class ChunkLoop:
 
     def blocks(self, epoch: int, first: int) -> Iterator[Block]:
         """Return the chunks of an epoch from a batch on, not yet on the device."""
-        room = xla_room(self._feed, self.chunk) if self._loop.compiled == "xla" else 0
-        blocks = self._feed.blocks(epoch, chunk=self.chunk, first=first, room=room)
+        room = xla_room(self._loader, self.chunk) if self._loop.compiled == "xla" else 0
+        blocks = self._loader.blocks(epoch, chunk=self.chunk, first=first, room=room)
         return self._profiler.cut(blocks, epoch, pad=room > 0)
 
     def close(self) -> None:
         """End what is prepared ahead."""
-        self._ahead.close()
+        self._prefetcher.close()
 
     def _prepared(self, block: Block) -> tuple[Block, Any]:
         numbers = range(block.first + 1, block.first + block.steps + 1)

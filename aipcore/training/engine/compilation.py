@@ -11,7 +11,7 @@ import attrs
 import tensorflow as tf
 
 from aipcore.data.device_cache import IndexDataset
-from aipcore.data.loader import Block, Feed
+from aipcore.data.loader import Block, DataLoader
 from aipcore.errors import TrainingError
 from aipcore.scenario.model import Graph
 from aipcore.training.engine.train_step import TrainingLoop
@@ -60,7 +60,7 @@ class Compilation:
 
 def choose_compilation(
     loop: TrainingLoop,
-    feed: Feed,
+    loader: DataLoader,
     state: VariableState,
     *,
     tune: Literal["auto", "off"] = "auto",
@@ -73,7 +73,7 @@ def choose_compilation(
 
     Args:
         loop: the loop, its variables built.
-        feed: the training data.
+        loader: the training data.
         state: all variables that a step may change.
         tune: "off" measures nothing: the plain graph, unless `jit_compile` is "on", and `FIXED_CHUNK`.
         jit_compile: the user's wish.
@@ -86,9 +86,9 @@ def choose_compilation(
     """
     if eager:
         return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
-    if not feed.dataset.uniform:
+    if not loader.dataset.uniform:
         return Compilation(mode="graph", chunk=1, reason="samples vary in size")
-    full = feed.batching.full_steps
+    full = loader.batching.full_steps
     if full == 0:
         return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
     if loop.distribution.replicas > 1 and jit_compile == "on":
@@ -96,8 +96,8 @@ def choose_compilation(
             "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
             "--device.strategy none."
         )
-    sides = feed.dataset.specs()
-    batch_bytes = feed.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
+    sides = loader.dataset.specs()
+    batch_bytes = loader.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
     most = max(1, min(full, CHUNK_BYTES // max(1, batch_bytes)))
     if tune == "off" and jit_compile != "on":
         return Compilation(mode="graph", chunk=min(most, FIXED_CHUNK), reason="trainer.tune off")
@@ -106,18 +106,18 @@ def choose_compilation(
         if tune == "off":
             # Compiled now, as it would be by the first chunk: an error can still be explained.
             chunk = min(most, FIXED_CHUNK)
-            _under_xla(loop, feed, chunk, must=True)
+            _under_xla(loop, loader, chunk, must=True)
             return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on, trainer.tune off")
-        return _measured(loop, feed, jit_compile, most, total_steps, look)
+        return _measured(loop, loader, jit_compile, most, total_steps, look)
     finally:
         state.write(before)
 
 
 def _measured(
-    loop: TrainingLoop, feed: Feed, jit_compile: Jit, most: int, total_steps: int,
+    loop: TrainingLoop, loader: DataLoader, jit_compile: Jit, most: int, total_steps: int,
     look: Callable[[float, int], None] | None,
 ) -> Compilation:  # fmt: skip
-    probe = next(feed.blocks(0, chunk=min(PROBE_STEPS, feed.batching.full_steps)))
+    probe = next(loader.blocks(0, chunk=min(PROBE_STEPS, loader.batching.full_steps)))
     _seconds(loop, probe, "graph")
     plain = _seconds(loop, probe, "graph") / probe.steps
     if look is not None:
@@ -132,13 +132,13 @@ def _measured(
             return Compilation(mode="graph", chunk=chunk, reason="convolutions on a CPU are slow under XLA")
         if plain * total_steps < WORTH_SECONDS:
             return Compilation(mode="graph", chunk=chunk, reason="the run is too short for XLA to pay")
-    block = _under_xla(loop, feed, chunk, must=jit_compile == "on")
+    block = _under_xla(loop, loader, chunk, must=jit_compile == "on")
     if block is None:
         return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
     plain, xla = _in_turns(loop, block, xla_only=jit_compile == "on")
     # Where the shape that XLA is compiled for does not tie the number of batches, there are as many as it takes.
-    fitting = round(CHUNK_SECONDS / xla) if isinstance(feed.dataset, IndexDataset) else chunk
-    fitting = max(1, min(xla_room(feed, chunk), fitting))
+    fitting = round(CHUNK_SECONDS / xla) if isinstance(loader.dataset, IndexDataset) else chunk
+    fitting = max(1, min(xla_room(loader, chunk), fitting))
     if jit_compile == "on":
         return Compilation(mode="xla", chunk=fitting, reason="trainer.jit_compile on")
     if xla < plain:
@@ -146,18 +146,18 @@ def _measured(
     return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times the speed of XLA")
 
 
-def xla_room(feed: Feed, chunk: int) -> int:
+def xla_room(loader: DataLoader, chunk: int) -> int:
     """How many batches have room in the blocks of the one shape that XLA is compiled for.
 
     Where a block is sample indices, room costs nothing, and how many batches a call runs needs no other shape.
     """
-    return min(feed.batching.full_steps, MOST_ROOM) if isinstance(feed.dataset, IndexDataset) else chunk
+    return min(loader.batching.full_steps, MOST_ROOM) if isinstance(loader.dataset, IndexDataset) else chunk
 
 
-def _under_xla(loop: TrainingLoop, feed: Feed, chunk: int, *, must: bool) -> Block | None:
+def _under_xla(loop: TrainingLoop, loader: DataLoader, chunk: int, *, must: bool) -> Block | None:
     """Compiles the loop; the block that it was tried on, or None if XLA cannot compile the model and need not."""
-    room = xla_room(feed, chunk)
-    block = next(feed.blocks(0, chunk=min(chunk, room), room=room))
+    room = xla_room(loader, chunk)
+    block = next(loader.blocks(0, chunk=min(chunk, room), room=room))
     try:
         _seconds(loop, block, "xla")
     except tf.errors.OpError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, Block, Feed, prefetch
+from aipcore.data.loader import Batching, Block, DataLoader, prefetch
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
 from aipcore.scenario.evaluator import Evaluator
@@ -70,9 +70,9 @@ class Evaluation:
         """
         self.metrics.reset()
         share = None if self._gives_all(evaluator) else self._distribution.share
-        feed = Feed(self.dataset, self._order, self.batching, share)
+        loader = DataLoader(self.dataset, self._order, self.batching, share)
         chunk = self._chunk() if batch_hooks is None else 1
-        with closing(prefetch(feed.blocks(0, chunk=chunk), lambda block: block)) as blocks:
+        with closing(prefetch(loader.blocks(0, chunk=chunk), lambda block: block)) as blocks:
             for block in blocks:
                 sides = (block.inputs, block.targets, block.weights)
                 if batch_hooks is not None:

@@ -37,7 +37,7 @@ LOW_PRECISION = {"bfloat16": 5e-2, "float16": 5e-3}
 def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
     """The inputs of some samples of a data set, in batches of 1 and of 3."""
     known = dataset.known()
-    return [known.take(np.arange(size) % len(known))[0] for size in BATCHES]
+    return [known.batch(np.arange(size) % len(known)).inputs for size in BATCHES]
 
 
 def random_batches(specs: Mapping[str, ColumnSpec]) -> list[dict[str, npt.NDArray[Any]]]:

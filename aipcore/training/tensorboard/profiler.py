@@ -58,7 +58,7 @@ class BatchProfiler:
         The plugin shows times by step, and what it takes for a step is one call.
 
         Args:
-            blocks: as `Feed.blocks` yields them.
+            blocks: as `DataLoader.blocks` yields them.
             epoch: counted from 0.
             pad: whether blocks are filled up to one size.
         """

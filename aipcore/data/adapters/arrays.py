@@ -1,0 +1,78 @@
+"""Stacked arrays: a tuple (inputs, targets) or (inputs, targets, weights), the first axes counting the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.columns import as_array, as_weight
+from aipcore.data.dataset import Fields, MemoryDataset
+from aipcore.data.sample import SIDES, Sample, present
+from aipcore.errors import DataError
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether data is a tuple (inputs, targets) or (inputs, targets, weights) of stacked arrays."""
+    return isinstance(data, tuple) and len(data) in (2, 3) and not any(isinstance(part, Sample) for part in data)
+
+
+def stacked_arrays(data: tuple[Any, ...], origin: str, *, weighted: bool = True) -> MemoryDataset:
+    """Return stacked arrays as a dataset.
+
+    Args:
+        data: two or three arrays, mappings of arrays, or None.
+        origin: how errors call the data.
+        weighted: whether to keep the weights.
+
+    Raises:
+        DataError: an array cannot be stacked, or the arrays have different lengths.
+    """
+    weights = _fields(present(data[2] if weighted and len(data) == 3 else None), f"{origin}: weights")
+    columns = {name: as_weight(column, f"An array of {origin}: weights") for name, column in weights.columns.items()}
+    dataset = MemoryDataset(
+        inputs=_fields(data[0], origin),
+        targets=_fields(data[1], origin),
+        weights=attrs.evolve(weights, columns=columns),
+    )
+    lengths = {
+        f"{part}[{name!r}]": len(column)
+        for part, side in zip(SIDES, dataset.sides, strict=True)
+        for name, column in side.columns.items()
+    }
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(f"{origin} returned arrays of different lengths ({counts}): give each one entry per sample.")
+    return dataset
+
+
+def first_rows(side: Any, count: int) -> Any:
+    """Return the first `count` rows of an array, or of each array of a mapping."""
+    if isinstance(side, Mapping):
+        return {name: first_rows(column, count) for name, column in side.items()}
+    scalar = not hasattr(side, "__getitem__") or getattr(side, "ndim", None) == 0
+    return side if scalar else side[:count]
+
+
+def _fields(tree: Any, origin: str) -> Fields:
+    """The columns of stacked arrays; a bare array becomes a single column without a name."""
+    if tree is None:
+        return Fields()
+    if isinstance(tree, Mapping):
+        return Fields(columns={str(key): _array(value, f"{origin}: {key!r}") for key, value in tree.items()})
+    return Fields(columns={"": _array(tree, origin)}, bare=True)
+
+
+def _array(value: Any, origin: str) -> npt.NDArray[Any]:
+    array = as_array(value, origin)
+    if array.dtype == object:
+        raise DataError(
+            f"{origin} holds Python objects or arrays of different shapes, which cannot be stacked: "
+            "yield Sample objects instead, which are padded batch by batch."
+        )
+    if array.ndim == 0:
+        raise DataError(f"{origin} is a single number: the first axis must count the samples.")
+    return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array

@@ -1,0 +1,60 @@
+"""Objects with `__len__` and `__getitem__`, asked for a sample whenever it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.data.adapters.samples import checked
+from aipcore.data.processing import SampleError
+from aipcore.data.sample import Sample
+from aipcore.errors import located_sentence
+
+
+def is_indexed(data: Any) -> bool:
+    """Whether data is an author's object that is asked for a sample whenever it is needed."""
+    plain = isinstance(data, str | bytes | np.ndarray | Mapping | list | tuple)
+    return not plain and hasattr(data, "__len__") and hasattr(data, "__getitem__")
+
+
+@attrs.frozen(eq=False)
+class IndexedSamples:
+    """The samples of an author's object, which may read a file each time.
+
+    Attributes:
+        given: the object.
+        origin: how errors call it.
+    """
+
+    given: Any
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __getitem__(self, index: int) -> Sample:
+        try:
+            sample = self.given[index]
+        except Exception as error:
+            raise SampleError(
+                f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}; mend it, or set "
+                "--data.on_error skip."
+            ) from error
+        return checked(sample, index, self.origin)
+
+
+@attrs.frozen(eq=False)
+class FirstSamples:
+    """The first samples of an author's object."""
+
+    given: Any
+    count: int
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.given))
+
+    def __getitem__(self, index: int) -> Any:
+        return self.given[index]

@@ -1,0 +1,142 @@
+"""Iterables of `Sample`, read once: kept as they are, or stacked into columns."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aipcore.data.columns import GrowingSide, as_weight, row, stacked
+from aipcore.data.dataset import MemoryDataset
+from aipcore.data.sample import Sample, present
+from aipcore.errors import AipError, DataError, located_sentence
+
+
+def is_iterable(data: Any) -> bool:
+    """Whether data may be an iterable of samples."""
+    return isinstance(data, Iterable) and not isinstance(data, str | bytes | np.ndarray | Mapping)
+
+
+def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
+    """Yield the samples of an iterable.
+
+    Raises:
+        DataError: it is no iterable, fails, or yields something that is not a `Sample`.
+    """
+    if not is_iterable(data):
+        raise DataError(
+            f"{origin} returned {type(data).__name__}: return a tuple (inputs, targets) or (inputs, targets, weights) "
+            "of arrays whose first axis counts the samples, an iterable of Sample, or an object with __len__ and "
+            "__getitem__."
+        )
+    samples = iter(data)
+    for index in itertools.count():
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        except AipError:
+            raise
+        except Exception as error:
+            raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
+        yield checked(sample, index, origin)
+
+
+def checked(sample: Any, index: int, origin: str) -> Sample:
+    """Return a sample that an author gave.
+
+    Raises:
+        DataError: it is not a `Sample`.
+    """
+    if not isinstance(sample, Sample):
+        raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
+    return sample
+
+
+@attrs.frozen(eq=False)
+class SampleList:
+    """Samples in memory, unchanged.
+
+    They are pickled as `StackedSamples`: few large arrays are quickly sent to worker processes, and shared by them;
+    many small ones are not.
+    """
+
+    samples: list[Sample]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = {name: stacked([getattr(each, name) for each in self.samples]) for name in attrs.fields_dict(Sample)}
+        return StackedSamples, (len(self), columns)
+
+
+@attrs.frozen(eq=False)
+class StackedSamples:
+    """A `SampleList` in a worker process: columns of `stacked`, one for each attribute of `Sample`."""
+
+    count: int
+    columns: dict[str, Any]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(**{name: row(column, index) for name, column in self.columns.items()})
+
+
+def stack(
+    samples: Iterable[Sample], origin: str, indices: Iterable[int] | None = None, *, weighted: bool = True
+) -> MemoryDataset:
+    """Stack samples one by one, or keep them side by side where their shapes differ.
+
+    Args:
+        samples: the samples.
+        origin: how errors call them.
+        indices: how errors number them; by default from 0.
+        weighted: whether to keep their weights.
+
+    Raises:
+        DataError: they do not have the same names, a column has arrays of different ranks, or some have weights.
+    """
+    inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
+    weights = GrowingSide(f"{origin}: weights")
+    meta: list[Any] = []
+    first: int | None = None
+    first_has_weight = False
+    for index, sample in zip(itertools.count() if indices is None else indices, samples, strict=False):
+        inputs.add(sample.inputs, index)
+        targets.add(sample.targets, index)
+        meta.append(sample.meta)
+        weight = sample.weight if weighted else None
+        if weight is not None:
+            weight = present(weight)
+        if first is None:
+            first, first_has_weight = index, weight is not None
+        elif first_has_weight is (weight is None):
+            missing, there = (index, first) if weight is None else (first, index)
+            raise DataError(
+                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a weight, "
+                "or none."
+            )
+        if weight is not None:
+            weights.add(_weight(weight, f"The weight of sample {index} of {origin}"), index)
+    return MemoryDataset(
+        inputs=inputs.fields(),
+        targets=targets.fields(),
+        weights=weights.fields(),
+        meta=meta if any(each is not None for each in meta) else None,
+    )
+
+
+def _weight(given: Any, origin: str) -> Any:
+    """The weight of a sample in float32."""
+    if isinstance(given, Mapping):
+        return {str(name): as_weight(value, f"{origin} for {name!r}") for name, value in given.items()}
+    return as_weight(given, origin)

@@ -1,0 +1,226 @@
+"""Processed samples, made on demand: one by one, and as batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from aipcore.data.adapters.samples import stack
+from aipcore.data.batching import Collector, Layout
+from aipcore.data.dataset import Batch, Dataset, MemoryDataset
+from aipcore.data.processing import Part, Processors, SampleError
+from aipcore.data.sample import Sample, Samples, Specs
+from aipcore.data.sampler import Indices
+from aipcore.data.vectorized import VectorizedProcessing
+from aipcore.errors import DataError
+from aipcore.params.names import count
+
+PROBED = 32
+"""Samples that are made to find shapes and types: the first half of them, and as many spread over the data."""
+
+
+@attrs.frozen(eq=False)
+class GeneratedSamples:
+    """Samples that generating processors make again whenever one is needed.
+
+    Attributes:
+        source: the author's samples.
+        processors: the processors.
+        source_indices: for each generated sample, the index of the author's sample that it is made of, in order.
+    """
+
+    source: Samples
+    processors: Processors
+    source_indices: Indices
+    _local: threading.local = attrs.field(factory=threading.local, init=False)
+
+    def __len__(self) -> int:
+        return len(self.source_indices)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GeneratedSamples, (self.source, self.processors, self.source_indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        source_index = int(self.source_indices[index])
+        # Neighbours come of the same sample of the source; in shuffled order they rarely meet.
+        last, made = getattr(self._local, "last", (-1, []))
+        if last != source_index:
+            made = self.processors.expand(self.source[source_index], source_index)
+            self._local.last = source_index, made
+        first, end = np.searchsorted(self.source_indices, (source_index, source_index + 1)).tolist()
+        if len(made) != end - first:
+            raise DataError(
+                f"Sample {source_index} of {self.processors.origin} gave {count(len(made), 'sample')}, but "
+                f"{end - first} when they were counted: generating processors must always make the same."
+            )
+        sample: Sample = made[index - first]
+        return sample
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ProcessedSamples:
+    """Samples made on demand, each a function of (seed, epoch, index).
+
+    Attributes:
+        source: the samples to start from.
+        processors: all processors.
+        part: those that run on demand.
+        source_indices: for each sample of `source`, the index of the author's sample that it is made of; None: its own.
+    """
+
+    source: Samples
+    processors: Processors
+    part: Part
+    source_indices: Indices | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Return a sample.
+
+        Raises:
+            SampleError: it cannot be read or processed.
+        """
+        return self.process(self.part, self.source[index], index, epoch)
+
+    def process(self, part: Part, sample: Sample, index: int, epoch: int = 0) -> Sample:
+        """Run some of the processors on the sample `index`.
+
+        Raises:
+            SampleError: one fails.
+        """
+        source_index = index if self.source_indices is None else int(self.source_indices[index])
+        visit = epoch if self.processors.random else 0
+        return self.processors.run(part, sample, index=index, visit=visit, source_index=source_index)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ProcessedDataset(Dataset):
+    """Processed samples side by side.
+
+    Attributes:
+        samples: makes them.
+        layout: what they must look like.
+        first: the first of them, in memory.
+        skips: whether a sample that cannot be made is left out instead of being an error.
+    """
+
+    samples: ProcessedSamples
+    layout: Layout
+    first: MemoryDataset
+    skips: bool
+
+    @cached_property
+    def vectorized(self) -> VectorizedProcessing | None:
+        """What makes samples as arrays, where that can be done."""
+        samples = self.samples
+        if not isinstance(samples.source, MemoryDataset):
+            return None
+        return VectorizedProcessing.make(samples.source, samples.part, samples.processors.seed, self.layout)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def uniform(self) -> bool:
+        """See `Dataset`."""
+        return self.layout.stacked
+
+    @property
+    def separable(self) -> bool:
+        """See `Dataset`; a batch is smaller, for all workers, if any sample is left out."""
+        return self.uniform and not self.skips
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """See `Dataset`."""
+        return self.samples.sample(index, epoch)
+
+    def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
+        """See `Dataset`."""
+        if epochs is None or not self.samples.processors.random:
+            epochs = np.zeros(len(indices), np.int64)
+        if self.vectorized is not None and (batch := self.vectorized.batch(indices, epochs)) is not None:
+            return batch
+        collector = Collector(self.layout, len(indices))
+        kept = None
+        errors: list[str] = []
+        for number, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
+            try:
+                collector.add(self.samples.sample(index, epoch), index)
+            except SampleError as error:
+                if not self.skips:
+                    raise
+                errors.append(str(error))
+                kept = np.ones(len(indices), bool) if kept is None else kept
+                kept[number] = False
+        return collector.batch(kept, errors)
+
+    def specs(self) -> Specs:
+        """See `Dataset`."""
+        return self.layout.specs
+
+    def known(self) -> MemoryDataset:
+        """See `Dataset`."""
+        return self.first
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """See `Dataset`; of the samples on their first visit, all of which are made for this, once."""
+        return np.asarray(self.lengths_of(range(len(self))))
+
+    def lengths_of(self, indices: Iterable[int]) -> list[int]:
+        """Return the lengths of some samples, 0 for one that cannot be made: it counts when it is met in an epoch."""
+        return [self._length(index) for index in indices]
+
+    def _length(self, index: int) -> int:
+        try:
+            inputs = self.samples.sample(index).inputs
+        except SampleError:
+            return 0
+        values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+        return sum(np.size(value) for value in values)
+
+    def check_vectorized(self) -> None:
+        """Try whether samples that are made together come out as they do alone.
+
+        Raises:
+            ScenarioError: they do not.
+        """
+        if self.vectorized is not None and len(self.first) == min(PROBED // 2, len(self)):
+            self.vectorized.compare(self.first, self.layout.origin)
+
+
+def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, MemoryDataset]:
+    """Make some samples of their first visit.
+
+    Returns:
+        the first samples, and these with others that are spread over the data, from which shapes are found.
+
+    Raises:
+        DataError: none can be made.
+    """
+    size, origin = len(samples), samples.processors.origin
+    head = min(PROBED // 2, size)
+    spread = sorted({int(each) for each in np.linspace(head, size - 1, PROBED - head)} if head < size else ())
+    made: list[Sample] = []
+    indices: list[int] = []
+    first = 0
+    for index in (*range(head), *spread):
+        try:
+            made.append(samples.sample(index))
+            indices.append(index)
+        except SampleError:
+            # It is counted when it is met in an epoch.
+            if not skips:
+                raise
+        first = len(made) if index < head else first
+    if not made:
+        raise DataError(f"None of {PROBED} samples of {origin} can be used: set --data.on_error raise to see why.")
+    both = stack(made, origin, indices)
+    return (stack(made[:first], origin, indices) if first else both), both
