@@ -95,7 +95,7 @@ class Deadly(RandomProcessor):
 class Echo:
     """A job that answers with its task."""
 
-    def do(self, task: Any) -> Any:
+    def __call__(self, task: Any) -> Any:
         return task
 
 
