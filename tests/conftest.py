@@ -12,6 +12,9 @@ from typing import Any
 
 import forks
 import pytest
+from sentences import refused
+
+__all__ = ["refused"]
 
 Install = Callable[..., Path]
 RunAip = Callable[..., "subprocess.CompletedProcess[str]"]

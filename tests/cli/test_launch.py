@@ -91,11 +91,11 @@ def test_secret_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(secret) == 64 and not any(secret in word for word in words) for secret, words in started)
 
 
-def test_gpus_are_shared() -> None:
+def test_gpus_are_shared(refused: Any) -> None:
     """Each worker sees its own part of the GPUs that there are."""
     shares = gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
     assert shares == [{"CUDA_VISIBLE_DEVICES": "4,5"}, {"CUDA_VISIBLE_DEVICES": "6,7"}]
     assert gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "-1"}) == [{}, {}]
     assert gpu_shares(2, {"CUDA_VISIBLE_DEVICES": ""}) == [{}, {}]
-    with pytest.raises(UsageError, match="3 GPUs cannot be shared evenly by 2 workers"):
+    with refused(UsageError):
         gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "0,1,2"})

@@ -57,26 +57,23 @@ def test_another_shape_makes_a_list(where: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    "values",
     [
-        (
-            [np.zeros(2), np.zeros((2, 2))],
-            r"^d of sample 1 has shape \(2, 2\) and type float64, but sample 0 has shape",
-        ),
-        ([np.zeros(2), "text"], "^d of sample 1 has "),
-        ([{"a": 1}, {"a": 1}, {"b": 1}], r"^d of sample 2 has the names \['b'\], but sample 0 has \['a'\]\.$"),
-        ([None, np.zeros(2)], r"^d of sample 1 has the names \[''\], but sample 0 has \[\]\.$"),
-        ([np.zeros(2), None], r"^d of sample 1 has the names \[\], but sample 0 has \[''\]\.$"),
-        ([object()], "^d of sample 0 has shape"),
+        [np.zeros(2), np.zeros((2, 2))],
+        [np.zeros(2), "text"],
+        [{"a": 1}, {"a": 1}, {"b": 1}],
+        [None, np.zeros(2)],
+        [np.zeros(2), None],
+        [object()],
     ],
 )
-def test_unfit(values: list[Any], message: str) -> None:
+def test_unfit(values: list[Any], refused: Any) -> None:
     """The sample is named."""
     side = GrowingSide("d")
     *good, bad = enumerate(values)
     for index, value in good:
         side.add(value, index)
-    with pytest.raises(DataError, match=message):
+    with refused(DataError):
         side.add(bad[1], bad[0])
 
 

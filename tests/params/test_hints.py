@@ -148,7 +148,7 @@ def test_every_hint_is_an_option(path: str) -> None:
     assert isinstance(find(tree, path), Leaf) or owners(tree, path)
 
 
-def test_format_of_an_export() -> None:
+def test_format_of_an_export(refused: Any) -> None:
     """`aip export --format tflite` is LiteRT."""
 
     @params
@@ -157,6 +157,6 @@ def test_format_of_an_export() -> None:
 
         format: Any = component("exporter", default=None, help="The format.")
 
-    with pytest.raises(AipError, match=r"there is no exporter 'tflite'\. Write LiteRT"):
+    with refused(AipError):
         resolve(Export, [Layer.from_arguments(["--format", "tflite"])], get_plugin_manager())
     assert resolve(Export, [Layer.from_arguments(["--format", "litert"])], get_plugin_manager()).value.format

@@ -406,28 +406,25 @@ def test_components_in_python() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    "values",
     [
-        (
-            {"curve": Inner(depth=3)},
-            r"Drawn.curve is not a Choice. Write Choice\('Inner', Inner\(...\)\).",
-        ),
-        ({"curve": None}, "Drawn.curve is not a Choice."),
-        ({"curve": "Innre"}, "There is no curve 'Innre'; did you mean Inner?"),
-        ({"curve": Choice("Inner", Log())}, "Drawn.curve: Inner has Inner as its parameters, not Log."),
-        ({"lines": Choice("Log", Log())}, "is not a list. Write a list of Choice."),
-        ({"lines": ("Log", "log")}, "Drawn.lines: Log is named twice. Name it once."),
+        {"curve": Inner(depth=3)},
+        {"curve": None},
+        {"curve": "Innre"},
+        {"curve": Choice("Inner", Log())},
+        {"lines": Choice("Log", Log())},
+        {"lines": ("Log", "log")},
     ],
 )
-def test_wrong_components_in_python(values: Any, message: str) -> None:
+def test_wrong_components_in_python(values: Any, refused: Any) -> None:
     """The sentence says what to write."""
-    with pytest.raises(ParamsError, match=message):
+    with refused(ParamsError):
         Drawn(**values)
-    with pytest.raises(ParamsError, match=r"Trainer.optimizer is not a Choice. Write Choice\('Adam', its param"):
+    with refused(ParamsError):
         Trainer(optimizer="Adam")
 
 
-def test_choices_in_a_mapping() -> None:
+def test_choices_in_a_mapping(refused: Any) -> None:
     """A program gives a choice as a whole, beside dotted options and names."""
     values = {
         "optimizer": Choice("rmsprop", RMS(rho=0.1)),
@@ -437,14 +434,12 @@ def test_choices_in_a_mapping() -> None:
     made = given(file=values).value.trainer
     assert made.optimizer == Choice("RMSprop", RMS(rho=0.1))
     assert made.callbacks == (Choice("Stop", Stop(after=7)), Choice("CSVLog", Log(file="mine.csv")))
-    for wrong, words in (({"optimizer": RMS()}, "p.yaml: optimizer"), ({"callbacks": [Log()]}, "p.yaml: callbacks")):
-        with pytest.raises(
-            ParamsError, match=rf"{words}: \w+ is not a Choice\. Write Choice\(its name, \w+\(\.\.\.\)\)"
-        ):
+    for wrong in ({"optimizer": RMS()}, {"callbacks": [Log()]}):
+        with refused(ParamsError):
             given(file=wrong)
 
 
-def test_short_forms_may_not_clash() -> None:
+def test_short_forms_may_not_clash(refused: Any) -> None:
     """A short form that is also a group of the root is a mistake of the author."""
 
     @params
@@ -452,20 +447,20 @@ def test_short_forms_may_not_clash() -> None:
         trainer: Trainer = group(Trainer)
         optimizer: Inner = group(Inner)
 
-    with pytest.raises(ParamsError, match="short form optimizer stands for two"):
+    with refused(ParamsError):
         resolve(Clash, [], CHOICES)
 
 
-def test_fields_without_declaration_are_refused() -> None:
+def test_fields_without_declaration_are_refused(refused: Any) -> None:
     """A bare default has no help: the author is told to write field()."""
-    with pytest.raises(ParamsError, match=r"Bare\.x is not declared: write it as field"):
+    with refused(ParamsError):
 
         @params
         class Bare:
             x: int = 3
 
 
-def test_a_forgotten_decorator_is_named() -> None:
+def test_a_forgotten_decorator_is_named(refused: Any) -> None:
     """A class without `@params` would lose its fields: as a group, as a base, as a component, as the root."""
 
     class Forgotten(Plain):
@@ -480,17 +475,17 @@ def test_a_forgotten_decorator_is_named() -> None:
     class Unrelated:
         units: int = field(3, help="Units.")
 
-    for cls, name in ((Forgotten, "units"), (Annotated, "units"), (Unrelated, "units"), (Changed, "rate")):
-        with pytest.raises(ParamsError, match=f"^{cls.__name__} lacks @params, so that its field {name} would be"):
+    for cls in (Forgotten, Annotated, Unrelated, Changed):
+        with refused(ParamsError):
             resolve(cls, [])
 
         @params
         class Holder:
             inner: Any = group(cls, help="A group.")
 
-        with pytest.raises(ParamsError, match=f"^{cls.__name__} lacks @params"):
+        with refused(ParamsError):
             resolve(Holder, [])
-        with pytest.raises(ParamsError, match=f"^{cls.__name__} lacks @params"):
+        with refused(ParamsError):
             params(type("Heir", (cls,), {}))
 
 
@@ -509,11 +504,9 @@ def test_a_class_that_adds_no_field_needs_no_decorator() -> None:
     assert isinstance(resolve(Named, []).value, Named)
 
 
-def test_a_plain_value_in_a_parameter_class_is_named() -> None:
+def test_a_plain_value_in_a_parameter_class_is_named(refused: Any) -> None:
     """A value without a type would be no parameter; constants are marked."""
-    with pytest.raises(
-        ParamsError, match=r"Bad.units = 3 is not a parameter. Write units: int = field\(3, help='...'\)"
-    ):
+    with refused(ParamsError):
 
         @params
         class Bad:

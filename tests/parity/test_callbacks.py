@@ -412,32 +412,32 @@ def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
 # Its package is not installed, so that it cannot be made as usual.
 Orbax = keras.callbacks.OrbaxCheckpoint
 REFUSED = {
-    "BackupAndRestore": (keras.callbacks.BackupAndRestore, "aip resume"),
-    "CallbackList": (lambda _: keras.callbacks.CallbackList([]), "record of its own"),
-    "OrbaxCheckpoint": (lambda _: Orbax.__new__(Orbax), "ModelCheckpoint"),
-    "ProgbarLogger": (lambda _: keras.callbacks.ProgbarLogger(), "shows the progress"),
-    "SwapEMAWeights": (lambda _: keras.callbacks.SwapEMAWeights(), "--trainer.calc_ema"),
+    "BackupAndRestore": keras.callbacks.BackupAndRestore,
+    "CallbackList": lambda _: keras.callbacks.CallbackList([]),
+    "OrbaxCheckpoint": lambda _: Orbax.__new__(Orbax),
+    "ProgbarLogger": lambda _: keras.callbacks.ProgbarLogger(),
+    "SwapEMAWeights": lambda _: keras.callbacks.SwapEMAWeights(),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_work_is_refused(name: str, make_trainer: Any, tmp_path: Path) -> None:
+def test_what_cannot_work_is_refused(name: str, make_trainer: Any, tmp_path: Path, refused: Any) -> None:
     """A callback that cannot work is named with what does its work, before anything is written."""
-    make, instead = REFUSED[name]
-    with pytest.raises(PluginError, match=f"keras.callbacks.{name}.*{instead}"):
+    make = REFUSED[name]
+    with refused(PluginError):
         trainer_with(make_trainer, [make(tmp_path / "backup")])
     assert not (tmp_path / "backup").exists()
 
 
-def test_what_lacks_something_is_refused(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lacks_something_is_refused(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     """Refused are what is no callback, a value without a better direction, and what needs a missing package."""
     monkeypatch.setitem(sys.modules, "requests", None)
-    with pytest.raises(PluginError, match=r"RemoteMonitor, which needs the package requests"):
+    with refused(PluginError):
         trainer_with(make_trainer, [keras.callbacks.RemoteMonitor()])
-    with pytest.raises(PluginError, match=r"callback_0 is dict, not a Keras callback"):
+    with refused(PluginError):
         trainer_with(make_trainer, [{}])
     stop = keras.callbacks.EarlyStopping("val_wer")
-    with pytest.raises(PluginError, match=r'callback_0 follows val_wer.*mode="min" or mode="max".*EarlyStopping'):
+    with refused(PluginError):
         trainer_with(make_trainer, [stop])
 
 
@@ -449,7 +449,7 @@ def test_all_callbacks_of_keras_are_documented() -> None:
 
 
 @pytest.mark.parametrize("where", ["on_train_begin", "on_epoch_begin", "on_train_batch_end"])
-def test_a_change_of_trainable_is_refused(where: str, make_trainer: Any) -> None:
+def test_a_change_of_trainable_is_refused(where: str, make_trainer: Any, refused: Any) -> None:
     """A callback that freezes a layer during the run ends it with a sentence about this layer."""
 
     def freeze(*_: Any, **__: Any) -> None:
@@ -457,7 +457,7 @@ def test_a_change_of_trainable_is_refused(where: str, make_trainer: Any) -> None
 
     callback = keras.callbacks.LambdaCallback(**{where: freeze})
     trainer = trainer_with(make_trainer, [callback])
-    with pytest.raises(ScenarioError, match=r"sets trainable = False on backbone.*no_train_scope"):
+    with refused(ScenarioError):
         trainer.fit()
     assert trainer.state.epoch == 0
 
@@ -465,7 +465,7 @@ def test_a_change_of_trainable_is_refused(where: str, make_trainer: Any) -> None
 DECAY = {"learning_rate": "ExponentialDecay", "learning_rate.decay": 0.5}
 
 
-def test_assigned_rate_scales_the_schedule(make_trainer: Any) -> None:
+def test_assigned_rate_scales_the_schedule(make_trainer: Any, refused: Any) -> None:
     """After an assignment the rate is that number, and decays from there as scheduled."""
     trainer = trainer_with(make_trainer, [], DECAY)
     optimizer, updates = trainer.engine.optimizer, trainer.data.horizon.updates_per_epoch
@@ -474,10 +474,10 @@ def test_assigned_rate_scales_the_schedule(make_trainer: Any) -> None:
     optimizer.iterations.assign(updates)
     assert float(optimizer.learning_rate) == pytest.approx(0.01, rel=1e-6)
     for wrong in (float("nan"), -1.0):
-        with pytest.raises(TrainingError, match="learning rate cannot be set"):
+        with refused(TrainingError):
             optimizer.learning_rate = wrong
     trainer.engine.learning_rate.schedule = lambda step: 0.0 * tf.cast(step, tf.float32)
-    with pytest.raises(TrainingError, match="schedule is 0 at update 3"):
+    with refused(TrainingError):
         optimizer.learning_rate = 0.5
 
 

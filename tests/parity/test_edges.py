@@ -178,32 +178,32 @@ def _own(*_: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("methods", "message"),
+    "methods",
     [
-        ({"build": _layer_with_metric}, "the layer 'counted' holds the metric 'seen', which aip does not compute"),
-        ({"metrics": lambda _: [NoWeight()]}, "The metric no_weight.* cannot take an output of shape"),
-        ({"metrics": lambda _: [Nothing()]}, "The metric nothing.* cannot take an output of shape"),
-        ({"losses": lambda _: "mse", "loss_values": _own}, r"Wrong defines losses\(\) and loss_values\(\)"),
-        ({"loss_values": _own, "loss_weights": lambda _: 2.0}, "returned 2.0. Return a mapping from the names"),
-        ({"loss_weights": lambda _: "2"}, "has '2' for 'the output'. Give a number"),
-        ({"loss_values": lambda *_: 3.0}, r"loss_values\(\) returned float"),
+        {"build": _layer_with_metric},
+        {"metrics": lambda _: [NoWeight()]},
+        {"metrics": lambda _: [Nothing()]},
+        {"losses": lambda _: "mse", "loss_values": _own},
+        {"loss_values": _own, "loss_weights": lambda _: 2.0},
+        {"loss_weights": lambda _: "2"},
+        {"loss_values": lambda *_: 3.0},
     ],
 )
-def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], message: str) -> None:
+def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], refused: Any) -> None:
     """What cannot be honoured is one sentence before the first epoch."""
-    with pytest.raises(AipError, match=message):
+    with refused(AipError):
         make_trainer(type("Wrong", (Masked,), methods), *WORDS)
 
 
-def test_a_loss_without_a_gradient_is_refused(make_trainer: Any) -> None:
+def test_a_loss_without_a_gradient_is_refused(make_trainer: Any, refused: Any) -> None:
     """Nothing would be trained."""
     chosen = made(losses=lambda: lambda t, o: keras.ops.cast(keras.ops.argmax(o, -1), "float32"))
-    with pytest.raises(AipError, match="No loss has a gradient"):
+    with refused(AipError):
         make_trainer(chosen, *WORDS).fit()
 
 
-def test_weights_that_nothing_uses_are_refused(make_trainer: Any) -> None:
+def test_weights_that_nothing_uses_are_refused(make_trainer: Any, refused: Any) -> None:
     """They would be ignored."""
     chosen = made(Unused, train_data=lambda: (X, {"y": Y}, {"other": np.ones(10)}))
-    with pytest.raises(AipError, match="which has neither a loss nor a weighted metric"):
+    with refused(AipError):
         make_trainer(chosen, *WORDS)

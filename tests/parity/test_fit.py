@@ -158,27 +158,19 @@ def test_factors_by_output(make_trainer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("methods", "words", "message"),
+    ("methods", "words"),
     [
-        ({"factors": {"label": 1.0}}, (), "loss_weights.. has weights for 'label', but there are losses for"),
-        ({"factors": {"lable": 1.0}}, (), "loss_weights.. names the output 'lable'"),
-        ({"factors": 2.0}, (), "must be a mapping by output name"),
-        ({"losses": lambda _: {"label": ["mse"], "size": "mse"}}, (), "returned a list for one output"),
-        ({"losses": lambda _: {"label": None, "size": None}, "factors": None}, (), "returned no loss"),
-        (
-            {"losses": lambda _: {"size": keras.losses.MeanSquaredError(reduction=None)}, "factors": None},
-            (),
-            "has reduction None, which leaves no single number to minimise",
-        ),
-        ({}, ("--train.class_weight", "balanced"), "class_weight"),
-        (
-            {"train_data": lambda _: (X, {"label": LABELS, "size": X[:, 0]}, {"lable": np.ones(50)})},
-            (),
-            "has weights for the output 'lable', but the model has 'label', 'size'",
-        ),
+        ({"factors": {"label": 1.0}}, ()),
+        ({"factors": {"lable": 1.0}}, ()),
+        ({"factors": 2.0}, ()),
+        ({"losses": lambda _: {"label": ["mse"], "size": "mse"}}, ()),
+        ({"losses": lambda _: {"label": None, "size": None}, "factors": None}, ()),
+        ({"losses": lambda _: {"size": keras.losses.MeanSquaredError(reduction=None)}, "factors": None}, ()),
+        ({}, ("--train.class_weight", "balanced")),
+        ({"train_data": lambda _: (X, {"label": LABELS, "size": X[:, 0]}, {"lable": np.ones(50)})}, ()),
     ],
 )  # fmt: skip
-def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], words: tuple[str, ...], message: str) -> None:
+def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], words: tuple[str, ...], refused: Any) -> None:
     """What cannot be honoured is one sentence before the first epoch."""
-    with pytest.raises(AipError, match=message):
+    with refused(AipError):
         make_trainer(type("Wrong", (TwoLosses,), methods), *WORDS, *words)

@@ -240,25 +240,25 @@ def test_metrics_without_a_name(make_trainer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    "given",
     [
-        (lambda: [metrics.MeanSquaredError(name="loss")], "Two metrics are called 'loss'"),
-        (lambda: ["no_such_metric"], "Wrong.metrics.*: Keras has no metric 'no_such_metric'"),
-        (lambda: ["mse", keras.ops.matmul], "The metric matmul of Wrong cannot take an output of"),
+        lambda: [metrics.MeanSquaredError(name="loss")],
+        lambda: ["no_such_metric"],
+        lambda: ["mse", keras.ops.matmul],
     ],
 )
-def test_what_is_refused(make_trainer: Any, given: Any, message: str) -> None:
+def test_what_is_refused(make_trainer: Any, given: Any, refused: Any) -> None:
     """A metric that cannot work is named before the first epoch."""
     wrong = type("Wrong", (Scored,), {"metrics": lambda _: given(), "monitor": ("min", "loss")})
-    with pytest.raises(ScenarioError, match=message):
+    with refused(ScenarioError):
         make_trainer(wrong)
 
 
-def test_the_same_metric_twice_is_refused(make_trainer: Any) -> None:
+def test_the_same_metric_twice_is_refused(make_trainer: Any, refused: Any) -> None:
     """Training and validation would count into one object."""
     one = metrics.CategoricalAccuracy()
     wrong = type("Wrong", (Scored,), {"metrics": lambda _: [one], "monitor": ("min", "loss")})
-    with pytest.raises(ScenarioError, match="returned the same CategoricalAccuracy twice"):
+    with refused(ScenarioError):
         make_trainer(wrong)
 
 
@@ -276,7 +276,7 @@ class Largest(metrics.Metric):
         return self.value
 
 
-def test_a_state_that_cannot_be_summed_is_refused_on_replicas() -> None:
+def test_a_state_that_cannot_be_summed_is_refused_on_replicas(refused: Any) -> None:
     """Metrics of replicas are put together by adding their states, which is wrong for a maximum."""
     outputs = keras.ops.convert_to_tensor(np.random.default_rng(0).uniform(1, 2, (6, 3)).astype("float32"))
     example = {"": keras.ops.convert_to_tensor(np.eye(3, dtype="float32")[[0, 1, 2] * 2])}, {"": outputs}, {}
@@ -286,5 +286,5 @@ def test_a_state_that_cannot_be_summed_is_refused_on_replicas() -> None:
         return metric_sets(scenario, [""], [""], Objective(scenario, [""], [""]), {}, example)
 
     require_sums(factory(metrics.AUC, metrics.F1Score, metrics.R2Score, metrics.CategoricalAccuracy))
-    with pytest.raises(ScenarioError, match=r"The metric largest is .* Its state cannot be summed over devices"):
+    with refused(ScenarioError):
         require_sums(factory(metrics.AUC, Largest))

@@ -49,12 +49,12 @@ def test_a_manifest_cannot_name_code(points: Any, tmp_path: Path, marker: Path, 
     assert not marker.exists()
 
 
-def test_the_folder_of_resources_is_no_link(points: Any, tmp_path: Path) -> None:
+def test_the_folder_of_resources_is_no_link(points: Any, tmp_path: Path, refused: Any) -> None:
     """A folder that leads out as a whole is as bad as a file that does."""
     shutil.copytree(points.folder / "best", tmp_path / "model")
     outside = (tmp_path / "model" / "resources").rename(tmp_path / "outside")
     (tmp_path / "model" / "resources").symlink_to(outside)
-    with pytest.raises(UsageError, match="lies outside of its resources folder"):
+    with refused(UsageError):
         Predictor.load(tmp_path / "model", trust=True)
 
 

@@ -109,14 +109,14 @@ def test_from_training_to_prediction(
 
 
 @pytest.mark.parametrize(
-    ("names", "shown"),
+    "names",
     [
-        (["a b", "a_b"], "'a b' and 'a_b'"),
-        (["a/b", "x", "a b"], "'a/b' and 'a b'"),
-        (["1", "arg_1"], "'1' and 'arg_1'"),
+        ["a b", "a_b"],
+        ["a/b", "x", "a b"],
+        ["1", "arg_1"],
     ],
 )
-def test_two_inputs_of_one_name(names: list[str], shown: str, make_trainer: Any) -> None:
+def test_two_inputs_of_one_name(names: list[str], make_trainer: Any, refused: Any) -> None:
     """Names that would become one are refused before the model is built."""
 
     class Clash(Scenario):
@@ -130,7 +130,7 @@ def test_two_inputs_of_one_name(names: list[str], shown: str, make_trainer: Any)
         def losses(self) -> Any:
             return "mse"
 
-    with pytest.raises(ScenarioError, match=f"The inputs {shown} would both be called"):
+    with refused(ScenarioError):
         make_trainer(Clash)
 
 

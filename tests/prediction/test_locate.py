@@ -41,7 +41,7 @@ def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
     assert "add --trust" in error
 
 
-def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path) -> None:
+def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path, refused: Any) -> None:
     """A module, a file or a plugin's name that is none: nothing is imported."""
     marker = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()")
@@ -56,12 +56,12 @@ def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path) -> None:
         path = edited(lambda about, s=scenario: about.update(scenario=s)) if number == 0 else tmp_path / "model"
         about = json.loads((path / "aip.json").read_text())
         (path / "aip.json").write_text(json.dumps({**about, "scenario": scenario}))
-        with pytest.raises(UsageError, match=r"no plugin but|is not installed"):
+        with refused(UsageError):
             Predictor.load(path)
     assert not marker.exists()
 
 
-def test_missing_plugin_names_its_distribution(edited: Edit) -> None:
+def test_missing_plugin_names_its_distribution(edited: Edit, refused: Any) -> None:
     """What to install, in which version."""
     scenario = {
         "name": "gone",
@@ -70,7 +70,7 @@ def test_missing_plugin_names_its_distribution(edited: Edit) -> None:
         "distribution": "aip-plugin-gone",
         "version": "1.2",
     }
-    with pytest.raises(UsageError, match=r"gone is not installed: install aip-plugin-gone==1\.2"):
+    with refused(UsageError):
         Predictor.load(edited(lambda about: about.update(scenario=scenario)))
 
 
@@ -85,48 +85,48 @@ def test_plugin_records_where_it_came_from(digits: Any) -> None:
     "place",
     ["../../../etc/passwd", "/etc/passwd", "resources/../../x", "resources", "aip.json", 3, "resources/a\\..\\b", ""],
 )
-def test_resources_do_not_lead_out(edited: Edit, place: Any) -> None:
+def test_resources_do_not_lead_out(edited: Edit, place: Any, refused: Any) -> None:
     """Path traversal in a record is refused."""
     path = edited(lambda about: about.update(resources={"data.words": place}))
-    with pytest.raises(UsageError, match=r"lies outside of its resources folder|lacks its resource"):
+    with refused(UsageError):
         Predictor.load(path, trust=True)
 
 
-def test_resources_do_not_follow_links_out(edited: Edit, tmp_path: Path) -> None:
+def test_resources_do_not_follow_links_out(edited: Edit, tmp_path: Path, refused: Any) -> None:
     """Nor is a link followed to the outside."""
     path = edited(lambda about: None)
     secret = tmp_path / "secret.txt"
     secret.write_text("a b c d")
     (path / "resources" / "words.txt").unlink()
     (path / "resources" / "words.txt").symlink_to(secret)
-    with pytest.raises(UsageError, match="lies outside of its resources folder"):
+    with refused(UsageError):
         Predictor.load(path, trust=True)
 
 
-def test_resources_must_be_listed(edited: Edit) -> None:
+def test_resources_must_be_listed(edited: Edit, refused: Any) -> None:
     """A parameter that names a file outside, without a copy, is refused."""
     path = edited(lambda about: about.update(resources={}))
-    with pytest.raises(UsageError, match=r"data\.words, which is not in its resources folder"):
+    with refused(UsageError):
         Predictor.load(path, trust=True)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        (lambda about: about.update(format=99), "has format 99, this aip reads up to 1: upgrade aipcore"),
-        (lambda about: about.pop("format"), "has no format number"),
-        (lambda about: about.pop("signature"), "does not name the model's inputs"),
-        (lambda about: about["signature"]["inputs"].update(x=3), "cannot be loaded"),
-        (lambda about: about["signature"].update(outputs=["other"]), "other inputs or outputs than its record"),
-        (lambda about: about.pop("params"), "does not say what it is of"),
-        (lambda about: about.update(params={"data": {"nose": 1}}, resources={}), r"data\.nose is unknown"),
-        (lambda about: about.update(resources=[1]), "are no mapping"),
-        (lambda about: about.update(resources={"data.none": "resources/words.txt"}), "which is no parameter"),
+        lambda about: about.update(format=99),
+        lambda about: about.pop("format"),
+        lambda about: about.pop("signature"),
+        lambda about: about["signature"]["inputs"].update(x=3),
+        lambda about: about["signature"].update(outputs=["other"]),
+        lambda about: about.pop("params"),
+        lambda about: about.update(params={"data": {"nose": 1}}, resources={}),
+        lambda about: about.update(resources=[1]),
+        lambda about: about.update(resources={"data.none": "resources/words.txt"}),
     ],
 )
-def test_damaged_records(edited: Edit, change: Any, message: str) -> None:
+def test_damaged_records(edited: Edit, change: Any, refused: Any) -> None:
     """Each is one sentence."""
-    with pytest.raises(UsageError, match=message):
+    with refused(UsageError):
         Predictor.load(edited(change), trust=True)
 
 
@@ -150,19 +150,16 @@ def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    "make",
     [
-        (lambda path: None, "does not exist"),
-        (lambda path: path.write_text("x"), "is a file"),
-        (lambda path: path.mkdir(), "holds no model and no complete checkpoint"),
-        (
-            lambda path: (path.mkdir(), (path / "saved_model.pb").write_text("x")),
-            "SavedModel that aip did not write",
-        ),
+        lambda path: None,
+        lambda path: path.write_text("x"),
+        lambda path: path.mkdir(),
+        lambda path: (path.mkdir(), (path / "saved_model.pb").write_text("x")),
     ],
 )
-def test_what_is_no_model(tmp_path: Path, make: Any, message: str) -> None:
+def test_what_is_no_model(tmp_path: Path, make: Any, refused: Any) -> None:
     """What was given, and what is to be given."""
     make(tmp_path / "path")
-    with pytest.raises(UsageError, match=message):
+    with refused(UsageError):
         find_model(tmp_path / "path")

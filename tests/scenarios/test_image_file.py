@@ -52,17 +52,17 @@ def test_16_bits_of_colors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "message"),
+    "pixels",
     [
-        (np.full((4, 4), 200.0, np.float32), "has floats beyond 0 to 1"),
-        (np.full((4, 4), np.nan, np.float32), "has floats beyond 0 to 1"),
-        (np.full((4, 4), 200, np.int32), "has 32-bit integers"),
+        np.full((4, 4), 200.0, np.float32),
+        np.full((4, 4), np.nan, np.float32),
+        np.full((4, 4), 200, np.int32),
     ],
 )
-def test_unknown_ranges(tmp_path: Path, pixels: Any, message: str) -> None:
+def test_unknown_ranges(tmp_path: Path, pixels: Any, refused: Any) -> None:
     """An image whose black and white are not known is refused, not clipped."""
     Image.fromarray(pixels).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=message):
+    with refused(DataError):
         read_image(tmp_path / "a.tif", "L")
 
 
@@ -117,11 +117,11 @@ def test_transparency(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 60_000])
-def test_size_is_checked_before_decoding(tmp_path: Path, side: int) -> None:
+def test_size_is_checked_before_decoding(tmp_path: Path, side: int, refused: Any) -> None:
     """An image of 100 million pixels or more is refused by its header: its data are not there."""
     path = tmp_path / "bomb.png"
     path.write_bytes(png(RAMP, 0, side))
-    with pytest.raises(DataError, match=r"bomb.png has more than 89,478,485 pixels\. Scale it down"):
+    with refused(DataError):
         read_image(path, "L")
 
 
@@ -141,7 +141,7 @@ def test_damaged_files(tmp_path: Path) -> None:
                 assert read_image(path, "L").dtype == np.uint8
 
 
-def test_digits_of_16_bits(tmp_path: Path) -> None:
+def test_digits_of_16_bits(tmp_path: Path, refused: Any) -> None:
     """The files of the tutorial are scaled by their range too, turned upright, or refused."""
     from aip_plugins.scenarios.tutorial.images import ImageFiles
 
@@ -161,5 +161,5 @@ def test_digits_of_16_bits(tmp_path: Path) -> None:
     for sample in ImageFiles(sorted(tmp_path.iterdir()), "digits"):
         np.testing.assert_allclose(sample.inputs["image"], digit / 255, atol=1e-7, err_msg=sample.meta["path"])
     np.save(tmp_path / "wrong.npy", np.full((8, 8), 256))
-    with pytest.raises(DataError, match="has int64 values outside 0 to 255"):
+    with refused(DataError):
         ImageFiles([tmp_path / "wrong.npy"], "digits")[0]

@@ -140,15 +140,15 @@ def test_names_in_lists(folder: Path, name: str, line: str) -> None:
     assert [str(path.relative_to(folder)) for path in source.paths] == [name]
 
 
-def test_home_folders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     """`~` is the home folder in a list; a user that does not exist is part of the name that is not found."""
     monkeypatch.setenv("HOME", str(folder / "a"))
     (folder / "home.lst").write_text("~/1.txt\n")
     assert names(make(Texts, "--train.lists", str(folder / "home.lst")).train_data()) == ["1"]
     (folder / "home.lst").write_text("~nobody-of-this-name/1.txt\n")
-    with pytest.raises(UsageError, match=r"line 1: there is no file .*/~nobody-of-this-name/1.txt"):
+    with refused(UsageError):
         make(Texts, "--train.lists", str(folder / "home.lst")).check()
-    with pytest.raises(DataError, match=r"--data.files ~nobody-of-this-name/1.txt names no file"):
+    with refused(DataError):
         make(Texts, "--data.files", "~nobody-of-this-name/1.txt").predict_data()
     monkeypatch.chdir(folder)
     (folder / "~nobody-of-this-name.txt").write_text("")
@@ -156,7 +156,7 @@ def test_home_folders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(make(Texts, "--data.files", "~nobody-of-this-name.txt").predict_data()) == 1
 
 
-def test_files_that_are_no_lists(folder: Path) -> None:
+def test_files_that_are_no_lists(folder: Path, refused: Any) -> None:
     """A pipe is not waited for, a line without an end not read to its end, and long names are no crash."""
     os.mkfifo(folder / "pipe")
     (folder / "one_line").write_bytes(b"a" * 70_000)
@@ -170,11 +170,11 @@ def test_files_that_are_no_lists(folder: Path) -> None:
         with pytest.raises(UsageError) as caught:
             make(Texts, "--train.lists", str(folder / entry)).check()
         assert message in str(caught.value)
-    with pytest.raises(DataError, match="names no file"):
+    with refused(DataError):
         make(Texts, "--data.files", "n" * 300).predict_data()
 
 
-def test_missing_file_to_predict(folder: Path) -> None:
+def test_missing_file_to_predict(folder: Path, refused: Any) -> None:
     """A pattern that matches nothing is an error."""
-    with pytest.raises(DataError, match="names no file"):
+    with refused(DataError):
         make(Texts, "--data.files", str(folder / "*.nothing")).predict_data()

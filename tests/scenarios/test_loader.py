@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,23 +65,23 @@ def test_every_way_to_name_a_scenario(folder: Path, text: str, name: str, cls: s
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "text",
     [
-        ("birds.pair", "holds 2 scenarios: say which, birds.pair:First or birds.pair:Second"),
-        ("birds.pair:Third", "has no Third; its scenarios are: First, Second"),
-        ("birds.pair:other", "is no scenario: it must be a class that extends"),
-        ("birds.nests", "There is no module birds.nests"),
-        ("no.such.module", "There is no module no.such.module"),
-        ("beside.py", "holds no scenario"),
-        ("folder/none.py", "There is no scenario file folder/none.py"),
-        ("tutoral", "did you mean tutorial"),
-        ("???", r"There is no scenario '\?\?\?'; there are: tutorial"),
+        "birds.pair",
+        "birds.pair:Third",
+        "birds.pair:other",
+        "birds.nests",
+        "no.such.module",
+        "beside.py",
+        "folder/none.py",
+        "tutoral",
+        "???",
     ],
 )
-def test_what_cannot_be_loaded_is_named(folder: Path, text: str, message: str) -> None:
+def test_what_cannot_be_loaded_is_named(folder: Path, text: str, refused: Any) -> None:
     """One sentence says what is wrong."""
     del folder
-    with pytest.raises(ScenarioError, match=message):
+    with refused(ScenarioError):
         load(text)
 
 
@@ -117,23 +118,22 @@ def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["keras.py", "numpy.py", "random.py", "yaml/__init__.py", "profile.py"])
-def test_a_file_that_hides_a_library(folder: Path, name: str) -> None:
+def test_a_file_that_hides_a_library(folder: Path, name: str, refused: Any) -> None:
     """A file or package beside the scenario with the name of a library is named, before anything imports it."""
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("raise SystemExit('imported')\n")
-    shown = name.removesuffix("/__init__.py")
     for text in ("lone.py", "birds.scenario"):
-        with pytest.raises(ScenarioError, match=rf"/{shown} has the name of the library {shown.removesuffix('.py')}, "):
+        with refused(ScenarioError):
             load(text)
 
 
-def test_a_scenario_file_that_hides_a_library(folder: Path) -> None:
+def test_a_scenario_file_that_hides_a_library(folder: Path, refused: Any) -> None:
     """The scenario's own file counts; a folder without `__init__.py`, and a library that aip does not need, do not."""
     (folder / "numpy").mkdir()
     (folder / "pytest.py").write_text(SOURCE.format("Own"))
     assert load("pytest.py").cls.__name__ == "Own"
     (folder / "keras.py").write_text(SOURCE.format("Own"))
-    with pytest.raises(ScenarioError, match="which it would hide"):
+    with refused(ScenarioError):
         load("keras.py")
 
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_every_check_has_a_sentence() -> None:
             assert set(check.needs) <= {other.name for other in checks}
 
 
-def test_expected_failures(manager: PluginManager) -> None:
+def test_expected_failures(manager: PluginManager, refused: Any) -> None:
     """An expected failure is told with its reason; one that does not come is a failure; a misspelt one an error."""
     [entry] = find_entries(manager, "limits_hold")
     given = {"expected_failures": {"limits_hold": "0 means never", "says_what_it_is": "no time"}}
@@ -126,9 +127,9 @@ def test_expected_failures(manager: PluginManager) -> None:
     assert results["says_what_it_is"].reason == (
         "it passes, but was expected to fail (no time): take it off expected_failures"
     )
-    with pytest.raises(PluginError, match=r"limits_holds.*did you mean limits_hold"):
+    with refused(PluginError):
         declaration(entry, {"expected_failures": {"limits_holds": "typo"}})
-    with pytest.raises(PluginError, match=r"declares 'rate'.*did you mean rates"):
+    with refused(PluginError):
         declaration(entry, {"rate": 1})
 
 

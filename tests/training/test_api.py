@@ -159,42 +159,40 @@ def test_fit_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", ["inputs", "targets", "weights"])
 @pytest.mark.parametrize("kind", [list, tuple])
-def test_lists_of_arrays(side: str, kind: type) -> None:
+def test_lists_of_arrays(side: str, kind: type, refused: Any) -> None:
     """Several inputs or targets as a list, as Keras takes them: the sentence has the form that aip takes."""
     arrays, targets = Sums.train_data(None)
     several = kind([targets, np.concatenate([targets, targets], axis=1)])
     data = {"inputs": (several, targets), "targets": (arrays, several), "weights": (arrays, targets, several)}[side]
     cls = type("Lists", (Sums,), {"train_data": lambda self: data})
-    what = "input" if side == "inputs" else "output"
-    message = rf"\(\) returned a {kind.__name__} of 2 arrays as {side}\. Return a mapping .* each {what} to its array"
-    with pytest.raises(DataError, match=message):
+    with refused(DataError):
         aip.Trainer.from_scenario(cls, QUICK)
     rows = [[1.0, 2.0]] * 24
     assert aip.Trainer.from_scenario(type("Rows", (Sums,), {"train_data": lambda self: (arrays, rows)}), QUICK)
 
 
-def test_a_group_without_parameters() -> None:
+def test_a_group_without_parameters(refused: Any) -> None:
     """An option in it is unknown, in one sentence."""
-    with pytest.raises(ParamsError, match=r"params: model\.x is unknown\. model has no parameters\.$"):
+    with refused(ParamsError):
         aip.Trainer.from_scenario(Sums, {"model": {"x": 1}})
 
 
 @pytest.mark.parametrize(
-    ("scenario", "params", "error", "message"),
+    ("scenario", "params", "error"),
     [
-        ("tutorail", {}, ScenarioError, "did you mean tutorial"),
-        (int, {}, ScenarioError, "int is no scenario"),
-        (7, {}, ScenarioError, "7 is not a scenario. Give a name, a file, module:Class, or a class"),
-        (Sums, {"trainer.epoch": 3}, ParamsError, r"params: trainer\.epoch is unknown; did you mean epochs\?"),
-        (Sums, {"trainer": {"epochs": "x"}}, ParamsError, "params: trainer.epochs: 'x' is not allowed"),
-        (Sums, {"optimizer": "adamm"}, ParamsError, "adamm"),
-        (Sums, {"trainer.output_dir": __file__}, UsageError, "is a file"),
-        (Sums, {"device.strategy": "multi_worker"}, AipError, "TF_CONFIG"),
+        ("tutorail", {}, ScenarioError),
+        (int, {}, ScenarioError),
+        (7, {}, ScenarioError),
+        (Sums, {"trainer.epoch": 3}, ParamsError),
+        (Sums, {"trainer": {"epochs": "x"}}, ParamsError),
+        (Sums, {"optimizer": "adamm"}, ParamsError),
+        (Sums, {"trainer.output_dir": __file__}, UsageError),
+        (Sums, {"device.strategy": "multi_worker"}, AipError),
     ],
 )
-def test_refused(scenario: Any, params: Any, error: type[AipError], message: str) -> None:
+def test_refused(scenario: Any, params: Any, error: type[AipError], refused: Any) -> None:
     """What cannot be used is an error of aip, in one sentence."""
-    with pytest.raises(error, match=message) as caught:
+    with refused(error) as caught:
         aip.train(scenario, params)
     assert "\n" not in str(caught.value)
 
@@ -215,21 +213,21 @@ def test_an_author_fails(tmp_path: Path) -> None:
     assert keras.config.dtype_policy() == policy
 
 
-def test_a_class_of_a_function(tmp_path: Path) -> None:
+def test_a_class_of_a_function(tmp_path: Path, refused: Any) -> None:
     """A class that cannot be imported again has to be passed."""
 
     class Local(Sums):
         pass
 
     aip.train(Local, QUICK, tmp_path / "out", quiet=True)
-    with pytest.raises(ScenarioError, match=r"cannot be imported. Pass the class: aipcore.resume\(folder, scenario="):
+    with refused(ScenarioError):
         aip.resume(tmp_path / "out", trust=True)
     done = aip.resume(tmp_path / "out", scenario=Local, quiet=True)
     assert (done.status, done.model, len(done.history)) == ("finished", None, 1)
 
 
 @pytest.mark.parametrize("export", [True, False])
-def test_finished_without_checkpoints(export: bool, tmp_path: Path) -> None:
+def test_finished_without_checkpoints(export: bool, tmp_path: Path, refused: Any) -> None:
     """A run that has ended is not trained again, though it has no checkpoint."""
     more = {"trainer.write_checkpoints": False, "trainer.export_final": export}
     result = aip.train(Sums, {**FEW, **more}, tmp_path / "out", quiet=True)
@@ -241,7 +239,7 @@ def test_finished_without_checkpoints(export: bool, tmp_path: Path) -> None:
         f"The run in {tmp_path / 'out'} has ended and has no checkpoint, so there is nothing to resume.\n"
     )
     assert again.history == result.history
-    with pytest.raises(UsageError, match="has no checkpoint, so it cannot be trained further"):
+    with refused(UsageError):
         aip.resume(tmp_path / "out", {"trainer.epochs": 3}, scenario=Sums)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
 
@@ -338,23 +336,23 @@ class Filed(Scenario):
 """
 
 
-def test_changed_source(tmp_path: Path, monkeypatch: Any) -> None:
+def test_changed_source(tmp_path: Path, monkeypatch: Any, refused: Any) -> None:
     """A layer without weights that is added beside the scenario's file fits the checkpoint, and is noticed."""
     file, beside = tmp_path / "filed.py", tmp_path / "layers_beside.py"
     file.write_text(SOURCE)
     beside.write_text("def layer(inputs):\n    return inputs\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     aip.train(str(file), QUICK, tmp_path / "out", quiet=True)
-    with pytest.raises(UsageError, match=r"look at it, and add trust=True\."):
+    with refused(UsageError):
         aip.resume(tmp_path / "out", {"trainer.epochs": 2})
     beside.write_text("def layer(inputs):\n    import keras\n    return keras.layers.Activation('tanh')(inputs)\n")
     sys.modules.pop("layers_beside")
-    with pytest.raises(UsageError, match=r"The scenario's source changed: .*/layers_beside.py is different\. Restore"):
+    with refused(UsageError):
         aip.resume(tmp_path / "out", {"trainer.epochs": 2}, trust=True, strict_data=True, quiet=True)
     sys.modules.pop("layers_beside")
 
 
-def test_no_fingerprint(tmp_path: Path) -> None:
+def test_no_fingerprint(tmp_path: Path, refused: Any) -> None:
     """What a folder does not record cannot be compared strictly; what a stranger wrote there is not believed."""
     aip.train(Sums, QUICK, tmp_path / "out", quiet=True)
     file = tmp_path / "out" / "run.json"
@@ -362,7 +360,7 @@ def test_no_fingerprint(tmp_path: Path) -> None:
     for found in (None, 3, {"data": {"train": {"size": [], "samples": 5, "files": {}}, "x": 1}, "source": []}):
         file.write_text(json.dumps({**about, "fingerprint": found}))
         if not isinstance(found, dict):
-            with pytest.raises(UsageError, match="has no fingerprint of the data to compare"):
+            with refused(UsageError):
                 aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=Sums, strict_data=True, quiet=True)
     aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=Sums, quiet=True)
 
@@ -410,7 +408,7 @@ def test_runs_of_several_threads_wait_for_each_other(tmp_path: Path) -> None:
     assert found == [alone] * 3
 
 
-def test_parameters_as_on_the_command_line() -> None:
+def test_parameters_as_on_the_command_line(refused: Any) -> None:
     """Names of components in a list go together with dotted options; what is not a mapping is refused in a sentence."""
     from aipcore.training.request import request_of
 
@@ -418,7 +416,7 @@ def test_parameters_as_on_the_command_line() -> None:
     for given in (callbacks, dict(reversed(callbacks.items()))):
         (callback,) = request_of(Sums, given, None).resolved().value.trainer.callbacks
         assert callback.params.csv
-    with pytest.raises(AipError, match="params is list, not a mapping"):
+    with refused(AipError):
         request_of(Sums, [1], None)  # type: ignore[arg-type]
 
 
@@ -426,8 +424,8 @@ class OtherSums(Sums):
     """The same file, another class."""
 
 
-def test_another_class_is_noticed(tmp_path: Path) -> None:
+def test_another_class_is_noticed(tmp_path: Path, refused: Any) -> None:
     """A class of the same file in the place of the recorded one is a difference of the scenario's source."""
     aip.train(Sums, FEW, tmp_path / "out", quiet=True)
-    with pytest.raises(AipError, match=r"The scenario is the class OtherSums\. The run was started with Sums"):
+    with refused(AipError):
         aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=OtherSums, strict_data=True, quiet=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_what_a_run_stands_for(run: Path) -> None:
     assert find_artifact(checkpoints, MODELS).path == newest
 
 
-def test_a_damaged_checkpoint_is_passed_over(run: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over(run: Path, refused: Any) -> None:
     """All commands take the newest complete one, with a warning. A process that only reads repairs nothing."""
     newest, older = (run / "checkpoint" / f"step-000000000{number}" for number in (2, 1))
     (newest / "variables.npz").write_bytes(b"x")
@@ -63,12 +64,12 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path) -> None:
         assert f"The checkpoint {newest} is damaged" in warning
         assert warning.endswith(f"{older.name} is used.")
     hidden = older.rename(older.with_name(f".{older.name}.old"))
-    with pytest.raises(UsageError, match="a run folder without a model and without a complete checkpoint"):
+    with refused(UsageError):
         find_artifact(run, MODELS)
     assert hidden.exists()
 
 
-def test_sentences(tmp_path: Path) -> None:
+def test_sentences(tmp_path: Path, refused: Any) -> None:
     """What was given, and what can be given."""
     model(tmp_path / "foreign", record=False)
     model(tmp_path / "best")
@@ -85,7 +86,7 @@ def test_sentences(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             find_artifact(path, accepted)
         assert str(caught.value).startswith(f"{path} {problem}")
-    with pytest.raises(ParamsError, match=r"^--warmstart\.model .*text\.keras is a file of another format\. Give "):
+    with refused(ParamsError):
         find_artifact(tmp_path / "text.keras", WEIGHTS)
     assert find_artifact(tmp_path / "foreign", WEIGHTS).kind == "SavedModel"
 

@@ -55,7 +55,7 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest"])
-def test_damage_is_found(tmp_path: Path, damage: str) -> None:
+def test_damage_is_found(tmp_path: Path, damage: str, refused: Any) -> None:
     """A damaged checkpoint is not taken; the one before it is."""
     write_checkpoint(tmp_path, 1, example(), keep=2)
     newest = write_checkpoint(tmp_path, 2, example(2.0), keep=2)
@@ -70,7 +70,7 @@ def test_damage_is_found(tmp_path: Path, damage: str) -> None:
         file.write_bytes(content[: len(content) // 2])
     assert problems(newest)
     assert newest_checkpoint(tmp_path).name == "step-0000000001"
-    with pytest.raises(TrainingError, match="damaged"):
+    with refused(TrainingError):
         read_checkpoint(newest)
 
 
@@ -94,46 +94,45 @@ def refit(path: Path) -> None:
     rewrite(path, change)
 
 
-def test_newer_format_is_refused(tmp_path: Path) -> None:
+def test_newer_format_is_refused(tmp_path: Path, refused: Any) -> None:
     """A checkpoint of a later aip is refused with a sentence, and no older one is taken instead."""
     write_checkpoint(tmp_path, 1, example(), keep=2)
     path = write_checkpoint(tmp_path, 2, example(), keep=2)
     rewrite(path, lambda manifest: manifest.update(format=99))
     for read in (lambda: read_checkpoint(path), lambda: newest_checkpoint(tmp_path)):
-        with pytest.raises(TrainingError, match="has format 99, this aip reads format 2: upgrade aipcore"):
+        with refused(TrainingError):
             read()
 
 
 HOSTILE = {
-    "path traversal": (lambda m: m["files"].update({"../../secret": {"bytes": 1, "sha256": "0"}}), "names other files"),
-    "absolute path": (lambda m: m["files"].update({"/etc/hostname": {"bytes": 1, "sha256": "0"}}), "names other files"),
-    "no file": (lambda m: m["files"].pop("variables.npz"), "names other files"),
-    "object type": (lambda m: m["variables"]["float"].update(dtype="object"), "which no variable has"),
-    "unknown type": (lambda m: m["variables"]["float"].update(dtype="os.system"), "unknown type"),
-    "no text": (lambda m: m["variables"]["float"].update(dtype=["f4"]), "impossible type"),
-    "negative shape": (lambda m: m["variables"]["float"].update(shape=[-1]), "impossible shape"),
-    "huge shape": (lambda m: m["variables"]["float"].update(shape=[2**60, 2**60]), "instead of about"),
-    "other shape": (lambda m: m["variables"]["float"].update(shape=[1, 2]), r"instead of float32 \(1, 2\)"),
-    "other type": (lambda m: m["variables"]["float"].update(dtype="int32"), "instead of int32"),
-    "one too many": (lambda m: m["variables"].update(more={"dtype": "int8", "shape": []}), "other arrays"),
-    "no mapping": (lambda m: m.update(variables=3), "AttributeError"),
-    "size as text": (lambda m: m["files"]["variables.npz"].update(bytes="1"), "impossible size"),
-    "format as text": (lambda m: m.update(format="2"), "is not a format"),
+    "path traversal": lambda m: m["files"].update({"../../secret": {"bytes": 1, "sha256": "0"}}),
+    "absolute path": lambda m: m["files"].update({"/etc/hostname": {"bytes": 1, "sha256": "0"}}),
+    "no file": lambda m: m["files"].pop("variables.npz"),
+    "object type": lambda m: m["variables"]["float"].update(dtype="object"),
+    "unknown type": lambda m: m["variables"]["float"].update(dtype="os.system"),
+    "no text": lambda m: m["variables"]["float"].update(dtype=["f4"]),
+    "negative shape": lambda m: m["variables"]["float"].update(shape=[-1]),
+    "huge shape": lambda m: m["variables"]["float"].update(shape=[2**60, 2**60]),
+    "other shape": lambda m: m["variables"]["float"].update(shape=[1, 2]),
+    "other type": lambda m: m["variables"]["float"].update(dtype="int32"),
+    "one too many": lambda m: m["variables"].update(more={"dtype": "int8", "shape": []}),
+    "no mapping": lambda m: m.update(variables=3),
+    "size as text": lambda m: m["files"]["variables.npz"].update(bytes="1"),
+    "format as text": lambda m: m.update(format="2"),
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_manifest(tmp_path: Path, case: str) -> None:
+def test_hostile_manifest(tmp_path: Path, case: str, refused: Any) -> None:
     """A manifest that lies, though its checksum fits, is found out before anything it names is read or made."""
     path = write_checkpoint(tmp_path, 1, example(), keep=2)
-    change, message = HOSTILE[case]
-    rewrite(path, change)
-    with pytest.raises(TrainingError, match=message):
+    rewrite(path, HOSTILE[case])
+    with refused(TrainingError):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize("case", ["compressed", "pickle", "huge header", "deep json", "link"])
-def test_hostile_files(tmp_path: Path, case: str) -> None:
+def test_hostile_files(tmp_path: Path, case: str, refused: Any) -> None:
     """Zip bombs, pickles, arrays that claim to be huge, deep nesting and links are refused."""
     path = write_checkpoint(tmp_path, 1, example(), keep=2)
     names = [f"{position:06d}" for position in range(4)]
@@ -156,7 +155,7 @@ def test_hostile_files(tmp_path: Path, case: str) -> None:
         (path / "progress.json").rename(tmp_path / "elsewhere.json")
         (path / "progress.json").symlink_to(tmp_path / "elsewhere.json")
     refit(path)
-    with pytest.raises(TrainingError, match="is damaged"):
+    with refused(TrainingError):
         read_checkpoint(path)
 
 
@@ -232,7 +231,7 @@ def test_a_replaced_folder_is_never_gone(tmp_path: Path, exchange: bool) -> None
     assert [path.name for path in folder.iterdir()] == ["new"]
 
 
-def test_full_disk_leaves_the_old_ones(tmp_path: Path) -> None:
+def test_full_disk_leaves_the_old_ones(tmp_path: Path, refused: Any) -> None:
     """When a file cannot grow, the error says so, and nothing else has changed."""
     import resource
 
@@ -240,7 +239,7 @@ def test_full_disk_leaves_the_old_ones(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
     try:
-        with pytest.raises(TrainingError, match=r"could not be written .*earlier ones are untouched"):
+        with refused(TrainingError):
             write_checkpoint(tmp_path, 2, example(), keep=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -248,7 +247,7 @@ def test_full_disk_leaves_the_old_ones(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path).name == "step-0000000001"
 
 
-def test_no_checkpoint(tmp_path: Path) -> None:
+def test_no_checkpoint(tmp_path: Path, refused: Any) -> None:
     """Nothing to go on from is said."""
-    with pytest.raises(TrainingError, match="holds no complete checkpoint"):
+    with refused(TrainingError):
         newest_checkpoint(tmp_path)

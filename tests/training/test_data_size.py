@@ -88,9 +88,11 @@ def test_limits(make_trainer: Any, blobs_class: Any) -> None:
 
 @pytest.mark.parametrize("part", ["train", "val", "lav"])
 @pytest.mark.parametrize("limit", ["0", "-1"])
-def test_limits_that_leave_nothing_are_refused(make_trainer: Any, blobs_class: Any, part: str, limit: str) -> None:
+def test_limits_that_leave_nothing_are_refused(
+    make_trainer: Any, blobs_class: Any, part: str, limit: str, refused: Any
+) -> None:
     """There is no number for "all": leaving the option out says that."""
-    with pytest.raises(ParamsError, match=f"--{part}.limit: {limit} is not allowed, it must be .*at least 1"):
+    with refused(ParamsError):
         make_trainer(blobs_class, f"--{part}.limit", limit)
 
 

@@ -64,29 +64,29 @@ def shifted(answers: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        (shifted, r"its output outputs differs by 0\.\d+ for a batch of 3, and 0\.0001 is the tolerance"),
-        (lambda answers: {"outputs": answers["outputs"] * np.nan}, r"outputs differs by nan for a batch of 1"),
-        (lambda answers: {"outputs": answers["outputs"][:, :2]}, r"has shape \[1, 2\] instead of \[1, 4\]"),
-        (lambda answers: {"logits": answers["outputs"]}, r"its output outputs is missing"),
-        (lambda answers: 1 / 0, r"fails for a batch of 1 \(ZeroDivisionError: division by zero\)"),
+        shifted,
+        lambda answers: {"outputs": answers["outputs"] * np.nan},
+        lambda answers: {"outputs": answers["outputs"][:, :2]},
+        lambda answers: {"logits": answers["outputs"]},
+        lambda answers: 1 / 0,
     ],
 )
 def test_what_deviates_is_not_left_in_place(
-    graph: Graph, saved_model: Format, tmp_path: Path, change: Any, message: str
+    graph: Graph, saved_model: Format, tmp_path: Path, change: Any, refused: Any
 ) -> None:
     """Not compared, it is written; compared, the error names it, and the model that was there stays."""
     writer = ModelWriter(graph, {"Odd": changed(saved_model, change)}, {}, batches=inputs)
     writer.write(tmp_path / "model")
     before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("*") if path.is_file()}
     graph.model.trainable_variables[0].assign(graph.model.trainable_variables[0] * 2)
-    with pytest.raises(FormatError, match=message):
+    with refused(FormatError):
         writer.write(tmp_path / "model", compare=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_a_further_signature_that_deviates(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
+def test_a_further_signature_that_deviates(graph: Graph, saved_model: Format, tmp_path: Path, refused: Any) -> None:
     """It is named, although the default signature answers as it should, and nothing is left."""
     half = keras.Model(graph.model.input, graph.model.output * 0.5)
     further = {"half": Graph(model=half, inputs=graph.inputs, outputs=[""])}
@@ -96,14 +96,16 @@ def test_a_further_signature_that_deviates(graph: Graph, saved_model: Format, tm
         tf.saved_model.save(module, str(folder), {"serving_default": module.serve, "half": module.serve})
 
     odd = Format(write=write, read=saved_model.read)
-    with pytest.raises(FormatError, match=r"SavedModel \(signature half\) does not answer like the model: its output"):
+    with refused(FormatError):
         ModelWriter(graph, {"SavedModel": odd}, {}, further=further, batches=inputs).write(tmp_path / "m", compare=True)
     assert not (tmp_path / "m").exists()
     writer = ModelWriter(graph, {"SavedModel": saved_model}, {}, further=further, batches=inputs)
     assert writer.write(tmp_path / "m", compare=True) < 1e-5
 
 
-def test_numbers_that_are_not_finite_may_be_the_model_s_own(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_may_be_the_model_s_own(
+    graph: Graph, saved_model: Format, tmp_path: Path, refused: Any
+) -> None:
     """NaN and infinity agree with themselves, and do not hide what else differs."""
     graph.model.layers[-1].bias.assign([np.inf, np.nan, 0.0, 0.0])
     same = ModelWriter(graph, {"Same": changed(saved_model, dict)}, {}, batches=inputs)
@@ -112,7 +114,7 @@ def test_numbers_that_are_not_finite_may_be_the_model_s_own(graph: Graph, saved_
     def off(answers: dict[str, Any]) -> dict[str, Any]:
         return {"outputs": answers["outputs"] + np.float32([0, 0, 0, 1])}
 
-    with pytest.raises(FormatError, match="outputs differs by"):
+    with refused(FormatError):
         ModelWriter(graph, {"Odd": changed(saved_model, off)}, {}, batches=inputs).write(tmp_path / "o", compare=True)
 
 
@@ -125,7 +127,7 @@ def test_low_precision(blobs_class: Any, make_trainer: Any, saved_model: Format,
     assert ModelWriter(low, {"SavedModel": saved_model}, {}, batches=inputs).write(tmp_path / "m", compare=True) < 5e-2
 
 
-def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp_path: Path) -> None:
+def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp_path: Path, refused: Any) -> None:
     """Whatever it raises, what it has written goes, and the other formats stay."""
 
     def fail(exportable: Any, folder: Path) -> None:
@@ -138,7 +140,7 @@ def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp
         writer.write(tmp_path / "model")
     assert (tmp_path / "model" / "saved_model.pb").is_file()
     assert not (tmp_path / "model" / "half").exists()
-    with pytest.raises(TrainingError, match="cannot be written as Odd"):
+    with refused(TrainingError):
         writer.check()
 
 

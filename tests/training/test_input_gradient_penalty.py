@@ -50,7 +50,7 @@ def test_equals_the_closed_form(make_trainer: Any, batch: int, group: int) -> No
     np.testing.assert_allclose(ours_bias, [bias - RATE * scale.mean()], rtol=1e-5)
 
 
-def test_needs_an_input_with_gradients(make_trainer: Any) -> None:
+def test_needs_an_input_with_gradients(make_trainer: Any, refused: Any) -> None:
     """Class ids alone have none."""
 
     class Ids(Linear):
@@ -60,5 +60,5 @@ def test_needs_an_input_with_gradients(make_trainer: Any) -> None:
         def build(self, inputs: Any) -> Any:
             return keras.layers.Dense(1)(keras.layers.Embedding(4, 2)(inputs))
 
-    with pytest.raises(ParamsError, match="no floating-point input"):
+    with refused(ParamsError):
         make_trainer(Ids, *WORDS)

@@ -70,11 +70,11 @@ def test_when_it_runs(make_trainer: Any, blobs_class: Any, words: tuple[str, ...
     assert [epoch for epoch, logs in enumerate(history, start=1) if "lav_share" in logs] == expected
 
 
-def test_an_epoch_after_the_last_is_refused(make_trainer: Any, blobs_class: Any) -> None:
+def test_an_epoch_after_the_last_is_refused(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """LAV that would never run; without LAV the option does not matter."""
     words = ("--trainer.epochs", "7", "--trainer.lav_min_epoch", "8")
     make_trainer(blobs_class, *words).data.close()
-    with pytest.raises(ParamsError, match=r"--trainer\.lav_min_epoch 8 is after the last epoch"):
+    with refused(ParamsError):
         make_trainer(blobs_class, *words, "--trainer.lav_every_n", "1")
 
 
@@ -143,15 +143,15 @@ def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "message"),
+    "record",
     [
-        (lambda: 3, "The evaluator Wrong of .* fails on the first batch: TypeError"),
-        (lambda: ["x"], r"Wrong\.summaries\(\) gave str: give Image"),
-        (lambda: [histogram("share")], r"Wrong\.summaries\(\) gave 'share', which is the name of a curve"),
-        (lambda: [histogram("loss")], r"Wrong\.summaries\(\) gave 'loss', which is the name of a curve"),
+        lambda: 3,
+        lambda: ["x"],
+        lambda: [histogram("share")],
+        lambda: [histogram("loss")],
     ],
 )
-def test_what_evaluators_cannot_show(make_trainer: Any, blobs_class: Any, record: Any, message: str) -> None:
+def test_what_evaluators_cannot_show(make_trainer: Any, blobs_class: Any, record: Any, refused: Any) -> None:
     """It is found before the first epoch."""
 
     class Wrong(CountingEvaluator):
@@ -162,7 +162,7 @@ def test_what_evaluators_cannot_show(make_trainer: Any, blobs_class: Any, record
         def evaluator(self) -> Evaluator:
             return Wrong()
 
-    with pytest.raises(ScenarioError, match=message):
+    with refused(ScenarioError):
         make_trainer(Shown, "--trainer.lav_every_n", "1")
 
 

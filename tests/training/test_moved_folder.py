@@ -88,7 +88,7 @@ def test_moved(
 
 
 @pytest.mark.parametrize("replaced", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_deleted_or_replaced(make_trainer: Any, blobs_class: Any, tmp_path: Path, replaced: bool) -> None:
+def test_deleted_or_replaced(make_trainer: Any, blobs_class: Any, tmp_path: Path, replaced: bool, refused: Any) -> None:
     """The run ends with a sentence, and writes nothing to what has its name now."""
     out = tmp_path / "out"
 
@@ -101,13 +101,13 @@ def test_deleted_or_replaced(make_trainer: Any, blobs_class: Any, tmp_path: Path
 
     trainer = make_trainer(blobs_class, *WORDS, output="out")
     trainer.callbacks["acts"] = At("on_train_batch_end", 5, act)
-    with pytest.raises(FolderMovedError, match=r"out of this run was deleted, or moved to where it cannot be found"):
+    with refused(FolderMovedError):
         trainer.fit()
     assert files_of(tmp_path) == ({"out", "out/checkpoint"} if replaced else set())
 
 
 @pytest.mark.slow
-def test_moved_during_a_write(make_trainer: Any, blobs_class: Any, tmp_path: Path) -> None:
+def test_moved_during_a_write(make_trainer: Any, blobs_class: Any, tmp_path: Path, refused: Any) -> None:
     """A folder that is moved while the best model is half written gets all of it, and the old place nothing."""
     old, new = tmp_path / "out", tmp_path / "new"
     trainer = make_trainer(blobs_class, *WORDS, output="out")
@@ -119,7 +119,7 @@ def test_moved_during_a_write(make_trainer: Any, blobs_class: Any, tmp_path: Pat
         write(folder)
 
     trainer._run_writer._writer._save_model = moving
-    with pytest.raises(FolderMovedError, match="was moved to"):
+    with refused(FolderMovedError):
         trainer.fit()
     assert not old.exists()
     assert (new / "best" / "aip.json").exists()

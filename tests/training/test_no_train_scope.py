@@ -42,17 +42,15 @@ def test_freezes_a_layer_and_its_children(make_trainer: Any, blobs_class: Any, p
     assert all("first" not in variable.path for variable in trainer.engine.optimizer.variables)
 
 
-def test_matches_whole_paths(make_trainer: Any, blobs_class: Any) -> None:
+def test_matches_whole_paths(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """`first` is not a whole path, `.*first` is."""
-    with pytest.raises(
-        ParamsError, match=r"'first' matches no layer. The whole path has to match. The nearest is encoder/first\."
-    ):
+    with refused(ParamsError):
         make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", "first")
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", ".*first")
     assert [path for path, _ in trainer.engine.frozen] == ["encoder/first"]
 
 
-def test_freezing_everything_is_refused(make_trainer: Any, blobs_class: Any) -> None:
+def test_freezing_everything_is_refused(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """With nothing left to train, there is nothing to run."""
-    with pytest.raises(ParamsError, match="freezes every layer"):
+    with refused(ParamsError):
         make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", ".*")

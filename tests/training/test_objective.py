@@ -123,13 +123,13 @@ def test_wrong_scenarios_are_named(make_trainer: Any, methods: dict[str, Any], m
         make_trainer(wrong(**methods), *SGD)
 
 
-def test_a_scenario_must_define_its_parts(make_trainer: Any) -> None:
+def test_a_scenario_must_define_its_parts(make_trainer: Any, refused: Any) -> None:
     """A missing method is named."""
-    with pytest.raises(ScenarioError, match=r"Empty does not define train_data\(\)"):
+    with refused(ScenarioError):
         make_trainer(type("Empty", (Scenario,), {}))
 
 
-def test_a_model_without_weights_is_refused(make_trainer: Any) -> None:
+def test_a_model_without_weights_is_refused(make_trainer: Any, refused: Any) -> None:
     """There is nothing to train."""
 
     class Still(TwoHeads):
@@ -139,7 +139,7 @@ def test_a_model_without_weights_is_refused(make_trainer: Any) -> None:
             total = keras.ops.sum(inputs["x"], -1, keepdims=True)
             return {"label": keras.ops.concatenate([total, total], -1), "size": total}
 
-    with pytest.raises(ScenarioError, match="no trainable weights"):
+    with refused(ScenarioError):
         make_trainer(Still, *SGD)
 
 

@@ -207,7 +207,7 @@ def test_a_tied_weight_belongs_to_its_maker() -> None:
         assert [variable.path for variable in model.variables] == ["maker/kernel"]
 
 
-def test_layers_of_one_path_are_refused() -> None:
+def test_layers_of_one_path_are_refused(refused: Any) -> None:
     """The sentence names both layers and where they are; a layer without variables is not in the way."""
 
     class Pair(layers.Layer):
@@ -219,16 +219,12 @@ def test_layers_of_one_path_are_refused() -> None:
             return self.others[0](self.one(inputs))
 
     model = around(Pair(layers.Dense(FEATURES, name="d"), layers.Dense(2, name="d")))
-    with pytest.raises(
-        ScenarioError,
-        match=r"Two layers have the path 'pair/d': Dense in the attribute one and Dense in the attribute others\[0\] "
-        r"of Pair\. Give each layer a name of its own\.",
-    ):
+    with refused(ScenarioError):
         variables_by_path(model)
     variables_by_path(around(Pair(layers.Dense(2, name="d"), layers.Activation("relu", name="d"))))
 
 
-def test_weights_of_one_path_are_refused() -> None:
+def test_weights_of_one_path_are_refused(refused: Any) -> None:
     """Two weights that a layer calls alike; without names Keras itself keeps them apart."""
 
     class Weighty(layers.Layer):
@@ -240,9 +236,7 @@ def test_weights_of_one_path_are_refused() -> None:
             return inputs * self.all[0] + self.all[1]
 
     assert len(variables_by_path(around(Weighty(None, None)))) == 2
-    with pytest.raises(
-        ScenarioError, match=r"Two variables of the layer 'weighty' \(Weighty\) have the path 'weighty/w'. Give each"
-    ):
+    with refused(ScenarioError):
         variables_by_path(around(Weighty("w", "w")))
 
 
@@ -318,7 +312,7 @@ def test_a_resumed_run_keeps_its_state_apart(make_trainer: Callable[..., Any], t
     assert {name.partition("/")[0] for name in kernels} == {"model", "optimizer", "ema", "loop"}
 
 
-def test_names_that_lack_layers(tmp_path: Path) -> None:
+def test_names_that_lack_layers(tmp_path: Path, refused: Any) -> None:
     """TensorFlow's names in a SavedModel of Keras lack nested models: the rest is refused."""
 
     def load(model: Any, name: str, **params: Any) -> dict[str, tuple[str, str]]:
@@ -333,11 +327,7 @@ def test_names_that_lack_layers(tmp_path: Path) -> None:
     assert load(pair("a"), "one")["encoder_a/d1/kernel"] == ("d1/kernel", "loaded")
     both = pair("a", "b")
     both.export(tmp_path / "both", verbose=False)
-    with pytest.raises(
-        ParamsError,
-        match=r"nothing matches; there are variables/0, .*: several variables there have the name d1/kernel, d1/bias "
-        "and go by their places, map the names",
-    ):
+    with refused(ParamsError):
         load(pair("b", "a"), "both")
     rules = tuple(f"variables/{at}->{path}" for at, path in enumerate(variables_by_path(both)))
     model = pair("b", "a")
@@ -348,7 +338,7 @@ def test_names_that_lack_layers(tmp_path: Path) -> None:
     )
 
 
-def test_numbers_that_depend_on_the_order(tmp_path: Path) -> None:
+def test_numbers_that_depend_on_the_order(tmp_path: Path, refused: Any) -> None:
     """Layers that Keras numbers over all encoders: between two encoders nothing is guessed."""
 
     def pair(*names: str) -> Any:
@@ -358,7 +348,7 @@ def test_numbers_that_depend_on_the_order(tmp_path: Path) -> None:
     trained = pair("a", "b")
     trained.export(tmp_path / "saved", verbose=False)
     trained.save(tmp_path / "m.keras")
-    with pytest.raises(ParamsError, match="nothing matches"):
+    with refused(ParamsError):
         warm_start(pair("b", "a"), WarmstartParams(model=tmp_path / "saved"))
     model = pair("b", "a")
     warm_start(model, WarmstartParams(model=tmp_path / "m.keras"))
@@ -383,20 +373,14 @@ def test_patterns_see_full_paths(make_trainer: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "words",
     [
-        (("--trainer.no_train_scope", "encoder_c/d1"), "no_train_scope 'encoder_c/d1' matches no layer. .*"),
-        (
-            ("--optimizer.exclude_from_weight_decay", "bias", "encodr_a/"),
-            "exclude_from_weight_decay 'encodr_a/' matches no trained variable. ",
-        ),
-        (
-            ("--optimizer", "Muon", "--optimizer.adam_layers", "encodr_a/"),
-            "adam_layers 'encodr_a/' matches no trained ",
-        ),
+        ("--trainer.no_train_scope", "encoder_c/d1"),
+        ("--optimizer.exclude_from_weight_decay", "bias", "encodr_a/"),
+        ("--optimizer", "Muon", "--optimizer.adam_layers", "encodr_a/"),
     ],
 )
-def test_a_pattern_that_matches_nothing(make_trainer: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
+def test_a_pattern_that_matches_nothing(make_trainer: Callable[..., Any], words: tuple[str, ...], refused: Any) -> None:
     """It is refused when the run is set up, with the nearest paths."""
-    with pytest.raises(ParamsError, match=rf"{message}.*The nearest are encoder_a/d1"):
+    with refused(ParamsError):
         make_trainer(Twins, *words)

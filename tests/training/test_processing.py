@@ -172,14 +172,14 @@ def test_failing_samples(make_trainer: Any, blobs_class: Any, preload: str) -> N
     assert np.isfinite(result.history[-1]["loss"])
 
 
-def test_sanity_check_sees_streamed_samples(make_trainer: Any, blobs_class: Any) -> None:
+def test_sanity_check_sees_streamed_samples(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """The first samples are looked at."""
 
     class Spoil(Noise):
         def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
             return attrs.evolve(sample, inputs=sample.inputs * (np.nan if sample.meta == 5 else 1))
 
-    with pytest.raises(DataError, match=r"Sample 5 of Processed.train_data\(\) has nan in its input"):
+    with refused(DataError):
         make_trainer(processed(blobs_class, Spoil()))
 
 

@@ -127,7 +127,7 @@ def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
     assert not (second.output_dir / "tensorboard" / "plugins").exists()
 
 
-def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any) -> None:
+def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """A run that fails within the traced batches leaves no profiler running: the next run can be profiled."""
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "2", "90")
 
@@ -136,15 +136,15 @@ def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any) -> None:
             if step == 3:
                 raise RuntimeError("stop here")
 
-    with pytest.raises(AuthorError, match="stop here"):
+    with refused(AuthorError):
         make_trainer(blobs_class, *words, output="failed", reporter=Failing()).fit()
     assert make_trainer(blobs_class, *words, output="next").fit().profiled == (2, 26)
 
 
 @pytest.mark.parametrize("given", [("20", "10"), ("0", "3"), ("5",), ("1", "2", "3"), ("a", "b")])
-def test_steps_that_are_none(make_trainer: Any, blobs_class: Any, given: tuple[str, ...]) -> None:
+def test_steps_that_are_none(make_trainer: Any, blobs_class: Any, given: tuple[str, ...], refused: Any) -> None:
     """Two positive numbers in order, or an error that says so."""
-    with pytest.raises(ParamsError, match=r"--trainer\.profile_steps.*a first and a last number in order"):
+    with refused(ParamsError):
         make_trainer(blobs_class, "--trainer.profile_steps", *given)
 
 

@@ -215,38 +215,38 @@ ACCUMULATE = ("--trainer.accumulate_steps", "2")
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "words",
     [
-        ((*ACCUMULATE, "--trainer.random_seed", "8"), "has 8: the order of the data"),
-        ((*ACCUMULATE, "--trainer.samples_per_epoch", "150"), "150 samples now instead of 200"),
-        ((*ACCUMULATE, "--train.batch_size", "32"), "these 80 samples are not a whole number of batches of 32"),
-        (("--trainer.accumulate_steps", "4"), "the last 1 wait for their optimizer update"),
-        ((*ACCUMULATE, "--optimizer", "SGD"), "of another model or optimizer"),
-        ((*ACCUMULATE, "--trainer.calc_ema", "0.9"), "of another model or optimizer: missing ema/"),
+        (*ACCUMULATE, "--trainer.random_seed", "8"),
+        (*ACCUMULATE, "--trainer.samples_per_epoch", "150"),
+        (*ACCUMULATE, "--train.batch_size", "32"),
+        ("--trainer.accumulate_steps", "4"),
+        (*ACCUMULATE, "--optimizer", "SGD"),
+        (*ACCUMULATE, "--trainer.calc_ema", "0.9"),
     ],
 )
-def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str, ...], message: str) -> None:
+def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str, ...], refused: Any) -> None:
     """A change that the position or the state does not allow is refused, and nothing was assigned."""
     stored, cls = interrupted
     trainer = make_trainer(cls, *words, output="second")
     before = final_bits(trainer)
-    with pytest.raises(TrainingError, match=message):
+    with refused(TrainingError):
         trainer.restore(stored)
     assert final_bits(trainer) == before
     assert (trainer.state.epoch, trainer.state.step, trainer.state.history) == (0, 0, [])
 
 
-def test_hostile_state(make_trainer: Any, interrupted: Any) -> None:
+def test_hostile_state(make_trainer: Any, interrupted: Any, refused: Any) -> None:
     """State of other shapes or types, and progress that is no progress, are refused with nothing assigned."""
     stored, cls = interrupted
     trainer = make_trainer(cls, *ACCUMULATE)
     before = final_bits(trainer)
     name = "model/dense/kernel"
-    for array, message in ((np.zeros((2, 2), np.float32), "has shape"), (np.zeros((12, 16)), "is of type float64")):
-        with pytest.raises(TrainingError, match=message):
+    for array in (np.zeros((2, 2), np.float32), np.zeros((12, 16))):
+        with refused(TrainingError):
             trainer.restore(attrs.evolve(stored, arrays={**stored.arrays, name: array}))
     for change in ({"epoch": "x"}, {"epoch": -1}, {"monitor": 3}, {"history": [3]}, {"compilation": {"evil": 1}}):
-        with pytest.raises(TrainingError, match=r"progress\.json is not what aip writes"):
+        with refused(TrainingError):
             trainer.restore(attrs.evolve(stored, progress={**stored.progress, **change}))
     assert final_bits(trainer) == before
 
@@ -315,7 +315,7 @@ def test_keras_callbacks(make_trainer: Any, noisy_class: Any, tmp_path: Path) ->
         assert (tmp_path / f"from-{path.name}.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
 
-def test_state_of_callbacks() -> None:
+def test_state_of_callbacks(refused: Any) -> None:
     """JSON values and arrays come back as they were; anything else is an error that names the callback."""
 
     class Mine(keras.callbacks.Callback):
@@ -336,7 +336,7 @@ def test_state_of_callbacks() -> None:
     assert (other.kept["c"], other.kept["c"].dtype) == (2, np.float32)
     for wrong in (print, {1: 2}, {"x": {1, 2}}, np.array([print])):
         callback.kept = wrong
-        with pytest.raises(TrainingError, match="state of the callback Mine holds"):
+        with refused(TrainingError):
             callback_state.get_state("Mine", callback)
 
 
@@ -404,11 +404,11 @@ class Filling(keras.callbacks.Callback):
             self.fill()
 
 
-def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable: Any) -> None:
+def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable: Any, refused: Any) -> None:
     """With `raise` the run ends with the error, and what was written before stays."""
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--trainer.export_best", "False", output="out")
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
-    with pytest.raises(TrainingError, match="could not be written"):
+    with refused(TrainingError):
         trainer.fit()
     assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
 
@@ -443,12 +443,12 @@ def test_deterministic(make_trainer: Any, blobs_class: Any) -> None:
         config.disable_op_determinism()
 
 
-def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any) -> None:
+def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any, refused: Any) -> None:
     """State of another model is refused before anything is assigned."""
     first = make_trainer(blobs_class, "--trainer.epochs", "1", output="first", exports=False)
     first.fit()
     second = make_trainer(noisy_class, output="second", exports=False)
     before = final_bits(second)
-    with pytest.raises(TrainingError, match="another model"):
+    with refused(TrainingError):
         second.restore(newest_checkpoint(first.output_dir / "checkpoint"))
     assert final_bits(second) == before

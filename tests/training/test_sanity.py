@@ -43,43 +43,33 @@ def with_value(array: Any, index: int, value: Any) -> Any:
 
 
 CASES = {
-    "input": (points(x=with_value(Points.x, 7, np.nan)), r"Sample 7 of Points.train_data\(\) has nan in its input"),
-    "class": (
-        points(y=with_value(Points.y, 9, 2)),
-        r"Sample 9 of Points.train_data\(\) has the target 2, but the model has outputs for 0 to 1",
-    ),
-    "negative class": (points(y=with_value(Points.y, 3, -1)), "Sample 3 .* has the target -1"),
-    "shape": (
-        points(loss="mean_squared_error", y=np.zeros((12, 1), np.float32)),
-        r"The target of sample 0 .* has shape \(1,\), the output of the model \(2,\)",
-    ),
-    "loss": (
-        points(loss=staticmethod(lambda t, p: keras.ops.log(keras.ops.cast(t, "float32")) + 0 * p[:, 0])),
-        r"The loss of sample 0 .* is -inf before training",
-    ),
+    "input": points(x=with_value(Points.x, 7, np.nan)),
+    "class": points(y=with_value(Points.y, 9, 2)),
+    "negative class": points(y=with_value(Points.y, 3, -1)),
+    "shape": points(loss="mean_squared_error", y=np.zeros((12, 1), np.float32)),
+    "loss": points(loss=staticmethod(lambda t, p: keras.ops.log(keras.ops.cast(t, "float32")) + 0 * p[:, 0])),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_sample_is_named(make_trainer: Any, case: str) -> None:
+def test_the_sample_is_named(make_trainer: Any, case: str, refused: Any) -> None:
     """One sentence says which sample it is and what is wrong with it."""
-    cls, message = CASES[case]
-    with pytest.raises(DataError, match=message):
-        make_trainer(cls)
+    with refused(DataError):
+        make_trainer(CASES[case])
 
 
-def test_validation_data_is_looked_at_too(make_trainer: Any) -> None:
+def test_validation_data_is_looked_at_too(make_trainer: Any, refused: Any) -> None:
     """A bad sample there would spoil every choice of the best epoch."""
 
     class Validated(Points):
         def val_data(self) -> Any:
             return with_value(self.x, 2, np.inf), self.y
 
-    with pytest.raises(DataError, match=r"Sample 2 of Validated.val_data\(\) has inf"):
+    with refused(DataError):
         make_trainer(Validated)
 
 
-def test_samples_of_varying_size(make_trainer: Any) -> None:
+def test_samples_of_varying_size(make_trainer: Any, refused: Any) -> None:
     """Samples that are not stacked are looked at as well."""
 
     class Lines(Points):
@@ -90,7 +80,7 @@ def test_samples_of_varying_size(make_trainer: Any) -> None:
         def build(self, inputs: Any) -> Any:
             return keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(inputs))
 
-    with pytest.raises(DataError, match=r"Sample 1 of Lines\.train_data"):
+    with refused(DataError):
         make_trainer(Lines)
 
 
@@ -107,10 +97,10 @@ def test_trailing_ones_are_no_mismatch(make_trainer: Any) -> None:
 
 def test_can_be_skipped(make_trainer: Any) -> None:
     """With skip_sanity_check nothing is looked at."""
-    make_trainer(CASES["input"][0], "--trainer.skip_sanity_check")
+    make_trainer(CASES["input"], "--trainer.skip_sanity_check")
 
 
-def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any) -> None:
+def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any, refused: Any) -> None:
     """The serving function is traced before the first epoch."""
 
     class OnlyTrains(keras.layers.Layer):  # type: ignore[misc]
@@ -126,7 +116,7 @@ def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any) -> None:
         def build(self, inputs: Any) -> Any:
             return keras.layers.Dense(2)(OnlyTrains()(inputs))
 
-    with pytest.raises(ScenarioError, match=r"trains but cannot be exported: .*no inference here"):
+    with refused(ScenarioError):
         make_trainer(Odd, output="out")
 
 
@@ -151,14 +141,14 @@ class Uncountable(Evaluator):
         return {}
 
 
-def test_metrics_that_do_not_fit_are_named(make_trainer: Any, blobs_class: Any) -> None:
+def test_metrics_that_do_not_fit_are_named(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """Before the first epoch, with the shapes that they were given."""
 
     class Wrong(blobs_class):  # type: ignore[misc]
         def metrics(self) -> Any:
             return [*super().metrics(), keras.metrics.MeanIoU(num_classes=2, name="iou")]
 
-    with pytest.raises(ScenarioError, match=r"The metric iou of Wrong cannot take an output of shape \(16, 4\)"):
+    with refused(ScenarioError):
         make_trainer(Wrong)
 
 
@@ -174,7 +164,7 @@ def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> 
     make_trainer(Wrong)
 
 
-def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any) -> None:
+def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """A result that is a word is named."""
 
     class Words(Uncountable):
@@ -188,11 +178,11 @@ def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any) -> No
         def evaluator(self) -> Evaluator:
             return Words()
 
-    with pytest.raises(ScenarioError, match=r"Words.result\(\) of Wrong gives 'half' for 'share'"):
+    with refused(ScenarioError):
         make_trainer(Wrong, "--trainer.lav_every_n", "1")
 
 
-def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class: Any) -> None:
+def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
     """A loss that is no number after the first batches is an error that says what to do, unless checks are off."""
 
     class Squares(blobs_class):  # type: ignore[misc]
@@ -212,7 +202,7 @@ def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class:
         monitor = ("min", "loss")
 
     words = ("--optimizer", "SGD", "--learning_rate.lr", "1e30", "--trainer.epochs", "1")
-    with pytest.raises(TrainingError, match=r"The loss is (inf|nan) after \d+ batches: lower --learning_rate.lr"):
+    with refused(TrainingError):
         # Before the folder of the run is made: measuring is what comes first.
         make_trainer(Squares, *words).compile()
     make_trainer(Squares, *words, "--trainer.skip_sanity_check").fit()

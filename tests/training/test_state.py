@@ -78,8 +78,8 @@ def test_reading_copies_nothing() -> None:
     assert shared == {name for name, array in first.items() if array.ndim}
 
 
-def test_variables_of_one_path_are_refused() -> None:
+def test_variables_of_one_path_are_refused(refused: Any) -> None:
     """A checkpoint could not tell them apart: they are not numbered."""
     variables = [keras.Variable(1.0, name="scale"), keras.Variable(2.0, name="scale")]
-    with pytest.raises(TrainingError, match="Two variables of the optimizer Odd have the path 'scale'"):
+    with refused(TrainingError):
         by_path(variables, "the optimizer Odd")

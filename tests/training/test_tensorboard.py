@@ -159,27 +159,27 @@ def test_summaries_of_samples_that_vary_in_size(make_trainer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "message"),
+    "records",
     [
-        (Image("a", np.zeros((2, 2))), "returned Image: return a list"),
-        (["a"], "gave str: give Image"),
-        ([Image("a", np.zeros((2, 2, 2)))], r"gave Image 'a' of shape \(2, 2, 2\)"),
-        ([Image("a", np.zeros((2, 2), int))], "gave Image 'a' of int64: give uint8"),
-        ([ImageGrid("a", np.zeros((0, 2, 2)))], r"gave ImageGrid 'a' of shape \(0, 2, 2\)"),
-        ([Histogram("a", [1.0, np.nan])], "gave Histogram 'a' with values that are not finite"),
-        ([Histogram("a", [])], "gave Histogram 'a' without values"),
-        ([Histogram("a", ["x"])], "gave Histogram 'a' of <U1: give numbers"),
-        ([Histogram("loss", [1.0])], "'loss', which is the name of a curve"),
-        ([Histogram("a", [1.0]), Image("a", np.zeros((2, 2)))], "'a', which is the name of a curve or of another"),
-        ([PRCurve("a", [1, 0], [0.5])], r"gave PRCurve 'a' with \(2,\) labels and \(1,\) scores"),
-        ([PRCurve("a", [1, 2], [0.5, 0.5])], "labels other than 0 and 1"),
-        ([PRCurve("a", [1, 0], [0.5, 1.5])], "scores outside of 0 to 1: give probabilities, not logits"),
-        ([PRCurve("a", [1, 0], [0.5, 0.5], thresholds=1)], "with 1 thresholds"),
+        Image("a", np.zeros((2, 2))),
+        ["a"],
+        [Image("a", np.zeros((2, 2, 2)))],
+        [Image("a", np.zeros((2, 2), int))],
+        [ImageGrid("a", np.zeros((0, 2, 2)))],
+        [Histogram("a", [1.0, np.nan])],
+        [Histogram("a", [])],
+        [Histogram("a", ["x"])],
+        [Histogram("loss", [1.0])],
+        [Histogram("a", [1.0]), Image("a", np.zeros((2, 2)))],
+        [PRCurve("a", [1, 0], [0.5])],
+        [PRCurve("a", [1, 2], [0.5, 0.5])],
+        [PRCurve("a", [1, 0], [0.5, 1.5])],
+        [PRCurve("a", [1, 0], [0.5, 0.5], thresholds=1)],
     ],
 )
-def test_records_that_cannot_be_shown(make_trainer: Any, blobs_class: Any, records: Any, message: str) -> None:
+def test_records_that_cannot_be_shown(make_trainer: Any, blobs_class: Any, records: Any, refused: Any) -> None:
     """They are found before the first epoch, and the error says what to give instead."""
-    with pytest.raises(ScenarioError, match=rf"Showing\.summaries\(\) .*{message}"):
+    with refused(ScenarioError):
         make_trainer(showing(blobs_class, records), output="out")
 
 

@@ -56,9 +56,9 @@ def test_trap_early_stopping_is_off_by_one(make_trainer: Callable[..., Any], pat
     assert (result.status, result.epochs, result.best_epoch) == ("stopped", 1 + patience, 1)
 
 
-def test_trap_a_boolean_of_maybe_is_false() -> None:
+def test_trap_a_boolean_of_maybe_is_false(refused: Any) -> None:
     """It is an error."""
-    with pytest.raises(ParamsError, match="maybe is not allowed, it must be true or false"):
+    with refused(ParamsError):
         resolved("--trainer.force_eager", "maybe")
 
 
@@ -71,9 +71,9 @@ def test_trap_without_an_output_folder_nothing_is_saved(fork_aip: Callable[..., 
         assert list((tmp_path / "runs" / name / "checkpoint").iterdir())
 
 
-def test_trap_a_batch_size_of_0_divides_by_zero() -> None:
+def test_trap_a_batch_size_of_0_divides_by_zero(refused: Any) -> None:
     """It is an error."""
-    with pytest.raises(ParamsError, match="must be at least 1"):
+    with refused(ParamsError):
         resolved("--train.batch_size", "0")
 
 

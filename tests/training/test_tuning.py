@@ -152,10 +152,10 @@ class Unsupported(Counted):
 
 
 @pytest.mark.parametrize("tune", ["off", "auto"])
-def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str) -> None:
+def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str, refused: Any) -> None:
     """Whoever asks for XLA is told in one sentence that the model cannot have it."""
     trainer = make_trainer(Unsupported, "--trainer.tune", tune, "--trainer.jit_compile", "on")
-    with pytest.raises(TrainingError, match=r"^XLA cannot compile this model \(.*\): train with --trainer.jit_compile"):
+    with refused(TrainingError):
         trainer.compile()
 
 

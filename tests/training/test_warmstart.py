@@ -155,13 +155,13 @@ def test_takes_more_than_its_own_formats(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_h5_inserted_layer(form: str, tmp_path: Path) -> None:
+def test_weights_h5_inserted_layer(form: str, tmp_path: Path, refused: Any) -> None:
     """Trap of Keras: files that name layers by their order load all others when a layer was inserted in front."""
     trained = chain(16, 10, 8, CLASSES)
     before = values(trained)
     path = saved(trained, form, tmp_path)
     model = chain(20, 16, 10, 8, CLASSES)
-    with pytest.raises(ParamsError, match=r"do not fit this model; .*dense_1/kernel"):
+    with refused(ParamsError):
         load(model, path)
     model = chain(FEATURES, 16, 10, 8, CLASSES)
     fresh = values(model)
@@ -234,10 +234,10 @@ def test_hdf5_of_keras_2(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(model)["dense/kernel"], kernel)
 
 
-def test_a_layer_of_the_same_shape_is_not_guessed(tmp_path: Path) -> None:
+def test_a_layer_of_the_same_shape_is_not_guessed(tmp_path: Path, refused: Any) -> None:
     """Where several layers could be the inserted one, the user is asked; leaving it out by its path is an answer."""
     path = saved(chain(16, 16, CLASSES), "weights", tmp_path)
-    with pytest.raises(ParamsError, match=r"dense_2/kernel is \(16, 16\) here and \(16, 4\) there.*in several ways"):
+    with refused(ParamsError):
         load(chain(16, 16, 16, CLASSES), path)
     done = load(chain(16, 16, 16, CLASSES), path, exclude="dense_1/.*")
     assert statuses(done)["dense_2/kernel"] == ("dense_1/vars/0", "renamed")
@@ -248,14 +248,14 @@ def test_a_layer_of_the_same_shape_is_not_guessed(tmp_path: Path) -> None:
     assert statuses(done)["dense_2/kernel"] == ("", "missing")
 
 
-def test_error_labels_are_right(tmp_path: Path) -> None:
+def test_error_labels_are_right(tmp_path: Path, refused: Any) -> None:
     """Trap of the predecessor, which swapped them: what is missing where, and which shape is whose."""
     path = saved(chain(16, CLASSES, head="head"), "export", tmp_path)
     with pytest.raises(ParamsError) as caught:
         load(chain(16, 7, head="other"), path)
     assert "missing there: other/kernel (16, 7), other/bias (7,)" in str(caught.value)
     assert "only there: head/kernel (16, 4), head/bias (4,)" in str(caught.value)
-    with pytest.raises(ParamsError, match=r"head/kernel is \(16, 7\) here and \(16, 4\) there"):
+    with refused(ParamsError):
         load(chain(16, 7, head="head"), path)
     model = chain(16, 7, head="head")
     before = values(model)
@@ -265,16 +265,14 @@ def test_error_labels_are_right(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(model)["head/kernel"], before["head/kernel"])
 
 
-def test_nothing_matched_is_always_an_error(tmp_path: Path) -> None:
+def test_nothing_matched_is_always_an_error(tmp_path: Path, refused: Any) -> None:
     """Also with `allow_partial`; names of both sides are listed."""
     path = saved(chain(5, head="alone"), "export", tmp_path)
-    with pytest.raises(
-        ParamsError, match=r"nothing matches; there are alone/kernel, .* and this model has dense/kernel"
-    ):
+    with refused(ParamsError):
         load(chain(16, CLASSES), path, allow_partial=True)
 
 
-def test_rules(tmp_path: Path) -> None:
+def test_rules(tmp_path: Path, refused: Any) -> None:
     """Names are renamed on either side, with groups, and suffixes and graph names taken into account."""
     path = tmp_path / "saved"
     module = tf.Module()
@@ -299,12 +297,12 @@ def test_rules(tmp_path: Path) -> None:
     model = chain(16, 4, head="top_new")
     rules = {"trim_graph_name": True, "rename_targets": ("^dense/->body_new/",), "add_suffix": "_new"}
     assert loaded(model, **rules) == order
-    with pytest.raises(ParamsError, match=r"rename 'nothing->x' matches no name of .*\. The names are net/body/kernel"):
+    with refused(ParamsError):
         load(chain(16, 4), path, rename=("nothing->x",))
-    with pytest.raises(ParamsError, match="rename makes one name, 'net/x/kernel', of"):
+    with refused(ParamsError):
         load(chain(16, 4), path, rename=("body|top->x",))
     for rule in ("arrow", "(->x", r"a->\1"):
-        with pytest.raises(ParamsError, match="FROM->TO"):
+        with refused(ParamsError):
             WarmstartParams(rename=(rule,))
 
 
@@ -318,19 +316,16 @@ def test_names_that_tell_nothing(tmp_path: Path) -> None:
     assert {name: float(value[0]) for name, value in read.items()} == {"first": 1.0, "second/inner": 2.0}
 
 
-def test_include_and_exclude(tmp_path: Path) -> None:
+def test_include_and_exclude(tmp_path: Path, refused: Any) -> None:
     """Only what is asked for is loaded; an expression that matches nothing is a mistake."""
     path = saved(chain(16, CLASSES), "export", tmp_path)
     for params in ({"include": "dense/.*"}, {"exclude": "dense_1/.*"}):
         model = chain(16, CLASSES)
         done = load(model, path, **params)
         assert [status for _, status in statuses(done).values()] == ["loaded", "loaded", "skipped", "skipped"]
-    with pytest.raises(
-        ParamsError,
-        match=r"--warmstart.include 'dens' matches no variable\. The whole path has to match\. The nearest are dense/k",
-    ):
+    with refused(ParamsError):
         load(chain(16, CLASSES), path, include="dens")
-    with pytest.raises(ParamsError, match="leave no variable"):
+    with refused(ParamsError):
         load(chain(16, CLASSES), path, exclude=".*")
 
 
@@ -421,30 +416,30 @@ def first_plan(make_trainer: Callable[..., Any], scenario: Any, step: Path) -> d
 
 
 @pytest.mark.parametrize("content", ["nothing", "folder", "text.keras", "text.weights.h5", "model.pkl"])
-def test_a_path_without_weights_is_refused(content: str, tmp_path: Path) -> None:
+def test_a_path_without_weights_is_refused(content: str, tmp_path: Path, refused: Any) -> None:
     """Before anything is read: the error lists what can be given."""
     path = tmp_path / content
     if content == "folder":
         path.mkdir()
     elif content != "nothing":
         path.write_text("text")
-    with pytest.raises(ParamsError, match=r"--warmstart.model .*\. Give a run folder, .* \.weights\.h5 file"):
+    with refused(ParamsError):
         find_artifact(path, WEIGHTS)
 
 
-def test_damaged_files_are_refused(tmp_path: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path, refused: Any) -> None:
     """What only reading finds out is an error that names the file too."""
     path = saved(chain(16, CLASSES), "weights", tmp_path)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(ParamsError, match="cannot be read as a weights file"):
+    with refused(ParamsError):
         load(chain(16, CLASSES), path)
     model = saved(chain(16, CLASSES), "export", tmp_path)
     (model / "variables" / "variables.index").write_bytes(b"nothing")
-    with pytest.raises(ParamsError, match="cannot be read as a SavedModel"):
+    with refused(ParamsError):
         load(chain(16, CLASSES), model)
 
 
-def test_files_do_not_reach_outside(tmp_path: Path) -> None:
+def test_files_do_not_reach_outside(tmp_path: Path, refused: Any) -> None:
     """A weights file that points to another file is not followed."""
     (tmp_path / "secret.bin").write_bytes(bytes(4 * FEATURES * CLASSES))
     path = saved(chain(CLASSES), "weights", tmp_path)
@@ -452,7 +447,7 @@ def test_files_do_not_reach_outside(tmp_path: Path) -> None:
         del file["layers/dense/vars/0"]
         outside = [(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)]
         file.create_dataset("layers/dense/vars/0", (FEATURES, CLASSES), "f4", external=outside)
-    with pytest.raises(ParamsError, match="lies in another file"):
+    with refused(ParamsError):
         load(chain(CLASSES), path)
 
 

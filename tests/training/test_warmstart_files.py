@@ -75,26 +75,26 @@ def assert_same(model: Any, other: Any) -> None:
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
 
-def test_variables_of_one_name(tmp_path: Path) -> None:
+def test_variables_of_one_name(tmp_path: Path, refused: Any) -> None:
     """What Keras exported calls three kernels alike: they are not told apart by their order, but rules can do it."""
     keras.utils.clear_session(free_memory=False)
     trained = around(Stack(name="stack"))
     trained.export(tmp_path / "saved", verbose=False)
     keras.utils.clear_session(free_memory=False)
     fresh = around(Stack(name="stack"))
-    with pytest.raises(ParamsError, match="several variables there have the name stack/kernel, stack/bias and go by"):
+    with refused(ParamsError):
         load(fresh, tmp_path / "saved")
     rules = tuple(f"variables/{at}->{path}" for at, path in enumerate(variables_by_path(trained)) if at)
     load(fresh, tmp_path / "saved", rename=rules)
     assert_same(fresh, trained)
 
 
-def test_variables_of_one_name_in_another_number(tmp_path: Path) -> None:
+def test_variables_of_one_name_in_another_number(tmp_path: Path, refused: Any) -> None:
     """If this model has fewer of a name, nothing is guessed."""
     around(Stack(name="stack")).export(tmp_path / "saved", verbose=False)
     fresh = Stack(name="stack")
     fresh.many.pop()
-    with pytest.raises(ParamsError, match=r"missing there: stack/dense_\d+/kernel"):
+    with refused(ParamsError):
         load(around(fresh), tmp_path / "saved")
 
 
@@ -120,27 +120,27 @@ def head() -> Any:
     return around(keras.layers.Dense(4, name="head"))
 
 
-def test_a_truncated_saved_model(tmp_path: Path) -> None:
+def test_a_truncated_saved_model(tmp_path: Path, refused: Any) -> None:
     """Values that are cut off are an error that names the folder."""
     head().export(tmp_path / "saved", verbose=False)
     data = next((tmp_path / "saved" / "variables").glob("variables.data-*"))
     data.write_bytes(data.read_bytes()[:40])
-    with pytest.raises(ParamsError, match="cannot be read as a SavedModel"):
+    with refused(ParamsError):
         load(head(), tmp_path / "saved")
 
 
-def test_a_flipped_bit_in_a_keras_file(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_keras_file(tmp_path: Path, refused: Any) -> None:
     """The archive's checksum is compared."""
     trained, path = head(), tmp_path / "head.keras"
     trained.save(path)
     content = bytearray(path.read_bytes())
     content[content.find(trained.weights[0].numpy().tobytes())] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ParamsError, match=r"cannot be read as a Keras file \(Bad CRC-32"):
+    with refused(ParamsError):
         load(head(), path)
 
 
-def test_a_compressed_keras_file(tmp_path: Path) -> None:
+def test_a_compressed_keras_file(tmp_path: Path, refused: Any) -> None:
     """A small file cannot fill the memory: what Keras never writes is not unpacked."""
     head().save(tmp_path / "head.keras")
     packed = io.BytesIO()
@@ -148,11 +148,11 @@ def test_a_compressed_keras_file(tmp_path: Path) -> None:
         for name in archive.namelist():
             to.writestr(name, archive.read(name))
     (tmp_path / "head.keras").write_bytes(packed.getvalue())
-    with pytest.raises(ParamsError, match="is compressed, which Keras does not do"):
+    with refused(ParamsError):
         load(head(), tmp_path / "head.keras")
 
 
-def test_virtual_data_does_not_reach_outside(tmp_path: Path) -> None:
+def test_virtual_data_does_not_reach_outside(tmp_path: Path, refused: Any) -> None:
     """A dataset that is put together from another file is not read."""
     for name in ("secret", "given"):
         head().save_weights(tmp_path / f"{name}.weights.h5")
@@ -161,18 +161,18 @@ def test_virtual_data_does_not_reach_outside(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "given.weights.h5", "a") as file:
         del file["layers/dense/vars/0"]
         file["layers/dense/vars"].create_virtual_dataset("0", layout)
-    with pytest.raises(ParamsError, match="lies in another file"):
+    with refused(ParamsError):
         load(head(), tmp_path / "given.weights.h5")
 
 
-def test_numbers_of_another_kind(tmp_path: Path) -> None:
+def test_numbers_of_another_kind(tmp_path: Path, refused: Any) -> None:
     """Whole numbers are no weights: they are not converted in silence, and the model stays as it was."""
     module = tf.Module()
     module.kernel = tf.Variable(tf.ones((6, 4), tf.int32), name="head/kernel")
     module.bias = tf.Variable(tf.ones(4), name="head/bias")
     tf.saved_model.save(module, tmp_path / "saved")
     model = head()
-    with pytest.raises(ParamsError, match="head/kernel holds float32 in this model, but head/kernel there holds int32"):
+    with refused(ParamsError):
         load(model, tmp_path / "saved")
     assert not model.weights[1].numpy().any()
     assert load(model, tmp_path / "saved", exclude="head/kernel").rows[1].status == "loaded"

@@ -50,10 +50,10 @@ def test_weight_histograms(run: Any) -> None:
     assert bins[: len(bins) // 2 + 1, 2].sum() == (kernel < below).sum()
 
 
-def test_no_weight_to_show(run: Any) -> None:
+def test_no_weight_to_show(run: Any, refused: Any) -> None:
     """An expression that matches nothing is an error that lists what there is."""
     trainer = run("--callbacks", "WeightHistograms", "--callbacks.WeightHistograms.include", "conv")
-    with pytest.raises(UsageError, match=r"include 'conv' matches no trained variable\. The .* are hidden/kernel, hid"):
+    with refused(UsageError):
         trainer.fit()
 
 
@@ -228,18 +228,15 @@ def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "words",
     [
-        ((), r"shows images, and no input of this scenario is an image \(the input \(6,\)\): leave the callback out"),
-        (
-            ("--callbacks.SampleImages.input", "page"),
-            r"SampleImages.input page is no image, of shape \[height, width\]",
-        ),
+        (),
+        ("--callbacks.SampleImages.input", "page"),
     ],
 )
-def test_nothing_to_picture(run: Any, words: Any, message: str) -> None:
+def test_nothing_to_picture(run: Any, words: Any, refused: Any) -> None:
     """Data without images is a clear error before the first batch."""
-    with pytest.raises(UsageError, match=message):
+    with refused(UsageError):
         run("--callbacks", "SampleImages", *words).fit()
 
 

@@ -112,7 +112,7 @@ class Ending(keras.callbacks.Callback):
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_goes_on_in_the_same_run(run: Any, caplog: Any) -> None:
+def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
     """Killed, failed and finished: one id, each epoch once over all files, and the exit code of each."""
     words = (*WANDB, "--trainer.epochs", "4", "--checkpoint.keep", "9")
     first = run(*words)
@@ -121,7 +121,7 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any) -> None:
     checkpoints = first.output_dir / "checkpoint"
     second = run(*words, checkpoint=sorted(checkpoints.iterdir())[0])
     second.callbacks["end"] = Ending("error")
-    with pytest.raises(AuthorError, match="no more"):
+    with refused(AuthorError):
         second.fit()
     third = run(*words, checkpoint=sorted(checkpoints.iterdir())[1])
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):

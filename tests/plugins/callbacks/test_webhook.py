@@ -71,11 +71,11 @@ def test_epochs_and_new_best(run: Any, server: Any) -> None:
     assert [text.partition(") ")[2] for text in starts] == ["starts: 2 epochs.", "goes on with epoch 3 of 6."]
 
 
-def test_failure_and_signal(run: Any, server: Any) -> None:
+def test_failure_and_signal(run: Any, server: Any, refused: Any) -> None:
     """An error and a signal are told as what they are."""
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
     trainer.callbacks["break"] = Breaking()
-    with pytest.raises(AuthorError, match="the disk is gone"):
+    with refused(AuthorError):
         trainer.fit()
     last = server.told[-1]
     assert (last["event"], last["status"], last["epoch"]) == ("failure", "failed", 1)

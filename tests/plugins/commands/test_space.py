@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aip_plugins.commands.sweep.command import OPTIONS
 from aip_plugins.commands.sweep.space import Space, make_space
@@ -120,9 +122,9 @@ class TestChoosing:
             {"model.graph": "CNN", "model.graph.kernel_size": 3, "trainer.epochs": 2},
         ]
 
-    def test_grid_without_end(self) -> None:
+    def test_grid_without_end(self, refused: Any) -> None:
         """A range without steps has no grid, and a grid has a size that can be tried."""
-        with pytest.raises(UsageError, match="has no end of values for a grid: give a step"):
+        with refused(UsageError):
             space_of("model.graph.dropout=0..0.5").grid()
-        with pytest.raises(UsageError, match="more than 10000 points"):
+        with refused(UsageError):
             space_of("trainer.epochs=1..200", "train.batch_size=1..200").grid()
