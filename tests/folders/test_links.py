@@ -14,12 +14,12 @@ import keras
 import pytest
 from aip_plugins.callbacks.csv_log import CSVLog
 from aip_plugins.callbacks.tracking import Tracker
+from small_scenarios import Weight
 
 from aipcore.cli.main import main
 from aipcore.errors import TrainingError, UsageError
 from aipcore.files import no_follow
 from aipcore.logs import logging_to
-from aipcore.scenario import Scenario
 from aipcore.training.checkpoint import callback_state
 from aipcore.training.checkpoint.atomic import write_file
 from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
@@ -191,29 +191,17 @@ def test_other_states(tmp_path: Path, refused: Any) -> None:
         callback_state.set_state("stop", stopping, {"best": "x"}, {})
 
 
-class Few(Scenario):
-    """Learns one weight."""
+class Validated(Weight):
+    """The same with validation."""
 
     monitor = ("min", "val_loss")
-
-    def train_data(self) -> Any:
-        import numpy as np
-
-        return np.ones((8, 1), np.float32), np.ones((8, 1), np.float32)
-
-    val_data = train_data
-
-    def build(self, inputs: Any) -> Any:
-        return keras.layers.Dense(1)(inputs)
-
-    def losses(self) -> Any:
-        return keras.losses.MeanSquaredError()
+    val_data = Weight.train_data
 
 
 def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path, refused: Any) -> None:
     """What a run writes of a callback is taken back, and what a stranger put there is not."""
     words = ("--callbacks", "CSVLog", "LearningRateMonitor", "--callbacks.learning_rate_monitor.csv")
-    make_trainer(Few, *words, output="run").fit()
+    make_trainer(Validated, *words, output="run").fit()
     whole = read_checkpoint(newest_checkpoint(tmp_path / "run" / "checkpoint"))
     assert whole.progress["callbacks"]["CSVLog"]["columns"][0] == "epoch"
     for name, changed in (
@@ -222,7 +210,7 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path, 
     ):
         progress = json.loads(json.dumps(whole.progress))
         progress["callbacks"][name] = changed
-        trainer = make_trainer(Few, *words, "--trainer.epochs", "3", output="other")
+        trainer = make_trainer(Validated, *words, "--trainer.epochs", "3", output="other")
         import attrs
 
         trainer.restore(attrs.evolve(whole, progress=progress))

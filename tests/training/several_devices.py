@@ -28,7 +28,8 @@ from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Blobs, NoisyBlobs
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from small_scenarios import Blobs, NoisyBlobs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 from group_heads import group_heads

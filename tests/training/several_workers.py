@@ -29,8 +29,9 @@ from aipcore.training.checkpoint.format import read_checkpoint
 from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import FEATURES, Blobs, blobs
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from several_devices import EVERYTHING, Evaluated, losses, trainer
+from small_scenarios import FEATURES, Blobs, blobs
 
 STREAMED = ("--train.preload", "off", "--val.preload", "off", "--data.workers", "0", "--trainer.epochs", "2")
 SEVERAL = ("--device.strategy", "multi_worker")

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
+from small_scenarios import Weight
 
-from aipcore.scenario import Scenario
 from aipcore.training.engine.ema import averaging_rate
 
 
-class Linear(Scenario):
-    """y = w x, squared error, one batch an epoch of two batches."""
+class Validated(Weight):
+    """The same with two batches of two samples, and one sample for validation."""
 
-    def train_data(self) -> Any:
-        return np.array([[1.0], [2.0], [3.0], [4.0]], np.float32), np.zeros((4, 1), np.float32)
+    x = (1.0, 2.0, 3.0, 4.0)
 
     def val_data(self) -> Any:
         return np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)
-
-    def build(self, inputs: Any) -> Any:
-        return keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs)
-
-    def losses(self) -> Any:
-        return "mean_squared_error"
 
 
 SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr", "0.01", "--train.shuffle", "false")
@@ -35,7 +27,7 @@ SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr"
 def test_formula_and_use(make_trainer: Any, jit: str) -> None:
     """The shadow is the recursion's, and the validation loss is that of the shadow."""
     trainer = make_trainer(
-        Linear, *SGD, "--train.batch_size", "2", "--trainer.calc_ema", "0.8", "--trainer.epochs", "3",
+        Validated, *SGD, "--train.batch_size", "2", "--trainer.calc_ema", "0.8", "--trainer.epochs", "3",
         "--trainer.jit_compile", jit,
     )  # fmt: skip
     history = trainer.fit().history
@@ -52,7 +44,7 @@ def test_formula_and_use(make_trainer: Any, jit: str) -> None:
 def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> None:
     """Under accumulation the average moves once a group, not once a batch."""
     trainer = make_trainer(
-        Linear, *SGD, "--train.batch_size", "1", "--trainer.accumulate_steps", "4", "--trainer.calc_ema", "0.5",
+        Validated, *SGD, "--train.batch_size", "1", "--trainer.accumulate_steps", "4", "--trainer.calc_ema", "0.5",
         "--trainer.epochs", "1",
     )  # fmt: skip
     trainer.fit()
@@ -79,7 +71,7 @@ def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
 
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
-    trainer = make_trainer(Linear, *SGD, "--trainer.calc_ema", "0.8", "--trainer.epochs", "2", output="out")
+    trainer = make_trainer(Validated, *SGD, "--trainer.calc_ema", "0.8", "--trainer.epochs", "2", output="out")
     trainer.fit()
     shadow = trainer.engine.average.shadows[0].numpy()
     for name in ("best", "export"):

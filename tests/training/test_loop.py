@@ -7,8 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-
-from aipcore.scenario import Scenario
+from small_scenarios import Weight
 
 
 def keras_history(trainer: Any, cls: Any, optimizer: Any, epochs: int, batch_size: int) -> tuple[Any, Any]:
@@ -82,30 +81,17 @@ def test_one_trace_for_a_whole_run(make_trainer: Any, blobs_class: Any) -> None:
     assert trainer.engine.loop.traces == 1
 
 
-class Linear(Scenario):
-    """y = w x without bias, squared error: every update has a closed form."""
-
-    def train_data(self) -> Any:
-        return np.array([[1.0], [2.0], [3.0], [4.0], [5.0]], np.float32), np.zeros((5, 1), np.float32)
-
-    def build(self, inputs: Any) -> Any:
-        return keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs)
-
-    def losses(self) -> Any:
-        return "mean_squared_error"
-
-
 SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr", "0.01", "--train.shuffle", "false")
 
 
 def weight(trainer: Any) -> float:
-    """The one weight of `Linear`."""
+    """The one weight of `Weight`."""
     return float(trainer.model.get_weights()[0][0, 0])
 
 
 def test_partial_last_batch_weighs_by_its_samples(make_trainer: Any) -> None:
     """Batches of 2, 2 and 1: each update is by the mean gradient of its own samples."""
-    trainer = make_trainer(Linear, *SGD, "--train.batch_size", "2", "--trainer.epochs", "1")
+    trainer = make_trainer(Weight, *SGD, "--train.batch_size", "2", "--trainer.epochs", "1")
     result = trainer.fit()
     w, total = 1.0, 0.0
     for batch in ([1, 2], [3, 4], [5]):
@@ -118,7 +104,7 @@ def test_partial_last_batch_weighs_by_its_samples(make_trainer: Any) -> None:
 def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
     """Groups of 2 batches of 2, and a last group of 1 sample: the update is the mean over the group's samples."""
     trainer = make_trainer(
-        Linear, *SGD, "--train.batch_size", "2", "--trainer.accumulate_steps", "2", "--trainer.epochs", "1"
+        Weight, *SGD, "--train.batch_size", "2", "--trainer.accumulate_steps", "2", "--trainer.epochs", "1"
     )
     trainer.fit()
     w = 1.0
@@ -139,7 +125,7 @@ def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
 )
 def test_clipping(make_trainer: Any, words: tuple[str, ...], expected: float) -> None:
     """The gradient, 22 without clipping, is brought down to the limit."""
-    trainer = make_trainer(Linear, *SGD, *words, "--train.batch_size", "5", "--trainer.epochs", "1")
+    trainer = make_trainer(Weight, *SGD, *words, "--train.batch_size", "5", "--trainer.epochs", "1")
     trainer.fit()
     assert weight(trainer) == pytest.approx(1 - 0.01 * expected, rel=1e-5)
 
@@ -147,7 +133,7 @@ def test_clipping(make_trainer: Any, words: tuple[str, ...], expected: float) ->
 def test_samples_per_epoch(make_trainer: Any) -> None:
     """An epoch may be shorter or longer than the data set; the next one goes on where it ended."""
     trainer = make_trainer(
-        Linear, *SGD, "--train.batch_size", "2", "--trainer.samples_per_epoch", "3", "--trainer.scale_epoch_size", "2"
+        Weight, *SGD, "--train.batch_size", "2", "--trainer.samples_per_epoch", "3", "--trainer.scale_epoch_size", "2"
     )
     assert trainer.data.batching.samples == 6
     assert trainer.data.horizon.updates_per_epoch == 3
