@@ -58,15 +58,14 @@ def pieces(path: Path) -> Iterator[tuple[int, str, bool]]:
         tree = ast.parse(text)
     except SyntaxError:  # A template with placeholders.
         return
-    docstrings = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if node.body and isinstance(node.body[0], ast.Expr) and ast.get_docstring(node) is not None:
-                docstrings.add(node.body[0].value)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node in docstrings or "tests" not in path.parts:
-                yield node.lineno, node.value, node in docstrings
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = list(ast.walk(tree))
+    docstrings = {each.body[0].value for each in nodes if isinstance(each, documented) and ast.get_docstring(each)}
+    for node in nodes:
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        if node in docstrings or "tests" not in path.parts:
+            yield node.lineno, node.value, node in docstrings
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string, False
@@ -91,9 +90,9 @@ def findings(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that break a rule, with the reason."""
     name = path.relative_to(ROOT).as_posix()
     for line, text, is_docstring in pieces(path):
-        if is_docstring and (match := FIRST_WORD.match(text.lstrip())):
-            if (name, match[0]) not in ALLOWED:
-                yield line, f"a docstring begins with {match[0]!r}: begin with a noun or a verb"
+        match = FIRST_WORD.match(text.lstrip()) if is_docstring else None
+        if match and (name, match[0]) not in ALLOWED:
+            yield line, f"a docstring begins with {match[0]!r}: begin with a noun or a verb"
         for phrase, instead in PHRASES.items():
             for match in re.finditer(rf"\b(?:{phrase})\b".replace(" ", r"\s+"), text, re.IGNORECASE):
                 if (name, match[0]) not in ALLOWED:
