@@ -116,8 +116,8 @@ def test_slow_reader(tmp_path: Path) -> None:
     time.sleep(4)
     with os.fdopen(reading) as file:
         output = file.read()
-    assert process.stderr is not None
-    assert (process.stderr.read(), process.wait(60)) == ("", 0)
+    _, errors = process.communicate(timeout=60)
+    assert (errors, process.returncode) == ("", 0)
     assert "See the curves" in output
     check_complete(tmp_path)
 

@@ -506,9 +506,9 @@ def test_on_several_devices(strategy: str, tmp_path: Path) -> None:
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
         made = trainer(NoisyBlobs, None, "--device.strategy", sys.argv[1], "--warmstart.model", sys.argv[2],
                        "--trainer.calc_ema", "0.5")
-        assert made.distribution.replicas == 2
-        found = {v.path: [p.numpy() for p in components(v)] for v in made.graph.model.variables}
-        found |= {"ema/" + v.name: [v.numpy()] for v in made.average.shadows}
+        assert made.engine.distribution.replicas == 2
+        found = {v.path: [p.numpy() for p in components(v)] for v in made.model.variables}
+        found |= {"ema/" + v.name: [v.numpy()] for v in made.engine.average.shadows}
         np.savez(sys.argv[3], **{f"{n}@{i}": p for n, parts in found.items() for i, p in enumerate(parts)})
         made.fit()
     """
