@@ -104,7 +104,7 @@ class ConsoleReporter(Reporter):
         self._console.print(table)
 
     def warm_start(self, done: WarmStart) -> None:
-        """Show a table of all variables. On the terminal, many variables loaded under their own names share one line."""
+        """Show a table of all variables. On the terminal, many variables loaded under their own names share a line."""
         lines = warm_start_lines(done.rows)
         for line in lines:
             plan_logger.info("%s", line)

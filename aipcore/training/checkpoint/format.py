@@ -231,7 +231,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
-    # NumPy's format has no names for types such as bfloat16. These are stored as integers, with the type in the manifest.
+    # NumPy's format has no names for types such as bfloat16. They are stored as integers; the manifest has the type.
     plain = {
         f"{position:06d}": array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
         for position, array in enumerate(arrays.values())

@@ -18,7 +18,7 @@ from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.variables import VariableState
 
 CHUNK_SECONDS = 0.2
-"""Target duration of a chunk: short enough to react to Ctrl-C, long enough to make the overhead of a call negligible."""
+"""Target duration of a chunk: short enough to react to Ctrl-C, long enough to hide the overhead of a call."""
 
 CHUNK_BYTES = 16 * 2**20
 """Maximum bytes of samples in a chunk; up to four chunks are held at a time, one running and three waiting."""
@@ -29,7 +29,7 @@ WORTH_SECONDS = 5.0
 PROBE_STEPS = 4
 
 TRIALS = 3
-"""Number of times that the plain graph and XLA are timed, in turns. The best time counts, since others contain noise."""
+"""Number of times that the plain graph and XLA are timed, in turns. The best time counts, since noise adds time."""
 
 CLEAR = 4.0
 """Ratio of the two speeds from which one trial is enough."""
