@@ -77,7 +77,7 @@ class SavePolicy:
         return self._every_steps is not None or self._every_seconds is not None
 
     def chunk(self, chunk: int) -> int:
-        """Return the most batches in a chunk, at most `chunk`, so that chunks end where checkpoints are due by steps."""
+        """Return the most batches in a chunk, at most `chunk`, so that chunks end where checkpoints by steps are due."""
         if self._every_steps is None:
             return chunk
         pieces = -(-self._every_steps // chunk)
@@ -163,7 +163,7 @@ class CheckpointManager:
         self._run_writer.refuse_moved()
 
     def save_if_due(self) -> None:
-        """Save a checkpoint within an epoch if one is due. While one is being written, the next waits for a later chunk."""
+        """Save a checkpoint within an epoch if one is due; if one is still being written, wait for a later chunk."""
         if not self._policy.within_epochs:
             return
         due = self._policy.due(self._state.batches) and not self._run_writer.busy

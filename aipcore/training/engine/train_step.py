@@ -276,7 +276,7 @@ class TrainingLoop:
         return tf.add_n([values[place] * running.factors[place] for place in group.losses])
 
     def _gradients(self, tape: tf.GradientTape, losses: Sequence[Any]) -> list[list[Any]]:
-        """Return the gradients of each loss, None for weights without influence on it; record the weights with a gradient."""
+        """Return the gradients of each loss, None for weights without influence on it; record the weights reached."""
         found = [tape.gradient(loss, self._values) for loss in losses]
         found = [[None if g is None else tf.convert_to_tensor(g) for g in gradients] for gradients in found]
         if self.loss_scale is not None:

@@ -1,4 +1,4 @@
-"""Packages that exporters require in addition to aip's own. They are checked before training, without importing them."""
+"""Packages required by exporters in addition to aip's own, checked before training without importing them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def require_packages(formats: Iterable[Choice[ExporterParams]], plugins: PluginM
 
 
 def lacking_packages(record: Any) -> str:
-    """Return the required and the missing packages of an `ExporterRecord` as the end of a sentence, or an empty string."""
+    """Return the required and the missing packages of an `ExporterRecord` as the end of a sentence, or ""."""
     missing = [name for name in record.packages if find_spec(name) is None]
     if not missing:
         return ""
