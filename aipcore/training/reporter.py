@@ -1,4 +1,4 @@
-"""Progress events and results of a run. The command line prints them; notebooks and tests can use their own reporter."""
+"""Progress events and results of a run. The command line prints them; notebooks and tests can use other reporters."""
 
 from __future__ import annotations
 
@@ -132,15 +132,22 @@ class Reporter:
         """Receive the start of an epoch (counted from 1) of `steps` batches."""
 
     def progress(self, step: int, samples: int, logs: Mapping[str, float]) -> None:
-        """Receive progress: `step` batches of the epoch are done, `samples` samples in the last chunk; `logs` are means so far."""
+        """Receive progress: `step` batches of the epoch are done.
+
+        Args:
+            step: completed batches of the epoch.
+            samples: samples in the last chunk.
+            logs: means so far.
+        """
 
     def epoch_ended(self, report: EpochReport) -> None:
         """Receive the end of an epoch."""
 
     def stop_reason(self) -> str:
-        """Return the reason to end the run here, as a sentence, or "" to continue. Called after each epoch but the last.
+        """Return the reason to end the run here, as a sentence, or "" to continue.
 
-        The run then counts as stopped, but `aip resume` continues it, unlike a run that stopped early by itself.
+        Called after each epoch but the last. The run then counts as stopped, but `aip resume` continues it, unlike a
+        run that stopped early by itself.
         """
         return ""
 

@@ -1,4 +1,4 @@
-"""Signal handling: the first signal ends the loop after its chunk, the second ends the process; a watchdog forces it."""
+"""Signal handling: the first signal stops after the current chunk, the second ends the process, or a watchdog does."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal was received during work that need not be completed. Not an `Exception`, so it is not caught by accident."""
+    """A signal was received during work that can be abandoned. Not an `Exception`, so it is not caught by accident."""
 
 
 class Interruption:

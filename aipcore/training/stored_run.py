@@ -50,7 +50,7 @@ class Change:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the differences between two nested mappings of parameters, as made by `to_dict`. Lists are compared whole."""
+    """Return the differences between two nested mappings of parameters (see `to_dict`). Lists are compared whole."""
     old, new = dict(_flat(before)), dict(_flat(after))
     return [
         Change(path, old.get(path), new.get(path))

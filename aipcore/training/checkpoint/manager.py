@@ -77,7 +77,7 @@ class SavePolicy:
         return self._every_steps is not None or self._every_seconds is not None
 
     def chunk(self, chunk: int) -> int:
-        """Return the most batches in a chunk, at most `chunk`, so that chunks end where checkpoints by steps are due."""
+        """Return the most batches in a chunk, at most `chunk`, so that chunks end where checkpoints are due."""
         if self._every_steps is None:
             return chunk
         pieces = -(-self._every_steps // chunk)
