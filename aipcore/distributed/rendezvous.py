@@ -34,7 +34,7 @@ class Reception:
 
     Args:
         cluster: all workers.
-        note: callback that tells the user which workers are missing.
+        note: callback that shows the missing workers to the user.
     """
 
     def __init__(self, cluster: Cluster, note: Callable[[str], None]) -> None:

@@ -64,7 +64,7 @@ class Distribution:
             yield
 
     def _create(self, create: Callable[..., Any], **arguments: Any) -> Any:
-        # Keras does not say how to aggregate the replicas' batch-norm statistics, and central storage requires it.
+        # Keras does not set the aggregation of the replicas' batch-norm statistics, and central storage requires one.
         if (
             isinstance(self.strategy, tf.distribute.experimental.CentralStorageStrategy)
             and not arguments.get("trainable")

@@ -41,7 +41,7 @@ BEST = "best"
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints log messages above the progress bar. The plan is left out, since it has its own table."""
+    """A log handler that prints above the progress bar. It omits the plan, which has its own table."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         super().__init__(logging.WARNING if quiet else logging.NOTSET)
@@ -75,7 +75,7 @@ class ConsoleHandler(logging.Handler):
 
 
 class ConsoleReporter(Reporter):
-    """Shows a run on the console, and logs the same to the log file."""
+    """A reporter that shows a run on the console, and writes the same to the log file."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console

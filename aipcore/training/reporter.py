@@ -113,7 +113,7 @@ def nothing_to_train(result: TrainResult) -> str:
 
 
 class Reporter:
-    """Receives progress events. The base class ignores them; override the methods of interest."""
+    """A receiver of progress events. The base class ignores them; override the methods of interest."""
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """Receive the plan before the first batch: pairs of a heading and its text."""
@@ -147,7 +147,7 @@ class Reporter:
         """Return the reason to end the run here, as a sentence, or "" to continue.
 
         Called after each epoch but the last. The run then counts as stopped, but `aip resume` continues it, unlike a
-        run that stopped early by itself.
+        run that early stopping or a callback has stopped.
         """
         return ""
 

@@ -28,7 +28,7 @@ def spread_samples(dataset: Dataset, count: int) -> Batch:
 
 
 class RunProbe:
-    """Runs the model of a run in inference mode, without randomness or changes of state.
+    """A probe that runs a run's model in inference mode, without randomness or changes of state.
 
     Use it between epochs, such as in `on_epoch_end`, and only on the chief (`RunContext.is_chief`).
 

@@ -1,4 +1,4 @@
-"""The checkpoint manager: decides when checkpoints are due, and which model is the best."""
+"""The checkpoint manager: when checkpoints are due, and which model is the best."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def make_writer(
 
 
 class SavePolicy:
-    """Decides at the end of a chunk if a checkpoint is due, by steps or by minutes since the last one.
+    """The schedule of checkpoints within an epoch, by steps or by minutes since the last one.
 
     The result of training does not depend on it. Minutes are measured with a monotonic clock.
     """
@@ -95,7 +95,7 @@ class SavePolicy:
 
 
 class CheckpointManager:
-    """Decides which checkpoints and models are written, identically on all workers of the run.
+    """The owner of all decisions to write checkpoints and models, identical on all workers of the run.
 
     Args:
         state: the state of the run.

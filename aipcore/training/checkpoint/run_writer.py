@@ -20,7 +20,7 @@ from aipcore.training.tensorboard.events import EventWriter
 
 
 class BackgroundWriter:
-    """Runs one write at a time in a separate thread, and keeps its error until it is asked for.
+    """A runner of one write at a time in a separate thread, which keeps errors until `check` or `drain`.
 
     Each write has its own thread, so no thread remains between two writes. Drain the writer at the end. A process that
     is killed leaves an unfinished folder, which readers ignore.
@@ -78,7 +78,7 @@ FOLDERS = ("best", "export", "checkpoint")
 
 
 class RunWriter:
-    """Writes the files of a run; without a folder, nothing.
+    """The writer of a run's files. Without a folder, it writes nothing.
 
     If the folder is moved, files go to its new place, until the run calls `refuse_moved`. Callbacks write their own
     files, so such a run cannot continue for long.

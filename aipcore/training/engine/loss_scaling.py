@@ -13,7 +13,7 @@ GROW_AFTER = 2000
 
 
 class LossScale:
-    """Multiplies the loss before the backward pass, and divides the gradients after it.
+    """A dynamic factor on the loss in the backward pass. The gradients are divided by it afterwards.
 
     An update with non-finite gradients is skipped and the scale is halved. After `GROW_AFTER` consecutive updates, the
     scale is doubled. All scales are powers of two, so scaling and unscaling are exact.

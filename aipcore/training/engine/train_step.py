@@ -52,7 +52,7 @@ class Batch:
 
 
 class TrainingLoop:
-    """Runs blocks of training batches.
+    """The training loop over the batches of a block.
 
     Attributes:
         compiled: the mode of full blocks: "graph", "xla" or "eager". With "xla", batches of another shape (the partial

@@ -23,7 +23,7 @@ from aipcore.training.export.verify import write_format
 
 
 class ModelWriter:
-    """Writes a model repeatedly with its current weights. The graph is traced and saved only once.
+    """A writer of a model with its current weights, for repeated use. The graph is traced and saved only once.
 
     A SavedModel stores its weights in separate files, so writing the same graph again replaces only these.
 

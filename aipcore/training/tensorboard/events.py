@@ -106,7 +106,7 @@ Array = npt.NDArray[Any]
 
 
 class EventWriter:
-    """Writes scalars of training, validation and LAV; the step is the epoch, counted from 1.
+    """A writer for values of training, validation and LAV. The step is the epoch, counted from 1.
 
     Attributes:
         folder: the folder for new files. Open files stay in their place.

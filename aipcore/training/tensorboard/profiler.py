@@ -21,7 +21,7 @@ from aipcore.training.reporter import Reporter
 
 
 class BatchProfiler:
-    """Traces the batches `first` to `last` of a run, both included.
+    """A profiler of the batches `first` to `last` of a run, both included.
 
     As a context manager, it ends the trace however the run ends.
 
