@@ -122,8 +122,8 @@ PATIENCE = 10.0
 class ProcessGroup:
     """This process and its peers. The process with index 0 is the chief.
 
-    All workers call the same methods in the same order. As a context manager, the group reports to the
-    peers how this process ends.
+    All workers call the same methods in the same order. As a context manager, the group reports to the peers
+    how this process ends.
 
     Attributes:
         index: the index of this worker.

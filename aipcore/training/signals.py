@@ -24,7 +24,7 @@ NOTICE_SECONDS = 1.0
 
 
 class LastResort:
-    """Force exit if a signal is ignored for `grace_seconds`. Start and stop this in the main thread.
+    """A watchdog that forces exit if a signal is ignored for `grace_seconds`. Start and stop it in the main thread.
 
     Args:
         signals: the handled signals.
@@ -48,7 +48,7 @@ class LastResort:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; the process is not ended any more."""
+        """Stop listening; the process is no longer ended."""
         if self._thread is None:
             return
         signal.set_wakeup_fd(self._previous)

@@ -215,7 +215,7 @@ class RunWriter:
 
         Args:
             step: the number that names the checkpoint.
-            state: the state, which must not change any more.
+            state: the state, which must no longer change.
             wait: if True, return only when the checkpoint is on disk.
 
         Returns:
