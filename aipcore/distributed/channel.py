@@ -25,16 +25,16 @@ PROOF_BYTES = 32
 
 
 class WrongSecretError(OSError):
-    """The other side seems to have another secret."""
+    """The other side uses a different secret."""
 
 
 def check_worker(channel: Channel, secret: str) -> None:
-    """Check on the chief that the other side has the secret, and prove it to that.
+    """Check on the chief that the worker knows the secret, and prove the secret to it.
 
     Raises:
-        WrongSecretError: it has another one.
-        OSError: it is no process of aip.
-        EOFError: it has ended.
+        WrongSecretError: the worker uses a different secret.
+        OSError: the other side is not an aip process.
+        EOFError: the worker closed the connection.
     """
     own = secrets.token_bytes(NONCE_BYTES)
     channel.send_bytes(PREFACE + own)
@@ -46,12 +46,12 @@ def check_worker(channel: Channel, secret: str) -> None:
 
 
 def check_chief(channel: Channel, secret: str) -> None:
-    """Prove the secret to the chief, and check that it has it too.
+    """Prove the secret to the chief, and check that the chief knows it.
 
     Raises:
-        WrongSecretError: the chief did not accept the proof, or gave a wrong one.
-        OSError: the other side is no process of aip.
-        EOFError: it has ended.
+        WrongSecretError: the chief rejected the proof or sent a wrong one.
+        OSError: the other side is not an aip process.
+        EOFError: the chief closed the connection.
     """
     _expect_preface(channel)
     other = channel.receive_bytes(NONCE_BYTES)
@@ -80,7 +80,7 @@ Spec = tuple[str, np.dtype[Any], tuple[int, ...]]
 
 MOST_HEADER_BYTES = 2**26
 MOST_SMALL_BYTES = 2**20
-"""The limit of a message without arrays that is read with `receive_small`."""
+"""Size limit of a message without arrays, as read by `receive_small`."""
 
 MOST_ARRAY_BYTES = 2**40
 MOST_DIMENSIONS = 64
@@ -90,17 +90,17 @@ _EXTENSIONS = [each for each in vars(ml_dtypes).values() if isinstance(each, typ
 _DTYPES: dict[str, np.dtype[Any]] = {
     dtype.name: dtype for dtype in map(np.dtype, [*"?bhilqBHILQefdgFDG", *_EXTENSIONS])
 }
-"""The numbers that arrays may hold; the name comes from the other side."""
+"""Data types allowed in arrays. The names come from the other side."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Message:
-    """What is sent.
+    """A message between two processes.
 
     Attributes:
-        about: what it is for; sender and receiver must mean the same.
-        value: anything that JSON can say, numbers that are not finite included.
-        arrays: by name.
+        about: the purpose; sender and receiver must use the same text.
+        value: any JSON value, including non-finite numbers.
+        arrays: arrays by name.
     """
 
     about: str
@@ -109,7 +109,7 @@ class Message:
 
 
 class Channel:
-    """One connection. Errors of the connection are raised as they come, as OSError."""
+    """A connection between two processes. Connection errors are raised unchanged, as OSError."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -126,12 +126,12 @@ class Channel:
             return "an unknown address"
 
     def send(self, message: Message) -> None:
-        """Send a message and return when the system has taken it.
+        """Send a message and return when the operating system has accepted it.
 
         Raises:
-            DataError: an array holds something else than numbers.
+            DataError: an array is not numeric.
         """
-        # The name of a type says nothing of the byte order.
+        # The name of a dtype does not include the byte order.
         arrays = {
             name: np.asarray(array, np.asarray(array).dtype.newbyteorder("="), order="C")
             for name, array in message.arrays.items()
@@ -149,11 +149,11 @@ class Channel:
     def receive(self) -> Message:
         """Wait for the next message.
 
-        Memory is used as bytes come, whatever size the message claims.
+        Memory is allocated as bytes arrive, regardless of the size that the message claims.
 
         Raises:
-            EOFError: the other side has ended.
-            OSError: the connection failed, or what came is not a message.
+            EOFError: the other side closed the connection.
+            OSError: the connection failed, or the bytes are not a message.
         """
         about, value, specs = self._receive_header(MOST_HEADER_BYTES)
         arrays = {}
@@ -170,8 +170,8 @@ class Channel:
         """Wait for the next message, which has no arrays and at most `MOST_SMALL_BYTES`.
 
         Raises:
-            EOFError: the other side has ended.
-            OSError: the connection failed, or what came is not such a message.
+            EOFError: the other side closed the connection.
+            OSError: the connection failed, or the bytes are not such a message.
         """
         about, value, specs = self._receive_header(MOST_SMALL_BYTES)
         if specs:
@@ -179,7 +179,7 @@ class Channel:
         return Message(about=about, value=value)
 
     def send_bytes(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         if self._deadline is not None:
             self._apply_deadline(self._deadline)
         self._connection.sendall(data)
@@ -188,14 +188,14 @@ class Channel:
         """Wait for `count` bytes.
 
         Raises:
-            EOFError: the other side has ended.
+            EOFError: the other side closed the connection.
         """
         data = bytearray(count)
         self._fill(memoryview(data))
         return bytes(data)
 
     def finish_within(self, seconds: float) -> None:
-        """Set the deadline of all that follows together: each later wait ends with TimeoutError then."""
+        """Set one deadline for all later operations together. Waiting beyond it raises TimeoutError."""
         self._deadline = time.monotonic() + seconds
 
     def wait_forever(self) -> None:
@@ -204,7 +204,7 @@ class Channel:
         self._connection.settimeout(None)
 
     def is_closed(self) -> bool:
-        """Return whether the other side has ended; for a channel on which no thread waits."""
+        """Return True if the other side has closed the connection. No thread may be waiting on the channel."""
         self._connection.setblocking(False)
         try:
             return not self._connection.recv(1, socket.MSG_PEEK)
@@ -216,15 +216,15 @@ class Channel:
             self._connection.setblocking(True)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def shut(self) -> None:
-        """Ends the connection also for a thread that waits in `receive`."""
+        """Close the connection, and wake a thread that waits in `receive`."""
         try:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # The other side was faster.
+            return  # The other side closed it first.
 
     def _receive_header(self, limit: int) -> tuple[str, Any, list[Spec]]:
         (length,) = _LENGTH.unpack(self.receive_bytes(_LENGTH.size))
@@ -274,8 +274,8 @@ def _dtype(name: Any) -> np.dtype[Any]:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    # A process that ends closes its connections, but a host that loses its power or network does not: the system asks
-    # now and then, and gives up after half a minute.
+    # A process that ends closes its connections. A host that loses power or network does not: the system probes the
+    # connection and gives up after half a minute.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):

@@ -1,6 +1,6 @@
-"""Which workers train together, as the environment says: `TF_CONFIG`, or the variables of a Slurm job step.
+"""The workers of a distributed run, read from `TF_CONFIG` or from the variables of a Slurm job step.
 
-Light: a mistake in the environment is found before TensorFlow is imported.
+Imports no TensorFlow, so that mistakes in the environment are found early.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from aipcore.errors import UsageError
 
 EXAMPLE = '{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'
 SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
-"""What `srun` tells each task, as far as it is needed."""
+"""Variables that `srun` sets for each task, as far as they are needed."""
 
 SECRET = "AIP_CLUSTER_SECRET"
 """The environment variable with the secret that all workers of a run share."""
 
 LEAST_CHARACTERS = 16
-"""Characters of a secret: a guess can be checked by anybody who sees one connection."""
+"""Minimum length of a secret: anyone who observes one connection can test guesses."""
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
 @attrs.frozen
 class Cluster:
-    """The workers of a run; the first one is the chief.
+    """The workers of a run. The first one is the chief.
 
     Attributes:
         addresses: `host:port` of each worker.
-        index: which of them this process is.
-        secret: proves that a process belongs to the run; several workers need one.
+        index: the position of this process in `addresses`.
+        secret: proof that a process belongs to the run; required for several workers.
     """
 
     addresses: tuple[str, ...]
@@ -43,29 +43,29 @@ class Cluster:
 
     @property
     def tf_config(self) -> str:
-        """The value of `TF_CONFIG` that says so."""
+        """The value of `TF_CONFIG` for this worker."""
         return json.dumps(
             {"cluster": {"worker": list(self.addresses)}, "task": {"type": "worker", "index": self.index}}
         )
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port`; the brackets of an IPv6 address are left out."""
+    """Split `host:port` into host and port, without the brackets of an IPv6 address."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def read_cluster(environment: Mapping[str, str], slurm_port: int) -> Cluster:
-    """The cluster that the environment describes: `TF_CONFIG` if it is there, or else Slurm's variables.
+    """Return the cluster described by the environment: by `TF_CONFIG` if set, otherwise by Slurm's variables.
 
-    The secret comes from `AIP_CLUSTER_SECRET`; blanks and line ends around it are left out.
+    The secret is read from `AIP_CLUSTER_SECRET`, without surrounding whitespace.
 
     Args:
-        environment: of this process.
-        slurm_port: the first port of the workers of a host, for Slurm, which gives none.
+        environment: the environment variables of this process.
+        slurm_port: the first port of the workers on a host; used with Slurm, which assigns none.
 
     Raises:
-        UsageError: there is neither, or what is there is wrong, and how.
+        UsageError: the environment describes no cluster, or an invalid one.
     """
     if "TF_CONFIG" in environment:
         cluster = _from_tf_config(environment["TF_CONFIG"])
@@ -82,7 +82,7 @@ def require_secret(cluster: Cluster) -> None:
     """Check that several workers have a secret.
 
     Raises:
-        UsageError: there is none, or it is too short.
+        UsageError: the secret is missing or too short.
     """
     if len(cluster.addresses) > 1 and len(cluster.secret) < LEAST_CHARACTERS:
         what = f"has fewer than {LEAST_CHARACTERS} characters" if cluster.secret else "is not set"
@@ -120,7 +120,7 @@ def _from_tf_config(text: str) -> Cluster:
     if kind != "worker":
         raise _wrong(f"has the task.type {kind!r}, which must be 'worker'")
     if isinstance(index, str) and index.isdecimal():
-        index = int(index)  # TensorFlow takes it too.
+        index = int(index)  # TensorFlow accepts a string too.
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(workers):
         raise _wrong(f"has the task.index {index!r}, which must be from 0 to {len(workers) - 1}")
     return Cluster(tuple(workers), index)
@@ -135,8 +135,8 @@ def _wrong(what: str) -> UsageError:
 
 
 def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
-    # TensorFlow's SlurmClusterResolver sorts the hosts as text, which puts node10 before node9 and gives a task the
-    # address of another; Slurm's own order is kept here.
+    # TensorFlow's SlurmClusterResolver sorts hosts alphabetically. That puts node10 before node9 and assigns tasks the
+    # wrong addresses. Slurm's own order is kept here.
     missing = [name for name in SLURM if not environment.get(name)]
     if missing:
         raise UsageError(f"This Slurm job step lacks {', '.join(missing)}: start the workers with srun.")
@@ -151,7 +151,7 @@ def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
     if own is None or len(hosts) != len(counts) or len(addresses) != int(tasks):
         given = ", ".join(f"{name}={environment[name]}" for name in SLURM)
         raise UsageError(f"Slurm's variables do not fit together ({given}): start the workers with srun.")
-    # Both are there in every step; they say where the task really is.
+    # Every job step has both variables. They give the actual placement of the task.
     real = (environment.get("SLURM_NODEID", str(own[0])), environment.get("SLURM_LOCALID", str(own[1])))
     if real != (str(own[0]), str(own[1])):
         raise UsageError("The workers must be numbered host by host: start them with srun --distribution=block.")
@@ -159,10 +159,10 @@ def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
 
 
 def expand_hosts(text: str) -> list[str]:
-    """The hosts of a Slurm node list such as `gpu[01-03,7],login`, in its order.
+    """Expand a Slurm node list such as `gpu[01-03,7],login`, in its order.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a node list.
     """
     hosts = []
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
@@ -183,10 +183,10 @@ def _numbers(text: str) -> list[str]:
 
 
 def expand_counts(text: str) -> list[int]:
-    """The tasks of each host of Slurm's short form: `3(x2),2` is 3, 3, 2.
+    """Expand Slurm's short form of the tasks per host: `3(x2),2` becomes 3, 3, 2.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not such a list.
     """
     counts = []
     for part in text.split(","):

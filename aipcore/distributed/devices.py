@@ -1,4 +1,4 @@
-"""Which devices a run uses."""
+"""Selection of the devices of a run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aipcore.errors import ParamsError
 
 
 def select_devices(params: GpuParams) -> None:
-    """Makes only the chosen devices visible to TensorFlow; to be called before it computes anything.
+    """Make only the selected devices visible to TensorFlow. Call this before TensorFlow computes anything.
 
-    Without a choice, all GPUs that `CUDA_VISIBLE_DEVICES` leaves are used.
+    By default, all GPUs allowed by `CUDA_VISIBLE_DEVICES` are used.
 
     Raises:
-        ParamsError: a GPU of that number does not exist, the memory cannot be limited, or it is too late for a choice.
+        ParamsError: a GPU does not exist, its memory cannot be limited, or TensorFlow is already running.
     """
     cpus = params.cpus if isinstance(params, DeviceParams) else 1
     present = tf.config.list_physical_devices("GPU")
@@ -41,7 +41,7 @@ def select_devices(params: GpuParams) -> None:
             )
     except RuntimeError as error:
         if params.gpus is None and params.memory_limit_mib is None and cpus == 1:
-            # A program that calls aip has used a GPU already: how it takes memory is decided.
+            # A program that calls aip has already used a GPU, so its memory settings are fixed.
             return
         raise ParamsError(
             "--device cannot be set any more, since TensorFlow is running already in this process: start a new one."
@@ -49,9 +49,10 @@ def select_devices(params: GpuParams) -> None:
 
 
 def make_deterministic() -> None:
-    """Lets this process use only operations that give the same bits each time; seeds must be set already.
+    """Restrict this process to deterministic operations. Seeds must be set already.
 
-    An operation that has no such variant on a GPU raises when it runs. Source: TensorFlow, `enable_op_determinism`.
+    An operation without a deterministic variant on a GPU raises when it runs. Source: TensorFlow,
+    `enable_op_determinism`.
     """
     tf.config.experimental.enable_op_determinism()
 

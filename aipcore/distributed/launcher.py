@@ -1,4 +1,4 @@
-"""Starts the workers of a run on this machine, shows what they say as one log, and leaves none of them behind."""
+"""The launcher of a run's workers on this machine: it merges their output into one log and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from aipcore.params.names import count
 HOST = "127.0.0.1"
 
 ALONE_SECONDS = 10.0
-"""How long the others may go on after one has failed; once they have met, they end on their own sooner."""
+"""Seconds that the other workers may continue after one has failed. Once connected, they end sooner by themselves."""
 
 IDLE_SECONDS = 2.0
-"""The same where one was given something wrong, so that nothing has been computed yet."""
+"""Seconds that the other workers may continue after a usage error, when nothing has been computed yet."""
 
 USAGE = 2
 
@@ -41,7 +41,7 @@ sys.exit(main())
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
+    """Return free ports of the loopback interface."""
     listeners = [socket.create_server((HOST, 0)) for _ in range(count)]
     try:
         return [listener.getsockname()[1] for listener in listeners]
@@ -51,7 +51,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def gpu_shares(workers: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """For each worker, the environment variable that gives it its share of the GPUs; nothing where there is no GPU.
+    """Return, for each worker, the environment variable that assigns its share of the GPUs; empty without GPUs.
 
     Raises:
         UsageError: the GPUs cannot be shared evenly.
@@ -84,9 +84,9 @@ class Launch:
     """The processes of one run.
 
     Args:
-        words: the command line of each, after `aip`.
-        ports: one for each worker.
-        shares: further environment variables of each worker.
+        words: the command line of each process, after `aip`.
+        ports: one port for each worker.
+        shares: additional environment variables of each worker.
     """
 
     def __init__(self, words: Sequence[str], ports: Sequence[int], shares: Sequence[Mapping[str, str]]) -> None:
@@ -100,10 +100,10 @@ class Launch:
         self._signals = 0
 
     def run(self) -> int:
-        """Starts all workers and waits for them.
+        """Start all workers and wait for them.
 
         Returns:
-            the exit code of the first that failed, as a shell would say it; 0 if none did.
+            The exit code of the first worker that failed, as a shell reports it; 0 if none failed.
         """
         previous = {number: signal.signal(number, self._forward) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -118,20 +118,20 @@ class Launch:
                 signal.signal(number, handler)
 
     def _start(self, index: int) -> list[threading.Thread]:
-        """Starts a worker and the threads that pass on what it says."""
+        """Start a worker and the threads that relay its output."""
         own = {"TF_CONFIG": Cluster(self._addresses, index).tf_config, SECRET: self._secret}
         environment = {**os.environ, **self._shares[index], **own}
         chief = index == 0
         worker = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(os.getpid()), *self._words],
-            # The chief has the terminal, for its progress bar; its errors are read, since all may say the same.
+            # The chief uses the terminal directly, for its progress bar. Its errors are relayed, to drop duplicates.
             stdin=None if chief else subprocess.DEVNULL,
             stdout=None if chief else subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
             text=True,
             errors="replace",
-            # Ctrl-C comes to this process alone, which forwards it.
+            # Ctrl-C reaches only this process, which forwards it.
             start_new_session=True,
         )
         self._workers.append(worker)
@@ -150,7 +150,7 @@ class Launch:
         for line in source:
             text = line.removeprefix(label)
             with self._lock:
-                # What ends one worker ends all, often in the same words: once is enough.
+                # An error that ends one worker ends all, often with the same message: show it once.
                 if text.startswith("error: ") and text in self._said:
                     continue
                 self._said.add(text)
@@ -162,7 +162,7 @@ class Launch:
         self._signals += 1
         for worker in self._workers:
             if worker.poll() is None:
-                # A third Ctrl-C means it.
+                # A third Ctrl-C kills the workers.
                 worker.send_signal(signal.Signals(number) if self._signals < 3 else signal.SIGKILL)
 
     def _wait(self) -> int:
@@ -182,9 +182,9 @@ class Launch:
         return 128 - first if first < 0 else first
 
     def _cause(self) -> int:
-        """The exit code of the worker that failed, 0 if none has: one that was killed, or else the first of them.
+        """Return the exit code of the worker that failed: a killed one first, else the first; 0 if none failed.
 
-        Others that missed it may have ended since the last look.
+        Other workers that lost it may have ended since the last check.
         """
         codes = [worker.returncode for worker in self._workers if worker.poll()]
         return next((code for code in codes if code < 0), codes[0] if codes else 0)

@@ -1,4 +1,4 @@
-"""Parameters of devices; light, so that `--help` needs no TensorFlow."""
+"""Parameters of devices. This module does not import TensorFlow, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GpuParams:
 
 @params
 class DeviceParams(GpuParams):
-    """What computes."""
+    """Devices and the strategy that distributes the work over them."""
 
     strategy: Strategy = field(
         "none",

@@ -19,23 +19,23 @@ from aipcore.errors import AipError, ParamsError, TrainingError
 from aipcore.params.names import printable
 
 GRACE = 3.0
-"""Seconds that a worker has to find the same error itself (bad data, say) after another has ended with it."""
+"""Seconds for a worker to detect the same error (such as bad data) itself after another has failed with it."""
 
 LAST_WORDS_SECONDS = 2.0
-"""Seconds for the last words: giving the terminal back, and the message."""
+"""Seconds to restore the terminal and show the final message."""
 
 MOST_CHARACTERS = 10_000
-"""Characters of a sentence that are sent."""
+"""Maximum number of characters of a sentence that is sent."""
 
 
 class Lifelines:
-    """Ends this process when a peer has failed or is gone: it may be waiting for that peer, and would forever.
+    """Connections that end this process when a peer fails or disappears, instead of waiting for that peer forever.
 
-    The chief has a lifeline to each other worker, these have one to the chief, who passes on what it hears.
+    The chief has a lifeline to each other worker. Each of these has one to the chief, which forwards failures.
 
     Args:
-        peers: the channels, by the name that messages call the worker at the other end.
-        last_words: shows a sentence to the user.
+        peers: the channels, by the name of the worker at the other end, as used in messages.
+        last_words: callback that shows a sentence to the user.
     """
 
     def __init__(self, peers: Mapping[str, Channel], last_words: Callable[[str], None]) -> None:
@@ -52,11 +52,11 @@ class Lifelines:
             thread.start()
 
     def before_exit(self, cleanup: Callable[[], None]) -> None:
-        """Has `cleanup` called if this process is ended, since nothing else of it will run then."""
+        """Register `cleanup` to run if this process is ended. No other cleanup code runs in that case."""
         self._cleanups.append(cleanup)
 
     def leave(self) -> None:
-        """Says good-bye to all; whatever they do from now on is no failure."""
+        """Announce the regular end to all peers. Anything they do afterwards is not a failure."""
         self._end(Message(about="bye"))
         for thread in self._threads:
             thread.join(LAST_WORDS_SECONDS)
@@ -65,7 +65,7 @@ class Lifelines:
             channel.close()
 
     def fail(self, sentence: str) -> None:
-        """Tells all peers why this worker ends."""
+        """Send all peers the reason for this worker's failure."""
         self._end(Message(about="failed", value=sentence[:MOST_CHARACTERS]))
 
     def _end(self, message: Message) -> None:
@@ -78,7 +78,7 @@ class Lifelines:
             try:
                 channel.send(message)
             except OSError:
-                continue  # That one is gone itself.
+                continue  # That peer is gone already.
 
     def _watch(self, name: str, channel: Channel) -> None:
         try:
@@ -92,7 +92,7 @@ class Lifelines:
             self._give_up(printable(message.value), 0.0)
 
     def _give_up(self, reason: str, grace: float) -> None:
-        """Ends the process, from another thread than the one that computes and cannot be interrupted."""
+        """End the process from a watching thread, since the computing thread cannot be interrupted."""
         time.sleep(grace)
         with self._lock:
             if self._leaving:
@@ -113,22 +113,23 @@ class Lifelines:
 
 
 EXIT_SECONDS = 20
-"""Seconds that a process has to end after an error."""
+"""Seconds for a process to exit after an error."""
 
 PATIENCE = 10.0
-"""Seconds in which a lifeline says who is gone, after anything else has noticed."""
+"""Seconds for a lifeline to report the missing worker after anything else has noticed the failure."""
 
 
 class ProcessGroup:
-    """This process and its peers; the one of index 0 is the chief.
+    """This process and its peers. The process with index 0 is the chief.
 
-    All workers call the same methods in the same order. As a context manager it tells the others how this one ends.
+    All workers call the same methods in the same order. As a context manager, the group reports to the peers
+    how this process ends.
 
     Attributes:
-        index: which worker this is.
-        addresses: `host:port` of each worker, none for one worker.
-        count: how many there are.
-        strategy: TensorFlow's, which sums their gradients; None for one worker.
+        index: the index of this worker.
+        addresses: `host:port` of each worker; empty for one worker.
+        count: the number of workers.
+        strategy: the TensorFlow strategy that sums the workers' gradients; None for one worker.
     """
 
     strategy: Any = None
@@ -145,15 +146,15 @@ class ProcessGroup:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this one writes, prints and decides."""
+        """True for the process that writes, prints and decides."""
         return self.index == 0
 
     def broadcast(self, about: str, value: Any) -> Any:
-        """The chief's value, anything that JSON can say, on all workers."""
+        """Return the chief's value, any JSON value, on all workers."""
         return value if self.count == 1 else self._spread(Message(about=about, value=value)).value
 
     def exchange(self, about: str, value: Any) -> list[Any]:
-        """The values of all workers, in their order, on all workers."""
+        """Return the values of all workers, in worker order, on all workers."""
         if self.count == 1:
             return [value]
         gathered = self._collect(Message(about=about, value=value))
@@ -161,20 +162,20 @@ class ProcessGroup:
         return values
 
     def gather_arrays(self, about: str, arrays: Arrays) -> list[Arrays]:
-        """The arrays of all workers, in their order, on the chief; nothing on the others."""
+        """Return the arrays of all workers, in worker order, on the chief; an empty list on the others."""
         if self.count == 1:
             return [arrays]
         return [message.arrays for message in self._collect(Message(about=about, arrays=arrays))]
 
     def broadcast_arrays(self, about: str, arrays: Arrays) -> Arrays:
-        """The chief's arrays on all workers."""
+        """Return the chief's arrays on all workers."""
         return arrays if self.count == 1 else self._spread(Message(about=about, arrays=arrays)).arrays
 
     def require_same(self, values: Mapping[str, Any]) -> None:
-        """Checks that all workers were given the same.
+        """Check that all workers were given the same values.
 
         Raises:
-            ParamsError: one was not; says what differs.
+            ParamsError: a worker was given another value.
         """
         chief, *others = self.exchange("the start", dict(values))
         for index, other in enumerate(others, start=1):
@@ -186,7 +187,7 @@ class ProcessGroup:
                     )
 
     def folder(self, given: Path | None) -> Path:
-        """Where a callback may write: the folder of the run, or on other workers one that is removed at the end."""
+        """Return the folder for callbacks: the run folder, or a temporary folder on workers without one."""
         if given is not None or self.is_chief:
             return given or Path()
         if self._scratch is None:
@@ -225,7 +226,7 @@ class ProcessGroup:
             raise TrainingError(f"The connection to another worker failed ({error}): resume the run.") from error
 
     def _wait_for_the_reason(self) -> None:
-        """Gives the lifelines, which know who is gone, the time to end this process with a better message."""
+        """Give the lifelines time to end this process with a message that names the missing worker."""
         if self._lifelines is not None:
             time.sleep(PATIENCE)
 
@@ -253,13 +254,13 @@ class ProcessGroup:
             self._wait_for_the_reason()
         self._lifelines.fail(describe(error))
         if hasattr(signal, "alarm") and threading.current_thread() is threading.main_thread():
-            # Nothing at the end of the process, TensorFlow's own good-bye say, may wait for the others for long.
+            # Nothing at process exit, such as TensorFlow's own shutdown, may wait long for the other workers.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(EXIT_SECONDS)
 
 
 def describe(error: BaseException) -> str:
-    """An error in one sentence."""
+    """Describe an error in one sentence."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     text = " ".join(str(error).split())

@@ -17,24 +17,24 @@ from aipcore.params.names import printable
 
 GREETING = "greeting"
 KINDS = ("messages", "lifeline")
-"""The two connections of each worker with the chief."""
+"""The two connections of each worker to the chief."""
 
 ANSWER_SECONDS = 10.0
-"""Seconds that the other side of a new connection has to prove the secret and to greet, all together."""
+"""Seconds for a new connection to prove the secret and send its greeting, in total."""
 
 MOST_PENDING = 64
-"""Connections that have not greeted yet; one more ends the oldest."""
+"""Maximum number of connections without a greeting. Another connection closes the oldest."""
 
 PAUSE = 0.1
 SPEAK_AFTER = 5.0
 
 
 class Reception:
-    """A listener that finds the workers of a run: each connection has a thread and a deadline.
+    """A listener that accepts the workers of a run. Each connection has its own thread and deadline.
 
     Args:
         cluster: all workers.
-        note: tells the user what the chief waits for.
+        note: callback that shows the missing workers to the user.
     """
 
     def __init__(self, cluster: Cluster, note: Callable[[str], None]) -> None:
@@ -51,8 +51,8 @@ class Reception:
         """Return the connections of all workers, by index and kind.
 
         Raises:
-            UsageError: some did not come within `timeout` seconds, or the chief cannot listen.
-            ParamsError: they disagree on who the workers are.
+            UsageError: a worker did not connect within `timeout` seconds, or the chief cannot listen.
+            ParamsError: the workers have different lists of addresses.
         """
         try:
             with _listen(self._cluster.addresses[0]) as listener:
@@ -90,7 +90,7 @@ class Reception:
             except TimeoutError:
                 continue
             except OSError:
-                time.sleep(PAUSE)  # That connection has ended already, or all file descriptors are in use.
+                time.sleep(PAUSE)  # The connection is closed already, or all file descriptors are in use.
                 continue
             self._serve(connection)
         self._end_pending()
@@ -98,7 +98,7 @@ class Reception:
             raise self._failure
 
     def _missing(self) -> list[int]:
-        """Return the workers to wait for; nobody needs to be waited for after a failure."""
+        """Return the indices of the missing workers; empty after a failure, which ends the wait."""
         with self._lock:
             return [] if self._failure is not None else sorted({index for index, _ in self._still_wanted()})
 
@@ -110,7 +110,7 @@ class Reception:
 
     def _serve(self, connection: socket.socket) -> None:
         if len(self._pending) >= MOST_PENDING:
-            # A worker needs milliseconds: what has been silent for longest is a stranger.
+            # A worker greets within milliseconds, so the connection that has been silent longest is not a worker.
             self._end_pending(1)
         try:
             channel = Channel(connection)
@@ -130,7 +130,7 @@ class Reception:
         except WrongSecretError:
             self._tell_wrong_secret(channel)
         except (OSError, EOFError):
-            pass  # A stranger, such as a health check, or a worker that has ended.
+            pass  # Not a worker (a health check, for instance), or a worker that has ended.
         finally:
             with self._lock:
                 self._pending.pop(channel, None)
@@ -138,7 +138,7 @@ class Reception:
                 channel.close()
 
     def _admit(self, channel: Channel) -> bool:
-        """Return whether the other side is a worker of this run that was waited for."""
+        """Return True if the other side is an expected worker of this run."""
         check_worker(channel, self._cluster.secret)
         index, kind, addresses = _read_greeting(channel.receive_small())
         if addresses != list(self._cluster.addresses):
@@ -154,7 +154,7 @@ class Reception:
         channel.send(Message(about="heard"))
         channel.wait_forever()
         with self._lock:
-            # Not one that has been ended meanwhile, nor if another process has the same index.
+            # The connection may have been closed meanwhile, or another process may have taken the same index.
             if channel not in self._pending or (index, kind) not in self._still_wanted():
                 return False
             del self._pending[channel]
@@ -172,7 +172,7 @@ class Reception:
             self._note(text)
 
     def _end_pending(self, most: int = MOST_PENDING) -> None:
-        """End the oldest connections that have not greeted."""
+        """Close the oldest connections without a greeting."""
         with self._lock:
             threads = []
             for channel in list(self._pending)[:most]:
@@ -183,7 +183,7 @@ class Reception:
 
 
 def _read_greeting(message: Message) -> tuple[int, str, list[str]]:
-    """Return index, kind of connection, and addresses of all workers."""
+    """Return the index, the kind of connection, and the addresses of all workers."""
     value = message.value
     if message.about == GREETING and isinstance(value, list) and len(value) == 3:
         index, kind, addresses = value
@@ -204,7 +204,7 @@ def _listen(address: str) -> socket.socket:
     try:
         if host in ("localhost", "127.0.0.1"):
             return socket.create_server((host, port))
-        # The address may be one that only others know this host by.
+        # The address may be a name that only other hosts know this host by.
         if socket.has_dualstack_ipv6():
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server(("", port))
@@ -219,11 +219,11 @@ WRONG_SECRET_PAUSE = 1.0
 
 @attrs.frozen
 class Tell:
-    """Ways to tell the user something.
+    """Callbacks that show messages to the user.
 
     Attributes:
-        note: what the run waits for.
-        last_words: why it ends; nothing comes after it.
+        note: shows what the run is waiting for.
+        last_words: shows why the run ends; no output follows.
     """
 
     note: Callable[[str], None]
@@ -231,19 +231,20 @@ class Tell:
 
 
 def meet(cluster: Cluster, timeout: float, tell: Tell) -> ProcessGroup:
-    """Waits until all workers are there, and connects each with the chief.
+    """Wait for all workers, and connect each to the chief.
 
-    The chief listens at its own address and stops listening before it returns, so that TensorFlow can; the connections
-    stay. Both sides prove the secret before anything else is read; what strangers send does not end or delay this.
+    The chief listens at its own address and stops listening before this returns, so that TensorFlow can use the
+    address. The connections stay open. Both sides prove the secret before anything else is read. Data from other
+    processes does not end or delay the rendezvous.
 
     Args:
         cluster: all workers.
         timeout: seconds to wait.
-        tell: for messages.
+        tell: callbacks for messages.
 
     Raises:
-        UsageError: some did not come, and which, the chief cannot listen, or there is no secret.
-        ParamsError: they disagree on who the workers are.
+        UsageError: a worker did not connect, the chief cannot listen, or the secret is missing.
+        ParamsError: the workers have different lists of addresses.
     """
     if len(cluster.addresses) == 1:
         return ProcessGroup()
@@ -259,7 +260,7 @@ def meet(cluster: Cluster, timeout: float, tell: Tell) -> ProcessGroup:
 
 
 def _connect(cluster: Cluster, timeout: float, note: Callable[[str], None]) -> tuple[Channel, Channel]:
-    """The two connections of a worker, made anew until the chief welcomes both."""
+    """Return the two connections of a worker; retry until the chief accepts both."""
     deadline = time.monotonic() + timeout
     hint = ""
     while True:
@@ -277,7 +278,7 @@ def _connect(cluster: Cluster, timeout: float, note: Callable[[str], None]) -> t
             _close(made)
             raise
         except (OSError, EOFError) as error:
-            # Not there yet, not even known by name yet, or still ending a run before this one.
+            # The chief is not running yet, its name does not resolve yet, or it is still ending an earlier run.
             _close(made)
             wrong_secret = isinstance(error, WrongSecretError)
             if wrong_secret and not hint:
@@ -300,7 +301,7 @@ def _open(cluster: Cluster) -> Channel:
     connection = socket.create_connection(split_address(cluster.addresses[0]), timeout=ANSWER_SECONDS)
     channel = Channel(connection)
     if connection.getsockname() == connection.getpeername():
-        # Where nobody listens, the system may give this very port to the connection, which then meets itself.
+        # If nothing listens, the system may give this port to the connection itself, which then connects to itself.
         channel.close()
         raise OSError("nobody listens there")
     return channel
@@ -313,5 +314,5 @@ def _greet(channel: Channel, cluster: Cluster, kind: str, deadline: float) -> No
     answer = channel.receive_small()
     if answer.about == "refused":
         raise ParamsError(printable(answer.value))
-    # The welcome comes when all are there.
+    # The chief accepts when all workers are connected.
     channel.finish_within(max(ANSWER_SECONDS, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Strategies of `tf.distribute`: the work of a step split among devices, and the start of several processes."""
+"""Strategies of `tf.distribute`: the split of a step's work among devices, and the start of several processes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from aipcore.errors import ParamsError
 Array = npt.NDArray[Any]
 
 SEED_STRIDE = 0x9E3779B9
-"""What the dropout seeds of two neighbouring replicas differ by."""
+"""Difference between the dropout seeds of two neighbouring replicas."""
 
 
 class Distribution:
-    """One device, or several that share each batch, of this process and maybe of other workers.
+    """One device of this process, or several devices of this and maybe other workers that share each batch.
 
-    A replica is addressed by its number among those of this worker, unless its `global` number is asked for.
+    A replica is addressed by its index within this worker, unless its `global` index is asked for.
 
     Attributes:
-        strategy: of TensorFlow; None for one device.
+        strategy: the TensorFlow strategy; None for one device.
         processes: the processes that share each batch.
-        devices: the device of each replica of this worker, such as "/device:GPU:0"; one empty name means wherever
-            TensorFlow likes.
+        devices: the device of each replica of this worker, such as "/device:GPU:0"; a single empty name leaves the
+            placement to TensorFlow.
     """
 
     def __init__(self, strategy: Any = None, processes: ProcessGroup | None = None) -> None:
@@ -46,17 +46,17 @@ class Distribution:
 
     @property
     def replicas(self) -> int:
-        """How many parts a batch is cut into, over all workers."""
+        """The number of parts of a batch, over all workers."""
         return len(self.devices) * self.processes.count
 
     @property
     def first(self) -> int:
-        """The global number of this worker's first replica."""
+        """The global index of this worker's first replica."""
         return len(self.devices) * self.processes.index
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Where model and optimizer are made, so that their variables are the strategy's."""
+        """Enter the scope in which model and optimizer create the strategy's variables."""
         if self.strategy is None:
             yield
             return
@@ -64,7 +64,7 @@ class Distribution:
             yield
 
     def _create(self, create: Callable[..., Any], **arguments: Any) -> Any:
-        # Keras leaves open how the replicas' batch-norm statistics become one, which central storage insists on.
+        # Keras does not set the aggregation of the replicas' batch-norm statistics, and central storage requires one.
         if (
             isinstance(self.strategy, tf.distribute.experimental.CentralStorageStrategy)
             and not arguments.get("trainable")
@@ -77,18 +77,18 @@ class Distribution:
         return create(**arguments)
 
     def on_replica(self, index: int) -> AbstractContextManager[Any]:
-        """Where the plain variables of one replica are made."""
+        """Return a context that creates the plain variables of one replica on its device."""
         device: AbstractContextManager[Any] = tf.device(self.devices[index]) if self.devices[index] else nullcontext()
         return device
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls `function(replica, *arguments)` on every replica; arguments made by `per_replica` are each one's own.
+        """Call `function(replica, *arguments)` on every replica. Arguments made by `per_replica` differ by replica.
 
-        All workers must do so, in the same order if the function has collective operations.
+        All workers must call this, in the same order if the function has collective operations.
 
         Returns:
-            what the function returned: on several replicas, values that only `run`, `local` and TensorFlow's reductions
-            understand.
+            The function's result. With several replicas, its values are valid only for `run`, `local` and TensorFlow's
+            reductions.
         """
         if self.strategy is None:
             return function(0, *arguments)
@@ -101,7 +101,7 @@ class Distribution:
         return self.strategy.run(call, args=arguments)
 
     def per_replica(self, values: Sequence[Any]) -> Any:
-        """One argument of `run` from one value for each replica of this worker."""
+        """Combine one value for each replica of this worker into one argument of `run`."""
         if self.strategy is None:
             return values[0]
         return self.strategy.experimental_distribute_values_from_function(
@@ -109,27 +109,27 @@ class Distribution:
         )
 
     def local(self, value: Any) -> list[Any]:
-        """The value of each replica of this worker, of a single tensor that `run` returned."""
+        """Return the value of each replica of this worker, for a single tensor returned by `run`."""
         if self.strategy is None:
             return [value]
         return list(self.strategy.experimental_local_results(value))
 
     def sum(self, values: Sequence[Any]) -> list[Any]:
-        """Sums tensors over the replicas; to be called by each of them, inside of `run`."""
+        """Sum tensors over the replicas. Each replica must call this, inside `run`."""
         if self.strategy is None:
             return list(values)
         reduced: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(values))
         return reduced
 
     def split(self, columns: Mapping[str, Any], *, axis: int) -> list[dict[str, Any]]:
-        """Cuts this worker's samples along `axis` into one part for each of its replicas and copies these there.
+        """Split this worker's samples along `axis` into one part for each of its replicas, and copy the parts there.
 
-        The first parts are larger by one if they cannot all be equal. If there are fewer samples than replicas, the
-        last replicas get a copy of the first sample, which `parts` says does not count.
+        If the parts cannot be equal, the first ones are larger by one sample. If there are fewer samples than replicas,
+        the last replicas get a copy of the first sample, which does not count according to `parts`.
 
         Args:
-            columns: all samples of a batch if there are no other workers, or else those that `own_samples` says.
-            axis: which counts the samples of a batch.
+            columns: all samples of a batch for a single worker, otherwise those given by `own_samples`.
+            axis: the axis of the samples.
         """
         if self.strategy is None:
             return [{name: tf.constant(column) for name, column in columns.items()}]
@@ -144,37 +144,37 @@ class Distribution:
         return column[(slice(None),) * axis + (own if own.stop > own.start else slice(1),)]
 
     def samples_of(self, replica: int, size: int) -> slice:
-        """Which samples of a batch of `size` a replica (its global number) computes on; none if there are too few."""
+        """Return the samples of a batch of `size` for one replica, by its global index; empty if there are too few."""
         return _share(size, replica, self.replicas)
 
     def own_samples(self, size: int) -> npt.NDArray[np.int64]:
-        """Positions in a batch of `size` of all samples that this worker has to read or process.
+        """Return the positions, in a batch of `size`, of all samples that this worker has to read or process.
 
-        They are those of its replicas, in their order: a part of the batch that no other worker has. The first sample
-        of the batch stands for a replica for which none is left, so that it has something to compute on.
+        These are the samples of its replicas, in replica order. Workers share no samples, with one exception: a replica
+        without samples computes on the first sample of the batch.
         """
         parts = [self.samples_of(replica, size) for replica in range(self.first, self.first + len(self.devices))]
         return np.concatenate([np.arange(part.start, part.stop) if part.stop > part.start else [0] for part in parts])
 
     @property
     def share(self) -> Callable[[int], npt.NDArray[np.int64]] | None:
-        """`own_samples` where several workers share each batch, else None."""
+        """`own_samples` if several workers share each batch, else None."""
         return self.own_samples if self.processes.count > 1 else None
 
     def parts(self, samples: int) -> int:
-        """How many replicas of this worker have samples of their own when a batch of `samples` is split."""
+        """Return the number of this worker's replicas that have their own samples in a batch of `samples`."""
         return min(len(self.devices), max(0, samples - self.first))
 
     def adopt_optimizer(self, optimizer: Any) -> None:
-        """Has a Keras optimizer take gradients as they are; it would sum them over the replicas a second time.
+        """Make a Keras optimizer use gradients as they are, instead of summing them over the replicas a second time.
 
-        Clipping needs the sum before the optimizer does, and Keras has no switch for it.
+        Clipping needs the sum before the optimizer computes it, and Keras has no option to disable it.
         """
         if self.strategy is not None:
             optimizer._all_reduce_sum_gradients = list
 
     def spread_seeds(self, variables: Sequence[Any]) -> None:
-        """Gives each replica dropout masks of its own: as built, all have the same seeds."""
+        """Give each replica different dropout masks. As built, all replicas have the same seeds."""
         for variable in variables:
             if not variable.path.endswith("seed_generator_state"):
                 continue
@@ -184,9 +184,9 @@ class Distribution:
                     part.assign(np.array([(seed + replica * SEED_STRIDE) % 2**31, count], part.dtype.as_numpy_dtype))
 
     def unify(self, variables: Sequence[Any]) -> None:
-        """Puts the mean over the replicas into each: what batch-norm statistics of parts of batches come to.
+        """Assign each variable the mean over its replicas, as needed for batch-norm statistics of partial batches.
 
-        A moving average is linear in what it averages, so that the mean of averages is the average of means.
+        A moving average is linear, so the mean of the averages equals the average of the means.
         """
         if self.replicas == 1:
             return
@@ -199,7 +199,7 @@ class Distribution:
                 part.assign(tf.cast(mean, part.dtype))
 
     def mean(self, variable: Any) -> Any:
-        """The mean over all replicas of a variable's value, as a tensor, within a compiled step."""
+        """Return the mean of a variable over all replicas, as a tensor, within a compiled step."""
         parts = components(variable)
         if self.processes.count > 1:
             summed = self.run(lambda _: self.sum([tf.identity(variable.value)]))
@@ -209,7 +209,7 @@ class Distribution:
         return tf.add_n([tf.convert_to_tensor(part) for part in parts]) / len(parts)
 
     def gather(self, values: Sequence[Sequence[Array]]) -> list[list[Array]]:
-        """The arrays of each replica of all workers, everywhere, from those of each replica of this worker."""
+        """Return the arrays of each replica of all workers, on all workers, given those of this worker's replicas."""
         if self.processes.count == 1:
             return [list(each) for each in values]
         named = {
@@ -225,36 +225,36 @@ class Distribution:
 
 @attrs.frozen(eq=False)
 class ReplicaVariables:
-    """Plain variables, one for each replica of this worker, that are one in a checkpoint."""
+    """Plain variables, one for each replica of this worker, stored as one variable in a checkpoint."""
 
     values: list[Any]
 
     @property
     def path(self) -> str:
-        """The name of the first."""
+        """The name of the first variable."""
         return path_of(self.values[0])
 
     @property
     def shape(self) -> Any:
-        """That of each."""
+        """The shape of each variable."""
         return self.values[0].shape
 
 
 def _share(size: int, part: int, parts: int) -> slice:
-    """One of some parts of equal size, or larger by one."""
+    """Return one of `parts` slices of equal size, or larger by one."""
     each, larger = divmod(size, parts)
     start = part * each + min(part, larger)
     return slice(start, start + each + (part < larger))
 
 
 def path_of(variable: Any) -> str:
-    """The name of a variable of Keras or TensorFlow."""
+    """Return the name of a variable of Keras or TensorFlow."""
     path: str = variable.path if hasattr(variable, "path") else variable.name.removesuffix(":0")
     return path
 
 
 def components(variable: Any) -> list[Any]:
-    """The plain variables, one for each replica of this worker, that a variable of Keras or TensorFlow consists of."""
+    """Return the plain variables of a Keras or TensorFlow variable, one for each replica of this worker."""
     if isinstance(variable, ReplicaVariables):
         return variable.values
     value = getattr(variable, "value", variable)
@@ -264,12 +264,12 @@ def components(variable: Any) -> list[Any]:
 
 
 def make_distribution(kind: Strategy, batch_size: int, processes: ProcessGroup) -> Distribution:
-    """The distribution that the user asks for, over all visible GPUs or, without any, all parts of the CPU.
+    """Return the selected distribution, over all visible GPUs or, without GPUs, over all logical CPU devices.
 
     Args:
-        kind: "none" for one device.
+        kind: the strategy; "none" for one device.
         batch_size: samples in a training batch.
-        processes: this one and its peers; several of them bring TensorFlow's strategy with them.
+        processes: this process and its peers; a group of several has its own TensorFlow strategy.
 
     Raises:
         ParamsError: a batch has fewer samples than there are devices.
@@ -281,7 +281,7 @@ def make_distribution(kind: Strategy, batch_size: int, processes: ProcessGroup) 
         names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
         if kind == "none" or len(names) == 1:
             return Distribution()
-        # One worker alone has nothing that mirroring has not.
+        # For a single worker, mirroring is equivalent.
         distribution = Distribution(_strategy("mirror" if kind == "multi_worker" else kind, tuple(names)))
     if batch_size < distribution.replicas:
         raise ParamsError(
@@ -293,8 +293,8 @@ def make_distribution(kind: Strategy, batch_size: int, processes: ProcessGroup) 
 
 @cache
 def _strategy(kind: Literal["mirror", "central_storage"], names: tuple[str, ...]) -> Any:
-    # Once in a process: two mirrored strategies number their collective operations alike, and take those of the other
-    # for their own.
+    # Cached per process: two mirrored strategies give their collective operations the same numbers, which mixes
+    # them up.
     if kind == "mirror":
         return tf.distribute.MirroredStrategy(list(names))
     return tf.distribute.experimental.CentralStorageStrategy(list(names))
@@ -302,16 +302,16 @@ def _strategy(kind: Literal["mirror", "central_storage"], names: tuple[str, ...]
 
 @contextmanager
 def joined_processes(params: DeviceParams, cluster: Cluster | None, tell: Tell) -> Iterator[ProcessGroup]:
-    """Meets the other workers, starts TensorFlow's strategy over all of their devices, and takes leave at the end.
+    """Connect to the other workers, start TensorFlow's strategy over all devices, and disconnect at the end.
 
     Args:
-        params: the devices, selected already.
-        cluster: all workers, or None if there are no others.
-        tell: for messages.
+        params: the devices, already selected.
+        cluster: all workers; None for a single process.
+        tell: callbacks for messages.
 
     Raises:
-        UsageError: not all workers came.
-        ParamsError: the workers do not fit together.
+        UsageError: a worker did not connect.
+        ParamsError: the workers' settings do not match.
     """
     if cluster is None:
         yield ProcessGroup()

@@ -1,1 +1,1 @@
-"""Training: the trainer, its compiled loop, and everything that a run keeps."""
+"""Training: the trainer, its compiled loop, and everything that a run writes."""

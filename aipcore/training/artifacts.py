@@ -1,4 +1,4 @@
-"""Run folders, models, checkpoints and files of weights on disk: what a path is, and what lies in it."""
+"""Detection of run folders, models, checkpoints and weights files on disk."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 @attrs.frozen(kw_only=True)
 class Artifact:
-    """Something on disk that aip can use.
+    """A file or folder that aip can use.
 
     Attributes:
-        path: the very file or folder; for a checkpoint the folder `checkpoint/step-N`.
-        kind: what it is.
-        checkpoint: for a run, the checkpoint that the user named; None for the newest.
-        warnings: sentences on newer checkpoints that are damaged.
+        path: the file or folder itself; for a checkpoint the folder `checkpoint/step-N`.
+        kind: the kind of artifact.
+        checkpoint: for a run, the checkpoint given by the user; None for the newest.
+        warnings: sentences about newer checkpoints that are damaged.
     """
 
     path: Path
@@ -40,12 +40,12 @@ class Artifact:
 
 @attrs.frozen
 class Accepted:
-    """The kinds that a command accepts.
+    """The kinds of artifact that a command accepts.
 
     Attributes:
-        kinds: any of these.
-        words: the list of them in an error.
-        option: the option that a path is given with, if any.
+        kinds: the accepted kinds.
+        words: the list of kinds in error messages.
+        option: the option that takes the path, if any.
     """
 
     kinds: tuple[Kind, ...]
@@ -63,15 +63,15 @@ WEIGHTS = Accepted(
 
 
 def find_artifact(path: Path, accepted: Accepted) -> Artifact:
-    """Return what a path is, or else what it stands for.
+    """Return the artifact at a path, or the one that the path stands for.
 
-    A run folder stands for its `best`, or else its `export`, or else its newest complete checkpoint. A `checkpoint`
+    A run folder stands for its `best`, otherwise its `export`, otherwise its newest complete checkpoint. A `checkpoint`
     folder stands for its newest complete checkpoint. Where runs are accepted, both and each checkpoint stand for the
     run.
 
     Raises:
-        UsageError: nothing is there, or nothing that is accepted.
-        TrainingError: the newest checkpoint is written by a newer aip.
+        UsageError: the path does not exist, or is not of an accepted kind.
+        TrainingError: the newest checkpoint was written by a newer version of aip.
     """
     given = f"{accepted.option} {path}".lstrip()
     try:
@@ -85,7 +85,7 @@ def find_artifact(path: Path, accepted: Accepted) -> Artifact:
 
 
 def _candidates(path: Path) -> Iterator[Artifact]:
-    """Yield what a path is, the run around it, and what lies in it."""
+    """Yield the artifact at a path, the run around it, and the artifacts inside it."""
     kind = _kind(path)
     if kind is not None:
         yield Artifact(path=path, kind=kind)
@@ -125,7 +125,7 @@ def _kind_of_file(path: Path) -> Kind | None:
 
 
 def _run_above(path: Path, levels: int, checkpoint: Path | None = None) -> Iterator[Artifact]:
-    """Yield the run above one of its folders, which is not left through a link unless it lies nowhere else."""
+    """Yield the run that contains a folder. Links are followed only if the run is not found without them."""
     plain = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
     for place in (plain, path.resolve()):
         if _kind(above := place.parents[levels - 1]) == "run":
@@ -137,7 +137,7 @@ def _newest(folder: Path) -> Iterator[Artifact]:
     """Yield the newest complete checkpoint of a folder, if there is one."""
     if not any((step / "manifest.json").exists() for step in folder.glob("step-*")):
         return
-    # Imported here: reading checkpoints needs NumPy, and finding anything else does not.
+    # Imported here: reading checkpoints needs NumPy, finding other artifacts does not.
     from aipcore.training.checkpoint.format import find_newest
 
     path, damaged = find_newest(folder, recover=False)

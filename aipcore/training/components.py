@@ -1,4 +1,4 @@
-"""From parameters and plugins to the parts of a run, and what a run records about itself."""
+"""The parts of a run, built from parameters and plugins, and the records that describe a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aipcore.training.setup import RunComponents
 
 
 def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
-    """Has the plugins that the parameters name build optimizer, schedule, callbacks and exporters."""
+    """Build optimizer, schedule, callbacks and exporters with the selected plugins."""
     require_packages(params.export.formats, plugins, "--export.formats")
     formats = {plugins.canonical("exporter", each.name): make_format(each, plugins) for each in params.export.formats}
     if ALWAYS_WRITTEN not in formats:
@@ -41,7 +41,7 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
 
 
 def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: PluginManager) -> dict[str, Any]:
-    """What identifies a run: its scenario, every parameter and where it came from, and the versions of all parts."""
+    """Return the identity of a run: its scenario, every parameter with its origin, and the versions of all parts."""
     copies, _ = planned_copies(resolved.value)
     return {
         "scenario": _about_scenario(scenario, plugins),
@@ -73,7 +73,7 @@ def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[st
 
 
 def _components(scenario: LoadedScenario, params: TrainerParams, plugins: PluginManager) -> list[dict[str, str]]:
-    """The plugins that the run is made of, each with the package that it came from."""
+    """Return the plugins used by the run, each with its package."""
     chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
     used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
     several = (("callback", params.callbacks), ("exporter", params.export.formats))
@@ -87,14 +87,14 @@ def _components(scenario: LoadedScenario, params: TrainerParams, plugins: Plugin
 
 
 def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[str, Path] | None = None) -> None:
-    """Writes everything to `run.json`, the resolved parameters alone to `params.json`, and copies resources.
+    """Write all records to `run.json` and the resolved parameters to `params.json`, and copy resources.
 
-    Each file is replaced as a whole. `params.json` is for `--params`.
+    Each file is replaced atomically. `params.json` is an input for `--params`.
 
     Args:
-        output_dir: the run's folder.
-        about: from `about_run`.
-        resources: from `planned_copies`: the source of each copy.
+        output_dir: the run folder.
+        about: the result of `about_run`.
+        resources: the source of each copy, as returned by `planned_copies`.
 
     Raises:
         TrainingError: a resource cannot be copied.
@@ -111,7 +111,7 @@ def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[
 
 
 def record_result(output_dir: Path, about: Mapping[str, Any], result: TrainResult) -> None:
-    """Add how a run ended to `run.json` if it writes no checkpoints: it could not be told from one that was killed."""
+    """Add the result to `run.json` if the run writes no checkpoints. Without it, the run looks like a killed one."""
     if result.signal is None and not about["params"]["trainer"]["write_checkpoints"]:
         kept = ("status", "epochs", "history", "monitor", "best", "best_epoch")
         content = {**about, "result": {name: getattr(result, name) for name in kept}}

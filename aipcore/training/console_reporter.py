@@ -1,4 +1,4 @@
-"""Training on the terminal: a plan, one progress bar, one line an epoch, a summary. Not a terminal: plain lines."""
+"""Output of training: a plan, one progress bar, one line per epoch and a summary; plain lines outside a terminal."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ KEPT = {
     "export": "the final model",
     "checkpoint": "the full state after the last saved batch",
 }
-"""What the folders of a run hold."""
+"""The content of the folders of a run."""
 
 
 NARROW = 40
-"""Below how many columns a terminal has no room for a table or a bar."""
+"""Minimum number of terminal columns for a table or a bar."""
 
 WIDE = 110
-"""From how many columns on a terminal has room for a long bar."""
+"""Minimum number of terminal columns for a long bar."""
 
 BEST = "best"
-"""Marks the epoch line of the best epoch so far."""
+"""Marker in the line of the best epoch so far."""
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints log messages above the progress bar; the plan has its own table and is left to the file."""
+    """A log handler that prints above the progress bar. It omits the plan, which has its own table."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         super().__init__(logging.WARNING if quiet else logging.NOTSET)
         self._console = console
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Leaves out the plan."""
+        """Exclude the plan."""
         return record.name != plan_logger.name and bool(super().filter(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message with its level and its logger, unless it is an ordinary one of aip."""
+        """Format the message, with its level and logger unless it is an ordinary message of aip."""
         return super().format(with_origin(record, level=True))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one message; warnings and errors in colour."""
+        """Print one message; warnings and errors in colour."""
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
         parts: Sequence[str] = getattr(record, "parts", ())
         try:
             text = self.format(record)
         except Exception:
-            # As all handlers do: a message with wrong arguments is shown as such, and does not end the run.
+            # As in every handler, a message with wrong arguments is reported and does not end the run.
             self.handleError(record)
             return
         if parts and self._console.is_terminal:
             for line in _lines(parts, self._console.width):
                 self._console.print(line, soft_wrap=True)
         else:
-            # Commands and paths are left to the terminal to break, so that they can be copied.
+            # The terminal wraps commands and paths, so that they can be copied.
             prose = self._console.is_terminal and getattr(record, "prose", False)
             self._console.print(Text(redacted(text), style=style), soft_wrap=not prose)
 
 
 class ConsoleReporter(Reporter):
-    """Shows a run to a person, and tells the same to the log file."""
+    """A reporter that shows a run on the console, and writes the same to the log file."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
@@ -86,7 +86,7 @@ class ConsoleReporter(Reporter):
         self._epochs = 0
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
-        """A table of headings and texts."""
+        """Show a table of headings and texts."""
         for heading, text in rows:
             plan_logger.info("%s: %s", heading, text)
         if self._quiet:
@@ -104,7 +104,7 @@ class ConsoleReporter(Reporter):
         self._console.print(table)
 
     def warm_start(self, done: WarmStart) -> None:
-        """A table of all variables; many that were loaded under their own names are one line on the terminal."""
+        """Show a table of all variables. On the terminal, many variables loaded under their own names share a line."""
         lines = warm_start_lines(done.rows)
         for line in lines:
             plan_logger.info("%s", line)
@@ -114,18 +114,18 @@ class ConsoleReporter(Reporter):
             self._console.print(Text(line), soft_wrap=True)
 
     def message(self, text: str) -> None:
-        """A line above the progress bar."""
+        """Show a line above the progress bar."""
         logger.info(text, extra={"prose": True})
 
     def warning(self, text: str) -> None:
-        """A line in yellow, with `--quiet` too."""
+        """Show a yellow line, even with `--quiet`."""
         logger.warning(text, extra={"prose": True})
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
-        """A new progress bar."""
+        """Start a new progress bar."""
         if self._quiet or not self._has_room:
             return
-        # Values go first where there is no room: rich would squeeze the bar and cut the time in half instead.
+        # On narrow terminals, values are dropped first. Otherwise rich would squeeze the bar and cut the time in half.
         bar = 40 if self._console.width >= WIDE else 10
         self._progress = Progress(
             TextColumn(f"epoch {epoch:>{len(str(epochs))}}/{epochs}"),
@@ -143,7 +143,7 @@ class ConsoleReporter(Reporter):
         self._progress.start()
 
     def progress(self, step: int, samples: int, logs: Mapping[str, float]) -> None:
-        """Moves the bar."""
+        """Move the progress bar."""
         if self._progress is None:
             return
         task = self._progress.tasks[0]
@@ -156,18 +156,18 @@ class ConsoleReporter(Reporter):
         self._progress.update(self._task, completed=step, rate=rate, values=_values(shown))
 
     def epoch_ended(self, report: EpochReport) -> None:
-        """One line."""
+        """Show one line for the epoch."""
         self._stop_progress()
         self._epochs += 1
         start = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_seconds(report.seconds):>6}"
         parts = [start, *_values_by_part(report)]
         if report.is_best:
             parts.append(BEST if report.previous_best is None else f"{BEST}, was {_number(report.previous_best)}")
-        # One line for whoever reads the log; a terminal may be too narrow for it.
+        # One line in the log. A terminal may be too narrow for it.
         logger.info("%s  %s", start, " | ".join(parts[1:]), extra={"parts": parts})
 
     def summary(self, result: TrainResult) -> None:
-        """How it ended, what there is now, and what to do next."""
+        """Show the result, the saved folders and the next commands."""
         self._stop_progress()
         in_all = "" if self._epochs == result.epochs else f" ({result.epochs:,} in all)"
         ends = {
@@ -193,7 +193,7 @@ class ConsoleReporter(Reporter):
             logger.info(line)
 
     def close(self) -> None:
-        """Gives the terminal back, however the run ended."""
+        """Restore the terminal, however the run ended."""
         self._stop_progress()
 
     @property
@@ -207,7 +207,7 @@ class ConsoleReporter(Reporter):
 
 
 def _lines(parts: Sequence[str], width: int) -> Iterator[Text]:
-    """The line of an epoch, broken where the terminal ends: between two parts, or else between two values."""
+    """Wrap the line of an epoch at the terminal width: between two parts, otherwise between two values."""
     start, *rest = parts
     indent = len(start) + 2
     line = Text(f"{start}  ")
@@ -227,10 +227,10 @@ def _lines(parts: Sequence[str], width: int) -> Iterator[Text]:
 
 
 def _values_by_part(report: EpochReport) -> list[str]:
-    """Training, validation and each list of the extended validation, then the learning rate."""
+    """Return training, validation and each LAV list, then the learning rate."""
     rest = dict(report.logs)
     rate = rest.pop("learning_rate", None)
-    # Constant, and in the plan.
+    # Constant, and already in the plan.
     rest.pop("ema_rate", None)
     headings = {"train": "", "validation": "val "}
     parts = [

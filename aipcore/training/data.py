@@ -1,4 +1,4 @@
-"""The data of a run: its data sets, how an epoch is cut into batches, and the processes that make samples."""
+"""The data of a run: its datasets, the batches of an epoch, and the worker processes that make samples."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class RunData:
     Attributes:
         train: the training samples.
         val: the validation samples, or None.
-        lav: the lists of the extended validation, by name; the validation samples alone have the name "".
-        class_weights: how much a training sample counts, indexed by its class, or None; see `class_weight.Table`.
-        batching: how an epoch of training is cut into batches.
+        lav: the LAV lists, by name; the validation samples alone have the name "".
+        class_weights: weight of a training sample, indexed by its class, or None; see `class_weight.Table`.
+        batching: the division of a training epoch into batches.
         loader: these batches, in the run's order.
         horizon: optimizer updates per epoch, and epochs.
-        pipelines: where all of the samples come from.
-        left_out: a sentence for each pipeline that left samples out while they were read for the first time.
-        workers: the processes that make samples for all of them.
-        fingerprint: that of the samples of each part, by `train`, `val`, or the name of a LAV list.
+        pipelines: the sources of all samples.
+        left_out: a sentence for each pipeline that skipped samples when they were first read.
+        workers: the worker processes for all pipelines.
+        fingerprint: the fingerprint of each part's samples, by `train`, `val`, or the name of a LAV list.
     """
 
     train: Dataset
@@ -57,16 +57,16 @@ class RunData:
     fingerprint: dict[str, Any]
 
     def skipped(self) -> list[str]:
-        """A sentence for each pipeline that left samples out since the last call."""
+        """Return a sentence for each pipeline that has skipped samples since the last call."""
         return _skipped(self.pipelines)
 
     def close(self) -> None:
-        """Ends what works in the background."""
+        """Stop all background work."""
         self.workers.close()
 
 
 def closing_data(method: Callable[P, R]) -> Callable[P, R]:
-    """A method that ends what works in the background for the object's `data`, a `RunData`, if it fails."""
+    """Wrap a method so that, if it fails, it stops the background work of the object's `data`, a `RunData`."""
 
     @wraps(method)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -82,11 +82,11 @@ def closing_data(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
-    """Reads the scenario's data.
+    """Read the scenario's data.
 
     Raises:
-        DataError: it is empty, or no data at all.
-        ParamsError: parameters of the data do not fit together.
+        DataError: it is empty, or not valid data.
+        ParamsError: parameters of the data contradict each other.
     """
     if trainer.lav_every_n and trainer.lav_min_epoch > trainer.epochs:
         raise ParamsError(

@@ -1,4 +1,4 @@
-"""The fingerprint of a run's data and of its scenario's source: recorded at the start, compared when it is resumed."""
+"""The fingerprint of a run's data and of its scenario's source, recorded at the start and compared on resume."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 from aipcore.files import read_bytes
 
 SOURCE_BYTES = 2**20
-"""Most bytes of a source file that is hashed."""
+"""Maximum bytes of a source file that is hashed."""
 
 SOURCE_FILES = 100
-"""Most source files that are hashed."""
+"""Maximum number of source files that are hashed."""
 
 CLASS = "class"
-"""The name of the scenario's class among the hashes."""
+"""The key of the scenario's class among the hashes."""
 
 LIBRARY_FOLDERS = ("site-packages", "dist-packages")
 
 PARTS = {"train": "training data", "val": "validation data"}
-"""The parts of the data in words; all others are lists of the extended validation."""
+"""The parts of the data in words; all others are LAV lists."""
 
 
 def source_fingerprint(cls: type) -> dict[str, str]:
     """Return hashes of the source of a scenario by file name: its module, those of its bases, and their neighbours.
 
-    Neighbours are the modules in the same folder that are imported, such as `model.py` beside `scenario.py`. Libraries
-    and aip itself are left out; the run records their versions. A class of a notebook has no source file.
+    Neighbours are imported modules in the same folder, such as `model.py` beside `scenario.py`. Libraries and aip
+    itself are excluded; the run records their versions. A class of a notebook has no source file.
     """
     own = [
         file
@@ -38,7 +38,7 @@ def source_fingerprint(cls: type) -> dict[str, str]:
         if base.__module__.partition(".")[0] not in ("aipcore", "builtins", "abc", "typing", "keras")
         and (file := _file(sys.modules.get(base.__module__)))
     ]
-    # There are thousands of modules: only strings are compared.
+    # There are thousands of modules, so only strings are compared.
     folders = {os.path.split(file)[0] for file in own if Path(file).parent.name not in LIBRARY_FOLDERS}
     files = [_file(module) for module in list(sys.modules.values())]
     beside = sorted(file for file in files if os.path.split(file)[0] in folders)
@@ -54,7 +54,7 @@ def source_fingerprint(cls: type) -> dict[str, str]:
 
 
 def _file(module: Any) -> str:
-    """Return the path of a module's source, empty without one."""
+    """Return the path of a module's source, or an empty string without one."""
     file = getattr(module, "__dict__", {}).get("__file__")
     return file if isinstance(file, str) and file.endswith(".py") else ""
 
@@ -63,7 +63,7 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each part of a fingerprint that differs.
 
     Args:
-        before: what a run recorded, which anybody may have written; what it lacks is not compared.
+        before: the fingerprint recorded by a run, untrusted; missing values are not compared.
         now: `{"source": ..., "data": {"train": ..., "val": ..., NAME: ...}}`.
     """
     source, data = _mapping(_mapping(before).get("source")), _mapping(_mapping(before).get("data"))

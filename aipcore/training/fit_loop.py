@@ -1,4 +1,4 @@
-"""The fit loop: epochs of chunks, each followed by the validation, the callbacks and a checkpoint."""
+"""The fit loop: epochs of chunks, each epoch followed by validation, callbacks and a checkpoint."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class FitLoop:
     """The loop over epochs and chunks of a run.
 
     Attributes:
-        scenario: the scenario, which makes evaluators.
-        params: of training.
-        data: of the run.
-        engine: the model and what computes with it.
-        state: of the run, which the loop moves on.
-        callbacks: by name.
+        scenario: the scenario, which creates evaluators.
+        params: the training parameters.
+        data: the data of the run.
+        engine: the model and its compiled steps.
+        state: the state of the run, which the loop advances.
+        callbacks: callbacks by name.
         processes: the processes of the run.
         reporter: receives the progress.
         run_writer: writes logs and models.
         checkpoints: writes checkpoints and the best model.
         chunks: the compiled loop over the chunks of an epoch.
-        summaries: of the scenario for TensorBoard, or None.
-        interruption: by a signal.
+        summaries: the scenario's summaries for TensorBoard, or None.
+        interruption: the interruption by a signal.
         profiler: traces some batches.
     """
 
@@ -70,10 +70,10 @@ class FitLoop:
         return self.engine.graph.model
 
     def run(self) -> None:
-        """Train from the state of the run to its last epoch, or until something stops it.
+        """Train from the state of the run to its last epoch, or until it is stopped.
 
         Raises:
-            Interrupted: a signal came before the first batch.
+            Interrupted: a signal was received before the first batch.
             TrainingError: nothing can be saved.
         """
         model = self._model
@@ -88,12 +88,12 @@ class FitLoop:
         self.profiler.begin(self.state.batches + 1, self.data.batching.steps * self.params.epochs)
         callbacks.on_train_begin()
         self.state.load_callbacks()
-        # A run that is killed before its first epoch ends has to go on with the same seed and the same compiled loop.
+        # A run that is killed in its first epoch must be resumed with the same seed and the same compiled loop.
         self.checkpoints.save(wait=True)
         while not self._must_stop() and self.state.epoch < self.params.epochs:
             self._run_epoch(callbacks)
         if self.interruption.received:
-            # Callbacks may do away with their state, or change the weights, when training ends.
+            # Callbacks may discard their state, or change the weights, when training ends.
             self.checkpoints.save()
         callbacks.on_train_end(self.state.history[-1] if self.state.history else {})
 
@@ -110,7 +110,7 @@ class FitLoop:
         try:
             self._validate_and_end_epoch(callbacks, started)
         except Interrupted:
-            # The epoch's batches are done, its end is not: a resumed run begins with the validation.
+            # The epoch's batches are done, but not its end: a resumed run begins with the validation.
             self.state.monitor.restore(before)
             self.state.stopped = ""
 
@@ -131,7 +131,7 @@ class FitLoop:
             lav: dict[str, dict[str, float]] = {}
             notes: list[str] = []
             previous = self.state.monitor.best
-            # Weights that are no numbers can still score by chance: such an epoch is never the best.
+            # Weights that are not finite can still score well by chance, so such an epoch is never the best.
             is_best = math.isfinite(logs["loss"]) and self.state.monitor.update(self.state.epoch + 1, logs)
             if reason := stop_reason(self.params.early_stopping, self.state.monitor, self.state.epoch + 1, logs):
                 self.state.stopped = f"Early stopping: {reason}"
@@ -165,7 +165,7 @@ class FitLoop:
             )
         )
         if not last and (asked := self.reporter.stop_reason()):
-            # Not kept in `stopped`, which is saved: whoever watches ends this process, not the run.
+            # Not stored in `stopped`, which is saved: this ends the process, not the run.
             self._model.stop_training = True
             notes.append(asked)
         for text in (*notes, *self.data.skipped()):
@@ -173,7 +173,7 @@ class FitLoop:
 
     def _run_chunks(self, callbacks: RunCallbacks) -> None:
         chunks = self.chunks.epoch(self.state.epoch, self.state.step, callbacks.on_train_batch_begin)
-        # Closed here: what a second signal raises while Python clears a generator away would be lost.
+        # Closed explicitly: an exception of a second signal would be lost during garbage collection of the generator.
         with closing(chunks):
             for block, logs in chunks:
                 self.state.step = block.first + block.steps
@@ -185,16 +185,16 @@ class FitLoop:
                 self.checkpoints.save_if_due()
 
     def _must_stop(self) -> bool:
-        """Whether a callback, early stopping or a signal ends the run; the same on all workers."""
+        """Return True if a callback, early stopping or a signal ends the run; identical on all workers."""
         model = self._model
         model.stop_training = self.interruption.agree(self.processes, stop=bool(model.stop_training))
         return bool(model.stop_training or self.interruption.received)
 
     def _end_epoch(self, callbacks: RunCallbacks, logs: dict[str, float], lav: list[str], *, is_best: bool) -> None:
         if is_best and self.params.export_best:
-            # The weights that were scored: a callback may change them.
+            # Save the evaluated weights now, because a callback may change them.
             self.checkpoints.write_best()
-        # Callbacks would write their files where the folder was.
+        # Callbacks would write their files to the old place of the folder.
         self.run_writer.refuse_moved()
         callbacks.on_epoch_end(self.state.epoch, dict(logs))
         self.state.history.append(logs)

@@ -1,4 +1,4 @@
-"""One extended validation (LAV) in training: each list, its evaluator, and what is shown of it."""
+"""LAV during training: each list, its evaluator, and its output."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aipcore.training.tensorboard.summary_records import records_of
 
 @attrs.frozen(kw_only=True, eq=False)
 class Validated:
-    """What came of an extended validation.
+    """The results of one LAV.
 
     Attributes:
-        results: losses, metrics and evaluator results by part: `lav` for the validation data, `lav_NAME` for a list of
-            its own.
+        results: losses, metrics and evaluator results by part: `lav` for the validation data, `lav_NAME` for a separate
+            list.
         texts: reports of evaluators, and samples to print.
-        records: what evaluators show in TensorBoard, by part.
+        records: the evaluators' records for TensorBoard, by part.
     """
 
     results: dict[str, dict[str, float]]
@@ -33,12 +33,12 @@ def run_lists(scenario: Scenario, lists: Mapping[str, Evaluation], *, is_chief: 
     """Run the prediction graph and a new evaluator over each list.
 
     Args:
-        scenario: makes the evaluators.
-        lists: by name; the validation data has the name "".
-        is_chief: whether this worker is the one whose evaluators see all outputs.
+        scenario: creates the evaluators.
+        lists: evaluations by name; the validation data has the name "".
+        is_chief: True for the worker whose evaluators receive all outputs.
 
     Raises:
-        ScenarioError: an evaluator shows something that TensorBoard cannot show, or a sample cannot be described.
+        ScenarioError: TensorBoard cannot show an evaluator's record, or a sample cannot be described.
     """
     found = Validated(results={}, texts=[], records={})
     for name, evaluation in lists.items():

@@ -1,4 +1,4 @@
-"""The losses and metrics of a run, resolved and tried out on its data."""
+"""The losses and metrics of a run, resolved and tested on its data."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Scoring:
     """The losses and metrics of a run.
 
     Attributes:
-        training: the losses of training, in which the weights of classes count.
-        objective: those of validation.
-        applied: those of the model that is applied.
-        make_metrics: makes running losses and metrics for the trained model.
-        make_applied_metrics: makes those for the applied one.
+        training: the training losses, which include class weights.
+        objective: the validation losses.
+        applied: the losses of the prediction graph.
+        make_metrics: creates running losses and metrics for the trained model.
+        make_applied_metrics: creates them for the prediction graph.
     """
 
     training: Objective
@@ -52,10 +52,10 @@ class Scoring:
 def prepare_scoring(
     scenario: Scenario, trainer: TrainerParams, data: RunData, graph: Graph, prediction: Graph
 ) -> Scoring:
-    """Resolves losses and metrics, and tries them out on the data.
+    """Resolve losses and metrics, and test them on the data.
 
     Raises:
-        ScenarioError, DataError: they do not fit the model or the data.
+        ScenarioError, DataError: they do not match the model or the data.
     """
     kind, targets = type(scenario).__name__, list(data.train.specs()[1])
     objective = Objective(scenario, graph.outputs, targets)
@@ -73,7 +73,7 @@ def prepare_scoring(
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_first_losses(objective, graph, dataset.known(), origin, data.batching.batch_size)
-    # A layer of the author may call `add_loss` in training alone, which has not been seen yet.
+    # A custom layer may call `add_loss` only in training, which has not run yet.
     own = any(not type(layer).__module__.startswith("keras.") for layer in graph.model._flatten_layers())
     penalty = bool(graph.model.losses or trainer.input_gradient_penalty or own)
     make_metrics = metric_sets(
@@ -81,7 +81,7 @@ def prepare_scoring(
     )
     applied, make_applied_metrics = objective, make_metrics
     if prediction is not graph:
-        # Where another model is applied than is trained, with those of its outputs alone.
+        # If the prediction graph is not the trained one, only the losses of its outputs are used.
         applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
         terms, outputs = first.run(applied, prediction, kind)
         make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, first.example(outputs))
@@ -105,7 +105,7 @@ def prepare_scoring(
 
 
 def _named(kind: str, data: RunData) -> list[tuple[Dataset, str]]:
-    """The data sets, as errors call them."""
+    """Return the datasets with their names in error messages."""
     named = [(data.train, f"{kind}.train_data()")]
     if data.val is not None:
         named.append((data.val, f"{kind}.val_data()"))
@@ -124,7 +124,7 @@ class _FirstBatch:
 
     @classmethod
     def of(cls, loader: DataLoader) -> _FirstBatch:
-        """Reads it."""
+        """Read the first batch."""
         block = next(loader.blocks(0, chunk=1))
         inputs, targets, weights = (
             {name: tf.constant(column[0]) for name, column in side.items()}
@@ -133,14 +133,14 @@ class _FirstBatch:
         return cls(inputs=inputs, targets=targets, weights=weights, samples=block.batch_size)
 
     def example(self, outputs: Tensors) -> Example:
-        """The targets and weights, with the outputs that a model has for them."""
+        """Return the targets, a model's outputs for them, and the weights."""
         return self.targets, outputs, self.weights
 
     def run(self, objective: Objective, graph: Graph, kind: str) -> tuple[dict[str, LossTerm], Tensors]:
-        """The losses and outputs of the batch, not compiled: finds what does not fit.
+        """Return the losses and outputs of the batch, without compiling, to find mismatches.
 
         Raises:
-            ScenarioError: the losses cannot take targets and outputs.
+            ScenarioError: the losses cannot be computed from targets and outputs.
         """
         outputs: Tensors = {}
         try:

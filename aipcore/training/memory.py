@@ -1,4 +1,4 @@
-"""How much memory a run took."""
+"""Measurement of a run's peak memory."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from aipcore.training.reporter import PeakMemory
 
 
 def peak_memory(workers: Sequence[int]) -> PeakMemory:
-    """The memory of this process, of processes that make samples for it, and on GPUs, up to now.
+    """Return the memory of this process, of its worker processes, and on GPUs, up to now.
 
     Args:
-        workers: the ids of these processes, which still run.
+        workers: the ids of the worker processes, which must still be running.
     """
     shares = [share for share in (_status(f"/proc/{each}/smaps_rollup", "Pss") for each in workers) if share]
     gpus = {}
     for device in tf.config.list_logical_devices("GPU"):
         name = device.name.removeprefix("/device:")
-        # Not every allocator of TensorFlow keeps accounts.
+        # Not every allocator of TensorFlow keeps statistics.
         with suppress(ValueError):
             gpus[name] = int(tf.config.experimental.get_memory_info(name)["peak"])
     return PeakMemory(process=_peak(), workers=sum(shares), worker_processes=len(shares), gpus=gpus)
 
 
 def _peak() -> int:
-    # The system's accounts (getrusage) may hold what the process was before it became this program.
+    # The values of getrusage may include the process before it executed this program.
     peak = _status("/proc/self/status", "VmHWM")
     if peak or sys.platform == "win32":
         return peak
@@ -40,7 +40,7 @@ def _peak() -> int:
 
 
 def _status(path: str, name: str) -> int:
-    """A number of bytes from one of Linux' reports on a process, 0 if there is none."""
+    """Return a number of bytes from one of Linux' process reports, or 0 if it is not available."""
     try:
         lines = Path(path).read_text(encoding="ascii").splitlines()
     except OSError:

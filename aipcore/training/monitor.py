@@ -15,13 +15,13 @@ from aipcore.training.params import EarlyStoppingParams
 
 @attrs.define
 class Monitor:
-    """Follows one value of the epoch logs.
+    """The best value so far of one entry of the epoch logs.
 
     Attributes:
-        mode: whether less ("min") or more ("max") is better.
+        mode: the better direction, "min" or "max".
         name: the value's name in the logs.
-        best: the best value so far, None before the first.
-        best_epoch: the epoch, counted from 1, that gave it.
+        best: the best value so far; None before the first.
+        best_epoch: the epoch of the best value, counted from 1.
     """
 
     mode: Literal["min", "max"]
@@ -30,7 +30,7 @@ class Monitor:
     best_epoch: int | None = None
 
     def update(self, epoch: int, logs: Mapping[str, float]) -> bool:
-        """Takes in the logs of an epoch (counted from 1); whether it is the best so far. NaN never is."""
+        """Record the logs of an epoch (counted from 1); return True if it is the best so far. NaN is never best."""
         value = logs.get(self.name)
         if value is None or math.isnan(value) or not self.is_better(value):
             return False
@@ -38,30 +38,30 @@ class Monitor:
         return True
 
     def is_better(self, value: float) -> bool:
-        """Whether `value` is strictly better than the best so far."""
+        """Return True if `value` is strictly better than the best so far."""
         return self.best is None or self.beats(value, self.best)
 
     def beats(self, value: float, other: float) -> bool:
-        """Whether `value` is strictly better than `other`."""
+        """Return True if `value` is strictly better than `other`."""
         return value < other if self.mode == "min" else value > other
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs."""
+        """Return the state for `restore`."""
         return {"best": self.best, "best_epoch": self.best_epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a saved state."""
+        """Restore a saved state."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
 
 def make_monitor(given: Any, scenario: str, names: list[str], *, validates: bool) -> Monitor:
-    """The monitor that a scenario asks for.
+    """Build the monitor that a scenario defines.
 
     Args:
         given: the scenario's `monitor`, such as `("max", "accuracy")`.
-        scenario: how errors call the scenario.
-        names: the losses and metrics there are.
-        validates: whether there is validation data; if not, the training value is followed.
+        scenario: the scenario's name in error messages.
+        names: the names of all losses and metrics.
+        validates: True if there is validation data; otherwise the training value is monitored.
 
     Raises:
         ScenarioError: the direction or the name is unknown.
@@ -76,18 +76,18 @@ def make_monitor(given: Any, scenario: str, names: list[str], *, validates: bool
 
 
 def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs: Mapping[str, float]) -> str:
-    """Return why to stop after this epoch; empty to continue.
+    """Return the reason to stop after this epoch; an empty string to continue.
 
     A value that is good enough stops the run in any epoch, whatever `frequency` is.
 
-    It depends on nothing but the monitor's state, which is in the checkpoint: a resumed run stops where the
-    uninterrupted one does.
+    The decision depends only on the monitor's state, which is in the checkpoint: a resumed run stops in the same epoch
+    as an uninterrupted one.
 
     Args:
         params: the thresholds and the patience.
-        monitor: after it has taken in the epoch.
+        monitor: the monitor, already updated with the epoch.
         epoch: counted from 1.
-        logs: of this epoch.
+        logs: the logs of this epoch.
     """
     value = logs.get(monitor.name)
     if value is None:

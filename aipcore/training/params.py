@@ -1,4 +1,4 @@
-"""Parameters of training; light, so that `--help` needs no TensorFlow."""
+"""Parameters of training. This module does not import TensorFlow, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.training.warmstart.params import WarmstartParams
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras' policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
+"""Keras' dtype policy for each `trainer.precision`: layers compute in it and keep their weights in float32."""
 
 
 @params
 class CheckpointParams:
-    """What is kept for resuming."""
+    """Checkpoints for resuming a run."""
 
     keep: int = field(2, help="Newest complete checkpoints to keep.", check=at_least(1))
     every_steps: int | None = field(
@@ -41,7 +41,7 @@ class CheckpointParams:
 
 @params
 class ExportParams:
-    """What a finished model is written as."""
+    """Export of the best and the final model."""
 
     formats: tuple[Choice[ExporterParams], ...] = components(
         "exporter",
@@ -52,7 +52,7 @@ class ExportParams:
 
 @params
 class EarlyStoppingParams:
-    """When to stop before the last epoch; what is monitored, the scenario says."""
+    """Conditions for stopping before the last epoch. The scenario defines the monitored value."""
 
     n_to_go: int | None = field(
         None, help="Stop after this many epochs without improvement; none: never.", check=at_least(1)
@@ -76,7 +76,7 @@ class EarlyStoppingParams:
 
 @params
 class TrainerParams:
-    """How long, how, and to where a model is trained."""
+    """Length, settings and output of training."""
 
     output_dir: Path | None = field(
         None, help="Folder for all that the run leaves; by default a fresh runs/SCENARIO-N."
@@ -186,7 +186,7 @@ class TrainerParams:
 
 
 def run_params_class(scenario_params: type[ScenarioParams]) -> type[ScenarioParams]:
-    """The parameters of a run: those of the scenario, and the trainer's."""
+    """Return the parameter class of a run: the scenario's parameters and the trainer's."""
     return attrs.make_class(
         scenario_params.__name__,
         {"trainer": group(TrainerParams, help="How long, how, and to where the model is trained.")},

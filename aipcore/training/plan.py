@@ -23,10 +23,10 @@ from aipcore.training.setup import Engine
 from aipcore.training.warmstart.matching import WarmStart
 
 MOST_CLASSES = 10
-"""Classes whose weights the plan lists."""
+"""Maximum number of classes whose weights the plan lists."""
 
 MOST_PORTS = 8
-"""Ports that the plan lists."""
+"""Maximum number of ports that the plan lists."""
 
 
 def describe_run(
@@ -47,14 +47,14 @@ def describe_run(
     Args:
         scenario: the scenario's class.
         params: the run's parameters.
-        data: of the run.
-        model: of the run, with what computes with it.
-        compilation: of its loop.
+        data: the data of the run.
+        model: the model of the run, with its compiled steps.
+        compilation: the compilation of the loop.
         name: the scenario's name.
-        seed: of the run.
-        output_dir: the folder that it writes to, or None.
-        warm_start: the weights that it begins with; None after a resume.
-        per_batch: the callbacks that ask for every batch.
+        seed: the seed of the run.
+        output_dir: the run folder, or None.
+        warm_start: the loaded initial weights; None after a resume.
+        per_batch: the callbacks that need every batch.
     """
     trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
     best = "least" if model.monitor.mode == "min" else "greatest"
@@ -78,13 +78,13 @@ def describe_run(
 
 
 def describe_unused_names(scenario: type) -> list[tuple[str, str]]:
-    """The public names of the scenario that nothing uses, if there are any."""
+    """Describe the public names of the scenario that are not used, if there are any."""
     names = describe_unused(scenario)
     return [("not used", f"{names} of {scenario.__name__}, which neither aip nor its own code uses")] if names else []
 
 
 def describe_data(data: RunData, params: ScenarioParams) -> str:
-    """Describe how many samples and batches there are, what is left out, and how the samples are weighted."""
+    """Describe the number of samples and batches, the skipped samples, and the weights of samples."""
     batching, train, val = data.batching, data.train, data.val
     samples = batching.samples + batching.dropped
     epoch = "" if samples == len(train) else f", {samples:,} of them an epoch"
@@ -114,13 +114,13 @@ def _class_weights(table: Table) -> str:
 
 
 def describe_processing(pipelines: list[Pipeline]) -> list[tuple[str, str]]:
-    """The processors of the training samples, the first pipeline, if there are any."""
+    """Describe the processors of the training samples, the first pipeline, if there are any."""
     text = pipelines[0].describe()
     return [("processing", text)] if text else []
 
 
 def describe_model(model: Any) -> str:
-    """How many weights there are."""
+    """Describe the number of layers and weights."""
     trainable = sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
     frozen = f", {total - trainable:,} more not trained" if total > trainable else ""
@@ -128,26 +128,26 @@ def describe_model(model: Any) -> str:
 
 
 def describe_frozen(frozen: list[tuple[str, int]]) -> list[tuple[str, str]]:
-    """What is not trained, if anything."""
+    """Describe the frozen layers, if any."""
     if not frozen:
         return []
     return [("frozen", ", ".join(f"{path} ({count(weights, 'weight')})" for path, weights in frozen))]
 
 
 def describe_warm_start(warm_start: WarmStart | None) -> list[tuple[str, str]]:
-    """What weights training begins with, if not with fresh ones."""
+    """Describe the initial weights, if they come from a warm start."""
     return [] if warm_start is None else [("warm start", warm_start.summary())]
 
 
 def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
-    """The average of the weights, if there is one."""
+    """Describe the EMA of the weights, if there is one."""
     if average is None:
         return []
     return [("ema", f"rate {average.rate:g}; validation, best and export use the averaged weights")]
 
 
 def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
-    """Optimizer, schedule and number of updates."""
+    """Describe the optimizer, the schedule and the number of updates."""
     group = f", each from {count(params.accumulate_steps, 'batch')}" if params.accumulate_steps > 1 else ""
     return (
         f"{params.optimizer.name}, learning rate {params.learning_rate.params.lr:g} with {params.learning_rate.name}; "
@@ -156,7 +156,7 @@ def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
 
 
 def describe_ports(addresses: Sequence[str]) -> list[tuple[str, str]]:
-    """Describe who can reach the ports that TensorFlow opens, if there are several workers."""
+    """Describe the exposure of the ports that TensorFlow opens, if there are several workers."""
     if len(addresses) < 2:
         return []
     ports = sorted({address.rpartition(":")[2] for address in addresses}, key=int)
@@ -169,7 +169,7 @@ def describe_ports(addresses: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def describe_device(precision: str, distribution: Distribution, strategy: str) -> str:
-    """What computes, how several devices share the work, and in which precision."""
+    """Describe the devices, the distribution of the work over them, and the precision."""
     mixed = "" if precision == "float32" else f", in {precision} with float32 weights"
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if distribution.replicas > 1:
@@ -184,7 +184,7 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
 
 
 def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -> str:
-    """How the loop is compiled."""
+    """Describe the compilation of the loop."""
     ways = {"graph": "TensorFlow graph", "xla": "XLA", "eager": "not compiled"}
     chunk = (
         f"1 batch a call, since {', '.join(chunked_away_by)} asks for every batch"
@@ -195,5 +195,5 @@ def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -
 
 
 def describe_output(output_dir: Path | None) -> str:
-    """Where the run writes."""
+    """Describe the output folder."""
     return "nothing is written" if output_dir is None else str(output_dir)

@@ -1,4 +1,4 @@
-"""What training tells whoever started it; the command line prints it, a notebook or a test may do otherwise."""
+"""Progress events and results of a run. The command line prints them; notebooks and tests can use other reporters."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class EpochReport:
     Attributes:
         epoch: counted from 1.
         epochs: epochs in the run.
-        seconds: how long it took, validation included.
-        logs: losses, metrics and learning rate; those of validation begin with `val_`, those of LAV with `lav_`.
+        seconds: duration, including validation.
+        logs: losses, metrics and learning rate; names of validation values begin with `val_`, those of LAV with `lav_`.
         monitor: the monitored value's name.
         previous_best: the best monitored value before this epoch.
-        is_best: whether this epoch improved it.
-        lav: the parts of the extended validation that ran: `lav`, or `lav_NAME` for lists of its own.
+        is_best: True if this epoch improved it.
+        lav: the parts of LAV that ran: `lav`, or `lav_NAME` for separate lists.
     """
 
     epoch: int
@@ -39,13 +39,13 @@ class EpochReport:
 
 @attrs.frozen(kw_only=True)
 class PeakMemory:
-    """The most memory that a run took, in bytes.
+    """The peak memory of a run, in bytes.
 
     Attributes:
-        process: of the process that trained; 0 where the system does not say.
-        workers: of all data workers at the end of the run; what they share counts once.
-        worker_processes: how many these are.
-        gpus: of TensorFlow's tensors on each GPU, by its name, such as "GPU:0".
+        process: memory of the training process; 0 if the system does not report it.
+        workers: memory of all worker processes at the end of the run; shared memory counts once.
+        worker_processes: number of worker processes.
+        gpus: memory of TensorFlow's tensors on each GPU, by its name, such as "GPU:0".
     """
 
     process: int
@@ -67,24 +67,24 @@ def _mib(size: int) -> str:
 
 @attrs.frozen(kw_only=True)
 class TrainResult:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         status: "finished" after all epochs, "stopped" early (by `early_stopping` or a callback), "interrupted" by a
             signal.
-        output_dir: the run's folder; None if nothing was written.
-        epochs: epochs completed.
+        output_dir: the run folder; None if nothing was written.
+        epochs: completed epochs.
         history: the logs of each completed epoch.
         monitor: the monitored value's name.
-        best: the best monitored value, None if none was measured.
-        best_epoch: its epoch, counted from 1.
-        seconds: from the first batch to the end, exports included.
-        saved: the names within `output_dir` of what can be used now.
+        best: the best monitored value; None if none was measured.
+        best_epoch: the epoch of the best value, counted from 1.
+        seconds: duration from the first batch to the end, including exports.
+        saved: the names of the usable folders in `output_dir`.
         signal: the number of the signal that interrupted the run, else None.
-        profiled: the first and the last batch of the profile, counted over the run from 1, None without a profile.
-        memory: the most that the run took.
+        profiled: the first and the last batch of the profile, counted over the run from 1; None without a profile.
+        memory: the peak memory of the run.
         model: the Keras model with its final weights: those of `export`, averaged ones with `trainer.calc_ema`. None if
-            a resumed run had nothing more to train.
+            a resumed run had nothing left to train.
     """
 
     status: Literal["finished", "stopped", "interrupted"]
@@ -103,7 +103,7 @@ class TrainResult:
 
 
 def nothing_to_train(result: TrainResult) -> str:
-    """Return the sentence on a trainer that has trained already."""
+    """Return the message for a trainer that has already trained."""
     ended = {"finished": "has finished its", "stopped": "stopped after", "interrupted": "was interrupted after"}
     how = "to train further, make a new trainer"
     if result.status == "interrupted" and result.output_dir is not None:
@@ -113,43 +113,50 @@ def nothing_to_train(result: TrainResult) -> str:
 
 
 class Reporter:
-    """Hears of a run's progress; this one keeps silent. Override what is of interest."""
+    """A receiver of progress events. The base class ignores them; override the methods of interest."""
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
-        """The plan before the first batch: pairs of a heading and its text."""
+        """Receive the plan before the first batch: pairs of a heading and its text."""
 
     def warm_start(self, done: WarmStart) -> None:
-        """The weights that the run begins with, after the plan, if it does not begin with fresh ones."""
+        """Receive the loaded initial weights, after the plan, if the run has a warm start."""
 
     def message(self, text: str) -> None:
-        """One sentence for the user."""
+        """Receive one sentence for the user."""
 
     def warning(self, text: str) -> None:
-        """One sentence that the user should not miss; a message unless overridden."""
+        """Receive an important sentence for the user; by default treated as a message."""
         self.message(text)
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
-        """An epoch (counted from 1) of `steps` batches begins."""
+        """Receive the start of an epoch (counted from 1) of `steps` batches."""
 
     def progress(self, step: int, samples: int, logs: Mapping[str, float]) -> None:
-        """`step` batches of the epoch are done, the last chunk having `samples` samples; `logs` are means so far."""
+        """Receive progress: `step` batches of the epoch are done.
+
+        Args:
+            step: completed batches of the epoch.
+            samples: samples in the last chunk.
+            logs: means so far.
+        """
 
     def epoch_ended(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Receive the end of an epoch."""
 
     def stop_reason(self) -> str:
-        """Asked after each epoch but the last: why the run is to end here, as a sentence, or "" to go on.
+        """Return the reason to end the run here, as a sentence, or "" to continue.
 
-        Such a run counts as stopped, and `aip resume` goes on with it, unlike with one that stopped by itself.
+        Called after each epoch but the last. The run then counts as stopped, but `aip resume` continues it, unlike a
+        run that early stopping or a callback has stopped.
         """
         return ""
 
     def summary(self, result: TrainResult) -> None:
-        """The run is over."""
+        """Receive the end of the run."""
 
 
 class Reporters(Reporter):
-    """Tells several reporters the same."""
+    """A reporter that forwards all events to several reporters."""
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
@@ -190,7 +197,7 @@ class Reporters(Reporter):
             reporter.epoch_ended(report)
 
     def stop_reason(self) -> str:
-        """What the first of them says that wants to stop."""
+        """Return the reason of the first reporter that wants to stop."""
         return next(filter(None, [reporter.stop_reason() for reporter in self._reporters]), "")
 
     def summary(self, result: TrainResult) -> None:
@@ -200,16 +207,17 @@ class Reporters(Reporter):
 
 
 def by_part(logs: Mapping[str, float], lav: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The values of an epoch by where they come from, under the names that they have in common.
+    """Return the values of an epoch by part, under the names that the parts share.
 
     Args:
-        logs: all values; those of validation begin with `val_`, those of a LAV list with its part's name and `_`.
-        lav: the parts of the extended validation that ran, such as `lav` or `lav_NAME`.
+        logs: all values; names of validation values begin with `val_`, those of a LAV list with its part's name and
+            `_`.
+        lav: the parts of LAV that ran, such as `lav` or `lav_NAME`.
 
     Returns:
-        `train`, then `validation` if there is any, then the parts of the extended validation in their order.
+        `train`, then `validation` if there is any, then the LAV parts in order.
     """
-    # The longest names first: a list may be called like the beginning of another.
+    # Longest names first: one list's name may be the prefix of another's.
     prefixes = {**{f"{part}_": part for part in sorted(lav, key=len, reverse=True)}, "val_": "validation"}
     parts: dict[str, dict[str, float]] = {name: {} for name in ("train", "validation", *lav)}
     for name, value in logs.items():

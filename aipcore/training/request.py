@@ -1,4 +1,4 @@
-"""What a run is asked for: a scenario and the layers of its parameters. Imports no TensorFlow."""
+"""The request for a run: a scenario and the layers of its parameters. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AnyScenario = str | os.PathLike[str] | type[Scenario]
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A scenario and the layers its parameters are resolved from, lowest precedence first."""
+    """A scenario and the layers of its parameters, lowest precedence first."""
 
     scenario: LoadedScenario
     root: type[ScenarioParams]
@@ -40,7 +40,7 @@ class Request:
         """Return the parameters after the scenario has checked them and completed them from its data.
 
         Raises:
-            AipError: the scenario or a callback finds something wrong.
+            AipError: the scenario or a callback rejects a parameter.
         """
         resolved = self.resolved()
         check_resources(resolved.value)
@@ -53,10 +53,10 @@ class Request:
 
 
 def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginManager) -> Request:
-    """Return the request of a loaded scenario, whose defaults come before `layers`.
+    """Return the request of a loaded scenario. The scenario's defaults come before `layers`.
 
     Raises:
-        ScenarioError: the scenario is not one that can be trained.
+        ScenarioError: the scenario cannot be trained.
     """
     check_scenario(scenario.cls)
     defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults)
@@ -65,10 +65,10 @@ def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginM
 
 
 def load_any(scenario: AnyScenario, plugins: PluginManager) -> LoadedScenario:
-    """Load a scenario by what `AnyScenario` allows.
+    """Load a scenario given in any form of `AnyScenario`.
 
     Raises:
-        ScenarioError: there is none.
+        ScenarioError: there is no such scenario.
     """
     if isinstance(scenario, type):
         records = {record.build: record.name for record in plugins.records("scenario")}
@@ -82,12 +82,12 @@ def load_any(scenario: AnyScenario, plugins: PluginManager) -> LoadedScenario:
 
 
 def params_layer(params: Mapping[str, Any] | None) -> Layer:
-    """Return the layer of parameters that a program gives, by nested or dotted names.
+    """Return the layer of parameters given by a program, with nested or dotted names.
 
-    Paths and NumPy numbers are taken as a file would hold them.
+    Paths and NumPy numbers are converted to the types used in parameter files.
 
     Raises:
-        ParamsError: it is not a mapping.
+        ParamsError: `params` is not a mapping.
     """
     if params is not None and not isinstance(params, Mapping):
         raise ParamsError(
@@ -99,11 +99,11 @@ def params_layer(params: Mapping[str, Any] | None) -> Layer:
 def request_of(
     scenario: AnyScenario, params: Mapping[str, Any] | None, output_dir: str | os.PathLike[str] | None
 ) -> Request:
-    """Return the request that a program makes.
+    """Return the request for arguments given by a program.
 
     Args:
         scenario: see `AnyScenario`.
-        params: by nested or dotted names.
+        params: parameters by nested or dotted names.
         output_dir: `trainer.output_dir`, if not among `params`.
 
     Raises:
@@ -123,5 +123,5 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    # NumPy's numbers, without importing it.
+    # NumPy numbers, without importing NumPy.
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value

@@ -1,4 +1,4 @@
-"""Resuming a run, from Python and from the command line. Imports TensorFlow only to train."""
+"""Resuming a run, from Python and from the command line. Imports TensorFlow only for training."""
 
 from __future__ import annotations
 
@@ -45,21 +45,20 @@ def resume(
     """Resume a run from its newest checkpoint, as `aip resume` does.
 
     Args:
-        folder: the run's folder, its `checkpoint` folder, or one checkpoint.
-        params: parameters that change, nested or by dotted names: `{"trainer.epochs": 9}`.
-        scenario: what to train in the place of the scenario that the folder names, such as the class that a notebook
-            defines.
-        trust: whether to import the file or module that the folder names as its scenario, and to contact addresses that
-            it names.
-        strict_data: whether changed data or scenario source is an error instead of a warning.
-        reporter: receives the progress in the place of the console.
-        quiet: print warnings only.
+        folder: the run folder, its `checkpoint` folder, or one checkpoint.
+        params: changed parameters, nested or by dotted names: `{"trainer.epochs": 9}`.
+        scenario: a replacement for the scenario named in the folder, such as a class defined in a notebook.
+        trust: if True, import the file or module named in the folder as its scenario, and contact addresses named in
+            it.
+        strict_data: if True, changed data or scenario source is an error instead of a warning.
+        reporter: receives the progress instead of the console.
+        quiet: if True, print only warnings.
 
     Returns:
-        how the run ended. If there is nothing more to train, how it had ended, without a model.
+        The result of the run. If there is nothing left to train, the earlier result, without a model.
 
     Raises:
-        AipError: the folder is not that of a run, a parameter cannot change, or training failed.
+        AipError: the folder is not a run folder, a parameter cannot change, or training failed.
     """
     stored = find_stored_run(Path(folder), [params_layer(params)], trust=trust, scenario=scenario)
     return resume_run(stored, Output(reporter=reporter, quiet=quiet), strict_data=strict_data)
@@ -67,16 +66,16 @@ def resume(
 
 @attrs.frozen(kw_only=True)
 class _Resumption:
-    """A run that is checked and can be resumed.
+    """A checked run that can be resumed.
 
     Attributes:
-        stored: as it was found.
+        stored: the run as found on disk.
         resolved: its parameters from now on.
-        found: what differs from before.
-        warnings: what the user should know, in sentences.
-        path: the checkpoint to resume from, or None to begin again.
-        checkpoint: what it holds.
-        differs: the parameters that differ from those that the checkpoint was written with.
+        found: the changed parameters.
+        warnings: sentences for the user.
+        path: the checkpoint to resume from; None to start from the beginning.
+        checkpoint: the content of the checkpoint.
+        differs: the parameters that differ from those in the checkpoint.
     """
 
     stored: StoredRun
@@ -107,7 +106,7 @@ def _resume(resumption: _Resumption, output: Output, *, strict_data: bool) -> Tr
                 shown.reporter.message(sentence)
             return result
         with session(params.device, output, cluster, folder.path if chief else None) as (shown, log, processes):
-            # The folder may have changed since a worker looked: all go by what the chief found.
+            # The folder may have changed since a worker read it, so all workers must agree with the chief.
             name = None if resumption.path is None else resumption.path.name
             processes.require_same({"the checkpoint to resume from": name})
             return _fit(resumption, shown, log, processes, strict_data=strict_data, owns_process=output.owns_process)
@@ -117,7 +116,7 @@ def _checked(stored: StoredRun) -> _Resumption:
     """Check parameters and addresses.
 
     Raises:
-        AipError: one cannot be used.
+        AipError: a parameter or an address cannot be used.
     """
     request, warnings = stored.request, list(stored.warnings)
     tree = request.resolved().tree
@@ -137,7 +136,7 @@ def _with_checkpoint(resumption: _Resumption) -> _Resumption:
     """Find and read the checkpoint to resume from.
 
     Raises:
-        TrainingError: it is damaged, or written by a newer aip.
+        TrainingError: it is damaged, or was written by a newer version of aip.
     """
     from aipcore.training.checkpoint.format import find_newest, read_checkpoint
 
@@ -145,7 +144,7 @@ def _with_checkpoint(resumption: _Resumption) -> _Resumption:
     path, damaged = (folder.chosen, []) if folder.chosen is not None else find_newest(folder.checkpoints)
     warnings = [f"The checkpoint {each.name} is damaged ({why}) and is set aside." for each, why in damaged]
     checkpoint = None if path is None else read_checkpoint(path)
-    # An override may be older than this process: one that was killed before it wrote a checkpoint was given it.
+    # An override may come from an earlier process that was killed before it wrote a checkpoint.
     written = {} if checkpoint is None else checkpoint.about.get("params")
     now = json.loads(json.dumps(to_dict(resumption.resolved.value)))
     return attrs.evolve(
@@ -205,7 +204,7 @@ def _fit(
 
 
 def _data_reason(folder: RunFolder, found: Sequence[str]) -> str:
-    """Return why strict data refuses a run, or an empty string."""
+    """Return the reason why strict data rejects a run, or an empty string."""
     if not isinstance(folder.about.get("fingerprint"), dict):
         return f"{folder.path / 'run.json'} has no fingerprint of the data to compare. Resume without --strict-data."
     if not found:
@@ -216,13 +215,13 @@ def _data_reason(folder: RunFolder, found: Sequence[str]) -> str:
 def _opening(
     resumption: _Resumption, reporter: Reporter, log: RunLog, place: Callable[[], tuple[int, int, int]]
 ) -> Opening:
-    """Return how a resumed run takes its folder, which is locked already.
+    """Return the context in which a resumed run uses its folder, which is already locked.
 
     Args:
-        resumption: what is resumed.
-        reporter: receives warnings and from where the run continues.
-        log: of the run.
-        place: returns epochs, batches of the epoch, and optimizer updates that are done.
+        resumption: the run to resume.
+        reporter: receives warnings and the position at which the run continues.
+        log: the log of the run.
+        place: returns completed epochs, batches of the epoch, and optimizer updates.
     """
 
     @contextmanager
@@ -232,7 +231,7 @@ def _opening(
 
         folder = resumption.stored.folder
         epoch, step, updates = place()
-        # From here on the folder changes; everything that could be wrong has been looked at.
+        # All checks are done. From here on, the folder is changed.
         moved = set_aside(folder, resumption.path)
         trim_events(folder.path / "tensorboard", epoch, updates)
         write_run_files(folder.path, about, planned_copies(resumption.resolved.value)[1])
@@ -248,7 +247,7 @@ def _opening(
 
 
 def _entry(resumption: _Resumption) -> dict[str, Any]:
-    """Return what `run.json` remembers of this resumption; nothing goes by its time."""
+    """Return the entry for this resumption in `run.json`. Its time is only informative."""
     plain = {change.path: {"from": change.before, "to": change.after} for change in resumption.found}
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -263,13 +262,13 @@ def _stopped(checkpoint: Checkpoint) -> str:
 
 
 def _restarts(stopped: str, resumption: _Resumption) -> bool:
-    """Return whether a run that stopped early continues, since what stopped it has changed."""
+    """Return True if a run that stopped early continues, since the cause of the stop has changed."""
     group = "trainer.early_stopping." if stopped.startswith("Early stopping") else "trainer.callbacks"
     return bool(stopped) and any(path.startswith(group) for path in resumption.differs)
 
 
 def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
-    """Return a sentence on why there is nothing to do, and how the run had ended; None if there is something.
+    """Return a sentence on a run with nothing left to do, and its result; None if training continues.
 
     Raises:
         UsageError: the run has ended without checkpoints, and parameters were changed to train further.
@@ -289,7 +288,7 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
     else:
         return None
     if params.export_final and exported_epoch(folder) != epoch:
-        # Killed before its last step.
+        # The run was killed before its export.
         return None
     result = {**checkpoint.progress, **_mapping(checkpoint.progress.get("monitor")), "epochs": epoch}
     result["status"] = "stopped" if stopped else "finished"
@@ -301,7 +300,7 @@ def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainRes
     result, exported = _mapping(folder.about.get("result")), exported_epoch(folder)
     if not result and exported is None:
         return None
-    # Training again would begin from scratch, and replace the models that it left.
+    # Training again would start from scratch, and replace the models of the run.
     ended = f"The run in {folder.path} has ended and has no checkpoint"
     if resumption.found:
         raise UsageError(
@@ -314,10 +313,10 @@ def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainRes
 
 
 def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
-    """Return the result of a run that had ended.
+    """Return the result of a run that has already ended.
 
     Raises:
-        TrainingError: the values are not what aip writes.
+        TrainingError: the values are not valid.
     """
     folder = resumption.stored.folder.path
     try:

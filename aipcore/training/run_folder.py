@@ -1,4 +1,4 @@
-"""The folder of a run: chosen and claimed by a new one, found, locked and recovered by a resumed one."""
+"""The run folder: selected and claimed by a new run; found, locked and recovered by a resumed one."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from aipcore.training.artifacts import RUNS, find_artifact
 from aipcore.training.checkpoint.atomic import recover_dir
 
 RUN_FILES = ("params.json", "checkpoint", "best", "export", "train.log")
-"""What marks a folder as that of a run."""
+"""Names that mark a folder as a run folder."""
 
 WRITTEN = frozenset(
     {*RUN_FILES, "run.json", "tensorboard", "resources", ".lock", ".run.json.new", ".params.json.new"}
     | {f".{name}.{end}" for name in ("best", "export") for end in ("new", "old")}
 )
-"""What a run writes at the top of its folder, callbacks aside."""
+"""Names that a run writes at the top of its folder, except for files of callbacks."""
 
 
 def choose_output_dir(given: Path | None, scenario: str) -> Path:
-    """The folder a new run may write to; creates nothing.
+    """Return the folder for a new run, without creating it.
 
     Args:
-        given: the user's choice, or None for a fresh `runs/SCENARIO-N`.
+        given: the user's choice, or None for a new `runs/SCENARIO-N`.
         scenario: the scenario's name.
 
     Raises:
-        UsageError: the folder holds a run already, is a file, or cannot be written to.
+        UsageError: the folder already holds a run, is a file, or is not writable.
     """
     if given is None:
         number = 1
@@ -62,10 +62,10 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
 
 
 def refuse_links_of_run(path: Path) -> None:
-    """Refuse an existing folder in which a file or folder of a run is a link or not a regular file.
+    """Reject an existing folder in which a file or folder of a run is a link or not a regular file.
 
     Raises:
-        UsageError: one is.
+        UsageError: there is such a file or folder.
     """
     if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
         with os.scandir(path) as entries:
@@ -75,10 +75,10 @@ def refuse_links_of_run(path: Path) -> None:
 
 
 def claim_output_dir(path: Path) -> Path:
-    """Creates the folder and marks it as this run's, failing if another run was faster.
+    """Create the folder and claim it for this run. This fails if another run has claimed it first.
 
     Raises:
-        UsageError: it cannot be created, or another run just claimed it.
+        UsageError: it cannot be created, or another run has just claimed it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def claim_output_dir(path: Path) -> Path:
 
 LOCK = ".lock"
 ASIDE = "aside"
-"""Where checkpoints go that are newer than the one a run goes on from."""
+"""The folder for checkpoints newer than the one from which a run is resumed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -101,9 +101,9 @@ class RunFolder:
     """A run on disk.
 
     Attributes:
-        path: its output folder.
-        about: what its `run.json` holds.
-        chosen: the checkpoint that the user named, or None for the newest.
+        path: the run folder.
+        about: the content of its `run.json`.
+        chosen: the checkpoint given by the user, or None for the newest.
     """
 
     path: Path
@@ -112,12 +112,12 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
+        """The folder with the run's checkpoints."""
         return self.path / "checkpoint"
 
     @property
     def params_file(self) -> Path:
-        """Its resolved parameters."""
+        """The file with the run's resolved parameters."""
         return self.path / "params.json"
 
 
@@ -125,7 +125,7 @@ def find_run(given: Path) -> RunFolder:
     """Find a run by its folder, the `checkpoint` folder in it, or one checkpoint.
 
     Raises:
-        UsageError: it is none of these, holds a link (see `refuse_links`), or its record cannot be read.
+        UsageError: it is none of these, contains a link (see `refuse_links`), or its record cannot be read.
     """
     found = find_artifact(given, RUNS)
     refuse_links(found.path)
@@ -134,12 +134,12 @@ def find_run(given: Path) -> RunFolder:
 
 @contextmanager
 def locked(path: Path, name: str = LOCK) -> Iterator[None]:
-    """Keeps all other processes from writing to a run's folder, until the context or the process ends.
+    """Lock a run folder against all other processes, until the context or the process ends.
 
-    The lock belongs to this process alone and not to those it starts, and a kill takes it away.
+    The lock belongs only to this process, not to its child processes. A kill releases it.
 
     Raises:
-        UsageError: another process has it, or the folder cannot be written to.
+        UsageError: another process holds the lock, or the folder is not writable.
     """
     try:
         descriptor = no_follow(str(path / name), os.O_RDWR | os.O_CREAT)
@@ -171,18 +171,18 @@ else:
     def _lock(descriptor: int) -> None:
         import fcntl
 
-        # Not flock, whose locks a forked process would keep when this one is killed.
+        # Not flock: a forked process would keep its lock after this one is killed.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class HeldFolder:
-    """The folder of a run that goes on, known by its descriptor and not by its name alone.
+    """The folder of a running run, identified by a file descriptor and not only by its name.
 
-    Windows does not let a folder be moved in which files are open, and has no descriptors of folders: there it is known
-    by its name.
+    Windows has no descriptors of folders, and does not allow a folder with open files to be moved. On Windows, the
+    folder is identified by its name.
 
     Attributes:
-        path: where it was found last.
+        path: the latest known path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -191,7 +191,7 @@ class HeldFolder:
         self._closed = os.name != "posix"
 
     def check(self) -> None:
-        """Find the folder where it was. The first call opens it.
+        """Check that the folder is still at its path. The first call opens it.
 
         Raises:
             FolderMovedError: it was moved, deleted, or replaced by another folder.
@@ -209,14 +209,14 @@ class HeldFolder:
         raise FolderMovedError(self.path, self._found())
 
     def close(self) -> None:
-        """Give the descriptor back, and believe the name from now on."""
+        """Close the descriptor, and rely on the name from now on."""
         self._closed = True
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _found(self) -> Path | None:
-        """Where the folder is now, as far as the system knows."""
+        """Return the current path of the folder, if the system knows it."""
         if self._descriptor is None:
             return None
         try:
@@ -238,12 +238,12 @@ def _path_of(descriptor: int) -> Path:
 
 
 def set_aside(folder: RunFolder, checkpoint: Path | None) -> list[Path]:
-    """Moves checkpoints that are newer than `checkpoint` out of the way: damaged ones, and those of another course.
+    """Move checkpoints newer than `checkpoint` aside: damaged ones, and those of an abandoned continuation.
 
-    Left where they are, they would be what the next resume finds.
+    Otherwise the next resume would find them.
 
     Returns:
-        where they are now.
+        Their new paths.
     """
     moved = []
     for path in sorted(folder.checkpoints.glob("step-*")):
@@ -260,7 +260,7 @@ def set_aside(folder: RunFolder, checkpoint: Path | None) -> list[Path]:
 
 
 def recover_models(folder: RunFolder) -> None:
-    """Brings back models that a kill left between two names, and clears away what it left unfinished."""
+    """Restore models that a kill left between two renames, and remove unfinished ones."""
     for leftover in folder.checkpoints.glob(".step-*.new"):
         shutil.rmtree(leftover, ignore_errors=True)
     for name in ("best", "export"):
@@ -268,7 +268,7 @@ def recover_models(folder: RunFolder) -> None:
 
 
 def exported_epoch(folder: RunFolder) -> int | None:
-    """The epoch after which the model in `export` was written; None if there is none."""
+    """Return the epoch after which the model in `export` was written, or None."""
     try:
         return int(read_json(folder.path / "export" / "aip.json")["epoch"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):

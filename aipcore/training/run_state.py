@@ -1,4 +1,4 @@
-"""The state of a run: everything that a checkpoint holds, and the position it is resumed from."""
+"""The state of a run: everything in a checkpoint, and the position for resuming."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from aipcore.training.monitor import Monitor
 from aipcore.training.variables import VariableState
 
 GROUP = "loop/group_"
-"""What the names of the variables of gradient accumulation begin with."""
+"""Prefix of the names of the variables of gradient accumulation."""
 
 
 class RunState:
     """The state of a run.
 
     Args:
-        variables: of model, optimizer, metrics, loop and moving average.
+        variables: the variables of model, optimizer, metrics, loop and EMA.
         monitor: the best epoch so far.
-        callbacks: by name; those with a state are part of it.
-        batching: how an epoch is cut into batches.
-        accumulate_steps: batches of an optimizer update.
-        seed: of the run.
+        callbacks: callbacks by name; those with a state are included.
+        batching: the division of an epoch into batches.
+        accumulate_steps: batches per optimizer update.
+        seed: the seed of the run.
 
     Attributes:
-        epoch: epochs that are done.
-        step: batches of the current epoch that are done.
+        epoch: completed epochs.
+        step: completed batches of the current epoch.
         history: the logs of each epoch.
-        stopped: why the run stopped before its last epoch, or "".
-        compilation: how the loop is compiled, once that is chosen.
+        stopped: the reason for stopping before the last epoch, or "".
+        compilation: the compilation of the loop, once it has been chosen.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class RunState:
 
     @property
     def batches(self) -> int:
-        """Batches of the run that are done."""
+        """Completed batches of the run."""
         return self.epoch * self.batching.steps + self.step
 
     @property
     def position(self) -> tuple[int, int]:
-        """Epochs, and batches of the current epoch, that are done."""
+        """Completed epochs, and completed batches of the current epoch."""
         return self.epoch, self.step
 
     def snapshot(self, about: Mapping[str, Any]) -> Checkpoint:
-        """Return the state as it is now. Nothing in it changes afterwards; see `VariableState.read`.
+        """Return a copy of the current state. It does not change afterwards; see `VariableState.read`.
 
         Args:
-            about: what identifies the run.
+            about: the identity of the run.
 
         Raises:
             TrainingError: a callback's state cannot be saved.
@@ -102,16 +102,16 @@ class RunState:
         return Checkpoint(arrays=arrays, progress=progress, about=dict(about))
 
     def load(self, stored: Checkpoint, *, recompile: bool = False) -> None:
-        """Take the state of a checkpoint: all variables, the position in the data, the history, the best epoch.
+        """Load the state of a checkpoint: all variables, the position in the data, the history, the best epoch.
 
-        To be called after everything that initialises weights. `load_callbacks` follows when the run begins.
+        Call this after all initialisation of weights. `load_callbacks` follows when the run begins.
 
         Args:
             stored: the checkpoint, of the same model and optimizer.
-            recompile: whether to choose again how the loop is compiled.
+            recompile: if True, choose the compilation of the loop again.
 
         Raises:
-            TrainingError: the checkpoint is of another model, or its position does not exist in this run; nothing was
+            TrainingError: the checkpoint is from another model, or its position does not exist in this run; nothing was
                 changed.
         """
         arrays = dict(stored.arrays)
@@ -135,7 +135,7 @@ class RunState:
                 f"depends on it, so give --trainer.random_seed {seed} or leave the option out."
             )
         if progress.get("accumulate_steps") != self.accumulate_steps:
-            # Between two groups there is no sum of gradients to go on from: those of this run are zero already.
+            # Between two groups, there is no sum of gradients to continue: the sums of this run are already zero.
             arrays = {name: array for name, array in arrays.items() if not name.startswith(GROUP)}
             arrays |= {name: value for name, value in self.variables.read().items() if name.startswith(GROUP)}
         self._check_types(arrays)
@@ -150,7 +150,7 @@ class RunState:
         }
 
     def load_callbacks(self) -> None:
-        """Give callbacks the states of the checkpoint, after `on_train_begin`.
+        """Restore the callbacks' states from the checkpoint, after `on_train_begin`.
 
         Raises:
             TrainingError: see `callback_state.set_state`.
@@ -160,7 +160,7 @@ class RunState:
         self._callback_states = {}
 
     def _position_of(self, progress: Mapping[str, Any]) -> tuple[int, int]:
-        """Return epoch and batch at which this run continues. Batches of another size are counted again."""
+        """Return the epoch and batch at which this run continues, converted to a changed batch size."""
         epoch, step = int(progress["epoch"]), int(progress["step"])
         if epoch < 0 or step < 0:
             raise ValueError(f"epoch {epoch}, step {step}")
@@ -203,9 +203,9 @@ class RunState:
 
 
 def kept_best(folder: Path, monitor: Monitor) -> float | None:
-    """The monitored value of the model in `best`, None if there is none or it is of another value.
+    """Return the monitored value of the model in `best`, or None without a model or for another monitor.
 
-    It can be better than the checkpoint knows, if the run went on after that.
+    The value can be better than the one in the checkpoint, if the run continued after it.
     """
     try:
         recorded = read_json(folder / "aip.json")["monitor"]

@@ -1,4 +1,4 @@
-"""What is checked before the first epoch, so that a run of a week does not find it out in its third hour."""
+"""Checks before the first epoch, which find mistakes before hours of training are lost."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ ELEMENTWISE_NAMES = (
     "log_cosh",
     "poisson",
 )
-"""Losses that compare each element of a target with one of the output, and would broadcast one against the other."""
+"""Losses that compare targets and outputs element by element, and would broadcast different shapes."""
 
 PIECE_BYTES = 2**20
-"""About how much of the data is looked at in one go."""
+"""Approximate number of bytes of data that are checked at a time."""
 
 
 def check_data(dataset: MemoryDataset, origin: str) -> None:
-    """Looks for numbers that are not finite, and for weights that do not fit their targets.
+    """Check that all numbers are finite, and that the shapes of weights match their targets.
 
     Raises:
-        DataError: there is one; names the sample.
+        DataError: a sample fails the check; the message names it.
     """
     _check_weights(dataset, origin)
     for part, fields in (("input", dataset.inputs), ("target", dataset.targets), ("weight", dataset.weights)):
@@ -55,11 +55,11 @@ def check_data(dataset: MemoryDataset, origin: str) -> None:
 
 
 def _check_weights(dataset: MemoryDataset, origin: str) -> None:
-    """Compares the shapes of weights with those of the targets that they weight."""
+    """Compare the shapes of weights with those of their targets."""
     targets = dataset.targets.columns
     for name, column in dataset.weights.columns.items():
         paired = [name] if name in targets else list(targets) if not name or len(targets) == 1 else []
-        # All samples of an array have one shape.
+        # All samples of an array have the same shape.
         rows = range(1 if isinstance(column, np.ndarray) else len(column))
         for target in paired:
             if not isinstance(targets[target], np.ndarray):
@@ -76,10 +76,10 @@ def _check_weights(dataset: MemoryDataset, origin: str) -> None:
 
 
 def check_weight_names(names: Iterable[str], outputs: Sequence[str], used: Collection[str], origin: str) -> None:
-    """Compares the names of sample weights with those of the outputs, and of what is weighted.
+    """Check that each named sample weight belongs to an output with a loss or a weighted metric.
 
     Raises:
-        DataError: there is a weight for an output that the model does not have, or that nothing is computed of.
+        DataError: the model has no such output, or nothing is computed from it.
     """
     unknown = [name for name in names if name and name not in used]
     if unknown and unknown[0] in outputs:
@@ -95,10 +95,11 @@ def check_weight_names(names: Iterable[str], outputs: Sequence[str], used: Colle
 
 
 def check_targets(objective: Objective, graph: Graph, dataset: MemoryDataset, origin: str) -> None:
-    """Compares targets with the outputs that they are paired with.
+    """Compare targets with their outputs.
 
     Raises:
-        DataError: a class number has no output, or target and output have different shapes; names the sample.
+        DataError: a class index has no output, or target and output have different shapes; the message names the
+            sample.
     """
     for output, (loss, target) in objective.pairs.items():
         shape = graph.output_shape(output)
@@ -112,10 +113,10 @@ def check_targets(objective: Objective, graph: Graph, dataset: MemoryDataset, or
 def check_first_losses(
     objective: Objective, graph: Graph, dataset: MemoryDataset, origin: str, batch_size: int
 ) -> None:
-    """Computes the loss of each sample of one batch, in the data's own order.
+    """Compute the loss of each sample of one batch, in the order of the data.
 
     Raises:
-        DataError: one is infinite or no number; names the sample.
+        DataError: a loss is not finite; the message names the sample.
     """
     size = min(batch_size, len(dataset))
     sides = dataset.batch(np.arange(size)).sides
@@ -141,19 +142,19 @@ def check_first_evaluation(
     names: Sequence[str],
     shown: ShownSamples | None = None,
 ) -> None:
-    """Has the evaluator, if there is one, take in one batch.
+    """Test the evaluator, if there is one, on one batch.
 
     Args:
-        evaluator: a new one, or None.
-        graph: the model that is applied.
-        dataset: has the batch.
-        kind: how errors call the scenario.
+        evaluator: a new evaluator, or None.
+        graph: the prediction graph.
+        dataset: the source of the batch.
+        kind: the scenario's name in error messages.
         batch_size: samples in the batch.
-        names: of losses and metrics, which its own results must not have.
-        shown: describes samples of the batch as text, if it is given.
+        names: the names of losses and metrics, which the evaluator's results must not use.
+        shown: describes samples of the batch as text, if given.
 
     Raises:
-        ScenarioError: it cannot.
+        ScenarioError: the evaluator fails.
     """
     batch = dataset.batch(np.arange(min(batch_size, len(dataset))))
     if evaluator is None and shown is None:
@@ -191,9 +192,9 @@ def _is_number(value: Any) -> bool:
 
 
 def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
-    """Return a check of the loss after the first batches of a run, by the loss and the number of batches.
+    """Return a check of the loss after the first batches of a run, called with the loss and the number of batches.
 
-    It raises a TrainingError if the loss, and so the weights by now, are infinite or no number.
+    It raises TrainingError if the loss is not finite, since then the weights are not finite either.
     """
 
     def check(loss: float, batches: int) -> None:
@@ -209,7 +210,7 @@ def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
 
 def _reason(error: Exception) -> str:
     message = str(getattr(error, "message", None) or error).strip() or "no message"
-    # TensorFlow names the kernel, which tells an author nothing.
+    # TensorFlow's message includes the kernel, which does not help the author.
     plain = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", message.splitlines()[0])
     line = author_line(error)
     return f"{type(error).__name__}: {plain}" + ("" if line is None else f" ({line})")
@@ -257,7 +258,7 @@ def _without_ones(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
 
 
 def _not_finite(column: Any) -> int | None:
-    """The first sample of a column that holds something that is not finite."""
+    """Return the index of the first sample of a column with a value that is not finite."""
     for first, values in _pieces(column):
         if values.dtype.kind != "f":
             return None
@@ -267,9 +268,9 @@ def _not_finite(column: Any) -> int | None:
 
 
 def _pieces(column: Any) -> Iterator[tuple[int, Any]]:
-    """Parts of a column, and the sample that each begins with, so that no check needs memory for all of it.
+    """Yield parts of a column and the index of the first sample of each, so that checks need little memory.
 
-    They are some samples each, or single ones that come as a list of arrays, since their lengths differ.
+    A part has several samples, or a single one for a column with samples of different lengths.
     """
     if not isinstance(column, np.ndarray):
         yield from enumerate(column)

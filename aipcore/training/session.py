@@ -1,4 +1,4 @@
-"""What surrounds a run: devices, messages, the other workers, and the folder. Imports TensorFlow only when asked."""
+"""The session of a run: devices, messages, the other workers, and the folder. Imports TensorFlow only on request."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ logger = logging.getLogger("aipcore.training")
 
 Record = Callable[[TrainResult], None]
 Opening = Callable[[dict[str, Any]], AbstractContextManager[Record]]
-"""From what a run records to a context in which its folder is its own; what it yields takes the result."""
+"""A function from a run's record to a context in which the run owns its folder. The context yields a function that
+receives the result.
+"""
 
 
 def find_cluster(params: DeviceParams) -> Cluster | None:
-    """Return the workers that the environment names, None unless several are asked for.
+    """Return the workers described by the environment, or None unless several are requested.
 
     Raises:
-        UsageError: the environment is wrong, and how.
+        UsageError: the environment is not valid.
     """
     return read_cluster(os.environ, params.slurm_port) if params.strategy == "multi_worker" else None
 
@@ -47,21 +49,21 @@ def _log_only(output_dir: Path | None, close: Callable[[], None]) -> Tell:
 
 
 def worker_prefix(cluster: Cluster | None) -> str:
-    """Return what each line of a worker begins with; the chief's lines stay as they are."""
+    """Return the prefix of each line of a worker; empty for the chief."""
     return "" if cluster is None or cluster.index == 0 else f"[worker {cluster.index}] "
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Output:
-    """How a run talks to its user.
+    """Settings for the output of a run.
 
     Attributes:
-        reporter: receives the progress in the place of the console.
-        quiet: whether only warnings and errors are printed.
-        listeners: makes further reporters, once it is known that the run can begin; those with `close` are closed.
+        reporter: receives the progress instead of the console.
+        quiet: if True, print only warnings and errors.
+        listeners: creates further reporters, after all checks have passed; those with `close` are closed.
         find_cluster: finds the workers.
-        tell: makes what workers tell the user with, from the output folder and what gives the terminal back.
-        owns_process: whether a run that ignores a signal may end the process.
+        tell: creates the workers' message callbacks, from the output folder and a function that restores the terminal.
+        owns_process: True if a run that ignores a signal may end the process.
     """
 
     reporter: Reporter | None = None
@@ -74,12 +76,12 @@ class Output:
 
 @attrs.frozen(kw_only=True, eq=False)
 class OpenOutput:
-    """An output that is ready.
+    """An open output.
 
     Attributes:
         reporter: receives the progress.
         handler: prints log messages.
-        close: gives the terminal back and closes files.
+        close: restores the terminal and closes files.
     """
 
     reporter: Reporter
@@ -88,15 +90,15 @@ class OpenOutput:
 
 
 def open_output(output: Output, cluster: Cluster | None = None) -> OpenOutput:
-    """Return the reporter and the log handler of a run; of workers other than the chief only warnings are shown.
+    """Return the reporter and the log handler of a run. Workers other than the chief print only warnings.
 
     Raises:
-        UsageError: a file for progress cannot be written.
+        UsageError: a file for progress is not writable.
     """
     from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
 
     console, chief = Console(), cluster is None or cluster.index == 0
-    # Who asks for warnings only has no use for the plan and a progress bar either.
+    # A log level of warnings also turns off the plan and the progress bar.
     quiet = output.quiet or log_level() > logging.INFO
     handler = ConsoleHandler(console, quiet=quiet or not chief or output.reporter is not None)
     handler.setFormatter(logging.Formatter(f"{worker_prefix(cluster)}%(message)s"))
@@ -113,7 +115,7 @@ def open_output(output: Output, cluster: Cluster | None = None) -> OpenOutput:
 
 
 def start_tensorflow(device: DeviceParams) -> None:
-    """Import TensorFlow and choose its devices.
+    """Import TensorFlow and select its devices.
 
     Raises:
         ParamsError: see `select_devices`.
@@ -130,16 +132,16 @@ def start_tensorflow(device: DeviceParams) -> None:
 def session(
     device: DeviceParams, output: Output, cluster: Cluster | None, output_dir: Path | None
 ) -> Iterator[tuple[OpenOutput, RunLog, ProcessGroup]]:
-    """Start TensorFlow, log what happens, and join the other workers, until the context ends.
+    """Start TensorFlow, start logging, and connect to the other workers, until the context ends.
 
     Args:
-        device: what computes.
-        output: how the run talks to its user.
-        cluster: from `output.find_cluster`.
-        output_dir: the run's folder, None if this process does not write it.
+        device: the device parameters.
+        output: the output settings of the run.
+        cluster: the result of `output.find_cluster`.
+        output_dir: the run folder; None if this process does not write to it.
 
     Yields:
-        the opened output, the log, and the workers.
+        The opened output, the log, and the processes.
     """
     start_tensorflow(device)
     make_output_optional()
@@ -158,7 +160,7 @@ def session(
 
 
 def new_folder(output_dir: Path, resources: Mapping[str, Path], log: RunLog) -> Opening:
-    """Return how a new run takes its folder: claims and locks it, and writes what the run is."""
+    """Return the context in which a new run claims and locks its folder, and writes its records."""
 
     @contextmanager
     def opening(about: dict[str, Any]) -> Iterator[Record]:
@@ -168,7 +170,7 @@ def new_folder(output_dir: Path, resources: Mapping[str, Path], log: RunLog) -> 
         claim_output_dir(output_dir)
         with locked(output_dir):
             log.write_to(output_dir / "train.log")
-            # What the run is must be on the disk before its first checkpoint, or nobody could continue from that.
+            # The records must be on disk before the first checkpoint. Without them, the run could not be resumed.
             write_run_files(output_dir, about, resources)
             yield lambda result: record_result(output_dir, about, result)
 
@@ -176,7 +178,7 @@ def new_folder(output_dir: Path, resources: Mapping[str, Path], log: RunLog) -> 
 
 
 def logged_folder(shown: OpenOutput, output_dir: Path | None, resources: Mapping[str, Path]) -> Opening:
-    """Return how a run that began without a session logs while it trains, and takes its folder if it has one."""
+    """Return the context in which a run without a session logs while it trains, and claims its folder if it has one."""
 
     @contextmanager
     def opening(about: dict[str, Any]) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""The setup of a run: data, model, optimizer and loops, the same on all processes."""
+"""The setup of a run: data, model, optimizer and loops, identical on all processes."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ from aipcore.training.warmstart.matching import WarmStart
 
 
 def alone(strategy: str) -> ProcessGroup:
-    """This process without any others.
+    """Return a process group with only this process.
 
     Raises:
-        ParamsError: there must be others.
+        ParamsError: the strategy requires other processes.
     """
     if strategy == "multi_worker":
         raise ParamsError(
@@ -61,24 +61,24 @@ def alone(strategy: str) -> ProcessGroup:
 
 
 def agreed_seed(processes: ProcessGroup, given: int | None) -> int:
-    """The seed of a run: the one given, or one that the chief draws for all."""
+    """Return the seed of a run: the given one, or one drawn by the chief for all."""
     seed: int = processes.broadcast("seed", secrets.randbelow(2**31) if given is None else given)
     return seed
 
 
 def require_same_run(processes: ProcessGroup, about: Mapping[str, Any], samples: int) -> None:
-    """Checks that all workers have the same parameters and as many samples.
+    """Check that all workers have the same parameters and the same number of samples.
 
     Args:
-        processes: those of the run.
-        about: what is recorded of the run; the resolved parameters are its `params`.
+        processes: the processes of the run.
+        about: the record of the run; its `params` are the resolved parameters.
         samples: training samples of an epoch.
 
     Raises:
-        ParamsError: they differ, and in what.
+        ParamsError: a value differs.
     """
     params = _flat(about.get("params", {}))
-    params.pop("trainer.output_dir", None)  # The chief alone writes.
+    params.pop("trainer.output_dir", None)  # Only the chief writes.
     versions = _flat({"version": about.get("versions", {})})
     processes.require_same({"the number of training samples": samples, **params, **versions})
 
@@ -92,13 +92,13 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunComponents:
-    """What a run is put together from, made by plugins.
+    """The parts of a run that plugins build.
 
     Attributes:
-        schedule: from the horizon to a `keras.optimizers.schedules.LearningRateSchedule`.
-        optimizer: from that schedule to a `keras.optimizers.Optimizer`.
-        callbacks: by name, from the run's context to a `keras.callbacks.Callback`.
-        formats: by name, what a model is written in.
+        schedule: builds a `keras.optimizers.schedules.LearningRateSchedule` from the horizon.
+        optimizer: builds a `keras.optimizers.Optimizer` from that schedule.
+        callbacks: functions that build a `keras.callbacks.Callback` from the run's context, by name.
+        formats: export formats, by name.
     """
 
     schedule: Callable[[Horizon], Any]
@@ -109,24 +109,24 @@ class RunComponents:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Engine:
-    """The model of a run and what computes with it.
+    """The model of a run and its compiled steps.
 
     Attributes:
-        graph: the model that is trained.
-        prediction: the one that is applied; the same object, if that is no other.
-        further: graphs that are exported beside that, by name.
-        learning_rate: the schedule, scaled by what callbacks say.
-        optimizer: its variables built.
+        graph: the trained model.
+        prediction: the model for prediction; the same object as `graph` if the scenario defines no other.
+        further: additional exported graphs, by name.
+        learning_rate: the schedule, multiplied by a factor that callbacks can change.
+        optimizer: the optimizer, with its variables built.
         distribution: the devices that share each batch.
-        metrics: of training.
+        metrics: the training metrics.
         loop: the training step.
-        loader: what the loop is given: the data's, or the indices of samples that lie on the device.
+        loader: the batches for the loop: the loader of the data, or indices of samples on the device.
         validation: the pass over the validation data, or None.
-        lav: those of the extended validation, by list.
-        monitor: which epoch is best.
-        average: of the weights, or None.
-        frozen: the layers that are not trained and their numbers of weights.
-        warm_start: what weights the run begins with, or None.
+        lav: the passes over the LAV lists, by name.
+        monitor: tracks the best epoch.
+        average: the EMA of the weights, or None.
+        frozen: the frozen layers and their numbers of weights.
+        warm_start: the loaded initial weights, or None.
     """
 
     graph: Graph
@@ -157,7 +157,7 @@ class Engine:
                 "model": by_path(self.graph.model.variables, "the model"),
                 "optimizer": by_path(self.optimizer.variables, f"the optimizer {type(self.optimizer).__name__}"),
                 "learning_rate": by_path([self.learning_rate.scale], "the learning rate"),
-                # Metrics of several outputs may share their names: the position keeps them apart.
+                # Metrics of several outputs may have the same names, so the position is part of the key.
                 "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(self.metrics.variables)},
                 "loop": by_path(self.loop.variables, "the training loop"),
                 "ema": by_path(average, "the moving average"),
@@ -168,7 +168,7 @@ class Engine:
 
 @contextmanager
 def dtype_policy_kept() -> Iterator[None]:
-    """Have Keras' global state alone, and put the dtype policy back afterwards; for `with`, or above `def`."""
+    """Isolate Keras' global state, and restore the dtype policy afterwards. Use with `with` or as a decorator."""
     with KERAS_STATE:
         before = keras.config.dtype_policy()
         try:
@@ -185,14 +185,14 @@ def prepare_model(
     parts: RunComponents,
     distribution: Distribution,
 ) -> Engine:
-    """Builds the model and all that computes with it.
+    """Build the model and its compiled steps.
 
     Raises:
-        ScenarioError: model, losses, metrics and data do not fit together, and why.
-        ParamsError: the weights to begin with do not fit, or other parameters.
+        ScenarioError: model, losses, metrics and data do not match.
+        ParamsError: the weights of the warm start or other parameters do not match the model.
     """
     kind = type(scenario).__name__
-    # Only prediction needs them, but that is too late to be told.
+    # Only prediction uses them, but errors should be reported now.
     as_post_processors(scenario.post_processors(), f"{kind}.post_processors()")
     with distribution.scope():
         graph = build_graph(scenario, data.train)
@@ -215,7 +215,7 @@ def prepare_model(
     make_settable(optimizer, learning_rate)
     name_optimizer_variables(optimizer)
     distribution.adopt_optimizer(optimizer)
-    # Callbacks reach the optimizer through the model, as under Model.fit.
+    # As with Model.fit, callbacks access the optimizer through the model.
     graph.model.compile(optimizer=optimizer, jit_compile=False)
     scoring = prepare_scoring(scenario, trainer, data, graph, prediction)
     metrics = ReplicaMetrics(scoring.make_metrics, distribution)

@@ -1,4 +1,4 @@
-"""Signals: the first asks the loop to finish its chunk, the second ends the process, a watchdog ends a stuck one."""
+"""Signal handling: the first signal stops after the current chunk, the second ends the process, or a watchdog does."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from aipcore.distributed.process_group import ProcessGroup
 from aipcore.errors import Terminated
 
 AT_ONCE_SECONDS = 2.0
-"""How long the process may take to end after a second signal."""
+"""Seconds for the process to end after a second signal."""
 
 NOTICE_SECONDS = 1.0
-"""How long the last notice may take: what shows it may hang as well."""
+"""Seconds for the final notice, which may hang too."""
 
 
 class LastResort:
-    """Ends the process a while after a signal, whatever it is doing; to be started and stopped in the main thread.
+    """A watchdog that forces exit if a signal is ignored for `grace_seconds`. Start and stop it in the main thread.
 
     Args:
-        signals: which signals.
-        grace_seconds: after the first one; after a second one it is `AT_ONCE_SECONDS`.
-        notify: is told that the grace time is over, in a sentence.
+        signals: the handled signals.
+        grace_seconds: seconds after the first signal; after a second one, `AT_ONCE_SECONDS` apply.
+        notify: receives the sentence that the grace period is over.
     """
 
     def __init__(self, signals: Collection[int], grace_seconds: float, notify: Callable[[str], object]) -> None:
@@ -40,7 +40,7 @@ class LastResort:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listens from now on."""
+        """Start listening."""
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._previous = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -48,7 +48,7 @@ class LastResort:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends nothing any more."""
+        """Stop listening; the process is no longer ended."""
         if self._thread is None:
             return
         signal.set_wakeup_fd(self._previous)
@@ -72,7 +72,7 @@ class LastResort:
             if not numbers:
                 return
             if self._previous != -1:
-                # That of an event loop, which this process may run in.
+                # Forward to the event loop that this process may run in.
                 with suppress(OSError):
                     os.write(self._previous, numbers)
             for number in numbers:
@@ -85,7 +85,7 @@ class LastResort:
             notice = threading.Thread(target=self._say, daemon=True)
             notice.start()
             notice.join(NOTICE_SECONDS)
-        # Neither other threads nor handlers at exit are waited for: they may be what hangs.
+        # Do not wait for other threads or exit handlers: they may be the cause of the hang.
         os._exit(128 + received[-1])
 
     def _say(self) -> None:
@@ -100,21 +100,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal came while something ran that is not worth finishing; no `Exception`, so that nobody swallows it."""
+    """A signal was received during work that can be abandoned. Not an `Exception`, so it is not caught by accident."""
 
 
 class Interruption:
-    """A context in which signals are noted instead of raised.
+    """A context in which signals are recorded instead of raised.
 
     Attributes:
-        noted: the first signal that came, or None.
-        received: what the run goes by: that signal, once all workers of the run have agreed to stop.
+        noted: the first signal received, or None.
+        received: the signal that ends the run, set once all workers of the run have agreed to stop.
 
     Args:
-        notify: is told what happens now.
-        grace_seconds: after this time the process ends, whatever it is doing; see `LastResort`.
-        alone: whether this process need not agree with other workers.
-        owns_process: whether the process may be ended; otherwise `grace_seconds` means nothing.
+        notify: shows a message to the user.
+        grace_seconds: seconds after which the process is forced to exit; see `LastResort`.
+        alone: True if there are no other workers to agree with.
+        owns_process: True if the process may be ended; otherwise `grace_seconds` has no effect.
     """
 
     def __init__(
@@ -146,14 +146,14 @@ class Interruption:
         self._previous.clear()
 
     def agree(self, processes: ProcessGroup, *, stop: bool) -> bool:
-        """Has all workers stop if one of them wants to; to be called by all at the same point.
+        """Stop all workers if one of them wants to stop. All workers must call this at the same point.
 
         Args:
-            processes: those of the run.
-            stop: whether this one wants to for another reason than a signal.
+            processes: the processes of the run.
+            stop: True if this worker wants to stop for a reason other than a signal.
 
         Returns:
-            whether one of them does, for such a reason.
+            True if any worker wants to stop for such a reason.
         """
         wishes = processes.exchange("stop", [self.noted, stop])
         told = [(index, number) for index, (number, _) in enumerate(wishes) if number is not None]
@@ -167,9 +167,9 @@ class Interruption:
 
     @contextmanager
     def breaking(self) -> Iterator[None]:
-        """Within, a signal raises `Interrupted` at once: for what is long and changes nothing that is saved.
+        """Make a signal raise `Interrupted` immediately within the context. For long work that changes no saved state.
 
-        Not where other workers would have to break off at the same point.
+        This has no effect with several workers, which would have to stop at the same point.
         """
         if not self._alone:
             yield

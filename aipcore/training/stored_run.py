@@ -1,4 +1,4 @@
-"""A run on disk that is to be resumed: its record, its plugins, and which parameters may change."""
+"""A run on disk to be resumed: its record, its plugins, and the parameters that can change."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ REFUSED: Mapping[str, str] = {
     "trainer.ema_batch_norm": "the checkpoint holds averages for the same weights only; leave it out",
     "trainer.output_dir": "a run goes on in the folder where it lies; copy the folder and resume the copy",
 }
-"""By dotted path, itself or a group, why it cannot change."""
+"""Reasons why parameters cannot change, by the dotted path of a parameter or group."""
 
 RECOMPILE = ("trainer.tune", "trainer.jit_compile", "trainer.force_eager")
-"""Parameters with which it is chosen anew how the loop is compiled."""
+"""Parameters whose change causes a new choice of the compilation."""
 
 
 @attrs.frozen
 class Change:
-    """A parameter that differs from the saved one."""
+    """A parameter with a value different from the saved one."""
 
     path: str
     before: Any
@@ -50,7 +50,7 @@ class Change:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """What differs between two nested mappings of parameters, as `to_dict` makes them; lists are compared whole."""
+    """Return the differences between two nested mappings of parameters (see `to_dict`). Lists are compared whole."""
     old, new = dict(_flat(before)), dict(_flat(after))
     return [
         Change(path, old.get(path), new.get(path))
@@ -60,14 +60,14 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
 
 
 def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str) -> None:
-    """Sees that every change can be made.
+    """Check that every change is possible.
 
     Args:
-        found: from `changes`.
-        as_shown: from the dotted path to what users write.
+        found: the result of `changes`.
+        as_shown: converts a dotted path to the form that users write.
 
     Raises:
-        UsageError: one cannot, and why.
+        UsageError: a parameter cannot change.
     """
     for change in found:
         for path, reason in REFUSED.items():
@@ -99,20 +99,20 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 KINDS = ("scenario", "optimizer", "schedule", "callback", "exporter")
-"""The kinds of plugins that a run is made of."""
+"""The kinds of plugins that a run uses."""
 
 UNKNOWN = "The folder's run.json does not say which plugins the run is made of: restore it."
 
 
 def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[list[str], list[tuple[str, str]]]:
-    """Warnings of other versions, and the components (kind, name) that are missing.
+    """Return warnings about other versions, and the missing components (kind, name).
 
     Args:
-        about: what the run recorded.
+        about: the record of the run.
         plugins: the installed plugins.
 
     Raises:
-        PluginError: the scenario or the optimizer is missing, which nothing can replace.
+        PluginError: the scenario or the optimizer is missing. These cannot be replaced.
     """
     warnings: list[str] = []
     missing: list[tuple[str, str]] = []
@@ -133,7 +133,7 @@ def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[l
 
 
 def missing_component(about: Mapping[str, Any], kind: str, name: str, plugins: PluginManager) -> str:
-    """A sentence on a component that is missing: where it came from, and what to do."""
+    """Return a sentence about a missing component, with its origin and the next step."""
     return _missing(next(each for each in _components(about) if each[:2] == (kind, name)), plugins)
 
 
@@ -164,19 +164,19 @@ PLACES = {
     "callback": ("trainer", "callbacks"),
     "exporter": ("trainer", "export", "formats"),
 }
-"""Where the parameters name a plugin of each kind."""
+"""Paths of the parameters that select a plugin of each kind."""
 
 
 @attrs.frozen(kw_only=True)
 class StoredRun:
-    """A run that is to be resumed.
+    """A run to be resumed.
 
     Attributes:
-        folder: where it lies.
-        request: its scenario and the layers of its parameters, changes included.
+        folder: the run folder.
+        request: its scenario and the layers of its parameters, including changes.
         recorded: the layers without the changes.
-        trust: whether what the folder names may be contacted.
-        warnings: what the user should know, in sentences.
+        trust: True if addresses named in the folder may be contacted.
+        warnings: sentences for the user.
     """
 
     folder: RunFolder
@@ -189,11 +189,11 @@ class StoredRun:
 def find_stored_run(
     given: Path, changed: Sequence[Layer], *, trust: bool, scenario: AnyScenario | None = None
 ) -> StoredRun:
-    """Read what a run's folder says of itself, without running any of it unless it is trusted.
+    """Read the record of a run, without executing any code from its folder unless it is trusted.
 
     Args:
         given: see `resume`.
-        changed: the layers of parameters that change.
+        changed: the layers of changed parameters.
         trust: see `resume`.
         scenario: see `resume`.
 
@@ -220,7 +220,7 @@ def find_stored_run(
 def _recorded_layers(
     folder: RunFolder, scenario: LoadedScenario, missing: Sequence[tuple[str, str]], changed: Sequence[Layer]
 ) -> list[Layer]:
-    """Return the run's parameters as they were, in its place as it is now."""
+    """Return the run's recorded parameters, adapted to the current place of its folder."""
     saved = Layer.from_file(folder.params_file)
     values = localized(saved.values, folder.about.get("resources") or {}, folder.path)
     for kind, name in missing:
@@ -229,7 +229,7 @@ def _recorded_layers(
             sentence = missing_component(folder.about, kind, name, get_plugin_manager())
             raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
         _forget(values, place)
-    # The weights come from the checkpoint, and what they began with may be gone.
+    # The weights come from the checkpoint. The source of the warm start may no longer exist.
     here: dict[str, Any] = {"trainer.output_dir": str(folder.path), "trainer.warmstart.model": None}
     if isinstance(folder.about.get("seed"), int):
         here["trainer.random_seed"] = folder.about["seed"]
@@ -241,7 +241,7 @@ def _recorded_layers(
 
 
 def _names(layer: Layer, place: Sequence[str]) -> bool:
-    """Return whether a layer chooses the component at a place, in its long or short form."""
+    """Return True if a layer selects the component at a place, in its long or short form."""
     forms = {".".join(place), ".".join(place[1:])}
     inner: Any = layer.values
     for step in place:

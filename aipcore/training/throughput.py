@@ -1,4 +1,4 @@
-"""How many samples a second the model of a run can take."""
+"""Measurement of the samples per second of a run's model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aipcore.training.variables import VariableState
 def samples_per_second(
     model: Engine, variables: VariableState, compilation: Compilation, *, seconds: float = 2.0
 ) -> float:
-    """Train on the same batches again and again, and leave the state of the run as it was.
+    """Train repeatedly on the same batches, then restore the state of the run.
 
     Args:
-        model: of a run that has not begun.
-        variables: of the run.
-        compilation: of its loop.
-        seconds: for how long.
+        model: the model of a run that has not started.
+        variables: the variables of the run.
+        compilation: the compilation of its loop.
+        seconds: duration of the measurement.
     """
     state = variables.read()
     loop, loader = model.loop, model.loader
@@ -30,7 +30,7 @@ def samples_per_second(
 
     def once() -> None:
         loop.run(loop.prepare(block, [True] * block.steps), full=full, single=False)
-        # Reading a number waits for what the device is still doing.
+        # Reading a value waits for pending work on the device.
         model.metrics.result()
 
     try:

@@ -1,4 +1,4 @@
-"""Training a scenario, from Python and from the command line. Imports TensorFlow only to train."""
+"""Training a scenario, from Python and from the command line. Imports TensorFlow only for training."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def train(
 ) -> TrainResult:
     """Train a scenario, as `aip train` does.
 
-    Progress is printed as on the command line; without a terminal, in plain lines. Works in a thread, where signals
-    are left alone, and several times in one process, one run after the other.
+    Progress is printed as on the command line; without a terminal, in plain lines. This also works in a thread, where
+    signals are not handled, and repeatedly in one process, one run after the other.
 
     Args:
         scenario: a name, the path of a `.py` file, `"package.module:Class"`, or a class that extends `Scenario`.
         params: parameters that differ from the defaults, nested or by dotted names: `{"optimizer": "adabelief",
             "trainer": {"epochs": 5}, "optimizer.epsilon": 1e-7}`.
-        output_dir: the run's folder; by default a new `runs/SCENARIO-N`.
-        reporter: receives the progress in the place of the console.
-        quiet: print warnings only.
+        output_dir: the run folder; by default a new `runs/SCENARIO-N`.
+        reporter: receives the progress instead of the console.
+        quiet: if True, print only warnings.
 
     Returns:
-        how the run ended, with its Keras model.
+        The result of the run, with its Keras model.
 
     Raises:
         AipError: a parameter, the scenario or the folder cannot be used, or training failed.
@@ -47,7 +47,7 @@ def train(
 
 
 def train_request(request: Request, output: Output) -> TrainResult:
-    """Train what a request names; see `train`."""
+    """Train the scenario of a request; see `train`."""
     resolved = request.checked()
     params = resolved.value.trainer
     if params.warmstart.model is not None:

@@ -1,4 +1,4 @@
-"""The trainer: sets a run up, drives the compiled loop and the callbacks, validates, and saves."""
+"""The trainer: sets up a run, drives the compiled loop and the callbacks, validates, and saves."""
 
 from __future__ import annotations
 
@@ -52,34 +52,34 @@ from aipcore.training.tensorboard.summaries import make_summaries
 class Trainer:
     """One run of one scenario.
 
-    `from_scenario` makes one. Everything that the run depends on is made in the constructor; `fit` computes. Nothing is
-    written before `fit`, and nothing at all if there is no `output_dir`.
+    Create it with `from_scenario`. The constructor builds everything that the run depends on; `fit` trains. Nothing is
+    written before `fit`, and nothing at all without an `output_dir`.
 
     Args:
-        scenario: the scenario, made with its parameters.
+        scenario: the scenario, constructed with its parameters.
         params: the run's parameters: the scenario's and `trainer`.
         name: the scenario's name, for titles.
         parts: optimizer, schedule, callbacks and exporters.
-        output_dir: an existing folder of this run alone, or None to write nothing.
-        about: what to record beside checkpoints and models: resolved parameters, plugin versions.
+        output_dir: an existing folder used only by this run, or None to write nothing.
+        about: values to record beside checkpoints and models: resolved parameters, plugin versions.
         reporter: receives the progress.
-        processes: this process and those that train with it, of which only the chief has an `output_dir`.
-        opening: makes the folder ready when training begins; by default it is.
-        owns_process: whether a run that ignores a signal may end the process.
+        processes: this process and its peers, of which only the chief has an `output_dir`.
+        opening: prepares the folder when training begins; by default it is already prepared.
+        owns_process: True if a run that ignores a signal may end the process.
 
     Attributes:
         scenario: the scenario.
         params: the parameters.
-        output_dir: the folder of the run, or None.
-        about: what is recorded beside checkpoints and models.
+        output_dir: the run folder, or None.
+        about: the values recorded beside checkpoints and models.
         processes: the processes of the run.
-        data: its data.
-        engine: the model and what computes with it.
-        callbacks: by name.
-        state: everything that a checkpoint holds.
+        data: the data of the run.
+        engine: the model and its compiled steps.
+        callbacks: callbacks by name.
+        state: everything in a checkpoint.
 
     Raises:
-        DataError, ScenarioError: the data or the scenario cannot be used, and why.
+        DataError, ScenarioError: the data or the scenario cannot be used.
     """
 
     @classmethod
@@ -93,12 +93,12 @@ class Trainer:
         reporter: Reporter | None = None,
         quiet: bool = False,
     ) -> Trainer:
-        """Make the trainer of a run, with data, model and optimizer, to look at before `fit` trains it.
+        """Build the trainer of a run, with data, model and optimizer, for inspection before `fit` trains it.
 
         Args:
             scenario: see `train`.
             params: see `train`.
-            output_dir: the run's folder; None: nothing is written, unless `params` name one.
+            output_dir: the run folder; None: nothing is written, unless `params` set one.
             reporter: see `train`.
             quiet: see `train`.
 
@@ -118,13 +118,13 @@ class Trainer:
     def from_request(
         cls, request: Request, resolved: Resolved[Any] | None = None, *, output_dir: Path | None, **more: Any
     ) -> Trainer:
-        """Make a trainer of what a request names.
+        """Build the trainer for a request.
 
         Args:
             request: the scenario and its parameters.
-            resolved: these, checked; by default only resolved.
+            resolved: the checked parameters; by default only resolved.
             output_dir: see the constructor.
-            more: other arguments of the constructor, in the place of what follows from the request.
+            more: other arguments of the constructor, instead of those derived from the request.
         """
         resolved = resolved or request.resolved()
         params = resolved.value
@@ -162,7 +162,7 @@ class Trainer:
         self._params: TrainerParams = params.trainer  # type: ignore[attr-defined]
         self.processes = processes or alone(self._params.device.strategy)
         seed = agreed_seed(self.processes, self._params.random_seed)
-        # Names of variables must not depend on what else was built in this process: checkpoints go by them.
+        # Checkpoints use the names of variables, so these must not depend on other models built in this process.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed % 2**32)
         if self._params.deterministic:
@@ -204,7 +204,7 @@ class Trainer:
             averaged=made.averaged,
             warn=self._reporter.warning,
         )
-        # What is traced runs in calls of its own, which all workers must make.
+        # Traced batches run in separate calls, which all workers must make.
         traced = self._params.profile and (output_dir is not None or not self.processes.is_chief)
         traces = self.processes.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self._params.profile_steps, self.data.batching.steps, self._reporter)
@@ -217,7 +217,7 @@ class Trainer:
             self.data.batching,
             accumulate_steps=self._params.accumulate_steps,
             epochs=self._params.epochs,
-            # Left-out samples are counted when they are met: those of the next epoch would count in this one.
+            # Skipped samples are counted when they are read: those of the next epoch would count in this one.
             across=params.data.on_error == "raise",
             check=self._look,
         )
@@ -244,12 +244,12 @@ class Trainer:
         """Continue from a complete checkpoint, which is not written again; see `RunState.load`.
 
         Args:
-            checkpoint: its folder, or what was read from it.
-            recompile: whether to choose again how the loop is compiled.
-            restart: whether to train further if the run had stopped before its last epoch.
+            checkpoint: its folder, or its content.
+            recompile: if True, choose the compilation of the loop again.
+            restart: if True, continue training even if the run had stopped before its last epoch.
 
         Raises:
-            TrainingError: it is damaged, or of another model.
+            TrainingError: it is damaged, or from another model.
         """
         found = read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
         self.state.load(found, recompile=recompile)
@@ -261,10 +261,10 @@ class Trainer:
 
     @author_errors()
     def compile(self) -> Compilation:
-        """Measures how this run is best compiled, by the chief's clock, unless it may not; leaves its state as it was.
+        """Measure the fastest compilation on the chief, unless measuring is off; the state of the run is unchanged.
 
         Raises:
-            TrainingError: the model cannot be compiled as asked.
+            TrainingError: the model cannot be compiled as requested.
         """
         chosen = choose_compilation(
             self.engine.loop,
@@ -282,12 +282,12 @@ class Trainer:
     @dtype_policy_kept()
     @closing_data
     def fit(self) -> TrainResult:
-        """Train to the end, to a callback's stop, or to a signal, and save.
+        """Train to the last epoch, or until a callback or a signal stops the run, and save.
 
         A second call trains nothing and returns the first result, unless `restore` was called in between.
 
         Raises:
-            TrainingError: nothing can be saved, or the model cannot be compiled as asked.
+            TrainingError: nothing can be saved, or the model cannot be compiled as requested.
         """
         if self._result is not None:
             self._reporter.warning(nothing_to_train(self._result))
@@ -295,7 +295,7 @@ class Trainer:
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
         if self._opening is None:
             return self._fit()
-        # What cannot be compiled leaves no folder behind.
+        # Compile first, so that a failure leaves no folder behind.
         self.state.compilation = self.state.compilation or self.compile()
         with self._opening(self.about) as record:
             result = self._fit()
@@ -332,7 +332,7 @@ class Trainer:
             self._reporter.warm_start(self._warm_start)
         for text in self.data.left_out:
             self._reporter.message(text)
-        # What was left out while measuring is met again in the first epoch.
+        # Samples skipped during the measurement are skipped again in the first epoch.
         self.data.skipped()
 
     @property
@@ -341,7 +341,7 @@ class Trainer:
         return self.engine.graph.model
 
     def plan(self) -> list[tuple[str, str]]:
-        """Return what the run is going to do: pairs of a heading and its text. It must be compiled."""
+        """Return the plan of the run: pairs of a heading and its text. The run must be compiled."""
         assert self.state.compilation is not None
         return describe_run(
             type(self.scenario),

@@ -1,4 +1,4 @@
-"""Everything that changes while a model trains, read and written as a whole."""
+"""All variables that change during training, read and written as a whole."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 class VariableState:
     """The variables of a run by name: `GROUP/PATH`, such as `model/encoder/dense/kernel` or `optimizer/adam/iteration`.
 
-    A variable that has a value on each of several replicas is stored once if these agree, as weights do, and otherwise
-    (batch-norm statistics within an epoch, seeds of dropout) also under `NAME@1`, `NAME@2`, ...: the number is that
-    of the replica among those of all workers.
+    A variable with a value on each of several replicas is stored once if the values are equal, as for weights.
+    Otherwise (batch-norm statistics within an epoch, seeds of dropout), it is also stored as `NAME@1`, `NAME@2`, ...
+    with the global index of the replica.
     """
 
     def __init__(self, groups: Mapping[str, Mapping[str, Any]], distribution: Distribution) -> None:
@@ -34,10 +34,10 @@ class VariableState:
         }
 
     def read(self) -> Arrays:
-        """All values that this worker has, as they are now; nothing changes them afterwards.
+        """Return all current values on this worker. They do not change afterwards.
 
-        In main memory nothing is copied: an array shares the memory of the variable until that is next assigned or
-        updated, when TensorFlow gives the variable other memory, since somebody holds this one.
+        In main memory, nothing is copied: an array shares the memory of its variable. When the variable is next
+        assigned or updated, TensorFlow gives it new memory, because the old memory is still referenced.
         """
         arrays: Arrays = {}
         for name, variable in self.variables.items():
@@ -48,12 +48,12 @@ class VariableState:
         return arrays
 
     def gather(self) -> Arrays:
-        """The values of all workers, on the chief; what `read` gives on the others."""
+        """Return the values of all workers on the chief; on the others, the result of `read`."""
         own = self.read()
         processes = self._distribution.processes
         if processes.count == 1:
             return own
-        # Weights are most of the state and the same everywhere: only what differs is sent.
+        # Weights are most of the state and identical everywhere, so only differing values are sent.
         prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
         found = [set(each) for each in processes.exchange("digests", prints)]
         unshared = set.union(*found) - set.intersection(*found)
@@ -72,7 +72,7 @@ class VariableState:
         return enumerate(parts, start=self._distribution.first)
 
     def write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Assigns all values, after checking that names and shapes are those of this run.
+        """Assign all values, after checking that names and shapes match this run.
 
         Raises:
             TrainingError: a variable is missing, unknown, or of another shape; nothing was assigned.
@@ -99,7 +99,7 @@ def by_path(variables: Iterable[Any], whose: str) -> dict[str, Any]:
     """Return variables of Keras or TensorFlow by their paths.
 
     Raises:
-        TrainingError: two variables have one path.
+        TrainingError: two variables have the same path.
     """
     found: dict[str, Any] = {}
     for variable in variables:
@@ -114,16 +114,16 @@ def by_path(variables: Iterable[Any], whose: str) -> dict[str, Any]:
 
 
 def _frozen(variable: Any) -> npt.NDArray[Any]:
-    """The value of a plain variable, in memory that is the variable's or, from another device, a copy."""
+    """Return the value of a plain variable, sharing its memory or, from another device, as a copy."""
     value = tf.convert_to_tensor(variable)
-    # A view of a tensor is an array of NumPy only if it has a dimension.
+    # A tensor without dimensions is not converted to a NumPy view.
     array = np.asarray(value if value.shape.rank else value.numpy())
     array.flags.writeable = False
     return array
 
 
 def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The bytes of an array, not copied: NaN equals itself, and -0 is not 0."""
+    """Return the bytes of an array without a copy: as bytes, NaN equals itself, and -0 differs from 0."""
     return array.reshape(-1).view(np.uint8)
 
 

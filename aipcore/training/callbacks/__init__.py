@@ -1,1 +1,1 @@
-"""Callbacks in a run: how they are called, and what they may know and compute."""
+"""Callbacks in a run: their calls, their context, and what they can compute."""

@@ -1,4 +1,4 @@
-"""The callbacks of a run: made, checked, and called as `Model.fit` calls them."""
+"""The callbacks of a run: built, checked, and called as `Model.fit` calls them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 
 
 def wants_batches(callback: Any) -> bool:
-    """Return whether a callback must be called for every single training batch.
+    """Return True if a callback must be called for every single training batch.
 
-    It overrides a batch hook, in its class or on the instance, and does not accept chunks.
+    Such a callback overrides a batch hook, in its class or on the instance, and does not accept chunks.
     """
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq == "epoch":
-        # Its own hook does nothing then; that of a subclass counts.
+        # Its own hook does nothing then; an override in a subclass counts.
         idle = keras.callbacks.ModelCheckpoint.on_train_batch_end
         overridden = [hook for hook in _overridden(callback, TRAIN_HOOKS) if _function(callback, hook) is not idle]
     else:
@@ -36,7 +36,7 @@ def wants_batches(callback: Any) -> bool:
 
 
 def wants_test_batches(callback: Any) -> bool:
-    """Return whether a callback has a hook for the batches of the validation."""
+    """Return True if a callback has a hook for validation batches."""
     return bool(_overridden(callback, TEST_HOOKS))
 
 
@@ -56,10 +56,10 @@ REFUSED = {
     "ProgbarLogger": "Remove it: aip shows the progress of a run.",
     "SwapEMAWeights": "Use --trainer.calc_ema, which validates and exports the averaged weights.",
 }
-"""Callbacks of Keras that a run cannot use, and what to do instead."""
+"""Keras callbacks that a run cannot use, and their replacements."""
 
 MONITORS = ("EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau")
-"""Callbacks of Keras that follow a value."""
+"""Keras callbacks that monitor a value."""
 
 
 def make_callbacks(
@@ -68,12 +68,12 @@ def make_callbacks(
     """Build the callbacks of a run.
 
     Args:
-        builders: by name.
-        context: of the run.
-        metrics: the Keras metrics of training, by the name that they are logged under.
+        builders: build functions by callback name.
+        context: the context of the run.
+        metrics: the Keras metrics of training, by logged name.
 
     Raises:
-        PluginError: one of them cannot work in a run.
+        PluginError: a callback cannot work in a run.
     """
     callbacks = {name: build(context) for name, build in builders.items()}
     for name, callback in callbacks.items():
@@ -99,14 +99,14 @@ def _check(name: str, callback: Any) -> None:
 
 
 def _is_any(callback: Any, kinds: tuple[str, ...]) -> str:
-    """Return which of these classes of Keras a callback is or extends, or an empty string."""
+    """Return the name of the first of these Keras classes that a callback is an instance of, or an empty string."""
     return next((kind for kind in kinds if isinstance(callback, getattr(keras.callbacks, kind))), "")
 
 
 def _direction(name: str, callback: Any, monitor: tuple[str, str], metrics: Mapping[str, Any]) -> str:
-    """Return whether less ("min") or more ("max") of what a callback follows is better.
+    """Return the better direction ("min" or "max") of the value that a callback monitors.
 
-    Keras looks at the metrics that the model was compiled with, where aip has its own.
+    Keras reads it from the metrics that the model was compiled with, but aip uses its own metrics.
     """
     if callback.monitor == monitor[1]:
         return monitor[0]
@@ -125,14 +125,14 @@ def _direction(name: str, callback: Any, monitor: tuple[str, str], metrics: Mapp
 class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
     """The callbacks of a run as `Model.fit` calls them.
 
-    With an average of the weights, the model has the averaged weights wherever a callback is given values of the
-    validation, or is asked to save: in `on_epoch_end` and `on_train_end`. What a callback writes there stays.
+    With an EMA of the weights, the model has the averaged weights wherever a callback receives validation values or may
+    save: in `on_epoch_end` and `on_train_end`. Weights that a callback assigns there are kept.
 
     Args:
-        callbacks: by name.
-        model: that is trained, as it is compiled.
-        average: of its weights, or None.
-        epochs, steps: the length of the run, and of an epoch in batches.
+        callbacks: callbacks by name.
+        model: the trained model, as compiled.
+        average: the EMA of its weights, or None.
+        epochs, steps: the number of epochs, and the batches per epoch.
     """
 
     def __init__(
@@ -151,8 +151,8 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
 
     @property
     def why_stopped(self) -> str:
-        """The sentence on the callback that set `model.stop_training`, the first if there are several."""
-        # Without a name it is one of another worker.
+        """The sentence about the first callback that set `model.stop_training`."""
+        # Without a name, it is a callback of another worker.
         return f"The callback {self._stopped_by} stopped the run" if self._stopped_by else "A callback stopped the run"
 
     def _note(self, callback: Any) -> None:
@@ -161,33 +161,33 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
 
     @property
     def test_batches(self) -> RunCallbacks | None:
-        """The list itself if a callback has hooks for the batches of the validation, else None."""
+        """The list itself if a callback has hooks for validation batches, else None."""
         return self if self._test_batches else None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Before the first epoch."""
+        """Call `on_train_begin`, before the first epoch."""
         with self._averaged():
             super().on_train_begin(logs)
         self._check_trainable("when training begins")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Before the first batch of an epoch."""
+        """Call `on_epoch_begin`, before the first batch of an epoch."""
         super().on_epoch_begin(epoch, logs)
         self._check_trainable(f"in epoch {epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """After the validation of an epoch."""
+        """Call `on_epoch_end`, after the validation of an epoch."""
         with self._averaged():
             super().on_epoch_end(epoch, logs)
         self._check_trainable(f"in epoch {epoch + 1}")
 
     def on_train_end(self, logs: Any = None) -> None:
-        """After the last epoch, before the model is exported."""
+        """Call `on_train_end`, after the last epoch and before the model is exported."""
         with self._averaged():
             super().on_train_end(logs)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Before the first batch of a validation."""
+        """Call `on_test_begin`, before the first batch of a validation."""
         self.model.stop_evaluating = False
         super().on_test_begin(logs)
 
@@ -205,7 +205,7 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
 
 
 class _Called(list[Any]):
-    """The callbacks of a list, each noted as soon as a loop over them has called it."""
+    """A list of callbacks that reports each callback as soon as a loop over the list has called it."""
 
     def __init__(self, callbacks: Iterable[Any], note: Callable[[Any], None]) -> None:
         super().__init__(callbacks)
@@ -218,14 +218,14 @@ class _Called(list[Any]):
 
 
 def _trainable(model: Any) -> list[tuple[str, Any, bool]]:
-    """The layers with weights and the variables of a model, with their paths, each with its flag."""
+    """Return the layers with weights and the variables of a model, with their paths and `trainable` flags."""
     layers = [(path, layer) for path, layer in layers_by_path(model) if layer.weights]
     found = [*layers, *((variable.path, variable) for variable in model.variables)]
     return [(path, each, each.trainable) for path, each in found]
 
 
 def _save_average(callback: Any, average: WeightAverage) -> None:
-    """Let a ModelCheckpoint that saves between batches save the averaged weights, swapped only when it saves."""
+    """Make a ModelCheckpoint that saves between batches save the averaged weights, swapped in only while it saves."""
     save = callback._save_model
 
     def save_average(*arguments: Any, **named: Any) -> None:
@@ -240,16 +240,16 @@ logger = logging.getLogger("aipcore.training")
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunEnd:
-    """How a run ended, for the callbacks that have `on_run_end(end)`.
+    """The result of a run, for callbacks that have `on_run_end(end)`.
 
     Attributes:
         status: "finished" after its last epoch, "stopped" by early stopping or a callback, "interrupted" by a signal,
             "failed" with an error.
-        epochs: epochs that are done.
-        seconds: how long this process trained; None if it failed.
+        epochs: completed epochs.
+        seconds: training time of this process; None if it failed.
         best: the best monitored value, or None.
-        best_epoch: its epoch, counted from 1, or None.
-        error: what it failed with, or None.
+        best_epoch: the epoch of the best value, counted from 1, or None.
+        error: the error that ended the run, or None.
     """
 
     status: Literal["finished", "stopped", "interrupted", "failed"]
@@ -262,11 +262,11 @@ class RunEnd:
 
 @attrs.define
 class Ending:
-    """Where a run leaves its result.
+    """A holder for the result of a run.
 
     Attributes:
-        result: None as long as it has none.
-        epochs: epochs that are done.
+        result: the result; None until the run has one.
+        epochs: completed epochs.
     """
 
     result: TrainResult | None = None
@@ -275,10 +275,10 @@ class Ending:
 
 @contextmanager
 def telling_callbacks(callbacks: Mapping[str, Any]) -> Iterator[Ending]:
-    """A context around a run, behind which each callback with `on_run_end` is told once how it ended.
+    """Call `on_run_end` of each callback that has it, once, after the enclosed run has ended.
 
-    Keras' `on_train_end` is not called when a run fails, and comes before the model is exported; this comes last. An
-    error in it is logged, not raised: what the run gave is on the disk by then.
+    Keras does not call `on_train_end` when a run fails, and calls it before the model is exported. `on_run_end` comes
+    last. An error in it is logged, not raised: the run's results are already on disk.
     """
     ending = Ending()
     try:

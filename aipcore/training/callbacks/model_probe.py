@@ -1,4 +1,4 @@
-"""What a callback may compute with a run's model and data, without changing a bit of the run."""
+"""Computations of a callback with the model and data of a run, which leave the run bit-identical."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Array = npt.NDArray[Any]
 
 
 def spread_samples(dataset: Dataset, count: int) -> Batch:
-    """At most `count` samples, evenly spaced over a data set, always the same, padded to one size."""
+    """Return at most `count` samples, evenly spaced over a dataset, always the same, padded to one size."""
     indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
     return next(dataset.batches([Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))]))
 
 
 class RunProbe:
-    """Runs the model of a run in inference mode, in which nothing is drawn and no state moves.
+    """A probe that runs a run's model in inference mode, without randomness or changes of state.
 
-    To be used between epochs, such as in `on_epoch_end`, on the chief alone (`RunContext.is_chief`).
+    Use it between epochs, such as in `on_epoch_end`, and only on the chief (`RunContext.is_chief`).
 
     Args:
-        scenario: of the run.
-        loop: the training step, with the model and the average of its weights.
-        data: of the run.
-        eager: whether to compile nothing.
+        scenario: the scenario of the run.
+        loop: the training step, with the model and the EMA of its weights.
+        data: the data of the run.
+        eager: if True, compile nothing.
     """
 
     def __init__(self, scenario: Scenario, loop: TrainingLoop, data: RunData, *, eager: bool = False) -> None:
@@ -56,17 +56,17 @@ class RunProbe:
             self._norm = tf.function(self._norm, autograph=False, input_signature=sides)
 
     def validation_samples(self, count: int) -> Batch | None:
-        """At most `count` samples of the validation data, evenly spaced, always the same; None without such data."""
+        """Return at most `count` validation samples, evenly spaced, always the same; None without validation data."""
         return None if self._validation is None else spread_samples(self._validation, count)
 
     def outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the model answers, with the averaged weights if there are any.
+        """Return the model's outputs, with the averaged weights if there are any.
 
         Args:
-            inputs: by name, arrays of shape [samples, ...]; the name of a bare input is "".
+            inputs: arrays of shape [samples, ...] by name; the name of a single unnamed input is "".
 
         Returns:
-            arrays of shape [samples, ...] by the name of the output.
+            Arrays of shape [samples, ...] by output name.
         """
         size, average, parts = self._batch_size, self._loop.average, []
         with nullcontext() if average is None else average.applied():
@@ -76,11 +76,11 @@ class RunProbe:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def descriptions(self, rows: Batch, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
-        """For each sample, what is right and what was answered, behind the post-processors, as text.
+        """Return, for each sample, the target and the output after post-processing, as text.
 
         Args:
             rows: the samples.
-            outputs: what the model answered to them, arrays of shape [samples, ...] by name.
+            outputs: the model's outputs for them, arrays of shape [samples, ...] by name.
         """
         texts = []
         for row in range(len(next(iter(outputs.values())))):
@@ -91,19 +91,19 @@ class RunProbe:
         return texts
 
     def gradient_norms(self, batches: int) -> list[float]:
-        """The joint L2 norm of the gradients of all trained weights, before clipping, for each of some fixed batches.
+        """Return the joint L2 norm of the gradients of all trained weights, before clipping, for each of some batches.
 
         The gradients are those of the mean loss with all penalties, in inference mode (no dropout; batch normalisation
         by its running statistics), at the raw weights.
 
         Args:
-            batches: how many; their samples are evenly spaced over the training data, always the same.
+            batches: number of batches; their samples are evenly spaced over the training data, always the same.
         """
         if not self._batches:
             size = self._batch_size
             rows = spread_samples(self._train, batches * size)
             count = len(next(iter(rows.targets.values() or rows.inputs.values())))
-            # Neighbours in the data are often alike: each batch takes from all of it.
+            # Neighbouring samples are often alike, so each batch takes samples from all of the data.
             every = max(1, round(count / size))
             for first in range(min(every, batches)):
                 self._batches.append(

@@ -1,7 +1,7 @@
-"""Writing files and folders so that a reader, or a kill at any moment, sees the old or the new one, never half of one.
+"""Atomic writes of files and folders: readers see the old or the new version, even after a kill at any moment.
 
-Where the system can exchange two folders at once (Linux), a replaced folder is there at every moment. Elsewhere there
-is a moment between two renames in which only `.NAME.old` is; `recover_dir` brings it back.
+Where the system can exchange two folders in one step (Linux), a replaced folder exists at every moment. Elsewhere,
+between two renames, only `.NAME.old` exists; `recover_dir` restores it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ AT_FDCWD = -100
 
 @contextmanager
 def replaced_dir(path: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `path` to write into, and puts it in the place of `path` at the end.
+    """Yield an empty folder beside `path` to write into, and replace `path` with it at the end.
 
-    If the body raises, `path` stays as it was and the unfinished folder is removed. The folder around `path` must
-    exist. It may be moved while the body runs, and is then not made again.
+    If the body raises, `path` stays as it was and the unfinished folder is removed. The parent folder of `path` must
+    exist. If it is moved while the body runs, it is not created again.
 
     Raises:
-        OSError: the folder around `path` does not exist, or was moved.
+        OSError: the parent folder of `path` does not exist, or was moved.
     """
     recover_dir(path)
     fresh, old = _beside(path)
@@ -50,7 +50,7 @@ def replaced_dir(path: Path) -> Iterator[Path]:
     except BaseException:
         if not path.exists() and old.exists():
             old.rename(path)
-        # TensorFlow makes all folders on the way to a file that it writes, also in the place of one that was moved.
+        # TensorFlow creates all parent folders of a file that it writes, even in place of a folder that was moved.
         is_other = fresh.exists() and not os.path.samestat(made, fresh.stat())
         shutil.rmtree(fresh, ignore_errors=True)
         if is_other:
@@ -62,7 +62,7 @@ def replaced_dir(path: Path) -> Iterator[Path]:
 
 
 def recover_dir(path: Path) -> None:
-    """Clears away what a kill in `replaced_dir` left beside `path`; brings the old folder back if `path` is gone."""
+    """Remove the leftovers of a kill in `replaced_dir`. Restore the old folder if `path` is missing."""
     fresh, old = _beside(path)
     if old.exists() and not path.exists():
         old.rename(path)
@@ -71,14 +71,14 @@ def recover_dir(path: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replaces a text file as a whole, so that a kill leaves the old or the new one.
+    """Replace a text file atomically: a kill leaves the old or the new file.
 
     Raises:
         OSError: the disk is full or not writable; the old file is untouched.
     """
     fresh = path.with_name(f".{path.name}.new")
     try:
-        # What a kill left, or a link that a stranger put there.
+        # A leftover of a kill, or a link planted by someone else.
         fresh.unlink(missing_ok=True)
         with open(fresh, "x", encoding="utf-8", opener=no_follow) as file:
             file.write(text)
@@ -92,7 +92,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """Makes sure that all files below `path` are on the disk."""
+    """Flush all files below `path` to disk."""
     for entry in path.rglob("*"):
         if entry.is_file():
             descriptor = os.open(entry, os.O_RDONLY)
@@ -106,7 +106,7 @@ def sync_tree(path: Path) -> None:
 
 
 def sync_dir(path: Path) -> None:
-    """Makes sure that the names in a folder are on the disk."""
+    """Flush the names in a folder to disk."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -121,7 +121,7 @@ def _beside(path: Path) -> tuple[Path, Path]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Lets two paths change places in one step; False if this system or file system cannot."""
+    """Exchange two paths in one step; return False if the system or file system cannot."""
     function = _renameat2()
     if function is None:
         return False

@@ -1,4 +1,4 @@
-"""The state of callbacks in checkpoints: of those with `get_state` and `set_state`, and of Keras' own without."""
+"""The state of callbacks in checkpoints: callbacks with `get_state` and `set_state`, and Keras' own without them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy.typing as npt
 from aipcore.errors import TrainingError
 
 PREFIX = "callbacks/"
-"""What the names of arrays that belong to callbacks begin with."""
+"""Prefix of the names of arrays that belong to callbacks."""
 
 ARRAY_KEY = "__array__"
-"""Marks the place of an array in the JSON values; its value is the array's name."""
+"""Key that marks an array in the JSON values; its value is the array's name."""
 
 KERAS_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
@@ -25,22 +25,22 @@ KERAS_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "TensorBoard": ("_global_train_batch", "_global_test_batch"),
     "ModelCheckpoint": ("best", "epochs_since_last_save", "_batches_seen_since_last_saving", "_last_batch_seen"),
 }
-"""By callback of Keras, the attributes that it goes on from. CSVLogger has its file beside these."""
+"""The attributes that make up the state of each Keras callback. CSVLogger has its file in addition."""
 
 COLLECTIONS = ("best_weights", "epoch", "history")
-"""Attributes of these that are not numbers."""
+"""Those of these attributes that are not numbers."""
 
 CSV_CELL = re.compile(r'[-+.,\deEinfaNA\[\]" ]*')
-"""A value of a CSVLogger: a number, NA, or several in brackets."""
+"""A value of a CSVLogger: a number, NA, or several of these in brackets."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 def get_state(name: str, callback: Any) -> tuple[Any, Arrays]:
-    """The state of a callback as JSON values, and the arrays in it by name; `(None, {})` if it has none.
+    """Return the state of a callback as JSON values, and its arrays by name; `(None, {})` without a state.
 
     Raises:
-        TrainingError: the state holds something else than JSON values and arrays.
+        TrainingError: the state holds something other than JSON values and arrays.
     """
     arrays: Arrays = {}
     state = callback.get_state() if hasattr(callback, "get_state") else _keras_state(callback)
@@ -48,10 +48,10 @@ def get_state(name: str, callback: Any) -> tuple[Any, Arrays]:
 
 
 def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -> None:
-    """Lets a callback go on from its state; to be called after `on_train_begin`, where Keras' callbacks start anew.
+    """Restore the state of a callback. Call this after `on_train_begin`, in which Keras' callbacks reset theirs.
 
     Raises:
-        TrainingError: an array is missing, or the callback cannot make sense of the state.
+        TrainingError: an array is missing, or the callback rejects the state.
     """
     if state is None:
         return
@@ -69,7 +69,7 @@ def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -
 
 
 def _keras_kind(callback: Any) -> str:
-    """The class of Keras that a callback is or extends, among those whose state is known; else empty."""
+    """Return the Keras class that a callback is or extends, if its state is known; else an empty string."""
     for cls in type(callback).__mro__:
         if cls.__name__ in ("CSVLogger", *KERAS_ATTRIBUTES) and cls is getattr(keras.callbacks, cls.__name__):
             return str(cls.__name__)
@@ -108,7 +108,7 @@ def _set_keras_state(callback: Any, state: Mapping[str, Any]) -> None:
 
 
 def _check_csv(text: Any, keys: Any, separator: str) -> None:
-    """Refuse what is not a table of numbers: a checkpoint may come from a stranger, and the text becomes a file."""
+    """Reject text other than a table of numbers: a checkpoint may be untrusted, and the text is written to a file."""
     if not isinstance(text, str) or not isinstance(keys, list | None):
         raise ValueError("it holds no table of a CSVLogger")
     header, *rows = [line.split(separator) for line in text.splitlines()] or [[]]
@@ -120,7 +120,7 @@ def _check_csv(text: Any, keys: Any, separator: str) -> None:
 
 
 def _taken_apart(value: Any, name: str, arrays: Arrays) -> Any:
-    """A copy in JSON values, in which names stand for the arrays."""
+    """Return a copy as JSON values, with names in place of arrays."""
     if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):

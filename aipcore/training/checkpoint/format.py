@@ -20,29 +20,29 @@ from aipcore.files import MANIFEST_BYTES, PROGRESS_BYTES, read_json
 from aipcore.training.checkpoint.atomic import recover_dir, replaced_dir
 
 FORMAT = 2
-"""The format of checkpoints. A checkpoint of another one is refused."""
+"""The version of the checkpoint format. Checkpoints of another version are rejected."""
 
 VARIABLES, PROGRESS, MANIFEST = "variables.npz", "progress.json", "manifest.json"
 FILES = {VARIABLES, PROGRESS}
 
 HEADER_BYTES = 2**12
-"""Most bytes that NumPy's header of one array takes."""
+"""Maximum bytes of NumPy's header of one array."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class DamagedError(Exception):
-    """Why a checkpoint is not complete, in words."""
+    """The reason why a checkpoint is not complete."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Checkpoint:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
         arrays: all variables by name.
-        progress: everything else of the state, as JSON values.
-        about: what the run is: parameters, scenario, versions of aip and its plugins.
+        progress: the rest of the state, as JSON values.
+        about: the identity of the run: parameters, scenario, versions of aip and its plugins.
     """
 
     arrays: Arrays
@@ -51,13 +51,13 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Writes a checkpoint beside the others and then removes all but the newest `keep` complete ones.
+    """Write a checkpoint beside the others, then remove all but the newest `keep` complete ones.
 
     Args:
-        folder: the run's `checkpoint` folder, in the run's folder, which must exist.
-        updates: training batches done so far, which names the checkpoint.
+        folder: the `checkpoint` folder; the run folder around it must exist.
+        updates: completed training batches, which name the checkpoint.
         checkpoint: the state.
-        keep: how many to keep.
+        keep: number of checkpoints to keep.
 
     Raises:
         TrainingError: the disk is full or not writable; older checkpoints are untouched.
@@ -92,16 +92,16 @@ def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 of a manifest's content, in a notation that depends on nothing but the content."""
+    """Return the SHA-256 of a manifest's content, in a canonical notation."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The newest complete checkpoint of a run.
+    """Return the newest complete checkpoint of a run.
 
     Raises:
-        TrainingError: there is none, or it is written by a newer aip.
+        TrainingError: there is none, or it was written by a newer version of aip.
     """
     path, damaged = find_newest(folder)
     if path is None:
@@ -113,18 +113,18 @@ def newest_checkpoint(folder: Path) -> Path:
 
 
 def find_newest(folder: Path, *, recover: bool = True) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest complete checkpoint, if any, and the newer ones that are damaged, each with the reason.
+    """Return the newest complete checkpoint, if any, and the newer damaged ones, each with the reason.
 
     Args:
         folder: the run's `checkpoint` folder.
-        recover: whether to bring back a checkpoint that a kill left between two names. A process that only reads must
-            not, since the run may be writing.
+        recover: if True, restore a checkpoint that a kill left between two renames. A process that only reads must not
+            do so, since the run may be writing.
 
     Raises:
-        TrainingError: a newer one is written by a newer aip.
+        TrainingError: a newer checkpoint was written by a newer version of aip.
     """
     for leftover in folder.glob(".step-*.old") if recover else ():
-        # A kill between two renames; the name is `.step-N.old`.
+        # Left by a kill between two renames; the name is `.step-N.old`.
         recover_dir(folder / leftover.name[1:-4])
     damaged: list[tuple[Path, str]] = []
     for path in newest_first(folder):
@@ -136,10 +136,10 @@ def find_newest(folder: Path, *, recover: bool = True) -> tuple[Path | None, lis
 
 
 def problems(path: Path) -> str:
-    """Why a checkpoint is not complete; empty if it is.
+    """Return the reason why a checkpoint is not complete; an empty string if it is complete.
 
     Raises:
-        TrainingError: it is written by a newer aip.
+        TrainingError: it was written by a newer version of aip.
     """
     try:
         _checked_manifest(path)
@@ -149,10 +149,10 @@ def problems(path: Path) -> str:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads a complete checkpoint.
+    """Read a complete checkpoint.
 
     Raises:
-        TrainingError: it is damaged, or written by a newer aip.
+        TrainingError: it is damaged, or was written by a newer version of aip.
     """
     try:
         manifest = _checked_manifest(path)
@@ -166,12 +166,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The folders of all checkpoints of a run, complete or not."""
+    """Return the folders of all checkpoints of a run, complete or not, newest first."""
     return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
 
 
 def _looks_complete(path: Path) -> bool:
-    """Whether manifest and sizes agree; the checksums are left to who reads."""
+    """Return True if the file sizes match the manifest. Checksums are left to the reader."""
     try:
         return all((path / name).stat().st_size == size for name, size in _sizes(_manifest(path)).items())
     except (DamagedError, OSError, TrainingError):
@@ -197,7 +197,7 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest, its own checksum and form checked."""
+    """Return the manifest after checking its checksum and structure."""
     manifest: dict[str, Any] = _read_json(path / MANIFEST)
     try:
         number = manifest["format"]
@@ -231,7 +231,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
-    # NumPy's format has no name for bfloat16 and its like: those are stored as integers, their type in the manifest.
+    # NumPy's format has no names for types such as bfloat16. They are stored as integers; the manifest has the type.
     plain = {
         f"{position:06d}": array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
         for position, array in enumerate(arrays.values())
@@ -241,9 +241,9 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def _read_arrays(path: Path, variables: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    """Reads the arrays one by one, each only after its size is known to be what the manifest says.
+    """Read the arrays one by one, after checking each size against the manifest.
 
-    Members are stored and never compressed, so that nothing can unpack to more than the file itself holds.
+    Members must be stored uncompressed, so that nothing can unpack to more than the size of the file.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:

@@ -31,19 +31,19 @@ def make_writer(
     samples: Dataset,
     check: bool,
 ) -> ModelWriter:
-    """Return the writer of a run's model, tried once unless the run writes nothing.
+    """Return the writer of a run's model, after one trial write unless the run writes nothing.
 
     Args:
-        model: of the run.
-        formats: by name.
-        about: what to record beside the model.
-        output_dir: the run's folder, or None.
+        model: the model of the run.
+        formats: export formats by name.
+        about: values to record beside the model.
+        output_dir: the run folder, or None.
         samples: processed samples, to compare outputs for.
-        check: whether to try it.
+        check: if True, do the trial write.
 
     Raises:
         ScenarioError: the model cannot be served.
-        FormatError: a format cannot express it.
+        FormatError: a format does not support the model.
     """
     writer = ModelWriter(
         model.prediction,
@@ -59,9 +59,9 @@ def make_writer(
 
 
 class SavePolicy:
-    """Says at the end of a chunk whether a checkpoint is due, by steps or by minutes since the last one.
+    """The schedule of checkpoints within an epoch, by steps or by minutes since the last one.
 
-    Nothing that is computed depends on it. Minutes are counted by a clock that nobody sets.
+    The result of training does not depend on it. Minutes are measured with a monotonic clock.
     """
 
     def __init__(self, params: CheckpointParams, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,39 +73,39 @@ class SavePolicy:
 
     @property
     def within_epochs(self) -> bool:
-        """Whether checkpoints may be due before an epoch ends."""
+        """True if checkpoints may be due before an epoch ends."""
         return self._every_steps is not None or self._every_seconds is not None
 
     def chunk(self, chunk: int) -> int:
-        """The most batches in a chunk, at most `chunk`, such that chunks end where checkpoints by steps are due."""
+        """Return the most batches in a chunk, at most `chunk`, so that chunks end where checkpoints are due."""
         if self._every_steps is None:
             return chunk
         pieces = -(-self._every_steps // chunk)
         return -(-self._every_steps // pieces)
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is due, `step` batches into the run."""
+        """Return True if a checkpoint is due, `step` batches into the run."""
         if self._every_steps is not None and step // self._every_steps > self._step // self._every_steps:
             return True
         return self._every_seconds is not None and self._clock() - self._time >= self._every_seconds
 
     def saved(self, step: int) -> None:
-        """Counts from this checkpoint on."""
+        """Restart the count at this checkpoint."""
         self._step, self._time = step, self._clock()
 
 
 class CheckpointManager:
-    """Decides what the run writer writes, the same on all workers of the run.
+    """The owner of all decisions to write checkpoints and models, identical on all workers of the run.
 
     Args:
-        state: of the run.
+        state: the state of the run.
         run_writer: writes on the chief.
-        processes: of the run.
-        params: when to save.
-        about: what identifies the run.
+        processes: the processes of the run.
+        params: the trainer's parameters, which set when to save.
+        about: the identity of the run.
         running_loss: returns the mean loss of the current epoch so far.
         averaged: a context in which the model has the averaged weights.
-        warn: is told what the user should know.
+        warn: shows a warning to the user.
     """
 
     def __init__(
@@ -130,18 +130,18 @@ class CheckpointManager:
         self._averaged = averaged
         self._warn = warn
         self._saved_at: tuple[int, int] | None = None
-        # The monitored value of the model in `best`, if it may be better than the run knows.
+        # The monitored value of the model in `best`, if it may be better than the best value known to the run.
         self._kept_best: float | None = None
 
     def chunk(self, chunk: int) -> int:
-        """The most batches in a chunk; see `SavePolicy.chunk`."""
+        """Return the most batches in a chunk; see `SavePolicy.chunk`."""
         return self._policy.chunk(chunk)
 
     def resumed(self) -> None:
-        """Take note that the state is that of a checkpoint, which need not be written again.
+        """Record that the state was restored from a checkpoint, which need not be written again.
 
         Raises:
-            TrainingError: the workers are at different places.
+            TrainingError: the workers are at different positions.
         """
         self._saved_at = self._state.position
         folder = self._run_writer.folder
@@ -150,9 +150,9 @@ class CheckpointManager:
         self._processes.require_same({"the checkpoint": list(self._state.position)})
 
     def check(self) -> None:
-        """Between two chunks: says what went wrong with a checkpoint, and ends a run whose folder was moved.
+        """Between two chunks, report failed checkpoints, and end a run whose folder was moved.
 
-        Such a run leaves a last checkpoint, unless other workers would have to take part in that.
+        Such a run writes a last checkpoint, unless other workers would have to take part.
 
         Raises:
             TrainingError: see `RunWriter.check` and `RunWriter.refuse_moved`.
@@ -163,7 +163,7 @@ class CheckpointManager:
         self._run_writer.refuse_moved()
 
     def save_if_due(self) -> None:
-        """Within an epoch; while one checkpoint is being written, the next waits for a later chunk."""
+        """Save a checkpoint within an epoch if one is due; if one is still being written, wait for a later chunk."""
         if not self._policy.within_epochs:
             return
         due = self._policy.due(self._state.batches) and not self._run_writer.busy
@@ -171,10 +171,10 @@ class CheckpointManager:
             self.save()
 
     def save(self, *, wait: bool = False) -> None:
-        """Write a checkpoint of where the run is, unless there is one.
+        """Write a checkpoint of the current position, unless one exists.
 
         Raises:
-            TrainingError: it could not be written, or the run's folder was moved. Then it is where the folder is now.
+            TrainingError: it could not be written, or the run folder was moved. In that case it is in the moved folder.
         """
         self._save(wait=wait)
         self._run_writer.refuse_moved()
@@ -191,28 +191,28 @@ class CheckpointManager:
             return
         if self._run_writer.folder is None and self._processes.count == 1:
             return
-        # The one before has to be done first, so that memory holds what one checkpoint keeps from changing, not two.
+        # Finish the previous checkpoint first, so that memory holds only one copy of the state.
         self._run_writer.drain()
         # The chief writes, but all workers have a part of the state.
         state = self._state.snapshot(self._about)
         saved = self._run_writer.write_checkpoint(self._state.batches, state, wait=wait)
         if self._processes.broadcast("saved", saved):
             self._saved_at = here
-        # After a failure, too, the next one is tried when the next is due.
+        # After a failure, too, the next attempt waits until the next checkpoint is due.
         self._policy.saved(self._state.batches)
 
     def diverged(self) -> bool:
-        """Whether the loss is no number, so that neither a checkpoint nor a model is worth keeping."""
+        """Return True if the loss is not finite, so that neither a checkpoint nor a model is worth keeping."""
         if self._state.step:
             return not math.isfinite(self._running_loss())
         return bool(self._state.history) and not math.isfinite(self._state.history[-1]["loss"])
 
     def write_best(self) -> None:
-        """Writes the model to `best`, with the value that makes it the best."""
+        """Write the model to `best`, with the monitored value that makes it the best."""
         monitor = self._state.monitor
         assert monitor.best is not None
         if self._kept_best is not None and monitor.beats(self._kept_best, monitor.best):
-            # The model in `best` is of a later epoch than the checkpoint that this run went on from.
+            # The model in `best` is from a later epoch than the checkpoint that this run was resumed from.
             return
         self._kept_best = None
         note = {"mode": monitor.mode, "name": monitor.name, "value": monitor.best, "epoch": monitor.best_epoch}

@@ -20,10 +20,10 @@ from aipcore.training.tensorboard.events import EventWriter
 
 
 class BackgroundWriter:
-    """Runs one write at a time in a thread of its own, and keeps its error until somebody asks.
+    """A runner of one write at a time in a separate thread, which keeps errors until `check` or `drain`.
 
-    The thread is started for each write, so that none is left over between two. Who uses this drains it at the end; a
-    process that is to end at once leaves a write half done, which is a folder that no reader looks at.
+    Each write has its own thread, so no thread remains between two writes. Drain the writer at the end. A process that
+    is killed leaves an unfinished folder, which readers ignore.
     """
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class BackgroundWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a write is going on."""
+        """True while a write is in progress."""
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, write: Callable[[], object]) -> None:
-        """Begins a write, after the one before has ended.
+        """Start a write after the previous one has ended.
 
         Raises:
-            TrainingError: that one failed.
+            TrainingError: the previous write failed.
         """
         self.drain()
 
@@ -56,7 +56,7 @@ class BackgroundWriter:
         self._thread.start()
 
     def drain(self) -> None:
-        """Waits for the write that is going on.
+        """Wait for the write in progress.
 
         Raises:
             TrainingError: it failed.
@@ -67,27 +67,27 @@ class BackgroundWriter:
         self.check()
 
     def check(self) -> None:
-        """Raises the error of a write that has failed, once."""
+        """Raise the error of a failed write, once."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
 
 FOLDERS = ("best", "export", "checkpoint")
-"""What a user can go on with."""
+"""Folders that a user can continue to work with."""
 
 
 class RunWriter:
-    """Writes what a run leaves; without a folder, nothing.
+    """The writer of a run's files. Without a folder, it writes nothing.
 
-    A folder that is moved meanwhile is written to where it is, until the run asks `refuse_moved`. Callbacks have files
-    of their own, so a run cannot go on for long.
+    If the folder is moved, files go to its new place, until the run calls `refuse_moved`. Callbacks write their own
+    files, so such a run cannot continue for long.
 
     Args:
         folder: the run's output folder, or None.
         writer: writes the model with its current weights.
-        params: how many checkpoints to keep, and what to do when something cannot be written.
-        warn: is told what could not be written, if training goes on.
+        params: number of checkpoints to keep, and the reaction to files that cannot be written.
+        warn: shows a write failure to the user if training continues.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class RunWriter:
 
     @property
     def folder(self) -> Path | None:
-        """The run's folder, where it is now.
+        """The current path of the run folder.
 
         Raises:
             FolderMovedError: it was deleted, or cannot be found.
@@ -123,14 +123,14 @@ class RunWriter:
         return self._held.path
 
     def is_moved(self) -> bool:
-        """Whether the folder is no longer where it was when the run began."""
+        """Return True if the folder has been moved since the run began."""
         return self.folder is not None and self._moved is not None
 
     def refuse_moved(self) -> None:
-        """End a run whose folder is no longer where it was when the run began.
+        """End the run if its folder has been moved since it began.
 
         Raises:
-            FolderMovedError: it is elsewhere, deleted or replaced by another.
+            FolderMovedError: the folder was moved, deleted or replaced by another.
         """
         if self.is_moved():
             assert self._moved is not None
@@ -138,26 +138,27 @@ class RunWriter:
             raise self._moved
 
     def log(self, epoch: int, logs: Mapping[str, float], lav: Sequence[str]) -> None:
-        """Adds the logs of an epoch to the event files.
+        """Add the logs of an epoch to the event files.
 
         Args:
             epoch: counted from 1.
-            logs: all values; those of validation begin with `val_`, those of a LAV list with its part's name and `_`.
-            lav: the parts of the extended validation that ran, such as `lav`.
+            logs: all values; names of validation values begin with `val_`, those of a LAV list with its part's name and
+                `_`.
+            lav: the parts of LAV that ran, such as `lav`.
         """
         for part, values in by_part(logs, lav).items():
             self.log_scalars(part, epoch, values)
 
     def log_scalars(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
-        """Adds one point to each curve of a part."""
+        """Add one point to each curve of a part."""
         self._write_events(lambda events: events.write(part, epoch, values))
 
     def log_summaries(self, epoch: int, records: Iterable[Summary], *, part: str = "validation") -> None:
-        """Adds what the scenario shows of the validation data, or a callback, beside the curves of a part."""
+        """Add summaries of the scenario or of a callback beside the curves of a part."""
         self._write_events(lambda events: events.write_summaries(part, epoch, records))
 
     def _write_events(self, write: Callable[[EventWriter], object]) -> None:
-        # Finds the folder: files of other parts may still have to be made.
+        # Accessing `folder` updates the path of a moved folder: files of other parts may still have to be created.
         if self._events is None or self.folder is None:
             return
         try:
@@ -167,17 +168,17 @@ class RunWriter:
             self._failed(TrainingError(f"The event files could not be written ({reason}): make room on the disk."))
 
     def write_model(self, name: str, about: Mapping[str, Any], *, compare: bool = False) -> None:
-        """Writes the model to the folder of this name, `best` or `export`, with a note of what it is.
+        """Write the model to the folder of this name, `best` or `export`, with a description.
 
-        If some of its formats fail, the others are written and the run goes on; see `check_formats`.
+        If some formats fail, the others are written and the run continues; see `check_formats`.
 
         Args:
-            name: of the folder.
-            about: the note.
-            compare: whether to compare what was written with the model.
+            name: the name of the folder.
+            about: the description.
+            compare: if True, compare the written model with the original.
 
         Raises:
-            TrainingError: it cannot be written, and `checkpoint.on_error` is raise; what was there before stays.
+            TrainingError: it cannot be written, and `checkpoint.on_error` is raise; an existing folder stays unchanged.
         """
         folder = self.folder
         if folder is None:
@@ -190,7 +191,7 @@ class RunWriter:
             self._formats_failed[name] = error
         except TrainingError as error:
             if self.folder != folder:
-                # It was moved meanwhile.
+                # The folder was moved meanwhile.
                 self.write_model(name, about, compare=compare)
             else:
                 self._failed(error)
@@ -198,10 +199,10 @@ class RunWriter:
             self._formats_failed.pop(name, None)
 
     def check_formats(self) -> None:
-        """Ends a run that is complete but for a format that its models could not be written in.
+        """End a run that is complete except for a format that could not be written.
 
         Raises:
-            FormatError: there is one, and `checkpoint.on_error` is raise.
+            FormatError: there is such a format, and `checkpoint.on_error` is raise.
         """
         if self._formats_failed and self._params.on_error == "raise":
             reasons = " ".join(dict.fromkeys(map(str, self._formats_failed.values())))
@@ -210,18 +211,18 @@ class RunWriter:
             )
 
     def write_checkpoint(self, step: int, state: Checkpoint, *, wait: bool = False) -> bool:
-        """Writes the state after `step` batches, in the background, once the one before is written.
+        """Write the state after `step` batches, in the background, after the previous checkpoint is written.
 
         Args:
-            step: what names the checkpoint.
-            state: which nothing changes any more.
-            wait: whether to return only when it is on the disk.
+            step: the number that names the checkpoint.
+            state: the state, which must no longer change.
+            wait: if True, return only when the checkpoint is on disk.
 
         Returns:
-            whether the write began, or with `wait`, whether it succeeded.
+            True if the write has started, or with `wait`, if it succeeded.
 
         Raises:
-            TrainingError: this one or the one before could not be written, and `checkpoint.on_error` is raise.
+            TrainingError: this checkpoint or the previous one could not be written, and `checkpoint.on_error` is raise.
         """
         if self._held is None:
             return False
@@ -233,14 +234,14 @@ class RunWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is being written."""
+        """True while a checkpoint is being written."""
         return self._background.busy
 
     def drain(self) -> bool:
-        """Waits until nothing is being written; whether all went well.
+        """Wait until no write is in progress; return True if all succeeded.
 
         Raises:
-            TrainingError: it did not, and `checkpoint.on_error` is raise.
+            TrainingError: a write failed, and `checkpoint.on_error` is raise.
         """
         try:
             self._background.drain()
@@ -250,10 +251,10 @@ class RunWriter:
         return True
 
     def check(self) -> None:
-        """Says now what went wrong in the background.
+        """Report failures of background writes.
 
         Raises:
-            TrainingError: something did, and `checkpoint.on_error` is raise.
+            TrainingError: a write failed, and `checkpoint.on_error` is raise.
         """
         try:
             self._background.check()
@@ -262,19 +263,19 @@ class RunWriter:
 
     def _failed(self, error: TrainingError) -> None:
         if self.is_moved():
-            # A checkpoint that was being written at the old place. The run ends, with one at the new place.
+            # A checkpoint was being written at the old place. The run ends with a checkpoint at the new place.
             return
         if self._params.on_error == "raise":
             raise error
         self._warn(f"{error} Training goes on (checkpoint.on_error warn).")
 
     def saved(self) -> list[str]:
-        """The names of what there is to go on with."""
+        """Return the names of the folders that exist and can be used further."""
         folder = self.folder
         return [name for name in FOLDERS if folder is not None and (folder / name).exists()]
 
     def close(self) -> None:
-        """Waits for the last checkpoint and ends the event files.
+        """Wait for the last checkpoint and close the event files.
 
         Raises:
             TrainingError: see `drain`.

@@ -18,19 +18,19 @@ from aipcore.training.checkpoint.format import read_checkpoint
 Arrays = dict[str, npt.NDArray[Any]]
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""The end of the key of a variable in a SavedModel."""
+"""The end of a variable's key in a SavedModel."""
 
 _REPLICA = re.compile(r"@\d+$")
 
 
 def checkpoint_weights(path: Path) -> Arrays:
-    """Read the model's variables of a checkpoint. Averaged weights (EMA) replace the raw ones.
+    """Read the model's variables from a checkpoint. Averaged weights (EMA) replace the raw ones.
 
-    Variables that differ between replicas, such as batch-norm statistics within an epoch, are averaged. Of integers,
-    such as seeds, the first replica's are taken.
+    Variables that differ between replicas, such as batch-norm statistics within an epoch, are averaged. For integers,
+    such as seeds, the first replica's value is used.
 
     Raises:
-        TrainingError: it is damaged, or written by a newer aip.
+        TrainingError: it is damaged, or was written by a newer version of aip.
     """
     groups: dict[str, dict[str, list[npt.NDArray[Any]]]] = {"model": {}, "ema": {}}
     for name, array in read_checkpoint(path).arrays.items():
@@ -47,10 +47,10 @@ def _mean(values: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def model_weights(path: Path) -> Arrays:
-    """Read the variables of a SavedModel that aip wrote: `state/N` is the N-th path in its record.
+    """Read the variables of a SavedModel written by aip: `state/N` is the N-th path in its record.
 
     Raises:
-        ValueError: the record does not name the variables that are there, or see `open_variables`.
+        ValueError: the record does not match the variables, or see `open_variables`.
         UsageError, tf.errors.OpError: see `open_variables`.
         OSError: the record cannot be read.
     """
@@ -69,9 +69,9 @@ def open_variables(path: Path) -> Any:
     """Open the variables of a SavedModel.
 
     Raises:
-        ValueError: they claim to take more bytes than there are.
-        UsageError: a file of them is a pipe, a device or a socket.
-        tf.errors.OpError: they are damaged.
+        ValueError: the variables claim more bytes than their files have.
+        UsageError: one of their files is a pipe, a device or a socket.
+        tf.errors.OpError: the files are damaged.
     """
     folder = path / "variables"
     refuse_links(folder, reading=True)

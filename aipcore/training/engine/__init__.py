@@ -1,1 +1,1 @@
-"""The compiled training engine: steps, evaluation, compilation, and what acts on gradients and weights."""
+"""The compiled training engine: steps, evaluation, compilation, and changes to gradients and weights."""

@@ -1,4 +1,4 @@
-"""The batches of an epoch in chunks: cut, prepared ahead on the device, and trained with."""
+"""The batches of an epoch in chunks: cut, copied to the device in advance, and trained on."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from aipcore.training.tensorboard.profiler import BatchProfiler
 
 
 class ChunkLoop:
-    """The compiled loop over the chunks of an epoch.
+    """The compiled loop over the chunks of an epoch. A chunk is the batches of one call of the compiled function.
 
     Args:
-        loop: trains with a chunk.
+        loop: trains on a chunk.
         loader: the batches.
-        metrics: of training.
+        metrics: the training metrics.
         profiler: cuts chunks where it traces.
-        batching: how an epoch is cut into batches.
-        accumulate_steps: batches for one optimizer update.
-        epochs: of the run.
-        across: whether the first chunk of the next epoch may be prepared in this one.
-        check: looks at the first loss and the number of batches that it is of; None: nothing does.
+        batching: the division of an epoch into batches.
+        accumulate_steps: batches per optimizer update.
+        epochs: epochs of the run.
+        across: True if the first chunk of the next epoch may be prepared during the current one.
+        check: receives the first loss and its number of batches; None for no check.
 
     Attributes:
         chunk: the most batches in a chunk.
@@ -54,15 +54,15 @@ class ChunkLoop:
     def epoch(
         self, epoch: int, first: int, begin: Callable[[int], object]
     ) -> Generator[tuple[Block, dict[str, float]], None, None]:
-        """Train with the chunks of an epoch.
+        """Train on the chunks of an epoch.
 
         Args:
             epoch: counted from 0.
-            first: the batch to begin with.
-            begin: is called with the first batch of each chunk before that.
+            first: the first batch to train on.
+            begin: called before each chunk with its first batch.
 
         Yields:
-            each chunk, and losses and metrics of the epoch so far.
+            Each chunk, and the losses and metrics of the epoch so far.
         """
         with closing(self._prefetcher.epoch(epoch, first)) as blocks:
             for block, prepared in blocks:
@@ -75,17 +75,17 @@ class ChunkLoop:
                 yield block, logs
 
     def blocks(self, epoch: int, first: int) -> Iterator[Block]:
-        """Return the chunks of an epoch from a batch on, not yet on the device."""
+        """Return the chunks of an epoch, starting at a batch, not yet on the device."""
         room = xla_room(self._loader, self.chunk) if self._loop.compiled == "xla" else 0
         blocks = self._loader.blocks(epoch, chunk=self.chunk, first=first, room=room)
         return self._profiler.cut(blocks, epoch, pad=room > 0)
 
     def close(self) -> None:
-        """End what is prepared ahead."""
+        """Stop the preparation of chunks."""
         self._prefetcher.close()
 
     def _prepared(self, block: Block) -> tuple[Block, Any]:
         numbers = range(block.first + 1, block.first + block.steps + 1)
         prepared = self._loop.prepare(block, [n % self._group == 0 or n == self._batching.steps for n in numbers])
-        # On the device are copies: what waits there need not wait here too.
+        # The device has copies, so the originals need not be kept.
         return attrs.evolve(block, inputs={}, targets={}, meta=None), prepared

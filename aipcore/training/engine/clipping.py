@@ -9,26 +9,26 @@ import tensorflow as tf
 from aipcore.hooks.records import OptimizerParams
 
 SLICES = 32
-"""Parts of a gradient whose squares are added element by element before the rest is summed."""
+"""Slices of a gradient whose squares are added element by element before the rest is summed."""
 
 LARGE = 2**14
-"""Elements from which on a gradient is sliced."""
+"""Minimum number of elements of a gradient that is sliced."""
 
 MOST_SLICED = 16
-"""Gradients that are sliced, the largest ones; each adds `SLICES` operations to what is compiled."""
+"""Maximum number of sliced gradients, the largest ones; each adds `SLICES` operations to the compiled graph."""
 
 
 def clip(gradients: list[Any], params: OptimizerParams, *, sliced: bool = False) -> list[Any]:
-    """Clips by value, then by the norm of each variable, then by the joint norm: each if set.
+    """Clip by value, then by the norm of each variable, then by the global norm: each if set.
 
-    Gradients keep their shapes and dtypes. A norm below its limit leaves the gradient as it is; one that is infinite or
-    NaN makes NaN of all that it would scale, as `tf.clip_by_global_norm` does.
+    Gradients keep their shapes and dtypes. A norm below its limit leaves the gradient unchanged. An infinite or NaN
+    norm turns everything that it would scale into NaN, as in `tf.clip_by_global_norm`.
 
     Args:
         gradients: one for each variable.
         params: the limits.
-        sliced: whether sums are made in slices. XLA on a CPU sums floats one after the other, at a few cycles each;
-            adding slices first lets it use vector instructions. TensorFlow's own kernels need no such help.
+        sliced: if True, sum in slices. XLA on a CPU adds floats one after the other, at a few cycles each; adding
+            slices first lets it use vector instructions. TensorFlow's own kernels do not need this.
     """
     if params.clip_value is not None:
         gradients = [tf.clip_by_value(g, -params.clip_value, params.clip_value) for g in gradients]
@@ -43,14 +43,14 @@ def clip(gradients: list[Any], params: OptimizerParams, *, sliced: bool = False)
 
 
 def _scale(squared_norm: Any, limit: float) -> Any:
-    """What brings a norm down to its limit: exactly 1 below it, NaN if the norm is not finite."""
+    """Return the factor that reduces a norm to its limit: exactly 1 below it, NaN if the norm is not finite."""
     norm = tf.sqrt(squared_norm)
     scale = limit / tf.maximum(norm, limit)
     return tf.where(tf.math.is_finite(norm), scale, float("nan"))
 
 
 def _squared_sums(gradients: list[Any], *, sliced: bool) -> list[Any]:
-    """The sum of the squares of each gradient, a float32 scalar (float64 for float64)."""
+    """Return the sum of the squares of each gradient, a float32 scalar (float64 for float64)."""
     wide = [tf.cast(g, tf.float32) if g.dtype in (tf.float16, tf.bfloat16) else g for g in gradients]
     sizes = [int(g.shape.num_elements() or 0) for g in wide]
     largest = sorted((size for size in sizes if size >= LARGE), reverse=True)[:MOST_SLICED]

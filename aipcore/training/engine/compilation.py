@@ -18,39 +18,39 @@ from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.variables import VariableState
 
 CHUNK_SECONDS = 0.2
-"""How long a chunk should take: short enough to answer Ctrl-C, long enough for the call itself to cost nothing."""
+"""Target duration of a chunk: short enough to react to Ctrl-C, long enough to hide the overhead of a call."""
 
 CHUNK_BYTES = 16 * 2**20
-"""Most bytes of samples in a chunk; up to four of them are held at a time, one that runs and three that wait."""
+"""Maximum bytes of samples in a chunk; up to four chunks are held at a time, one running and three waiting."""
 
 WORTH_SECONDS = 5.0
-"""A run that the plain graph finishes within this time is not worth an XLA compilation."""
+"""Minimum duration of a run with the plain graph, in seconds, for an XLA compilation to pay off."""
 
 PROBE_STEPS = 4
 
 TRIALS = 3
-"""How often the plain graph and XLA are timed, in turns; the best time of each counts, since others meet noise."""
+"""Number of times that the plain graph and XLA are timed, in turns. The best time counts, since noise adds time."""
 
 CLEAR = 4.0
-"""One trial is enough if one of the two is so many times as fast as the other."""
+"""Ratio of the two speeds from which one trial is enough."""
 
 MOST_ROOM = 4096
-"""Batches in a block of sample indices, at most."""
+"""Maximum batches in a block of sample indices."""
 
 FIXED_CHUNK = 16
-"""Batches in a chunk if nothing is measured, or as many as `CHUNK_BYTES` hold."""
+"""Batches in a chunk if nothing is measured, unless `CHUNK_BYTES` allows fewer."""
 
 Jit = Literal["auto", "on", "off"]
 
 
 @attrs.frozen(kw_only=True)
 class Compilation:
-    """How a run is compiled; part of its state, since the two ways differ in the last bits.
+    """The compilation of a run. It is part of the run's state, since graph and XLA differ in the last bits.
 
     Attributes:
         mode: "graph", "xla" or "eager".
-        chunk: most batches per call.
-        reason: why, for the plan.
+        chunk: the most batches per call.
+        reason: the reason for the choice, for the plan.
     """
 
     mode: Literal["graph", "xla", "eager"]
@@ -69,20 +69,20 @@ def choose_compilation(
     total_steps: int,
     look: Callable[[float, int], None] | None = None,
 ) -> Compilation:
-    """Measures how the loop runs best, or takes what is fixed, and leaves the state as it was, bit for bit.
+    """Measure the fastest way to run the loop, or apply the fixed settings. The state stays bit-identical.
 
     Args:
-        loop: the loop, its variables built.
+        loop: the loop, with its variables built.
         loader: the training data.
         state: all variables that a step may change.
         tune: "off" measures nothing: the plain graph, unless `jit_compile` is "on", and `FIXED_CHUNK`.
-        jit_compile: the user's wish.
-        eager: whether to compile nothing.
+        jit_compile: the user's setting.
+        eager: if True, compile nothing.
         total_steps: batches in the whole run.
-        look: is given the mean loss of the batches that were tried, and their number; may raise.
+        look: called with the mean loss of the trial batches, and their number; may raise.
 
     Raises:
-        TrainingError: the model cannot be compiled as asked.
+        TrainingError: the model cannot be compiled as requested.
     """
     if eager:
         return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
@@ -104,7 +104,7 @@ def choose_compilation(
     before = state.read()
     try:
         if tune == "off":
-            # Compiled now, as it would be by the first chunk: an error can still be explained.
+            # Compiled now instead of by the first chunk, while an error can still be explained.
             chunk = min(most, FIXED_CHUNK)
             _under_xla(loop, loader, chunk, must=True)
             return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on, trainer.tune off")
@@ -136,7 +136,7 @@ def _measured(
     if block is None:
         return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
     plain, xla = _in_turns(loop, block, xla_only=jit_compile == "on")
-    # Where the shape that XLA is compiled for does not tie the number of batches, there are as many as it takes.
+    # If the shape compiled by XLA does not fix the number of batches, the number that fits the time is used.
     fitting = round(CHUNK_SECONDS / xla) if isinstance(loader.dataset, IndexDataset) else chunk
     fitting = max(1, min(xla_room(loader, chunk), fitting))
     if jit_compile == "on":
@@ -147,15 +147,15 @@ def _measured(
 
 
 def xla_room(loader: DataLoader, chunk: int) -> int:
-    """How many batches have room in the blocks of the one shape that XLA is compiled for.
+    """Return the capacity, in batches, of the blocks of the one shape that XLA is compiled for.
 
-    Where a block is sample indices, room costs nothing, and how many batches a call runs needs no other shape.
+    For blocks of sample indices, capacity costs nothing, and any number of batches per call uses the same shape.
     """
     return min(loader.batching.full_steps, MOST_ROOM) if isinstance(loader.dataset, IndexDataset) else chunk
 
 
 def _under_xla(loop: TrainingLoop, loader: DataLoader, chunk: int, *, must: bool) -> Block | None:
-    """Compiles the loop; the block that it was tried on, or None if XLA cannot compile the model and need not."""
+    """Compile the loop; return the trial block, or None if XLA cannot compile the model and does not have to."""
     room = xla_room(loader, chunk)
     block = next(loader.blocks(0, chunk=min(chunk, room), room=room))
     try:
@@ -171,7 +171,7 @@ def _under_xla(loop: TrainingLoop, loader: DataLoader, chunk: int, *, must: bool
 
 
 def _in_turns(loop: TrainingLoop, block: Block, *, xla_only: bool) -> tuple[float, float]:
-    """The seconds of a step as a plain graph and under XLA."""
+    """Return the seconds per step, as a plain graph and under XLA."""
     plain = xla = math.inf
     for _ in range(TRIALS):
         xla = min(xla, _seconds(loop, block, "xla") / block.steps)

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, kept beside them and put in their place to evaluate."""
+"""Exponential moving average (EMA) of the weights, stored beside them and swapped in for evaluation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LEAST_RATE, GREATEST_RATE = 0.9, 0.9999
 
 
 def averaging_rate(given: float, updates_per_epoch: int) -> float:
-    """The rate of the average: as given, or, if negative, such that it looks back over about one epoch.
+    """Return the rate of the average: the given one, or, if negative, one that averages over about one epoch.
 
-    A rate r weighs the weights of n updates ago by r^n, which sums to 1 / (1 - r) updates; the computed rate is
-    1 - 1 / updates_per_epoch, kept from 0.9 to 0.9999.
+    A rate r weighs the weights of n updates ago by r^n, which sums to 1 / (1 - r) updates. The computed rate is
+    1 - 1 / updates_per_epoch, clamped to 0.9 to 0.9999.
     """
     if given >= 0:
         return given
@@ -28,7 +28,7 @@ def averaging_rate(given: float, updates_per_epoch: int) -> float:
 
 
 def averaged_variables(graph: Graph, *, batch_norm: bool) -> list[Any]:
-    """What is averaged: all trainable weights and, if asked for, the statistics of batch normalisation."""
+    """Return the averaged variables: all trainable weights and, optionally, batch normalisation statistics."""
     variables = list(graph.model.trainable_variables)
     if batch_norm:
         for layer in graph.model._flatten_layers(include_self=False):
@@ -38,12 +38,12 @@ def averaged_variables(graph: Graph, *, batch_norm: bool) -> list[Any]:
 
 
 class WeightAverage:
-    """Shadow variables that follow the weights: shadow += (1 - rate) * (weight - shadow), once an optimizer update.
+    """Shadow variables that follow the weights: shadow += (1 - rate) * (weight - shadow), once per optimizer update.
 
     Args:
-        variables: the Keras variables to follow; the shadows begin with their values.
+        variables: the Keras variables to follow; the shadows start with their values.
         rate: from 0 (no average: the shadow is the weight) to below 1.
-        distribution: what the variables are spread over.
+        distribution: the devices that hold the variables.
     """
 
     def __init__(self, variables: Sequence[Any], rate: float, distribution: Distribution) -> None:
@@ -56,22 +56,22 @@ class WeightAverage:
         self._raw: list[Any] | None = None
 
     def update(self) -> None:
-        """Takes in the weights as they are after an update; runs inside the compiled step."""
+        """Update the averages with the current weights; runs inside the compiled step."""
         for shadow, variable in zip(self.shadows, self._followed, strict=True):
-            # Weights are the same on all replicas, batch-norm statistics are not.
+            # Weights are identical on all replicas, batch-norm statistics are not.
             value = variable.value if variable.trainable else self._distribution.mean(variable)
             shadow.assign_add((value - shadow) * (1 - self.rate))
 
     def reset(self) -> None:
-        """Begins anew with the weights as they are."""
+        """Restart the averages at the current weights."""
         for shadow, variable in zip(self.shadows, self._followed, strict=True):
             shadow.assign(variable.value)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Puts the averages in the place of the weights, and afterwards the very bits that were there before.
+        """Replace the weights by their averages, and restore the exact weights afterwards.
 
-        A weight that is written inside the context, as callbacks do, keeps what was written, and so does its average.
+        A weight assigned inside the context, for example by a callback, keeps its new value, and so does its average.
         """
         raw = [tf.identity(variable.value) for variable in self._followed]
         outer, self._raw = self._raw, raw if self._raw is None else self._raw
@@ -88,12 +88,12 @@ class WeightAverage:
                     variable.assign(value)
 
     def settle(self) -> None:
-        """Puts the averages in the place of the weights for good; training cannot continue from there."""
+        """Replace the weights by their averages permanently; training cannot continue afterwards."""
         self._assign(self.shadows)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """Puts the raw weights back for a while, inside of `applied`; elsewhere it does nothing."""
+        """Restore the raw weights temporarily, inside `applied`; does nothing elsewhere."""
         if self._raw is None:
             yield
             return

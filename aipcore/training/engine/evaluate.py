@@ -1,4 +1,4 @@
-"""Runs a model in inference mode over a data set."""
+"""Evaluation of a model on a dataset, in inference mode."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from aipcore.scenario.model import GraphLike, block_signature
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 
 CHUNK_BYTES = 16 * 2**20
-"""Most bytes of samples that go to the device in one call."""
+"""Maximum bytes of samples that are copied to the device in one call."""
 
 
 class Evaluation:
-    """Losses and metrics of a model on one data set, and what an evaluator makes of its outputs.
+    """Losses and metrics of a model on one dataset, and an evaluator's results for its outputs.
 
     Args:
         graph: the model.
-        dataset: what it runs on, in its own order.
+        dataset: the samples, in their own order.
         objective: the losses.
-        metrics: running means, used by this object alone.
+        metrics: running means, used only by this object.
         batch_size: samples in a batch.
         distribution: the devices that share each batch.
-        eager: whether to compile nothing.
+        eager: if True, compile nothing.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Evaluation:
         self._outputs = self._batch if eager else self._compiled(self._batch, axes=1)
 
     def run(self, evaluator: Evaluator | None = None, batch_hooks: Any = None) -> dict[str, float]:
-        """One pass over the data.
+        """Run one pass over the data.
 
         Args:
-            evaluator: a new one, given every batch's targets and outputs; its results join those of the metrics.
-                The chief's alone is asked, the others need one too.
+            evaluator: a new evaluator, which receives the targets and outputs of every batch; its results are added to
+                those of the metrics. Only the chief's evaluator is used, but the other workers need one too.
             batch_hooks: a Keras callback (list) whose `on_test_batch_begin` and `on_test_batch_end` are called for
                 every batch, until they set `model.stop_evaluating`; not together with an evaluator.
 
         Returns:
-            losses, metrics and evaluator results by name, the same on all workers.
+            Losses, metrics and evaluator results by name, identical on all workers.
         """
         self.metrics.reset()
         share = None if self._gives_all(evaluator) else self._distribution.share
@@ -93,7 +93,7 @@ class Evaluation:
         return results
 
     def _gives_all(self, evaluator: Evaluator | None) -> bool:
-        """Whether this worker needs whole batches, for their targets."""
+        """Return True if this worker needs whole batches, for their targets."""
         return evaluator is not None and self._distribution.processes.is_chief
 
     def _run_batches(self, block: Block, evaluator: Evaluator) -> None:
@@ -113,12 +113,12 @@ class Evaluation:
                 evaluator.update(targets, gathered, meta)
 
     def _on_devices(self, sides: Sequence[Tensors], batch_size: int, *, axis: int) -> tuple[Any, Any]:
-        """The columns on their devices, one part for each replica, and how many of these count."""
+        """Return the columns on their devices, one part per replica, and the number of parts that count."""
         split = (self._distribution.split(side, axis=axis) for side in sides)
         return tuple(zip(*split, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
 
     def _gathered(self, outputs: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
-        """The outputs of the whole batch in its order, on the chief; nothing on the others."""
+        """Return the outputs of the whole batch in order, on the chief; nothing on the other workers."""
         counted = outputs[: self._distribution.parts(batch_size)]
         own = {name: np.concatenate([part[name].numpy() for part in counted]) for name in outputs[0] if counted}
         parts = [part for part in self._distribution.processes.gather_arrays("outputs", own) if part]
@@ -150,7 +150,7 @@ class Evaluation:
         self._replica_batch(replica, sides, parts)
 
     def _batch(self, columns: Any, parts: Any) -> list[dict[str, Any]]:
-        """The outputs of each replica."""
+        """Return the outputs of each replica."""
         outputs = self._distribution.run(self._replica_batch, self._distribution.per_replica(columns), parts)
         per_output = {name: self._distribution.local(value) for name, value in outputs.items()}
         return [dict(zip(per_output, values, strict=True)) for values in zip(*per_output.values(), strict=True)]

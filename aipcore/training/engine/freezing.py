@@ -1,4 +1,4 @@
-"""Layers that are not trained, chosen by a regular expression on their paths."""
+"""Freezing of layers whose paths match a regular expression."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from aipcore.scenario.paths import layers_by_path, matching
 
 
 def freeze(model: Any, pattern: str) -> list[tuple[str, int]]:
-    """Freeze every layer whose full path matches as a whole, together with the layers in it.
+    """Freeze every layer whose full path matches the whole pattern, with all layers inside it.
 
-    A frozen batch normalisation also keeps its statistics, as Keras has it.
+    As in Keras, a frozen batch normalisation also keeps its statistics.
 
     Args:
         model: a built Keras model.
         pattern: a regular expression, such as `.*conv.*`.
 
     Returns:
-        the path of each frozen layer that has weights of its own, and their number.
+        The path of each frozen layer with weights of its own, and the number of these weights.
 
     Raises:
-        ParamsError: nothing matches, or everything does.
+        ParamsError: no layer matches, or every layer does.
     """
     layers = [(path, layer) for path, layer in layers_by_path(model) if layer.weights]
     paths = [path for path, _ in layers]

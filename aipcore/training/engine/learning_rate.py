@@ -1,4 +1,4 @@
-"""The learning rate of a run: its schedule, the length of the run, and a factor that callbacks may change."""
+"""The learning rate of a run: its schedule, the length of the run, and a factor that callbacks can change."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Horizon:
 
 
 def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
-    """Return whether to run in this epoch what runs every so many epochs, and in the first and the last one.
+    """Return True in the first epoch, in the last epoch, and in every `every`-th epoch.
 
     Args:
         epoch: counted from 0.
-        every: how many epochs from one time to the next; 0: never.
-        last: whether this is the last epoch.
-        first: the epoch, counted from 1, before which it never runs.
+        every: number of epochs from one time to the next; 0: never.
+        last: True for the last epoch.
+        first: the first epoch, counted from 1, for which True may be returned.
     """
     if not every or epoch + 1 < first:
         return False
@@ -48,35 +48,35 @@ def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
 
 @keras.saving.register_keras_serializable(package="aip")
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """`schedule(step) * scale`, where `scale` is a float32 variable that starts at 1 and belongs to the run's state."""
+    """`schedule(step) * scale`, where `scale` is a float32 variable that starts at 1 and is part of the run's state."""
 
     def __init__(self, schedule: Any) -> None:
         self.schedule = schedule
         self.scale = tf.Variable(1.0, trainable=False, name="learning_rate_scale")
 
     def __call__(self, step: Any) -> Any:
-        """The learning rate, a float32 scalar, of the optimizer update number `step`."""
+        """Return the learning rate, a float32 scalar, of the optimizer update with index `step`."""
         return tf.cast(self.schedule(step), tf.float32) * self.scale
 
     def get_config(self) -> dict[str, Any]:
-        """The wrapped schedule; the scale is state, not configuration."""
+        """Return the wrapped schedule; the scale is state, not configuration."""
         return {"schedule": keras.saving.serialize_keras_object(self.schedule)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ScaledSchedule:
-        """Rebuilds the schedule from `get_config`."""
+        """Rebuild the schedule from `get_config`."""
         return cls(keras.saving.deserialize_keras_object(config["schedule"]))
 
 
 @keras.saving.register_keras_serializable(package="aip")
 class CurrentRate:
-    """The learning rate of an optimizer at its next update, which can be set.
+    """The learning rate of an optimizer at its next update. It can be assigned.
 
-    An optimizer of Keras with a schedule refuses `optimizer.learning_rate = 0.01`, as `ReduceLROnPlateau` and
-    `LearningRateScheduler` do it. With this in the schedule's place, the assignment reaches `assign`.
+    A Keras optimizer with a schedule rejects `optimizer.learning_rate = 0.01`, as done by `ReduceLROnPlateau` and
+    `LearningRateScheduler`. With this object in place of the schedule, the assignment calls `assign`.
 
     Args:
-        schedule: gives the rate.
+        schedule: provides the rate.
         optimizer: counts the updates.
     """
 
@@ -85,7 +85,7 @@ class CurrentRate:
         self.optimizer = optimizer
 
     def __call__(self, step: Any = None) -> Any:
-        """Return the rate, a float32 scalar, of the next update or of the update number `step`."""
+        """Return the rate, a float32 scalar, of the next update or of the update with index `step`."""
         return self.schedule(self.optimizer.iterations if step is None else step)
 
     def assign(self, value: Any) -> None:
@@ -107,12 +107,12 @@ class CurrentRate:
             )
         scale = np.float32(rate / float(scheduled))
         if scheduled * scale > np.float32(rate):
-            # Never above: a lower bound, as of ReduceLROnPlateau, has to count as reached.
+            # Never round up: a lower bound, such as that of ReduceLROnPlateau, must count as reached.
             scale = np.nextafter(scale, np.float32(0))
         self.schedule.scale.assign(scale)
 
     def get_config(self) -> dict[str, Any]:
-        """That of the schedule."""
+        """Return the configuration of the schedule."""
         return self.schedule.get_config()
 
     @classmethod
@@ -122,7 +122,7 @@ class CurrentRate:
 
 
 def make_settable(optimizer: Any, schedule: ScaledSchedule) -> None:
-    """Let `optimizer.learning_rate` be assigned, if it is this schedule and not what a plugin made of it."""
+    """Make `optimizer.learning_rate` assignable, if it is this schedule and was not replaced by a plugin."""
     if getattr(optimizer, "_learning_rate", None) is schedule:
         optimizer.learning_rate = CurrentRate(schedule, optimizer)
 
@@ -130,18 +130,18 @@ def make_settable(optimizer: Any, schedule: ScaledSchedule) -> None:
 def learning_rates(
     build: Callable[[Any, Horizon], Any], params: Any, horizon: Horizon
 ) -> tuple[list[float], list[float]]:
-    """Evaluates a schedule at every optimizer update of a run, the end included.
+    """Evaluate a schedule at every optimizer update of a run, including the end.
 
     Args:
-        build: the schedule plugin's.
-        params: its parameters.
+        build: the build function of the schedule plugin.
+        params: the plugin's parameters.
         horizon: the length of the run.
 
     Returns:
-        the times in epochs, and the learning rates at these times.
+        The times in epochs, and the learning rates at these times.
     """
     schedule = build(params, horizon)
     steps = tf.range(horizon.total_updates + 1)
-    # One by one, as in training: a plugin's schedule need not take vectors.
+    # One by one, as in training: a plugin's schedule may not support vectors.
     rates = tf.map_fn(lambda step: tf.cast(schedule(step), tf.float32), steps, fn_output_signature=tf.float32)
     return [int(step) / horizon.updates_per_epoch for step in steps], [float(rate) for rate in rates]

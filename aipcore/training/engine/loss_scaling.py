@@ -1,4 +1,4 @@
-"""Dynamic loss scaling, which keeps small float16 gradients from vanishing."""
+"""Dynamic loss scaling, which keeps small float16 gradients from underflowing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 FIRST_SCALE = 2.0**15
 GROW_AFTER = 2000
-"""Updates in a row with finite gradients after which the scale is doubled."""
+"""Consecutive updates with finite gradients after which the scale is doubled."""
 
 
 class LossScale:
-    """Multiplies the loss before the backward pass, and divides the gradients after it.
+    """A dynamic factor on the loss in the backward pass. The gradients are divided by it afterwards.
 
-    An update whose gradients are not all finite is left out and the scale halved; after `GROW_AFTER` updates in a row
-    that were made, it is doubled. All scales are powers of two, so that scaling and unscaling lose nothing.
+    An update with non-finite gradients is skipped and the scale is halved. After `GROW_AFTER` consecutive updates, the
+    scale is doubled. All scales are powers of two, so scaling and unscaling are exact.
 
     Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2.
     """
@@ -31,15 +31,15 @@ class LossScale:
         return [self.scale, self.good]
 
     def scaled(self, loss: Any) -> Any:
-        """The loss to differentiate."""
+        """Return the loss to differentiate."""
         return loss * self.scale
 
     def unscaled(self, gradients: list[Any]) -> list[Any]:
-        """The gradients of the loss itself; None stays None."""
+        """Return the gradients of the unscaled loss; None stays None."""
         return [None if each is None else each / tf.cast(self.scale, each.dtype) for each in gradients]
 
     def guarded(self, finite: Any, update: Callable[[], None]) -> None:
-        """Makes an update if its gradients are `finite` (a boolean scalar), and adapts the scale."""
+        """Perform an update if its gradients are `finite` (a boolean scalar), and adapt the scale."""
 
         def make() -> None:
             update()

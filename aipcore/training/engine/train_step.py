@@ -1,11 +1,11 @@
-"""The compiled training loop: a block of batches goes to the devices, which run all its steps before answering.
+"""The compiled training loop: a block of batches is copied to the devices, which run all its steps in one call.
 
-One step is forward, backward, clipping, optimizer update and metric update. A loss is a sum and a denominator, and both
-add up: over the replicas, each of which computes the gradients of its part of the batch, and over the batches of an
-accumulation group, whose gradients are divided once, before the update that follows the last of them. The same step
-serves both ways of compiling, a plain TensorFlow graph and XLA.
+One step is forward, backward, clipping, optimizer update and metric update. A loss is a sum and a denominator. Both are
+additive over replicas, each of which computes the gradients of its part of the batch. They are also additive over the
+batches of an accumulation group, whose gradients are divided once, before the update that follows the last batch. The
+same step is compiled in both ways: as a plain TensorFlow graph and with XLA.
 
-Samples come with the block, or lie on the device already (`resident`), and the block has their numbers only.
+A block contains its samples, or only their indices if the samples are already on the device (`resident`).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ DeviceBlock = tuple[Any, ...]
 
 @attrs.frozen
 class Batch:
-    """Where a batch is: symbolic values that all replicas share.
+    """The position of a batch, as symbolic values that all replicas share.
 
     Attributes:
         step: its index in the block, an int32 scalar.
-        parts: how many replicas of this worker have samples of their own, an int32 scalar.
+        parts: number of this worker's replicas with samples of their own, an int32 scalar.
     """
 
     step: Any
@@ -52,11 +52,12 @@ class Batch:
 
 
 class TrainingLoop:
-    """Runs blocks of training batches.
+    """The training loop over the batches of a block.
 
     Attributes:
-        compiled: "graph", "xla" or "eager"; how full blocks run. Batches of another shape (the partial last one of an
-            epoch, samples of varying size) run as "graph" under "xla", so that no shape costs an XLA compilation.
+        compiled: the mode of full blocks: "graph", "xla" or "eager". With "xla", batches of another shape (the partial
+            last batch of an epoch, samples of varying size) run as "graph", so that each shape does not cost an XLA
+            compilation.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class TrainingLoop:
         self._single = tf.function(self._run_single, autograph=False, input_signature=signature)
 
     def _zeros(self, replica: int, group: int) -> list[Any]:
-        """The sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
+        """Create the sums of a replica's gradients over the batches of a group; plain variables, see `Distribution`."""
         with self.distribution.on_replica(replica):
             return [
                 tf.Variable(
@@ -123,17 +124,17 @@ class TrainingLoop:
 
     @property
     def variables(self) -> list[Any]:
-        """The loop's own state beside the model's, the optimizer's and the metrics'."""
+        """The loop's own state, in addition to that of the model, the optimizer and the metrics."""
         scale = [] if self.loss_scale is None else self.loss_scale.variables
         flat = [[total for totals in groups for total in totals] for groups in self.group_gradients]
         return [*(ReplicaVariables(list(parts)) for parts in zip(*flat, strict=True)), *scale]
 
     def prepare(self, block: Block, updates: list[bool]) -> DeviceBlock:
-        """Copies a block to the devices.
+        """Copy a block to the devices.
 
         Args:
             block: the batches.
-            updates: for each batch, whether an optimizer update follows it.
+            updates: for each batch, True if an optimizer update follows it.
         """
         room = len(next(iter(block.inputs.values())))
         flags = np.zeros(room, bool)
@@ -147,13 +148,13 @@ class TrainingLoop:
         )
 
     def run(self, block: DeviceBlock, *, full: bool, single: bool = False) -> None:
-        """Runs the steps of a block.
+        """Run the steps of a block.
 
         Args:
-            block: as `prepare` made it.
-            full: whether it has the one shape that XLA is compiled for.
-            single: whether to run its one step without a loop around it: a profile takes the turns of any loop for the
-                steps of training.
+            block: the result of `prepare`.
+            full: True if the block has the one shape that XLA is compiled for.
+            single: if True, run its one step without a loop around it, because a profile counts the iterations of any
+                loop as training steps.
         """
         if self.compiled == "eager":
             self._run(*block)
@@ -165,17 +166,17 @@ class TrainingLoop:
             self._plain(*block)
 
     def wait(self) -> None:
-        """Returns when the steps so far are done."""
+        """Wait until all steps so far are done."""
         for each in (self.metrics.losses(replica) for replica in range(len(self.metrics.sets))):
             each.samples.numpy()
 
     @property
     def traces(self) -> int:
-        """How often the loop was traced."""
+        """The number of times that the loop has been traced."""
         return int(self._plain.experimental_get_tracing_count() + self._xla.experimental_get_tracing_count())
 
     def _run_under_xla(self, *block: Any) -> None:
-        # While it is traced.
+        # Set while the loop is traced.
         self._sums_in_slices = not tf.config.list_logical_devices("GPU")
         try:
             self._run(*block)
@@ -203,7 +204,7 @@ class TrainingLoop:
             tf.cond(update, self._update_from_group, lambda: None)
 
     def _replica_gradients(self, replica: int, columns: Any, step: Any, parts: Any) -> list[Any]:
-        """The gradients of a replica's part of a batch; none if they are accumulated."""
+        """Return the gradients of a replica's part of a batch; an empty list if they are accumulated."""
         inputs, targets, weights = self._samples(columns, step)
         samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
         counts = replica < parts
@@ -260,7 +261,7 @@ class TrainingLoop:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
             outputs, sums = run()
-            # That of a sample's own loss, since the mean divides by their number.
+            # The gradient of each sample's own loss: the mean divides by the number of samples.
             loss = samples * running.total(running.means(sums, running.scales(sums)))
         gradients = tape.gradient(loss, watched, unconnected_gradients="zero")
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.cast(gradient, tf.float32))) for gradient in gradients])
@@ -268,14 +269,14 @@ class TrainingLoop:
         return outputs, weights, sums
 
     def _part_of_loss(self, group: _Group, running: LossMean, sums: LossSums, samples: Any) -> Any:
-        """What a batch adds to one group of losses, before the division when the update is due."""
+        """Return a batch's contribution to one group of losses, before the division when the update is due."""
         values = sums.sums
         if group.denominator is None:
             values = [each * samples for each in running.means(sums, running.scales(sums))]
         return tf.add_n([values[place] * running.factors[place] for place in group.losses])
 
     def _gradients(self, tape: tf.GradientTape, losses: Sequence[Any]) -> list[list[Any]]:
-        """The gradients of each loss, None for weights that it does not depend on; notes which weights any reaches."""
+        """Return the gradients of each loss, None for weights without influence on it; record the weights reached."""
         found = [tape.gradient(loss, self._values) for loss in losses]
         found = [[None if g is None else tf.convert_to_tensor(g) for g in gradients] for gradients in found]
         if self.loss_scale is not None:
@@ -293,7 +294,7 @@ class TrainingLoop:
         return found
 
     def _samples(self, columns: Any, step: Any) -> list[Tensors]:
-        """The inputs, targets and weights of a batch."""
+        """Return the inputs, targets and weights of a batch."""
         if self._resident is None:
             return [{name: column[step] for name, column in side.items()} for side in columns]
         numbers = columns[0][NUMBERS][step]
@@ -303,7 +304,7 @@ class TrainingLoop:
         self._update(self.distribution.run(self._group_gradients))
 
     def _group_gradients(self, replica: int) -> list[Any]:
-        """The gradients of a group of batches, which ends here: those of the one batch that it stands for."""
+        """Return the gradients of a completed group of batches, equal to those of one large batch."""
         running = self.metrics.losses(replica)
         state = tf.concat([running.group_sums.value, running.group_samples.value[None]], axis=0)
         state = self.distribution.sum([state])[0]
@@ -330,7 +331,7 @@ class TrainingLoop:
         if self.loss_scale is None:
             self._apply(gradients)
         else:
-            # The sum is the same on every replica: each may answer for all.
+            # The sum is identical on every replica, so any of them can be checked.
             finite = self.distribution.local(self.distribution.run(lambda _, values: _all_finite(values), gradients))
             self.loss_scale.guarded(finite[0], lambda: self._apply(gradients))
 
@@ -341,7 +342,7 @@ class TrainingLoop:
 
     def _apply_on_replica(self, replica: int, gradients: list[Any]) -> None:
         del replica
-        # Weights that no loss depends on are left alone by decay too, as under Keras.
+        # As in Keras, weight decay does not apply to weights that no loss depends on.
         reached = [self._weights[place] for place in self._reached]
         self.optimizer.apply(clip(gradients, self.clipping, sliced=self._sums_in_slices), reached)
 
@@ -352,11 +353,11 @@ def _all_finite(gradients: list[Any]) -> Any:
 
 @attrs.frozen(kw_only=True)
 class _Group:
-    """Losses whose gradients may be added up over batches, since one denominator divides them all.
+    """Losses whose gradients can be summed over batches, since they share one denominator.
 
     Attributes:
-        losses: their places among the losses; the place behind the last is that of the penalty.
-        denominator: the place of what divides them; None for the number of samples.
+        losses: their indices among the losses; the penalty has the index after the last loss.
+        denominator: the index of the denominator; None for the number of samples.
     """
 
     losses: tuple[int, ...]
@@ -364,7 +365,7 @@ class _Group:
 
 
 def _groups(kinds: Sequence[str], *, penalty: bool) -> list[_Group]:
-    """The groups of losses with these kinds of denominators; see `LossTerm`."""
+    """Return the groups of losses for these kinds of denominators; see `LossTerm`."""
     last = len(kinds)
     by_samples = [place for place, kind in enumerate(kinds) if kind == SAMPLES]
     by_samples += [last] if penalty else []

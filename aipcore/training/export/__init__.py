@@ -1,1 +1,1 @@
-"""Exported models: SavedModels and other formats, and the proof that they compute the same."""
+"""Export of models: SavedModels and other formats, and checks that their outputs match the model's."""

@@ -1,4 +1,4 @@
-"""The formats that a model is written in, made by exporter plugins."""
+"""The formats of exported models, built by exporter plugins."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Format:
-    """How to write a model, and how to read it back.
+    """A format with functions to write a model and to read it back.
 
     Attributes:
-        write: writes it into an existing folder.
-        read: from that folder to a function from arrays by input name to arrays by output name, as
-            `ExporterRecord.load` says; None if it cannot be read back.
-        tolerance: how far its answers may be from the model's, as `ExporterRecord.tolerance` says.
+        write: writes the model into an existing folder.
+        read: loads a folder as a function from arrays by input name to arrays by output name, see
+            `ExporterRecord.load`; None if the format cannot be read back.
+        tolerance: largest allowed deviation from the model's outputs, see `ExporterRecord.tolerance`.
     """
 
     write: Callable[[Exportable, Path], None]
@@ -36,10 +36,10 @@ class Format:
 
 
 def make_format(chosen: Choice[ExporterParams], plugins: PluginManager) -> Format:
-    """Have an exporter plugin build its format from its parameters.
+    """Build the format of an exporter plugin from its parameters.
 
     Raises:
-        PluginError: a module of the plugin cannot be imported, or the parameters are those of another.
+        PluginError: a module of the plugin cannot be imported, or the parameters belong to another plugin.
     """
     entry = plugins.entry("exporter", chosen.name)
     record: Any = entry.record
@@ -52,15 +52,15 @@ def make_format(chosen: Choice[ExporterParams], plugins: PluginManager) -> Forma
 
 
 def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> None:
-    """For exporters: refuses models that compute in what a format has no operators for.
+    """Reject models that compute in a precision without operators in a format. For use in exporters.
 
     Args:
-        name: of the format.
+        name: the name of the format.
         graph: the model.
-        precisions: Keras' names of the types, such as `bfloat16`.
+        precisions: Keras' names of the unsupported types, such as `bfloat16`.
 
     Raises:
-        FormatError: one of the model's layers computes in one of them.
+        FormatError: a layer of the model computes in one of them.
     """
     for layer in layers_of(graph.model):
         if layer.compute_dtype in precisions:
@@ -71,5 +71,5 @@ def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> Non
 
 
 def layers_of(model: Any) -> list[Any]:
-    """Return all layers of a model, also those within others."""
+    """Return all layers of a model, including nested ones."""
     return list(model._flatten_layers(include_self=False))

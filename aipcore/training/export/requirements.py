@@ -1,4 +1,4 @@
-"""Packages that exporters need beside aip's own: looked for before anything is computed, and not imported for it."""
+"""Packages required by exporters in addition to aip's own, checked before training without importing them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from aipcore.params import Choice
 
 
 def require_packages(formats: Iterable[Choice[ExporterParams]], plugins: PluginManager, option: str) -> None:
-    """Makes sure that what the chosen exporters need is installed.
+    """Check that the packages required by the selected exporters are installed.
 
     Args:
-        formats: the chosen exporters.
+        formats: the selected exporters.
         plugins: the installed plugins.
-        option: by which the user chose them, such as `--export.formats`.
+        option: the option that selected them, such as `--export.formats`.
 
     Raises:
-        UsageError: a package is missing; says how to install it.
+        UsageError: a package is missing; the message has the command that installs it.
     """
     for each in formats:
         record = plugins.get("exporter", each.name)
@@ -30,7 +30,7 @@ def require_packages(formats: Iterable[Choice[ExporterParams]], plugins: PluginM
 
 
 def lacking_packages(record: Any) -> str:
-    """What an `ExporterRecord` needs and what of it is missing, as the end of a sentence; empty if nothing is."""
+    """Return the required and the missing packages of an `ExporterRecord` as the end of a sentence, or ""."""
     missing = [name for name in record.packages if find_spec(name) is None]
     if not missing:
         return ""
@@ -47,5 +47,5 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _quoted(requirement: str) -> str:
-    # Brackets mean something to shells.
+    # Brackets are special characters in shells.
     return f"'{requirement}'" if "[" in requirement else requirement

@@ -1,4 +1,4 @@
-"""SavedModels with a serving signature, which need no aip to load."""
+"""SavedModels with a serving signature, which load without aip."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from aipcore.scenario.record import DEFAULT_GRAPH
 
 @contextmanager
 def portable(model: Any) -> Iterator[None]:
-    """Keeps Keras' recurrent layers from operations of cuDNN, which only a GPU of the same maker has.
+    """Disable cuDNN operations in Keras' recurrent layers, because only NVIDIA GPUs can run them.
 
-    On a machine with a GPU Keras picks them by itself, and a graph that was traced there would run nowhere else.
+    On a machine with a GPU, Keras selects them automatically, and a graph traced there would run nowhere else.
     """
     picky = [layer for layer in model._flatten_layers() if getattr(layer, "use_cudnn", False)]
     before = [layer.use_cudnn for layer in picky]
@@ -33,9 +33,9 @@ def portable(model: Any) -> Iterator[None]:
 
 
 def serving_function(graph: Graph) -> Callable[..., dict[str, Any]]:
-    """The function that serves a model, to be traced: keyword tensors [batch, ...] to a dict of them.
+    """Return the untraced function that serves a model: keyword tensors [batch, ...] to a dict of such tensors.
 
-    Names are those of the signature: `inputs` and `outputs` where the model has one without a name.
+    Names are those of the signature: `inputs` and `outputs` for an unnamed input or output.
     """
 
     def serve(**inputs: Any) -> dict[str, Any]:
@@ -51,19 +51,19 @@ def serving_function(graph: Graph) -> Callable[..., dict[str, Any]]:
 SIGNATURE = DEFAULT_GRAPH
 
 OUTPUT, MASK, PENALTY = "output/", "mask/", "penalty"
-"""What the names in the result of `ServedModule.score` begin with, and the name of the penalty."""
+"""Name prefixes in the result of `ServedModule.score`, and the name of the penalty."""
 
 
 class ServedModule(tf.Module):  # type: ignore[misc]
-    """What the SavedModel holds: the model's variables, the function that serves, and if need be one that scores.
+    """The content of the SavedModel: the model's variables, the serving function, and if needed a scoring function.
+
+    A signature returns only outputs. Losses may also need the penalty of regularizers and the masks that Keras attaches
+    to outputs. These are returned by `score`, which exists only if the model has any.
 
     Attributes:
         state: the variables.
         serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
         further: such functions of further graphs, by name.
-
-    A signature gives nothing but outputs. What losses need besides them, the penalty of regularizers and the masks that
-    Keras attaches to outputs, comes from `score`, which is there only if the model has any.
     """
 
     def __init__(self, graph: Graph, further: Mapping[str, Graph] | None = None) -> None:
@@ -99,13 +99,13 @@ class ServedModule(tf.Module):  # type: ignore[misc]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Exportable:
-    """A model that an exporter writes.
+    """A model to be written by an exporter.
 
     Attributes:
         graph: the model, its inputs and outputs by name.
         further: further graphs of the scenario by name, for formats that hold several.
-        save_model: writes all of them as a TensorFlow SavedModel into an existing empty folder.
-        served: the module of the function that serves, for converters; its names are those of the signature.
+        save_model: writes all graphs as a TensorFlow SavedModel into an existing empty folder.
+        served: returns the module with the serving function, for converters; its names are those of the signature.
     """
 
     graph: Graph

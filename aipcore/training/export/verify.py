@@ -1,4 +1,4 @@
-"""Writing a model in a format, and the comparison of what was written with the model."""
+"""Writes a model in a format, and compares the outputs of the written model with the original."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from aipcore.training.export.formats import Arrays, Format, layers_of
 from aipcore.training.export.saved_model import Exportable, portable
 
 BATCHES = (1, 3)
-"""How many samples are compared at a time."""
+"""Batch sizes of the compared samples."""
 
 ANY = 8
-"""The length of an axis that may have any, in inputs that are made up."""
+"""Length of an axis of any length, in generated inputs."""
 
 LOW_PRECISION = {"bfloat16": 5e-2, "float16": 5e-3}
-"""The least tolerance for a model that computes with so few bits, by Keras' name of the type."""
+"""Minimum tolerance for a model that computes in such a precision, by Keras' name of the type."""
 
 
 def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
-    """The inputs of some samples of a data set, in batches of 1 and of 3."""
+    """Return the inputs of some samples of a dataset, in batches of 1 and of 3."""
     known = dataset.known()
     return [known.batch(np.arange(size) % len(known)).inputs for size in BATCHES]
 
 
 def random_batches(specs: Mapping[str, ColumnSpec]) -> list[dict[str, npt.NDArray[Any]]]:
-    """Return made-up inputs in batches of 1 and of 3, arrays of shape [batch, ...] by name."""
+    """Return generated inputs in batches of 1 and of 3, arrays of shape [batch, ...] by name."""
     return [{name: _random(spec, size) for name, spec in specs.items()} for size in BATCHES]
 
 
@@ -49,7 +49,7 @@ def _random(spec: ColumnSpec, samples: int) -> npt.NDArray[Any]:
     generator = np.random.default_rng(0)
     shape = (samples, *(ANY if size is None else size for size in spec.shape))
     dtype = np.dtype(spec.dtype)
-    # Whole numbers may be indices of a table of any size, or lengths.
+    # Integers may be lengths, or indices of a table of any size.
     return (
         generator.normal(size=shape).astype(dtype)
         if dtype.kind == "f"
@@ -58,21 +58,21 @@ def _random(spec: ColumnSpec, samples: int) -> npt.NDArray[Any]:
 
 
 def write_format(name: str, form: Format, exportable: Exportable, folder: Path, batches: Sequence[Arrays]) -> float:
-    """Writes a model in one format and compares its answers; what was written is removed if that fails.
+    """Write a model in one format and compare its outputs. Remove the files if this fails.
 
     Args:
-        name: of the format, for messages.
+        name: the name of the format, for messages.
         form: the format.
         exportable: the model.
-        folder: where to; may hold other formats.
-        batches: inputs to compare the answers for, arrays of shape [batch, ...] by name; none: do not compare.
+        folder: the output folder; may hold other formats.
+        batches: inputs for the comparison, arrays of shape [batch, ...] by name; none: do not compare.
 
     Returns:
-        the largest deviation found.
+        The largest deviation found.
 
     Raises:
-        FormatError: the format cannot express the model, or answers differ.
-        OSError, tf.errors.OpError: it cannot be written, as on a full disk.
+        FormatError: the format does not support the model, or outputs differ.
+        OSError, tf.errors.OpError: it cannot be written, for example on a full disk.
     """
     before = set(folder.iterdir())
     try:
@@ -81,7 +81,7 @@ def write_format(name: str, form: Format, exportable: Exportable, folder: Path, 
         except (AipError, OSError, tf.errors.OpError):
             raise
         except Exception as error:
-            # An exporter may be anyone's, and converters raise whatever comes.
+            # Exporters may be third-party, and converters raise arbitrary exceptions.
             raise FormatError(f"The model cannot be written as {name} ({_sentence(error)}): leave it out.") from error
         if not batches or form.read is None:
             return 0.0
@@ -104,11 +104,11 @@ def write_format(name: str, form: Format, exportable: Exportable, folder: Path, 
 
 
 def load_signature(name: str, folder: Path) -> Callable[[Arrays], Arrays]:
-    """Load a signature of a SavedModel as a function from arrays to arrays by name, as `ExporterRecord.load` says."""
+    """Load a signature of a SavedModel as a function from arrays to arrays by name, see `ExporterRecord.load`."""
     model = tf.saved_model.load(str(folder))
 
     def run(inputs: Arrays) -> Arrays:
-        # Through the model, which a signature alone does not keep alive together with its variables.
+        # Called through the model: a signature alone does not keep the model and its variables alive.
         answers = model.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
         return {key: value.numpy() for key, value in answers.items()}
 
@@ -116,11 +116,11 @@ def load_signature(name: str, folder: Path) -> Callable[[Arrays], Arrays]:
 
 
 def deviation(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """Return how far an output is from the expected one.
+    """Return the deviation of an output from the expected one.
 
-    Of floating-point numbers, this is the largest difference, relative to the largest finite number expected or to 1
-    if that is more. What is not finite must be the same. Of other types, it is the share that differs. Of other shapes,
-    it is infinite.
+    For floating-point numbers, this is the largest difference, relative to the largest finite expected number or to 1,
+    whichever is larger. Non-finite values must match exactly. For other types, it is the fraction of different values.
+    For different shapes, it is infinite.
     """
     one, other = np.asarray(expected), np.asarray(found)
     if one.shape != other.shape:
@@ -135,7 +135,7 @@ def deviation(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
 
 
 def tolerance_for(graph: Graph, least: float) -> float:
-    """Return how far an output of a model may be from its own, at least `least`; more where it has few bits."""
+    """Return the largest allowed deviation of a model's outputs, at least `least`; more for low precision."""
     return max([least, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in layers_of(graph.model))])
 
 
@@ -177,7 +177,7 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
 
 @contextmanager
 def _as_format_error(what: str, name: str) -> Iterator[None]:
-    # Readers may be anyone's, and runtimes raise whatever comes.
+    # Readers may be third-party, and runtimes raise arbitrary exceptions.
     try:
         yield
     except Exception as error:
@@ -186,7 +186,7 @@ def _as_format_error(what: str, name: str) -> Iterator[None]:
 
 @contextmanager
 def _own_classes(model: Any) -> Iterator[None]:
-    """Lets Keras find the classes of the model's own layers, which it may not be able to import by their names."""
+    """Let Keras find the classes of the model's custom layers, which it may not be able to import by name."""
     own = {
         type(each).__name__: type(each) for each in layers_of(model) if not type(each).__module__.startswith("keras.")
     }
@@ -196,7 +196,7 @@ def _own_classes(model: Any) -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Has GPUs multiply float32 as such, and not as TensorFloat-32, which is 1e-3 from what others compute."""
+    """Make GPUs multiply in full float32 instead of TensorFloat-32, which deviates by 1e-3 from other devices."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:

@@ -1,4 +1,4 @@
-"""The writer of a run's model: every format, again and again with the current weights."""
+"""The writer of a run's model: all formats, repeatedly, with the current weights."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from aipcore.training.export.verify import write_format
 
 
 class ModelWriter:
-    """Writes a model again and again with its current weights; the graph is traced and saved only once.
+    """A writer of a model with its current weights, for repeated use. The graph is traced and saved only once.
 
-    A SavedModel keeps its weights in files of their own, so that a second one of the same graph needs only these.
+    A SavedModel stores its weights in separate files, so writing the same graph again replaces only these.
 
     Args:
         graph: the model.
-        formats: by name, what to write it in.
-        about: what to record beside it.
-        further: graphs that become further signatures of the SavedModel, by name.
-        resources: a folder of files that belong to the model, if there are any.
-        batches: gives inputs to compare answers for, arrays of shape [batch, ...] by name.
+        formats: the formats to write, by name.
+        about: values to record beside the model.
+        further: further graphs, as additional signatures of the SavedModel, by name.
+        resources: a folder of files that belong to the model, if any.
+        batches: returns inputs for comparisons of outputs, arrays of shape [batch, ...] by name.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class ModelWriter:
         self._written: Path | None = None
 
     def check(self) -> None:
-        """Traces the serving function, and writes all formats but the SavedModel once, to a folder that is removed.
+        """Trace the serving function, and write all formats except the SavedModel once, to a temporary folder.
 
         Raises:
             ScenarioError: the model cannot be served.
-            FormatError: one of the formats cannot express it, or answers otherwise.
+            FormatError: a format does not support it, or its outputs differ.
         """
         try:
             self._module = ServedModule(self._graph, self._further)
@@ -76,22 +76,23 @@ class ModelWriter:
                 write_format(name, form, self._exportable(), Path(folder), batches)
 
     def write(self, path: Path, note: Mapping[str, Any] | None = None, *, compare: bool = False) -> float:
-        """Writes the model with its current weights in every format to the folder `path`, replacing it as a whole.
+        """Write the model with its current weights in every format to the folder `path`, replacing it atomically.
 
-        `aip.json` records, beside what is to be recorded, under `variables` the paths of the SavedModel's `state`, and
-        under `formats` what was written.
+        In addition to the given values, `aip.json` records the variable paths of the SavedModel's `state` under
+        `variables`, and the written formats under `formats`.
 
         Args:
             path: the folder.
-            note: what to record in its `aip.json` beside what the run is.
-            compare: whether to read back each format and compare its answers with the model's.
+            note: values to record in its `aip.json`, in addition to the identity of the run.
+            compare: if True, read back each format and compare its outputs with the model's.
 
         Returns:
-            the largest deviation of an answer.
+            The largest deviation of an output.
 
         Raises:
-            FormatError: a format cannot express the model, or answers otherwise; the others have been written, if any.
-            TrainingError: the disk is full or not writable; what was at `path` before is untouched.
+            FormatError: a format does not support the model, or its outputs differ; other formats have been written, if
+                any.
+            TrainingError: the disk is full or not writable; the earlier content of `path` is unchanged.
         """
         failed: dict[str, FormatError] = {}
         worst = 0.0

@@ -1,4 +1,4 @@
-"""Event files that `tensorboard --logdir OUTPUT_DIR` reads, written point by point and trimmed at resume."""
+"""Event files for `tensorboard --logdir OUTPUT_DIR`, written point by point and trimmed on resume."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tensorflow.core.util.event_pb2 import Event
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
 
 FIRST = "events.out.tfevents.0000000000.before-resume.v2"
-"""Where what is kept goes. Readers take files in the order of their names, and all others begin with a later time."""
+"""The file for kept records. Readers sort files by name, and the names of all others begin with a later time."""
 
 HEAD = struct.Struct("<QI")
-"""What stands before a record: its length, and a checksum of that."""
+"""The bytes before a record: its length, and a checksum of the length."""
 
 FOOT_BYTES = 4
-"""The length of the checksum behind a record."""
+"""Length of the checksum after a record."""
 
 BY_UPDATE = "updates"
-"""The part whose steps are optimizer updates; those of all others are epochs."""
+"""The part whose steps are optimizer updates; the steps of all others are epochs."""
 
 
 def trim_events(folder: Path, epoch: int, updates: int = 0) -> None:
-    """Leaves the points up to `epoch`, counted from 1, of each part in `folder`, joined into one file.
+    """Keep only the points up to `epoch`, counted from 1, of each part in `folder`, joined into one file.
+
+    A kill at any moment leaves files for which a repetition has the same result.
 
     Args:
-        folder: holds a folder for each part.
-        epoch: complete epochs of the run.
-        updates: optimizer updates so far, to which the part `updates` is cut.
-
-    A kill at any moment leaves files from which doing it again gives the same.
+        folder: contains a folder for each part.
+        epoch: completed epochs of the run.
+        updates: completed optimizer updates, the limit for the part `updates`.
 
     Raises:
         OSError: the files cannot be written.
@@ -57,7 +57,7 @@ def trim_events(folder: Path, epoch: int, updates: int = 0) -> None:
 def _join(files: Sequence[Path], last: int) -> None:
     kept: dict[bytes, None] = {}
     for file in files:
-        # The same record in two files is what a kill before the old ones are gone leaves.
+        # A kill before the old files are removed leaves the same record in two files.
         kept.update(dict.fromkeys(_records(file)))
     fresh = files[0].with_name(".events.new")
     fresh.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def _join(files: Sequence[Path], last: int) -> None:
 
 
 def _count(file: Path) -> int:
-    """How many records of a file are as long as they claim: TensorFlow would reserve memory for any length."""
+    """Return the number of records that fit into the file: TensorFlow would reserve memory for any claimed length."""
     count, end = 0, file.stat().st_size
     with file.open("rb") as stream:
         while len(head := stream.read(HEAD.size)) == HEAD.size:
@@ -89,7 +89,7 @@ def _count(file: Path) -> int:
 
 
 def _records(file: Path) -> Iterator[bytes]:
-    """The records of a file up to its end, or to one that a kill cut short."""
+    """Yield the records of a file up to its end, or up to a record truncated by a kill."""
     try:
         yield from tf.data.TFRecordDataset(str(file)).take(_count(file)).as_numpy_iterator()
     except tf.errors.DataLossError:
@@ -97,19 +97,19 @@ def _records(file: Path) -> Iterator[bytes]:
 
 
 MOST_IMAGES = 64
-"""Most images in a grid."""
+"""Maximum number of images in a grid."""
 
 GRID_PIXELS = 480
-"""What a grid of small images is enlarged to, at most."""
+"""Maximum size in pixels to which a grid of small images is enlarged."""
 
 Array = npt.NDArray[Any]
 
 
 class EventWriter:
-    """Writes scalars of training, validation and extended validation; the step is the epoch, counted from 1.
+    """A writer for values of training, validation and LAV. The step is the epoch, counted from 1.
 
     Attributes:
-        folder: where files are made. Those that are open stay where they are.
+        folder: the folder for new files. Open files stay in their place.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,14 +117,14 @@ class EventWriter:
         self._writers: dict[str, Any] = {}
 
     def write(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
-        """Adds one point per value to the part's curves (`train`, `validation`, `lav`)."""
+        """Add one point per value to the part's curves (`train`, `validation`, `lav`)."""
         with self._writer(part).as_default(step=epoch):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._writers[part].flush()
 
     def write_summaries(self, part: str, epoch: int, records: Iterable[Summary]) -> None:
-        """Adds images, histograms and PR curves, checked by `SampleSummaries`."""
+        """Add images, histograms and PR curves, checked by `SampleSummaries`."""
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
         with self._writer(part).as_default(step=epoch):
@@ -135,7 +135,7 @@ class EventWriter:
                     case ImageGrid():
                         tf.summary.image(record.name, tiled(record.images)[None], description=record.text)
                     case Histogram():
-                        # Counted by NumPy in a fraction of the time of a few dozen small TensorFlow operations.
+                        # NumPy counts in a fraction of the time of a few dozen small TensorFlow operations.
                         counted = histogram_pb(record.name, record.values, description=record.text)
                         tf.summary.experimental.write_raw_pb(counted.SerializeToString())
                     case PRCurve():
@@ -143,7 +143,7 @@ class EventWriter:
         self._writers[part].flush()
 
     def close(self) -> None:
-        """Ends all files."""
+        """Close all files."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
@@ -155,14 +155,14 @@ class EventWriter:
 
 
 def tiled(images: Array) -> Array:
-    """Images side by side, with lines of mid-grey between them, in a grid about as wide as high.
+    """Return images side by side, separated by mid-grey lines, in an approximately square grid.
 
     Args:
         images: uint8, shape [images, height, width, channels]; the first 64 are used.
 
     Returns:
         uint8, shape [rows * (height + 1) - 1, columns * (width + 1) - 1, channels], each pixel enlarged to a square if
-        that stays below 480 pixels.
+        the result stays below 480 pixels.
     """
     images = images[:MOST_IMAGES]
     count, height, width, channels = images.shape
@@ -178,16 +178,16 @@ def tiled(images: Array) -> Array:
 
 
 def precision_and_recall(labels: Array, scores: Array, thresholds: int) -> Array:
-    """Counts at evenly spaced thresholds from 0 to 1.
+    """Return counts at evenly spaced thresholds from 0 to 1.
 
     Args:
         labels: bool, any shape.
-        scores: float64 from 0 to 1, the same shape; at least the threshold means yes.
-        thresholds: how many.
+        scores: float64 from 0 to 1, the same shape; scores at or above the threshold are predicted positive.
+        thresholds: number of thresholds.
 
     Returns:
-        float64, shape [6, thresholds]: true positives, false positives, true negatives, false negatives, precision
-        (1 where nothing is taken for true) and recall (0 where nothing is true).
+        float64, shape [6, thresholds]: true positives, false positives, true negatives, false negatives, precision (1
+        without predicted positives) and recall (0 without positive labels).
     """
     limits = np.linspace(0, 1, thresholds)
     yes, no = np.sort(scores[labels]), np.sort(scores[~labels])
@@ -200,8 +200,8 @@ def precision_and_recall(labels: Array, scores: Array, thresholds: int) -> Array
 
 
 def _write_curve(record: PRCurve) -> None:
-    # TensorBoard has a plugin that shows these curves, but writes them for TensorFlow 1 only: what the plugin reads is
-    # a tensor with its metadata.
+    # TensorBoard has a plugin that shows these curves, but its writer supports only TensorFlow 1. The plugin reads a
+    # tensor with its metadata.
     from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR
     from tensorboard.plugins.pr_curve.metadata import create_summary_metadata
 

@@ -1,4 +1,4 @@
-"""Traces some batches of a run for TensorBoard's profile plugin."""
+"""Traces of some batches of a run for TensorBoard's profile plugin."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from aipcore.training.reporter import Reporter
 
 
 class BatchProfiler:
-    """Traces the batches `first` to `last` of a run, both included, and nothing else.
+    """A profiler of the batches `first` to `last` of a run, both included.
 
-    As a context manager it ends the trace however the run ends.
+    As a context manager, it ends the trace however the run ends.
 
     Args:
-        folder: of the run's event files, or None to trace nothing.
+        folder: the folder of the run's event files; None to trace nothing.
         steps: the first and the last batch to trace, counted over the run from 1.
         epoch_steps: batches in an epoch.
-        reporter: hears what was traced, or why nothing was.
+        reporter: receives the traced batches, or the reason why nothing was traced.
     """
 
     def __init__(self, folder: Path | None, steps: tuple[int, int], epoch_steps: int, reporter: Reporter) -> None:
@@ -43,24 +43,24 @@ class BatchProfiler:
 
     @property
     def traced(self) -> tuple[int, int] | None:
-        """The first and the last batch of the trace, None if there is none."""
+        """The first and the last batch of the trace; None without a trace."""
         return None if self._traced is None else (self._first, self._traced)
 
     def begin(self, batch: int, batches: int) -> None:
-        """The run goes on with batch number `batch`, and has `batches` in all; both counted over the run from 1."""
+        """Start at the given batch of a run with `batches` batches in total; both are counted over the run from 1."""
         self._awaited = self._folder is not None and batch <= self._first <= batches
         if self._folder is not None and self._first > batches:
             self._miss(batches)
 
     def cut(self, blocks: Iterable[Block], epoch: int, *, pad: bool) -> Iterator[Block]:
-        """Cuts the batches to trace out of the blocks of an epoch, each to a block of its own.
+        """Cut the blocks of an epoch so that each traced batch is a separate block.
 
-        The plugin shows times by step, and what it takes for a step is one call.
+        The plugin shows times by step, and treats each call as a step.
 
         Args:
-            blocks: as `DataLoader.blocks` yields them.
+            blocks: the blocks yielded by `DataLoader.blocks`.
             epoch: counted from 0.
-            pad: whether blocks are filled up to one size.
+            pad: True if blocks are padded to one size.
         """
         before = epoch * self._epoch_steps
         edges = range(0) if self._folder is None else range(self._first - 1 - before, self._last - before + 1)
@@ -73,7 +73,7 @@ class BatchProfiler:
                 yield _part(block, start, end, pad=pad)
 
     def around(self, epoch: int, block: Block) -> AbstractContextManager[bool]:
-        """Encloses the computing of a block, the wait for its results included; says whether it is traced."""
+        """Return a context for the computation of a block and the wait for its results. It yields True if traced."""
         if not self._awaited and not self._running:
             return nullcontext(False)
         number = epoch * self._epoch_steps + block.first + 1
@@ -86,7 +86,7 @@ class BatchProfiler:
         if not self._running:
             yield False
             return
-        # The plugin takes what has a step number for a training step.
+        # The plugin treats anything with a step number as a training step.
         with tf.profiler.experimental.Trace("train", step_num=first, _r=1):
             yield True
         self._traced = last
@@ -103,17 +103,17 @@ class BatchProfiler:
         self._awaited, self._running = False, True
 
     def close(self) -> None:
-        """Writes the trace, if one is being taken."""
+        """Write the trace in progress, if any."""
         if self._running:
             self._running = False
-            # It would make the folder of a run anew that was moved.
+            # Saving would create the folder of a moved run again.
             save = self._traced is not None and self._folder is not None and self._folder.parent.is_dir()
             tf.profiler.experimental.stop(save=save)
             if save:
                 self._reporter.message(f"Profiled the batches {self._first} to {self._traced}.")
 
     def end(self, batches: int) -> None:
-        """The run is over, after `batches` batches."""
+        """Finish the trace at the end of the run, after `batches` batches."""
         self.close()
         if self._awaited:
             self._awaited = False

@@ -1,4 +1,4 @@
-"""Shows a scenario some validation samples and the model's answers, for TensorBoard."""
+"""The scenario's summaries of some validation samples and the model's outputs, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aipcore.training.tensorboard.summary_records import RecordCheck
 
 
 def make_summaries(scenario: Scenario, trainer: TrainerParams, model: Engine) -> SampleSummaries | None:
-    """The summaries of a run, None if the scenario has none, there is no validation data, or they are off.
+    """Return the summaries of a run; None if the scenario has none, there is no validation data, or they are off.
 
     Raises:
-        ScenarioError: unless `trainer.skip_sanity_check`, what the scenario makes of the untrained model cannot be
-            shown, and why.
+        ScenarioError: the summaries of the untrained model cannot be shown; not checked with
+            `trainer.skip_sanity_check`.
     """
     wanted = type(scenario).summaries is not Scenario.summaries
     if not wanted or model.validation is None or not trainer.summaries_every_n:
@@ -42,15 +42,15 @@ def make_summaries(scenario: Scenario, trainer: TrainerParams, model: Engine) ->
 
 
 class SampleSummaries:
-    """What `Scenario.summaries` makes of some validation samples.
+    """The results of `Scenario.summaries` for some validation samples.
 
     Args:
-        scenario: overrides `summaries`.
-        graph: the model; run in inference mode, with the weights it has at that time.
-        dataset: the validation data. `Scenario.summary_samples` samples are taken, evenly spaced, always the same.
-        batch_size: most samples that go through the model at once.
+        scenario: the scenario, which overrides `summaries`.
+        graph: the model; run in inference mode, with its current weights.
+        dataset: the validation data. `Scenario.summary_samples` samples are used, evenly spaced, always the same.
+        batch_size: the most samples that go through the model in one call.
         reserved: names that belong to curves.
-        eager: whether to compile nothing.
+        eager: if True, compile nothing.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class SampleSummaries:
             self._outputs = tf.function(self._outputs, autograph=False, input_signature=signature)
 
     def make(self) -> list[Summary]:
-        """Runs the model on the samples and asks the scenario.
+        """Run the model on the samples and return the scenario's summaries.
 
         Returns:
-            checked records whose arrays are NumPy arrays of the shapes and types that `EventWriter` takes.
+            Checked records whose arrays are NumPy arrays of the shapes and types that `EventWriter` accepts.
 
         Raises:
-            ScenarioError: a record cannot be shown, and why.
+            ScenarioError: a record cannot be shown.
         """
-        # All samples are padded to one size, so that the outputs of the batches fit together.
+        # All samples are padded to one size, so that the outputs of the batches can be concatenated.
         rows = spread_samples(self._dataset, self._scenario.summary_samples)
         inputs = rows.inputs
         parts = []

@@ -1,4 +1,4 @@
-"""Checks of the records that scenarios and evaluators give for TensorBoard."""
+"""Checks of the records that scenarios and evaluators return for TensorBoard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RecordCheck:
     """Checks of the records of one method.
 
     Args:
-        called: the method, as errors name it.
+        called: the method's name in error messages.
         reserved: names that belong to curves.
     """
 
@@ -30,10 +30,10 @@ class RecordCheck:
         self._reserved = reserved
 
     def checked(self, given: Iterable[Summary] | None) -> list[Summary]:
-        """Return the records with NumPy arrays of the shapes and types that `EventWriter` takes.
+        """Return the records with NumPy arrays of the shapes and types that `EventWriter` accepts.
 
         Raises:
-            ScenarioError: a record cannot be shown, and why.
+            ScenarioError: a record cannot be shown.
         """
         if given is None or isinstance(given, str | Image | ImageGrid | Histogram | PRCurve):
             raise self._error(f"returned {type(given).__name__}: return a list of Image, ImageGrid, Histogram, PRCurve")
@@ -112,18 +112,18 @@ class RecordCheck:
 
 
 def records_of(evaluator: Evaluator, reserved: Collection[str]) -> list[Summary]:
-    """Return what an evaluator shows in TensorBoard of the list that it has seen.
+    """Return an evaluator's TensorBoard records for its LAV list.
 
     Args:
-        evaluator: has seen all of it.
+        evaluator: the evaluator, after the whole list.
         reserved: the names of the list's curves.
 
     Raises:
-        ScenarioError: a record cannot be shown, and why.
+        ScenarioError: a record cannot be shown.
     """
     return RecordCheck(f"{type(evaluator).__name__}.summaries()", reserved).checked(evaluator.summaries())
 
 
 def _is_float(array: Array) -> bool:
-    # bfloat16 is no kind of float to NumPy itself.
+    # NumPy itself does not classify bfloat16 as a float.
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"

@@ -1,5 +1,5 @@
-"""Warm start: a new run that begins with weights from elsewhere.
+"""Warm start: a new run that begins with the weights of another model.
 
-`readers` and `keras_files` read `weights`, `variables` lists what this model has, `names` and `matching` decide which
-goes where, and `apply` does it. `params`, `names`, `matching`, `table` and `weights` need no TensorFlow.
+`readers` and `keras_files` read `weights`, `variables` lists the variables of this model, `names` and `matching` pair
+them, and `apply` assigns the values. `params`, `names`, `matching`, `table` and `weights` need no TensorFlow.
 """

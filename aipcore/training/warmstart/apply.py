@@ -1,4 +1,4 @@
-"""Doing a warm start: reading, matching, and assigning the model's variables."""
+"""The steps of a warm start: reading, matching, and assigning the model's variables."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ logger = logging.getLogger("aipcore.training")
 
 
 def warm_start(model: Any, params: WarmstartParams) -> WarmStart | None:
-    """Loads weights into a built Keras model; None if none are asked for.
+    """Load weights into a built Keras model; return None without a warm start.
 
-    Seeds of random generators stay as they are; statistics of batch normalisation are loaded.
+    Seeds of random generators are not loaded; statistics of batch normalisation are.
 
     Raises:
-        ParamsError: the weights cannot be read, rules do not fit, nothing matches, or something is missing or of
-            another shape and `allow_partial` is off; the model is as it was.
+        ParamsError: the weights cannot be read, rules do not match, no variable matches, or a variable is missing or of
+            another shape and `allow_partial` is off; the model is unchanged.
     """
     if params.model is None:
         return None
@@ -63,7 +63,7 @@ def _is_seed(name: str) -> bool:
 def _renamed_targets(targets: Sequence[Target], params: WarmstartParams) -> list[Target]:
     names = [each.name for each in targets]
     renamed = rename(names, params.rename_targets, "--warmstart.rename_targets", "this model")
-    # Under a name of the user's a layer is no longer one that Keras numbers.
+    # A layer renamed by the user no longer counts as numbered by Keras.
     units = [each.units if each.name == name else () for each, name in zip(targets, renamed, strict=True)]
     if params.trim_graph_name and (trimmed := trim(renamed)) != renamed:
         renamed, units = trimmed, [tuple(unit[1:] for unit in each) for each in units]

@@ -1,9 +1,9 @@
 """Reading `.keras` and `.weights.h5` files.
 
-Such a file has a group for each layer, named by the layer's class and its position among the layers of this class
-(`layers/dense_1`), or by the attribute of the layer around it that holds it. Its variables are numbered: `vars/0`.
-Keras since 3.10 or so adds the layer's own name, older files have it in the configuration beside, if at all. The layers
-are never made: their code does not run.
+Such a file has a group for each layer. The group is named by the layer's class and its position among the layers of
+this class (`layers/dense_1`), or by the attribute of the parent layer that holds it. Its variables are numbered:
+`vars/0`. Keras since 3.10 or so also stores the layer's own name. For older files, the name is in the configuration
+beside, if at all. Layers are never constructed, so their code does not run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from aipcore.files import MANIFEST_BYTES, open_regular, read_limit
 from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
 LAYERS = "layers"
-"""The group of the layers of a model."""
+"""The group of a model's layers."""
 
 
 def read_weights_file(path: Path) -> Weights:
-    """Reads a `.weights.h5` file, or the weights of an `.h5` file of Keras 2."""
+    """Read a `.weights.h5` file, or the weights of an `.h5` file of Keras 2."""
     with open_regular(path) as opened:
         size = os.fstat(opened.fileno()).st_size
     with h5py.File(path, "r") as file:
@@ -38,12 +38,12 @@ def read_weights_file(path: Path) -> Weights:
 
 
 def read_keras_file(path: Path) -> Weights:
-    """Reads the weights of a `.keras` file."""
+    """Read the weights of a `.keras` file."""
     with zipfile.ZipFile(path) as archive:
         if "model.weights.h5" not in archive.namelist():
             raise ValueError("it has no model.weights.h5")
         for name in ("config.json", "model.weights.h5"):
-            # Keras does not compress: a small file cannot fill the memory.
+            # Keras does not compress. Without compression, a small file cannot fill the memory.
             if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{name} in it is compressed, which Keras does not do")
         if archive.getinfo("config.json").file_size > MANIFEST_BYTES:
@@ -58,14 +58,14 @@ def read_keras_file(path: Path) -> Weights:
 
 
 def _check_sizes(file: Any, size: int) -> None:
-    """Refuse data sets that claim more than there is: HDF5 gives zeros for what was never written.
+    """Reject datasets that claim more bytes than are stored: HDF5 returns zeros for parts that were never written.
 
     Args:
-        file: of HDF5.
-        size: in bytes.
+        file: the HDF5 file.
+        size: its size in bytes.
 
     Raises:
-        ValueError: one is empty for its shape, or not of numbers, or all of them take more than the limit.
+        ValueError: a dataset is empty for its shape or not numeric, or all of them together exceed the limit.
     """
     total = 0
 
@@ -87,13 +87,13 @@ def _check_sizes(file: Any, size: int) -> None:
 
 
 def snake_case(name: str) -> str:
-    """The name that Keras gives to a layer of a class: `batch_normalization` for BatchNormalization."""
+    """Return Keras' name for a layer of a class: `batch_normalization` for BatchNormalization."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _read(file: Any, config: Any) -> Weights:
-    # The paths of a model that is a class of its own begin with its name; it may have variables outside of all layers.
+    # The paths of a subclassed model begin with its name, and it may have variables outside all layers.
     root = file["vars"].attrs.get("name") if "vars" in file and LAYERS not in file else None
     stored = {
         name: array
@@ -116,13 +116,13 @@ def _arrays(group: Any) -> dict[str, npt.NDArray[Any]]:
         if isinstance(item, h5py.Dataset):
             found[name] = _array(item)
 
-    # It follows no links, so that nothing outside of the file is read.
+    # `visititems` follows no links, so nothing outside the file is read.
     group.visititems(visit)
     return found
 
 
 def _own_names(file: Any, stored: Iterable[str]) -> dict[str, str] | None:
-    """The layers' names by group, as the file itself has them; None if it has not."""
+    """Return the layers' names by group, as stored in the file; None if it has no names."""
     names = {}
     for path in stored:
         parts = path.split("/")
@@ -138,7 +138,7 @@ def _own_names(file: Any, stored: Iterable[str]) -> dict[str, str] | None:
 
 
 def _named(path: str, names: Mapping[str, str]) -> str:
-    """A path with the groups' own names, without the containers that every model has."""
+    """Return a path with the groups' own names, without the containers that every model has."""
     parts = path.split("/")
     end = _vars_at(parts)
     named = [names.get("/".join(parts[: at + 1]), part) for at, part in enumerate(parts[:end]) if part != LAYERS]
@@ -150,7 +150,7 @@ def _vars_at(parts: Sequence[str]) -> int:
 
 
 def _configured(config: Any, group: str) -> dict[str, str]:
-    """The names of the layers of a model, and of models inside of it, by their groups."""
+    """Return the names of the layers of a model, and of nested models, by their groups."""
     names: dict[str, str] = {}
     counts: dict[str, int] = {}
     inner = config.get("config") if isinstance(config, dict) else None
@@ -168,7 +168,7 @@ def _array(item: Any) -> npt.NDArray[Any]:
     if item.external or item.is_virtual:
         raise ValueError(f"{item.name} lies in another file")
     array = np.asarray(item)
-    # HDF5 has no bfloat16: Keras stores its bytes and says so.
+    # HDF5 has no bfloat16: Keras stores its bytes and records the type in an attribute.
     if item.attrs.get("dtype") == "bfloat16":
         import ml_dtypes
 
@@ -186,7 +186,7 @@ def _read_old(file: Any) -> Weights:
     found = []
     for layer in map(_text, group.attrs["layer_names"]):
         for name in map(_text, group[layer].attrs["weight_names"]):
-            # The names in a nested model lack the model.
+            # Names in a nested model do not include the model.
             path = name.removesuffix(":0")
             path = path if path.startswith(f"{layer}/") else f"{layer}/{path}"
             found.append((path, f"{layer}/{name}", stored[f"{layer}/{name}"]))

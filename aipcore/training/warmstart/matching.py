@@ -1,4 +1,4 @@
-"""Matching of a source's variables to those of the model, and the report of it."""
+"""Matching of a source's variables to those of the model, and the report of the result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Row:
         path: its path in this model; empty if it is only in the file.
         source: its name in the file; empty if the file has none for it.
         shape: its shape in this model, or in the file if it is only there.
-        source_shape: the shape in the file, None without a source.
-        status: `loaded` under its own name, `renamed` by a rule or because its layer has another number here;
-            `skipped` as `include` and `exclude` have it, or because this model has no such variable; `missing` in the
-            file; `shape mismatch`.
+        source_shape: the shape in the file; None without a source.
+        status: `loaded` under its own name; `renamed` by a rule or because its layer has another number here; `skipped`
+            because of `include` and `exclude`, or because this model has no such variable; `missing` in the file;
+            `shape mismatch`.
     """
 
     path: str
@@ -38,12 +38,12 @@ class Row:
 
 @attrs.frozen(kw_only=True)
 class WarmStart:
-    """A warm start that was done.
+    """A completed warm start.
 
     Attributes:
-        path: what the weights were taken from: the very file or folder.
-        kind: what that is, such as "checkpoint".
-        rows: this model's variables in their order, then what else the file has.
+        path: the file or folder with the weights.
+        kind: its kind, such as "checkpoint".
+        rows: this model's variables in order, then the unused variables of the file.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class WarmStart:
     rows: Sequence[Row]
 
     def summary(self) -> str:
-        """One line: how many of the model's variables were loaded, and what became of the others."""
+        """Return one line with the number of loaded variables, and the numbers of others by status."""
         counts = Counter(row.status for row in self.rows if row.path)
         loaded = counts["loaded"] + counts["renamed"]
         parts = [f"{loaded:,} of {count(sum(counts.values()), 'variable')} loaded"]
@@ -77,11 +77,11 @@ class Target:
 
     Attributes:
         path: its path.
-        name: its name as the source would have it.
+        name: its expected name in the source.
         own_name: a name in the source that counts as the same.
         shape: its shape.
-        units: beginnings of `name`, in parts, each with its class part if it is numbered: first what stands for the
-            layer of a model that it belongs to, then for a layer that is a part of that, if it belongs to one.
+        units: prefixes of `name`, in parts, each with its class part if it is numbered: first the prefix of the model's
+            layer that it belongs to, then that of a layer inside that layer, if it belongs to one.
     """
 
     path: str
@@ -93,12 +93,12 @@ class Target:
 
 @attrs.frozen(kw_only=True)
 class Matches:
-    """What was found out.
+    """The result of matching.
 
     Attributes:
-        found: from the target's path to the name in the source.
-        differing: the same for those whose shapes differ.
-        ambiguous: paths of targets whose numbered layers could be told apart in more than one way.
+        found: the names in the source by target path.
+        differing: the same for variables of different shapes.
+        ambiguous: paths of targets whose numbered layers can be matched in more than one way.
     """
 
     found: Mapping[str, str]
@@ -107,15 +107,15 @@ class Matches:
 
 
 def match(targets: Sequence[Target], source: Mapping[str, Shape]) -> Matches:
-    """Finds for each target its variable of the source.
+    """Find the variable of the source for each target.
 
     Args:
-        targets: those to be loaded.
+        targets: the variables to load.
         source: the shapes of the source's variables by name.
     """
     found = {each.path: each.name for each in targets if source.get(each.name) == each.shape}
     ambiguous: set[str] = set()
-    # Layers as a whole; those that changed inside, in their parts.
+    # First whole layers, then the inner layers of those that have changed.
     for level in range(max((len(each.units) for each in targets), default=0)):
         ambiguous = _match_numbered(targets, source, level, found)
     used = set(found.values())
@@ -130,7 +130,7 @@ def match(targets: Sequence[Target], source: Mapping[str, Shape]) -> Matches:
 def _match_numbered(
     targets: Sequence[Target], source: Mapping[str, Shape], level: int, found: dict[str, str]
 ) -> set[str]:
-    """Corrects `found` for numbered layers; returns the paths of those that could be told apart in several ways."""
+    """Correct `found` for numbered layers; return the paths of those that can be matched in several ways."""
     ambiguous: set[str] = set()
     groups = _numbered(targets, level)
     there = _layers_there(list(groups), source)
@@ -153,7 +153,7 @@ def _match_numbered(
 
 
 def _content(shapes: Mapping[str, Shape], unit: str) -> tuple[Content, dict[str, str]]:
-    """What a layer holds, comparable with other layers, and the full names: layers inside may be numbered too."""
+    """Return a layer's shapes by comparable names, and the full names. Inner layers may be numbered too."""
     content: dict[str, Shape] = {}
     names: dict[str, str] = {}
     for name in sorted(shapes, key=lambda name: (_numbers(name), name)):
@@ -167,11 +167,11 @@ def _content(shapes: Mapping[str, Shape], unit: str) -> tuple[Content, dict[str,
 
 
 def align(here: Sequence[Content], there: Sequence[Content]) -> list[tuple[int, int]] | None:
-    """The pairs of equal layers in the longest common subsequence of two sequences; None if there are several.
+    """Return the pairs of equal layers in the longest common subsequence of two sequences; None if it is not unique.
 
     Args:
         here: the shapes of each layer's variables by name, in the order of the layers.
-        there: the same of the source.
+        there: the same for the source.
     """
     rows, columns = len(here), len(there)
     longest = [[0] * (columns + 1) for _ in range(rows + 1)]
@@ -181,7 +181,7 @@ def align(here: Sequence[Content], there: Sequence[Content]) -> list[tuple[int, 
             equal = dict(here[i - 1]) == dict(there[j - 1])
             through = longest[i - 1][j - 1] + equal
             best = longest[i][j] = max(longest[i - 1][j], longest[i][j - 1], through)
-            # Sets of pairs: what leaves out both layers was counted with either of them.
+            # These count sets of pairs: a set that omits both layers is counted twice, so it is subtracted once.
             count = ways[i - 1][j] * (longest[i - 1][j] == best) + ways[i][j - 1] * (longest[i][j - 1] == best)
             count -= ways[i - 1][j - 1] * (longest[i - 1][j - 1] == best)
             count += ways[i - 1][j - 1] * (equal and through == best)
@@ -202,7 +202,7 @@ def align(here: Sequence[Content], there: Sequence[Content]) -> list[tuple[int, 
 
 
 def _numbered(targets: Sequence[Target], level: int) -> dict[Unit, dict[str, list[Target]]]:
-    """Targets whose layer is numbered: by place and class, and there by layer in the order of the numbers."""
+    """Return targets with numbered layers, by place and class, then by layer in the order of the numbers."""
     groups: dict[Unit, dict[str, list[Target]]] = {}
     for each in targets:
         unit = each.units[min(level, len(each.units) - 1)] if each.units else ()
@@ -213,8 +213,8 @@ def _numbered(targets: Sequence[Target], level: int) -> dict[Unit, dict[str, lis
 
 
 def _layers_there(patterns: Sequence[Unit], source: Iterable[str]) -> dict[Unit, dict[str, list[str]]]:
-    """The source's layers at each place and of each class, in the order of their numbers, with their variables."""
-    # The innermost layer is the one that a variable belongs to.
+    """Return the source's layers by place and class, in the order of their numbers, with their variables."""
+    # A variable belongs to its innermost layer.
     expressions = {pattern: _expression(pattern) for pattern in sorted(patterns, key=len, reverse=True)}
     layers: dict[Unit, dict[str, list[str]]] = {pattern: {} for pattern in patterns}
     for name in source:

@@ -1,4 +1,4 @@
-"""Rules that change names before they are compared; text only."""
+"""Rules that rename variables before they are compared; pure text operations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ARROW = "->"
 
 
 def is_rule(text: str) -> bool:
-    """Whether a text is a rule `FROM->TO` whose parts are a regular expression and a template for it."""
+    """Return True if a text is a rule `FROM->TO` of a regular expression and a template for it."""
     pattern, arrow, template = text.partition(ARROW)
     if not pattern or not arrow:
         return False
     try:
-        # A template is only looked at where something matches, and with this alternative something does.
+        # Python checks a template only if there is a match, and this alternative always matches.
         re.sub(f"{pattern}|$", template, "", count=1)
     except (re.error, IndexError):
         return False
@@ -25,16 +25,16 @@ def is_rule(text: str) -> bool:
 
 
 def rename(names: Sequence[str], rules: Sequence[str], option: str, whose: str) -> list[str]:
-    """The names after all rules in their order; a rule changes every place that its expression matches.
+    """Return the names after applying all rules in order. A rule replaces every match of its expression.
 
     Args:
-        names: what to rename.
+        names: the names.
         rules: texts `FROM->TO`.
-        option: where the rules come from, for errors.
-        whose: what has the names, for errors.
+        option: the option with the rules, for errors.
+        whose: the owner of the names, for errors.
 
     Raises:
-        ParamsError: a rule matches no name, or two names become one.
+        ParamsError: a rule matches no name, or two names become equal.
     """
     renamed = list(names)
     for rule in rules:
@@ -54,7 +54,7 @@ def rename(names: Sequence[str], rules: Sequence[str], option: str, whose: str) 
 
 
 def trim(names: Sequence[str]) -> list[str]:
-    """The names without their first part, if all share it and a layer's name remains in each."""
+    """Return the names without their first part, if all share it and a layer's name remains in each."""
     split = [name.split("/") for name in names]
     if split and all(_layer_at(parts) > 0 and parts[0] == split[0][0] for parts in split):
         return ["/".join(parts[1:]) for parts in split]
@@ -62,7 +62,7 @@ def trim(names: Sequence[str]) -> list[str]:
 
 
 def add_suffix(name: str, suffix: str, known: Collection[str]) -> str:
-    """The name with the suffix at its layer: the innermost one for which the result is known, or else the innermost."""
+    """Return the name with the suffix at the innermost layer for which the result is known, else at the innermost."""
     parts = name.split("/")
     last = _layer_at(parts)
     if last < 0:
@@ -72,11 +72,11 @@ def add_suffix(name: str, suffix: str, known: Collection[str]) -> str:
 
 
 def _layer_at(parts: Sequence[str]) -> int:
-    # Files of Keras have no names for the variables of a layer, but vars/0, vars/1 and so on.
+    # In Keras files, the variables of a layer have no names, only vars/0, vars/1 and so on.
     return len(parts) - (3 if len(parts) > 2 and parts[-2] == "vars" else 2)
 
 
 def some(names: Sequence[str], most: int = 6) -> str:
-    """Names for a sentence, not all if there are many."""
+    """Join names for a sentence, with only a count for all beyond `most`."""
     listed = ", ".join(names[:most])
     return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed or "none"

@@ -12,7 +12,7 @@ RULE = Check("FROM->TO, FROM a regular expression and TO what to put in its plac
 
 @params
 class WarmstartParams:
-    """Weights to begin with."""
+    """Initial weights from another model."""
 
     model: Path | None = field(
         None,

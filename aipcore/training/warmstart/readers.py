@@ -1,4 +1,4 @@
-"""Reading weights: from a source to arrays by name. No code of a source is run and nothing is unpickled."""
+"""Reading of weights from a source as arrays by name. No code of a source is run and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from aipcore.training.warmstart.variables import SEEDS
 from aipcore.training.warmstart.weights import Naming, Weights, named_weights
 
 _LISTED = re.compile(r"variables/\d+/")
-"""Keys of the list of all variables, in the model's order, that Keras' export writes."""
+"""Keys in the list of all variables, in model order, that Keras' export writes."""
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _NOT_THE_MODEL = re.compile(r"(^|/)(_?optimizer/(?!_trainable_variables/)|keras_api/|save_counter/)|/\.OPTIMIZER_SLOT/")
-"""What a SavedModel of Keras holds beside the model: optimizer, metrics and a counter.
+"""Parts of a Keras SavedModel other than the model: optimizer, metrics and a counter.
 
-What the optimizer trains is the model's, and may be stored under its name.
+The variables trained by the optimizer belong to the model, and may be stored under the optimizer's name.
 """
 
 
 def read_weights(source: Artifact) -> Weights:
-    """Reads the weights of a source.
+    """Read the weights of a source.
 
     Raises:
-        ParamsError: it is damaged or not what its name says.
+        ParamsError: the source is damaged or of another kind.
     """
     readers: dict[Kind, Callable[[Path], Weights]] = {
         "checkpoint": partial(_by_path, checkpoint_weights),
@@ -63,10 +63,10 @@ def _by_path(read: Callable[[Path], Arrays], path: Path) -> Weights:
 
 
 def _read_saved_model(path: Path) -> Weights:
-    """Any SavedModel: names are those that its variables had in their program, from the graph of its objects.
+    """Read any SavedModel. Names are those of the variables in their program, from the object graph.
 
-    Variables that share a name go by the attributes that hold them, such as `encoder/layers/0/kernel`, or `variables/3`
-    in what Keras exported.
+    Variables with the same name are identified by the attributes that hold them, such as `encoder/layers/0/kernel`, or
+    `variables/3` in Keras' exports.
     """
     reader = open_variables(path)
     stored = reader.get_variable_to_shape_map()
@@ -80,7 +80,7 @@ def _read_saved_model(path: Path) -> Weights:
     found: list[tuple[str, str, npt.NDArray[Any]]] = []
     listed = any(_LISTED.match(key) for key in stored)
     for key in sorted(stored, key=_in_order):
-        # Keras' export lists each variable under two keys, and under the other one in no order.
+        # Keras' export lists each variable under two keys, and only one of the lists is ordered.
         if key == _OBJECT_GRAPH or _NOT_THE_MODEL.search(key) or (listed and not _LISTED.match(key)):
             continue
         array = reader.get_tensor(key)
@@ -94,5 +94,5 @@ def _read_saved_model(path: Path) -> Weights:
 
 
 def _in_order(key: str) -> list[tuple[int, str]]:
-    # By numbers, as lists of variables are stored.
+    # In numeric order, as lists of variables are stored.
     return [(int(part), "") if part.isdigit() else (-1, part) for part in key.split("/")]

@@ -1,4 +1,4 @@
-"""The table of a warm start in lines of text."""
+"""The table of a warm start as lines of text."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from aipcore.training.warmstart.matching import Row
 
 MOST_ROWS = 40
-"""How long a table a terminal is given in full; the log file has it in any case."""
+"""The most rows that the terminal shows in full; the log file always has all rows."""
 
 HEADINGS = ("variable", "taken from", "shape", "status")
 
 
 def warm_start_lines(rows: Sequence[Row], *, brief: bool = False) -> list[str]:
-    """One line for each variable below the headings.
+    """Return the headings and one line for each variable.
 
     Args:
         rows: the variables.
-        brief: count those that were loaded under their own names, and those that are only in the file, in a line each.
+        brief: if True, show only the counts of variables that were loaded under their own names, and of those that
+            exist only in the file.
     """
     counted = [row for row in rows if brief and (row.status == "loaded" or not row.path)]
     cells = [HEADINGS, *(_cells(row) for row in rows if row not in counted)]

@@ -1,4 +1,4 @@
-"""The variables of this model and their names, of every kind that a source may use."""
+"""The variables of this model, with their names in every naming scheme of a source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aipcore.training.warmstart.matching import Target, Unit
 from aipcore.training.warmstart.weights import Naming
 
 SEEDS = "seed_generator_state"
-"""The last part of the path of a random generator's state, which no run takes over from another."""
+"""The last part of the path of a random generator's state, which is never loaded from another run."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -26,8 +26,8 @@ class _Step:
 
     Attributes:
         layer: the layer.
-        attribute: the name of the attribute of the layer around that holds it, None for a layer of a model.
-        container: the attribute that holds the list that holds it; empty for a layer of a model.
+        attribute: the attribute of the parent layer that holds it; None for a layer of a model.
+        container: the attribute with the list that holds it; empty for a layer of a model.
         order: its class and position in that list.
     """
 
@@ -38,17 +38,17 @@ class _Step:
 
     @property
     def auto(self) -> str | None:
-        """The class part of the name, if Keras gave the name."""
+        """The class part of the name, if Keras chose the name."""
         base = snake_case(type(self.layer).__name__)
         return base if re.fullmatch(rf"{re.escape(base)}(_\d+)?", self.layer.name) else None
 
     @property
     def movable(self) -> bool:
-        """Whether it is a layer of a model, and not a part of another layer, which moves with that."""
+        """True for a layer of a model, False for a part of another layer, which moves with that layer."""
         return self.attribute is None and not self.container
 
     def parts(self, naming: Naming) -> list[tuple[str, str | None]]:
-        """The parts of a name for this layer, each with its class part if it is numbered."""
+        """Return the parts of a name for this layer, each with its class part if it is numbered."""
         if self.attribute is not None:
             return [(self.layer.name, self.auto) if naming is Naming.LAYERS else (self.attribute, None)]
         before: list[tuple[str, str | None]] = [(self.container, None)] if self.container else []
@@ -58,11 +58,11 @@ class _Step:
 
 
 def model_targets(model: Any, naming: Naming) -> tuple[list[Target], list[Any]]:
-    """The variables to be loaded, and the Keras variables themselves in the same order.
+    """Return the variables to load, and the Keras variables themselves in the same order.
 
     Args:
         model: a built Keras model.
-        naming: how the source names variables.
+        naming: the naming scheme of the source.
     """
     places: dict[int, tuple[list[_Step], int]] = {}
     for steps, layer in _walk(model, [], set()):
@@ -92,11 +92,11 @@ def model_targets(model: Any, naming: Naming) -> tuple[list[Target], list[Any]]:
 def under_tensorflow_names(
     targets: Sequence[Target], variables: Sequence[Any], source: Collection[str]
 ) -> list[Target]:
-    """Return the targets, those that a SavedModel does not have by their paths under TensorFlow's names.
+    """Return the targets, with TensorFlow's names for those whose paths the SavedModel does not have.
 
-    TensorFlow's names lack layers: `encoder/d1/kernel` is `d1/kernel` if the encoder is a functional model. Such a name
-    is taken if one variable of this model has it. A name with a number of Keras' own (`dense_1`) is only taken if all
-    names of its kind lack the same layers, since the number depends on what was built first.
+    TensorFlow's names omit layers: `encoder/d1/kernel` is `d1/kernel` if the encoder is a functional model. Such a name
+    is used if exactly one variable of this model has it. A name numbered by Keras (`dense_1`) is used only if all names
+    of its kind omit the same layers, since the number depends on the order of construction.
 
     Args:
         targets: the targets, after rules.
@@ -121,7 +121,7 @@ def under_tensorflow_names(
 
 
 def _units_of(name: str, target: Target) -> tuple[Unit, ...]:
-    """The units of a target under a name that lacks some of its layers."""
+    """Return the units of a target under a name that omits some of its layers."""
     numbered = dict(target.units[-1]) if target.units else {}
     layer = target.units[0][-1][0] if target.units and target.units[0] else None
     parts = name.split("/")[:-1]
@@ -130,7 +130,7 @@ def _units_of(name: str, target: Target) -> tuple[Unit, ...]:
 
 
 def _kind(unit: Unit) -> Unit:
-    """The same for layers that differ in nothing but their numbers."""
+    """Return a key shared by layers that differ only in their numbers."""
     return tuple(("" if base else part, base) for part, base in unit)
 
 
@@ -139,7 +139,7 @@ def _by_path(path: str, steps: list[_Step]) -> tuple[str, tuple[Unit, ...]]:
     autos = {step.layer.name: step.auto for step in steps}
     whole: Unit = tuple((part, autos.get(part)) for part in parts)
     movable = [step.layer.name for step in steps if step.movable]
-    # A file may hold a shared layer in another layer than its path names.
+    # A file may store a shared layer in a layer other than the one in its path.
     ends = [at + 1 for at in range(len(parts)) if movable and parts[at] == movable[-1]]
     return path, _units(whole, ends[-1] if ends else len(parts))
 
@@ -162,12 +162,12 @@ def _units(whole: Unit, end: int) -> tuple[Unit, ...]:
 
 @cache
 def _of_any_layer() -> frozenset[str]:
-    # An instance has more attributes than the class; these hold layers a second time.
+    # An instance has more attributes than the class. These hold layers a second time.
     return frozenset([*dir(keras.Layer(name="layer")), "operations", "_operations", "_functional"])
 
 
 def _walk(layer: Any, steps: list[_Step], seen: set[int]) -> Iterator[tuple[list[_Step], Any]]:
-    """All layers, each once, found in the order in which Keras saves them."""
+    """Yield all layers, each once, in the order in which Keras saves them."""
     if id(layer) in seen:
         return
     seen.add(id(layer))

@@ -1,4 +1,4 @@
-"""Weights with their names."""
+"""Weights with their names and naming schemes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Naming(enum.Enum):
-    """How the variables of a source are named; a model's variables have a name of each kind.
+    """The naming schemes of variables in a source; a model's variables have a name in each.
 
     PATHS: as in the program, such as `encoder/dense_1/kernel`.
-    LAYERS: the names of the layers around the variable and its position, such as `encoder/dense_1/vars/0`.
-    ATTRIBUTES: the same, but layers that are an attribute of a layer go by its name: `lstm/cell/vars/0`.
-    ORDER: the same again, but the others go by class and position among those of the class: `sequential/dense/vars/0`.
+    LAYERS: the names of the parent layers of the variable and its position, such as `encoder/dense_1/vars/0`.
+    ATTRIBUTES: the same, but a layer that is an attribute of a layer has the attribute's name: `lstm/cell/vars/0`.
+    ORDER: the same, but other layers have their class and position among those of the class: `sequential/dense/vars/0`.
     """
 
     PATHS = "paths"
@@ -30,11 +30,11 @@ class Naming(enum.Enum):
 
 @attrs.frozen(kw_only=True, eq=False)
 class Weights:
-    """Arrays by name, in the order of the source as far as it has one.
+    """Arrays by name, in the order of the source if it has one.
 
     Attributes:
-        arrays: by name; those that share a name go by their place in the source.
-        naming: what the names are.
+        arrays: arrays by name; those with the same name are identified by their place in the source.
+        naming: the naming scheme.
         shared: the names that several arrays share.
     """
 
@@ -44,10 +44,10 @@ class Weights:
 
 
 def named_weights(found: Iterable[tuple[str, str, npt.NDArray[Any]]], naming: Naming) -> Weights:
-    """Return weights from a name, a place in the source, and an array each.
+    """Return weights from triples of a name, a place in the source, and an array.
 
     Raises:
-        ValueError: the place of one is the name of another.
+        ValueError: the place of an array is the name of another.
     """
     listed = list(found)
     count = Counter(name for name, _, _ in listed)
