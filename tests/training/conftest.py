@@ -1,4 +1,4 @@
-"""Small scenarios and a way to train them in this process."""
+"""Small scenarios, and fixtures that train them in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLASSES = 4
 
 
 def blobs(samples: int, seed: int) -> tuple[Any, Any]:
-    """Noisy points around one centre per class: float32 [samples, 12] and int32 [samples]."""
+    """Return noisy points around one centre per class: float32 [samples, 12] and int32 [samples]."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, CLASSES, samples).astype(np.int32)
     centres = np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
@@ -29,7 +29,7 @@ def blobs(samples: int, seed: int) -> tuple[Any, Any]:
 
 
 class Blobs(Scenario):
-    """Tells noisy points apart; without anything random in the model."""
+    """A scenario that classifies noisy points with a deterministic model."""
 
     monitor = ("max", "accuracy")
     samples = 200
@@ -58,7 +58,7 @@ class Blobs(Scenario):
 
 
 class NoisyBlobs(Blobs):
-    """With dropout and batch normalisation, whose states a resumed run must find again."""
+    """A scenario with dropout and batch normalisation, whose states a resumed run must restore."""
 
     def build(self, inputs: Any) -> Any:
         from keras import layers
@@ -82,7 +82,7 @@ def noisy_class() -> type[NoisyBlobs]:
 
 @pytest.fixture
 def tensorboard() -> Callable[[Path], AbstractContextManager[str]]:
-    """Starts a real TensorBoard on a folder, on a free port; gives its address, and ends it in any case."""
+    """Return a context manager that starts TensorBoard on a folder and a free port, gives its address, and stops it."""
     return _tensorboard
 
 
@@ -92,7 +92,7 @@ def _tensorboard(folder: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [*command, "--load_fast", "false"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    # However long it takes to start: a process that says nothing is not waited for forever.
+    # A TensorBoard process that prints nothing is killed after 120 s.
     timer = threading.Timer(120, process.kill)
     timer.start()
     try:
