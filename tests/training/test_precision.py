@@ -19,7 +19,7 @@ from aipcore.training.engine.loss_scaling import FIRST_SCALE, LossScale
     ))],
 )  # fmt: skip
 def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precision: str, jit: str) -> None:
-    """Layers compute in the format, weights and losses stay float32, and the result is near that of float32."""
+    """Layers compute in the given dtype, weights and losses stay float32, and the result is close to float32's."""
     words = ("--trainer.epochs", "6", "--learning_rate.lr", "0.01", "--trainer.jit_compile", jit)
     trainer = make_trainer(blobs_class, *words, "--trainer.precision", precision)
     assert trainer.model.layers[-1].compute_dtype == precision
