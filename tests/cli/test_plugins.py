@@ -109,7 +109,7 @@ class TestList:
         assert "optimizer" in lines
 
     def test_show(self, fork_aip):
-        """Parameters with defaults, limits and help; where it comes from; its documentation, read and not run."""
+        """The page has parameters with defaults, limits and help, the origin, and the docstring without an import."""
         text = " ".join(fork_aip("plugins", "show", "strange", COLUMNS="300").stdout.split())
         for part in (
             "optimizer Strange Turns.",

@@ -1,6 +1,6 @@
-"""Each optimizer step by step against equations written from the papers, in NumPy and float64.
+"""Each optimizer step by step against equations from the papers, in NumPy and float64.
 
-The references know one array only and share no code with the optimizers. Rates, betas and decays of the float64 runs
+The references use one array only and share no code with the optimizers. Rates, betas and decays of the float64 runs
 are sums of few powers of two, since Keras keeps a rate in float32.
 """
 
@@ -170,7 +170,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[..., Path], dict[str, Any]]
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_reference(case: str, dtype: str, make_optimizer: Any, make_variables: Any) -> None:
-    """Every one of 100 steps, on matrices and a vector: to 1e-9 in float64, to rounding in float32."""
+    """Each of 100 steps, on matrices and a vector, is equal to 1e-9 in float64, to rounding in float32."""
     name, options, reference, reference_options = CASES[case]
     if name == "Muon" and dtype == "float64":
         pytest.skip("Keras' Muon mixes in float32 scalars and takes no other dtype")
@@ -195,7 +195,7 @@ def test_equals_reference(case: str, dtype: str, make_optimizer: Any, make_varia
 
 
 def test_lamb_without_weights_or_without_gradient(make_optimizer: Any, make_variables: Any) -> None:
-    """Where a norm is 0 the trust ratio is 1: zero weights move by Adam's step, and no gradient moves nothing."""
+    """If a norm is 0, the trust ratio is 1: zero weights move by Adam's step, and zero gradients move nothing."""
     variables = make_variables(zero=np.zeros(4), still=np.ones(4))
     optimizer = make_optimizer("LAMB", RATE, epsilon=1e-12)
     optimizer.apply([tf.constant([1.0, -2.0, 3.0, -4.0]), tf.zeros(4)], variables)
@@ -204,7 +204,7 @@ def test_lamb_without_weights_or_without_gradient(make_optimizer: Any, make_vari
 
 
 def test_lamb_steps_by_the_rate(make_optimizer: Any, make_variables: Any) -> None:
-    """A step has the length rate * |w| whatever the weight decay: the decay stands inside the trust ratio."""
+    """A step has the length rate * |w| for any weight decay, since the trust ratio includes the decay."""
     start = np.random.default_rng(6).normal(size=(7, 3))
     for decay in (1e-30, 0.1, 10.0):
         variables = make_variables(w=start)
@@ -215,7 +215,7 @@ def test_lamb_steps_by_the_rate(make_optimizer: Any, make_variables: Any) -> Non
 
 
 def test_muon_leaves_embeddings_to_adam(make_optimizer: Any) -> None:
-    """A table of embeddings is a matrix, yet gets Adam's state of two moments; a kernel gets one."""
+    """An embedding table is a matrix, but has Adam's state of two moments; a kernel has one."""
     import keras
 
     inputs = keras.Input((3,), dtype="int32")
