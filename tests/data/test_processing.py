@@ -230,7 +230,7 @@ def test_what_is_no_processor(processor: Any, message: str) -> None:
 
 
 def test_post_processors() -> None:
-    """They run in order on the outputs of a sample, in their modes, and are named if they fail."""
+    """Post-processors run in order on the outputs of a sample, in their modes, and are named if they fail."""
 
     class Argmax(PostProcessor):
         def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:

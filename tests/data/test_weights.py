@@ -130,7 +130,7 @@ PIPELINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[WorkerPool]:
-    """Two workers for all tests."""
+    """Two workers for all tests of the module."""
     workers = WorkerPool(2)
     yield workers
     workers.close()

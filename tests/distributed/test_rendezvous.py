@@ -232,7 +232,7 @@ def test_somebody_else_at_the_address_of_the_chief(speaks: bytes) -> None:
 
 @contextmanager
 def known_worker(port: int) -> Iterator[Channel]:
-    """Return a connection to the chief that has proved the secret."""
+    """Yield a connection to the chief that has proved the secret."""
     with connect(port) as connection:
         channel = Channel(connection)
         check_chief(channel, SECRET)

@@ -101,7 +101,7 @@ def test_weights_that_were_never_written(tmp_path: Path, bounded: Any, refused: 
 
 
 def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any, refused: Any) -> None:
-    """The manifest and the archive agree on a size that the file does not have."""
+    """A manifest that agrees with the archive on a size that the file does not have is refused."""
     path = write_checkpoint(tmp_path, 1, Checkpoint(arrays={"a": np.zeros(2)}, progress={}), keep=1)
     from aipcore.training.checkpoint.format import _fingerprint, digest
 

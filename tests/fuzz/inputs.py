@@ -48,7 +48,7 @@ def as_json(content: Any) -> bytes:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Return every container in JSON values with each of its keys."""
+    """Yield every container in JSON values with each of its keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield value, key

@@ -31,7 +31,7 @@ def aip_optimizers():
 
 @pytest.fixture
 def load(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., PluginManager]]:
-    """Return a function that creates a manager from the arguments of `Switches`, with `site` on the path."""
+    """Yield a function that creates a manager from the arguments of `Switches`, with `site` on the path."""
     monkeypatch.syspath_prepend(site)
     before = set(sys.modules)
     yield lambda **switches: PluginManager(Switches(**switches))

@@ -78,7 +78,7 @@ def only(plugins: list[Plugin]) -> Plugin:
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_plugin_is_reported(case, install, load, optimizer):
-    """Its status is broken, the reason names the fault, and the plugins before and after it work."""
+    """A broken plugin is listed with the reason, and the plugins before and after it work."""
     source, reason = BROKEN[case]
     install("aip-plugin-a", optimizer("Before"))
     install("odd", source)

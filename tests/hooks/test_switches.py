@@ -66,7 +66,7 @@ class TestSwitches:
         assert {status for status, _ in states(load(only=())).values()} == {"disabled"}
 
     def test_only_unknown(self, load, refused: Any):
-        """An unknown name is an error."""
+        """An unknown name in `AIP_LOAD_PLUGINS` is an error."""
         with refused(PluginError):
             load(only=("fist",))
 

@@ -54,7 +54,7 @@ class RMS:
 
 @params
 class Inner:
-    """Small."""
+    """A small component."""
 
     depth: int = field(1, help="Depth.")
 
@@ -80,7 +80,7 @@ class Log:
 
 @params
 class Stop:
-    """Another."""
+    """Another callback."""
 
     after: int = field(3, help="After.", check=at_least(1))
 
@@ -97,7 +97,7 @@ class Trainer:
 
 @params
 class Root:
-    """Everything."""
+    """The root of all parameters."""
 
     trainer: Trainer = group(Trainer, help="Trainer.")
     graph: Any = component({"Outer": Outer, "Plain": Plain}, default=None, help="Graph.")
@@ -112,7 +112,7 @@ class Root:
 
 @params
 class Needy:
-    """Has required fields."""
+    """Parameters with required fields."""
 
     source: Path = field(REQUIRED, help="Where from.")
     count: int = field(REQUIRED, help="How many.")
@@ -201,7 +201,7 @@ def test_naming_a_component_replaces_its_options() -> None:
 
 @params
 class Schedule:
-    """What all schedules have."""
+    """The common base of all schedules."""
 
     lr: float = field(0.1, help="Rate.", check=at_least(0))
     span: Any = component({"Outer": Outer, "Plain": Plain}, default="Plain", help="Span.")
@@ -209,14 +209,14 @@ class Schedule:
 
 @params
 class Slow(Schedule):
-    """Has a field of its own."""
+    """A schedule with an additional field."""
 
     length: int = field(5, help="Length.")
 
 
 @params
 class Fast(Schedule):
-    """Has one of the same name, and changes what it inherits."""
+    """A schedule with a field of the same name and another default of an inherited one."""
 
     lr: float = field(0.2, help="Rate.", check=at_least(0.1))
     length: int = field(7, help="Another length.")

@@ -159,7 +159,7 @@ def compare(
 
 
 def numbers(logs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Return logs of Keras as single numbers: a vector has one for each class."""
+    """Yield logs of Keras as single numbers: a vector has one for each class."""
     for name, value in logs.items():
         if np.ndim(value) == 0:
             yield name, float(value)

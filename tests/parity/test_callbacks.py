@@ -232,7 +232,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Return the address of a server."""
+    """Yield the address of a server."""
     with HTTPServer(("127.0.0.1", 0), Server) as made:
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
@@ -430,7 +430,7 @@ def test_what_cannot_work_is_refused(name: str, make_trainer: Any, tmp_path: Pat
 
 
 def test_what_lacks_something_is_refused(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    """Refused are non-callbacks, monitors without a direction, and callbacks with missing packages."""
+    """Objects that are not callbacks, monitors without a direction, and missing packages are refused."""
     monkeypatch.setitem(sys.modules, "requests", None)
     with refused(PluginError):
         trainer_with(make_trainer, [keras.callbacks.RemoteMonitor()])

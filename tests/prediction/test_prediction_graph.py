@@ -133,7 +133,7 @@ def test_training_and_validation_run_the_trained_model(helped: tuple[Path, dict[
 
 
 def test_exported_model_has_only_what_prediction_needs(helped: tuple[Path, dict[str, float]]) -> None:
-    """It has one input, one output, and only weights that it or a further graph uses."""
+    """The exported model has one input, one output, and only weights that it or a further graph uses."""
     path = helped[0] / "export"
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
     assert set(served.structured_input_signature[1]) == {"x"}
@@ -172,7 +172,7 @@ def coded(x: Any, weights: dict[str, Any]) -> Any:
 
 
 def test_further_graphs_are_signatures(helped: tuple[Path, dict[str, float]]) -> None:
-    """They give NumPy's results for the weights, also in `best`, of which only the weights are rewritten."""
+    """Further graphs give NumPy's results for the weights, also in `best`, where only the weights are rewritten."""
     run = helped[0]
     x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     for part in ("best", "export"):

@@ -34,7 +34,7 @@ def imported(tree: ast.Module, names: set[str]) -> set[str]:
 
 
 def circles(graph: dict[str, set[str]]) -> Iterator[set[str]]:
-    """Return the sets of modules that reach each other."""
+    """Yield the sets of modules that reach each other."""
     reached: dict[str, set[str]] = {}
     for start in graph:
         seen: set[str] = set()

@@ -24,7 +24,7 @@ def load(text: str) -> LoadedScenario:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a working folder with a package and modules, which are unloaded afterwards."""
+    """Yield a working folder with a package and modules, which are unloaded afterwards."""
     package = tmp_path / "birds"
     package.mkdir()
     (package / "__init__.py").write_text("")

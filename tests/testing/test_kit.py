@@ -36,7 +36,7 @@ FAULTS = faults()
 
 @pytest.fixture(scope="module")
 def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginManager]:
-    """Return all plugins, with the broken ones installed."""
+    """Yield all plugins, with the broken ones installed."""
     info = tmp_path_factory.mktemp("site") / "aip_broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aip-broken\nVersion: 1.0\n")
@@ -51,7 +51,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginManager]
 
 @pytest.fixture(scope="module")
 def processes(manager: PluginManager) -> Iterator[Processes]:
-    """The processes that all checks here share."""
+    """Yield the processes that all checks here share."""
     with Processes(FAULTS, manager.switches) as made:
         yield made
 

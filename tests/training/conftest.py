@@ -70,13 +70,13 @@ class NoisyBlobs(Blobs):
 
 @pytest.fixture
 def blobs_class() -> type[Blobs]:
-    """The deterministic scenario."""
+    """Return the deterministic scenario."""
     return Blobs
 
 
 @pytest.fixture
 def noisy_class() -> type[NoisyBlobs]:
-    """The scenario with dropout and batch normalisation."""
+    """Return the scenario with dropout and batch normalisation."""
     return NoisyBlobs
 
 

@@ -313,7 +313,7 @@ def _weights(model: Path) -> dict[str, str]:
 
 
 def _curves(folder: Path) -> Iterator[tuple[tuple[str, str], list[tuple[int, bytes]]]]:
-    """Return all points that TensorBoard's own reader finds, by part and name."""
+    """Yield all points that TensorBoard's own reader finds, by part and name."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     events = EventMultiplexer(size_guidance={"tensors": 0}).AddRunsFromDirectory(str(folder))

@@ -27,7 +27,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def saved_model() -> Format:
-    """The format that every run writes."""
+    """Return the format that every run writes."""
     plugins = get_plugin_manager()
     return make_format(Choice("SavedModel", plugins.params_class("exporter", "SavedModel")()), plugins)
 

@@ -61,7 +61,7 @@ CASES = {"few": ("everything", "streamed"), "all": ("everything", "accumulated",
 
 
 def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
-    """Results equal those of one device with all options, partial batches and samples of several lengths."""
+    """The results equal those of one device with all options, partial batches and samples of several lengths."""
     for case in CASES[found["which"]]:
         together, alone = found[f"{case} together"], found[f"{case} alone"]
         np.testing.assert_allclose(together, alone, rtol=1e-6, atol=1e-6, err_msg=case)

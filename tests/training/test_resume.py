@@ -383,7 +383,7 @@ def test_curves_have_no_double_points(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unwritable() -> Iterator[Any]:
-    """Return a function that limits the size of all files of this process; the limit is removed at the end."""
+    """Yield a function that limits the size of all files of this process; the limit is removed at the end."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -218,7 +218,7 @@ def test_numbers_that_counted_on(form: str, tmp_path: Path) -> None:
 
 
 def test_hdf5_of_keras_2(tmp_path: Path) -> None:
-    """The `.h5` files of Keras 2 name variables as the programs did; `model_weights` is beside the optimizer's."""
+    """The `.h5` files of Keras 2 name variables as the programs did; `model_weights` is beside the optimizer group."""
     path = tmp_path / "old.h5"
     kernel = np.arange(48, dtype=np.float32).reshape(FEATURES, CLASSES)
     with h5py.File(path, "w") as file:
@@ -330,7 +330,7 @@ def test_include_and_exclude(tmp_path: Path, refused: Any) -> None:
 
 
 def test_longest_common_sequence() -> None:
-    """Against all pairs of subsequences: the alignment is the only longest one, or None if there are several."""
+    """Compared with all pairs of subsequences, the alignment is the only longest one, or None if there are several."""
     import itertools
 
     generator = np.random.default_rng(5)
@@ -366,7 +366,7 @@ class Notes(Reporter):
 
 
 def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_path: Path) -> None:
-    """Run folder, best, export and checkpoint: averaged weights and statistics are loaded, seeds are not."""
+    """Averaged weights and statistics of a run folder, best, export or checkpoint are loaded, seeds are not."""
     ema = ("--trainer.calc_ema", "0.5")
     first = make_trainer(noisy_class, *ema, output="first")
     first.fit()

@@ -28,7 +28,7 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def records_of(file: Path) -> Iterator[Any]:
-    """Return the records of a file of W&B: a head of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
+    """Yield the records of a file of W&B: a head of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, parts = file.read_bytes(), 7, b""

@@ -89,6 +89,6 @@ class Line(Scenario):
 
 @pytest.fixture
 def line(tmp_path: Path) -> str:
-    """Write the scenario's file to the folder in which `fork_aip` runs."""
+    """Write the scenario's file to the working folder of `fork_aip`."""
     (tmp_path / "line.py").write_text(SCENARIO, encoding="utf-8")
     return "line.py"

@@ -75,7 +75,7 @@ def test_models_in_a_fresh_process(
 
 
 def test_recurrent_layers_need_a_batch_size(model: Any, form: Any, write: Any, tmp_path: Path, refused: Any) -> None:
-    """LiteRT needs a fixed batch size for them; the error gives the option, and nothing is left."""
+    """LiteRT needs a fixed batch size for recurrent layers; the error gives the option, and no file is left."""
     with refused(FormatError):
         write(model("recurrent"), {"LiteRT": form("LiteRT")})
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_recurrent_layers_need_a_batch_size(model: Any, form: Any, write: Any, t
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_any_batch_through_a_file_of_one_size(model: Any, form: Any, write: Any, batches: Any, batch_size: int) -> None:
-    """`load` splits batches for it, and pads the last one."""
+    """`load` splits batches for a file of one batch size, and pads the last one."""
     graph = model("recurrent")
     made = form("LiteRT", batch_size=batch_size)
     run = made.read(write(graph, {"LiteRT": made}))
@@ -93,7 +93,7 @@ def test_any_batch_through_a_file_of_one_size(model: Any, form: Any, write: Any,
 
 @pytest.mark.parametrize(("quantize", "least"), [("float16", 1.6), ("dynamic", 2.5)])
 def test_quantized_files(graph_of: Any, form: Any, write: Any, quantize: str, least: float) -> None:
-    """They are smaller, and their outputs are within a tolerance of their own."""
+    """Quantized files are smaller, and their outputs are within a separate tolerance."""
     inputs = keras.Input((32,), name="inputs")
     graph = graph_of(inputs, keras.layers.Dense(8)(keras.layers.Dense(256, activation="tanh")(inputs)))
     sizes = [

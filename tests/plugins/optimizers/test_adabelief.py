@@ -33,7 +33,7 @@ def adabelief(
     rectify: bool = True,
     amsgrad: bool = False,
 ) -> Iterator[Array]:
-    """Return the weights of Zhuang et al. 2020, algorithm 2, with the rectification of Liu et al. 2020, algorithm 2.
+    """Yield the weights of Zhuang et al. 2020, algorithm 2, with the rectification of Liu et al. 2020, algorithm 2.
 
     Details that the papers leave open are as in the authors' packages: the decay is decoupled and scaled by the rate,
     and the belief is trusted from 5 gradients on.
@@ -151,7 +151,7 @@ def test_belief_is_never_below_epsilon(make_optimizer: Any, make_variables: Any)
 
 @pytest.fixture
 def optax_float64() -> Iterator[Any]:
-    """Return optax, computing in float64 during the test."""
+    """Yield optax, computing in float64 during the test."""
     jax = pytest.importorskip("jax", reason="optax, the published second implementation, is in the extra [test]")
     optax = pytest.importorskip("optax", reason="optax, the published second implementation, is in the extra [test]")
     jax.config.update("jax_enable_x64", True)

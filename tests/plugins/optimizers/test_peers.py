@@ -45,7 +45,7 @@ PEERS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
 
 @pytest.fixture
 def optax() -> Iterator[Any]:
-    """Return optax, computing in float64 during the test, so that only aip's results are rounded."""
+    """Yield optax, computing in float64 during the test, so that only aip's results are rounded."""
     jax = pytest.importorskip("jax", reason="optax, the published second implementation, is in the extra [test]")
     optax = pytest.importorskip("optax", reason="optax, the published second implementation, is in the extra [test]")
     jax.config.update("jax_enable_x64", True)

@@ -169,6 +169,6 @@ AIP_TESTING = {
     "golden_steps": {"golden": "aip_broken.optimizers:golden"},
     "minimises_a_quadratic": {"dtypes": ("float32", "float64")},
     "goes_on_when_resumed": {"observer": False},
-    # A rate at which nothing diverges: other attempts cannot forget its memory.
+    # At this rate nothing diverges, so that no other attempt resets the plugin's hidden state.
     "resumes_at_every_step": {"rates": (0.0025,)},
 }

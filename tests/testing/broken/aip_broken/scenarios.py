@@ -6,7 +6,7 @@ from aipcore.scenario import Scenario, ScenarioParams
 
 @params
 class IsAScenarioParams(ScenarioParams):
-    """Of no scenario."""
+    """Parameters of a class that is not a scenario."""
 
 
 class IsAScenario:
