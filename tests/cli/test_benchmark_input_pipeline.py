@@ -61,7 +61,7 @@ def run(folder: Path, *words: str) -> Any:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_names_what_limits(workers: str, tmp_path: Path) -> None:
+def test_names_the_bottleneck(workers: str, tmp_path: Path) -> None:
     """The slow processor is named, live and at the end, without TensorFlow. Ctrl-C ends with the results so far."""
     process = run(tmp_path, "--data.workers", workers, *(["--seconds", "1.5"] if workers == "0" else []))
     lines = []

@@ -176,7 +176,7 @@ class TestPluginCommand:
         assert time.monotonic() - started < 10
 
 
-def test_command_that_is_none(install, fork_aip):
+def test_build_without_a_command(install, fork_aip):
     """A record whose build is not a click command is an error, and `--help` still works."""
     install("greeting", COMMAND.replace("BUILD", "aip_commands"))
     done = fork_aip("say-hello", "you")
@@ -229,7 +229,7 @@ def test_commands_are_reserved():
     assert set(COMMANDS) <= set(RESERVED_COMMANDS)
 
 
-def test_summaries_are_those_of_the_commands():
+def test_summaries_match_the_commands():
     """The table that saves imports in `--help` has the same summaries as the commands."""
     from importlib import import_module
 

@@ -80,7 +80,7 @@ def console_handler(*, quiet: bool = False) -> tuple[ConsoleHandler, io.StringIO
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_a_run_logs_what_the_author_logs(
+def test_a_run_logs_the_messages_of_the_author(
     attempt: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run logs all messages since the scenario was created, in order and once each, also in a second run."""
@@ -207,7 +207,7 @@ class Numbers:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_processors_are_heard(workers: int) -> None:
+def test_messages_of_processors_are_logged(workers: int) -> None:
     """Messages of processors reach the run's handlers, also from worker processes."""
     handler, printed = console_handler()
     with logging_to(handler), Pipeline(Numbers(), [Chatty()], workers=workers, preload="off") as pipeline:

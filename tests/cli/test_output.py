@@ -87,7 +87,7 @@ def test_epoch_on_narrow_terminals() -> None:
         assert all(len(line) <= width for line in epoch_lines(width))
 
 
-def test_epoch_where_there_is_no_terminal() -> None:
+def test_epoch_without_a_terminal() -> None:
     """Without a terminal, an epoch is one line of any length."""
     assert epoch_lines(40, terminal=False) == epoch_lines(250)
 

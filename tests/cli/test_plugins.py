@@ -171,7 +171,7 @@ def test_show_several_kinds(install, fork_aip):
 
 
 @pytest.mark.parametrize("name", ["tutorial", "adabelief", "cosinedecay", "csvlog", "savedmodel", "optimizers"])
-def test_show_ours(name, fork_aip):
+def test_show_built_in(name, fork_aip):
     """Built-in plugins of each kind and a built-in entry point can be shown."""
     done = fork_aip("plugins", "show", name)
     assert (done.returncode, done.stderr) == (0, "")

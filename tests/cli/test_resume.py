@@ -201,7 +201,7 @@ def test_killed_before_the_first_checkpoint(run: Path) -> None:
     assert len((run / "log.csv").read_text().splitlines()) == 3
 
 
-def test_two_at_once(run: Path) -> None:
+def test_two_processes_for_one_run(run: Path) -> None:
     """A second process does not touch a run in progress, and a kill leaves no lock behind."""
     first = forks.start([*AIP, "resume", "run", "--trainer.epochs", "100000", "--quiet"], cwd=run.parent)
     before = newest_checkpoint(run / "checkpoint").name

@@ -91,7 +91,7 @@ def test_training_without_any_stream(tmp_path: Path) -> None:
         ("2>&1 | true", ""),
     ],
 )
-def test_training_goes_on(streams: str, errors: str, tmp_path: Path) -> None:
+def test_training_continues(streams: str, errors: str, tmp_path: Path) -> None:
     """The run is bit-identical to one whose output is read, for any state of the streams."""
     done = shell(f"set -o pipefail; AIP {TRAIN} {streams}", tmp_path)
     assert (done.returncode, done.stderr) == (0, errors)

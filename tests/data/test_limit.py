@@ -73,7 +73,7 @@ def _targets(pipeline: Pipeline) -> list[Any]:
     return [row["y"] if isinstance(row, dict) else row for row in rows]
 
 
-def test_no_more_are_read() -> None:
+def test_nothing_is_read_beyond_the_limit() -> None:
     """An endless iterable is not read beyond the limit."""
     data = Endless()
     assert len(Pipeline(data, workers=0, limit=5)) == 5

@@ -45,7 +45,7 @@ def threads() -> int:
     return sum(thread.name == "aip-data-loader" for thread in threading.enumerate())
 
 
-def test_goes_on_with_the_next_epoch() -> None:
+def test_continues_with_the_next_epoch() -> None:
     """At the end of an epoch, blocks of the next one are made, none twice, and none after the last epoch."""
     made = Made()
     ahead = Prefetcher(made.blocks, converted, epochs=3)

@@ -72,7 +72,7 @@ def epoch(pipeline: Pipeline, number: int, **how: Any) -> list[Any]:
     ]
 
 
-def test_what_is_fixed_is_done_once() -> None:
+def test_deterministic_processing_runs_once() -> None:
     """Reading and leading deterministic processors run once; samples are stacked if no random ones follow."""
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale])
@@ -91,7 +91,7 @@ def test_what_is_fixed_is_done_once() -> None:
 
 
 @pytest.mark.parametrize("how", [{"preload": "off"}, {"preload_bytes": 10}])
-def test_what_does_not_fit_is_done_anew(how: Any) -> None:
+def test_data_beyond_memory_is_processed_again(how: Any) -> None:
     """If the samples do not fit in memory, the batches are the same."""
     files, scale = Files(200), Scale()
     pipeline = Pipeline(files, [scale, Jitter()], **how)
@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_done_anew(how: Any) -> None:
     assert epoch(plain, 1) == epoch(Pipeline(Files(200), [Scale()]), 1)
 
 
-def test_auto_gives_up_early() -> None:
+def test_auto_stops_early() -> None:
     """A few samples show that the rest will not fit; the size counts, not the number of samples."""
     files = Files(100_000)
     pipeline = Pipeline(files, preload_bytes=100_000 * 20 - 1)

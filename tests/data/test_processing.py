@@ -192,7 +192,7 @@ def test_failing_samples_can_be_skipped(preload: Any) -> None:
     assert pipeline.skipped() is None
 
 
-def test_batches_are_smaller_by_what_is_skipped() -> None:
+def test_skipped_samples_make_batches_smaller() -> None:
     """Every other sample comes once, with its meta, in its original batch; empty batches are dropped."""
     pipeline = Pipeline(numbers(12), [RandomlyFails(1, 6, 7, 8)], on_error="skip")
     blocks = list(pipeline.loader(3).blocks(0, chunk=4, room=4))
@@ -223,7 +223,7 @@ def test_nothing_left(refused: Any) -> None:
         (Processor(), r"Processor does not define process\(sample\)"),
     ],
 )
-def test_what_is_no_processor(processor: Any, message: str) -> None:
+def test_invalid_processors(processor: Any, message: str) -> None:
     """One sentence names the author's mistake."""
     with pytest.raises((ScenarioError, DataError), match=message):
         Pipeline(numbers(3), [processor]).dataset()

@@ -8,7 +8,7 @@ import pytest
 from aipcore.data.sampler import SampleOrder
 
 
-def test_every_pass_is_a_permutation_of_its_own() -> None:
+def test_every_pass_is_a_different_permutation() -> None:
     """Each pass visits every sample once, in an order that differs between passes and seeds."""
     order = SampleOrder(50, seed=3, shuffle=True)
     epochs = [order.indices(50 * number, 50 * (number + 1)) for number in range(4)]

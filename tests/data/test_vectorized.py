@@ -72,7 +72,7 @@ def epoch(pipeline: Pipeline, number: int, chunk: int = 3) -> dict[int, Any]:
     }
 
 
-def test_streams_are_those_of_numpy() -> None:
+def test_streams_equal_numpy() -> None:
     """Each row equals NumPy's Philox for the same key and counter, for any number of rows."""
     seed, visits, indices = 2**63 + 5, np.array([0, 1, 2**33]), np.array([7, 0, 2**50])
     random = BatchRandom(seed, visits, 2, indices)

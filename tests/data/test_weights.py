@@ -381,7 +381,7 @@ def table(entries: tuple[str, ...], targets: Any, **how: Any) -> Any:
         [-1, 5, 1],
     ],
 )
-def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
+def test_class_weights_equal_keras(targets: Any) -> None:
     """Each sample gets the same weight as in Keras, for each form of targets; `balanced` counts the same classes."""
     import tensorflow as tf
     from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights

@@ -158,7 +158,7 @@ def test_results_do_not_depend_on_workers(case: str, two: WorkerPool) -> None:
         pipeline.close()
 
 
-def test_two_streams_at_once(two: WorkerPool) -> None:
+def test_two_concurrent_streams(two: WorkerPool) -> None:
     """An idle stream does not block another one, and can continue later."""
     first, second = (Pipeline(Files(1000), [Jitter()], seed=seed, workers=two) for seed in (1, 2))
     blocks = first.loader(8).blocks(0, chunk=1)
@@ -215,7 +215,7 @@ def test_workers_that_all_died_while_idle(new_job: bool, refused: Any) -> None:
     workers.close()
 
 
-def test_what_cannot_be_sent() -> None:
+def test_objects_that_cannot_be_pickled() -> None:
     """Objects that cannot be pickled are an error with explicit workers; auto uses none and gives the reason."""
     slow = Pipeline(Files(400), [Slow(), Locked()], workers=1, preload="off")
     with slow, pytest.raises(UnshippableError, match=r"cannot be pickled \(TypeError: cannot pickle '_thread.lock'"):
@@ -277,7 +277,7 @@ def test_workers_are_light(two: WorkerPool) -> None:
         np.array(["a", "b"]),
     ],
 )
-def test_samples_in_memory_come_back_as_they_were(value: Any) -> None:
+def test_samples_in_shared_memory_are_unchanged(value: Any) -> None:
     """Dtypes and shapes are kept; arrays are views of shared memory, which are read-only."""
     samples = [Sample(inputs=value, targets=np.zeros(3), meta=n) for n in range(3)]
     area = Area.make()

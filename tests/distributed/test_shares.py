@@ -85,7 +85,7 @@ def epoch(loader: DataLoader, number: int) -> list[Block]:
 
 @pytest.mark.parametrize("kind", ["memory", "streamed", "uneven", "unfit"])
 @pytest.mark.parametrize(("count", "devices"), [(2, 1), (3, 1), (4, 1), (2, 2)])
-def test_parts_are_those_of_the_whole(kind: str, count: int, devices: int) -> None:
+def test_parts_equal_the_whole_batch(kind: str, count: int, devices: int) -> None:
     """Parts are bit-identical to the whole, and each replica gets the same samples from either."""
     made, _ = pipeline(kind, workers=0)
     whole = made.loader(BATCH, shuffle=True)
@@ -164,7 +164,7 @@ def test_samples_of_workers_cover_a_batch() -> None:
                 assert all(len(part) >= devices for part in positions)
 
 
-def test_batching_is_that_of_the_whole() -> None:
+def test_batching_counts_whole_batches() -> None:
     """Steps and sizes are those of the whole batch, not of a part."""
     loader = pipeline("streamed", workers=0)[0].loader(BATCH)
     loader.share = distribution(1, 2, 1).share

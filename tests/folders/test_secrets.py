@@ -299,7 +299,7 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
     assert main(["resume", str(run), "--callbacks", "CSVLog"]) == 0
 
 
-def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_addresses_in_a_sweep(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     """The storage and the parameters of a sweep's folder are also addresses of a folder."""
     plain = {
         "scenario": "tutorial", "params": None, "words": ["--callbacks", "Webhook", "--callbacks.webhook.url", EVIL],

@@ -29,7 +29,7 @@ def test_disabling_one_resolves_it(install, load, optimizer):
     assert load(disabled=("second",)).entry("optimizer", "Twin").plugin.name == "first"
 
 
-def test_same_name_in_two_kinds_is_no_conflict(install, load, optimizer):
+def test_same_name_in_two_kinds(install, load, optimizer):
     """Names are unique only within a kind."""
     install("first", optimizer("Twin"))
     source = optimizer("Twin").replace("Optimizer", "Schedule").replace("aip_optimizers", "aip_schedules")
@@ -72,7 +72,7 @@ def test_same_entry_point_name(install, load, optimizer, refused: Any):
     assert "Two" in load(disabled=("first",)).names("optimizer")
 
 
-def test_entry_point_name_of_ours(install, load, optimizer):
+def test_built_in_entry_point_name(install, load, optimizer):
     """The built-in plugin stays: a third-party entry point cannot replace the optimizers."""
     install("first", optimizer("One"), entry_points={"optimizers": "first"})
     manager = load()

@@ -36,7 +36,7 @@ def installed_example(example, site, tmp_path):
 
 
 @pytest.mark.usefixtures("installed_example")
-def test_comes_and_goes(fork_aip, site):
+def test_install_and_remove(fork_aip, site):
     """An installed plugin is listed and shown; a removed one is not, and its name is an error."""
     listed = fork_aip("plugins", "list", "--kind", "optimizer").stdout
     assert "Lookahead  ok" in listed

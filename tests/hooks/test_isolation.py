@@ -99,7 +99,7 @@ def test_registering_nothing_is_allowed(source, install, load):
     assert only(load().plugins).status == "ok"
 
 
-def test_declared_version_of_today_is_compatible(install, load):
+def test_declared_current_version_is_compatible(install, load):
     """A plugin that declares the current API version loads."""
     install("odd", f"AIP_API = 1\n{RECORD}return [{MADE}]")
     assert only(load().plugins).status == "ok"

@@ -30,7 +30,7 @@ def test_implements_choices(install, load, optimizer):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "command"])
-def test_ours_are_complete(kind, load):
+def test_built_in_plugins_are_complete(kind, load):
     """Every built-in plugin has a parameter class of its kind, and its source can be found."""
     manager = load()
     assert manager.of_kind(kind)
@@ -39,7 +39,7 @@ def test_ours_are_complete(kind, load):
         assert find_source(record.build, record.name) is not None
 
 
-def test_ours_come_first(install, load, optimizer):
+def test_built_in_plugins_come_first(install, load, optimizer):
     """Built-in names are listed first, and plugins do not reorder them."""
     install("aaa", optimizer("AAA"))
     assert load().names("optimizer")[-1] == "AAA"
@@ -126,7 +126,7 @@ def test_find_source_runs_nothing(attribute, name, line, docstring, site, monkey
 
 
 @pytest.mark.parametrize("module", ["nowhere", "nowhere.at.all", "sys", "malformed", "failing.inner"])
-def test_find_source_of_what_cannot_be_read(module, site, monkeypatch):
+def test_find_source_without_readable_source(module, site, monkeypatch):
     """A missing source is not an error."""
     monkeypatch.syspath_prepend(site)
     (site / "malformed.py").write_text("def (")

@@ -38,7 +38,7 @@ class TestSwitches:
         """`-p no:` can be repeated."""
         assert {status for status, _ in states(load(disabled=("first", "second"))).values()} == {"disabled"}
 
-    def test_no_works_on_ours(self, load):
+    def test_no_disables_built_in_plugins(self, load):
         """Built-in plugins can be disabled too."""
         manager = load(disabled=("callbacks",))
         assert manager.names("callback") == []
@@ -70,7 +70,7 @@ class TestSwitches:
         with refused(PluginError):
             load(only=("fist",))
 
-    def test_strict_is_content(self, load):
+    def test_strict_without_broken_plugins(self, load):
         """Without a broken plugin, strict mode changes nothing; a disabled one is not broken."""
         assert states(load(strict=True, disabled=("first",)))["second"][0] == "ok"
 

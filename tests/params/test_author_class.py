@@ -58,7 +58,7 @@ def test_mistakes(name: str) -> None:
     assert hint in str(caught.value)
 
 
-def test_all_at_once() -> None:
+def test_several_mistakes_are_one_error() -> None:
     """Several mistakes are reported in one error."""
     with pytest.raises(ScenarioError) as caught:
         check_scenario(scenario(metric=method("self"), optimizer="SGD"))
@@ -125,14 +125,14 @@ def helper(scenario: Own) -> Any:
     return scenario.preprocess()
 
 
-def test_names_of_the_authors_own() -> None:
+def test_names_that_the_author_uses() -> None:
     """Names used in the class, a mixin, an evaluator or a function are accepted; so are names that begin with _."""
     check_scenario(Own)
     check_evaluator(Decoding(Own(Own.Params())))
     assert describe_unused(Own) == ""
 
 
-def test_unused_names_are_told() -> None:
+def test_unused_names_are_reported() -> None:
     """A name without any use is reported, but is not an error."""
     cls = scenario(plot=method("self"), colour="red", LIMIT=3)
     check_scenario(cls)

@@ -248,7 +248,7 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str, Any, str]] = {
 
 
 @pytest.mark.parametrize("case", SCHEDULES)
-def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> None:
+def test_another_component_keeps_values_of_the_scenario(case: str) -> None:
     """Fields of the common class keep the scenario's values, unless a value is given for the new component."""
     scenario, words, expected, origin = SCHEDULES[case]
     done = given(*words.split(), scenario={"schedule": scenario}, root=Scheduled)
@@ -257,7 +257,7 @@ def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> No
     assert done.origins["schedule"] == "command line"
 
 
-def test_a_file_keeps_what_the_scenario_set_and_does_not_outlast() -> None:
+def test_values_of_a_file_apply_to_its_component() -> None:
     """Values of a file apply only to the component that it names, while those of the scenario persist."""
     done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule": "Slow"}, root=Scheduled)
     assert (done.value.schedule.params.lr, done.origins["schedule.lr"]) == (0.5, "scenario s")
@@ -265,7 +265,7 @@ def test_a_file_keeps_what_the_scenario_set_and_does_not_outlast() -> None:
     assert (done.value.schedule.params.lr, done.origins["schedule.lr"]) == (0.2, "default")
 
 
-def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
+def test_a_record_keeps_the_origin_of_repeated_values() -> None:
     """A resumed run that selects another component keeps only the values of the scenario."""
     scenario = Layer.of_scenario("s", {"schedule.lr": 0.5})
     for lr, expected in ((0.5, 0.5), (0.7, 0.2)):
@@ -277,7 +277,7 @@ def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
 MINE = (Choice("CSVLog", Log(file="mine.csv")),)
 
 
-def test_callbacks_that_are_named_again_keep_what_the_scenario_set() -> None:
+def test_callbacks_named_again_keep_values_of_the_scenario() -> None:
     """Callbacks that are named again keep the scenario's values; others are removed."""
     scenario = {"callbacks": {"CSVLog": {"file": "mine.csv"}, "Stop": {"after": 9}}}
     assert given("--callbacks", "csv_log", scenario=scenario).value.trainer.callbacks == MINE

@@ -191,7 +191,7 @@ def a_warmup(folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("factory", [a_scheduler, a_warmup, a_plateau, an_early_stop])
-def test_what_changes_the_run(factory: Factory, make_trainer: Any, tmp_path: Path) -> None:
+def test_active_callbacks(factory: Factory, make_trainer: Any, tmp_path: Path) -> None:
     """With an active callback, all hooks, logs, learning rates and weights equal those of fit."""
     [[theirs], [ours]] = both(make_trainer, tmp_path, factory)
     if factory is an_early_stop:
@@ -274,7 +274,7 @@ def weights_of(file: Path) -> list[Any]:
     return [found[name] for name in sorted(found)]
 
 
-def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> None:
+def test_observing_callbacks(make_trainer: Any, tmp_path: Path, server: str) -> None:
     """Files, events and messages of all callbacks that only observe equal those of fit."""
     theirs, ours = both(make_trainer, tmp_path, lambda folder: observers(folder, server))
     for key, values in theirs[0].history.items():
@@ -310,7 +310,7 @@ def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> Non
                 np.testing.assert_allclose(*([value for _, value in side] for side in values), rtol=1e-5, err_msg=tag)
 
 
-def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
+def test_callbacks_with_batch_hooks(make_trainer: Any, tmp_path: Path) -> None:
     """Batch hooks on the instance count like those in the class, and so does ModelCheckpoint that saves in between."""
     patient = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
     patient.accepts_chunks = True
@@ -481,7 +481,7 @@ def test_assigned_rate_scales_the_schedule(make_trainer: Any, refused: Any) -> N
         optimizer.learning_rate = 0.5
 
 
-def test_resume_keeps_what_callbacks_set(make_trainer: Any, tmp_path: Path) -> None:
+def test_resume_keeps_rates_set_by_callbacks(make_trainer: Any, tmp_path: Path) -> None:
     """A resumed run with callbacks that change the rate is bit-identical and has the whole history."""
 
     def make() -> list[Any]:

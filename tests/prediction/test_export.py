@@ -74,7 +74,7 @@ def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, t
         (["--format", "keras", "--model.graph", "x"], "There is no option --model.graph"),
     ],
 )
-def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
+def test_invalid_options(points: Any, capsys: Any, words: list[str], message: str) -> None:
     """The format is required, and only its options exist."""
     assert main(["export", str(points.folder), "--trust", *words]) == 2
     assert message in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_nothing_but_the_plan_is_printed(fork_aip: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_kit_skips_what_lacks_packages(fork_aip: Any, install: Any) -> None:
+def test_the_kit_skips_missing_packages(fork_aip: Any, install: Any) -> None:
     """An exporter whose packages are not installed does not fail its checks."""
     install("odd", PLUGIN)
     result = fork_aip("plugins", "check", "odd")

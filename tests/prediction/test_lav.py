@@ -76,7 +76,7 @@ def test_eager_gives_the_same(points: Any, lav: Any) -> None:
         (["--dump", "x.pkl"], "--dump x.pkl is not allowed, the file must end in .npz or .parquet."),
     ],
 )
-def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
+def test_invalid_options(points: Any, capsys: Any, words: list[str], message: str) -> None:
     """Options without an effect, and unknown ones, are errors."""
     assert main(["lav", str(points.folder), "--trust", *words]) == 2
     assert message in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_lines_of_sequences_are_as_long_as_the_sequences(steps: Any, tmp_path: P
     assert "masks" not in lines[1]
 
 
-def test_what_is_cut() -> None:
+def test_masked_ends_are_cut() -> None:
     """Only masked ends are cut; masks of other shapes are ignored, and a fully masked sample becomes empty."""
     from aipcore.prediction.data import cut_masked_end
 
@@ -120,7 +120,7 @@ def test_what_is_cut() -> None:
     assert cut_masked_end(values, np.zeros(4, bool)).shape == (0, 2)
 
 
-def test_outputs_without_a_mask_are_told(train: Any, capsys: Any, masked_source: str) -> None:
+def test_warning_about_outputs_without_a_mask(train: Any, capsys: Any, masked_source: str) -> None:
     """If no mask marks the padding, aip predict warns, since the model cannot recognise it either."""
     run = train(masked_source.replace("layers.Masking()(inputs['x'])", "inputs['x']"), "--trainer.epochs", "1")
     capsys.readouterr()

@@ -132,7 +132,7 @@ def test_training_and_validation_run_the_trained_model(helped: tuple[Path, dict[
     assert logs["lav_sum_error"] == pytest.approx(logs["val_sum_error"], rel=1e-5)
 
 
-def test_exported_model_has_only_what_prediction_needs(helped: tuple[Path, dict[str, float]]) -> None:
+def test_exported_model_is_minimal(helped: tuple[Path, dict[str, float]]) -> None:
     """The exported model has one input, one output, and only weights that it or a further graph uses."""
     path = helped[0] / "export"
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
@@ -266,7 +266,7 @@ def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], t
         (["--val.batch_size", "5"], "There is no option --val.batch_size"),
     ],
 )
-def test_what_export_refuses(
+def test_invalid_exports(
     helped: tuple[Path, dict[str, float]], tmp_path: Path, capsys: Any, words: list[str], message: str
 ) -> None:
     """Unknown graphs, parameters that change the weights and unsupported parameters are refused."""

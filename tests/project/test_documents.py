@@ -169,7 +169,7 @@ def anchors(page: Path) -> set[str]:
     return set(found)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_resolve() -> None:
     """Every relative link of the README and the documents exists, with its anchor."""
     for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")]:
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -115,7 +115,7 @@ def test_never_overwrites(there: str, tmp_path: Path, fork_aip) -> None:
     assert not target.is_dir() or not list(target.iterdir())
 
 
-def test_prints_what_comes_next(tmp_path: Path, fork_aip) -> None:
+def test_prints_the_next_commands(tmp_path: Path, fork_aip) -> None:
     """The output lists the files and the next commands; the folder has the package's name."""
     done = fork_aip("plugins", "new", "schedule", "Triangle")
     assert (done.returncode, done.stderr) == (0, "")
@@ -144,7 +144,7 @@ def pip(*words: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, fork_aip) -> None:
+def test_life_of_a_package(kind: str, tmp_path: Path, site: Path, fork_aip) -> None:
     """A package is created, installed by pip, checked, tested, used in training and uninstalled."""
     name = NAMES[kind]
     assert fork_aip("plugins", "new", kind, name, "--output", "package").returncode == 0

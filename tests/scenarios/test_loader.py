@@ -85,7 +85,7 @@ def test_what_cannot_be_loaded_is_named(folder: Path, text: str, refused: Any) -
         load(text)
 
 
-def test_incomplete_base_is_no_choice(folder: Path) -> None:
+def test_incomplete_base_is_ignored(folder: Path) -> None:
     """Of a base and the scenario that completes it, the second is selected; the base can still be named."""
     complete = "class Whole(Base):\n    def train_data(self): ...\n    def build(self, inputs): ...\n"
     complete += "    def losses(self): ...\n"
@@ -94,7 +94,7 @@ def test_incomplete_base_is_no_choice(folder: Path) -> None:
     assert load("family.py:Base").cls.__name__ == "Base"
 
 
-def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_scenario_loads_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file with a relative path, and a module in the working folder, can be loaded from elsewhere."""
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.scenario.record import recorded_scenario

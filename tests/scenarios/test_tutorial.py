@@ -75,7 +75,7 @@ def test_split_is_stratified() -> None:
     assert not {image.tobytes() for image in images} & {image.tobytes() for image in held_out}
 
 
-def test_digits_are_those_of_scikit_learn() -> None:
+def test_digits_equal_scikit_learn() -> None:
     """The built-in file has the published data: sums of all pixels and labels, and the first image's first row."""
     from aip_plugins.scenarios.tutorial.datasets import load
 

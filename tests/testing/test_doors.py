@@ -100,7 +100,7 @@ class TestCommandLine:
 
 
 @pytest.mark.usefixtures("two")
-def test_five_lines_in_a_stranger_s_suite(site, tmp_path):
+def test_five_lines_in_another_suite(site, tmp_path):
     """Every check is a test; an expected failure is an xfail with its reason, any other one gives the fault."""
     (tmp_path / "test_conformance.py").write_text(
         "from aipcore.testing import parametrize_checks\n\n"
@@ -144,7 +144,7 @@ def test_every_check_is_documented():
 
 
 @pytest.mark.slow
-def test_all_shipped_plugins_pass(fork_aip):
+def test_all_built_in_plugins_pass(fork_aip):
     """All built-in plugins pass every check."""
     done = fork_aip("--no-plugins", "plugins", "check", "--all", "--json", timeout=600)
     content = json.loads(done.stdout)

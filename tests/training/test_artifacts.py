@@ -36,7 +36,7 @@ def model(path: Path, record: bool = True) -> Path:
     return path
 
 
-def test_what_a_run_stands_for(run: Path) -> None:
+def test_artifact_of_a_run_folder(run: Path) -> None:
     """A run folder is accepted as itself or stands for its best model, its export or its newest complete checkpoint."""
     checkpoints = run / "checkpoint"
     newest = checkpoints / "step-0000000002"

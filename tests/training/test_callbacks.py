@@ -69,7 +69,7 @@ def run_with(make_trainer: Any, cls: Any, callback: Any, *words: str) -> Any:
     return trainer, trainer.fit()
 
 
-def test_order_is_that_of_keras(make_trainer: Any, blobs_class: Any) -> None:
+def test_order_equals_keras(make_trainer: Any, blobs_class: Any) -> None:
     """A callback with batch methods is called for every batch, in the same order as by Model.fit."""
     ours = Recorder()
     run_with(make_trainer, blobs_class, ours, "--train.batch_size", "64")

@@ -58,7 +58,7 @@ def test_keeps_the_dtype(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
-def test_gradients_that_are_no_numbers_stay_so(bad: float) -> None:
+def test_infinite_gradients_are_not_clipped(bad: float) -> None:
     """Gradients that are not finite are not clipped to finite values."""
     gradients = [tf.constant([1.0, 2.0]), tf.constant([bad, 1.0])]
     made = clip(gradients, OptimizerParams(clip_global_norm=1.0))

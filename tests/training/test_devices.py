@@ -24,7 +24,7 @@ def test_missing_gpus_are_named(fork_aip: Callable[..., Any], tmp_path: Any) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_the_plan_says_what_computes(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
+def test_the_plan_shows_the_device(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
     """The plan shows the device and the precision, and none of TensorFlow's notices reach stderr."""
     done = fork_aip(
         "train", "tutorial", "--trainer.epochs", "1", "--trainer.precision", "bfloat16", "--trainer.output_dir",

@@ -58,7 +58,7 @@ def test_trap_early_stopping_was_off_by_one_and_n_to_go_1_disabled_it(make_train
     assert (result.status, result.epochs) == ("stopped", 2)
 
 
-def test_a_resumed_run_stops_where_the_whole_one_does(make_trainer: Any, blobs_class: Any) -> None:
+def test_a_resumed_run_stops_in_the_same_epoch(make_trainer: Any, blobs_class: Any) -> None:
     """The epochs without improvement before a checkpoint count."""
     words = ("--learning_rate.lr", "1e-30", "--early_stopping.n_to_go", "3", "--trainer.epochs", "9",
              "--checkpoint.keep", "9")  # fmt: skip

@@ -144,7 +144,7 @@ def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp
         writer.check()
 
 
-def test_batches_are_made_of_what_there_is(blobs_class: Any, make_trainer: Any) -> None:
+def test_batches_repeat_samples(blobs_class: Any, make_trainer: Any) -> None:
     """With only two samples, a batch of three repeats the first one."""
     data = make_trainer(type("Two", (blobs_class,), {"samples": 2}), "--train.batch_size", "2").data.train
     one, three = some_batches(data)

@@ -111,7 +111,7 @@ def test_uses_the_averaged_weights(make_trainer: Any, blobs_class: Any) -> None:
         assert logs["lav_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)
 
 
-def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
+def test_records_of_evaluators(make_trainer: Any, blobs_class: Any) -> None:
     """TensorBoard shows an evaluator's records of the whole list beside the list's curves, at each LAV."""
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
@@ -199,7 +199,7 @@ def test_samples_are_printed(make_trainer: Any, blobs_class: Any) -> None:
     assert [text.rpartition(" ")[0] + " " for text in shown] == expected * 2
 
 
-def test_a_failing_description_is_found_at_once(make_trainer: Any, blobs_class: Any) -> None:
+def test_a_failing_description_is_found_early(make_trainer: Any, blobs_class: Any) -> None:
     """A failing description is reported before the first epoch in one sentence that names the method."""
 
     class Mute(blobs_class):  # type: ignore[misc]

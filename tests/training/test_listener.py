@@ -25,7 +25,7 @@ class Impatient(Reporter):
         self.heard.append(text)
 
 
-def test_stops_and_can_go_on(make_trainer: Any, blobs_class: type[Any], tmp_path: Any) -> None:
+def test_stops_and_can_be_resumed(make_trainer: Any, blobs_class: type[Any], tmp_path: Any) -> None:
     """The run ends as after early stopping, and resuming its checkpoint gives the same numbers."""
     words = ("--trainer.epochs", "4")
     whole = make_trainer(blobs_class, *words, output="whole", exports=False).fit()

@@ -118,7 +118,7 @@ def test_in_words(memory: PeakMemory, text: str) -> None:
     assert str(memory) == text
 
 
-def test_told_at_the_end(make_trainer: Any, blobs_class: Any) -> None:
+def test_reported_at_the_end(make_trainer: Any, blobs_class: Any) -> None:
     """The result of every run has its memory."""
     result = make_trainer(blobs_class, "--trainer.tune", "off").fit()
     assert result.memory.process > 100 * MIB

@@ -130,7 +130,7 @@ def test_paths_have_all_layers_around() -> None:
     assert found["whole/block/two/kernel"] is model.get_layer("whole").block.many[1].kernel
 
 
-def test_layers_of_keras_have_paths_of_their_own() -> None:
+def test_layers_of_keras_have_unique_paths() -> None:
     """No layer of Keras has two variables with one path, including wrappers and cells."""
     sequences = around(
         layers.Bidirectional(layers.LSTM(2, dropout=0.1), name="both"),
@@ -187,7 +187,7 @@ def test_freezing_reaches_shared_layers() -> None:
     ]  # fmt: skip
 
 
-def test_a_tied_weight_belongs_to_its_maker() -> None:
+def test_a_tied_weight_keeps_its_first_path() -> None:
     """A weight that another layer also uses keeps the path of the layer that created it."""
 
     class Tied(layers.Layer):

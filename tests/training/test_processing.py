@@ -96,7 +96,7 @@ class Messages(Reporter):
 ALL = ("--train.preload", "--val.preload")
 
 
-def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class: Any) -> None:
+def test_the_run_does_not_depend_on_caching(make_trainer: Any, noisy_class: Any) -> None:
     """With augmentation, a generating processor and a fixed one, weights and results are bit-identical."""
     ends = []
     for preload in ("auto", "off"):
@@ -133,7 +133,7 @@ def test_processors_without_randomness_equal_processed_arrays(make_trainer: Any,
     assert make_trainer(processed(blobs_class, Halve()), *streamed).fit().history == expected
 
 
-def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_class: Any) -> None:
+def test_resumed_run_draws_the_same_numbers(make_trainer: Any, noisy_class: Any) -> None:
     """Augmentation after a checkpoint is that of an uninterrupted run."""
     cls = processed(noisy_class, Noise())
     whole = make_trainer(cls, "--trainer.epochs", "3", output="whole", exports=False)

@@ -187,7 +187,7 @@ def test_second_signal(make_trainer: Any, blobs_class: Any) -> None:
         trainer.fit()
 
 
-def test_interrupted_is_no_exception() -> None:
+def test_interrupted_is_not_an_exception() -> None:
     """Code that catches `Exception` does not swallow the interruption."""
     assert not issubclass(Interrupted, Exception)
 
@@ -254,7 +254,7 @@ def test_hostile_state(make_trainer: Any, interrupted: Any, refused: Any) -> Non
 @pytest.mark.parametrize(
     "words", [(*ACCUMULATE, "--train.batch_size", "8"), (*ACCUMULATE, "--learning_rate", "Constant")]
 )
-def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, ...]) -> None:
+def test_allowed_changes(make_trainer: Any, interrupted: Any, words: tuple[str, ...]) -> None:
     """A batch size that divides the position and another schedule are accepted; each sample is still used once."""
     stored, cls = interrupted
     stored.progress["step"] = 4

@@ -90,7 +90,7 @@ def test_ignored_class_is_allowed(make_trainer: Any) -> None:
     make_trainer(points(y=with_value(Points.y, 3, -1), loss=loss))
 
 
-def test_trailing_ones_are_no_mismatch(make_trainer: Any) -> None:
+def test_trailing_ones_are_allowed(make_trainer: Any) -> None:
     """Targets of shape [batch] fit outputs of shape [batch, 1], since Keras aligns them."""
     make_trainer(points(loss="mean_squared_error", y=np.zeros(12, np.float32), units=1))
 

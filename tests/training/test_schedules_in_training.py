@@ -70,7 +70,7 @@ def test_a_cosine_ends_with_the_run(make_trainer: Any) -> None:
     np.testing.assert_allclose(rates, [0.1 * (1 + np.cos(np.pi * e / 4)) / 2 for e in (1, 2, 3, 4)], atol=1e-8)
 
 
-def test_epochs_are_those_of_the_run_not_of_the_data(make_trainer: Any) -> None:
+def test_epochs_of_the_run_count(make_trainer: Any) -> None:
     """With samples_per_epoch, an epoch has fewer updates, and the schedule still counts epochs."""
     total, _ = moved(make_trainer, *HALF, "--trainer.epochs", "3", "--trainer.samples_per_epoch", "4")
     assert total == pytest.approx(halving(np.arange(6) / 2), rel=1e-5)

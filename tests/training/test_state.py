@@ -48,7 +48,7 @@ def make_step(optimizer: Any) -> tuple[VariableState, Any]:
 
 @pytest.mark.parametrize("compiled", ["eager", "graph", "XLA"])
 @pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, keras.optimizers.SGD])
-def test_what_was_read_stays(optimizer: Any, compiled: str) -> None:
+def test_snapshots_do_not_change(optimizer: Any, compiled: str) -> None:
     """Later updates of the variables do not change a snapshot, which is read-only."""
     state, step = make_step(optimizer(0.1))
     step = step if compiled == "eager" else tf.function(step, jit_compile=compiled == "XLA")

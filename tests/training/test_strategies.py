@@ -71,7 +71,7 @@ def test_resumes_exactly(found: dict[str, Any]) -> None:
     assert all(with_prefix(found, "equal").values())
 
 
-def test_each_replica_drops_out_on_its_own(found: dict[str, Any]) -> None:
+def test_replicas_have_independent_dropout(found: dict[str, Any]) -> None:
     """The seeds of the replicas differ, and both are part of the state."""
     name = "model/dropout/seed_generator_state"
     assert found["seeds mirror"] == [name, f"{name}@1"]

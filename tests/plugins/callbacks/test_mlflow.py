@@ -71,7 +71,7 @@ def options(file: Path, *words: str) -> tuple[str, ...]:
     return (*MLFLOW, "--callbacks.mlflow.tracking_uri", f"sqlite:///{file}", *words)
 
 
-def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
+def test_logged_values(run: Any, store: Path, tmp_path: Path) -> None:
     """The store has parameters, tags, every value of every epoch by step, the model, and the status."""
     words = (
         "--trainer.val_every_n", "2", "--trainer.export_final", "True", "--callbacks.mlflow.log_model", "True",

@@ -77,7 +77,7 @@ def history_of(records: list[Any]) -> dict[int, dict[str, Any]]:
     return found
 
 
-def test_what_is_logged(run: Any, tmp_path: Path) -> None:
+def test_logged_values(run: Any, tmp_path: Path) -> None:
     """The file has parameters, tags, and every value of every epoch."""
     words = (
         "--trainer.val_every_n", "2", "--trainer.epochs", "3", "--callbacks.wandb.project", "letters",

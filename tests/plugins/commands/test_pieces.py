@@ -93,7 +93,7 @@ class TestStudy:
         assert len({json.dumps(each) for each in straight}) == 14
         assert all(("model.graph.kernel_size" in each) == (each["model.graph"] == "CNN") for each in straight)
 
-    def test_what_a_trial_has_it_keeps(self, space, settings, tmp_path) -> None:
+    def test_a_resumed_trial_keeps_its_parameters(self, space, settings, tmp_path) -> None:
         """A resumed trial keeps its parameters."""
         study = open_study(settings, space, tmp_path)
         trial = study.ask()

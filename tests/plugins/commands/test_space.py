@@ -44,7 +44,7 @@ class TestForms:
         assert (graph.kind, graph.choices) == ("component", ("MLP", "CNN"))
         assert (units.kind, units.choices, sizes.numbers) == ("choice", ("32", "64"), True)
 
-    def test_words_are_read_as_they_were_chosen(self) -> None:
+    def test_words_keep_all_digits(self) -> None:
         """A number goes to the command line with all its digits."""
         (epsilon,) = space_of("optimizer.epsilon=log:1e-9..1e-5").dimensions
         assert float(epsilon.word(1 / 3)) == 1 / 3
@@ -94,7 +94,7 @@ def test_refused(texts: list[str], words: tuple[str, ...], message: str) -> None
 
 
 class TestChoosing:
-    def test_only_what_exists(self) -> None:
+    def test_options_follow_their_component(self) -> None:
         """An option of a component is only chosen together with the component, in any order on the command line."""
         space = space_of("model.graph.kernel_size=1..5:2", "model.graph=MLP,CNN", "trainer.epochs=1..3")
         few = space.walk(lambda each: each.ends[0])

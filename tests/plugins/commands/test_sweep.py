@@ -105,7 +105,7 @@ def test_best_trial_can_be_applied(fork_aip, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_and_go_on(line, fork_aip, tmp_path) -> None:
+def test_kill_and_resume(line, fork_aip, tmp_path) -> None:
     """If the sweep is killed, the trial saves and ends, and a resumed sweep continues it."""
     words = (line, "--space", "model.units=2..9", "--trials", "2", "--trainer.epochs", "40", "--model.wait", "0.1")
     process = start(tmp_path, *words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
@@ -130,7 +130,7 @@ def test_kill_and_go_on(line, fork_aip, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupt_and_go_on(line, fork_aip, tmp_path) -> None:
+def test_interrupt_and_resume(line, fork_aip, tmp_path) -> None:
     """Ctrl-C saves the trial, shows the results, and gives the command that resumes the sweep."""
     words = (line, "--space", "model.units=2..9", "--trials", "1", "--trainer.epochs", "30", "--model.wait", "0.1")
     words = (*words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
