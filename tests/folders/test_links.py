@@ -192,7 +192,7 @@ def test_other_states(tmp_path: Path, refused: Any) -> None:
 
 
 class Few(Scenario):
-    """A scenario with one weight."""
+    """Learns one weight."""
 
     monitor = ("min", "val_loss")
 

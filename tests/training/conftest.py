@@ -1,4 +1,4 @@
-"""Small scenarios, and fixtures that train them in this process."""
+"""Small scenarios and a way to train them in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLASSES = 4
 
 
 def blobs(samples: int, seed: int) -> tuple[Any, Any]:
-    """Return noisy points around one centre per class: float32 [samples, 12] and int32 [samples]."""
+    """Noisy points around one centre per class: float32 [samples, 12] and int32 [samples]."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, CLASSES, samples).astype(np.int32)
     centres = np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
@@ -29,7 +29,7 @@ def blobs(samples: int, seed: int) -> tuple[Any, Any]:
 
 
 class Blobs(Scenario):
-    """A scenario that classifies noisy points with a deterministic model."""
+    """Tells noisy points apart; without anything random in the model."""
 
     monitor = ("max", "accuracy")
     samples = 200
@@ -58,7 +58,7 @@ class Blobs(Scenario):
 
 
 class NoisyBlobs(Blobs):
-    """A scenario with dropout and batch normalisation, whose states a resumed run must restore."""
+    """With dropout and batch normalisation, whose states a resumed run must find again."""
 
     def build(self, inputs: Any) -> Any:
         from keras import layers

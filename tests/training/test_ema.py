@@ -13,7 +13,7 @@ from aipcore.training.engine.ema import averaging_rate
 
 
 class Linear(Scenario):
-    """A linear model y = w x with squared error and two batches per epoch."""
+    """y = w x, squared error, one batch an epoch of two batches."""
 
     def train_data(self) -> Any:
         return np.array([[1.0], [2.0], [3.0], [4.0]], np.float32), np.zeros((4, 1), np.float32)

@@ -83,7 +83,7 @@ def test_one_trace_for_a_whole_run(make_trainer: Any, blobs_class: Any) -> None:
 
 
 class Linear(Scenario):
-    """A linear model y = w x without bias and with squared error: every update has a closed form."""
+    """y = w x without bias, squared error: every update has a closed form."""
 
     def train_data(self) -> Any:
         return np.array([[1.0], [2.0], [3.0], [4.0], [5.0]], np.float32), np.zeros((5, 1), np.float32)
@@ -99,7 +99,7 @@ SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr"
 
 
 def weight(trainer: Any) -> float:
-    """Return the only weight of `Linear`."""
+    """The one weight of `Linear`."""
     return float(trainer.model.get_weights()[0][0, 0])
 
 
