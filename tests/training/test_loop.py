@@ -104,7 +104,7 @@ def weight(trainer: Any) -> float:
 
 
 def test_partial_last_batch_weighs_by_its_samples(make_trainer: Any) -> None:
-    """Batches of 2, 2 and 1: each update uses the mean gradient of its samples."""
+    """Batches of 2, 2 and 1: each update is by the mean gradient of its own samples."""
     trainer = make_trainer(Linear, *SGD, "--train.batch_size", "2", "--trainer.epochs", "1")
     result = trainer.fit()
     w, total = 1.0, 0.0
@@ -138,7 +138,7 @@ def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
     ],
 )
 def test_clipping(make_trainer: Any, words: tuple[str, ...], expected: float) -> None:
-    """The gradient, 22 without clipping, is reduced to the limit."""
+    """The gradient, 22 without clipping, is brought down to the limit."""
     trainer = make_trainer(Linear, *SGD, *words, "--train.batch_size", "5", "--trainer.epochs", "1")
     trainer.fit()
     assert weight(trainer) == pytest.approx(1 - 0.01 * expected, rel=1e-5)
