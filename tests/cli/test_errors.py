@@ -123,7 +123,10 @@ class TestPluginCommand:
         assert (done.returncode, done.stderr) == (code, error)
 
     def test_unforeseen_error(self, fork_aip):
-        """An exception is one sentence that names its authors. With `--debug` at any place, a traceback precedes it."""
+        """An exception becomes one sentence that names its authors.
+
+        With `--debug` at any place, a traceback precedes it.
+        """
         done = fork_aip("say-hello", "crash")
         assert done.returncode == 1
         assert done.stderr == (

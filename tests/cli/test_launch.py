@@ -24,7 +24,7 @@ from aipcore.errors import UsageError
     ],
 )
 def test_wrong(fork_aip: Any, words: list[str], text: str) -> None:
-    """Bad input is one sentence with exit code 2."""
+    """Bad input is refused in one sentence with exit code 2."""
     done = fork_aip("launch", *words)
     assert done.returncode == 2
     assert text in done.stderr

@@ -52,7 +52,7 @@ def test_all_forms_in_one_run(fork_aip: Callable[..., Any], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("words", [("--device.gpus", "0", "1")])
 def test_missing_gpus(fork_aip: Callable[..., Any], words: tuple[str, ...]) -> None:
-    """Without GPUs, requesting two is one clear sentence."""
+    """Without GPUs, requesting two is refused in one clear sentence."""
     import tensorflow as tf
 
     if len(tf.config.list_physical_devices("GPU")) > 1:

@@ -101,7 +101,7 @@ def test_marks_and_times() -> None:
 
 
 def test_values_by_part() -> None:
-    """A list whose name is a prefix of another's keeps its values, and the names are shared."""
+    """A LAV list whose name is a prefix of another's keeps its values, and the lists share the names of values."""
     assert by_part(LOGS, ("lav_easy", "lav_easy_too")) == {
         "train": {"loss": 0.5, "accuracy": 0.75, "learning_rate": 0.00099, "ema_rate": 0.99},
         "validation": {"loss": 0.25, "accuracy": 0.875},

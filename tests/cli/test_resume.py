@@ -97,7 +97,7 @@ print(json.dumps([found, "tensorflow" in sys.modules]))
 
 
 def test_refused(run: Path) -> None:
-    """An invalid request is one sentence and exit code 2, without TensorFlow and without new files."""
+    """An invalid request is refused in one sentence with exit code 2, without TensorFlow and without new files."""
     before = contents(run)
     words = json.dumps([words for words, _ in REFUSED])
     done = subprocess.run(

@@ -58,7 +58,7 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     ],
 )
 def test_commands_whose_purpose_is_output(command: str, code: int, errors: str, tmp_path: Path) -> None:
-    """A write error is one sentence on a readable stderr; a closed pipe causes no message."""
+    """A write error causes one sentence on a readable stderr, and a closed pipe causes no message."""
     done = shell(command, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", errors)
 

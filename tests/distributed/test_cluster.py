@@ -58,7 +58,7 @@ def test_tf_config(index: Any) -> None:
     ],
 )
 def test_wrong_tf_config(environment: dict[str, str], text: str) -> None:
-    """Each mistake is one sentence with a correct example."""
+    """Each mistake is refused in one sentence with a correct example."""
     with pytest.raises(UsageError) as caught:
         read_cluster(environment, 8888)
     assert text in str(caught.value)
@@ -110,7 +110,7 @@ def test_tf_config_wins_over_slurm() -> None:
     ],
 )
 def test_wrong_slurm(environment: dict[str, str], text: str, refused: Any) -> None:
-    """Tasks in another order than host by host would get wrong addresses."""
+    """Tasks in another order than host by host would get wrong addresses and are refused."""
     with refused(UsageError) as caught:
         read_cluster(environment, 8888)
     assert text in str(caught.value)

@@ -176,7 +176,7 @@ def test_recorded_proof() -> None:
     def replay(connection: socket.socket) -> None:
         connection.sendall(said[0])
         answer = b"".join(iter(lambda: connection.recv(1000), b""))
-        assert len(answer) == len(PREFACE) + 32  # The preface and the challenge, but no proof in return.
+        assert len(answer) == len(PREFACE) + 32  # The preface and the nonce, but no proof in return.
 
     with chief_with([spy, replay], workers) as chief:
         assert work(workers[1]) == [0, 1]

@@ -9,7 +9,7 @@ from aipcore.errors import PluginError
 
 
 def test_same_plugin_name(install, load, optimizer, refused: Any):
-    """Both are broken, an error gives their versions and switches on use, and other plugins work."""
+    """Both plugins are broken, the name is an error with both versions and switches, and other plugins work."""
     install("first", optimizer("Twin") + "\n", version="1.1")
     install("second", optimizer("tw-in"), version="2.2", entry_points={"other": "second"})
     install("third", optimizer("Alone"))

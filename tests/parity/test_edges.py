@@ -190,7 +190,7 @@ def _own(*_: Any) -> Any:
     ],
 )
 def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], refused: Any) -> None:
-    """An unsupported scenario is one sentence before the first epoch."""
+    """An unsupported scenario is refused in one sentence before the first epoch."""
     with refused(AipError):
         make_trainer(type("Wrong", (Masked,), methods), *WORDS)
 

@@ -171,6 +171,6 @@ def test_factors_by_output(make_trainer: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], words: tuple[str, ...], refused: Any) -> None:
-    """An unsupported argument is one sentence before the first epoch."""
+    """An unsupported argument is refused in one sentence before the first epoch."""
     with refused(AipError):
         make_trainer(type("Wrong", (TwoLosses,), methods), *WORDS, *words)

@@ -1,4 +1,4 @@
-"""Content of a model dir: damaged and hostile ones are one sentence, and run no code."""
+"""Content of a model dir: damaged and hostile ones are refused in one sentence, and run no code."""
 
 from __future__ import annotations
 
@@ -125,13 +125,13 @@ def test_resources_must_be_listed(edited: Edit, refused: Any) -> None:
     ],
 )
 def test_damaged_records(edited: Edit, change: Any, refused: Any) -> None:
-    """A damaged record is one sentence."""
+    """A damaged record is refused in one sentence."""
     with refused(UsageError):
         Predictor.load(edited(change), trust=True)
 
 
 def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
-    """A truncated record, graph or weights file is one sentence without a traceback."""
+    """A truncated record, graph or weights file is refused in one sentence without a traceback."""
     for number, (name, message) in enumerate(
         [
             ("aip.json", "it is no valid JSON"),

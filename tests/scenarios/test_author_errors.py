@@ -1,4 +1,4 @@
-"""Errors in a scenario are one sentence with the author's line, from Python and from the command line."""
+"""Errors in a scenario are reported in one sentence with the author's line, from Python and from the command line."""
 
 from __future__ import annotations
 

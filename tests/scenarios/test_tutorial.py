@@ -87,7 +87,7 @@ def test_digits_equal_scikit_learn() -> None:
 
 
 def test_mnist_without_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    """Without a network and a copy, MNIST is an error of one sentence with advice."""
+    """Without a network and a copy, MNIST is refused in one sentence with advice."""
     from aip_plugins.scenarios.tutorial.datasets import load
 
     from aipcore.errors import DataError

@@ -88,7 +88,7 @@ class TestCommandLine:
         ],
     )
     def test_bad_input(self, words, message, fork_aip):
-        """A missing or unknown argument is one sentence."""
+        """A missing or unknown argument is refused in one sentence."""
         done = fork_aip("plugins", "check", *words)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {message}")

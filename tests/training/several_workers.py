@@ -94,7 +94,7 @@ class Streamed(Blobs):
 
 
 class Start(keras.callbacks.Callback):  # type: ignore[misc]
-    """A callback that forgets the reads before the first epoch."""
+    """A callback that clears the record of reads before the first epoch."""
 
     def __init__(self, scenario: Streamed) -> None:
         super().__init__()

@@ -91,7 +91,7 @@ def test_limits(make_trainer: Any, blobs_class: Any) -> None:
 def test_limits_that_leave_nothing_are_refused(
     make_trainer: Any, blobs_class: Any, part: str, limit: str, refused: Any
 ) -> None:
-    """Limits of 0 are refused: omitting the option selects all samples."""
+    """Limits below 1 are refused: omitting the option selects all samples."""
     with refused(ParamsError):
         make_trainer(blobs_class, f"--{part}.limit", limit)
 

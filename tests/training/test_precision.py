@@ -32,7 +32,7 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
 
 
 def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
-    """The loss scale is part of the state."""
+    """A run resumes bit-identically, since the loss scale is part of the state."""
     words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
     whole = make_trainer(noisy_class, *words, output="whole", exports=False)
     whole.fit()

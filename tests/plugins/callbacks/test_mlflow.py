@@ -248,7 +248,7 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
     ],
 )
 def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
-    """An invalid option is one sentence before TensorFlow is imported."""
+    """An invalid option is refused in one sentence before TensorFlow is imported."""
     done = fork_aip("train", "tutorial", *MLFLOW, *words, "--trainer.output_dir", "out")
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())

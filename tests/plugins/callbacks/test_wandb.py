@@ -140,7 +140,7 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
 
 
 def test_refused_before_training(fork_aip: Any, tmp_path: Path) -> None:
-    """Online mode without a key is one sentence before TensorFlow is imported."""
+    """Online mode without a key is refused in one sentence before TensorFlow is imported."""
     done = fork_aip("train", "tutorial", "--callbacks", "WandB", HOME=str(tmp_path), WANDB_API_KEY="")
     assert done.returncode == 2
     assert "The callback WandB has no API key: run wandb login, set WANDB_API_KEY, or give" in " ".join(

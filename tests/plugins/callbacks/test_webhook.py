@@ -124,7 +124,7 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
     ],
 )
 def test_refused_before_training(fork_aip: Any, environment: Any, words: Any, message: str, tmp_path: Path) -> None:
-    """A missing URL is one sentence, without a folder or TensorFlow."""
+    """A missing URL is refused in one sentence, without a folder or TensorFlow."""
     options = ("--callbacks.webhook.url", *words) if words else ()
     done = fork_aip("train", "tutorial", *WEBHOOK, *options, "--trainer.output_dir", "out", **environment)
     assert done.returncode == 2

@@ -34,7 +34,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
     ],
 )
 def test_refused(words, message, fork_aip, site, tmp_path) -> None:
-    """Bad input is one sentence with exit code 2, without a sweep folder."""
+    """Bad input is refused in one sentence with exit code 2, without a sweep folder."""
     (site / "something").write_text("")
     done = fork_aip("sweep", *words)
     assert (done.returncode, done.stdout) == (2, "")
