@@ -1,4 +1,4 @@
-"""Installed packages made for a test, and the command `aip` in a process of its own."""
+"""Packages installed for a test, and the command `aip` in a separate process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests of training first: a long file at the end would leave the other processes with nothing to do."""
+    """Run the tests of training first: a long file at the end would leave the other processes idle."""
     items.sort(key=lambda item: "training" not in item.path.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder for temporary files of the tests and of the processes they start.
+    """Set the folder for temporary files of the tests and of the processes that they start.
 
     TensorFlow and W&B leave files there when their process is killed. pytest removes them with its own folders.
     """
@@ -41,7 +41,7 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """An empty folder of installed packages."""
+    """Return an empty folder for installed packages."""
     folder = tmp_path / "site"
     folder.mkdir()
     return folder
@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(site: Path) -> Install:
-    """Installs a distribution into `site` as pip would leave it.
+    """Return a function that installs a distribution into `site` like pip.
 
     Its arguments are the distribution's name, the source of its module, and optionally `version`, `entry_points`
     (from the name to the target; by default the distribution's name and module) and `folder`.
@@ -79,12 +79,12 @@ def install(site: Path) -> Install:
 
 @pytest.fixture
 def run_aip(site: Path, tmp_path: Path) -> RunAip:
-    """Runs `aip` with `site` on the path in a process that is started anew, and returns the finished process.
+    """Return a function that runs `aip` with `site` on the path in a new process and returns the finished process.
 
-    Its arguments are the words after `aip`; keyword arguments are environment variables, but for `timeout` in seconds.
+    Its arguments are the words after `aip`; keyword arguments are environment variables, except `timeout` in seconds.
 
-    Use it for tests of what is imported and of variables that Python, Keras or TensorFlow read when they start.
-    `fork_aip` takes a fraction of its time for everything else.
+    Use it for tests of imports and of variables that Python, Keras or TensorFlow read at their start.
+    `fork_aip` takes a fraction of its time for all other tests.
     """
 
     def run_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +103,7 @@ def run_aip(site: Path, tmp_path: Path) -> RunAip:
 
 @pytest.fixture
 def fork_aip(site: Path, tmp_path: Path) -> RunAip:
-    """Runs `aip` like `run_aip`, but in a process that has TensorFlow already (see `forks`)."""
+    """Return a function that runs `aip` like `run_aip`, but in a process that has imported TensorFlow (see `forks`)."""
 
     def fork_aip(*words: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**_environment(), "PYTHONPATH": str(site), **environment}
@@ -119,10 +119,10 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[..., Any]:
-    """Makes a trainer of a scenario class with command-line parameters.
+    """Return a function that creates a trainer of a scenario class with command-line parameters.
 
-    Its arguments are the class, the words, the name of an `output` folder, whether models are exported to it
-    (`exports`), and what else `Trainer` takes.
+    Its arguments are the class, the words, the name of an `output` folder, `exports` (True to export models to it), and
+    further arguments of `Trainer`.
     """
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.params import Layer

@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, exit code 2, nothing written, and TensorFlow stays out of it."""
+"""Bad input: one clear sentence, exit code 2, nothing written, and no import of TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.exit(main())
 
 
 def aip(folder: Path, *words: str) -> tuple[int, str, str, set[str]]:
-    """Runs `aip` in a folder: exit code, output, errors, and which heavy packages were imported."""
+    """Run `aip` in a folder; return exit code, output, errors, and the heavy packages imported."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
@@ -94,7 +94,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with files that are wrong in various ways."""
+    """Create a folder with files that are wrong in various ways."""
     made = tmp_path_factory.mktemp("bad")
     scenario = "from aipcore.scenario import Scenario\nclass {}(Scenario):\n    pass\n"
     (made / "bad.yaml").write_text("trainer: [1\noptimizer: x\n")
@@ -111,7 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_bad_input(folder: Path, case: str) -> None:
-    """See the module."""
+    """Bad input ends with one sentence and exit code 2, without TensorFlow and without new files."""
     words, message = CASES[case]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in str(path)}
     code, output, errors, imported = aip(folder, *words)
@@ -141,7 +141,7 @@ def test_bad_input(folder: Path, case: str) -> None:
     ids=" ".join,
 )
 def test_answers_without_tensorflow(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Help and lists import nothing heavy."""
+    """Help and lists import no heavy packages."""
     code, output, errors, imported = aip(tmp_path, *words)
     assert (code, errors) == (0, "")
     assert output.strip()
@@ -149,7 +149,7 @@ def test_answers_without_tensorflow(tmp_path: Path, words: tuple[str, ...]) -> N
 
 
 def test_help_shows_this_command(tmp_path: Path) -> None:
-    """The options and defaults are those of the given selection, the scenario's own defaults included."""
+    """The help shows the options and defaults of the given selection, including the scenario's defaults."""
     _, output, _, _ = aip(tmp_path, "train", "tutorial", "--optimizer", "rmsprop", "--train.batch_size", "8", "--help")
     text = " ".join(output.replace("│", " ").split())
     assert "--optimizer.rho" in text
@@ -159,7 +159,7 @@ def test_help_shows_this_command(tmp_path: Path) -> None:
 
 
 def test_params_can_be_read_back(tmp_path: Path) -> None:
-    """What `aip params` prints is a file that resolves to the same, with the origin of each value beside it."""
+    """The output of `aip params` is a file that resolves to the same values, with the origin of each beside it."""
     words = ("params", "tutorial", "--optimizer", "lion", "--optimizer.beta_2", "0.98", "--callbacks", "csvlog")
     _, first, _, _ = aip(tmp_path, *words)
     assert "beta_2: 0.98" in first

@@ -1,4 +1,4 @@
-"""`aip benchmark-input-pipeline`, as a user runs it."""
+"""`aip benchmark-input-pipeline` as a user runs it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ atexit.register(lambda: print("IMPORTED", *sorted({"tensorflow", "keras"} & set(
 
 
 def run(folder: Path, *words: str) -> Any:
-    """Starts the command on the scenario."""
+    """Start the command on the scenario."""
     (folder / "task.py").write_text(SCENARIO, encoding="utf-8")
     command = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
     return subprocess.Popen(
@@ -61,8 +61,8 @@ def run(folder: Path, *words: str) -> Any:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_names_what_limits(workers: str, tmp_path: Path) -> None:
-    """The slow processor; without TensorFlow; live and at the end; and Ctrl-C ends it with the numbers so far."""
+def test_names_the_bottleneck(workers: str, tmp_path: Path) -> None:
+    """The slow processor is named, live and at the end, without TensorFlow. Ctrl-C ends with the results so far."""
     process = run(tmp_path, "--data.workers", workers, *(["--seconds", "1.5"] if workers == "0" else []))
     lines = []
     for line in process.stdout:
@@ -81,7 +81,7 @@ def test_names_what_limits(workers: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_with_the_model(tmp_path: Path) -> None:
-    """A tiny model is faster than slow data."""
+    """With a tiny model, the slow data is the limit."""
     process = run(tmp_path, "--with-model", "--seconds", "1", "--trainer.jit_compile", "off", "--data.workers", "0")
     text, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
@@ -91,7 +91,7 @@ def test_with_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "inf"])
 def test_seconds_must_be_positive(seconds: str, tmp_path: Path) -> None:
-    """Bad input is one sentence, before anything is read."""
+    """Other values are refused in one sentence before any data is read."""
     process = run(tmp_path, f"--seconds={seconds}")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -1,4 +1,4 @@
-"""Shell completion: knows scenarios, options of the selection and names of components, without TensorFlow."""
+"""Shell completion of scenarios, options of the selection and names of components, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.exit(main())
 
 
 def complete(folder: Path, line: str) -> list[str]:
-    """The answers for a line, whose last word is the one being typed."""
+    """Return the completions of a line, whose last word is being typed."""
     environment = {
         **os.environ,
         "COMP_WORDS": line,
@@ -85,12 +85,12 @@ CASES = {
 
 @pytest.mark.parametrize("line", CASES)
 def test_completions(tmp_path: Path, line: str) -> None:
-    """What is wrong or half typed before does not keep the rest from being completed."""
+    """Words that are wrong or incomplete do not prevent completions after them."""
     assert set(complete(tmp_path, line)) == CASES[line]
 
 
 def test_completions_for_a_run(tmp_path: Path) -> None:
-    """The folder of a run tells which parameters there are, and which component; a foreign scenario is not imported."""
+    """A run folder determines the parameters and components; a foreign scenario is not imported."""
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.params import Layer, resolve, to_dict
     from aipcore.training.params import run_params_class
@@ -121,7 +121,7 @@ def test_completions_for_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_scripts(shell: str) -> None:
-    """Each script asks `aip`, and its own shell can read it where there is one."""
+    """Each script calls `aip`, and its shell can parse it, if installed."""
     command = [
         sys.executable,
         "-c",

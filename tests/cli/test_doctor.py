@@ -1,4 +1,4 @@
-"""`aip doctor`: facts to paste, and the problems it knows."""
+"""`aip doctor`: facts for bug reports, and known problems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def test_facts(fork_aip: Callable[..., Any]) -> None:
-    """Versions, devices and plugins; no problem here, so that the exit code is 0."""
+    """Versions, devices and plugins are listed; without a problem, the exit code is 0."""
     done = fork_aip("doctor")
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split("  ", 1) for line in done.stdout.splitlines() if "  " in line)
@@ -19,7 +19,7 @@ def test_facts(fork_aip: Callable[..., Any]) -> None:
 
 
 def test_problems(run_aip: Callable[..., Any], install: Callable[..., Any]) -> None:
-    """A broken plugin and two wrong variables are named with what to do, and the exit code is 1."""
+    """A broken plugin and two wrong variables are named with advice, and the exit code is 1."""
     install("aip-plugin-broken", "1 / 0")
     done = run_aip("doctor", "--json", KERAS_BACKEND="jax", AIP_LOG_LEVEL="loud")
     assert done.returncode == 1

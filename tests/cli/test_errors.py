@@ -1,4 +1,4 @@
-"""One sentence for each error, and the exit code that belongs to it."""
+"""Errors of one sentence, and their exit codes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def aip_commands():
 
 @pytest.fixture
 def greeting(install):
-    """A plugin with the command `say-hello`."""
+    """Install a plugin with the command `say-hello`."""
     install("greeting", COMMAND.replace("BUILD", "command"))
 
 
@@ -66,7 +66,7 @@ def greeting(install):
     ],
 )
 def test_bad_words(words, message, fork_aip):
-    """What is not allowed ends with one line on the error output, exit code 2, and no traceback."""
+    """Invalid words cause one line on stderr, exit code 2, and no traceback."""
     done = fork_aip(*words)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")
@@ -82,7 +82,7 @@ def test_bad_words(words, message, fork_aip):
      ["resume", "~nobody-of-this-name/run"]],
 )  # fmt: skip
 def test_home_of_nobody(words, capsys):
-    """A path with the name of no user is one that does not exist, as it is for a shell."""
+    """A path with the name of an unknown user does not exist, as in a shell."""
     assert main(words) in (1, 2)
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
@@ -96,14 +96,14 @@ class TestPluginCommand:
     """A command that a plugin registers."""
 
     def test_runs(self, fork_aip):
-        """It is listed and runs, under any spelling of its name."""
+        """The command is listed and runs, in any spelling of its name."""
         assert "say-hello Greets." in " ".join(fork_aip("--help").stdout.split())
         for name in ("say-hello", "say_hello", "SayHello"):
             done = fork_aip(name, "you")
             assert (done.returncode, done.stdout) == (0, "hello you\n")
 
     def test_is_gone_when_disabled(self, fork_aip):
-        """A switch before it, or before `--help`, takes it away."""
+        """A switch before the command, or before `--help`, removes it."""
         assert "say-hello" not in fork_aip("-p", "no:greeting", "--help").stdout
         assert "say-hello" not in fork_aip("--help", "--no-plugins").stdout
         assert fork_aip("-p", "no:greeting", "say-hello", "you").returncode == 2
@@ -118,12 +118,15 @@ class TestPluginCommand:
         ],
     )
     def test_exit_codes(self, what, code, error, fork_aip):
-        """Its errors are shown and end the process like those of aip."""
+        """Errors of the command are shown and exit like those of aip."""
         done = fork_aip("say-hello", what)
         assert (done.returncode, done.stderr) == (code, error)
 
     def test_unforeseen_error(self, fork_aip):
-        """An exception is one sentence that names its authors; with `--debug`, anywhere, a traceback precedes it."""
+        """An exception becomes one sentence that names its authors.
+
+        With `--debug` at any place, a traceback precedes it.
+        """
         done = fork_aip("say-hello", "crash")
         assert done.returncode == 1
         assert done.stderr == (
@@ -136,7 +139,7 @@ class TestPluginCommand:
         assert done.stderr.splitlines()[-1].startswith("error: aip say-hello failed")
 
     def test_error_in_a_scenario(self, fork_aip, tmp_path):
-        """An exception in the user's own file names its line, and not aip, whoever called whom in between."""
+        """An exception in the user's file names its line, not aip, for any callers in between."""
         (tmp_path / "broken.py").write_text(
             "from aipcore.scenario import Scenario\n\n\nclass Broken(Scenario):\n    def train_data(self):\n"
             "        return sorted([1, 2], key=self.key)\n\n    def key(self, number):\n"
@@ -149,7 +152,7 @@ class TestPluginCommand:
         )
 
     def test_error_in_a_plugin(self, fork_aip, install):
-        """An exception in an installed plugin is reported to its authors, not to those of aip."""
+        """An exception in an installed plugin is to be reported to its authors, not to those of aip."""
         install(
             "odd",
             "from aipcore.plugin import ScenarioRecord, hookimpl\nfrom aipcore.scenario import Scenario\n\n"
@@ -165,7 +168,7 @@ class TestPluginCommand:
         )
 
     def test_interrupt_from_outside(self, site):
-        """Ctrl-C ends it with 130 and one word."""
+        """Ctrl-C ends the command with exit code 130 and one line."""
         code = "import sys; from aipcore.cli.main import main; sys.exit(main(['say-hello', 'wait']))"
         running = forks.start([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"])
         assert running.stdout.readline() == "waiting\n"
@@ -176,8 +179,8 @@ class TestPluginCommand:
         assert time.monotonic() - started < 10
 
 
-def test_command_that_is_none(install, fork_aip):
-    """A record whose build names no click command says so, and `--help` still works."""
+def test_build_without_a_command(install, fork_aip):
+    """A record whose build is not a click command is an error, and `--help` still works."""
     install("greeting", COMMAND.replace("BUILD", "aip_commands"))
     done = fork_aip("say-hello", "you")
     assert done.returncode == 2
@@ -188,7 +191,7 @@ def test_command_that_is_none(install, fork_aip):
 
 
 def test_strict(install, fork_aip):
-    """With AIP_STRICT_PLUGINS=1 a broken plugin is an error of every command; without, of none."""
+    """With AIP_STRICT_PLUGINS=1, a broken plugin is an error of every command; without it, of none."""
     install("odd", "1 / 0")
     done = fork_aip("plugins", "list", AIP_STRICT_PLUGINS="1")
     assert done.returncode == 2
@@ -197,7 +200,7 @@ def test_strict(install, fork_aip):
 
 
 def test_closed_pipe():
-    """Output into a pipe that is closed early is no error message."""
+    """A pipe that is closed early causes no error message."""
     code = "import sys; from aipcore.cli.main import main; sys.exit(main(['plugins', 'list', '--json']))"
     running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     running.stdout.close()
@@ -207,7 +210,7 @@ def test_closed_pipe():
 
 
 def test_version_and_help(fork_aip):
-    """The version is one line, and help needs no words."""
+    """The version is one line, and `aip` without arguments shows the help."""
     import aipcore
 
     assert fork_aip("--version").stdout == f"aip {aipcore.__version__}\n"
@@ -225,12 +228,12 @@ def test_group_alone(fork_aip):
 
 
 def test_commands_are_reserved():
-    """No plugin can register a command that aip has."""
+    """A plugin cannot register a command of aip."""
     assert set(COMMANDS) <= set(RESERVED_COMMANDS)
 
 
-def test_summaries_are_those_of_the_commands():
-    """The table that spares `--help` the imports says what the commands say."""
+def test_summaries_match_the_commands():
+    """The table that saves imports in `--help` has the same summaries as the commands."""
     from importlib import import_module
 
     for module, summary in COMMANDS.values():
@@ -249,5 +252,5 @@ def test_summaries_are_those_of_the_commands():
     ],
 )
 def test_global_options_first(words, expected):
-    """The options of aip itself may stand anywhere before `--`; what only looks like one stays."""
+    """The options of aip may stand anywhere before `--`; values that look like them stay in place."""
     assert global_options_first(words) == expected

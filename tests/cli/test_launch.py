@@ -1,4 +1,4 @@
-"""`aip launch` before it starts anything, and what a worker needs to know."""
+"""`aip launch` before it starts workers, and the environment of a worker."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from aipcore.errors import UsageError
     ],
 )
 def test_wrong(fork_aip: Any, words: list[str], text: str) -> None:
-    """One sentence, exit code 2."""
+    """Bad input is refused in one sentence with exit code 2."""
     done = fork_aip("launch", *words)
     assert done.returncode == 2
     assert text in done.stderr
 
 
 def test_help(fork_aip: Any) -> None:
-    """Its own, and that of what it starts, once."""
+    """The help of `aip launch` and that of the started command are shown once."""
     own = fork_aip("launch", "--help")
     assert own.returncode == 0
     assert "aip launch --workers 2 train tutorial" in own.stdout
@@ -41,7 +41,7 @@ def test_help(fork_aip: Any) -> None:
 
 
 def test_the_same_error_is_shown_once(fork_aip: Any) -> None:
-    """All workers find a wrong parameter; the log has it once, and the exit code is theirs."""
+    """If all workers find the same wrong parameter, the log has one error, and the exit code is theirs."""
     done = fork_aip("launch", "--workers", "3", "train", "tutorial", "--trainer.epochs", "many")
     assert done.returncode == 2
     assert done.stderr.count("--trainer.epochs") == 1
@@ -49,7 +49,7 @@ def test_the_same_error_is_shown_once(fork_aip: Any) -> None:
 
 @pytest.mark.parametrize("config", [None, "{}"])
 def test_no_cluster(fork_aip: Any, config: str | None) -> None:
-    """A worker that does not know the others says what to set."""
+    """A worker without a cluster names the variable to set."""
     environment = {} if config is None else {"TF_CONFIG": config}
     done = fork_aip("train", "tutorial", "--device.strategy", "multi_worker", **environment)
     assert done.returncode == 2
@@ -58,7 +58,7 @@ def test_no_cluster(fork_aip: Any, config: str | None) -> None:
 
 
 def test_no_secret(fork_aip: Any) -> None:
-    """Workers without a secret say how to make one before anything is computed."""
+    """Workers without a secret show the command that creates one, before anything is computed."""
     config = '{"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}'
     done = fork_aip("train", "tutorial", "--device.strategy", "multi_worker", TF_CONFIG=config)
     assert done.returncode == 2
@@ -67,7 +67,7 @@ def test_no_secret(fork_aip: Any) -> None:
 
 
 def test_secret_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each launch gives its workers a new one, in the environment only."""
+    """Each launch gives its workers a new secret, only in the environment."""
     started = []
 
     class Ended:
@@ -92,7 +92,7 @@ def test_secret_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gpus_are_shared(refused: Any) -> None:
-    """Each worker sees its own part of the GPUs that there are."""
+    """Each worker sees its part of the GPUs."""
     shares = gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
     assert shares == [{"CUDA_VISIBLE_DEVICES": "4,5"}, {"CUDA_VISIBLE_DEVICES": "6,7"}]
     assert gpu_shares(2, {"CUDA_VISIBLE_DEVICES": "-1"}) == [{}, {}]

@@ -1,4 +1,4 @@
-"""Messages of all loggers and of `warnings` during a run: on the terminal, in train.log, and nothing left behind."""
+"""Messages of all loggers and of `warnings` during a run: in the terminal and in train.log, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ WORDS = ("--trainer.tune", "off", "--trainer.export_final", "False", "--trainer.
 
 @pytest.fixture(autouse=True)
 def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Warnings are shown, as they are outside of tests, and logging reports wrong messages."""
+    """Enable warnings as outside of tests, and logging's report of malformed messages."""
     monkeypatch.delenv("AIP_LOG_LEVEL", raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -67,23 +67,23 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def state() -> tuple[Any, ...]:
-    """What a run must leave as it was."""
+    """Return the logging state that a run must not change."""
     named = [logging.getLogger(name) for name in (None, "tensorflow", "my.module")]
     loggers = [(logger.level, list(logger.handlers), logger.propagate) for logger in named]
     return (*loggers, *(logging.getLogger(name).level for name in LIBRARIES), warnings.showwarning)
 
 
 def console_handler(*, quiet: bool = False) -> tuple[ConsoleHandler, io.StringIO]:
-    """A handler as a run has it, and what it prints."""
+    """Return the handler of a run, and its output."""
     file = io.StringIO()
     return ConsoleHandler(Console(file=file, width=200, color_system=None), quiet=quiet), file
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_a_run_logs_what_the_author_logs(
+def test_a_run_logs_the_messages_of_the_author(
     attempt: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All messages since the scenario was made, in order and once each; so does a second run in the same process."""
+    """A run logs all messages since the scenario was created, in order and once each, also in a second run."""
     del attempt
     monkeypatch.chdir(tmp_path)
     Path("logs_much.py").write_text(SCENARIO)
@@ -112,7 +112,7 @@ def test_a_run_logs_what_the_author_logs(
 def test_a_run_that_fails_leaves_logging_as_it_was(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error in a data method, before there is a folder: what was logged before is printed."""
+    """After an error in a data method, before there is a folder, the earlier messages are printed."""
     monkeypatch.chdir(tmp_path)
     Path("fails.py").write_text(
         SCENARIO.replace("        x = np.ones", "        raise OSError('gone')\n        x = np.ones")
@@ -125,7 +125,7 @@ def test_a_run_that_fails_leaves_logging_as_it_was(
 
 
 def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AIP_LOG_LEVEL holds for all loggers, except those whose level the program set; --quiet prints warnings only."""
+    """AIP_LOG_LEVEL sets all loggers except those with an explicit level; --quiet prints only warnings."""
     monkeypatch.setenv("AIP_LOG_LEVEL", "debug")
     logging.getLogger("h5py").setLevel(logging.INFO)
     handler, printed = console_handler()
@@ -153,7 +153,7 @@ def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_message_does_not_end_the_run(capfd: pytest.CaptureFixture[str]) -> None:
-    """It is reported as logging reports it, with the line that logs it."""
+    """A malformed message is reported in the way of logging, with its line."""
     handler, printed = console_handler()
     handler.handle(logging.LogRecord("mine", logging.INFO, __file__, 1, "%d samples", ("many",), None))
     assert printed.getvalue() == ""
@@ -163,7 +163,7 @@ def test_a_wrong_message_does_not_end_the_run(capfd: pytest.CaptureFixture[str])
 def test_handlers_that_write_to_the_terminal_are_off(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """A program that prints log messages itself prints each once; its other handlers are left alone."""
+    """If a program prints log messages, each appears once; its other handlers are left alone."""
     handler, printed = console_handler()
     others = [logging.StreamHandler(sys.stderr) for _ in range(3)]
     collected = io.StringIO()
@@ -207,8 +207,8 @@ class Numbers:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_processors_are_heard(workers: int) -> None:
-    """What they log reaches the run's handlers, from worker processes too."""
+def test_messages_of_processors_are_logged(workers: int) -> None:
+    """Messages of processors reach the run's handlers, also from worker processes."""
     handler, printed = console_handler()
     with logging_to(handler), Pipeline(Numbers(), [Chatty()], workers=workers, preload="off") as pipeline:
         list(pipeline.loader(4).blocks(0, chunk=1))
@@ -220,7 +220,7 @@ def test_processors_are_heard(workers: int) -> None:
 
 
 def test_importing_leaves_logging_alone() -> None:
-    """No handler, no level, no captured warnings; TensorFlow, which does more, is not imported by this."""
+    """An import adds no handler, level or captured warnings, and does not import TensorFlow, which does more."""
     code = """
 import logging, warnings
 show = warnings.showwarning

@@ -1,4 +1,4 @@
-"""Each way of writing an option that users of the predecessor know works."""
+"""All forms of options that users of the predecessor know."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CNN = ("--model.graph", "CNN", "--model.graph.filters", "4", "8")
 
 
 def test_all_forms_in_one_run(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """A run to begin from, then one with every form together, each of which has its effect."""
+    """Two runs, the second with every form of option, have the expected effects."""
     words = ("train", "tutorial", *CNN, "--trainer.epochs", "1", "--trainer.output_dir", "first")
     assert fork_aip(*words).returncode == 0
     together = [word for form in FORMS for word in form]
@@ -36,7 +36,7 @@ def test_all_forms_in_one_run(fork_aip: Callable[..., Any], tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     epochs = [event["logs"] for event in events if event["event"] == "epoch"]
-    # Two epochs of decay, as the option says and not the default.
+    # Two epochs of decay, as in the option, not the default.
     assert epochs[1]["learning_rate"] == pytest.approx(0.001 * 0.95**2, rel=1e-5)
     assert epochs[0]["ema_rate"] == pytest.approx(0.99)
     assert all("lav_error_rate" in logs for logs in epochs)
@@ -52,7 +52,7 @@ def test_all_forms_in_one_run(fork_aip: Callable[..., Any], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("words", [("--device.gpus", "0", "1")])
 def test_missing_gpus(fork_aip: Callable[..., Any], words: tuple[str, ...]) -> None:
-    """Without GPUs, asking for two is one clear sentence."""
+    """Without GPUs, requesting two is refused in one clear sentence."""
     import tensorflow as tf
 
     if len(tf.config.list_physical_devices("GPU")) > 1:

@@ -1,4 +1,4 @@
-"""What a run prints: on terminals of several widths, plainly, quietly, as JSON, and at the level that is asked for."""
+"""The output of a run: on terminals of several widths, as plain text, quiet, as JSON, and at each log level."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOGS = {
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs `aip train tutorial` in this process: its exit code, output and errors."""
+    """Run `aip train tutorial` in this process; return exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AIP_LOG_LEVEL", raising=False)
 
@@ -51,7 +51,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
 
 def epoch_lines(width: int, *, terminal: bool = True, **changes: Any) -> list[str]:
-    """What an epoch prints on a terminal of this width."""
+    """Return the lines of an epoch on a terminal of this width."""
     report: dict[str, Any] = {"epoch": 3, "epochs": 20, "seconds": 12.34, "logs": LOGS, "monitor": "val_accuracy",
                               "previous_best": 0.8, "is_best": True, "lav": ("lav_easy", "lav_easy_too")}  # fmt: skip
     file = io.StringIO()
@@ -62,7 +62,7 @@ def epoch_lines(width: int, *, terminal: bool = True, **changes: Any) -> list[st
 
 
 def test_epoch_on_a_wide_terminal() -> None:
-    """One line: each list of LAV has its own heading, the rate of EMA is left to the plan."""
+    """An epoch is one line. Each LAV list has a heading, and the EMA rate is left to the plan."""
     assert epoch_lines(250) == [
         "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500 | val loss 0.2500  accuracy 0.8750 | "
         "lav easy loss 0.1250  error_rate 0.0625  worst_recall 0.5000 | lav easy_too loss 0.1000  error_rate 0.2000 | "
@@ -71,7 +71,7 @@ def test_epoch_on_a_wide_terminal() -> None:
 
 
 def test_epoch_on_narrow_terminals() -> None:
-    """Lines are broken between the parts, and between two values where one part is too long."""
+    """Lines are broken between the parts, and between values if one part is too long."""
     assert epoch_lines(80) == [
         "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500",
         "                     val loss 0.2500  accuracy 0.8750",
@@ -87,13 +87,13 @@ def test_epoch_on_narrow_terminals() -> None:
         assert all(len(line) <= width for line in epoch_lines(width))
 
 
-def test_epoch_where_there_is_no_terminal() -> None:
-    """One line, however long."""
+def test_epoch_without_a_terminal() -> None:
+    """Without a terminal, an epoch is one line of any length."""
     assert epoch_lines(40, terminal=False) == epoch_lines(250)
 
 
 def test_marks_and_times() -> None:
-    """The first best has no predecessor; what is no best has no mark; short and long times are readable."""
+    """The first best epoch has no predecessor, others have no mark, and short and long times are readable."""
     plain = {"logs": {"loss": 0.5}, "lav": ()}
     assert epoch_lines(80, previous_best=None, seconds=0.0123, **plain) == ["epoch  3/20   12 ms  loss 0.5000 | best"]
     assert epoch_lines(80, is_best=False, seconds=75.5, **plain) == ["epoch  3/20  75.5 s  loss 0.5000"]
@@ -101,7 +101,7 @@ def test_marks_and_times() -> None:
 
 
 def test_values_by_part() -> None:
-    """A list that is called like the beginning of another keeps its values, under names in common."""
+    """A LAV list whose name is a prefix of another's keeps its values, and the lists share the names of values."""
     assert by_part(LOGS, ("lav_easy", "lav_easy_too")) == {
         "train": {"loss": 0.5, "accuracy": 0.75, "learning_rate": 0.00099, "ema_rate": 0.99},
         "validation": {"loss": 0.25, "accuracy": 0.875},
@@ -111,7 +111,7 @@ def test_values_by_part() -> None:
 
 
 def test_plain_and_json(tmp_path: Path) -> None:
-    """Piped: plan, epochs and summary as plain lines; the JSON log has the same, one event a line."""
+    """In a pipe, plan, epochs and summary are plain lines; the JSON log has the same, one event per line."""
     words = ("--json-log", "log.jsonl", "--trainer.lav_every_n", "2", "--trainer.profile", "True")
     words = (*QUICK, *words, "--trainer.profile_steps", "2", "3", "--trainer.output_dir", "out")
     done = forks.run([*AIP, *words], cwd=tmp_path)
@@ -148,7 +148,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
 
 
 def test_quiet(train: Any, tmp_path: Path) -> None:
-    """Warnings alone are printed; the log file has everything."""
+    """Only warnings are printed; the log file has everything."""
     code, output, errors = train("--quiet", "--trainer.profile", "True", "--trainer.profile_steps", "900", "901")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
@@ -166,14 +166,14 @@ def test_quiet(train: Any, tmp_path: Path) -> None:
 
 
 def test_log_level_warning(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the terminal nor the log file hears of what is no warning; any case will do."""
+    """Terminal and log file have only warnings; the level may be in any case."""
     monkeypatch.setenv("AIP_LOG_LEVEL", "Warning")
     assert train() == (0, "", "")
     assert (tmp_path / "out" / "train.log").read_text() == ""
 
 
 def test_log_level_debug(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that info shows is there, and the root logger stays as it was."""
+    """The debug level includes all info messages, and the root logger is not changed."""
     before = logging.getLogger().level, list(logging.getLogger().handlers)
     monkeypatch.setenv("AIP_LOG_LEVEL", "debug")
     code, output, _ = train()
@@ -183,7 +183,7 @@ def test_log_level_debug(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_log_level_nonsense(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown level is refused before anything is done."""
+    """An unknown level is refused before any work."""
     monkeypatch.setenv("AIP_LOG_LEVEL", "nonsense")
     code, output, errors = train()
     assert (code, output) == (2, "")
@@ -194,7 +194,7 @@ def test_log_level_nonsense(train: Any, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def on_a_terminal(folder: Path, width: int, *words: str, **environment: str) -> str:
-    """What `aip` writes to a terminal of this width, control sequences included."""
+    """Return the output of `aip` on a terminal of this width, including control sequences."""
     import fcntl
     import termios
 
@@ -227,11 +227,11 @@ def on_a_terminal(folder: Path, width: int, *words: str, **environment: str) -> 
 
 
 def test_terminal(tmp_path: Path) -> None:
-    """A bar while an epoch runs, colours, and the cursor given back; with NO_COLOR no colours."""
+    """A bar is shown while an epoch runs, with colours, and the cursor is restored; NO_COLOR removes colours."""
     words = [*QUICK, "--trainer.output_dir", "out", "--trainer.samples_per_epoch", "20000"]
     written = on_a_terminal(tmp_path, 80, *words, NO_COLOR="1")
     for text in ("epoch 1/2 ", "samples/s", "1250", "Trained 2 epochs", "\x1b[?25h"):
         assert text in written
-    # 30 to 37 and 38;... are colours; bold and dim are none.
+    # 30 to 37 and 38;... are colours; bold and dim are not.
     assert not [code for code in ("\x1b[3", ";3") if any(f"{code}{digit}m" in written for digit in range(8))]
     assert "\x1b[38;" not in written

@@ -1,4 +1,4 @@
-"""Pictures of schedules: drawn for schedules alone, and showing what the schedule computes."""
+"""Plots of schedules: drawn only for schedules, with the values of the schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOTS = range(0x2801, 0x2900)
 
 
 def columns(text: str) -> list[int | None]:
-    """For each column of the picture, the line of its uppermost dot, counted from below."""
+    """Return the line of the uppermost dot in each column of the plot, counted from below."""
     lines = [line.partition("| ")[2] for line in text.splitlines() if "| " in line and "|-" not in line]
     lines = [line for line in lines if not line.lstrip().startswith(("0 ", "0."))]
     found: list[int | None] = []
@@ -25,7 +25,7 @@ def columns(text: str) -> list[int | None]:
 
 
 def test_shape() -> None:
-    """A line that falls is drawn as one that falls, from the top left to the bottom right."""
+    """A falling curve goes from the top left to the bottom right."""
     epochs = [step / 100 for step in range(1001)]
     drawn = columns(plot(epochs, [0.01 * (1 - epoch / 10) for epoch in epochs], width=80))
     heights = [height for height in drawn if height is not None]
@@ -36,14 +36,14 @@ def test_shape() -> None:
 
 @pytest.mark.parametrize("width", [48, 80, 200])
 def test_width(width: int) -> None:
-    """No line is wider than asked for."""
+    """No line exceeds the given width."""
     text = plot([0.0, 1.0, 2.0], [0.1, 0.2, 0.1], width=width)
     assert max(map(len, text.splitlines())) <= width
     assert max(map(len, text.splitlines())) > width - 14
 
 
 def test_show_draws_schedules(fork_aip: Callable[..., Any]) -> None:
-    """A schedule's page ends with its curve; the rate rises and falls again."""
+    """A schedule's page ends with its curve, in which the rate rises and falls."""
     done = fork_aip("plugins", "show", "WarmupCosineDecay")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Over a run of 20 epochs" in done.stdout
@@ -59,7 +59,7 @@ def test_show_draws_nothing_else(fork_aip: Callable[..., Any]) -> None:
 
 
 def test_params_with_a_plot_stay_yaml(fork_aip: Callable[..., Any]) -> None:
-    """The picture is a comment, and shows the schedule of this command line."""
+    """The plot is a comment, and shows the schedule of this command line."""
     words = ("params", "tutorial", "--learning_rate", "Constant", "--learning_rate.lr", "0.25")
     plain, drawn = fork_aip(*words), fork_aip(*words, "--plot")
     assert (drawn.returncode, drawn.stderr) == (0, "")
@@ -71,7 +71,7 @@ def test_params_with_a_plot_stay_yaml(fork_aip: Callable[..., Any]) -> None:
 
 
 def test_json_has_no_comments(fork_aip: Callable[..., Any]) -> None:
-    """Both together are refused."""
+    """JSON with a plot is refused."""
     done = fork_aip("params", "tutorial", "--plot", "--format", "json")
     assert done.returncode == 2
     assert "leave out --format json" in done.stderr

@@ -39,7 +39,7 @@ def aip_optimizers():
 
 @pytest.fixture
 def strangers(install):
-    """One plugin that works, one that is broken, two that want the same name, and one to be disabled."""
+    """Install a working plugin, a broken one, two with the same name, and one to be disabled."""
     install("aip-plugin-strange", STRANGER, version="1.2", entry_points={"strange": "aip_plugin_strange"})
     install("aip-plugin-broken", "import nothing_of_this_name")
     for name in ("one", "two"):
@@ -49,10 +49,10 @@ def strangers(install):
 
 @pytest.mark.usefixtures("strangers")
 class TestList:
-    """With plugins in every state."""
+    """`aip plugins list` with plugins in every state."""
 
     def test_json(self, fork_aip):
-        """Each plugin and each entry point that is not loaded, with all that is known."""
+        """The JSON has each plugin and each entry point that is not loaded, with all details."""
         done = fork_aip("-p", "no:off", "plugins", "list", "--json")
         assert (done.returncode, done.stderr) == (0, "")
         rows = {row["name"]: row for row in json.loads(done.stdout)}
@@ -71,7 +71,7 @@ class TestList:
         assert (rows["off"]["status"], rows["off"]["reason"]) == ("disabled", "disabled by -p no:off")
 
     def test_lines(self, fork_aip):
-        """Into a pipe goes one line for each, in the order of kinds, with why if it is not ok."""
+        """In a pipe, each plugin is one line, in the order of kinds, with the reason if it is not ok."""
         done = fork_aip("-p", "no:off", "plugins", "list")
         lines = [line.split(maxsplit=5) for line in done.stdout.splitlines()]
         assert ["optimizer", "Strange", "ok", "aip-plugin-strange", "1.2", "Turns."] in lines
@@ -85,12 +85,12 @@ class TestList:
         ]  # fmt: skip
 
     def test_kind(self, fork_aip):
-        """One kind only; what is not loaded might be of it, and is shown."""
+        """One kind is listed, together with unloaded entry points, which may be of that kind."""
         done = fork_aip("-p", "no:off", "plugins", "list", "--kind", "Schedule", "--json")
         assert {row["kind"] for row in json.loads(done.stdout)} == {"schedule", None}
 
     def test_timing(self, fork_aip):
-        """A line for each entry point that was loaded, the slowest first, and their sum."""
+        """Each loaded entry point is a line, the slowest first, followed by the sum."""
         lines = fork_aip("-p", "no:off", "plugins", "list", "--timing").stdout.splitlines()
         table = [line.split() for line in lines[lines.index("") + 2 :]]
         *each, total = [float(line[0]) for line in table]
@@ -109,7 +109,7 @@ class TestList:
         assert "optimizer" in lines
 
     def test_show(self, fork_aip):
-        """Parameters with defaults, limits and help; where it comes from; its documentation, read and not run."""
+        """The page has parameters with defaults, limits and help, the origin, and the docstring without an import."""
         text = " ".join(fork_aip("plugins", "show", "strange", COLUMNS="300").stdout.split())
         for part in (
             "optimizer Strange Turns.",
@@ -128,12 +128,12 @@ class TestList:
             assert part in text
 
     def test_show_conflict(self, fork_aip):
-        """Both owners of a name are shown, with what to do."""
+        """Both owners of a name are shown, with advice."""
         text = " ".join(fork_aip("plugins", "show", "twin").stdout.split())
         assert text.count("status broken: one 1.0 and two 1.0 both register the optimizer Twin: disable one by") == 2
 
     def test_show_broken(self, fork_aip):
-        """A broken entry point is shown with its reason, with `--debug` also with its traceback."""
+        """A broken entry point is shown with its reason, and with `--debug` also with its traceback."""
         text = fork_aip("plugins", "show", "aip_plugin_broken").stdout
         assert "broken: cannot be imported: ModuleNotFoundError" in text
         assert "(--debug shows the traceback)" in text
@@ -147,7 +147,7 @@ class TestList:
 
 
 def test_show_wrong_params(install, fork_aip):
-    """Parameters that cannot be used are an error, after all else was shown."""
+    """Invalid parameters are an error after all other details are shown."""
     install("aip-plugin-strange", STRANGER.replace("@params\n", ""), entry_points={"strange": "aip_plugin_strange"})
     done = fork_aip("plugins", "show", "strange")
     assert done.returncode == 2
@@ -159,7 +159,7 @@ def test_show_wrong_params(install, fork_aip):
 
 
 def test_show_several_kinds(install, fork_aip):
-    """A name that several kinds have shows all of them, or the one of `--kind`."""
+    """A name in several kinds shows all of them, or the one of `--kind`."""
     source = STRANGER.replace("Optimizer", "Callback").replace("aip_optimizers", "aip_callbacks")
     install("aip-plugin-strange", source.replace('"Strange"', '"Adam"'))
     both = fork_aip("plugins", "show", "adam").stdout
@@ -171,15 +171,15 @@ def test_show_several_kinds(install, fork_aip):
 
 
 @pytest.mark.parametrize("name", ["tutorial", "adabelief", "cosinedecay", "csvlog", "savedmodel", "optimizers"])
-def test_show_ours(name, fork_aip):
-    """What comes with aip can be shown, a plugin of each kind and an entry point."""
+def test_show_built_in(name, fork_aip):
+    """Built-in plugins of each kind and a built-in entry point can be shown."""
     done = fork_aip("plugins", "show", name)
     assert (done.returncode, done.stderr) == (0, "")
     assert "aipcore" in done.stdout
 
 
 def test_many_plugins(install, fork_aip):
-    """Among 500 distributions all are found, and a broken one is reported and harms none."""
+    """All plugins among 500 distributions are found, and a broken one is reported without affecting others."""
     for number in range(500):
         broken = number == 250
         source = STRANGER.replace('"Strange"', f'"Made{number}"').replace("aip_plugin_strange", f"made{number}")
@@ -191,12 +191,12 @@ def test_many_plugins(install, fork_aip):
 
 
 def on_terminal(words: list[str], site) -> str:
-    """What `aip` shows on a terminal of 80 columns, without colours."""
+    """Return the output of `aip` on a terminal of 80 columns, without colours."""
     code = f"import sys; from aipcore.cli.main import main; sys.exit(main({words!r}))"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIP_")}
     environment = {**kept, "PYTHONPATH": str(site), "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
     shown = bytearray()
-    # Not pty.fork(): forking this process is not safe once a library of other tests has started threads in it.
+    # pty.fork() is not safe in this process if a library of other tests has started threads.
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdin=theirs, stdout=theirs, stderr=theirs,

@@ -1,4 +1,4 @@
-"""`aip resume` in processes of its own: what it goes on with, what it refuses, and what it leaves alone."""
+"""`aip resume` in separate processes: resumed runs, refused ones, and files that stay unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Aip = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def aip(folder: Path, *words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs `aip` in a folder."""
+    """Run `aip` in a folder."""
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
@@ -33,7 +33,7 @@ def aip(folder: Path, *words: str, path: Path | None = None) -> subprocess.Compl
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two epochs."""
+    """Return a finished run of two epochs."""
     folder = tmp_path_factory.mktemp("finished")
     words = ["--trainer.epochs", "2", "--trainer.output_dir", "out", "--callbacks", "CSVLog", "--checkpoint.keep", "9"]
     done = aip(folder, "train", "tutorial", *words)
@@ -43,12 +43,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run."""
+    """Return a copy of the finished run."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file of a folder with its time and content."""
+    """Return every file of a folder with its time and content."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def edit(file: Path, change: Callable[[Any], object]) -> None:
-    """Changes a JSON file."""
+    """Change a JSON file."""
     content = json.loads(file.read_text())
     change(content)
     file.write_text(json.dumps(content))
@@ -97,7 +97,7 @@ print(json.dumps([found, "tensorflow" in sys.modules]))
 
 
 def test_refused(run: Path) -> None:
-    """What cannot be is one sentence and exit code 2, without TensorFlow, and nothing is written."""
+    """An invalid request is refused in one sentence with exit code 2, without TensorFlow and without new files."""
     before = contents(run)
     words = json.dumps([words for words, _ in REFUSED])
     done = subprocess.run(
@@ -113,7 +113,7 @@ def test_refused(run: Path) -> None:
 
 
 def test_help(run: Path) -> None:
-    """The help shows what the run was trained with, and needs no TensorFlow."""
+    """The help shows the parameters of the run, and does not need TensorFlow."""
     code = "import sys; from aipcore.cli.main import main; main(); sys.exit('tensorflow' in sys.modules)"
     for words in (["resume", "--help"], ["resume", "run", "--help"]):
         done = subprocess.run(
@@ -125,7 +125,7 @@ def test_help(run: Path) -> None:
 
 
 def test_nothing_to_do(run: Path) -> None:
-    """A finished run says so, and what would go on."""
+    """A finished run is reported, with the option that would continue it."""
     before = contents(run)
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
@@ -138,7 +138,7 @@ def test_nothing_to_do(run: Path) -> None:
 
 @pytest.mark.slow
 def test_more_epochs_in_a_copy(finished: Path, run: Path) -> None:
-    """A copy goes on in its own place, with what is overridden recorded; the original stays as it is."""
+    """A copy resumes in its own folder and records the changed options; the original stays unchanged."""
     before = contents(finished)
     done = aip(run.parent, "resume", "run", "--trainer.epochs", "4", "--learning_rate.lr", "0.01", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -153,7 +153,7 @@ def test_more_epochs_in_a_copy(finished: Path, run: Path) -> None:
     }
     assert len((run / "log.csv").read_text().splitlines()) == 5
     assert json.loads((run / "export" / "aip.json").read_text())["epoch"] == 4
-    # Once more, and the first entry is still there.
+    # After another resume, the first entry is still there.
     done = aip(run.parent / "run", "resume", ".", "--trainer.epochs", "5", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert [entry["checkpoint"][-3:] for entry in json.loads((run / "run.json").read_text())["resumed"]] == [
@@ -165,7 +165,7 @@ def test_more_epochs_in_a_copy(finished: Path, run: Path) -> None:
 
 
 def test_a_chosen_checkpoint(run: Path) -> None:
-    """From an older checkpoint the run takes another course; newer ones are set aside and said to be."""
+    """Resuming an older checkpoint changes the course; newer ones are set aside and reported."""
     done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
     assert (done.returncode, done.stderr) == (0, "")
     assert "step-0000000182 is newer than where the run goes on" in done.stdout
@@ -176,7 +176,7 @@ def test_a_chosen_checkpoint(run: Path) -> None:
 
 
 def test_damaged_newest(run: Path) -> None:
-    """The checkpoint before a damaged one is taken, and both are said; a missing export is written again."""
+    """The checkpoint before a damaged one is used, both are reported, and a missing export is written again."""
     file = run / "checkpoint" / "step-0000000182" / "variables.npz"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -190,7 +190,7 @@ def test_damaged_newest(run: Path) -> None:
 
 
 def test_killed_before_the_first_checkpoint(run: Path) -> None:
-    """A folder that was claimed but holds no checkpoint is begun anew, with the seed that was recorded."""
+    """A claimed folder without a checkpoint starts from the beginning, with the recorded seed."""
     for name in ("checkpoint", "export", "best"):
         shutil.rmtree(run / name)
     seed = json.loads((run / "run.json").read_text())["seed"]
@@ -201,8 +201,8 @@ def test_killed_before_the_first_checkpoint(run: Path) -> None:
     assert len((run / "log.csv").read_text().splitlines()) == 3
 
 
-def test_two_at_once(run: Path) -> None:
-    """A second process keeps away from a run that is going on, and a kill leaves no lock behind."""
+def test_two_processes_for_one_run(run: Path) -> None:
+    """A second process does not touch a run in progress, and a kill leaves no lock behind."""
     first = forks.start([*AIP, "resume", "run", "--trainer.epochs", "100000", "--quiet"], cwd=run.parent)
     before = newest_checkpoint(run / "checkpoint").name
     while first.poll() is None and getattr(find_newest(run / "checkpoint")[0], "name", before) == before:
@@ -231,7 +231,7 @@ class Evil(Scenario):
 
 @pytest.mark.parametrize("kind", ["file", "module"])
 def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
-    """A folder that names a file or a module as its scenario runs nothing unless told to."""
+    """A folder whose scenario is a file or a module runs no code without trust."""
     evil = run / "evil.py"
     evil.write_text(EVIL)
     reference = {"file": f"{evil}:Evil", "module": "evil:Evil"}[kind]
@@ -252,7 +252,7 @@ def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["evil:Evil", "evil.py", "os:path"])
 def test_a_plugin_name_is_only_that(run: Path, name: str) -> None:
-    """A folder that passes a module off as a plugin runs nothing, trusted or not."""
+    """A folder with a module in place of a plugin name runs no code, trusted or not."""
     (run.parent / "evil.py").write_text(EVIL)
     edit(run / "run.json", lambda about: about["scenario"].update(name=name))
     done = aip(run.parent, "resume", "run", "--trust")
@@ -298,7 +298,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_folder(run: Path, case: str) -> None:
-    """Whatever a folder names, trusted or not, is code or a file of no plugin: one sentence, and nothing is run."""
+    """A folder that names foreign code or files is refused in one sentence and runs no code, trusted or not."""
     (run.parent / "evil.py").write_text(EVIL)
     (run / "resources").mkdir()
     if case == "resource behind a link":
@@ -314,7 +314,7 @@ def test_hostile_folder(run: Path, case: str) -> None:
 
 @pytest.mark.slow
 def test_file_scenario_from_elsewhere(tmp_path: Path) -> None:
-    """A scenario that was given as a relative path is found from another working folder."""
+    """A scenario given as a relative path is found from another working folder."""
     shutil.copy(ROOT / "examples" / "minimal_scenario.py", tmp_path / "mine.py")
     words = ["--trainer.epochs", "1", "--trainer.output_dir", "out", "--quiet"]
     assert aip(tmp_path, "train", "mine.py", *words).returncode == 0
@@ -351,7 +351,7 @@ class Lines(ListFileScenario):
 
 
 def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
-    """Paths that are not there from here are those of the folder that the run was started in, and it is said."""
+    """Paths that are missing here are resolved from the folder in which the run was started, with a message."""
     home, away, copy = (tmp_path / name for name in ("home", "away", "copy"))
     (home / "data").mkdir(parents=True)
     (home / "lines.py").write_text(LISTS)
@@ -374,13 +374,13 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     assert recorded["params"]["train"]["lists"] == [str(list_file)]
     assert recorded["params"]["val"]["lists"] == ["data"]
     assert recorded["resumed"][0]["overrides"].keys() == {"trainer.epochs"}
-    # Moved whole, a project finds its scenario and its data in its new place.
+    # A project that is moved as a whole finds its scenario and its data in the new place.
     home.rename(copy)
     done = aip(copy, "resume", "out", "--trust", "--trainer.epochs", "2")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"The scenario {home / 'lines.py'}:Lines is gone: {copy / 'lines.py'}:Lines is taken." in done.stdout
     assert done.stdout.count("is taken") == 1
-    # From elsewhere, a model is scored on the data that its run named.
+    # From another folder, a model is scored on the data that its run named.
     done = aip(tmp_path, "lav", "copy/out", "--trust")
     assert done.returncode == 0, done.stderr
     assert f"data (val.lists) is not in this folder: {copy / 'data'} is taken" in done.stderr
@@ -390,7 +390,7 @@ LOOKAHEAD = ROOT / "examples" / "aip-plugin-lookahead" / "src"
 
 
 def site_with_lookahead(folder: Path, version: str) -> Path:
-    """A folder of installed packages with the example plugin."""
+    """Create a folder of installed packages with the example plugin."""
     shutil.copytree(LOOKAHEAD, folder)
     info = folder / "aip_plugin_lookahead.dist-info"
     info.mkdir()
@@ -421,7 +421,7 @@ def test_missing_and_other_plugin(tmp_path: Path) -> None:
 
 
 def test_missing_callback_can_be_left_out(run: Path) -> None:
-    """Where a callback's plugin is missing, the run goes on with others."""
+    """If a callback's plugin is missing, the run continues with other callbacks."""
 
     def change(about: Any) -> None:
         for each in about["components"]:
@@ -439,7 +439,7 @@ def test_missing_callback_can_be_left_out(run: Path) -> None:
 
 
 def test_early_stopping(tmp_path: Path) -> None:
-    """A run that stopped early goes on only when what stopped it changes."""
+    """A run that stopped early continues only if the stopping criterion changes."""
     words = ["--trainer.epochs", "9", "--trainer.output_dir", "out", "--early_stopping.upper_threshold", "0.1", "-q"]
     assert aip(tmp_path, "train", "tutorial", *words).returncode == 0
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "10")

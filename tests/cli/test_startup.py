@@ -1,4 +1,4 @@
-"""What is not needed is not imported: `aip` answers at once."""
+"""Fast start: `aip` does not import unused packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.exit(code)
 
 
 def write_record(folder):
-    """A model dir of the tutorial as far as it is looked at before TensorFlow is imported."""
+    """Write the part of a model dir of the tutorial that is read before TensorFlow is imported."""
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").touch()
     about = {
@@ -63,7 +63,7 @@ def write_record(folder):
     ],
 )
 def test_nothing_heavy_is_imported(words, code, tmp_path):
-    """No TensorFlow, Keras, NumPy or grain for help, lists and errors."""
+    """Help, lists and errors import no TensorFlow, Keras, NumPy or grain."""
     write_record(tmp_path / "model")
     done = subprocess.run(
         [sys.executable, "-c", CODE, *words], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120
@@ -74,7 +74,7 @@ def test_nothing_heavy_is_imported(words, code, tmp_path):
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["trainn"]])
 def test_help_imports_no_command(words, tmp_path):
-    """The table of commands suffices."""
+    """The help only needs the table of commands."""
     code = CODE.replace(str(HEAVY), '("aipcore.cli.train", "aipcore.cli.plugins", "aipcore.training", "rich.console")')
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120
@@ -83,7 +83,7 @@ def test_help_imports_no_command(words, tmp_path):
 
 
 def test_module_is_the_command():
-    """`python -m aipcore`, which debuggers start, is `aip`."""
+    """`python -m aipcore`, which debuggers start, is the same as `aip`."""
     done = subprocess.run(
         [sys.executable, "-m", "aipcore", "--version"], capture_output=True, text=True, check=False, timeout=120
     )

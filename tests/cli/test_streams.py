@@ -1,4 +1,4 @@
-"""Output streams that are closed, full, narrow or without a reader: a run goes on, other commands say so."""
+"""Output streams that are closed, full, narrow or unread: a run continues, other commands fail."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the syst
 
 
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command line of bash in which AIP stands for aip."""
+    """Run a bash command line in which AIP stands for aip."""
     return subprocess.run(
         ["bash", "-c", command.replace("AIP ", AIP)], capture_output=True, text=True, check=False, cwd=folder,
         timeout=300, env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environment},
@@ -53,18 +53,18 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
         ("AIP --help > /dev/full", 1, f"error: The output cannot be written ({FULL}).\n"),
         ("AIP no-such-command > /dev/full 2> /dev/full", 2, ""),
         ("AIP plugins list > /dev/null 2>&- <&-", 0, ""),
-        # The reader has ended before there is something to read.
+        # The reader has ended before there is anything to read.
         ("set -o pipefail; (sleep 0.1; AIP plugins list) | true", 141, ""),
     ],
 )
 def test_commands_whose_purpose_is_output(command: str, code: int, errors: str, tmp_path: Path) -> None:
-    """They fail with one sentence where it can be read, and silently on a closed pipe."""
+    """A write error causes one sentence on a readable stderr, and a closed pipe causes no message."""
     done = shell(command, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", errors)
 
 
 def test_characters_that_the_encoding_lacks(tmp_path: Path) -> None:
-    """They are written as escapes."""
+    """Characters outside of the encoding are written as escapes."""
     code = "from aipcore.streams import guarded_output as g\nwith g(): print(chr(246), chr(8594))"
     done = shell(f"{sys.executable} -c '{code}'", tmp_path, PYTHONIOENCODING="ascii:strict")
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\xf6 \\u2192\n", "")
@@ -72,7 +72,7 @@ def test_characters_that_the_encoding_lacks(tmp_path: Path) -> None:
 
 @needs_full
 def test_training_without_any_stream(tmp_path: Path) -> None:
-    """A run whose output is on a full disk and that has no other stream trains to its end, and exits with 0."""
+    """A run with its output on a full disk and without other streams finishes, with exit code 0."""
     done = shell(f"AIP {TRAIN} > /dev/full 2>&- <&-", tmp_path)
     assert done.returncode == 0
     check_complete(tmp_path)
@@ -91,8 +91,8 @@ def test_training_without_any_stream(tmp_path: Path) -> None:
         ("2>&1 | true", ""),
     ],
 )
-def test_training_goes_on(streams: str, errors: str, tmp_path: Path) -> None:
-    """It gives the bits of a run that is read, whatever becomes of its output."""
+def test_training_continues(streams: str, errors: str, tmp_path: Path) -> None:
+    """The run is bit-identical to one whose output is read, for any state of the streams."""
     done = shell(f"set -o pipefail; AIP {TRAIN} {streams}", tmp_path)
     assert (done.returncode, done.stderr) == (0, errors)
     check_complete(tmp_path)
@@ -107,7 +107,7 @@ def test_training_goes_on(streams: str, errors: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_slow_reader(tmp_path: Path) -> None:
-    """Training waits for a reader that sleeps, also on a pipe that itself does not wait, and loses no line."""
+    """Training waits for a slow reader, even on a non-blocking pipe, and loses no line."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     words = [*AIP.split(" ", 2)[:2], "import sys; from aipcore.cli.main import main; sys.exit(main())", *TRAIN.split()]
@@ -123,12 +123,12 @@ def test_slow_reader(tmp_path: Path) -> None:
 
 
 def newest(folder: Path) -> Path:
-    """The newest checkpoint of the run in a folder."""
+    """Return the newest checkpoint of the run in a folder."""
     return max((folder / "out" / "checkpoint").glob("step-*"))
 
 
 def check_complete(folder: Path) -> None:
-    """The run in a folder has its log, events, models and last checkpoint."""
+    """Check that the run in a folder has its log, events, models and last checkpoint."""
     names = {each.name for each in (folder / "out").iterdir()}
     assert {"best", "export", "checkpoint", "run.json", "params.json", "train.log"} <= names
     assert "Trained 2 epochs" in (folder / "out" / "train.log").read_text()
@@ -139,7 +139,7 @@ def check_complete(folder: Path) -> None:
 
 @contextmanager
 def full_disk(most_bytes: int) -> Iterator[None]:
-    """No file can become larger than `most_bytes`."""
+    """Limit the size of all files to `most_bytes`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
@@ -149,7 +149,7 @@ def full_disk(most_bytes: int) -> Iterator[None]:
 
 
 def test_lines_wait_for_room(tmp_path: Path) -> None:
-    """Nothing is raised, one error is passed on, and all lines are there once there is room."""
+    """A full disk raises nothing and passes on one error; all lines are written once there is space."""
     errors: list[OSError] = []
     file = LineFile(tmp_path / "lines", "x", errors.append)
     lines = [f"line {number} \u2192\n" for number in range(20)]
@@ -165,7 +165,7 @@ def test_lines_wait_for_room(tmp_path: Path) -> None:
 
 
 def test_log_files_on_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`train.log` and `--json-log` cause one warning each on the terminal, and no traceback."""
+    """`train.log` and `--json-log` cause one warning each in the terminal, and no traceback."""
     printed = io.StringIO()
     handler = ConsoleHandler(Console(file=printed, width=200), quiet=False)
     with full_disk(200), logging_to(handler, file_follows=True) as log:
@@ -187,7 +187,7 @@ def test_log_files_on_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 class Prints(Processor):
-    """Prints more than a buffer holds, in worker processes."""
+    """A processor that prints more than a buffer holds, in worker processes."""
 
     def __init__(self) -> None:
         self.own = os.getpid()
@@ -201,7 +201,7 @@ class Prints(Processor):
 
 @needs_full
 def test_worker_processes_may_print(capfd: pytest.CaptureFixture[str]) -> None:
-    """What a processor prints in a worker process does not fail on a full disk or a closed stream."""
+    """Output of a processor in a worker process does not fail on a full disk or a closed stream."""
     with capfd.disabled():
         saved = [os.dup(1), os.dup(2)]
         full = os.open("/dev/full", os.O_WRONLY)
@@ -221,7 +221,7 @@ def test_worker_processes_may_print(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("width", [1, 10, 40])
 def test_plan_on_narrow_terminals(width: int) -> None:
-    """Nothing of it is cut, however few columns there are."""
+    """The plan is not cut on terminals of any width."""
     printed = io.StringIO()
     console = Console(file=printed, width=width, force_terminal=True, color_system=None, legacy_windows=False)
     reporter = ConsoleReporter(console)

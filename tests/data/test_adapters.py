@@ -1,4 +1,4 @@
-"""What a scenario may return as its data, and what is said of anything else."""
+"""Types of data that a scenario may return, and the errors for others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aipcore.errors import DataError
 
 
 def test_arrays() -> None:
-    """A pair of stacked arrays, bare or by name; float64 becomes float32, which models compute in."""
+    """Stacked arrays may be a pair or have names; float64 becomes float32, the dtype of the models."""
     dataset = as_dataset(({"a": np.zeros((4, 2)), "b": np.zeros(4, np.int64)}, [1, 2, 3, 4]), "x")
     inputs, targets, _ = dataset.specs()
     assert (inputs["a"].shape, inputs["a"].dtype) == ((2,), "float32")
@@ -23,7 +23,7 @@ def test_arrays() -> None:
 
 
 def test_samples_are_stacked_or_kept() -> None:
-    """Samples of one shape are stacked; otherwise the axis that varies has no fixed length. Meta is kept."""
+    """Samples of one shape are stacked; otherwise the varying axis has no fixed length. Meta is kept."""
     same = as_dataset([Sample(inputs=np.zeros(3), targets=1, meta=name) for name in "ab"], "x")
     assert same.uniform
     assert same.meta == ["a", "b"]
@@ -48,6 +48,6 @@ def test_samples_are_stacked_or_kept() -> None:
     ],
 )
 def test_wrong_data_is_named(data: Any, refused: Any) -> None:
-    """One sentence says what was returned, and what to return."""
+    """One sentence names the returned value and the accepted ones."""
     with refused(DataError):
         as_dataset(data, "x")

@@ -15,21 +15,21 @@ LENGTHS = np.random.default_rng(0).integers(1, 200, 103)
 
 
 def bucketed(window: int, *, seed: int = 1, shuffle: bool = True) -> SampleOrder:
-    """An order of 103 samples in batches of 8."""
+    """Return an order of 103 samples in batches of 8."""
     return SampleOrder(103, seed=seed, shuffle=shuffle, buckets=Buckets(lengths=LENGTHS, batch_size=8, window=window))
 
 
 @pytest.mark.parametrize("window", [1, 3, 100])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_every_sample_once_a_pass(window: int, shuffle: bool) -> None:
-    """Whatever the window."""
+    """Every sample comes once per pass, for any window."""
     order = bucketed(window, shuffle=shuffle)
     for number in range(3):
         assert sorted(order.indices(103 * number, 103 * (number + 1))) == list(range(103))
 
 
 def test_function_of_seed_and_pass() -> None:
-    """Passes and seeds differ, and any position can be asked for first."""
+    """Passes and seeds differ, and any position can be the first one requested."""
     whole = bucketed(4).indices(0, 309)
     for start in range(0, 300, 37):
         np.testing.assert_array_equal(bucketed(4).indices(start, start + 9), whole[start : start + 9])
@@ -38,7 +38,7 @@ def test_function_of_seed_and_pass() -> None:
 
 
 def test_batches_hold_similar_lengths_in_mixed_order() -> None:
-    """Little is padded, less with wider windows, and short batches do not come before long ones."""
+    """There is little padding, less with wider windows, and batches are not sorted by length."""
 
     def waste(order: SampleOrder) -> float:
         batches = [LENGTHS[order.indices(start, start + 8)] for start in range(0, 96, 8)]
@@ -53,7 +53,7 @@ def test_batches_hold_similar_lengths_in_mixed_order() -> None:
 
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_of_a_pipeline(preload: Any) -> None:
-    """The lengths are those of the processed inputs, kept or not; seeking gives the end of the epoch."""
+    """The lengths are those of the processed inputs, cached or not; seeking gives the end of the epoch."""
 
     class Lines:
         def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Columns that grow sample by sample against NumPy's own stacking of all of them."""
+"""Columns that grow sample by sample, against NumPy's stacking of all samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aipcore.errors import DataError
 
 
 def grown(values: list[Any]) -> Any:
-    """The column of some values."""
+    """Return the column of some values."""
     column = GrowingColumn("", "the data: inputs")
     for index, value in enumerate(values):
         column.add(value, index)
@@ -23,7 +23,7 @@ def grown(values: list[Any]) -> Any:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", "bool", "float16"])
 @pytest.mark.parametrize("count", [1, 2, 700])
 def test_equals_stacking(shape: tuple[int, ...], dtype: str, count: int) -> None:
-    """Of any number, shape and type, but that numbers of 64 bits come as float32."""
+    """Columns of any number, shape and dtype equal stacked ones, except that 64-bit numbers become float32."""
     generator = np.random.default_rng(0)
     values = [(generator.normal(size=shape) * 50).astype(dtype) for _ in range(count)]
     wanted = np.stack(values)
@@ -37,7 +37,7 @@ def test_equals_stacking(shape: tuple[int, ...], dtype: str, count: int) -> None
                                    ("float64", "float16"), ("float16", "float32")])  # fmt: skip
 @pytest.mark.parametrize("where", [1, 30])
 def test_types_widen_on_the_way(kinds: tuple[str, str], where: int) -> None:
-    """A sample of another type makes the column one that holds both, whenever it comes."""
+    """A sample of another dtype promotes the column to a common one, at any position."""
     values = [np.full(3, n % 2, kinds[n >= where]) for n in range(60)]
     dtype = np.result_type(*kinds)
     found = grown(values)
@@ -47,7 +47,7 @@ def test_types_widen_on_the_way(kinds: tuple[str, str], where: int) -> None:
 
 @pytest.mark.parametrize("where", [1, 30])
 def test_another_shape_makes_a_list(where: int) -> None:
-    """Whenever it comes; what came before is as it was."""
+    """A sample of another shape at any position turns the column into a list of unchanged samples."""
     values = [np.full(3 + (n == where), n, np.float64) for n in range(60)]
     found = grown(values)
     assert isinstance(found, list)
@@ -68,7 +68,7 @@ def test_another_shape_makes_a_list(where: int) -> None:
     ],
 )
 def test_unfit(values: list[Any], refused: Any) -> None:
-    """The sample is named."""
+    """The unfit sample is named."""
     side = GrowingSide("d")
     *good, bad = enumerate(values)
     for index, value in good:
@@ -78,7 +78,7 @@ def test_unfit(values: list[Any], refused: Any) -> None:
 
 
 def test_nothing() -> None:
-    """A side that no sample has, or no samples at all."""
+    """A side without values, or without samples, has no columns."""
     side = GrowingSide("d")
     assert side.fields().columns == {}
     side.add(None, 0)

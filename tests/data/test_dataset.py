@@ -1,4 +1,4 @@
-"""The contract of `Dataset`, for each class of datasets: a batch is its samples, side by side."""
+"""The contract of `Dataset`, for each subclass: a batch is its samples, stacked."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SIZE = 7
 
 
 class Jitter(RandomProcessor):
-    """Another value on each visit."""
+    """A processor with a different random value on each visit."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Adds a number."""
+        """Add a number."""
         return attrs.evolve(sample, inputs=sample.inputs + np.float32(rng.uniform()))
 
 
 class JitterBatches(RandomBatchProcessor):
-    """The same, for many samples at once."""
+    """The same processor for whole batches."""
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
-        """Adds a number to each."""
+        """Add a number to each sample."""
         return attrs.evolve(batch, inputs=(batch.inputs + random.random(1)).astype(np.float32))
 
 
@@ -55,20 +55,20 @@ RAGGED = {"": ColumnSpec(shape=(None,), dtype="float32")}, {"": ColumnSpec(shape
 
 
 def on_demand(processors: list[Any], *, ragged: bool = False) -> Dataset:
-    """Samples that are made when they are asked for."""
+    """Return samples that are made on demand."""
     specs = RAGGED if ragged else None
     pipeline = Pipeline(Lines(ragged=ragged), processors, seed=3, preload="off", specs=specs, workers=0)
     return pipeline.dataset()
 
 
 def made_here(dataset: Dataset) -> Dataset:
-    """The dataset that workers would be sent."""
+    """Return the dataset that is sent to workers."""
     assert isinstance(dataset, ParallelDataset)
     return dataset.dataset
 
 
 def in_memory(*, ragged: bool) -> Any:
-    """Samples in memory."""
+    """Return samples in memory."""
     return as_dataset(Lines(ragged=ragged), "lines")
 
 
@@ -86,7 +86,7 @@ DATASETS = {
 
 
 def padded(values: list[Any]) -> Any:
-    """Arrays side by side, filled up with zeros."""
+    """Stack arrays, padded with zeros."""
     arrays = [np.asarray(value) for value in values]
     longest = max(array.size for array in arrays)
     if not arrays[0].ndim:
@@ -96,7 +96,7 @@ def padded(values: list[Any]) -> Any:
 
 @pytest.mark.parametrize("kind", DATASETS)
 def test_a_batch_is_its_samples(kind: str) -> None:
-    """Of any epochs and in any order; read ahead it is the same; specs, lengths and the first samples fit."""
+    """Batches are correct for any epochs, any order and with prefetching; specs, lengths and first samples match."""
     dataset = DATASETS[kind]()
     assert len(dataset) == SIZE
     indices, epochs = np.asarray([5, 0, 5, 3]), np.asarray([0, 2, 1, 0])

@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
 
 def test_examples_of_the_document() -> None:
-    """Block after block, and give what the text says."""
+    """The code blocks run in order and give the results in the text."""
     names: dict[str, Any] = {"__name__": "document"}
     for code in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(code, str(DOCUMENT), "exec"), names)

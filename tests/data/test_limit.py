@@ -1,4 +1,4 @@
-"""The first samples of data of each kind, and epochs without their last, smaller batch."""
+"""Limits on data of each kind, and epochs without their last, smaller batch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aipcore.scenario import GeneratingProcessor, Sample
 
 
 def sample(number: int) -> Sample:
-    """One with its number as input and target."""
+    """Return a sample with its number as input and target."""
     return Sample(inputs=np.float32([number]), targets=np.int32(number), meta=number)
 
 
 class Endless:
-    """Counts how many samples it gave."""
+    """An endless iterable that counts its samples."""
 
     given = 0
 
@@ -31,7 +31,7 @@ class Endless:
 
 
 class ByIndex:
-    """Refuses samples beyond the fourth."""
+    """Samples by index that refuse access beyond the fourth."""
 
     def __len__(self) -> int:
         return 10**9
@@ -42,7 +42,7 @@ class ByIndex:
 
 
 class Twice(GeneratingProcessor):
-    """Two samples of each."""
+    """A processor that makes two samples of each."""
 
     def generate(self, sample: Sample) -> list[Sample]:
         return [sample, sample]
@@ -62,7 +62,7 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("preload", ["on", "off"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_samples(kind: str, preload: Any) -> None:
-    """Four of more, whatever holds them."""
+    """The limit selects the first four samples of any source."""
     with Pipeline(KINDS[kind](), workers=0, limit=4, preload=preload) as pipeline:
         targets = [next(iter(np.atleast_1d(row))) for row in _targets(pipeline)]
     assert targets == [0, 1, 2, 3]
@@ -73,33 +73,33 @@ def _targets(pipeline: Pipeline) -> list[Any]:
     return [row["y"] if isinstance(row, dict) else row for row in rows]
 
 
-def test_no_more_are_read() -> None:
-    """An endless iterable is asked for no sample beyond the limit."""
+def test_nothing_is_read_beyond_the_limit() -> None:
+    """An endless iterable is not read beyond the limit."""
     data = Endless()
     assert len(Pipeline(data, workers=0, limit=5)) == 5
     assert data.given == 5
 
 
 def test_a_limit_beyond_the_data() -> None:
-    """There are as many as there are."""
+    """A limit beyond the data selects all samples."""
     assert len(Pipeline(KINDS["a list of samples"](), workers=0, limit=100)) == 9
     assert len(Pipeline(KINDS["arrays"](), workers=0, limit=100)) == 9
 
 
 def test_is_counted_before_processing() -> None:
-    """A processor that makes several samples of one makes more than the limit."""
+    """The limit counts samples before processing, so a generating processor can exceed it."""
     assert len(Pipeline(KINDS["an iterator"](), [Twice()], workers=0, limit=3)) == 6
 
 
 def test_data_of_no_kind_is_named_as_without_a_limit(refused: Any) -> None:
-    """The limit does not hide what is wrong."""
+    """The limit does not hide invalid data."""
     with refused(DataError):
         len(Pipeline(3, workers=0, limit=5))
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_the_last_smaller_batch_is_left_out(shuffle: bool) -> None:
-    """Each epoch visits its own order of all samples, less the last ones: what tf.data's drop_remainder does."""
+    """Each epoch has its own order of all samples without the last ones, as with tf.data's drop_remainder."""
     with Pipeline(KINDS["arrays"](), workers=0, seed=3) as pipeline:
         whole = pipeline.loader(4, shuffle=shuffle)
         cut = pipeline.loader(4, shuffle=shuffle, drop_remainder=True)
@@ -111,7 +111,7 @@ def test_the_last_smaller_batch_is_left_out(shuffle: bool) -> None:
 
 
 def test_no_batch_left_is_refused(refused: Any) -> None:
-    """Fewer samples than one batch."""
+    """Fewer samples than one batch are refused."""
     with Pipeline(KINDS["arrays"](), workers=0) as pipeline:
         assert pipeline.loader(9, drop_remainder=True).batching.steps == 1
         with refused(DataError):

@@ -17,7 +17,7 @@ from aipcore.data.sampler import SampleOrder
 
 
 def loader(size: int, batch_size: int, samples: int | None = None) -> DataLoader:
-    """A loader of the numbers 0 to size - 1, in order."""
+    """Return a loader of the numbers 0 to size - 1, in order."""
     dataset = as_dataset((np.arange(size)[:, None], np.arange(size)), "numbers")
     return DataLoader(
         dataset, SampleOrder(size, seed=0, shuffle=False), Batching(samples=samples or size, batch_size=batch_size)
@@ -27,7 +27,7 @@ def loader(size: int, batch_size: int, samples: int | None = None) -> DataLoader
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
 @pytest.mark.parametrize("first", [0, 1, 3, 4])
 def test_blocks_hold_every_batch_once(chunk: int, first: int) -> None:
-    """Whatever the chunk and the batch to start at, the same batches come: four of 5 samples and one of 2."""
+    """For any chunk and first batch, the batches are the same: four of 5 samples and one of 2."""
     batches = []
     for block in loader(22, 5).blocks(0, chunk=chunk, first=first):
         assert block.inputs[""].shape == (block.steps, block.batch_size, 1)
@@ -39,14 +39,14 @@ def test_blocks_hold_every_batch_once(chunk: int, first: int) -> None:
 
 
 def test_padding_keeps_one_shape() -> None:
-    """With padding, all blocks of full batches have one shape, and `steps` says how many count."""
+    """With padding, all blocks of full batches have one shape, and `steps` is the number of valid batches."""
     blocks = list(loader(22, 5).blocks(0, chunk=3, room=3))
     assert [block.inputs[""].shape for block in blocks] == [(3, 5, 1), (3, 5, 1), (1, 2, 1)]
     assert [block.steps for block in blocks] == [3, 1, 1]
 
 
 def test_samples_of_varying_size_are_padded_batch_by_batch() -> None:
-    """Zeros fill each batch up to its largest sample, and batches come one a block."""
+    """Each batch is padded with zeros to its largest sample, and each block has one batch."""
     samples = [Sample(inputs=np.ones(length, np.float32), targets=length) for length in (1, 3, 2, 5)]
     dataset = as_dataset(samples, "lines")
     assert dataset.specs()[0][""].shape == (None,)
@@ -59,12 +59,12 @@ def test_samples_of_varying_size_are_padded_batch_by_batch() -> None:
 
 
 def feed_threads() -> list[threading.Thread]:
-    """The prefetching threads that are alive."""
+    """Return the running prefetching threads."""
     return [thread for thread in threading.enumerate() if thread.name == "aip-data-loader"]
 
 
 def test_prefetch_ends_with_its_consumer() -> None:
-    """A consumer that stops early leaves no thread, and the source is read at most a few items ahead."""
+    """If a consumer stops early, no thread is left, and at most a few items are read ahead."""
     read = []
 
     def source() -> Iterator[int]:
@@ -80,7 +80,7 @@ def test_prefetch_ends_with_its_consumer() -> None:
 
 
 def test_prefetch_hands_over_errors() -> None:
-    """An error in the thread reaches the consumer, after the items before it."""
+    """An error in the thread reaches the consumer after the preceding items."""
 
     def convert(number: int) -> int:
         if number == 2:
@@ -95,7 +95,7 @@ def test_prefetch_hands_over_errors() -> None:
 
 
 def test_prefetch_works_ahead() -> None:
-    """While the consumer is busy, the next items are made."""
+    """The next items are made while the consumer is busy."""
     made = threading.Event()
 
     def convert(number: int) -> int:

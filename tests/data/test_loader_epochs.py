@@ -1,4 +1,4 @@
-"""Blocks that are made ahead, over the ends of epochs."""
+"""Prefetching of blocks across the ends of epochs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aipcore.data.loader import Block, Prefetcher
 
 
 class Made:
-    """Blocks of three batches an epoch, and a list of what was made."""
+    """A source of three blocks per epoch, with a list of the blocks made."""
 
     def __init__(self) -> None:
         self.made: list[tuple[int, int]] = []
@@ -25,28 +25,28 @@ class Made:
             yield Block(first=step, steps=1, batch_size=1, inputs={"": np.array([[epoch]])}, targets={})
 
     def wait(self, count: int) -> None:
-        """Until so many were made; the suite's own limit ends a wait that is in vain."""
+        """Wait until this number of blocks was made; the suite's timeout ends a hanging wait."""
         while len(self.made) < count:
             time.sleep(0.001)
 
 
 def steps(ahead: Prefetcher, epoch: int, first: int = 0) -> list[tuple[int, int]]:
-    """The converted blocks of an epoch."""
+    """Return the converted blocks of an epoch."""
     return list(ahead.epoch(epoch, first))
 
 
 def converted(block: Block) -> tuple[int, int]:
-    """Epoch and batch."""
+    """Return epoch and batch."""
     return int(block.inputs[""][0, 0]), block.first
 
 
 def threads() -> int:
-    """How many threads make blocks."""
+    """Return the number of threads that make blocks."""
     return sum(thread.name == "aip-data-loader" for thread in threading.enumerate())
 
 
-def test_goes_on_with_the_next_epoch() -> None:
-    """While an epoch ends, blocks of the next one are made; nothing is made twice, and nothing after the last."""
+def test_continues_with_the_next_epoch() -> None:
+    """At the end of an epoch, blocks of the next one are made, none twice, and none after the last epoch."""
     made = Made()
     ahead = Prefetcher(made.blocks, converted, epochs=3)
     assert steps(ahead, 0, 1) == [(0, 1), (0, 2)]
@@ -59,7 +59,7 @@ def test_goes_on_with_the_next_epoch() -> None:
 
 
 def test_another_place() -> None:
-    """Who does not go on where the last epoch ended gets what was asked for."""
+    """A consumer that does not continue at the end of the last epoch gets the requested blocks."""
     ahead = Prefetcher(Made().blocks, converted, epochs=9)
     assert steps(ahead, 0) == [(0, 0), (0, 1), (0, 2)]
     assert steps(ahead, 4, 2) == [(4, 2)]
@@ -69,7 +69,7 @@ def test_another_place() -> None:
 
 
 def test_stopping_within_an_epoch() -> None:
-    """Leaving an epoch early ends the thread; the next epoch starts anew."""
+    """Leaving an epoch early ends the thread; the next epoch starts from the beginning."""
     ahead = Prefetcher(Made().blocks, converted, epochs=9)
     for block in ahead.epoch(0, 0):
         assert block == (0, 0)
@@ -80,7 +80,7 @@ def test_stopping_within_an_epoch() -> None:
 
 
 def test_not_across() -> None:
-    """Where that is not wanted, nothing of the next epoch is made before it is asked for."""
+    """With across=False, blocks of the next epoch are made only on request."""
     made = Made()
     ahead = Prefetcher(made.blocks, converted, epochs=2, across=False)
     assert steps(ahead, 0) == [(0, 0), (0, 1), (0, 2)]
@@ -90,7 +90,7 @@ def test_not_across() -> None:
 
 
 def test_error() -> None:
-    """An error comes where the block would have come, in its own epoch."""
+    """An error is raised in place of its block, in its epoch."""
 
     def blocks(epoch: int, first: int) -> Iterator[Any]:
         yield from Made().blocks(epoch, first)

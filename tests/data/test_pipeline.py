@@ -1,4 +1,4 @@
-"""The pipeline by itself: sources, what is kept, and how samples become batches."""
+"""The pipeline without a scenario: sources, caching, and batching."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aipcore.scenario import ColumnSpec, GeneratingProcessor, Mode, Processor, R
 
 
 class Files:
-    """Samples read by index, which counts how often each was."""
+    """Samples read by index, with a count of the reads of each."""
 
     def __init__(self, count: int, shape: tuple[int, ...] = (4,)) -> None:
         self.count = count
@@ -37,7 +37,7 @@ class Files:
 
 
 class Scale(Processor):
-    """Doubles, and counts its calls."""
+    """A processor that doubles, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -58,22 +58,22 @@ class Jitterless(Processor):
 
 
 class Stretch(RandomProcessor):
-    """Gives each sample a random length from 1 to 9."""
+    """A processor that gives each sample a random length from 1 to 9."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs={"x": np.ones(rng.integers(1, 10), np.float32)})
 
 
 def epoch(pipeline: Pipeline, number: int, **how: Any) -> list[Any]:
-    """All batches of an epoch as lists."""
+    """Return all batches of an epoch as lists."""
     return [
         [block.inputs["x"].tolist(), block.targets["y"].tolist()]
         for block in pipeline.loader(4, shuffle=True, **how).blocks(number, chunk=2)
     ]
 
 
-def test_what_is_fixed_is_done_once() -> None:
-    """Reading and leading deterministic processors run once for all epochs; stacked if nothing random follows."""
+def test_deterministic_processing_runs_once() -> None:
+    """Reading and leading deterministic processors run once; samples are stacked if no random ones follow."""
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale])
     assert isinstance(pipeline.dataset(), MemoryDataset)
@@ -91,8 +91,8 @@ def test_what_is_fixed_is_done_once() -> None:
 
 
 @pytest.mark.parametrize("how", [{"preload": "off"}, {"preload_bytes": 10}])
-def test_what_does_not_fit_is_done_anew(how: Any) -> None:
-    """Without memory for the samples the same batches come."""
+def test_data_beyond_memory_is_processed_again(how: Any) -> None:
+    """If the samples do not fit in memory, the batches are the same."""
     files, scale = Files(200), Scale()
     pipeline = Pipeline(files, [scale, Jitter()], **how)
     assert pipeline.describe().startswith("Scale, Jitter anew in each epoch in this process (")
@@ -103,8 +103,8 @@ def test_what_does_not_fit_is_done_anew(how: Any) -> None:
     assert epoch(plain, 1) == epoch(Pipeline(Files(200), [Scale()]), 1)
 
 
-def test_auto_gives_up_early() -> None:
-    """A few samples tell that the rest will not fit; the limit decides, not the number of samples."""
+def test_auto_stops_early() -> None:
+    """A few samples show that the rest will not fit; the size counts, not the number of samples."""
     files = Files(100_000)
     pipeline = Pipeline(files, preload_bytes=100_000 * 20 - 1)
     assert isinstance(pipeline.dataset(), ParallelDataset)
@@ -125,7 +125,7 @@ def test_auto_gives_up_early() -> None:
 )
 @pytest.mark.parametrize("preload", ["auto", "off"])
 def test_every_source_gives_the_same(source: Any, preload: Any) -> None:
-    """Stacked arrays, samples and random access, kept or not, before the same processors."""
+    """Stacked arrays, samples and random access, cached or not, give the same results."""
     pipeline = Pipeline(source(), [Scale(), Jitter()], seed=1, preload=preload)
     expected = Pipeline(Files(6, (1,)), [Scale(), Jitter()], seed=1)
     for number in range(2):
@@ -134,12 +134,12 @@ def test_every_source_gives_the_same(source: Any, preload: Any) -> None:
 
 
 def test_two_samples_in_a_tuple_are_samples() -> None:
-    """And no pair of inputs and targets."""
+    """Two samples in a tuple are not a pair of inputs and targets."""
     assert len(Pipeline((Sample(inputs=np.ones(2)), Sample(inputs=np.ones(2))))) == 2
 
 
 def test_resuming_is_seeking() -> None:
-    """An epoch from any batch on is the end of the whole epoch, also of fewer or more samples than there are."""
+    """An epoch from any batch on is the end of the whole epoch, with any number of samples."""
     for samples in (10, 7, 23):
         pipeline = Pipeline(Files(10), [Jitter()], seed=2)
         loader = pipeline.loader(3, samples=samples, shuffle=True)
@@ -151,7 +151,7 @@ def test_resuming_is_seeking() -> None:
 
 
 def test_a_sample_that_comes_twice_in_an_epoch_differs() -> None:
-    """Each visit draws anew."""
+    """Each visit draws new random numbers."""
     loader = Pipeline(Files(3), [Jitter()]).loader(6, samples=6)
     batch = next(loader.blocks(0, chunk=1)).inputs["x"][0, :, 0]
     assert len(set(batch.tolist())) == 6
@@ -160,7 +160,7 @@ def test_a_sample_that_comes_twice_in_an_epoch_differs() -> None:
 
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_padding_value(preload: Any, refused: Any) -> None:
-    """Batches are filled with the value of their column, at the end."""
+    """Batches are padded at the end with the value of their column."""
     samples = [Sample(inputs={"x": np.ones(n, np.float32)}, targets={"y": np.full(n, n)}) for n in (1, 3)]
     pipeline = Pipeline(samples, [Scale()], preload=preload, padding={"y": -1})
     block = next(pipeline.loader(2).blocks(0, chunk=5))
@@ -172,7 +172,7 @@ def test_padding_value(preload: Any, refused: Any) -> None:
 
 
 def test_random_sizes() -> None:
-    """Sizes that vary only on demand are found on the first samples, and batches come one a block."""
+    """Sizes that vary only on demand are found on the first samples, and each block has one batch."""
     pipeline = Pipeline(Files(20), [Stretch()])
     assert pipeline.dataset().specs()[0]["x"].shape == (None,)
     blocks = list(pipeline.loader(8).blocks(0, chunk=9))
@@ -181,7 +181,7 @@ def test_random_sizes() -> None:
 
 
 def test_sizes_that_first_samples_do_not_show(refused: Any) -> None:
-    """A late surprise is named, or skipped, and can be declared."""
+    """A late sample of another size is named or skipped, and its size can be declared."""
 
     class Odd(Files):
         def __getitem__(self, index: int) -> Sample:
@@ -212,7 +212,7 @@ def test_sizes_that_first_samples_do_not_show(refused: Any) -> None:
     ],
 )
 def test_samples_that_differ_are_named(change: Any, refused: Any) -> None:
-    """Names and types must be those of the first samples: nothing is cut off in silence."""
+    """Names and dtypes must match those of the first samples; nothing is dropped silently."""
 
     def late(sample: Sample) -> Sample:
         return attrs.evolve(sample, **change) if sample.targets["y"] == 55 else sample
@@ -222,7 +222,7 @@ def test_samples_that_differ_are_named(change: Any, refused: Any) -> None:
 
 
 def test_errors_of_reading(refused: Any) -> None:
-    """A file that cannot be read is named, or skipped; so is what an author's generator raises."""
+    """An unreadable file is named or skipped; so is an exception of a generator."""
 
     class Broken(Files):
         def __getitem__(self, index: int) -> Sample:
@@ -250,7 +250,7 @@ def test_errors_of_reading(refused: Any) -> None:
 
 
 def test_prediction_needs_no_targets() -> None:
-    """Inputs alone are enough, and so are targets alone."""
+    """Inputs without targets are enough, and so are targets without inputs."""
     inputs = Pipeline([Sample(inputs=np.ones(2), meta=n) for n in range(3)], mode=Mode.PREDICTION)
     block = next(inputs.loader(2).blocks(0, chunk=1))
     assert block.targets == {}
@@ -267,7 +267,7 @@ def test_prediction_needs_no_targets() -> None:
 
 
 def test_one_sample_through_the_chain() -> None:
-    """The processors by themselves, as a predictor uses them."""
+    """A predictor uses the processors without the pipeline."""
 
     class Halves(GeneratingProcessor):
         def generate(self, sample: Sample) -> Any:
@@ -298,7 +298,7 @@ print([name for name in ("tensorflow", "keras") if name in sys.modules])
 
 
 def test_needs_no_scenario_and_no_tensorflow() -> None:
-    """In a script of its own; and another process gives the same numbers."""
+    """A plain script uses the pipeline without TensorFlow, and another process gives the same numbers."""
     outputs = [
         subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60).stdout
         for _ in range(2)

@@ -1,4 +1,4 @@
-"""Processors: when they run, what their randomness depends on, and what is said of one that fails."""
+"""Processors: modes, randomness, and errors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from aipcore.scenario import GeneratingProcessor, Mode, PostProcessor, Processor
 
 
 def numbers(count: int) -> list[Sample]:
-    """Samples 0 to count - 1, each an array of one number, with its name as meta."""
+    """Return samples 0 to count - 1, each an array of one number, with its name as meta."""
     return [Sample(inputs=np.array([float(n)], np.float32), targets=n, meta=f"{n}.png") for n in range(count)]
 
 
 def values(pipeline: Pipeline, epoch: int = 0) -> list[float]:
-    """The inputs of an epoch."""
+    """Return the inputs of an epoch."""
     return [float(sample.inputs[0]) for sample in pipeline.samples(epoch)]
 
 
 def double(sample: Sample) -> Sample:
-    """A processor as a function."""
+    """Double a sample: a processor as a function."""
     return attrs.evolve(sample, inputs=sample.inputs * 2)
 
 
@@ -37,7 +37,7 @@ class Noise(RandomProcessor):
 
 
 class Copies(GeneratingProcessor):
-    """As many copies of a sample as its target says."""
+    """A processor that makes as many copies of a sample as its target says."""
 
     def generate(self, sample: Sample) -> Iterable[Sample]:
         for _ in range(int(sample.targets)):
@@ -55,7 +55,7 @@ class Fails(Processor):
 
 
 class RandomlyFails(Noise):
-    """Fails for some samples, in training only."""
+    """A processor that fails for some samples, in training only."""
 
     def __init__(self, *bad: int) -> None:
         self.bad = bad
@@ -67,7 +67,7 @@ class RandomlyFails(Noise):
 
 
 def only(modes: set[Mode]) -> Processor:
-    """Doubles, in some modes."""
+    """A processor that doubles in some modes."""
 
     class Doubled(Processor):
         def process(self, sample: Sample) -> Sample:
@@ -80,7 +80,7 @@ def only(modes: set[Mode]) -> Processor:
 
 @pytest.mark.parametrize("mode", Mode)
 def test_modes(mode: Mode) -> None:
-    """A processor works in its modes only; a function in all, a random one in training unless it says otherwise."""
+    """A processor runs in its modes only: by default, a function in all and a random one in training."""
     chosen = only({Mode.EVALUATION, Mode.TARGETS})
     assert values(Pipeline(numbers(3), [double, chosen], mode=mode)) == (
         [0, 4, 8] if mode in chosen.modes else [0, 2, 4]
@@ -109,7 +109,7 @@ def test_randomness_depends_on_seed_visit_index_and_position_alone(preload: Any)
 
 
 def test_randomness_outside_training_is_drawn_once() -> None:
-    """In evaluation every epoch has the same samples, which can therefore be kept."""
+    """In evaluation every epoch has the same samples, which can therefore be cached."""
     noise = Noise()
     noise.modes = set(Mode)
     kept, streamed = (Pipeline(numbers(4), [noise], mode=Mode.EVALUATION, preload=preload) for preload in ("on", "off"))
@@ -120,7 +120,7 @@ def test_randomness_outside_training_is_drawn_once() -> None:
 
 
 def test_order_and_randomness_are_independent() -> None:
-    """The stream of random numbers that shuffles a pass is not the one that a processor sees."""
+    """The random stream that shuffles a pass is not the one of a processor."""
     seen = []
 
     class Draw(RandomProcessor):
@@ -134,7 +134,7 @@ def test_order_and_randomness_are_independent() -> None:
 
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_generating(preload: Any) -> None:
-    """One sample becomes many or none, and every copy has randomness of its own."""
+    """One sample becomes many or none, and every copy has different random numbers."""
     pipeline = Pipeline(numbers(4), [Copies(), double], preload=preload)
     assert len(pipeline) == 6
     assert values(pipeline) == [2, 4, 4, 6, 6, 6]
@@ -145,14 +145,14 @@ def test_generating(preload: Any) -> None:
 
 
 def test_random_before_generating_is_refused(refused: Any) -> None:
-    """The number of samples would not be known."""
+    """A random processor before a generating one is refused: the number of samples would be unknown."""
     with refused(ScenarioError):
         Pipeline(numbers(4), [Noise(), Copies()])
     assert len(Pipeline(numbers(4), [Noise(), Copies()], mode=Mode.EVALUATION)) == 6
 
 
 def test_generating_must_always_make_the_same(refused: Any) -> None:
-    """A number that changes after counting is named instead of shifting all samples."""
+    """A number of samples that changes after counting is an error instead of shifting all samples."""
 
     class Shrinks(GeneratingProcessor):
         calls = 0
@@ -168,7 +168,7 @@ def test_generating_must_always_make_the_same(refused: Any) -> None:
 @pytest.mark.parametrize("processors", [[Fails(2)], [RandomlyFails(2)], [Copies(), Fails(2)]])
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_failure_names_processor_and_sample(processors: Any, preload: Any) -> None:
-    """With the author's error as the cause."""
+    """The error names processor and sample, and its cause is the author's exception."""
     with pytest.raises(
         DataError,
         match=r"sample 2 of the source \('2.png'\): ValueError: cannot be read \(.*line \d+, in process\); mend",
@@ -181,7 +181,7 @@ def test_failure_names_processor_and_sample(processors: Any, preload: Any) -> No
 
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_failing_samples_can_be_skipped(preload: Any) -> None:
-    """They are left out, counted, and the first is named."""
+    """Failing samples are left out and counted, and the first is named."""
     pipeline = Pipeline(numbers(6), [Fails(1, 4), double], preload=preload, on_error="skip")
     pipeline.dataset()
     assert values(pipeline) == [0, 4, 6, 10]
@@ -192,8 +192,8 @@ def test_failing_samples_can_be_skipped(preload: Any) -> None:
     assert pipeline.skipped() is None
 
 
-def test_batches_are_smaller_by_what_is_skipped() -> None:
-    """Every other sample comes once, with its meta, in the batch it belongs to; a batch of none does not come."""
+def test_skipped_samples_make_batches_smaller() -> None:
+    """Every other sample comes once, with its meta, in its original batch; empty batches are dropped."""
     pipeline = Pipeline(numbers(12), [RandomlyFails(1, 6, 7, 8)], on_error="skip")
     blocks = list(pipeline.loader(3).blocks(0, chunk=4, room=4))
     assert [(block.first, block.steps, block.batch_size) for block in blocks] == [(0, 1, 2), (1, 1, 3), (3, 1, 3)]
@@ -205,7 +205,7 @@ def test_batches_are_smaller_by_what_is_skipped() -> None:
 
 
 def test_nothing_left(refused: Any) -> None:
-    """If every sample fails, that is an error even where failing ones are skipped."""
+    """If every sample fails, that is an error even if failing ones are skipped."""
     for preload in ("on", "off"):
         with refused(DataError):
             Pipeline(numbers(3), [Fails(0, 1, 2)], preload=preload, on_error="skip").dataset()  # type: ignore[arg-type]
@@ -223,14 +223,14 @@ def test_nothing_left(refused: Any) -> None:
         (Processor(), r"Processor does not define process\(sample\)"),
     ],
 )
-def test_what_is_no_processor(processor: Any, message: str) -> None:
-    """One sentence says what an author got wrong."""
+def test_invalid_processors(processor: Any, message: str) -> None:
+    """One sentence names the author's mistake."""
     with pytest.raises((ScenarioError, DataError), match=message):
         Pipeline(numbers(3), [processor]).dataset()
 
 
 def test_post_processors() -> None:
-    """They run one after the other on the outputs of a sample, in their modes, and are named if they fail."""
+    """Post-processors run in order on the outputs of a sample, in their modes, and are named if they fail."""
 
     class Argmax(PostProcessor):
         def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:

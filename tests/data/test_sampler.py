@@ -8,8 +8,8 @@ import pytest
 from aipcore.data.sampler import SampleOrder
 
 
-def test_every_pass_is_a_permutation_of_its_own() -> None:
-    """Each pass visits every sample once, in an order that differs from pass to pass and from seed to seed."""
+def test_every_pass_is_a_different_permutation() -> None:
+    """Each pass visits every sample once, in an order that differs between passes and seeds."""
     order = SampleOrder(50, seed=3, shuffle=True)
     epochs = [order.indices(50 * number, 50 * (number + 1)) for number in range(4)]
     for indices in epochs:
@@ -19,7 +19,7 @@ def test_every_pass_is_a_permutation_of_its_own() -> None:
 
 
 def test_any_position_can_be_asked_for_first() -> None:
-    """Seeking gives what going there step by step gives, across the borders of passes."""
+    """Seeking gives the same indices as stepping, across the ends of passes."""
     whole = SampleOrder(7, seed=1, shuffle=True).indices(0, 40)
     for start in range(0, 36, 5):
         np.testing.assert_array_equal(
@@ -28,7 +28,7 @@ def test_any_position_can_be_asked_for_first() -> None:
 
 
 def test_unshuffled() -> None:
-    """Without shuffling, samples come in their own order, again and again."""
+    """Without shuffling, samples come in their original order in each pass."""
     assert SampleOrder(3, seed=1, shuffle=False).indices(2, 8).tolist() == [2, 0, 1, 2, 0, 1]
 
 
@@ -39,5 +39,5 @@ def test_nothing() -> None:
 
 @pytest.mark.parametrize("seed", [0, 2**31, 2**63])
 def test_large_seeds(seed: int) -> None:
-    """Every seed that may be given works."""
+    """Every allowed seed works."""
     assert sorted(SampleOrder(5, seed=seed, shuffle=True).indices(0, 5)) == [0, 1, 2, 3, 4]

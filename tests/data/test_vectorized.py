@@ -1,4 +1,4 @@
-"""Processors of whole batches: their random numbers, and that a sample comes out as it would alone."""
+"""Batch processors: their random numbers, and the independence of samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DATA = {"image": IMAGES}, np.arange(40)
 
 
 class Shift(RandomBatchProcessor):
-    """Adds a random number to each image, and another to each pixel."""
+    """A processor that adds a random number to each image, and another to each pixel."""
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
         image = batch.inputs["image"] + random.uniform(-1, 1, 1, 1)
@@ -26,7 +26,7 @@ class Shift(RandomBatchProcessor):
 
 
 class Alone(RandomProcessor):
-    """As the first half of `Shift`, sample by sample, with NumPy's own generator."""
+    """The first half of `Shift`, sample by sample, with NumPy's generator."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image = sample.inputs["image"] + np.float64(rng.uniform(-1, 1))
@@ -34,7 +34,7 @@ class Alone(RandomProcessor):
 
 
 class Together(RandomBatchProcessor):
-    """As `Alone`, all at once."""
+    """The same as `Alone`, for a whole batch."""
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
         image = batch.inputs["image"] + random.uniform(-1, 1, 1, 1)
@@ -47,14 +47,14 @@ class Scale(Processor):
 
 
 class Mean(RandomBatchProcessor):
-    """Wrong: a sample depends on the others."""
+    """An invalid processor: each sample depends on the others."""
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
         return attrs.evolve(batch, inputs={"image": batch.inputs["image"] - batch.inputs["image"].mean()})
 
 
 class Fails(RandomBatchProcessor):
-    """Fails for one image."""
+    """A processor that fails for one image."""
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
         if (batch.targets == 33).any():
@@ -63,7 +63,7 @@ class Fails(RandomBatchProcessor):
 
 
 def epoch(pipeline: Pipeline, number: int, chunk: int = 3) -> dict[int, Any]:
-    """The images of an epoch, by target."""
+    """Return the images of an epoch, by target."""
     blocks = pipeline.loader(4, shuffle=True).blocks(number, chunk=chunk)
     return {
         int(target): image
@@ -72,8 +72,8 @@ def epoch(pipeline: Pipeline, number: int, chunk: int = 3) -> dict[int, Any]:
     }
 
 
-def test_streams_are_those_of_numpy() -> None:
-    """Each row is what NumPy's Philox gives for the same key and counter, whatever is drawn at once."""
+def test_streams_equal_numpy() -> None:
+    """Each row equals NumPy's Philox for the same key and counter, for any number of rows."""
     seed, visits, indices = 2**63 + 5, np.array([0, 1, 2**33]), np.array([7, 0, 2**50])
     random = BatchRandom(seed, visits, 2, indices)
     drawn = np.concatenate([random.random(3), random.random()[:, None], random.random(2, 3).reshape(3, 6)], axis=1)
@@ -84,12 +84,12 @@ def test_streams_are_those_of_numpy() -> None:
 
 
 def test_distributions() -> None:
-    """Whole numbers are uniform, and normal ones have the moments and the tails that they should have."""
+    """Integers are uniform, and normal numbers have the expected moments and tails."""
     random = BatchRandom(1, np.zeros(50_000, np.int64), 0, np.arange(50_000))
     numbers = random.integers(-2, 3, 2)
     assert numbers.shape == (50_000, 2)
     counts = np.array([(numbers == value).sum() for value in range(-2, 3)])
-    # Chi-squared with 4 degrees of freedom is above 18.5 once in 1,000 times; the seed is fixed.
+    # Chi-squared with 4 degrees of freedom exceeds 18.5 once in 1,000 times; the seed is fixed.
     assert counts.sum() == 100_000
     assert ((counts - 20_000) ** 2 / 20_000).sum() < 18.5
     normal = random.normal(3.0, 2.0, 2)
@@ -102,7 +102,7 @@ def test_distributions() -> None:
 
 @pytest.mark.parametrize("processors", [[Shift()], [Scale(), Shift()], [Shift(), Shift()]], ids=len)
 def test_alone_and_together(processors: list[Any]) -> None:
-    """An image is the same in blocks of any size, alone, and in each epoch another."""
+    """An image is the same in blocks of any size and alone, and differs between epochs."""
     pipeline = Pipeline(DATA, processors, seed=3, workers=0)
     first = epoch(pipeline, 0)
     assert epoch(pipeline, 0, chunk=1).keys() == first.keys() == set(range(40))
@@ -113,7 +113,7 @@ def test_alone_and_together(processors: list[Any]) -> None:
 
 
 def test_in_workers() -> None:
-    """Workers make the same images, and so do processors one by one, if there is one of another kind between."""
+    """Workers make the same images, and so does a mixture with sample processors."""
 
     class Nothing(Processor):
         def process(self, sample: Sample) -> Sample:
@@ -128,7 +128,7 @@ def test_in_workers() -> None:
 
 
 def test_equals_a_processor_of_samples() -> None:
-    """Drawn the same way, a processor of batches gives what one of samples gives."""
+    """With the same random numbers, a batch processor gives the same results as a sample processor."""
     alone = epoch(Pipeline(DATA, [Alone()], seed=3, workers=0), 1)
     for number, image in epoch(Pipeline(DATA, [Together()], seed=3, workers=0), 1).items():
         np.testing.assert_array_equal(image, alone[number])
@@ -141,7 +141,7 @@ def test_dependent_samples(refused: Any) -> None:
 
 
 def test_failing_sample(refused: Any) -> None:
-    """The sample that fails is named, or left out."""
+    """The failing sample is named or left out."""
     with refused(DataError):
         epoch(Pipeline(DATA, [Fails()], workers=0), 0)
     pipeline = Pipeline(DATA, [Fails()], workers=0, on_error="skip")

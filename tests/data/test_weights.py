@@ -1,4 +1,4 @@
-"""Weights of samples and of classes: through every kind of source and pipeline, and what is refused."""
+"""Sample weights and class weights: every kind of source and pipeline, and invalid weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IDS = np.arange(COUNT)
 
 
 def sample(index: int, form: str = "number") -> Sample:
-    """A sample whose weight is half its index, in one of the forms that a weight may have."""
+    """Return a sample with half its index as weight, in one of the accepted forms."""
     half = index / 2
     forms: dict[str, Any] = {
         "none": None,
@@ -64,7 +64,7 @@ class Files:
 
 
 def stacked(weights: Any) -> Any:
-    """Stacked inputs and targets, which are the indices of the samples, with weights."""
+    """Return stacked inputs and targets, which are the sample indices, with weights."""
     return np.stack([IDS] * 3, axis=1), np.stack([IDS] * 2, axis=1), weights
 
 
@@ -108,7 +108,7 @@ class Fussy(Processor):
 
 
 class Cut(RandomProcessor):
-    """Cuts each sample, with a weight for each position, to another length."""
+    """A processor that cuts each sample, with a weight per position, to another length."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         size = 1 + sample.meta % 4
@@ -130,21 +130,21 @@ PIPELINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[WorkerPool]:
-    """Two workers for all tests."""
+    """Two workers for all tests of the module."""
     workers = WorkerPool(2)
     yield workers
     workers.close()
 
 
 def blocks(pipeline: Pipeline, **how: Any) -> list[Any]:
-    """Blocks of an epoch, some of them filled up."""
+    """Return the blocks of an epoch, some of them padded."""
     return list(pipeline.loader(8, shuffle=True, **how).blocks(1, chunk=3, room=3))
 
 
 @pytest.mark.parametrize("how", PIPELINES)
 @pytest.mark.parametrize("kind", SOURCES)
 def test_weights_stay_with_their_samples(kind: str, how: str, two: WorkerPool) -> None:
-    """From every kind of source through every kind of pipeline, here and by workers, as float32."""
+    """Each source and pipeline, with and without workers, keeps the weights of each sample, as float32."""
     processors, options = PIPELINES[how]
     factor = 1.0 if "whole" in kind else 0.5
     for workers in (0, two) if kind in ("arrays by name", "named by index", "by index") else (0,):
@@ -167,7 +167,7 @@ def test_weights_stay_with_their_samples(kind: str, how: str, two: WorkerPool) -
 @pytest.mark.parametrize("kind", ["arrays", "by index"])
 @pytest.mark.parametrize("how", PIPELINES)
 def test_no_weights(kind: str, how: str) -> None:
-    """Without weights the third side is empty everywhere, and a processor that changes it is free to fill it."""
+    """Without weights the third side is empty everywhere, and a processor may fill it."""
     processors, options = PIPELINES[how]
     source = stacked(None) if kind == "arrays" else Files("none")
     with Pipeline(source, processors, workers=0, **options) as pipeline:
@@ -184,7 +184,7 @@ def test_no_weights(kind: str, how: str) -> None:
 
 
 def test_processors_change_weights() -> None:
-    """A processor of samples and one of batches multiply them; each sample comes out as it does alone."""
+    """A sample and a batch processor multiply the weights; each sample is the same as alone."""
 
     class Double(RandomBatchProcessor):
         def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
@@ -198,7 +198,7 @@ def test_processors_change_weights() -> None:
 
 @pytest.mark.parametrize("source", ["in memory", "on demand"])
 def test_padded_with_zeros(source: str, two: WorkerPool) -> None:
-    """Weights of positions are filled up with 0, whatever fills the targets."""
+    """Weights of positions are padded with 0, independent of the padding of the targets."""
     if source == "in memory":
         rng = np.random.default_rng(0)
         samples = [Cut().process(sample(index), rng) for index in range(COUNT)]
@@ -226,7 +226,7 @@ def test_a_share_of_each_batch() -> None:
 
 
 def test_on_the_device() -> None:
-    """Data that lies on the device counts its weights, and sends none with the numbers of its samples."""
+    """Data on the device includes the weights, so that none are sent with the sample indices."""
     dataset = as_dataset(stacked(IDS), "x")
     assert resident(dataset) is dataset
     numbers = IndexDataset(dataset)
@@ -240,7 +240,7 @@ def test_on_the_device() -> None:
 @pytest.mark.parametrize("mode", [Mode.PREDICTION, Mode.TARGETS])
 @pytest.mark.parametrize("processors", [[], [Same()]])
 def test_prediction_ignores_weights(mode: Mode, processors: list[Any]) -> None:
-    """Where no loss is computed, weights need not even be complete."""
+    """Without a loss, weights may be incomplete."""
     some = [attrs.evolve(sample(index), weight=index or None) for index in range(4)]
     for source in (some, iter(some), stacked(IDS), Files("named")):
         pipeline = Pipeline(source, processors, mode=mode, workers=0)
@@ -248,7 +248,7 @@ def test_prediction_ignores_weights(mode: Mode, processors: list[Any]) -> None:
 
 
 def test_declared_specs(refused: Any) -> None:
-    """A pair leaves the weights as they are; a third mapping declares them and is checked."""
+    """A pair of specs leaves the weights unchanged; a third mapping declares and checks them."""
     inputs, targets = {"": ColumnSpec(shape=(3,), dtype="float32")}, {"": ColumnSpec(shape=(2,), dtype="int32")}
     found = {"": ColumnSpec(shape=(2,), dtype="float32")}
     open_ended = {"": ColumnSpec(shape=(None,), dtype="float32")}
@@ -279,13 +279,13 @@ def test_declared_specs(refused: Any) -> None:
     ],
 )
 def test_wrong_weights_are_refused(data: Any, refused: Any) -> None:
-    """One sentence says which weight cannot be used, and why."""
+    """One sentence names the invalid weight and the reason."""
     with refused(DataError):
         as_dataset(data, "x")
 
 
 def test_unweighted_sample_is_named_by_its_own_number(refused: Any) -> None:
-    """Also where it is one of few that are tried, or where others before it are left out."""
+    """The sample index is right even in a subset, or after skipped samples."""
 
     def only_first(each: Sample) -> Sample:
         if each.meta == 3:
@@ -299,7 +299,7 @@ def test_unweighted_sample_is_named_by_its_own_number(refused: Any) -> None:
 
 
 class SomeUnfit(RandomProcessor):
-    """Gives sample 35, which is not among the first, a weight of another kind."""
+    """Samples in which number 35, not among the first, has a weight of another kind."""
 
     def __init__(self, weight: Any) -> None:
         self.weight = weight
@@ -320,7 +320,7 @@ class SomeUnfit(RandomProcessor):
     ],
 )
 def test_wrong_weights_on_demand(form: str, weight: Any, refused: Any) -> None:
-    """An unfit weight of a sample made on demand is an error that names it, or the sample is left out."""
+    """An invalid weight of a sample made on demand is an error that names it, or the sample is left out."""
     source = [sample(index, form) for index in range(60)]
     with refused(DataError):
         blocks(Pipeline(source, [SomeUnfit(weight)], workers=0))
@@ -342,7 +342,7 @@ def test_wrong_weights_on_demand(form: str, weight: Any, refused: Any) -> None:
     ],
 )
 def test_sanity_of_weights(weights: Any, message: str | None, refused: Any) -> None:
-    """Before training, weights must be finite and fit their targets; negative ones are allowed, as by Keras."""
+    """Before training, weights must be finite and fit their targets; negative ones are allowed, as in Keras."""
     from aipcore.training.sanity import check_data
 
     dataset = as_dataset(stacked(weights), "x")
@@ -354,7 +354,7 @@ def test_sanity_of_weights(weights: Any, message: str | None, refused: Any) -> N
 
 
 def test_sanity_of_varying_weights(refused: Any) -> None:
-    """Where samples vary in size, each is looked at."""
+    """If samples vary in size, each is checked."""
     from aipcore.training.sanity import check_data
 
     samples = [Sample(inputs=np.ones(n), targets=np.ones(n), weight=np.ones(min(n, 3))) for n in (1, 2, 3, 4)]
@@ -363,7 +363,7 @@ def test_sanity_of_varying_weights(refused: Any) -> None:
 
 
 def table(entries: tuple[str, ...], targets: Any, **how: Any) -> Any:
-    """The table for stacked targets."""
+    """Return the table for stacked targets."""
     targets = targets if isinstance(targets, dict) else np.asarray(targets)
     size = len(next(iter(targets.values())) if isinstance(targets, dict) else targets)
     dataset = Pipeline((np.zeros((size, 1)), targets), workers=0, **how).dataset()
@@ -381,8 +381,8 @@ def table(entries: tuple[str, ...], targets: Any, **how: Any) -> Any:
         [-1, 5, 1],
     ],
 )
-def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
-    """Each sample gets the weight that Keras gives it, in each form of targets, and `balanced` counts those classes."""
+def test_class_weights_equal_keras(targets: Any) -> None:
+    """Each sample gets the same weight as in Keras, for each form of targets; `balanced` counts the same classes."""
     import tensorflow as tf
     from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
 
@@ -405,7 +405,7 @@ def test_weights_of_classes_are_those_of_keras(targets: Any) -> None:
 
 
 def test_balanced() -> None:
-    """Each class that is there counts the same in all; scikit-learn's documented values for three and one of two."""
+    """Each class present has the same total weight, also in scikit-learn's documented cases."""
     np.testing.assert_allclose(table(("balanced",), [0, 0, 0, 1]), [2 / 3, 2])
     np.testing.assert_allclose(table(("balanced",), [[2.0], [0.0], [0.0]]), [0.75, 1, 1.5])
     np.testing.assert_allclose(table(("balanced",), np.eye(3)[[0, 2, 2, 2]]), [2, 1, 2 / 3], rtol=1e-6)
@@ -413,7 +413,7 @@ def test_balanced() -> None:
 
 
 class Classes:
-    """Samples read by index, the classes of which a processor finds."""
+    """Samples read by index, whose classes a processor finds."""
 
     def __len__(self) -> int:
         return 3000
@@ -423,13 +423,13 @@ class Classes:
 
 
 def to_class(sample: Sample) -> Sample:
-    """A processor of text into a class."""
+    """Convert text to a class."""
     return attrs.evolve(sample, targets=["False", "True"].index(sample.targets))
 
 
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_balanced_over_processed_samples(preload: Any) -> None:
-    """Targets are counted after the processors, whether samples are kept or made on demand."""
+    """Targets are counted after processing, for cached samples and for those made on demand."""
     dataset = Pipeline(Classes(), [to_class], preload=preload, workers=0).dataset()
     made = weight_table(TrainDataParams(class_weight=("balanced",)), dataset, "x")
     assert made is not None
@@ -452,13 +452,13 @@ BOTH = ("balanced",), ("0=1", "1=5")
     ],
 )
 def test_targets_that_are_not_classes(targets: Any, entries: tuple[str, ...], refused: Any) -> None:
-    """Class weights refuse targets that are not one class each."""
+    """Class weights require targets that are one class each."""
     with refused(DataError):
         table(entries, targets)
 
 
 def test_class_weights_that_cannot_be_used(refused: Any) -> None:
-    """With weights of samples, as Keras; for classes that are not there; for negative classes if they are counted."""
+    """Class weights are refused with sample weights (as in Keras), missing classes, and negative classes if counted."""
     with refused(DataError):
         weight_table(TrainDataParams(class_weight=("balanced",)), as_dataset(stacked(IDS), "x"), "x")
     with refused(DataError):
@@ -470,7 +470,7 @@ def test_class_weights_that_cannot_be_used(refused: Any) -> None:
 
 @pytest.mark.parametrize("entries", [("0",), (), ("0=nan",), ("0=x",), ("-1=2",), ("balanced", "0=1"), ("0=1", "0=2")])
 def test_class_weight_option_is_checked(entries: tuple[str, ...], refused: Any) -> None:
-    """One sentence says what the option takes."""
+    """One sentence describes the accepted values."""
     with refused(ParamsError):
         TrainDataParams(class_weight=entries)
 
@@ -495,7 +495,7 @@ def test_class_weight_from_words_and_files(tmp_path: Path) -> None:
     ],
 )
 def test_class_weight_as_a_mapping(name: str, text: str, expected: Any, tmp_path: Path) -> None:
-    """A mapping and a bare word mean the same in a file, in a scenario's `defaults`, in Python and in a constructor."""
+    """A mapping or a bare word has the same meaning in a file, in `defaults`, in Python and in a constructor."""
     (tmp_path / name).write_text(text, encoding="utf-8")
     read = Layer.from_file(tmp_path / name)
     given = read.values["class_weight"]
@@ -507,7 +507,7 @@ def test_class_weight_as_a_mapping(name: str, text: str, expected: Any, tmp_path
 
 @pytest.mark.parametrize("given", [{"x": 1}, {0: "much"}, {0: float("nan")}, {-1: 2}, {}, {0: None}, "0=1", 3, True])
 def test_class_weight_as_a_wrong_mapping(given: Any, refused: Any) -> None:
-    """What is not a class or not a weight is refused in a sentence, in Python as in a file."""
+    """Invalid classes or weights are refused in one sentence, in Python and in a file."""
     with refused(ParamsError):
         resolve(TrainDataParams, [Layer.from_mapping("params", {"class_weight": given})])
     with refused(ParamsError):
@@ -523,7 +523,7 @@ def test_class_weight_as_a_wrong_mapping(given: Any, refused: Any) -> None:
     ],
 )
 def test_plan(words: list[str], weights: Any, text: str, make_trainer: Any) -> None:
-    """The plan of a run says how its samples are weighted."""
+    """The plan of a run shows the weights of its samples."""
     from keras import layers
 
     from aipcore.scenario import Scenario, ScenarioParams

@@ -1,4 +1,4 @@
-"""Worker processes: the same results, the author's errors, bounded memory, and nothing left behind."""
+"""Worker processes: identical results, the author's errors, bounded memory, and no leftovers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCRIPT = Path(__file__).parent / "worker_scripts.py"
 
 
 class Files:
-    """Samples read by index; with a folder, each reading leaves a mark there."""
+    """Samples read by index; with a folder, each read leaves a file there."""
 
     def __init__(self, count: int, folder: Path | None = None, broken: int = -1) -> None:
         self.count = count
@@ -71,7 +71,7 @@ class Stretch(RandomProcessor):
 
 
 class Fussy(Processor):
-    """Cannot process each tenth sample."""
+    """A processor that fails on every tenth sample."""
 
     def process(self, sample: Sample) -> Sample:
         if sample.targets["y"] % 10 == 3:
@@ -93,21 +93,21 @@ class Deadly(RandomProcessor):
 
 
 class Echo:
-    """A job that answers with its task."""
+    """A job that returns its task."""
 
     def __call__(self, task: Any) -> Any:
         return task
 
 
 class Locked(Jitter):
-    """Cannot be pickled."""
+    """An object that cannot be pickled."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
 
 class Modules(RandomProcessor):
-    """Says whether TensorFlow is there."""
+    """A job that reports the presence of TensorFlow."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs=np.array([name in sys.modules for name in ("tensorflow", "jax", "numpy")]))
@@ -122,7 +122,7 @@ def two() -> Any:
 
 
 def everything(pipeline: Pipeline, epoch: int = 1, **how: Any) -> list[Any]:
-    """All that an epoch gives."""
+    """Return all results of an epoch."""
     return [
         [block.first, block.steps, block.inputs["x"].tolist(), block.targets["y"].tolist(), block.meta]
         for block in pipeline.loader(8, shuffle=True, **how).blocks(epoch, chunk=5)
@@ -142,7 +142,7 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_results_do_not_depend_on_workers(case: str, two: WorkerPool) -> None:
-    """To the last bit, with what was left out; for 0, 1 and 2 workers."""
+    """Results, including skipped samples, are bit-identical for 0, 1 and 2 workers."""
     processors, how, batching = CASES[case]
     with Pipeline(Files(300), processors, seed=5, workers=0, **how) as alone:
         expected = everything(alone, **batching), alone.skipped()
@@ -158,8 +158,8 @@ def test_results_do_not_depend_on_workers(case: str, two: WorkerPool) -> None:
         pipeline.close()
 
 
-def test_two_streams_at_once(two: WorkerPool) -> None:
-    """One that is left alone does not block the other, and goes on later."""
+def test_two_concurrent_streams(two: WorkerPool) -> None:
+    """An idle stream does not block another one, and can continue later."""
     first, second = (Pipeline(Files(1000), [Jitter()], seed=seed, workers=two) for seed in (1, 2))
     blocks = first.loader(8).blocks(0, chunk=1)
     begun = [next(blocks).inputs["x"]]
@@ -171,7 +171,7 @@ def test_two_streams_at_once(two: WorkerPool) -> None:
 
 
 def test_errors_of_workers(two: WorkerPool) -> None:
-    """They name processor and sample as ever, and bring the traceback of the worker."""
+    """Errors name processor and sample as usual, and include the worker's traceback."""
     pipeline = Pipeline(Files(1000, broken=777), [Fussy(), Jitter()], workers=two)
     with pytest.raises(SampleError, match=r"Processor Fussy failed on sample 3 of the source \('3.png'\): ValueError"):
         pipeline.dataset()
@@ -187,7 +187,7 @@ def test_errors_of_workers(two: WorkerPool) -> None:
 
 
 def test_a_worker_that_dies(refused: Any) -> None:
-    """The error says so, the others end too, and new ones can be started."""
+    """The error names the death, the other workers end too, and new ones can be started."""
     with Pipeline(Files(1000), [Deadly()], workers=2) as pipeline:
         pipeline.dataset()
         loader = pipeline.loader(10)
@@ -202,7 +202,7 @@ def test_a_worker_that_dies(refused: Any) -> None:
 
 @pytest.mark.parametrize("new_job", [False, True])
 def test_workers_that_all_died_while_idle(new_job: bool, refused: Any) -> None:
-    """The next task, or the next job, names the signal that ended them."""
+    """The next task, or the next job, names the signal that ended the workers."""
     workers = WorkerPool(2)
     job = Echo()
     workers.prepare(job)
@@ -215,8 +215,8 @@ def test_workers_that_all_died_while_idle(new_job: bool, refused: Any) -> None:
     workers.close()
 
 
-def test_what_cannot_be_sent() -> None:
-    """Demanded workers are an error; auto goes without and says why."""
+def test_objects_that_cannot_be_pickled() -> None:
+    """Objects that cannot be pickled are an error with explicit workers; auto uses none and gives the reason."""
     slow = Pipeline(Files(400), [Slow(), Locked()], workers=1, preload="off")
     with slow, pytest.raises(UnshippableError, match=r"cannot be pickled \(TypeError: cannot pickle '_thread.lock'"):
         slow.describe()
@@ -225,7 +225,7 @@ def test_what_cannot_be_sent() -> None:
 
 
 def test_auto_decides_by_measuring() -> None:
-    """Workers for what takes long, none for what is done at once; never more than there are cores."""
+    """Workers are used for slow processing, not for fast, and never more than there are cores."""
     with Pipeline(Files(400), [Slow(), Jitter()], preload="off") as pipeline:
         expected = "1 worker process" if cores() == 1 else f"{min(cores(), 16)} worker processes"
         assert f"by {expected} (" in pipeline.describe()
@@ -237,7 +237,7 @@ def test_auto_decides_by_measuring() -> None:
 
 
 def test_the_buffer_is_bounded(tmp_path: Path) -> None:
-    """Nobody takes batches: workers make no more of them than fit."""
+    """Without a consumer, workers make no more batches than fit in the buffer."""
     workers = WorkerPool(2, buffer_bytes=10 * 8 * 300)
     with Pipeline(Files(500, tmp_path), [Slow(), Jitter()], preload="off", workers=workers) as pipeline:
         pipeline.dataset()
@@ -257,7 +257,7 @@ def test_the_buffer_is_bounded(tmp_path: Path) -> None:
 
 
 def test_workers_are_light(two: WorkerPool) -> None:
-    """TensorFlow, which may have been imported here, is not there."""
+    """Workers do not have TensorFlow, even if it was imported here."""
     pipeline = Pipeline(Files(100), [Modules()], workers=two)
     block = next(pipeline.loader(100).blocks(0, chunk=1))
     assert block.inputs[""].any(axis=(0, 1)).tolist() == [False, False, True]
@@ -277,8 +277,8 @@ def test_workers_are_light(two: WorkerPool) -> None:
         np.array(["a", "b"]),
     ],
 )
-def test_samples_in_memory_come_back_as_they_were(value: Any) -> None:
-    """Types and shapes too; arrays are looked at in shared memory, where nobody can change them."""
+def test_samples_in_shared_memory_are_unchanged(value: Any) -> None:
+    """Dtypes and shapes are kept; arrays are views of shared memory, which are read-only."""
     samples = [Sample(inputs=value, targets=np.zeros(3), meta=n) for n in range(3)]
     area = Area.make()
     area.write(SampleList(samples))
@@ -295,7 +295,7 @@ def test_samples_in_memory_come_back_as_they_were(value: Any) -> None:
 
 
 def alive(pids: list[int]) -> list[int]:
-    """Those that run."""
+    """Return the running processes."""
     found = []
     for pid in pids:
         try:
@@ -307,7 +307,7 @@ def alive(pids: list[int]) -> list[int]:
 
 
 def all_end(pids: list[int], seconds: float = 5) -> bool:
-    """Whether all end in time."""
+    """Return True if all end in time."""
     end = time.monotonic() + seconds
     while alive(pids) and time.monotonic() < end:
         time.sleep(0.05)
@@ -315,7 +315,7 @@ def all_end(pids: list[int], seconds: float = 5) -> bool:
 
 
 def start(what: str) -> tuple[forks.Forked, list[int]]:
-    """Runs the script, and returns it with its own process id and those of its workers."""
+    """Run the script; return it with its process id and those of its workers."""
     process = forks.start([sys.executable, str(SCRIPT), what])
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -336,7 +336,7 @@ def start(what: str) -> tuple[forks.Forked, list[int]]:
     ],
 )
 def test_no_worker_is_left(what: str, number: signal.Signals | None) -> None:
-    """However the process that started them ends, and whatever they are doing."""
+    """No worker is left, for any end of the parent process and any activity of the workers."""
     process, pids = start(what)
     try:
         assert len(pids) == 3
@@ -358,7 +358,7 @@ def test_no_worker_is_left(what: str, number: signal.Signals | None) -> None:
 
 
 def test_a_forked_child_does_not_keep_workers_alive() -> None:
-    """It holds their pipes, but is not their parent."""
+    """A forked child holds the workers' pipes, but is not their parent."""
     process, pids = start("forked")
     assert process.stdout is not None
     child = int(process.stdout.readline())
@@ -372,13 +372,13 @@ def test_a_forked_child_does_not_keep_workers_alive() -> None:
 
 
 def test_in_a_daemonic_process() -> None:
-    """There are no workers, and the plan says so."""
+    """A daemonic process has no workers, and the plan says so."""
     done = subprocess.run([sys.executable, SCRIPT, "daemon"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "Noise anew in each epoch in this process, as this process is daemonic [] True\n"
 
 
 def test_memory_stays_flat() -> None:
-    """Of all processes, over three epochs after the first."""
+    """The memory of all processes stays flat over three epochs after the first."""
     done = subprocess.run([sys.executable, SCRIPT, "memory"], capture_output=True, text=True, check=True, timeout=100)
     sizes = [int(line) for line in done.stdout.split()]
     assert max(sizes[1:]) <= 1.05 * min(sizes[1:]), sizes

@@ -1,4 +1,4 @@
-"""A plain script with workers, without the guard that `multiprocessing` would ask for; run by test_workers.py.
+"""A plain script with workers, without the main guard that `multiprocessing` requires; run by test_worker_pool.py.
 
 python worker_scripts.py WHAT
 """
@@ -25,39 +25,39 @@ SCALE = 2.0
 
 
 class Noise(RandomProcessor):
-    """A class of the script, with a global of it."""
+    """A processor of the script, which uses a global variable of it."""
 
     modes = ALL_MODES
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Scaled noise."""
+        """Add scaled noise."""
         return attrs.evolve(sample, inputs=sample.inputs + SCALE * rng.random(dtype=np.float32))
 
 
 class Stuck(RandomProcessor):
-    """Holds the interpreter of a worker for ever: no other thread of the process runs."""
+    """A processor that holds a worker's interpreter for ever, so that no other thread of the process runs."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A search that does not end."""
+        """Start a regular expression search that does not end."""
         if sys.argv[0] == "-c" and sample.targets > 200:
             re.match(r"(a+)+$", "a" * 60 + "b")
         return sample
 
 
 def pipeline(*processors: Any, samples: int = 5000, workers: Any = 2) -> Pipeline:
-    """Some large samples."""
+    """Return a pipeline of some large samples."""
     data = np.zeros((samples, 500), np.float32), np.arange(samples)
     return Pipeline(data, processors, seed=3, workers=workers)
 
 
 def memory(pids: list[int]) -> int:
-    """Bytes that belong to some processes alone, and what they share counted in parts."""
+    """Return the private bytes of some processes, plus their proportional part of shared ones."""
     text = "".join(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8") for pid in pids)
     return sum(int(size) for size in re.findall(r"^Pss: +(\d+) kB", text, re.MULTILINE)) * 1024
 
 
 def lives(what: str) -> None:
-    """Says who works, and then comes to an end in one way or another."""
+    """Print the ids of the processes, and then end in the given way."""
     made = pipeline(Stuck() if what == "stuck" else Noise())
     blocks = made.loader(16).blocks(0, chunk=1)
     next(blocks)
@@ -75,7 +75,7 @@ def lives(what: str) -> None:
 
 
 def in_a_daemon() -> None:
-    """One epoch in a daemonic process."""
+    """Run one epoch in a daemonic process."""
     with pipeline(Noise(), samples=100) as made:
         total = sum(float(block.inputs[""].sum()) for block in made.loader(16).blocks(0, chunk=1))
         print(made.describe(), made.workers.processes(), total > 0, flush=True)

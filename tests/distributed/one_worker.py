@@ -1,4 +1,4 @@
-"""One of several workers, without TensorFlow: does what its first argument says, and prints what it saw as JSON."""
+"""One of several workers, without TensorFlow: runs the action of its first argument, and prints its results as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aipcore.errors import AipError, DataError
 
 
 def talk(processes: ProcessGroup) -> dict[str, Any]:
-    """Uses every way to exchange something."""
+    """Use every kind of exchange."""
     index = processes.index
     halves = np.array([index, 0.5], ml_dtypes.bfloat16)
     own = {f"n{index}": np.full((2, index), index, np.int16), "scalar": np.float64(index), f"half{index}": halves}
@@ -39,7 +39,7 @@ def talk(processes: ProcessGroup) -> dict[str, Any]:
 
 
 def knock(port: int) -> None:
-    """Asks the chief for a web page, as soon as it listens."""
+    """Request a web page from the chief as soon as it listens."""
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port)) as stranger:
@@ -50,12 +50,12 @@ def knock(port: int) -> None:
 
 
 def print_to(stream: TextIO, line: str) -> None:
-    """Writes a line."""
+    """Write a line."""
     stream.write(line + "\n")
 
 
 def act(processes: ProcessGroup, what: str) -> Any:
-    """Does one thing."""
+    """Run one action."""
     if what == "talk":
         return talk(processes)
     if what == "differ":
@@ -68,12 +68,12 @@ def act(processes: ProcessGroup, what: str) -> Any:
         raise DataError("Sample 3 is broken.")
     if what == "bad":
         raise DataError("Sample 3 is broken.")
-    time.sleep(60)  # As a collective operation that waits for a worker which is gone.
+    time.sleep(60)  # Simulates a collective operation that waits for a lost worker.
     return None
 
 
 def main() -> int:
-    """Meets the others, and ends as `aip` does."""
+    """Meet the other workers, and end as `aip` does."""
     what, index, timeout, *addresses = sys.argv[1:]
     if what == "knock" and index == "1":
         knock(int(addresses[0].rpartition(":")[2]))

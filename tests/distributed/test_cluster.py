@@ -1,4 +1,4 @@
-"""Which workers there are, from TF_CONFIG or Slurm."""
+"""The workers of a run, from TF_CONFIG or Slurm."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ PASSWORD = "0123456789abcdef"
 
 
 def config(workers: Any = TWO, kind: Any = "worker", index: Any = 1, **others: Any) -> dict[str, str]:
-    """An environment with this TF_CONFIG."""
+    """Return an environment with this TF_CONFIG."""
     cluster = {"worker": workers, **others}
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}), SECRET: PASSWORD}
 
 
 def step(rank: int, tasks: int, hosts: str, per_host: str, **others: str) -> dict[str, str]:
-    """An environment as srun makes it."""
+    """Return an environment like that of srun."""
     return {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": str(tasks), "SLURM_STEP_NODELIST": hosts,
             "SLURM_STEP_TASKS_PER_NODE": per_host, SECRET: PASSWORD, **others}  # fmt: skip
 
 
 @pytest.mark.parametrize("index", [1, "1"])
 def test_tf_config(index: Any) -> None:
-    """It names all workers and this one; TensorFlow takes the index as text too."""
+    """TF_CONFIG names all workers and this one; like TensorFlow, aip accepts the index as text too."""
     cluster = read_cluster(config(index=index), 8888)
     assert cluster == Cluster(("a:1", "b:2"), 1, PASSWORD)
     assert PASSWORD not in repr(cluster) + cluster.tf_config
@@ -58,7 +58,7 @@ def test_tf_config(index: Any) -> None:
     ],
 )
 def test_wrong_tf_config(environment: dict[str, str], text: str) -> None:
-    """Each mistake is one sentence with an example of how it should be."""
+    """Each mistake is refused in one sentence with a correct example."""
     with pytest.raises(UsageError) as caught:
         read_cluster(environment, 8888)
     assert text in str(caught.value)
@@ -71,7 +71,7 @@ def test_wrong_tf_config(environment: dict[str, str], text: str) -> None:
 )
 @pytest.mark.parametrize("environment", [config(), step(0, 2, "a", "2")], ids=["TF_CONFIG", "Slurm"])
 def test_no_secret(environment: dict[str, str], secret: str | None, text: str, refused: Any) -> None:
-    """Several workers need one, and the sentence tells how to make it without repeating what was given."""
+    """Several workers need a secret, and the error shows how to create one without repeating the given value."""
     given = {name: value for name, value in environment.items() if name != SECRET}
     with refused(UsageError) as caught:
         read_cluster(given if secret is None else {**given, SECRET: secret}, 8888)
@@ -80,20 +80,20 @@ def test_no_secret(environment: dict[str, str], secret: str | None, text: str, r
 
 
 def test_secret_of_a_file() -> None:
-    """A line end after it, as files have, is not part of it; one worker needs none."""
+    """A trailing newline, as in files, is not part of the secret; a single worker needs none."""
     assert read_cluster({**config(), SECRET: f"{PASSWORD}\n"}, 8888).secret == PASSWORD
     assert read_cluster({**config(["a:1"], index=0), SECRET: ""}, 8888).secret == ""
 
 
 def test_slurm() -> None:
-    """Tasks are numbered host by host, those of one host have consecutive ports."""
+    """Tasks are numbered host by host, and those of one host have consecutive ports."""
     found = [read_cluster(step(rank, 5, "n[9-10],x", "2(x2),1"), 7000) for rank in range(5)]
     assert found[0].addresses == ("n9:7000", "n9:7001", "n10:7000", "n10:7001", "x:7000")
     assert [cluster.index for cluster in found] == [0, 1, 2, 3, 4]
 
 
 def test_tf_config_wins_over_slurm() -> None:
-    """Who sets it inside of a job step means it."""
+    """TF_CONFIG takes precedence, since a user who sets it in a job step does so on purpose."""
     assert read_cluster({**step(0, 1, "x", "1"), **config()}, 8888).addresses == ("a:1", "b:2")
 
 
@@ -110,7 +110,7 @@ def test_tf_config_wins_over_slurm() -> None:
     ],
 )
 def test_wrong_slurm(environment: dict[str, str], text: str, refused: Any) -> None:
-    """Tasks in another order than host by host would get each other's addresses."""
+    """Tasks in another order than host by host would get wrong addresses and are refused."""
     with refused(UsageError) as caught:
         read_cluster(environment, 8888)
     assert text in str(caught.value)
@@ -127,12 +127,12 @@ def test_wrong_slurm(environment: dict[str, str], text: str, refused: Any) -> No
     ],
 )
 def test_expand_hosts(text: str, hosts: list[str]) -> None:
-    """As `scontrol show hostnames` does."""
+    """Host lists are expanded as by `scontrol show hostnames`."""
     assert expand_hosts(text) == hosts
 
 
 def test_expand_counts() -> None:
-    """As Slurm's manual describes SLURM_TASKS_PER_NODE."""
+    """Counts are expanded as in Slurm's manual of SLURM_TASKS_PER_NODE."""
     assert expand_counts("2(x3),1") == [2, 2, 2, 1]
 
 

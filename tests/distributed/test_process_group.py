@@ -1,4 +1,4 @@
-"""Workers as real processes on loopback, which compute nothing: what they tell each other, and how they end."""
+"""Workers as real processes on loopback, without computation: their messages and their ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ended = tuple[int, str, str]
 
 
 def start(what: str, count: int, *, only: range | None = None, timeout: float = 60) -> list[Ended]:
-    """Starts workers, all of them or those of `only`, and returns exit code, output and errors of each."""
+    """Start workers, all of them or those of `only`, and return exit code, output and errors of each."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     started = [
         forks.start([sys.executable, str(SCRIPT), what, str(index), str(timeout), *addresses], env=ENVIRONMENT)
@@ -35,7 +35,7 @@ def start(what: str, count: int, *, only: range | None = None, timeout: float = 
 
 @pytest.mark.parametrize("what", ["talk", "knock"])
 def test_messages(what: str) -> None:
-    """Values and arrays of any type come to all in the order of the workers, also when a stranger knocks."""
+    """Values and arrays of any dtype reach all in the order of the workers, even if a stranger connects."""
     ended = start(what, 3)
     assert [(code, err) for code, _, err in ended] == [(0, "")] * 3
     chief, *others = (json.loads(out.splitlines()[-1]) for _, out, _ in ended)
@@ -54,14 +54,14 @@ def test_messages(what: str) -> None:
 
 
 def test_alone() -> None:
-    """One worker needs nobody."""
+    """A single worker needs no others."""
     ((code, out, err),) = start("talk", 1)
     assert (code, err) == (0, "")
     assert json.loads(out)["broadcast"] == 100
 
 
 def test_different_parameters() -> None:
-    """Who was started differently is named, to all."""
+    """A worker that was started with other parameters is named to all."""
     for code, _, err in start("differ", 3):
         assert code == 2
         assert err.splitlines() == [
@@ -71,7 +71,7 @@ def test_different_parameters() -> None:
 
 
 def test_out_of_step() -> None:
-    """Workers that run different code are found out instead of mixing up their messages."""
+    """Workers that run different code are detected instead of mixing up their messages."""
     code, _, err = start("stray", 2)[0]
     assert code == 1
     assert "Two workers are not at the same point (one at 'here', one at 'there')" in err
@@ -79,7 +79,7 @@ def test_out_of_step() -> None:
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_killed(victim: int) -> None:
-    """The others say who is gone and end, though their main thread waits for something else."""
+    """The others name the lost worker and end, even if their main thread waits for something else."""
     ended = start(f"kill{victim}", 3)
     assert ended.pop(victim)[0] == -9
     who = "The chief, worker 0 (" if victim == 0 else "Worker 1 ("
@@ -90,7 +90,7 @@ def test_killed(victim: int) -> None:
 
 
 def test_error() -> None:
-    """The others hear why one has ended."""
+    """The others report the reason why one has ended."""
     ended = start("raise", 3)
     assert ended[1][::2] == (1, "error: Sample 3 is broken.\n")
     for code, _, err in (ended[0], ended[2]):
@@ -100,12 +100,12 @@ def test_error() -> None:
 
 
 def test_same_error() -> None:
-    """An error that all find says so once in each."""
+    """An error of all workers is reported once in each."""
     assert start("bad", 3) == [(1, "", "error: Sample 3 is broken.\n")] * 3
 
 
 def test_missing() -> None:
-    """Whoever does not come is named in time."""
+    """A missing worker is named in time."""
     ((code, _, err),) = start("talk", 3, only=range(1), timeout=0.5)
     assert code == 2
     assert err.startswith("error: No sign of workers 1 (127.0.0.1:")
@@ -115,7 +115,7 @@ def test_missing() -> None:
 
 
 def test_another_cluster() -> None:
-    """Workers of different clusters refuse each other, and each says what it believes."""
+    """Workers of different clusters refuse each other, and each reports its cluster."""
     ports = free_ports(3)
     one, other = ([f"127.0.0.1:{port}" for port in (ports[0], last)] for last in ports[1:])
     started = [

@@ -1,4 +1,4 @@
-"""Workers that meet while strangers talk to the chief's port: threads of this process, real sockets, no TensorFlow."""
+"""Workers that meet while strangers use the chief's port: threads of this process, real sockets, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ Stranger = Callable[[socket.socket], None]
 
 @pytest.fixture(autouse=True)
 def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Codes with which a lifeline would have ended this process."""
+    """Return the codes with which a lifeline would have ended this process."""
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     return codes
 
 
 def cluster(count: int = 2) -> list[Cluster]:
-    """Workers on loopback."""
+    """Return workers on loopback."""
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count))
     return [Cluster(addresses, index, SECRET) for index in range(count)]
 
 
 def port_of(workers: list[Cluster]) -> int:
-    """The chief's port."""
+    """Return the chief's port."""
     return int(workers[0].addresses[0].rpartition(":")[2])
 
 
 def work(own: Cluster, timeout: float = 30, notes: list[str] | None = None) -> list[Any]:
-    """Meets the others and exchanges something."""
+    """Meet the other workers and exchange messages."""
     tell = Tell(note=(notes if notes is not None else []).append, last_words=lambda text: None)
     with meet(own, timeout, tell) as workers:
         return workers.exchange("numbers", workers.index)
 
 
 def connect(port: int) -> socket.socket:
-    """A connection to the chief as soon as it listens."""
+    """Return a connection to the chief as soon as it listens."""
     while True:
         try:
             return socket.create_connection(("127.0.0.1", port), timeout=20)
@@ -68,7 +68,7 @@ def connect(port: int) -> socket.socket:
 
 @contextmanager
 def chief_with(strangers: list[Stranger], workers: list[Cluster]) -> Iterator[Any]:
-    """A chief in a thread, to which strangers have spoken; yields its future result."""
+    """Run a chief in a thread, to which strangers have connected; yield its future result."""
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
         chief = pool.submit(work, workers[0])
         for stranger in strangers:
@@ -77,17 +77,17 @@ def chief_with(strangers: list[Stranger], workers: list[Cluster]) -> Iterator[An
 
 
 def framed(header: bytes) -> bytes:
-    """A header with its length before it."""
+    """Return a header with its length before it."""
     return struct.pack("!Q", len(header)) + header
 
 
 def sends(data: bytes) -> Stranger:
-    """Sends bytes, and keeps the connection."""
+    """Send bytes, and keep the connection."""
     return lambda connection: connection.sendall(data)
 
 
 def drips(data: bytes) -> Stranger:
-    """Sends one byte now and then, for as long as it is listened to."""
+    """Send one byte now and then until the connection is closed."""
 
     def drip(connection: socket.socket) -> None:
         def run() -> None:
@@ -104,13 +104,13 @@ def drips(data: bytes) -> Stranger:
 
 
 def resets(connection: socket.socket) -> None:
-    """Ends the connection in the hard way."""
+    """Reset the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def greeting(name: str, addresses: list[str]) -> bytes:
-    """What a worker says who may speak at once."""
+    """Return the greeting of a worker."""
     return framed(json.dumps([name, [1, "messages", addresses], []]).encode())
 
 
@@ -133,7 +133,7 @@ STRANGERS: dict[str, list[Stranger]] = {
 
 @pytest.mark.parametrize("strangers", STRANGERS.values(), ids=STRANGERS)
 def test_strangers(strangers: list[Stranger]) -> None:
-    """They neither end nor delay a run."""
+    """Strangers neither end nor delay a run."""
     workers = cluster()
     with chief_with(strangers, workers) as chief:
         began = time.monotonic()
@@ -144,7 +144,7 @@ def test_strangers(strangers: list[Stranger]) -> None:
 
 @pytest.mark.parametrize("stranger", [sends(b""), drips(PREFACE + bytes(100))], ids=["silence", "slow bytes"])
 def test_deadline(monkeypatch: pytest.MonkeyPatch, stranger: Stranger) -> None:
-    """A connection without a proof is ended in time, also one that says something all the time."""
+    """A connection without a proof is closed in time, even if it keeps sending."""
     monkeypatch.setattr("aipcore.distributed.rendezvous.ANSWER_SECONDS", 0.8)
     workers = cluster()
     with ThreadPoolExecutor() as pool:
@@ -161,7 +161,7 @@ def test_deadline(monkeypatch: pytest.MonkeyPatch, stranger: Stranger) -> None:
 
 
 def test_recorded_proof() -> None:
-    """What a worker once sent proves nothing on another connection."""
+    """A recorded proof is invalid on another connection."""
     workers = cluster()
     said: list[bytes] = []
 
@@ -176,7 +176,7 @@ def test_recorded_proof() -> None:
     def replay(connection: socket.socket) -> None:
         connection.sendall(said[0])
         answer = b"".join(iter(lambda: connection.recv(1000), b""))
-        assert len(answer) == len(PREFACE) + 32  # The beginning, and no proof in return.
+        assert len(answer) == len(PREFACE) + 32  # The preface and the nonce, but no proof in return.
 
     with chief_with([spy, replay], workers) as chief:
         assert work(workers[1]) == [0, 1]
@@ -184,7 +184,7 @@ def test_recorded_proof() -> None:
 
 
 def test_another_secret() -> None:
-    """Chief and worker wait for the right one, say once what may be wrong, and name no secret."""
+    """Chief and worker wait for the right secret, report the possible causes once, and do not show a secret."""
     workers = cluster()
     wrong = Cluster(workers[0].addresses, 1, "yy3-0vb6-h2rd-9x8s")
     notes: tuple[list[str], list[str]] = ([], [])
@@ -201,7 +201,7 @@ def test_another_secret() -> None:
 
 
 def test_no_secret(refused: Any) -> None:
-    """Python code that gives none is told so before a port is opened."""
+    """Python code without a secret gets an error before a port is opened."""
     (own, _) = cluster()
     with refused(UsageError):
         work(Cluster(own.addresses, 0))
@@ -209,7 +209,7 @@ def test_no_secret(refused: Any) -> None:
 
 @pytest.mark.parametrize("speaks", [b"", b"\x00\x00\x00\x12\x04\x00\x00\x00\x00\x00", PREFACE + bytes(32)])
 def test_somebody_else_at_the_address_of_the_chief(speaks: bytes) -> None:
-    """A worker goes on looking for the chief, and gives nothing but a proof to what listens there."""
+    """A worker keeps looking for the chief, and sends only a proof to another process at its address."""
     workers = cluster()
     heard: list[bytes] = []
     with ThreadPoolExecutor() as pool:
@@ -232,7 +232,7 @@ def test_somebody_else_at_the_address_of_the_chief(speaks: bytes) -> None:
 
 @contextmanager
 def known_worker(port: int) -> Iterator[Channel]:
-    """A connection to the chief that has proved the secret."""
+    """Yield a connection to the chief that has proved the secret."""
     with connect(port) as connection:
         channel = Channel(connection)
         check_chief(channel, SECRET)
@@ -253,7 +253,7 @@ def known_worker(port: int) -> Iterator[Channel]:
     ],
 )
 def test_nonsense_after_the_proof(data: bytes) -> None:
-    """A process that has the secret, but is not a worker of this aip, is let go."""
+    """A process with the secret that is not a worker of this aip is disconnected."""
     workers = cluster()
     with ThreadPoolExecutor() as pool:
         chief = pool.submit(work, workers[0])
@@ -266,7 +266,7 @@ def test_nonsense_after_the_proof(data: bytes) -> None:
 
 
 def test_escape_sequences_of_a_worker() -> None:
-    """A cluster with control characters in it is refused without them."""
+    """A cluster with control characters is refused without printing them."""
     workers = cluster()
     with ThreadPoolExecutor() as pool:
         chief = pool.submit(work, workers[0])
@@ -280,7 +280,7 @@ def test_escape_sequences_of_a_worker() -> None:
 
 
 def test_escape_sequences_of_a_chief() -> None:
-    """A worker shows why it was refused without control characters."""
+    """A worker shows the chief's refusal without control characters."""
     workers = cluster()
     from aipcore.distributed.channel import check_worker
 
@@ -299,7 +299,7 @@ def test_escape_sequences_of_a_chief() -> None:
 
 @pytest.mark.parametrize("about", ["failed", "over"])
 def test_escape_sequences_of_last_words(monkeypatch: pytest.MonkeyPatch, exits: list[int], about: str) -> None:
-    """Why another worker has ended is shown without control characters."""
+    """Another worker's reason for ending is shown without control characters."""
     monkeypatch.setattr("aipcore.distributed.process_group.GRACE", 0.0)
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     shown: list[str] = []
@@ -315,7 +315,7 @@ def test_escape_sequences_of_last_words(monkeypatch: pytest.MonkeyPatch, exits: 
 
 
 def test_a_worker_that_starts_again() -> None:
-    """One that ended while it waited for others takes its place again."""
+    """A worker that ended while it waited for others can take its place again."""
     workers = cluster(3)
     with ThreadPoolExecutor() as pool:
         chief = pool.submit(work, workers[0])
@@ -327,7 +327,7 @@ def test_a_worker_that_starts_again() -> None:
 
 
 def test_two_workers_of_one_index() -> None:
-    """The second one is refused, and the first goes on."""
+    """The second worker of an index is refused, and the first continues."""
     workers = cluster()
     with ThreadPoolExecutor() as pool:
         chief = pool.submit(work, workers[0])
@@ -343,7 +343,7 @@ def test_two_workers_of_one_index() -> None:
 
 
 def pair(ours: socket.socket, theirs: socket.socket) -> tuple[Channel, Channel]:
-    """Channels over sockets that are not TCP, which have none of its options."""
+    """Return channels over sockets that are not TCP and have none of its options."""
 
     class Local(Channel):
         def __init__(self, connection: socket.socket) -> None:
@@ -355,7 +355,7 @@ def pair(ours: socket.socket, theirs: socket.socket) -> tuple[Channel, Channel]:
 
 @pytest.mark.parametrize("dtype", [">f4", "<f4", ">i8", ">c16", "?", "u1"])
 def test_byte_order(dtype: str) -> None:
-    """Arrays have the same numbers on the other side, whatever the order of their bytes in memory."""
+    """Arrays have the same values on the other side, for any byte order in memory."""
     sent = np.arange(6).reshape(2, 3).T.astype(dtype)
     ours, theirs = pair(*socket.socketpair())
     ours.send(Message(about="numbers", arrays={"x": sent}))
@@ -389,7 +389,7 @@ def test_byte_order(dtype: str) -> None:
     ],
 )
 def test_messages_that_are_none(header: bytes, refused: Any) -> None:
-    """They end a run with a sentence, and no memory is taken for what they claim."""
+    """Invalid messages end a run with a sentence, and their claimed size is not allocated."""
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         channel, _ = pair(ours, theirs)
@@ -399,7 +399,7 @@ def test_messages_that_are_none(header: bytes, refused: Any) -> None:
 
 
 def test_arrays_that_are_no_numbers(refused: Any) -> None:
-    """They are refused where they come from, by name."""
+    """Arrays of other dtypes are refused by name at their sender."""
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         channel, _ = pair(ours, theirs)
@@ -408,7 +408,7 @@ def test_arrays_that_are_no_numbers(refused: Any) -> None:
 
 
 def test_names_of_another_worker(refused: Any) -> None:
-    """What differs is named without control characters."""
+    """Differences are named without control characters."""
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         channel, other = pair(ours, theirs)

@@ -1,4 +1,4 @@
-"""What each worker reads and processes of a batch: its own samples, without overlap or loss."""
+"""The share of each worker in a batch: its own samples, without overlap or loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Numbers:
 
 
 class Noted(Processor):
-    """Notes which samples come."""
+    """A processor that records its samples."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -40,21 +40,21 @@ class Noted(Processor):
 
 
 class Jitter(RandomProcessor):
-    """Adds a number that depends on seed, epoch and sample."""
+    """A processor that adds a number depending on seed, epoch and sample."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs=sample.inputs + rng.random(dtype=np.float32))
 
 
 class Uneven(RandomProcessor):
-    """Gives samples a random length."""
+    """A processor that gives samples a random length."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs=sample.inputs[: rng.integers(1, 4)])
 
 
 class Unfit(Processor):
-    """Cannot use every seventh sample."""
+    """A processor that fails on every seventh sample."""
 
     def process(self, sample: Sample) -> Sample:
         if sample.meta % 7 == 3:
@@ -63,14 +63,14 @@ class Unfit(Processor):
 
 
 def distribution(index: int, count: int, devices: int) -> Distribution:
-    """How one of several workers, which has some devices, splits batches; nobody is connected."""
+    """Return the split of batches for one of several workers with some devices, without connections."""
     made = Distribution(processes=ProcessGroup(Cluster(tuple(f"host:{n}" for n in range(count)), index)))
     made.devices = [""] * devices
     return made
 
 
 def pipeline(kind: str, **how: Any) -> tuple[Pipeline, Noted]:
-    """A pipeline whose samples are in memory, on demand, of several lengths, or partly unfit."""
+    """Return a pipeline whose samples are in memory, on demand, of several lengths, or partly unfit."""
     noted = Noted()
     processors = {"memory": [noted], "streamed": [noted, Jitter()], "uneven": [noted, Uneven()],
                   "unfit": [noted, Unfit(), Jitter()]}  # fmt: skip
@@ -79,14 +79,14 @@ def pipeline(kind: str, **how: Any) -> tuple[Pipeline, Noted]:
 
 
 def epoch(loader: DataLoader, number: int) -> list[Block]:
-    """The blocks of an epoch that is shuffled and ends with a partial batch."""
+    """Return the blocks of an epoch that is shuffled and ends with a partial batch."""
     return list(loader.blocks(number, chunk=3))
 
 
 @pytest.mark.parametrize("kind", ["memory", "streamed", "uneven", "unfit"])
 @pytest.mark.parametrize(("count", "devices"), [(2, 1), (3, 1), (4, 1), (2, 2)])
-def test_parts_are_those_of_the_whole(kind: str, count: int, devices: int) -> None:
-    """To the bit, and each worker's replicas find in it what they find in the whole batch."""
+def test_parts_equal_the_whole_batch(kind: str, count: int, devices: int) -> None:
+    """Parts are bit-identical to the whole, and each replica gets the same samples from either."""
     made, _ = pipeline(kind, workers=0)
     whole = made.loader(BATCH, shuffle=True)
     for index in range(count):
@@ -110,7 +110,7 @@ def test_parts_are_those_of_the_whole(kind: str, count: int, devices: int) -> No
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_each_sample_is_processed_once(count: int) -> None:
-    """By one worker, whatever their number, also of a partial last batch, and in an epoch that begins in its midst."""
+    """Any number of workers processes each sample once, also in a partial last batch and in a resumed epoch."""
     seen: list[int] = []
     for index in range(count):
         made, noted = pipeline("streamed", workers=0)
@@ -122,13 +122,13 @@ def test_each_sample_is_processed_once(count: int) -> None:
         seen += noted.seen
     missing = 0 if count < 4 else count - SAMPLES % BATCH
     first = made.loader(BATCH, shuffle=True).order.indices(SAMPLES + 2 * BATCH, 2 * SAMPLES)
-    # The last batch has 3 samples: its first one stands for those that a fourth and a fifth worker do not have.
+    # The last batch has 3 samples: its first one fills the share of a fourth and a fifth worker.
     assert sorted(seen) == sorted([*first.tolist(), *[int(first[10])] * missing])
 
 
 @pytest.mark.parametrize("processes", [0, 2])
 def test_processes_of_a_worker_make_its_part_alone(processes: int) -> None:
-    """Data workers give each training worker the same part that it would make itself."""
+    """Data workers make the same part for a training worker as the worker itself."""
     parts = []
     for workers in (0, processes):
         made, _ = pipeline("streamed", workers=workers)
@@ -141,7 +141,7 @@ def test_processes_of_a_worker_make_its_part_alone(processes: int) -> None:
 
 
 def test_a_batch_that_must_be_seen_whole_is() -> None:
-    """Where samples are padded to the largest, or may be missing, all of them are processed by all workers."""
+    """If samples are padded to the largest, or may be missing, all workers process all of them."""
     for kind in ("uneven", "unfit"):
         made, noted = pipeline(kind, workers=0)
         loader = made.loader(BATCH)
@@ -152,7 +152,7 @@ def test_a_batch_that_must_be_seen_whole_is() -> None:
 
 
 def test_samples_of_workers_cover_a_batch() -> None:
-    """For up to 6 workers with up to 3 devices, and batches of 1 to 30 samples."""
+    """The samples cover batches of 1 to 30 samples for up to 6 workers with up to 3 devices."""
     for count in range(2, 7):
         for devices in range(1, 4):
             workers = [distribution(index, count, devices) for index in range(count)]
@@ -164,8 +164,8 @@ def test_samples_of_workers_cover_a_batch() -> None:
                 assert all(len(part) >= devices for part in positions)
 
 
-def test_batching_is_that_of_the_whole() -> None:
-    """A part of a batch counts as the batch: steps and sizes are those of all workers."""
+def test_batching_counts_whole_batches() -> None:
+    """Steps and sizes are those of the whole batch, not of a part."""
     loader = pipeline("streamed", workers=0)[0].loader(BATCH)
     loader.share = distribution(1, 2, 1).share
     assert loader.batching == Batching(samples=SAMPLES, batch_size=BATCH)

@@ -1,4 +1,4 @@
-"""The examples that are one file each: they learn, and show what they are there to show."""
+"""The examples of one file each learn, and show their features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def train(output: Path, example: str, *words: str) -> list[dict[str, float]]:
-    """Runs `aip train` in this process; gives the values of each epoch."""
+    """Run `aip train` in this process; return the values of each epoch."""
     log = output.with_suffix(".jsonl")
     command = ["train", str(EXAMPLES / example), "--trainer.output_dir", str(output), "--json-log", str(log), "--quiet"]
     assert main([*command, "--trainer.random_seed", "1", "--trainer.jit_compile", "off", *words]) == 0
@@ -29,7 +29,7 @@ def train(output: Path, example: str, *words: str) -> list[dict[str, float]]:
 
 
 def made(example: str, *words: str) -> Scenario:
-    """The scenario with its parameters, not trained."""
+    """Return the scenario with its parameters, not trained."""
     plugins = get_plugin_manager()
     cls = load_scenario(str(EXAMPLES / example), names=[], find=lambda _: None).cls
     layers = [Layer.from_mapping("scenario", cls.defaults), Layer.from_arguments(words)]
@@ -37,7 +37,7 @@ def made(example: str, *words: str) -> Scenario:
 
 
 def variables(output: Path) -> dict[str, int]:
-    """The shapes of the variables of a run's best model, by path."""
+    """Return the shapes of the variables of a run's best model, by path."""
     import tensorflow as tf
 
     names = json.loads((output / "best" / "aip.json").read_text())["variables"]
@@ -57,7 +57,7 @@ def variables(output: Path) -> dict[str, int]:
     ],
 )
 def test_parametrised_layer(words: str, path: str, shape: list[int], tmp_path: Path) -> None:
-    """Each of the layers reads most of the digits, and has the size that was asked for."""
+    """Each layer reads most of the digits, and has the requested size."""
     run = tmp_path / "run"
     epochs = train(run, "parametrised_layer.py", "--model.layer", *words.split(), "--trainer.epochs", "6")
     assert epochs[-1]["val_accuracy"] > 0.9
@@ -65,7 +65,7 @@ def test_parametrised_layer(words: str, path: str, shape: list[int], tmp_path: P
 
 
 def test_polymorphic_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The two variants learn; the base is none of the choices."""
+    """The two variants learn, and the base cannot be selected."""
     name = "polymorphic_scenarios.py"
     epochs = train(tmp_path / "a", f"{name}:InsideOrOutside", "--data.curve", "Star", "--trainer.epochs", "8")
     assert epochs[-1]["val_accuracy"] > 0.93
@@ -76,7 +76,7 @@ def test_polymorphic_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_curves() -> None:
-    """A star of depth 0.4 reaches from 0.6 to 1.4, a circle is as far everywhere; points know their side."""
+    """A star of depth 0.4 has radii from 0.6 to 1.4, a circle a constant one, and points have the right side."""
     angles = np.linspace(-np.pi, np.pi, 361)
     star = made("polymorphic_scenarios.py:Distance", "--data.curve", "Star").params.data.curve.params.radius_at(angles)
     np.testing.assert_allclose([star.min(), star.max()], [0.6, 1.4], atol=1e-9)
@@ -86,7 +86,7 @@ def test_curves() -> None:
 
 
 def test_static_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The model knows classes and scale of a table, and names classes when the table is gone."""
+    """The model has the classes and scale of a table, and names classes without the table."""
     random = np.random.default_rng(0)
     rows = [f"{random.normal(mean, 5):.3f},{random.normal(0, 1):.3f},{name}" for mean, name in
             [(1000, "tall"), (1100, "taller"), (1200, "tallest")] * 50]  # fmt: skip
@@ -109,14 +109,14 @@ def test_static_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_generated_data(tmp_path: Path) -> None:
-    """The length, of 45 cm mean deviation from its mean, is learnt from samples of which each epoch has its own."""
+    """The length, with a mean deviation of 45 cm, is learned from samples that differ in each epoch."""
     words = ["--data.swings", "300", "--data.steps", "1600", "--data.workers", "0", "--trainer.epochs", "6"]
     epochs = train(tmp_path / "run", "generated_data.py", *words)
     assert min(epoch["val_error"] for epoch in epochs) < 0.2
 
 
 def test_generator_is_a_function_of_seed_epoch_and_index() -> None:
-    """Epochs differ, any sample is made alone, another seed gives others."""
+    """Epochs differ, any sample can be made alone, and another seed gives others."""
     from aipcore.data.pipeline import Pipeline
 
     scenario = made("generated_data.py", "--data.swings", "4", "--data.noise", "0")
@@ -134,7 +134,7 @@ def test_generator_is_a_function_of_seed_epoch_and_index() -> None:
 
 
 def test_simulation_has_the_period_of_theory() -> None:
-    """2 pi sqrt(length / g), and up to 15 % more for angles up to 1.5."""
+    """The period is 2 pi sqrt(length / g), and up to 15 % more for angles up to 1.5."""
     from aipcore.scenario import Sample
 
     swing = made("generated_data.py").processors()[0]
@@ -147,7 +147,7 @@ def test_simulation_has_the_period_of_theory() -> None:
 
 @pytest.mark.slow
 def test_two_graphs(tmp_path: Path) -> None:
-    """Whole numerals are right where the decoder reads its own letters; the exported model takes digits alone."""
+    """Whole numerals are right if the decoder reads its own letters; the exported model only takes digits."""
     run = tmp_path / "run"
     epochs = train(run, "two_graphs.py", "--trainer.epochs", "2")
     assert epochs[-1]["lav_whole_numerals"] > 0.9

@@ -1,4 +1,4 @@
-"""Folders of runs as a stranger may send them."""
+"""Run folders as a stranger may send them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MakeRun = Callable[..., Path]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Makes the folder of a run of the tutorial that was killed before its first checkpoint, without training.
+    """Return a function that creates the folder of a tutorial run that was killed before its first checkpoint.
 
-    Its arguments are the words after `aip train tutorial`, and the folder's name.
+    It does not train. Its arguments are the words after `aip train tutorial`, and the folder's name.
     """
     from aipcore.cli.request import Arguments, make_request
     from aipcore.training.components import about_run, write_run_files
@@ -40,7 +40,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture(autouse=True)
 def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes away what the environment of the tests may say of addresses and secrets."""
+    """Remove addresses and secrets from the environment of the tests."""
     for name in ("MLFLOW_TRACKING_URI", "AIP_WEBHOOK_URL", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -51,7 +51,7 @@ def _bounded(megabytes: int = 256, seconds: float = 2.0) -> Iterator[None]:
         raise TimeoutError(f"not done after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    # On a machine that is busy, a process gets less than it would alone.
+    # On a busy machine, a process gets less time than alone.
     signal.setitimer(signal.ITIMER_REAL, 5 * seconds)
     tracemalloc.start()
     began = time.process_time()
@@ -63,11 +63,11 @@ def _bounded(megabytes: int = 256, seconds: float = 2.0) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert peak < megabytes * 2**20, f"{peak / 2**20:.0f} MiB"
-    # Counting memory makes Python about as slow again.
+    # Measuring memory makes Python about twice as slow.
     assert time.process_time() - began < 2 * seconds
 
 
 @pytest.fixture
 def bounded() -> Callable[..., AbstractContextManager[None]]:
-    """Ends what takes longer than two seconds, and fails on more than 256 MiB of Python and NumPy."""
+    """Return a context manager that limits time to two seconds, and Python's and NumPy's memory to 256 MiB."""
     return _bounded

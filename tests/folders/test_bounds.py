@@ -1,4 +1,4 @@
-"""Numbers of any size in any file cost bounded memory and time, and only regular files are opened."""
+"""Numbers of any size in any file take bounded memory and time, and only regular files are opened."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from aipcore.training.warmstart.readers import read_weights
 
 
 def npy(shape: tuple[int, ...], content: bytes, descr: str = "<f8") -> bytes:
-    """Return an array in NumPy's format, whatever its content is."""
+    """Return an array in NumPy's format, with any content."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
     return stream.getvalue() + content
@@ -45,7 +45,7 @@ def archive(path: Path, members: dict[str, bytes], claimed: dict[str, int] | Non
 
 
 def test_answers_that_unpack_to_much(tmp_path: Path, monkeypatch: Any, capsys: Any, bounded: Any) -> None:
-    """The directory of an archive, and the headers of its arrays, are looked at before anything is unpacked."""
+    """The directory of an archive and the headers of its arrays are checked before it is unpacked."""
     path = tmp_path / "answers.npz"
     with bounded():
         archive(path, {"index.npy": npy((6 * 2**27,), b"")}, {"index.npy": 6 * 2**30})
@@ -73,7 +73,7 @@ def read(path: Path) -> Any:
 
 
 def test_weights_that_were_never_written(tmp_path: Path, bounded: Any, refused: Any) -> None:
-    """A data set of 2**42 numbers, for which HDF5 gives zeros, is refused by its shape."""
+    """An unwritten dataset of 2**42 numbers, which HDF5 reads as zeros, is refused by its shape."""
     path = tmp_path / "x.weights.h5"
     for options in ({}, {"chunks": (2**16,)}, {"chunks": (2**16,), "compression": "gzip"}):
         with h5py.File(path, "w") as file:
@@ -101,7 +101,7 @@ def test_weights_that_were_never_written(tmp_path: Path, bounded: Any, refused: 
 
 
 def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any, refused: Any) -> None:
-    """The manifest and the archive agree on a size that the file does not have."""
+    """A manifest that agrees with the archive on a size that the file does not have is refused."""
     path = write_checkpoint(tmp_path, 1, Checkpoint(arrays={"a": np.zeros(2)}, progress={}), keep=1)
     from aipcore.training.checkpoint.format import _fingerprint, digest
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_that_claims_much(tmp_path: Path, bounded: Any, refused: An
 
 @pytest.mark.parametrize("content", [b"[" * 1_000_000, b"[]," * 20_000_000, b"\xff\xfe", b"", b"9" * 5000])
 def test_records(make_run: Any, tmp_path: Path, content: bytes, bounded: Any, refused: Any) -> None:
-    """A record that is deep, long or no text is damaged."""
+    """A record that is deeply nested, long or not text is reported as damaged."""
     run = make_run()
     (run / "export").mkdir()
     (run / "checkpoint" / "step-0000000001").mkdir(parents=True)
@@ -153,21 +153,21 @@ BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     ],
 )
 def test_parameter_files(tmp_path: Path, name: str, content: str, bounded: Any, refused: Any) -> None:
-    """A file of parameters is short, and is read in no time."""
+    """The size of a parameter file is limited, and so is the time to read it."""
     (tmp_path / name).write_text(content)
     with bounded(), refused(ParamsError):
         Layer.from_file(tmp_path / name)
 
 
 def test_deep_yaml(tmp_path: Path, refused: Any) -> None:
-    """YAML is refused where Python's stack ends."""
+    """YAML that exceeds Python's stack is refused."""
     (tmp_path / "deep.yaml").write_text("[" * 100_000)
     with refused(ParamsError):
         Layer.from_file(tmp_path / "deep.yaml")
 
 
 def test_pipes(make_run: Any, tmp_path: Path, bounded: Any, capsys: Any) -> None:
-    """A pipe in the place of any file is not waited for."""
+    """A pipe in place of any file is refused without waiting."""
     run = make_run()
     step = run / "checkpoint" / "step-0000000001"
     step.mkdir(parents=True)
@@ -193,7 +193,7 @@ def test_pipes(make_run: Any, tmp_path: Path, bounded: Any, capsys: Any) -> None
 
 
 def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any, refused: Any) -> None:
-    """The folder of a model may hold links, as caches of models do, but no pipes, which TensorFlow would wait for."""
+    """The folder of a model may have links, as in model caches, but no pipes, on which TensorFlow would wait."""
     model = tmp_path / "model"
     (model / "variables").mkdir(parents=True)
     about = {"scenario": {"name": "tutorial", "kind": "plugin", "reference": "tutorial"}, "params": {}}
@@ -214,7 +214,7 @@ def test_pipes_among_variables(tmp_path: Path, bounded: Any, capsys: Any, refuse
 
 
 def test_variables_that_claim_much(tmp_path: Path) -> None:
-    """The index of a SavedModel's variables is compared with the files of their values before those are read."""
+    """The index of a SavedModel's variables is compared with the value files before those are read."""
     import tensorflow as tf
 
     (tmp_path / "variables").mkdir()
@@ -228,7 +228,7 @@ def test_variables_that_claim_much(tmp_path: Path) -> None:
 
 
 def test_event_files(tmp_path: Path, bounded: Any) -> None:
-    """A record that claims a petabyte, with a checksum that fits, ends the file; one that is no event is left out."""
+    """A record that claims a petabyte, with a valid checksum, ends the file; one that is not an event is skipped."""
     from tensorflow.core.util.event_pb2 import Event
 
     part = tmp_path / "train"

@@ -1,4 +1,4 @@
-"""Control characters in names and paths are shown, and no terminal obeys them."""
+"""Control characters in names and paths are shown as text and have no effect on terminals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = "\\x1b]0;mine\\x07"
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_console(terminal: bool) -> None:
-    """Whatever is printed, in a table, as markup or plain, in a pipe and on a terminal."""
+    """Tables, markup and plain text are escaped, in a pipe and on a terminal."""
     file = StringIO()
     console = Console(file=file, width=100, force_terminal=terminal, color_system="standard" if terminal else None)
     table = Table.grid()
@@ -39,7 +39,7 @@ def test_console(terminal: bool) -> None:
     assert "\x9b" not in text
     assert "\x07" not in text
     assert text.count("\\x1b") == 5
-    # Rich's own colours are left.
+    # Rich's colours are kept.
     assert ("\x1b[1m" in text) == terminal
 
 
@@ -54,7 +54,7 @@ def test_progress() -> None:
 
 
 def test_log_and_plan(tmp_path: Path) -> None:
-    """Messages and the plan of a run, in train.log and on the terminal."""
+    """Messages and the plan of a run are escaped in train.log and on the terminal."""
     file = StringIO()
     console = Console(file=file, width=100)
     with logging_to(ConsoleHandler(console, quiet=False), file_follows=True) as log:
@@ -64,13 +64,13 @@ def test_log_and_plan(tmp_path: Path) -> None:
     log = (tmp_path / "train.log").read_text()
     for text in (log, file.getvalue()):
         assert "\x1b" not in text
-        # Rich leaves the bell out.
+        # Rich omits the bell.
         assert f"{SHOWN}name" in text or f"{SHOWN[:-4]}name" in text
         assert f"The class {SHOWN}" in text or f"The class {SHOWN[:-4]} is empty.\nSecond line." in text
 
 
 def test_errors(tmp_path: Path, make_run: Any, capsys: Any) -> None:
-    """An error that repeats a name of a folder."""
+    """Names from a folder are escaped in errors."""
     run = make_run()
     (run / f"{TITLE}log.csv").symlink_to("/tmp")
     assert main(["resume", str(run)]) == 2
@@ -82,7 +82,7 @@ def test_errors(tmp_path: Path, make_run: Any, capsys: Any) -> None:
 
 
 def test_scores(capsys: Any) -> None:
-    """Names of metrics, and what an evaluator reports, in a pipe."""
+    """Names of metrics and values of an evaluator are escaped in a pipe."""
     score = ListScore(name="lav", samples=1, values={f"{TITLE}accuracy": 0.5}, report=f"{TITLE}seen")
     show_scores(Console(file=StringIO()), [score])
     out = capsys.readouterr().out

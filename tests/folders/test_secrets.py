@@ -1,4 +1,4 @@
-"""Secrets of parameters are recorded and shown nowhere, and asked for where a record is read."""
+"""Secrets in parameters are neither recorded nor shown, and requested when a record is read."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def given(*words: str) -> Any:
     ],
 )
 def test_addresses(url: str, shown: str) -> None:
-    """Passwords and tokens leave an address, in whatever part of it they stand, and nothing else does."""
+    """Passwords and tokens are removed from any part of an address, and nothing else."""
     assert redacted(url) == shown
     assert redacted(shown) == shown
 
 
 def test_recorded_and_shown(refused: Any) -> None:
-    """A secret is in no mapping, file, help or message; an address is there without its password."""
+    """Mappings, files, help and messages contain no secret, and addresses without their password."""
     words = ("--account.token", PASSWORD, "--account.place", f"http://me:{PASSWORD}@host/x")
     resolved = given(*words)
     assert resolved.value.account.token == PASSWORD
@@ -104,7 +104,7 @@ def test_recorded_and_shown(refused: Any) -> None:
 
 
 def test_asked_for(monkeypatch: Any, refused: Any) -> None:
-    """What a record withholds comes from an option or the environment, or is asked for in one sentence."""
+    """Withheld values come from an option or the environment, or are requested in one sentence."""
     plain = {"account": {"token": "***", "place": "http://me:***@host/x"}}
     record = Layer.from_mapping("the run", plain)
     with pytest.raises(ParamsError) as raised:
@@ -120,7 +120,7 @@ def test_asked_for(monkeypatch: Any, refused: Any) -> None:
     monkeypatch.setenv("AIP_SECRET_ACCOUNT_PLACE", "http://me:x@host/x")
     monkeypatch.setenv("AIP_SECRET_ACCOUNT_PORT", "7")
     assert resolve(Root, [record]).value.account == Account(token=PASSWORD, place="http://me:x@host/x")
-    # Of what no layer gives, only a secret is looked for there.
+    # For values that no layer sets, only secrets are read from the environment.
     assert given().value.account == Account(token=PASSWORD)
     assert given("--account.token", "other").value.account.token == "other"
     monkeypatch.setenv("AIP_SECRET_ACCOUNT_TOKEN", "abc")
@@ -130,7 +130,7 @@ def test_asked_for(monkeypatch: Any, refused: Any) -> None:
 
 
 def test_only_text_is_a_secret(refused: Any) -> None:
-    """A secret is recorded as text, so it is declared as text."""
+    """A secret is recorded as text and must be declared as text."""
 
     @params
     class Wrong:
@@ -143,7 +143,7 @@ def test_only_text_is_a_secret(refused: Any) -> None:
 
 
 def everything(folder: Path) -> str:
-    """Return all that is written in a folder."""
+    """Return all content of a folder."""
     return "\n".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
 
 
@@ -153,14 +153,14 @@ URI = f"postgresql://me:{PASSWORD}@host/db"
 
 @pytest.fixture
 def mlflow(monkeypatch: Any) -> None:
-    """Lets the callback MLflow be named where its package or the driver of its database is not installed."""
+    """Make the callback MLflow available without its package or its database driver."""
     monkeypatch.setattr("aip_plugins.callbacks.remote_params._require", lambda *_: None)
     monkeypatch.setattr("aip_plugins.callbacks.remote_params._check_driver", lambda _: None)
 
 
 @pytest.mark.usefixtures("mlflow")
 def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
-    """What a run records of a tracking server has no password, and resume asks for it."""
+    """The record of a run has no password of a tracking server, and resume asks for it."""
     run = make_run("--callbacks", "MLflow", "--callbacks.mlflow.tracking_uri", URI)
     assert PASSWORD not in everything(run)
     assert "postgresql://me:***@host/db" in (run / "params.json").read_text()
@@ -215,7 +215,7 @@ def test_a_sweep(tmp_path: Path, monkeypatch: Any, refused: Any) -> None:
 
 
 def test_messages(tmp_path: Path, capsys: Any) -> None:
-    """What a library says of an address that it cannot reach, in train.log, on the terminal and as an error."""
+    """Errors of libraries for unreachable addresses are redacted in train.log, on the terminal and as errors."""
     from aipcore.training.console_reporter import ConsoleHandler
 
     output = StringIO()
@@ -238,13 +238,13 @@ def test_messages(tmp_path: Path, capsys: Any) -> None:
     ],
 )
 def test_host_alone(url: str, shown: str) -> None:
-    """Nothing but the host of an address is left."""
+    """Only the host of an address is kept."""
     assert host_alone(url) == shown
     assert host_alone(shown) == shown
 
 
 def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
-    """Such addresses are a secret: no file of the run has it, and who resumes the run gives it again."""
+    """The whole path is secret: no file of the run has it, and resuming needs it again."""
     url = "https://hooks.example/services/T000/SECRET"
     run = make_run("--callbacks", "Webhook", "--callbacks.webhook.url", url)
     for path in (each for each in run.rglob("*") if each.is_file()):
@@ -275,12 +275,12 @@ EVIL = "https://evil.example/x"
     ],
 )
 def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatch: Any, capsys: Any) -> None:
-    """An address in a folder is shown and not contacted; with --trust, or given by the user, it is."""
+    """An address in a folder is shown but not contacted, unless --trust or the user gives it."""
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     run = make_run("--callbacks", *words)
     if "***" in named:
-        # As a stranger would write it, who wants the run to connect.
+        # Simulates a stranger who wants the run to connect.
         for name in ("params.json", "run.json"):
             (run / name).write_text((run / name).read_text().replace("***", "abc"))
     reached: list[Any] = []
@@ -299,8 +299,8 @@ def test_addresses_of_a_folder(make_run: Any, words: Any, named: str, monkeypatc
     assert main(["resume", str(run), "--callbacks", "CSVLog"]) == 0
 
 
-def test_a_sweep_of_a_stranger(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
-    """The storage and the parameters of a sweep's folder are addresses of a folder, too."""
+def test_addresses_in_a_sweep(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    """The storage and the parameters of a sweep's folder are also addresses of a folder."""
     plain = {
         "scenario": "tutorial", "params": None, "words": ["--callbacks", "Webhook", "--callbacks.webhook.url", EVIL],
         "space": ["trainer.random_seed=1..9"], "sampler": "random", "pruner": "none", "seed": 1,

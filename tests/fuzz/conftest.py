@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_hypothesis(temporary_folder: Path) -> Iterator[None]:
-    """Puts the files of Hypothesis among the temporary ones, and keeps examples the same for all installations.
+    """Store the files of Hypothesis with the temporary ones, and use the same examples in all installations.
 
-    It would also take constants from all modules that do not lie in `site-packages`. To parse TensorFlow takes minutes.
+    By default it collects constants from all modules outside of `site-packages`. Parsing TensorFlow takes minutes.
     """
     set_hypothesis_home_dir(temporary_folder)
     with pytest.MonkeyPatch.context() as patch:

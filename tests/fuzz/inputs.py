@@ -1,4 +1,4 @@
-"""Files and messages that are almost right, and a check of what a reader does with them."""
+"""Files and messages that are almost valid, and a check of their readers."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ json_values = st.recursive(
 
 
 def deep(start: bytes) -> st.SearchStrategy[bytes]:
-    """JSON that nests up to 200,000 times."""
+    """Return JSON that nests up to 200,000 times."""
     return st.integers(0, 200_000).map(lambda depth: start * depth)
 
 
 def as_json(content: Any) -> bytes:
-    """A file of JSON, in which a lone surrogate is an escape."""
+    """Return a file of JSON, in which a lone surrogate is an escape."""
     return json.dumps(content, indent=1).encode()
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container in JSON values with each of its keys."""
+    """Yield every container in JSON values with each of its keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield value, key
@@ -57,7 +57,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 @st.composite
 def changed(draw: st.DrawFn, content: Any) -> Any:
-    """Valid JSON values with some of them replaced, copied, moved or left out."""
+    """Return valid JSON values with some of them replaced, copied, moved or left out."""
     content = json.loads(json.dumps(content))
     for _ in range(draw(st.integers(1, 3))):
         there = list(_places(content))
@@ -68,10 +68,10 @@ def changed(draw: st.DrawFn, content: Any) -> Any:
         if kind == "remove":
             del container[key]
         elif kind == "replace" or isinstance(container, list):
-            container[key] = deepcopy(draw(json_values))  # What is special is shared by all examples.
+            container[key] = deepcopy(draw(json_values))  # All examples share the special values.
         else:
             other, name = draw(st.sampled_from(there))
-            # As text, since a value cannot hold itself.
+            # As text, since a value cannot contain itself.
             moved = json.loads(json.dumps(other[name]))
             container[key if kind == "move" else draw(NAMES)] = moved
     return content
@@ -79,7 +79,7 @@ def changed(draw: st.DrawFn, content: Any) -> Any:
 
 @st.composite
 def broken(draw: st.DrawFn, content: bytes) -> bytes:
-    """Valid bytes with some of them changed, left out, inserted, repeated or cut off."""
+    """Return valid bytes with some of them changed, left out, inserted, repeated or cut off."""
     made = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(made)))
@@ -100,13 +100,13 @@ def broken(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 def files(content: Any) -> st.SearchStrategy[bytes]:
-    """A file of JSON with changed values or changed bytes, or one that nests deeply."""
+    """Return a file of JSON with changed values or changed bytes, or one that nests deeply."""
     values = changed(content).map(as_json)
     return st.one_of(values, values, broken(as_json(content)), deep(b"[") | deep(b'{"a":'))
 
 
 def check(read: Callable[[Any], Any], value: Any) -> None:
-    """Hand an example to a reader, which may raise AipError only, within limits of memory and time."""
+    """Pass an example to a reader, which may only raise AipError, within limits of memory and time."""
     tracemalloc.start()
     try:
         seconds = _seconds(read, value)
@@ -114,7 +114,7 @@ def check(read: Callable[[Any], Any], value: Any) -> None:
     finally:
         tracemalloc.stop()
     assert peak < BYTES
-    # Counting memory makes Python up to seven times as slow.
+    # Measuring memory makes Python up to seven times as slow.
     assert seconds < SECONDS or _seconds(read, value) < SECONDS
 
 
@@ -126,7 +126,7 @@ def _seconds(read: Callable[[Any], Any], value: Any) -> float:
 
 
 def explore(strategy: st.SearchStrategy[Any], read: Callable[[Any], Any], examples: int) -> None:
-    """Hand examples to a reader, the same ones in each run."""
+    """Pass examples to a reader, the same ones in each run."""
 
     @settings(
         max_examples=examples, derandomize=True, database=None, deadline=None,
@@ -138,5 +138,5 @@ def explore(strategy: st.SearchStrategy[Any], read: Callable[[Any], Any], exampl
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tried()
-    # What libraries allocate themselves, which Python does not count.
+    # Allocations of libraries, which Python does not count.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * BYTES / 1024

@@ -1,4 +1,4 @@
-"""Messages between workers, and connections while they meet: no exception but AipError, little memory, little time."""
+"""Messages and connections of workers: no exception but AipError, little memory, little time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ARRAY_BYTES = 22
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """A message that is almost right, with a right or wrong length, whole or not, and bytes of arrays after it."""
+    """Return an almost valid message, with a right or wrong length, whole or truncated, followed by array bytes."""
     header = draw(
         st.one_of(
             st.sampled_from(HEADERS).map(json.dumps).map(str.encode),
@@ -51,17 +51,17 @@ def messages(draw: st.DrawFn) -> bytes:
 
 
 def send(connection: socket.socket, data: bytes) -> None:
-    """Sends what the other side takes, and no more."""
+    """Send as much as the other side accepts."""
     try:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
     except OSError:
-        return  # The other side has had enough.
+        return  # The other side has closed the connection.
 
 
 @pytest.mark.parametrize("times", TIMES)
 def test_messages_of_a_run(times: int) -> None:
-    """What comes is read, or ends the run with a sentence."""
+    """A message is read, or ends the run with a sentence."""
     read: list[bool] = []
     sentences: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -93,14 +93,14 @@ def test_messages_of_a_run(times: int) -> None:
 
 @st.composite
 def proofs(draw: st.DrawFn) -> bytes:
-    """The beginning of a proof with mistakes."""
+    """Return the beginning of a proof with mistakes."""
     data = bytearray(PREFACE + draw(st.binary(min_size=NONCE_BYTES + PROOF_BYTES, max_size=NONCE_BYTES + PROOF_BYTES)))
     data[draw(st.integers(0, len(data) - 1))] ^= draw(st.integers(0, 255))
     return bytes(data[: draw(st.integers(0, len(data)))]) + draw(st.binary(max_size=100))
 
 
 def greetings(addresses: list[str]) -> st.SearchStrategy[bytes]:
-    """What a worker with the secret might send wrongly, except a wrong cluster, which ends a run."""
+    """Return wrong greetings of a worker with the secret, except a wrong cluster, which ends a run."""
     wrong = st.sampled_from([0, 2, -1, True, 2**70, "1", None]) | json_values
     value = st.tuples(wrong, st.sampled_from(["", *KINDS]), st.just(addresses)) | st.tuples(st.just(1), json_values)
     return value.map(lambda each: json.dumps([GREETING, each, []]).encode()).map(
@@ -111,7 +111,7 @@ def greetings(addresses: list[str]) -> st.SearchStrategy[bytes]:
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("proved", [False, True], ids=["strangers", "with the secret"])
 def test_connections_while_workers_meet(times: int, proved: bool) -> None:
-    """They come and go in any number, and the run begins."""
+    """Any number of connections may come and go, and the run starts."""
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
     chief = ("127.0.0.1", int(addresses[0].rpartition(":")[2]))
     tell = Tell(note=lambda text: None, last_words=lambda text: None)
@@ -143,7 +143,7 @@ def test_connections_while_workers_meet(times: int, proved: bool) -> None:
 
 @pytest.mark.parametrize("times", TIMES)
 def test_messages_arrive(times: int) -> None:
-    """The other side has what one side sends: values, and arrays of several types and shapes."""
+    """The other side receives the sent values and arrays of several dtypes and shapes."""
     types = st.sampled_from(["?", "i1", "u2", "i8", "f2", "f4", "c8"])
     shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
     arrays = st.dictionaries(st.sampled_from(["", "x", "\u2028"]), hnp.arrays(types, shapes), max_size=2)

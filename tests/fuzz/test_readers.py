@@ -1,4 +1,4 @@
-"""Files of strangers that are almost right: every reader ends in an answer or an AipError, soon, in little memory."""
+"""Almost valid files of strangers: every reader ends with a result or an AipError, soon, in little memory."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ Reader = tuple[st.SearchStrategy[Any], Callable[[Any], Any]]
 
 @pytest.fixture(scope="module")
 def request_() -> Any:
-    """The tutorial with the callbacks that have states."""
+    """Return the tutorial's request with the callbacks that have states."""
     words = ["--callbacks", "CSVLog", "Webhook", "ReduceOnPlateau", "LearningRateMonitor"]
     return make_request(Arguments(scenario="tutorial", options={}, rest=words), "train")
 
 
 @pytest.fixture(scope="module")
 def about(request_: Any) -> dict[str, Any]:
-    """What such a run records."""
+    """Return the record of such a run."""
     return {**about_run(request_.scenario, request_.resolved(), request_.plugins), "seed": 1}
 
 
 @pytest.fixture
 def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Reader:
-    """Parameter files, read and filled in."""
+    """Read and fill in parameter files."""
     root, yaml = run_params_class(request_.scenario.cls.params_class), to_yaml(request_.resolved().tree).encode()
 
     def read(drawn: tuple[str, bytes]) -> None:
@@ -82,7 +82,7 @@ def parameter_files(tmp_path: Path, request_: Any, about: Any) -> Reader:
 
 @pytest.fixture
 def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Reader:
-    """The folder of a run, as far as `aip resume` reads it without TensorFlow."""
+    """Read the part of a run folder that `aip resume` reads without TensorFlow."""
     write_run_files(tmp_path, about)
     monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: SimpleNamespace(signal=None))
     monkeypatch.setenv("AIP_WEBHOOK_URL", "http://localhost")
@@ -101,7 +101,7 @@ def run_folders(tmp_path: Path, about: Any, monkeypatch: Any, capsys: Any) -> Re
 
 @pytest.fixture
 def checkpoints(tmp_path: Path, about: Any) -> Reader:
-    """Checkpoints whose manifest and files agree, and whose values are anything."""
+    """Read checkpoints with matching manifest and files, and arbitrary values."""
     arrays = {"model/a": np.zeros((2, 3), np.float32), "model/b": np.arange(4, dtype=np.int64)}
     progress = {"epoch": 1, "step": 0, "seed": 1, "history": [{"loss": 1.0}], "callbacks": {}}
     path = write_checkpoint(tmp_path, 1, Checkpoint(arrays=arrays, progress=progress, about=about), keep=1)
@@ -117,7 +117,7 @@ def checkpoints(tmp_path: Path, about: Any) -> Reader:
             "files": {name: _fingerprint(path / name) for name in ("variables.npz", "progress.json")},
         }
         content["files"] = drawn[3](content["files"])
-        # JSON has no surrogates, and what cannot be written has no checksum.
+        # JSON has no surrogates, and unwritable values have no checksum.
         (path / "manifest.json").write_bytes(as_json({**content, "sha256": digest(content)}))
         find_newest(tmp_path)
         try:
@@ -141,7 +141,7 @@ def checkpoints(tmp_path: Path, about: Any) -> Reader:
 
 @pytest.fixture
 def models(tmp_path: Path, about: Any) -> Reader:
-    """The record of a model, and the parameters to apply it with."""
+    """Read the record of a model, and the parameters to load it with."""
     signature = {"inputs": {"": {"shape": [28, 28], "dtype": "uint8"}}, "outputs": {}}
     (tmp_path / "variables").mkdir()
     (tmp_path / "saved_model.pb").touch()
@@ -156,7 +156,7 @@ def models(tmp_path: Path, about: Any) -> Reader:
 
 @pytest.fixture
 def answers(tmp_path: Path, about: Any) -> Reader:
-    """Predictions that are stored as arrays: the archive is changed, or the arrays in it."""
+    """Read predictions that are stored as arrays, with changes in the archive or in the arrays."""
     path = tmp_path / "answers.npz"
     stored = Stored(about=about)
     for index in range(3):
@@ -186,7 +186,7 @@ def answers(tmp_path: Path, about: Any) -> Reader:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Reader:
-    """Files of weights of Keras."""
+    """Read weights files of Keras."""
     path = tmp_path / "x.weights.h5"
     with h5py.File(path, "w") as file:
         for number in range(2):
@@ -217,7 +217,7 @@ def weights(tmp_path: Path) -> Reader:
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Reader:
-    """Lists of files."""
+    """Read lists of files."""
     names = ["a.png", "# b.png", " c.png", "ü.png", "d\u2028e.png"]
     for name in names:
         (tmp_path / name).touch()
@@ -234,7 +234,7 @@ def lists(tmp_path: Path) -> Reader:
 
 @pytest.fixture
 def sweeps(tmp_path: Path) -> Reader:
-    """The file of a sweep."""
+    """Read the file of a sweep."""
     plain = {
         "scenario": "tutorial", "params": None, "words": ["--trainer.epochs", "2"], "space": ["optimizer.epsilon=1..2"],
         "sampler": "tpe", "pruner": "none", "seed": 1, "monitor": ["min", "loss"], "own_monitor": True, "trials": 1,
@@ -250,7 +250,7 @@ def sweeps(tmp_path: Path) -> Reader:
 
 @pytest.fixture
 def states(tmp_path: Path) -> Reader:
-    """States of callbacks; a callback continues with each state that it accepts."""
+    """Restore states of callbacks; a callback continues with each state that it accepts."""
     context: Any = None
     made: dict[str, tuple[Callable[[], Any], Any]] = {
         "CSVLog": (
@@ -295,5 +295,5 @@ READERS = {
 @pytest.mark.parametrize("times", [pytest.param(1, id="some"), pytest.param(LONGER, id="many", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", READERS)
 def test_readers(name: str, times: int, request: Any) -> None:
-    """A few hundred examples in all, or with those of messages twenty thousand."""
+    """A few hundred examples by default, or twenty thousand with those of messages, are read within the limits."""
     explore(*request.getfixturevalue(name), READERS[name] * times)

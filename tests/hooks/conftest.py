@@ -1,4 +1,4 @@
-"""A plugin manager for what a test has installed."""
+"""A plugin manager for the plugins that a test has installed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def aip_optimizers():
 
 @pytest.fixture
 def load(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., PluginManager]]:
-    """Makes a manager in this process, with `site` on the path; its arguments are those of `Switches`."""
+    """Yield a function that creates a manager from the arguments of `Switches`, with `site` on the path."""
     monkeypatch.syspath_prepend(site)
     before = set(sys.modules)
     yield lambda **switches: PluginManager(Switches(**switches))
@@ -43,5 +43,5 @@ def load(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
 
 @pytest.fixture
 def optimizer() -> Callable[[str], str]:
-    """The source of a plugin that registers one optimizer of the given name."""
+    """Return the source of a plugin that registers one optimizer of the given name."""
     return lambda name: OPTIMIZER.replace("NAME", name)

@@ -1,4 +1,4 @@
-"""Two plugins that want the same name: an error that names both, and how to go on without one."""
+"""Conflicting names of two plugins: an error that names both and the switches to disable one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aipcore.errors import PluginError
 
 
 def test_same_plugin_name(install, load, optimizer, refused: Any):
-    """Both are broken, using the name is an error with both versions and both switches, and all else works."""
+    """Both plugins are broken, the name is an error with both versions and switches, and other plugins work."""
     install("first", optimizer("Twin") + "\n", version="1.1")
     install("second", optimizer("tw-in"), version="2.2", entry_points={"other": "second"})
     install("third", optimizer("Alone"))
@@ -22,15 +22,15 @@ def test_same_plugin_name(install, load, optimizer, refused: Any):
 
 
 def test_disabling_one_resolves_it(install, load, optimizer):
-    """What the error proposes helps."""
+    """The switches from the error resolve the conflict."""
     install("first", optimizer("Twin"))
     install("second", optimizer("Twin"))
     assert load(disabled=("first",)).entry("optimizer", "Twin").plugin.name == "second"
     assert load(disabled=("second",)).entry("optimizer", "Twin").plugin.name == "first"
 
 
-def test_same_name_in_two_kinds_is_no_conflict(install, load, optimizer):
-    """Names are unique within a kind only."""
+def test_same_name_in_two_kinds(install, load, optimizer):
+    """Names are unique only within a kind."""
     install("first", optimizer("Twin"))
     source = optimizer("Twin").replace("Optimizer", "Schedule").replace("aip_optimizers", "aip_schedules")
     install("second", source)
@@ -40,7 +40,7 @@ def test_same_name_in_two_kinds_is_no_conflict(install, load, optimizer):
 
 
 def test_name_of_ours(install, load, optimizer, refused: Any):
-    """A name that aip has itself is as ambiguous as any other, for silence could train with the wrong one."""
+    """A name of a built-in plugin is ambiguous too, since a silent choice could train with the wrong one."""
     install("first", optimizer("adam"))
     manager = load()
     with refused(PluginError):
@@ -49,14 +49,14 @@ def test_name_of_ours(install, load, optimizer, refused: Any):
 
 
 def test_twice_in_one_plugin(install, load, optimizer, refused: Any):
-    """A plugin that registers a name twice is told so."""
+    """A plugin that registers a name twice gets an error."""
     install("first", optimizer("Twin").replace("return [", "return 2 * ["))
     with refused(PluginError):
         load().get("optimizer", "Twin")
 
 
 def test_same_entry_point_name(install, load, optimizer, refused: Any):
-    """Both are broken, each naming the other; the distributions' names tell them apart."""
+    """Both are broken and name each other; the distributions' names distinguish them."""
     install("first", optimizer("One"), version="1.1", entry_points={"same": "first"})
     install("second", optimizer("Two"), version="2.2", entry_points={"same": "second"})
     install("third", optimizer("Alone"))
@@ -72,8 +72,8 @@ def test_same_entry_point_name(install, load, optimizer, refused: Any):
     assert "Two" in load(disabled=("first",)).names("optimizer")
 
 
-def test_entry_point_name_of_ours(install, load, optimizer):
-    """Ours stays: a stranger's entry point cannot take the optimizers away."""
+def test_built_in_entry_point_name(install, load, optimizer):
+    """The built-in plugin stays: a third-party entry point cannot replace the optimizers."""
     install("first", optimizer("One"), entry_points={"optimizers": "first"})
     manager = load()
     (broken,) = manager.broken()
@@ -83,7 +83,7 @@ def test_entry_point_name_of_ours(install, load, optimizer):
 
 
 def test_command_of_aip(install, load, refused: Any):
-    """No plugin may take a command that aip has or is going to have."""
+    """A plugin cannot use the name of an existing or reserved command of aip."""
     source = """
 from aipcore.plugin import CommandRecord, hookimpl
 @hookimpl
@@ -98,7 +98,7 @@ def aip_commands():
 
 
 def test_two_copies_of_one_distribution(install, load, optimizer, site, tmp_path, monkeypatch):
-    """The first on the path counts, as for imports; the other is no duplicate, whatever its version and spelling."""
+    """The first copy on the path counts, as for imports; the other, in any version and spelling, is not a duplicate."""
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.syspath_prepend(other)

@@ -1,4 +1,4 @@
-"""A stranger's plugin, from installation to removal, and its own test."""
+"""A third-party plugin from installation to removal, and its own tests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def example(request):
-    """The folder of the plugin: Lookahead, unless a test says otherwise."""
+    """Return the folder of the plugin, by default Lookahead."""
     return EXAMPLES / getattr(request, "param", "aip-plugin-lookahead")
 
 
 @pytest.fixture
 def installed_example(example, site, tmp_path):
-    """The plugin, installed by pip into `site` without a network."""
-    # A build leaves its folders beside the sources.
+    """Install the plugin by pip into `site` without a network."""
+    # A build creates folders beside the sources.
     copy = shutil.copytree(example, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.egg-info"))
     subprocess.run(
         [
@@ -36,8 +36,8 @@ def installed_example(example, site, tmp_path):
 
 
 @pytest.mark.usefixtures("installed_example")
-def test_comes_and_goes(fork_aip, site):
-    """Installed, it is listed and shown; removed, it is gone, and its name is a clear error."""
+def test_install_and_remove(fork_aip, site):
+    """An installed plugin is listed and shown; a removed one is not, and its name is an error."""
     listed = fork_aip("plugins", "list", "--kind", "optimizer").stdout
     assert "Lookahead  ok" in listed
     assert "aip-plugin-lookahead 1.0.0" in listed
@@ -69,7 +69,7 @@ def test_comes_and_goes(fork_aip, site):
     indirect=["example"],
 )
 def test_passes_its_own_tests(example, tests, site):
-    """The plugin's tests, as its README runs them."""
+    """The plugin's tests pass when run as in its README."""
     code = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
     done = forks.run(
         [sys.executable, "-c", code, "-q", "-W", "error", "-p", "no:cacheprovider", example / tests],

@@ -1,4 +1,4 @@
-"""A plugin that is wrong is reported with its reason, and harms no other."""
+"""A broken plugin is reported with its reason and does not affect other plugins."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ BROKEN = {
 
 
 def only(plugins: list[Plugin]) -> Plugin:
-    """The one plugin that is not ours."""
+    """Return the only third-party plugin."""
     (plugin,) = [plugin for plugin in plugins if not plugin.is_own and plugin.name == "odd"]
     return plugin
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_plugin_is_reported(case, install, load, optimizer):
-    """Its status is broken, the reason says what is wrong, and its neighbours on both sides work."""
+    """A broken plugin is listed with the reason, and the plugins before and after it work."""
     source, reason = BROKEN[case]
     install("aip-plugin-a", optimizer("Before"))
     install("odd", source)
@@ -94,19 +94,19 @@ def test_broken_plugin_is_reported(case, install, load, optimizer):
 
 @pytest.mark.parametrize("source", [RECORD + "return None", RECORD + "return []", RECORD + "pass"])
 def test_registering_nothing_is_allowed(source, install, load):
-    """A plugin may find that it has nothing to offer here."""
+    """A plugin may register nothing."""
     install("odd", source)
     assert only(load().plugins).status == "ok"
 
 
-def test_declared_version_of_today_is_compatible(install, load):
+def test_declared_current_version_is_compatible(install, load):
     """A plugin that declares the current API version loads."""
     install("odd", f"AIP_API = 1\n{RECORD}return [{MADE}]")
     assert only(load().plugins).status == "ok"
 
 
 def test_plugin_knows_its_origin(install, load, optimizer):
-    """Entry-point name, distribution, version and time are known of each plugin; the README cannot forge them."""
+    """Entry-point name, distribution, version and load time of each plugin are known; its README cannot forge them."""
     install("aip-plugin-odd", optimizer("Odd"), version="2.3.4", entry_points={"odd": "aip_plugin_odd"})
     plugin = only(load().plugins)
     assert (plugin.name, plugin.distribution, plugin.version) == ("odd", "aip-plugin-odd", "2.3.4")
@@ -142,7 +142,7 @@ plugin = Plugin()
     ],
 )
 def test_wrong_params_class_is_an_error_on_use(params, install, load, optimizer, refused: Any):
-    """The record is listed, and choosing it says what is wrong and whose it is."""
+    """The record is listed, and selecting it reports the fault and its plugin."""
     source = optimizer("Odd").replace("params=Params", f"params={params}")
     source += """
 from aipcore.plugin import CallbackParams
@@ -167,7 +167,7 @@ def test_build_that_cannot_be_imported_is_an_error_on_use(install, load, optimiz
 
 
 def test_build_is_imported_on_use(install, load, optimizer):
-    """`load_build` gives the callable, which makes the real thing."""
+    """`load_build` returns the callable, which creates the object."""
     install("odd", optimizer("Odd"))
     manager = load()
     params = manager.params_class("optimizer", "o-d_d")()
@@ -175,7 +175,7 @@ def test_build_is_imported_on_use(install, load, optimizer):
 
 
 def test_two_records_can_share_parameters(install, load, optimizer):
-    """Each choice keeps its own name, in Python and in what is recorded."""
+    """Each choice keeps its name, in Python and in the recorded parameters."""
     source = optimizer("Odd").replace("return [", "return [OptimizerRecord(name='Even', summary='Made up.', "
                                       "params=Params, build=__name__ + ':build'), ")  # fmt: skip
     install("odd", source)
@@ -194,7 +194,7 @@ def test_two_records_can_share_parameters(install, load, optimizer):
 
 
 def test_parameters_of_another_plugin_are_refused(load, refused: Any):
-    """A choice made in Python with the wrong parameters is one sentence."""
+    """A choice with the wrong parameters in Python is an error of one sentence."""
     manager = load()
     wrong = Choice("SGD", manager.params_class("optimizer", "Adam")())
     with refused(PluginError):

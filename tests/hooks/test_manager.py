@@ -1,4 +1,4 @@
-"""The façade: names, classes and references of plugins, and what is said when there are none."""
+"""The plugin manager: names, classes and references of plugins, and errors for missing ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aipcore.params.files import Layer
 
 
 def test_implements_choices(install, load, optimizer):
-    """Parameters of a plugin are set from a command line and come back from a file under the plugin's name."""
+    """Plugin parameters can be set on the command line and are restored from a file under the plugin's name."""
     install("odd", optimizer("OddOne"))
     manager: Choices = load()
 
@@ -30,8 +30,8 @@ def test_implements_choices(install, load, optimizer):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "command"])
-def test_ours_are_complete(kind, load):
-    """Every plugin that comes with aip has a parameter class of its kind, and its source can be found."""
+def test_built_in_plugins_are_complete(kind, load):
+    """Every built-in plugin has a parameter class of its kind, and its source can be found."""
     manager = load()
     assert manager.of_kind(kind)
     for record in manager.records(kind):
@@ -39,8 +39,8 @@ def test_ours_are_complete(kind, load):
         assert find_source(record.build, record.name) is not None
 
 
-def test_ours_come_first(install, load, optimizer):
-    """Names are listed with ours first, as a table of contents that plugins do not reorder."""
+def test_built_in_plugins_come_first(install, load, optimizer):
+    """Built-in names are listed first, and plugins do not reorder them."""
     install("aaa", optimizer("AAA"))
     assert load().names("optimizer")[-1] == "AAA"
 
@@ -50,20 +50,20 @@ def test_ours_come_first(install, load, optimizer):
     ["adm", "ada-belif", "zzz"],
 )
 def test_unknown_name(name, load, refused: Any):
-    """An unknown name is an error with those near it, or all."""
+    """An unknown name is an error with similar names, or with all."""
     with refused(PluginError):
         load().get("optimizer", name)
 
 
 def test_unknown_name_mentions_broken_plugins(install, load, refused: Any):
-    """The name may be that of a plugin which is broken and cannot tell."""
+    """An error for an unknown name mentions broken plugins, which may have registered it."""
     install("lookahead", "1 / 0")
     with refused(PluginError):
         load().get("optimizer", "lookahead")
 
 
 def test_find_scenario(load):
-    """A scenario's name leads to its class, and another name to None."""
+    """A scenario's name returns its class, and an unknown name None."""
     name, cls = load().find_scenario("Tutorial")
     assert name == "tutorial"
     assert cls.__name__ == "Tutorial"
@@ -80,7 +80,7 @@ def test_versions(install, load, optimizer):
 
 
 def test_process_wide_manager():
-    """There is one manager, until other switches are set."""
+    """There is one manager until other switches are set."""
     first = get_plugin_manager()
     assert get_plugin_manager() is first
     try:
@@ -117,7 +117,7 @@ def make():
     ],
 )
 def test_find_source_runs_nothing(attribute, name, line, docstring, site, monkeypatch):
-    """Line and docstring are read from the file; a function that makes the class of the plugin's name stands for it."""
+    """Line and docstring are read from the file. A factory function is replaced by the class with the plugin's name."""
     monkeypatch.syspath_prepend(site)
     (site / "written.py").write_text(SOURCE.lstrip())
     found = find_source(f"written:{attribute}", name)
@@ -126,8 +126,8 @@ def test_find_source_runs_nothing(attribute, name, line, docstring, site, monkey
 
 
 @pytest.mark.parametrize("module", ["nowhere", "nowhere.at.all", "sys", "malformed", "failing.inner"])
-def test_find_source_of_what_cannot_be_read(module, site, monkeypatch):
-    """No source is no error."""
+def test_find_source_without_readable_source(module, site, monkeypatch):
+    """A missing source is not an error."""
     monkeypatch.syspath_prepend(site)
     (site / "malformed.py").write_text("def (")
     (site / "failing").mkdir()

@@ -1,4 +1,4 @@
-"""Every hook is specified, documented by an example that runs, and collected."""
+"""Every hook is specified, documented by a working example, and collected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aipcore.hooks.discovery import HOOKS, KINDS
 
 
 def test_every_kind_has_a_hook():
-    """The specified hooks are those that are collected, one for each kind."""
+    """The specified hooks are the collected ones, one per kind."""
     marked = {name for name, value in vars(specs).items() if hasattr(value, "aip_spec")}
     assert marked == set(HOOKS)
     assert [hook.removeprefix("aip_").removesuffix("s") for hook in HOOKS] == list(KINDS)
@@ -20,7 +20,7 @@ def test_every_kind_has_a_hook():
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_example_is_a_plugin(hook, install, load):
-    """The example in a hook's docstring, installed as it stands, registers a plugin of that kind."""
+    """The example in a hook's docstring, installed unchanged, registers a plugin of that kind."""
     docstring = inspect.getdoc(getattr(specs, hook))
     source = textwrap.dedent(docstring.partition("Example::\n")[2])
     install("example", source)

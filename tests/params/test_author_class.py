@@ -1,4 +1,4 @@
-"""Public names of an author's class that aip does not know, and methods that cannot be called as aip calls them."""
+"""Unknown public names in an author's class, and methods with wrong signatures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aipcore.scenario.evaluator import check_evaluator
 
 
 def scenario(**names: Any) -> type[Scenario]:
-    """A scenario with these names."""
+    """Return a scenario class with these names."""
     return type("Case", (Scenario,), names)
 
 
 def method(*arguments: str) -> Any:
-    """A method with these arguments."""
+    """Return a method with these arguments."""
     return eval(f"lambda {', '.join(arguments)}: None")
 
 
@@ -51,15 +51,15 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_mistakes(name: str) -> None:
-    """Each is an error that says what to do."""
+    """Each mistake is an error with advice."""
     value, hint = CASES[name]
     with pytest.raises(ScenarioError) as caught:
         check_scenario(scenario(**{name: value}))
     assert hint in str(caught.value)
 
 
-def test_all_at_once() -> None:
-    """Several mistakes are one error."""
+def test_several_mistakes_are_one_error() -> None:
+    """Several mistakes are reported in one error."""
     with pytest.raises(ScenarioError) as caught:
         check_scenario(scenario(metric=method("self"), optimizer="SGD"))
     assert "metric()" in str(caught.value)
@@ -67,7 +67,7 @@ def test_all_at_once() -> None:
 
 
 class Shared:
-    """A mixin, whose method the scenario uses."""
+    """A mixin whose method the scenario uses."""
 
     def load_data(self) -> Any:
         return self.data
@@ -76,10 +76,10 @@ class Shared:
 
 
 class Own(Shared, Scenario):
-    """Names of all kinds that are the author's own."""
+    """A scenario with custom names of all kinds."""
 
     class Params(ScenarioParams):
-        """Nested."""
+        """Nested parameters."""
 
     params_class = Params
     CLASSES = 10
@@ -110,7 +110,7 @@ class Own(Shared, Scenario):
 
 
 class Decoding(Evaluator):
-    """Uses methods of its scenario."""
+    """An evaluator that uses methods of its scenario."""
 
     def __init__(self, scenario: Own) -> None:
         self.scenario = scenario
@@ -121,26 +121,26 @@ class Decoding(Evaluator):
 
 
 def helper(scenario: Own) -> Any:
-    """Uses a method of a scenario."""
+    """Use a method of a scenario."""
     return scenario.preprocess()
 
 
-def test_names_of_the_authors_own() -> None:
-    """What the class, a mixin, an evaluator or a function uses is the author's own; so is what begins with _."""
+def test_names_that_the_author_uses() -> None:
+    """Names used in the class, a mixin, an evaluator or a function are accepted; so are names that begin with _."""
     check_scenario(Own)
     check_evaluator(Decoding(Own(Own.Params())))
     assert describe_unused(Own) == ""
 
 
-def test_unused_names_are_told() -> None:
-    """A name that nothing asks for is no error, but told."""
+def test_unused_names_are_reported() -> None:
+    """A name without any use is reported, but is not an error."""
     cls = scenario(plot=method("self"), colour="red", LIMIT=3)
     check_scenario(cls)
     assert describe_unused(cls) == "plot(), colour"
 
 
 def test_evaluators_and_processors(refused: Any) -> None:
-    """They are compared with their own base classes."""
+    """Evaluators and processors are compared with their base classes."""
 
     class Late(Evaluator):
         def results(self) -> Any:

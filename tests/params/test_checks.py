@@ -1,4 +1,4 @@
-"""Limits: what they let pass, and that they say what they allow."""
+"""Limits: accepted values and descriptions."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ CASES: list[tuple[Check, str, list[Any], list[Any]]] = [
 
 @pytest.mark.parametrize(("check", "allowed", "good", "bad"), CASES, ids=lambda case: getattr(case, "allowed", ""))
 def test_limits(check: Check, allowed: str, good: list[Any], bad: list[Any]) -> None:
-    """Each limit accepts the values on its edge that it names, and no other."""
+    """Each limit accepts the values on its edge that it names, and no others."""
     assert check.allowed == allowed
     assert [value for value in good if not check.accepts(value)] == []
     assert [value for value in bad if check.accepts(value)] == []
 
 
 def test_none_is_always_allowed() -> None:
-    """A limit is one of the value; whether there must be one is a matter of the type."""
+    """Limits accept None; the type decides if a value is required."""
     assert at_least(1).accepts(None)
 
 
 def test_every_item_counts() -> None:
-    """Tuples and tables are inside the limit when all their values are."""
+    """Tuples and tables satisfy a limit if all their values do."""
     assert at_least(1).accepts((1, 2))
     assert at_least(1).accepts(())
     assert not at_least(1).accepts((1, 0))
@@ -41,7 +41,7 @@ def test_every_item_counts() -> None:
 
 
 def test_own_check() -> None:
-    """An author's own limit is words and a test."""
+    """A custom limit is a description and a test."""
     even = Check("even", lambda value: value % 2 == 0)
     assert even.accepts((2, 4))
     assert not even.accepts(3)

@@ -1,4 +1,4 @@
-"""Parameter files: YAML by the rules of version 1.2, JSON, and what is said of broken ones."""
+"""Parameter files: YAML 1.2, JSON, and the errors of broken ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_yaml_types(tmp_path: Path, text: str, value: Any) -> None:
     ],
 )
 def test_broken_files(tmp_path: Path, name: str, text: str, message: str) -> None:
-    """One sentence with the file, the place and the reason."""
+    """The error is one sentence with the file, the position and the reason."""
     (tmp_path / name).write_text(text)
     with pytest.raises(ParamsError) as error:
         read_mapping(tmp_path / name)
@@ -63,7 +63,7 @@ def test_broken_files(tmp_path: Path, name: str, text: str, message: str) -> Non
 
 
 def test_missing_and_binary_files(tmp_path: Path, refused: Any) -> None:
-    """A file that is not there, or is no text, is named."""
+    """A missing file, or one that is not text, is named."""
     with refused(ParamsError):
         read_mapping(tmp_path / "none.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")

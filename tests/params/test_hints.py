@@ -1,4 +1,4 @@
-"""Options as users of other frameworks write them: the error gives the right words in one go."""
+"""Options as users of other frameworks write them: one error gives the correct option."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aipcore.training.params import run_params_class
 
 @params
 class Model(ModelParams):
-    """A model."""
+    """The parameters of a model."""
 
     units: tuple[int, ...] = field((64,), help="Units.")
     names: tuple[str, ...] = field((), help="Names.")
@@ -28,7 +28,7 @@ class Model(ModelParams):
 
 @params
 class Params(ScenarioParams):
-    """A scenario."""
+    """The parameters of a scenario."""
 
     model: Model = group(Model, help="A model.")
 
@@ -89,7 +89,7 @@ WORDS = {
 
 
 def message(*layers: AnyLayer) -> str:
-    """The error of resolving these layers."""
+    """Return the error of resolving these layers."""
     with pytest.raises(AipError) as caught:
         resolve(ROOT, list(layers), get_plugin_manager())
     text = str(caught.value)
@@ -99,7 +99,7 @@ def message(*layers: AnyLayer) -> str:
 
 @pytest.mark.parametrize("words", WORDS, ids=str)
 def test_options_of_other_frameworks(words: str) -> None:
-    """On the command line."""
+    """Options of other frameworks get a hint on the command line."""
     text = message(Layer.from_arguments(words.split()))
     assert WORDS[words] in text
     assert text.startswith((words.split(maxsplit=1)[0], "There is no option --"))
@@ -118,7 +118,7 @@ def test_options_of_other_frameworks(words: str) -> None:
     ],
 )
 def test_in_python_and_files(values: dict[str, Any], hint: str) -> None:
-    """In a scenario's `defaults`, in a file and in Python."""
+    """Options of other frameworks get a hint in a scenario's `defaults`, in a file and in Python."""
     assert hint in message(Layer.from_mapping("defaults", values))
 
 
@@ -129,31 +129,31 @@ def test_a_comma_can_be_part_of_a_text() -> None:
 
 
 def tfaip_options() -> list[str]:
-    """The paths of the options that hints on options of tfaip name."""
+    """Return the paths of aip's options in the hints for tfaip."""
     text = files("aipcore.params").joinpath("tfaip.json").read_text(encoding="utf-8")
     return re.findall(r"--(\w+\.\w+)", text)
 
 
 def test_short_names_are_not_taken_for_options_of_tfaip() -> None:
-    """A name such as `files` may be meant for anything; one with its group may not."""
+    """A short name such as `files` is ambiguous and gets no tfaip hint; one with its group does."""
     assert "tfaip" not in message(Layer.from_arguments(["--model.files", "3"]))
     assert "tfaip" not in message(Layer.from_arguments(["--id", "3"]))
 
 
 @pytest.mark.parametrize("path", sorted({*OPTIONS.values(), *tfaip_options()}))
 def test_every_hint_is_an_option(path: str) -> None:
-    """What is suggested exists, with the chosen optimizer or another one."""
+    """Each suggested option exists, for the selected optimizer or for another one."""
     plugins = get_plugin_manager()
     tree = build_tree(ROOT, plugins)
     assert isinstance(find(tree, path), Leaf) or owners(tree, path)
 
 
 def test_format_of_an_export(refused: Any) -> None:
-    """`aip export --format tflite` is LiteRT."""
+    """`aip export --format tflite` refers to LiteRT."""
 
     @params
     class Export:
-        """What to write."""
+        """The parameters of an export."""
 
         format: Any = component("exporter", default=None, help="The format.")
 

@@ -1,4 +1,4 @@
-"""Names are compared the way users type them, and misspelt ones are recognised."""
+"""Names in any spelling compare equal, and misspelt ones are recognised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS = [
 
 
 def test_counts() -> None:
-    """One of a thing, or several."""
+    """Counts use the singular or the plural."""
     found = [count(number, noun) for number, noun in ((1, "epoch"), (2, "epoch"), (0, "batch"), (1, "worker process"))]
     assert found == ["1 epoch", "2 epochs", "0 batches", "1 worker process"]
     assert [count(1000, "worker process"), count(2, "index")] == ["1,000 worker processes", "2 indexes"]
@@ -32,7 +32,7 @@ def test_normalize_ignores_case_and_separators(name: str) -> None:
 
 
 def test_normalize_keeps_dots_and_digits() -> None:
-    """What tells options apart stays."""
+    """Dots and digits distinguish options and are kept."""
     assert normalize("Trainer.Beta_1") == "trainer.beta1"
 
 
@@ -55,12 +55,12 @@ def test_normalize_keeps_dots_and_digits() -> None:
     ],
 )
 def test_nearest_option(typed: str, meant: list[str]) -> None:
-    """The whole name counts, and so does its last part; nonsense is like nothing."""
+    """The whole name and its last part are compared; nonsense has no match."""
     assert nearest(typed, OPTIONS) == meant
 
 
 def test_nearest_name() -> None:
-    """A transposed name is found among others like it, and an exact one in other spelling comes first."""
+    """A transposed name is found among similar ones, and an exact one in another spelling comes first."""
     names = ["Adam", "AdamW", "Adamax", "Nadam", "AdaBelief", "SGD"]
     assert nearest("adabelif", names) == ["AdaBelief"]
     assert nearest("adamw", names)[0] == "AdamW"
@@ -68,7 +68,7 @@ def test_nearest_name() -> None:
 
 
 def test_nearest_is_short_and_stable() -> None:
-    """At most three, and the order of the candidates does not matter."""
+    """At most three names are returned, independent of the order of the candidates."""
     names = [f"layer_{letter}" for letter in "abcdef"]
     assert len(nearest("layer_x", names)) == 3
     assert nearest("layer_x", names) == nearest("layer_x", reversed(names))

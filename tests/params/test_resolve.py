@@ -1,4 +1,4 @@
-"""From layers to one instance: precedence, components, short forms, strictness, and what every error says."""
+"""Resolving layers to one instance: precedence, components, short forms, strictness, and error messages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RMS:
 
 @params
 class Inner:
-    """Small."""
+    """A small component."""
 
     depth: int = field(1, help="Depth.")
 
@@ -80,7 +80,7 @@ class Log:
 
 @params
 class Stop:
-    """Another."""
+    """Another callback."""
 
     after: int = field(3, help="After.", check=at_least(1))
 
@@ -97,7 +97,7 @@ class Trainer:
 
 @params
 class Root:
-    """Everything."""
+    """The root of all parameters."""
 
     trainer: Trainer = group(Trainer, help="Trainer.")
     graph: Any = component({"Outer": Outer, "Plain": Plain}, default=None, help="Graph.")
@@ -112,7 +112,7 @@ class Root:
 
 @params
 class Needy:
-    """Has required fields."""
+    """Parameters with required fields."""
 
     source: Path = field(REQUIRED, help="Where from.")
     count: int = field(REQUIRED, help="How many.")
@@ -123,13 +123,13 @@ CHOICES = StaticChoices({"optimizer": {"Adam": Adam, "RMSprop": RMS}, "callback"
 
 
 def given(*words: str, file: Any = None, scenario: Any = None, root: type = Root) -> Any:
-    """Resolves the usual layers."""
+    """Resolve the usual layers."""
     layers = [Layer.of_scenario("s", scenario or {}), Layer.from_mapping("p.yaml", file or {})]
     return resolve(root, [*layers, Layer.from_arguments(words)], CHOICES)
 
 
 def test_defaults() -> None:
-    """Without layers, everything has its default, and components are made."""
+    """Without layers, all fields have their defaults and components are created."""
     value = given().value
     assert value.trainer.optimizer == Choice("Adam", Adam())
     assert value.trainer.callbacks == ()
@@ -138,7 +138,7 @@ def test_defaults() -> None:
 
 
 def test_precedence_and_origins() -> None:
-    """Defaults, scenario, file, command line: later ones win, and each value knows its origin."""
+    """The order is defaults, scenario, file, command line: later ones win, and each value has its origin."""
     done = given(
         "--trainer.epochs", "4", scenario={"trainer.epochs": 2, "rate": 0.1, "flag": True},
         file={"trainer": {"epochs": 3}, "rate": 0.2},
@@ -181,7 +181,7 @@ def test_precedence_and_origins() -> None:
     ],
 )
 def test_command_line(words: str, path: str, expected: Any) -> None:
-    """Every form in which an option can be written."""
+    """An option can be written in every documented form."""
     value = given(*words.split()).value
     for part in path.split("."):
         value = getattr(value, part)
@@ -190,7 +190,7 @@ def test_command_line(words: str, path: str, expected: Any) -> None:
 
 
 def test_naming_a_component_replaces_its_options() -> None:
-    """Options of a lower layer belong to the component of that layer."""
+    """Options of a lower layer apply only to the component of that layer."""
     lower = {"optimizer": {"name": "Adam", "epsilon": 0.5}}
     assert given("--optimizer", "adam", file=lower).value.trainer.optimizer.params.epsilon == 1e-7
     assert given("--optimizer.epsilon", "2", file=lower).value.trainer.optimizer.params.epsilon == 2
@@ -201,7 +201,7 @@ def test_naming_a_component_replaces_its_options() -> None:
 
 @params
 class Schedule:
-    """What all schedules have."""
+    """The common base of all schedules."""
 
     lr: float = field(0.1, help="Rate.", check=at_least(0))
     span: Any = component({"Outer": Outer, "Plain": Plain}, default="Plain", help="Span.")
@@ -209,14 +209,14 @@ class Schedule:
 
 @params
 class Slow(Schedule):
-    """Has a field of its own."""
+    """A schedule with an additional field."""
 
     length: int = field(5, help="Length.")
 
 
 @params
 class Fast(Schedule):
-    """Has one of the same name, and changes what it inherits."""
+    """A schedule with a field of the same name and another default of an inherited one."""
 
     lr: float = field(0.2, help="Rate.", check=at_least(0.1))
     length: int = field(7, help="Another length.")
@@ -248,8 +248,8 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str, Any, str]] = {
 
 
 @pytest.mark.parametrize("case", SCHEDULES)
-def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> None:
-    """For the fields of their common class; whoever gives a value for the other component has the last word."""
+def test_another_component_keeps_values_of_the_scenario(case: str) -> None:
+    """Fields of the common class keep the scenario's values, unless a value is given for the new component."""
     scenario, words, expected, origin = SCHEDULES[case]
     done = given(*words.split(), scenario={"schedule": scenario}, root=Scheduled)
     assert done.value.schedule.params == expected
@@ -257,16 +257,16 @@ def test_choosing_another_component_keeps_what_the_scenario_set(case: str) -> No
     assert done.origins["schedule"] == "command line"
 
 
-def test_a_file_keeps_what_the_scenario_set_and_does_not_outlast() -> None:
-    """Values of a file belong to the component that it names, but those of the scenario pass through."""
+def test_values_of_a_file_apply_to_its_component() -> None:
+    """Values of a file apply only to the component that it names, while those of the scenario persist."""
     done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule": "Slow"}, root=Scheduled)
     assert (done.value.schedule.params.lr, done.origins["schedule.lr"]) == (0.5, "scenario s")
     done = given("--schedule", "fast", scenario={"schedule.lr": 0.5}, file={"schedule.lr": 0.7}, root=Scheduled)
     assert (done.value.schedule.params.lr, done.origins["schedule.lr"]) == (0.2, "default")
 
 
-def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
-    """So a resumed run that chooses another component keeps what the scenario set too, and no more."""
+def test_a_record_keeps_the_origin_of_repeated_values() -> None:
+    """A resumed run that selects another component keeps only the values of the scenario."""
     scenario = Layer.of_scenario("s", {"schedule.lr": 0.5})
     for lr, expected in ((0.5, 0.5), (0.7, 0.2)):
         record = Layer("params.json", {"schedule": {"name": "Slow", "lr": lr, "length": 5}}, repeats=True)
@@ -277,8 +277,8 @@ def test_a_record_of_a_run_keeps_the_origin_of_what_it_repeats() -> None:
 MINE = (Choice("CSVLog", Log(file="mine.csv")),)
 
 
-def test_callbacks_that_are_named_again_keep_what_the_scenario_set() -> None:
-    """Those that are not named are gone."""
+def test_callbacks_named_again_keep_values_of_the_scenario() -> None:
+    """Callbacks that are named again keep the scenario's values; others are removed."""
     scenario = {"callbacks": {"CSVLog": {"file": "mine.csv"}, "Stop": {"after": 9}}}
     assert given("--callbacks", "csv_log", scenario=scenario).value.trainer.callbacks == MINE
     assert given("--callbacks=", scenario=scenario).value.trainer.callbacks == ()
@@ -322,7 +322,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("words", ERRORS)
 def test_wrong_command_lines(words: str) -> None:
-    """Each error names the option as it was written, what was given, and what is allowed."""
+    """Each error names the option as written, the given value, and the allowed ones."""
     with pytest.raises(ParamsError) as error:
         given(*words.split())
     assert ERRORS[words] in str(error.value)
@@ -367,7 +367,7 @@ def test_wrong_files(file: Any, message: str) -> None:
 
 
 def test_required() -> None:
-    """All that is missing stands in one error; help can be asked for nevertheless."""
+    """All missing values are in one error; help can still be requested."""
     with pytest.raises(ParamsError) as error:
         given(root=Needy)
     assert str(error.value) == "These parameters are required: --source (Where from), --count (How many)."
@@ -376,7 +376,7 @@ def test_required() -> None:
 
 
 def test_round_trips(tmp_path: Path) -> None:
-    """A mapping, a JSON file and a YAML file give back an equal instance."""
+    """A mapping, a JSON file and a YAML file restore an equal instance."""
     done = given(
         "--optimizer", "rmsprop", "--optimizer.epsilon", "1e-17", "--callbacks", "stop", "--graph", "outer",
         "--table", "a=1e-30", "--sizes=", "--colour", "dark_blue", "--trainer.output_dir", "a b: c #d",
@@ -390,7 +390,7 @@ def test_round_trips(tmp_path: Path) -> None:
 
 @params
 class Drawn:
-    """Components from mappings alone, of which two names share a class."""
+    """Parameters with components from mappings, in which two names share a class."""
 
     curve: Choice[Inner] = component({"Inner": Inner, "Other": Inner}, default="Inner", help="Curve.")
     lines: tuple[Choice[Any], ...] = components({"Log": Log, "Stop": Stop}, default=("Stop",), help="Lines.")
@@ -398,7 +398,7 @@ class Drawn:
 
 
 def test_components_in_python() -> None:
-    """An instance made in Python holds choices as a resolved one does, and comes back under its names."""
+    """An instance created in Python holds choices like a resolved one, and is written under their names."""
     assert Drawn() == resolve(Drawn, []).value
     made = Drawn(curve="other", lines=[Choice("log", Log(file="x"))], extra=Choice("Inner", Inner(depth=2)))  # type: ignore[arg-type]
     assert (made.curve, made.lines) == (Choice("Other", Inner()), (Choice("Log", Log(file="x")),))
@@ -417,7 +417,7 @@ def test_components_in_python() -> None:
     ],
 )
 def test_wrong_components_in_python(values: Any, refused: Any) -> None:
-    """The sentence says what to write."""
+    """The error gives the correct form."""
     with refused(ParamsError):
         Drawn(**values)
     with refused(ParamsError):
@@ -425,7 +425,7 @@ def test_wrong_components_in_python(values: Any, refused: Any) -> None:
 
 
 def test_choices_in_a_mapping(refused: Any) -> None:
-    """A program gives a choice as a whole, beside dotted options and names."""
+    """Python code can give a choice as an object, beside dotted options and names."""
     values = {
         "optimizer": Choice("rmsprop", RMS(rho=0.1)),
         "callbacks": [Choice("Stop", Stop(after=7)), "csv-log"],
@@ -440,7 +440,7 @@ def test_choices_in_a_mapping(refused: Any) -> None:
 
 
 def test_short_forms_may_not_clash(refused: Any) -> None:
-    """A short form that is also a group of the root is a mistake of the author."""
+    """A short form that is also a group of the root is an error of the author."""
 
     @params
     class Clash:
@@ -452,7 +452,7 @@ def test_short_forms_may_not_clash(refused: Any) -> None:
 
 
 def test_fields_without_declaration_are_refused(refused: Any) -> None:
-    """A bare default has no help: the author is told to write field()."""
+    """A bare default has no help: the error recommends field()."""
     with refused(ParamsError):
 
         @params
@@ -461,7 +461,7 @@ def test_fields_without_declaration_are_refused(refused: Any) -> None:
 
 
 def test_a_forgotten_decorator_is_named(refused: Any) -> None:
-    """A class without `@params` would lose its fields: as a group, as a base, as a component, as the root."""
+    """A class without `@params` would lose its fields as a group, base, component or root."""
 
     class Forgotten(Plain):
         units: int = field(3, help="Units.")
@@ -490,7 +490,7 @@ def test_a_forgotten_decorator_is_named(refused: Any) -> None:
 
 
 def test_a_class_that_adds_no_field_needs_no_decorator() -> None:
-    """Another docstring, methods and constants lose nothing."""
+    """A class that only changes its docstring, methods or constants loses nothing."""
 
     class Named(Plain):
         """Other words."""
@@ -505,7 +505,7 @@ def test_a_class_that_adds_no_field_needs_no_decorator() -> None:
 
 
 def test_a_plain_value_in_a_parameter_class_is_named(refused: Any) -> None:
-    """A value without a type would be no parameter; constants are marked."""
+    """A value without a type would not be a parameter; constants must be marked."""
     with refused(ParamsError):
 
         @params

@@ -1,4 +1,4 @@
-"""The types of values: from words, from files, to files, and how each is described."""
+"""Types of values: reading from the command line and files, writing to files, and descriptions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Order(StrEnum):
 
 
 class Old(str, Enum):  # noqa: UP042 - the older way is what is tested
-    """An enum that is text, as it was written before StrEnum."""
+    """An enum that is text, as written before StrEnum."""
 
     ONE = "one"
 
@@ -209,39 +209,39 @@ NOT_PLAIN: list[tuple[Any, Any]] = [
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equal and of the same type, which 1, 1.0 and True are not."""
+    """Return True if both are equal and of the same type, which 1, 1.0 and True are not."""
     return left == right and type(left) is type(right)
 
 
 @pytest.mark.parametrize(("annotation", "words", "value"), WORDS, ids=str)
 def test_words(annotation: Any, words: str, value: Any) -> None:
-    """Words of the command line become a value of the type."""
+    """Words of the command line are converted to a value of the type."""
     assert same(leaf_type(annotation, "P.x").from_words(words.split()), value)
 
 
 @pytest.mark.parametrize(("annotation", "words"), NOT_WORDS, ids=lambda part: str(part)[:30])
 def test_words_refused(annotation: Any, words: str) -> None:
-    """Words that are not of the type are refused, whatever they are."""
+    """Words that do not match the type are refused."""
     with pytest.raises(NotAllowedError):
         leaf_type(annotation, "P.x").from_words(words.split())
 
 
 @pytest.mark.parametrize(("annotation", "given", "value"), PLAIN, ids=str)
 def test_plain(annotation: Any, given: Any, value: Any) -> None:
-    """Values of files are taken if nothing is lost."""
+    """Values of files are accepted if nothing is lost."""
     assert same(leaf_type(annotation, "P.x").from_plain(given), value)
 
 
 @pytest.mark.parametrize(("annotation", "given"), NOT_PLAIN, ids=lambda part: str(part)[:30])
 def test_plain_refused(annotation: Any, given: Any) -> None:
-    """No value of a file is turned into another one to make it fit."""
+    """Values of files are never converted to fit."""
     with pytest.raises(NotAllowedError):
         leaf_type(annotation, "P.x").from_plain(given)
 
 
 @pytest.mark.parametrize(("annotation", "given", "value"), PLAIN, ids=str)
 def test_to_plain_and_back(annotation: Any, given: Any, value: Any) -> None:
-    """What a file gets holds JSON's types only, and gives the value back."""
+    """A file gets only JSON types, and restores the value."""
     del given
     plain = to_plain(value)
     assert type(plain) in (bool, int, float, str, list, dict, type(None))
@@ -269,13 +269,13 @@ def test_to_plain_and_back(annotation: Any, given: Any, value: Any) -> None:
     ids=str,
 )
 def test_described(annotation: Any, words: str, metavar: str) -> None:
-    """Error messages and the help say what a type is in the user's words."""
+    """Error messages and the help describe a type in the user's terms."""
     leaf = leaf_type(annotation, "P.x")
     assert (leaf.words, leaf.metavar) == (words, metavar)
 
 
 class Shape(Enum):
-    """An enum whose values no file could hold."""
+    """An enum whose values a file cannot hold."""
 
     WIDE = (1, 2)
 
@@ -302,7 +302,7 @@ class Shape(Enum):
     ids=str,
 )
 def test_unsupported(annotation: Any, name: str) -> None:
-    """A type that no option can have is an error that names the field, the type and what there is instead."""
+    """An unsupported type is an error that names the field, the type and the alternatives."""
     with pytest.raises(ParamsError) as caught:
         leaf_type(annotation, "Model.units")
     assert str(caught.value) == (

@@ -1,4 +1,4 @@
-"""Makes the helpers of the parity suite importable."""
+"""Makes the modules of the parity suite importable."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Losses of every kind of denominator, for batches that stand for one large batch."""
+"""Losses of every kind of denominator, for groups of batches that equal one large batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WEIGHTED = ("weighted", "mean_of_weights")
 
 
 def group_heads() -> tuple[type[Any], Callable[[Any], list[Any]]]:
-    """A scenario class, and a function that reads the heads' weights of a trainer."""
+    """Return a scenario class, and a function that reads the weights of the heads of a trainer."""
     draw = np.random.default_rng(6)
     numbers = draw.normal(size=(SAMPLES, CLASSES)).astype("float32")
     sequences = draw.normal(size=(SAMPLES, STEPS, CLASSES)).astype("float32")

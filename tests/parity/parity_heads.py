@@ -1,6 +1,6 @@
 """A model with one head per combination to compare, so that one run checks hundreds of them.
 
-Each head has weights of its own, so that a wrong gradient of one loss shows in that head alone.
+Each head has separate weights, so that a wrong gradient of one loss affects only that head.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Head:
     """One combination.
 
     Attributes:
-        name: of the output.
-        loss: what `compile(loss=...)` is given; None for none.
-        sequence: whether the output has a time axis.
-        units: of the output.
-        activation: of the output.
-        target: of shape [samples, ...].
-        metrics: what `compile(metrics=...)` is given.
+        name: The name of the output.
+        loss: The argument of `compile(loss=...)`, or None.
+        sequence: True if the output has a time axis.
+        units: The number of units of the output.
+        activation: The activation of the output.
+        target: Targets, [samples, ...].
+        metrics: The argument of `compile(metrics=...)`.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Head:
 
 
 def features() -> Any:
-    """Inputs of shape [samples, steps, features], the last steps of some samples all zero."""
+    """Return inputs, [samples, steps, features]; the last steps of some samples are all zero."""
     values = np.random.default_rng(0).normal(size=(SAMPLES, STEPS, FEATURES)).astype("float32")
     for sample, length in enumerate([5, 3, 1, 4] * (SAMPLES // 4)):
         values[sample, length:] = 0
@@ -55,7 +55,7 @@ def features() -> Any:
 
 
 def build(inputs: Any, heads: Sequence[Head], *, masked: bool) -> dict[str, Any]:
-    """The outputs of all heads, with fixed initial weights."""
+    """Return the outputs of all heads, with fixed initial weights."""
     sequence = keras.layers.Masking()(inputs) if masked else inputs
     vector = keras.layers.Flatten()(inputs)
     outputs = {}
@@ -69,14 +69,14 @@ def build(inputs: Any, heads: Sequence[Head], *, masked: bool) -> dict[str, Any]
 
 
 def weights_of(heads: Sequence[Head]) -> dict[str, Any]:
-    """A weight per sample, or per position of a sequence, for each head."""
+    """Return a weight per sample, or per position of a sequence, for each head."""
     draw = np.random.default_rng(5)
     shapes = {True: (SAMPLES, STEPS), False: (SAMPLES,)}
     return {head.name: draw.uniform(0.2, 2, shapes[head.sequence]).astype("float32") for head in heads}
 
 
 def scenario_of(heads: Sequence[Head], *, masked: bool = False, weights: Mapping[str, Any] | None = None) -> Any:
-    """A scenario class of these heads; training and validation data are the same."""
+    """Return a scenario class of these heads; training and validation data are the same."""
 
     class Heads(Scenario):
         def train_data(self) -> Any:
@@ -102,7 +102,7 @@ def scenario_of(heads: Sequence[Head], *, masked: bool = False, weights: Mapping
 
 
 def fresh(metrics: Sequence[Any]) -> list[Any]:
-    """New metrics: instances are made again from their configuration, names and functions stay."""
+    """Copy metrics: instances are created from their configuration, names and functions are kept."""
     return [m.from_config(m.get_config()) if isinstance(m, keras.metrics.Metric) else m for m in metrics]
 
 
@@ -114,7 +114,7 @@ WORDS = (
 
 
 def keras_model(heads: Sequence[Head], *, masked: bool = False) -> Any:
-    """The same model, compiled by Keras itself."""
+    """Return the same model, compiled by Keras."""
     inputs = keras.Input((STEPS, FEATURES))
     model = keras.Model(inputs, build(inputs, heads, masked=masked))
     metrics = {head.name: fresh(head.metrics) for head in heads if head.metrics}
@@ -131,7 +131,7 @@ def keras_model(heads: Sequence[Head], *, masked: bool = False) -> Any:
 def compare(
     make_trainer: Any, heads: Sequence[Head], *, masked: bool = False, weights: Mapping[str, Any] | None = None
 ) -> None:
-    """Trains two steps and evaluates, by Keras and by aip, and compares all logs and the weights of each head."""
+    """Train two steps and evaluate, in Keras and in aip, and compare all logs and the weights of each head."""
     if weights is not None:
         weights = {head.name: weights[head.name] for head in heads}
     trainer = make_trainer(scenario_of(heads, masked=masked, weights=weights), *WORDS)
@@ -159,7 +159,7 @@ def compare(
 
 
 def numbers(logs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Logs of Keras as single numbers: a vector has one for each class."""
+    """Yield logs of Keras as single numbers: a vector has one for each class."""
     for name, value in logs.items():
         if np.ndim(value) == 0:
             yield name, float(value)

@@ -1,4 +1,4 @@
-"""The callbacks of Keras under `Model.fit` and in a run of aip: the same calls with the same logs, the same effect."""
+"""Callbacks of Keras in `Model.fit` and in a run of aip: the same calls, logs and effects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from aipcore.training.components import make_parts
 from aipcore.training.params import run_params_class
 from aipcore.training.setup import RunComponents
 
-# Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
+# Keras' save functions use an outdated NumPy protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 EPOCHS, BATCH, RATE = 3, 8, 0.2
@@ -47,7 +47,7 @@ Factory = Callable[[Path], list[Any]]
 
 
 def points(samples: int, seed: int) -> tuple[Any, Any]:
-    """Points, float32 [samples, 3], and whether the first coordinate is the greatest, with much noise."""
+    """Return points, float32 [samples, 3], with noisy labels: 1 if the first coordinate is the largest."""
     generator = np.random.default_rng(seed)
     inputs = generator.normal(size=(samples, 3)).astype(np.float32)
     labels = inputs[:, :1] + generator.normal(size=(samples, 1)) > 0.5
@@ -55,7 +55,7 @@ def points(samples: int, seed: int) -> tuple[Any, Any]:
 
 
 class Points(Scenario):
-    """Tells points apart. The last batch of an epoch and of the validation is a partial one."""
+    """A scenario that classifies points; the last batches of training and validation are partial."""
 
     monitor = ("min", "loss")
 
@@ -77,7 +77,7 @@ class Points(Scenario):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes down every call of the hooks named, with the logs and the learning rate at that time."""
+    """A callback that records every call of the named hooks, with the logs and the current learning rate."""
 
     def __init__(self, hooks: Sequence[str] = HOOKS) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 def trainer_with(make_trainer: Any, callbacks: Sequence[Any], options: Any = (), **arguments: Any) -> Any:
-    """A run of `Points` with these callback objects."""
+    """Return a run of `Points` with these callback objects."""
     words = tuple(f"--{name}={value}" for name, value in {**OPTIONS, **dict(options)}.items())
     named = {f"callback_{index}": (lambda _, made=each: made) for index, each in enumerate(callbacks)}
     parts = attrs.evolve(usual_parts(words), callbacks=named)
@@ -108,14 +108,14 @@ def trainer_with(make_trainer: Any, callbacks: Sequence[Any], options: Any = (),
 
 @cache
 def usual_parts(words: tuple[str, ...]) -> RunComponents:
-    """Optimizer, schedule and formats as the options say."""
+    """Return optimizer, schedule and formats as in the options."""
     plugins = get_plugin_manager()
     params: Any = resolve(run_params_class(Points.params_class), [Layer.from_arguments(words)], plugins).value
     return make_parts(params.trainer, plugins)
 
 
 def fit(cls: type[Points], weights: list[Any], callbacks: Sequence[Any]) -> Any:
-    """The same run under `Model.fit`, from the same weights."""
+    """Train with `Model.fit` from the same weights."""
     scenario = cls(None)  # type: ignore[arg-type]
     inputs = keras.Input((3,), name="inputs")
     model = keras.Model(inputs, scenario.build(inputs))
@@ -129,7 +129,7 @@ def fit(cls: type[Points], weights: list[Any], callbacks: Sequence[Any]) -> Any:
 
 
 def both(make_trainer: Any, tmp_path: Path, factory: Factory, cls: type[Points] = Points) -> list[list[Any]]:
-    """The callbacks after a run under fit, and after one under aip, whose calls, rates and weights agree."""
+    """Return the callbacks after fit and after aip, and check that calls, rates and weights agree."""
     keras.utils.clear_session()
     (tmp_path / "fit").mkdir()
     (tmp_path / "aip").mkdir()
@@ -147,7 +147,7 @@ def both(make_trainer: Any, tmp_path: Path, factory: Factory, cls: type[Points] 
 
 
 def same_calls(theirs: Recorder, ours: Recorder) -> None:
-    """The hooks are called in one order with one set of logs; aip adds the learning rate to those of an epoch."""
+    """Check that the hooks are called in the same order with the same logs; aip adds the learning rate to epochs."""
     assert [call[:2] for call in ours.calls] == [call[:2] for call in theirs.calls]
     for (hook, index, logs, rate), (_, _, expected, expected_rate) in zip(ours.calls, theirs.calls, strict=True):
         assert rate == pytest.approx(expected_rate, rel=1e-6), (hook, index)
@@ -159,25 +159,25 @@ def same_calls(theirs: Recorder, ours: Recorder) -> None:
 
 
 def a_scheduler(folder: Path) -> list[Any]:
-    """Sets the rate of each epoch."""
+    """Set the rate of each epoch."""
     del folder
     return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7 if epoch else 0.3)]
 
 
 def a_plateau(folder: Path) -> list[Any]:
-    """Lowers the rate, down to a bound."""
+    """Reduce the rate, down to a bound."""
     del folder
     return [keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.3, patience=1, min_delta=10.0, min_lr=0.03)]
 
 
 def an_early_stop(folder: Path) -> list[Any]:
-    """Stops, and takes the weights of an earlier epoch."""
+    """Stop, and restore the weights of an earlier epoch."""
     del folder
     return [keras.callbacks.EarlyStopping("val_accuracy", patience=1, min_delta=0.5, restore_best_weights=True)]
 
 
 def a_warmup(folder: Path) -> list[Any]:
-    """Sets the rate of each batch, and ends each validation after its first batch."""
+    """Set the rate of each batch, and end each validation after its first batch."""
     del folder
 
     def warm(batch: int, logs: Any) -> None:
@@ -191,8 +191,8 @@ def a_warmup(folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("factory", [a_scheduler, a_warmup, a_plateau, an_early_stop])
-def test_what_changes_the_run(factory: Factory, make_trainer: Any, tmp_path: Path) -> None:
-    """With a callback that acts, all hooks, logs, learning rates and weights are those of fit."""
+def test_active_callbacks(factory: Factory, make_trainer: Any, tmp_path: Path) -> None:
+    """With an active callback, all hooks, logs, learning rates and weights equal those of fit."""
     [[theirs], [ours]] = both(make_trainer, tmp_path, factory)
     if factory is an_early_stop:
         assert (ours.stopped_epoch, ours.best_epoch) == (theirs.stopped_epoch, theirs.best_epoch) == (1, 0)
@@ -202,7 +202,7 @@ def test_what_changes_the_run(factory: Factory, make_trainer: Any, tmp_path: Pat
 
 
 class Infinite(Points):
-    """A sample in the second batch has no finite loss."""
+    """A scenario with an infinite loss in the second batch."""
 
     def train_data(self) -> Any:
         inputs, labels = points(20, 1)
@@ -211,12 +211,12 @@ class Infinite(Points):
 
 
 def test_terminate_on_nan(make_trainer: Any, tmp_path: Path) -> None:
-    """The run ends after the batch after which fit ends it."""
+    """The run ends after the same batch as fit."""
     both(make_trainer, tmp_path, lambda _: [keras.callbacks.TerminateOnNaN()], Infinite)
 
 
 class Server(BaseHTTPRequestHandler):
-    """Keeps what is posted, by path."""
+    """A server that keeps posted data, by path."""
 
     received: ClassVar[dict[str, list[Any]]] = {}
 
@@ -227,12 +227,12 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: Any) -> None:
-        """Nothing is printed."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """The address of a server."""
+    """Yield the address of a server."""
     with HTTPServer(("127.0.0.1", 0), Server) as made:
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
@@ -242,7 +242,7 @@ def server() -> Iterator[str]:
 
 
 def observers(folder: Path, server: str) -> list[Any]:
-    """The callbacks of Keras that only write, with their options."""
+    """Return the callbacks of Keras that only write, with their options."""
     noted: list[tuple[str, int, float]] = []
     made = [
         keras.callbacks.History(),
@@ -263,7 +263,7 @@ def observers(folder: Path, server: str) -> list[Any]:
 
 
 def weights_of(file: Path) -> list[Any]:
-    """The weights in a file of Keras."""
+    """Return the weights in a file of Keras."""
     if file.suffix == ".keras":
         return list(keras.saving.load_model(file, compile=False).get_weights())
     with h5py.File(file) as opened:
@@ -274,8 +274,8 @@ def weights_of(file: Path) -> list[Any]:
     return [found[name] for name in sorted(found)]
 
 
-def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> None:
-    """Files, events and messages of all callbacks that only watch hold what they hold under fit."""
+def test_observing_callbacks(make_trainer: Any, tmp_path: Path, server: str) -> None:
+    """Files, events and messages of all callbacks that only observe equal those of fit."""
     theirs, ours = both(make_trainer, tmp_path, lambda folder: observers(folder, server))
     for key, values in theirs[0].history.items():
         np.testing.assert_allclose(ours[0].history[key], values, rtol=1e-5)
@@ -310,8 +310,8 @@ def test_what_only_writes(make_trainer: Any, tmp_path: Path, server: str) -> Non
                 np.testing.assert_allclose(*([value for _, value in side] for side in values), rtol=1e-5, err_msg=tag)
 
 
-def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
-    """A batch hook on the instance counts as one in the class, that of ModelCheckpoint if it saves between batches."""
+def test_callbacks_with_batch_hooks(make_trainer: Any, tmp_path: Path) -> None:
+    """Batch hooks on the instance count like those in the class, and so does ModelCheckpoint that saves in between."""
     patient = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
     patient.accepts_chunks = True
     made = [
@@ -326,7 +326,7 @@ def test_what_asks_for_every_batch(make_trainer: Any, tmp_path: Path) -> None:
 
 
 class Turning(Points):
-    """The weight of one input moves from 0 towards 1, while the validation wants 0.5."""
+    """A scenario whose only weight moves from 0 towards 1, with a validation optimum of 0.5."""
 
     def train_data(self) -> Any:
         return np.ones((16, 1), np.float32), np.ones((16, 1), np.float32)
@@ -345,7 +345,7 @@ class Turning(Points):
 
 
 def turning_weights(epochs: int, rate: float) -> list[tuple[float, float]]:
-    """The weight of `Turning` and its average after each batch."""
+    """Return the weight of `Turning` and its average after each batch."""
     weight = average = 0.0
     found = []
     for _ in range(2 * epochs):
@@ -359,7 +359,7 @@ EMA = {"trainer.calc_ema": 0.5}
 
 
 def test_early_stopping_decides_on_the_export_with_averaged_weights(make_trainer: Any, tmp_path: Path) -> None:
-    """With a moving average, `export` has the average of the best epoch, which is that of `best` too."""
+    """With EMA, `export` has the average of the best epoch, like `best`."""
     stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
     trainer = trainer_with(make_trainer, [stop], {**EMA, "trainer.epochs": 12}, cls=Turning, output="out")
     result = trainer.fit()
@@ -374,7 +374,7 @@ def test_early_stopping_decides_on_the_export_with_averaged_weights(make_trainer
 
 
 def test_model_checkpoint_saves_the_averaged_weights(make_trainer: Any, tmp_path: Path) -> None:
-    """With a moving average, what is saved after epochs and after batches are the averages at that time."""
+    """With EMA, the models saved after epochs and after batches have the averages of that time."""
     made = [
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=3),
@@ -389,7 +389,7 @@ def test_model_checkpoint_saves_the_averaged_weights(make_trainer: Any, tmp_path
 
 
 def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
-    """What a callback writes after an epoch is the weight and its average from there on."""
+    """A value that a callback assigns after an epoch replaces the weight and its average."""
     seen = []
 
     def write(epoch: int, logs: Any) -> None:
@@ -409,7 +409,7 @@ def test_weights_that_a_callback_writes_stay(make_trainer: Any) -> None:
     assert float(trainer.model.get_weights()[0][0, 0]) == pytest.approx(weight, rel=1e-5)
 
 
-# Its package is not installed, so that it cannot be made as usual.
+# Its package is not installed, so that it cannot be constructed.
 Orbax = keras.callbacks.OrbaxCheckpoint
 REFUSED = {
     "BackupAndRestore": keras.callbacks.BackupAndRestore,
@@ -422,7 +422,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused(name: str, make_trainer: Any, tmp_path: Path, refused: Any) -> None:
-    """A callback that cannot work is named with what does its work, before anything is written."""
+    """An unsupported callback is refused with its replacement before anything is written."""
     make = REFUSED[name]
     with refused(PluginError):
         trainer_with(make_trainer, [make(tmp_path / "backup")])
@@ -430,7 +430,7 @@ def test_what_cannot_work_is_refused(name: str, make_trainer: Any, tmp_path: Pat
 
 
 def test_what_lacks_something_is_refused(make_trainer: Any, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    """Refused are what is no callback, a value without a better direction, and what needs a missing package."""
+    """Objects that are not callbacks, monitors without a direction, and missing packages are refused."""
     monkeypatch.setitem(sys.modules, "requests", None)
     with refused(PluginError):
         trainer_with(make_trainer, [keras.callbacks.RemoteMonitor()])
@@ -450,7 +450,7 @@ def test_all_callbacks_of_keras_are_documented() -> None:
 
 @pytest.mark.parametrize("where", ["on_train_begin", "on_epoch_begin", "on_train_batch_end"])
 def test_a_change_of_trainable_is_refused(where: str, make_trainer: Any, refused: Any) -> None:
-    """A callback that freezes a layer during the run ends it with a sentence about this layer."""
+    """A callback that freezes a layer ends the run with an error that names the layer."""
 
     def freeze(*_: Any, **__: Any) -> None:
         callback.model.get_layer("backbone").trainable = False
@@ -466,7 +466,7 @@ DECAY = {"learning_rate": "ExponentialDecay", "learning_rate.decay": 0.5}
 
 
 def test_assigned_rate_scales_the_schedule(make_trainer: Any, refused: Any) -> None:
-    """After an assignment the rate is that number, and decays from there as scheduled."""
+    """An assigned rate takes effect and then decays as scheduled."""
     trainer = trainer_with(make_trainer, [], DECAY)
     optimizer, updates = trainer.engine.optimizer, trainer.data.horizon.updates_per_epoch
     optimizer.learning_rate = 0.02
@@ -481,8 +481,8 @@ def test_assigned_rate_scales_the_schedule(make_trainer: Any, refused: Any) -> N
         optimizer.learning_rate = 0.5
 
 
-def test_resume_keeps_what_callbacks_set(make_trainer: Any, tmp_path: Path) -> None:
-    """A resumed run with callbacks of Keras that change the rate ends in the same bits, and knows the history."""
+def test_resume_keeps_rates_set_by_callbacks(make_trainer: Any, tmp_path: Path) -> None:
+    """A resumed run with callbacks that change the rate is bit-identical and has the whole history."""
 
     def make() -> list[Any]:
         return [

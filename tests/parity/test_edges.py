@@ -1,4 +1,4 @@
-"""What the tables of the parity suite do not reach: masks with weights, own reductions, weights without gradients."""
+"""Cases outside of the parity tables: masks with weights, custom reductions, weights without gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = (
 
 
 class Masked(Scenario):
-    """Values at the steps of sequences, of which some are masked."""
+    """A scenario with values at the steps of sequences, some of them masked."""
 
     defaults: ClassVar[Any] = {"train.batch_size": 4}
 
@@ -40,12 +40,12 @@ class Masked(Scenario):
 
 
 def made(base: type[Any] = Masked, **methods: Any) -> type[Any]:
-    """A scenario with some methods returning something else."""
+    """Return a scenario with some methods that return other values."""
     return type("Made", (base,), {name: (lambda *_, given=given: given()) for name, given in methods.items()})
 
 
 def fit(trainer: Any, weights: Any = None) -> tuple[dict[str, list[float]], Any]:
-    """The history of `Model.fit` and the trained model."""
+    """Return the history of `Model.fit` and the trained model."""
     scenario = trainer.scenario
     model = keras.models.clone_model(trainer.model)
     model.set_weights(trainer.model.get_weights())
@@ -58,7 +58,7 @@ def fit(trainer: Any, weights: Any = None) -> tuple[dict[str, list[float]], Any]
 
 
 def test_a_weight_per_sample_counts_for_all_steps(make_trainer: Any) -> None:
-    """Masked losses and weighted metrics with weights [batch] are Keras' with the same weights [batch, steps]."""
+    """Masked losses and weighted metrics with weights [batch] equal Keras' with the same weights [batch, steps]."""
     weights = np.random.default_rng(2).uniform(0.2, 2, 10).astype("float32")
     chosen = made(train_data=lambda: (X, Y, weights), weighted_metrics=lambda: ["mae"])
     trainer = make_trainer(chosen, *WORDS)
@@ -69,7 +69,7 @@ def test_a_weight_per_sample_counts_for_all_steps(make_trainer: Any) -> None:
 
 
 def test_one_number_for_a_masked_batch(make_trainer: Any) -> None:
-    """A loss that is one number already does not look at masks, as under Keras."""
+    """A scalar loss ignores masks, as in Keras."""
 
     def scalar(y_true: Any, y_pred: Any) -> Any:
         return keras.ops.mean(keras.ops.abs(y_true - y_pred))
@@ -81,14 +81,14 @@ def test_one_number_for_a_masked_batch(make_trainer: Any) -> None:
 
 
 class Dropping(keras.losses.MeanSquaredError):
-    """Only values of targets above 0 count, so that the number of values differs from batch to batch."""
+    """A loss of only the targets above 0, so that the number of values differs between batches."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return (y_true - y_pred)[y_true > 0] ** 2
 
 
 def test_a_subclass_of_keras_own_loss_in_groups(make_trainer: Any) -> None:
-    """What an author overrides is not taken for Keras' own: a group is the large batch."""
+    """An overridden Keras loss is not treated as Keras' own: a group equals the large batch."""
     chosen = made(losses=Dropping)
     chosen.build = lambda _, inputs: keras.layers.Dense(3, kernel_initializer="ones")(inputs)
     large = make_trainer(chosen, *WORDS, "--train.batch_size", "8")
@@ -110,7 +110,7 @@ class Unused(Masked):
 
 @pytest.mark.parametrize("group", ["1", "2"])
 def test_weights_without_a_loss_do_not_decay(make_trainer: Any, caplog: Any, group: str) -> None:
-    """Keras leaves weights without a gradient alone; they are named once."""
+    """Weights without a gradient are left unchanged, as in Keras, and named once."""
     words = ("--optimizer.weight_decay", "0.5", "--trainer.accumulate_steps", group)
     trainer = make_trainer(Unused, *WORDS, *words)
     before = trainer.model.get_layer("idle").get_weights()[0]
@@ -120,7 +120,7 @@ def test_weights_without_a_loss_do_not_decay(make_trainer: Any, caplog: Any, gro
 
 
 def test_penalties_that_are_vectors(make_trainer: Any) -> None:
-    """Keras sums what `add_loss` is given."""
+    """Vectors in `add_loss` are summed, as in Keras."""
 
     class Added(keras.layers.Layer):
         def call(self, inputs: Any) -> Any:
@@ -139,7 +139,7 @@ def test_penalties_that_are_vectors(make_trainer: Any) -> None:
 
 
 class Counted(keras.layers.Layer):
-    """Keeps a metric of its own."""
+    """A layer with a metric."""
 
     def __init__(self) -> None:
         super().__init__(name="counted")
@@ -150,7 +150,7 @@ class Counted(keras.layers.Layer):
 
 
 class NoWeight(keras.metrics.Metric):
-    """Takes no sample weights."""
+    """A metric without sample weights."""
 
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         pass
@@ -160,7 +160,7 @@ class NoWeight(keras.metrics.Metric):
 
 
 class Nothing(NoWeight):
-    """Has no result."""
+    """A metric without a result."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         pass
@@ -190,20 +190,20 @@ def _own(*_: Any) -> Any:
     ],
 )
 def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], refused: Any) -> None:
-    """What cannot be honoured is one sentence before the first epoch."""
+    """An unsupported scenario is refused in one sentence before the first epoch."""
     with refused(AipError):
         make_trainer(type("Wrong", (Masked,), methods), *WORDS)
 
 
 def test_a_loss_without_a_gradient_is_refused(make_trainer: Any, refused: Any) -> None:
-    """Nothing would be trained."""
+    """A loss without a gradient would train nothing and is refused."""
     chosen = made(losses=lambda: lambda t, o: keras.ops.cast(keras.ops.argmax(o, -1), "float32"))
     with refused(AipError):
         make_trainer(chosen, *WORDS).fit()
 
 
 def test_weights_that_nothing_uses_are_refused(make_trainer: Any, refused: Any) -> None:
-    """They would be ignored."""
+    """Unused weights would be ignored and are refused."""
     chosen = made(Unused, train_data=lambda: (X, {"y": Y}, {"other": np.ones(10)}))
     with refused(AipError):
         make_trainer(chosen, *WORDS)

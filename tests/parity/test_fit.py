@@ -1,4 +1,4 @@
-"""What only a whole run shows: epochs with a partial last batch, class weights, factors of losses, ranks by name."""
+"""Parity of whole runs: epochs with a partial last batch, class weights, loss weights, names by rank."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = (
 
 
 class Labels(Scenario):
-    """Three classes from four features, compiled."""
+    """A compiled scenario of three classes and four features."""
 
     weights: Any = None
 
@@ -44,7 +44,7 @@ class Labels(Scenario):
 
 
 def fit(trainer: Any, **arguments: Any) -> tuple[dict[str, list[float]], list[Any]]:
-    """The history and the final weights of `Model.fit` on the model of a trainer, as it is now."""
+    """Return the history and the final weights of `Model.fit` on the current model of a trainer."""
     scenario = trainer.scenario
     model = keras.models.clone_model(trainer.model)
     model.set_weights(trainer.model.get_weights())
@@ -61,7 +61,7 @@ def fit(trainer: Any, **arguments: Any) -> tuple[dict[str, list[float]], list[An
 
 
 def same(trainer: Any, **arguments: Any) -> None:
-    """Both epochs of a run have the logs and the weights of `Model.fit`, which count 3 full batches and one of 2."""
+    """Check that both epochs of a run have the logs and weights of `Model.fit` for 3 full batches and one of 2."""
     history, weights = fit(trainer, **arguments)
     result = trainer.fit().history
     for name, values in history.items():
@@ -71,7 +71,7 @@ def same(trainer: Any, **arguments: Any) -> None:
 
 
 def test_epochs(make_trainer: Any) -> None:
-    """Names by shape, and means over batches of unequal sizes."""
+    """Names depend on the shape, and means weigh batches of unequal sizes."""
     same(make_trainer(Labels, *WORDS))
 
 
@@ -85,7 +85,7 @@ def test_sample_weights(make_trainer: Any) -> None:
 
 
 def test_weights_of_samples(make_trainer: Any) -> None:
-    """`Sample.weight` is the same as a third array."""
+    """`Sample.weight` equals a third array."""
     weights = np.random.default_rng(2).uniform(0, 3, 50).astype("float32")
     arrays = type("Arrays", (Labels,), {"weights": weights})
 
@@ -99,12 +99,12 @@ def test_weights_of_samples(make_trainer: Any) -> None:
 
 
 def test_class_weights(make_trainer: Any) -> None:
-    """`--train.class_weight` is `fit(class_weight=...)`: training alone is weighted."""
+    """`--train.class_weight` equals `fit(class_weight=...)`: only training is weighted."""
     same(make_trainer(Labels, *WORDS, "--train.class_weight", "0=1", "2=5"), class_weight={0: 1, 2: 5})
 
 
 def test_balanced_class_weights(make_trainer: Any) -> None:
-    """`balanced` gives each class the same weight in all, by scikit-learn's formula."""
+    """`balanced` gives each class the same total weight, by scikit-learn's formula."""
     counts = np.bincount(LABELS)
     expected = {label: 50 / (3 * count) for label, count in enumerate(counts)}
     same(make_trainer(Labels, *WORDS, "--train.class_weight", "balanced"), class_weight=expected)
@@ -116,7 +116,7 @@ def test_loss_weights(make_trainer: Any) -> None:
 
 
 class TwoLosses(Labels):
-    """Two outputs with factors, compared with one target each."""
+    """A scenario of two outputs with factors and one target each."""
 
     factors: ClassVar[Any] = {"label": 0.3, "size": 2.0}
 
@@ -147,7 +147,7 @@ class TwoLosses(Labels):
 
 
 def test_factors_by_output(make_trainer: Any) -> None:
-    """Single losses are logged without their factors; in equal batches, since Keras ignores sizes in their mean."""
+    """Single losses are logged without factors. Batches are equal, since Keras ignores their sizes in the mean."""
 
     class Whole(TwoLosses):
         def train_data(self) -> Any:
@@ -171,6 +171,6 @@ def test_factors_by_output(make_trainer: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_refused(make_trainer: Any, methods: dict[str, Any], words: tuple[str, ...], refused: Any) -> None:
-    """What cannot be honoured is one sentence before the first epoch."""
+    """An unsupported argument is refused in one sentence before the first epoch."""
     with refused(AipError):
         make_trainer(type("Wrong", (TwoLosses,), methods), *WORDS, *words)

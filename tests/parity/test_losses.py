@@ -13,7 +13,7 @@ import parity_heads
 import pytest
 from parity_heads import CLASSES, SAMPLES, STEPS, Head, features, weights_of
 
-# By function: the class, and what the targets are: positive numbers, signs, classes as one-hot vectors, class ids.
+# By function: the class, and the kind of targets: positive numbers, signs, one-hot vectors, class ids.
 LOSSES = {
     "mean_squared_error": ("MeanSquaredError", "numbers"),
     "mean_absolute_error": ("MeanAbsoluteError", "numbers"),
@@ -45,10 +45,10 @@ REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight")
 
 
 def given(function: str, form: str, **options: Any) -> Any:
-    """A loss as the user may give it."""
+    """Return a loss in one of the forms that a user may give."""
     cls = getattr(keras.losses, LOSSES[function][0])
     if form == "name":
-        # Keras registers a few losses by their class only.
+        # Keras registers a few losses only by their class.
         return function if function in NAMES else LOSSES[function][0]
     if form == "class":
         return cls
@@ -65,7 +65,7 @@ def given(function: str, form: str, **options: Any) -> Any:
 
 
 def targets_of(kind: str, shape: tuple[int, ...], dtype: str) -> Any:
-    """Targets of a kind for outputs of this shape."""
+    """Return targets of a kind for outputs of this shape."""
     draw = np.random.default_rng(3)
     ids = draw.integers(0, CLASSES, shape[:-1])
     if kind == "numbers":
@@ -80,7 +80,7 @@ def targets_of(kind: str, shape: tuple[int, ...], dtype: str) -> Any:
 
 
 def combinations() -> Iterator[Head]:
-    """All heads: function x form x shape of the output x rank x dtype of the target, where that means something."""
+    """Yield all heads: function x form x output shape x rank x target dtype, if meaningful."""
     for (function, (_, kind)), form, dtype in itertools.product(LOSSES.items(), FORMS, DTYPES):
         if kind in ("labels", "classes"):
             continue
@@ -92,7 +92,7 @@ def combinations() -> Iterator[Head]:
             if not lower and function == "categorical_generalized_cross_entropy":
                 # Keras broadcasts [batch, 1] against [batch, classes] to [batch, batch].
                 continue
-            # One less: [batch] against [batch, 1], class ids against scores. Equal: ids as [batch, 1].
+            # Lower rank: [batch] against [batch, 1], class ids against scores. Equal rank: ids as [batch, 1].
             units = CLASSES if many or not lower else 1
             target = targets_of(kind, (*lead, units), dtype)
             if kind == "ids" and not lower:
@@ -108,7 +108,7 @@ def combinations() -> Iterator[Head]:
 
 
 def special() -> Iterator[Head]:
-    """Options of losses, and losses with targets of their own."""
+    """Yield losses with options, and losses with special targets."""
     for reduction, (function, sequence) in itertools.product(
         REDUCTIONS, (("mean_squared_error", False), ("mean_absolute_error", True), ("dice", False))
     ):
@@ -160,7 +160,7 @@ def special() -> Iterator[Head]:
 
 
 def accepted(head: Head, *, masked: bool, weights: Any) -> bool:
-    """Whether Keras itself computes a loss for a head: it broadcasts nothing, and returns one number."""
+    """Return True if Keras computes the loss of a head without broadcasting and returns one number."""
     output = keras.ops.convert_to_tensor(np.full((6, *_shape(head)), 1 / 3, "float32"))
     if masked and head.sequence:
         keras.src.backend.set_keras_mask(output, keras.ops.any(features()[:6] != 0, axis=-1))
@@ -177,7 +177,7 @@ def _shape(head: Head) -> tuple[int, ...]:
 
 
 def compare(make_trainer: Any, heads: list[Head], *, masked: bool, weights: Any) -> int:
-    """Compares those heads that Keras accepts, and returns how many."""
+    """Compare the heads that Keras accepts, and return their number."""
     chosen = [head for head in heads if accepted(head, masked=masked, weights=weights)]
     parity_heads.compare(make_trainer, chosen, masked=masked, weights=weights)
     return len(chosen)
@@ -191,7 +191,7 @@ CONFIGURATIONS = pytest.mark.parametrize(
 
 @CONFIGURATIONS
 def test_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) -> None:
-    """Losses and weights after two steps are those of Keras, in a random part of all combinations."""
+    """Losses and weights after two steps equal those of Keras, in a random part of all combinations."""
     every = list(combinations())
     random.Random(0).shuffle(every)
     chosen = every[masked + 2 * weighted :: 20]
@@ -204,7 +204,7 @@ def test_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) ->
 @pytest.mark.slow
 @CONFIGURATIONS
 def test_all_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any) -> None:
-    """Every combination that Keras accepts."""
+    """Every combination that Keras accepts gives the same results."""
     every = list(combinations())
     count = compare(make_trainer, every, masked=masked, weights=weights_of(every) if weighted else None)
     with capsys.disabled():
@@ -212,7 +212,7 @@ def test_all_losses(make_trainer: Any, masked: bool, weighted: bool, capsys: Any
 
 
 def test_a_wrong_reduction_is_found(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suite has teeth: a mean over samples in place of values does not pass."""
+    """The suite detects a wrong reduction: a mean over samples in place of values fails."""
     monkeypatch.setattr("aipcore.scenario.losses.tf.size", lambda values: values.shape[0])
     chosen = [head for head in combinations() if head.name.startswith("mean_squared_error-name-float32-sequence")]
     with pytest.raises(AssertionError):

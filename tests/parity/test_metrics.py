@@ -55,7 +55,7 @@ BY_CLASS = {
 
 
 def instances(kind: str) -> list[Any]:
-    """Metrics with options, new ones each time."""
+    """Return new metrics with options."""
     return {
         "numbers": [metrics.R2Score(class_aggregation=None), metrics.MeanAbsoluteError(name="mine")],
         "binary": [
@@ -88,12 +88,12 @@ UNITS = {"numbers": CLASSES, "binary": 1, "one-hot": CLASSES, "ids": CLASSES}
 
 
 def classes(kind: str) -> list[Any]:
-    """All classes that are compared for targets of a kind, once each."""
+    """Return all classes to compare for targets of a kind, once each."""
     return list(dict.fromkeys([*BY_CLASS[kind], *(type(metric) for metric in instances(kind))]))
 
 
 def of_outputs(shape: tuple[int, ...]) -> Any:
-    """A loss for any target: the mean square of outputs of this shape, one per sample or position."""
+    """Return a loss for any target: the mean square of outputs of this shape, one per sample or position."""
 
     def loss(y_true: Any, y_pred: Any) -> Any:
         return keras.ops.mean(keras.ops.reshape(keras.ops.square(y_pred), (-1, *shape)), axis=-1)
@@ -102,9 +102,9 @@ def of_outputs(shape: tuple[int, ...]) -> Any:
 
 
 def heads() -> Iterator[Head]:
-    """A head per metric, of vectors and of sequences, with targets of equal and of lower rank."""
+    """Yield a head per metric, of vectors and of sequences, with targets of equal and of lower rank."""
     for kind, names in BY_NAME.items():
-        # Keras numbers names of its own over the whole process; see `test_classes_are_named_as_by_keras`.
+        # Keras numbers default names across the whole process; see `test_classes_are_named_as_by_keras`.
         made = [cls(name="made") for cls in BY_CLASS[kind]]
         every = [*names, *made, *instances(kind), *FUNCTIONS[kind]]
         for place, metric in enumerate(every):
@@ -119,7 +119,7 @@ def heads() -> Iterator[Head]:
 
 
 def target(kind: str, sequence: bool, dtype: str, *, lower: bool) -> Any:
-    """Targets of a kind; where a last axis of size 1 may be left out, `lower` leaves it out."""
+    """Return targets of a kind; `lower` omits a last axis of size 1, where possible."""
     draw = np.random.default_rng(4)
     lead = (SAMPLES, STEPS) if sequence else (SAMPLES,)
     if kind == "numbers":
@@ -131,7 +131,7 @@ def target(kind: str, sequence: bool, dtype: str, *, lower: bool) -> Any:
 
 
 def accepted(head: Head, weights: Any) -> bool:
-    """Whether Keras itself takes the head's targets and weights with this metric."""
+    """Return True if Keras accepts the head's targets and weights with this metric."""
     output = np.full((6, STEPS, head.units) if head.sequence else (6, head.units), 1 / 3, "float32")
     compiled = keras.src.trainers.compile_utils.CompileMetrics(parity_heads.fresh(head.metrics), None)
     try:
@@ -154,7 +154,7 @@ def accepted(head: Head, weights: Any) -> bool:
     ],
 )
 def test_metrics(make_trainer: Any, masked: bool, weighted: bool, part: int, capsys: Any) -> None:
-    """All metrics, and all as weighted metrics, have the values and names of Keras' history; or a random part."""
+    """All metrics, plain and weighted, have the values and names of Keras' history; by default a random part."""
     every = list(heads())
     random.Random(0).shuffle(every)
     every = every[::part]
@@ -167,7 +167,7 @@ def test_metrics(make_trainer: Any, masked: bool, weighted: bool, part: int, cap
 
 
 class Scored(Scenario):
-    """Three classes from three features."""
+    """A scenario of three classes and three features."""
 
     monitor = ("max", "f1_score_1")
     given: Any = ()
@@ -189,14 +189,14 @@ class Scored(Scenario):
 
 
 def test_a_vector_has_a_value_per_class(make_trainer: Any) -> None:
-    """The class that a user cares for can be monitored by its name."""
+    """The value of a single class can be monitored by its name."""
     result = make_trainer(Scored).fit()
     assert {"f1_score_0", "f1_score_1", "f1_score_2", "categorical_accuracy"} <= result.history[0].keys()
     assert result.monitor == "val_f1_score_1"
 
 
 def test_classes_are_named_as_by_keras(make_trainer: Any) -> None:
-    """Metrics given as classes or without a name are called as in Keras' history of a first run."""
+    """Metrics given as classes or without a name have the names in Keras' history of a first run."""
 
     class Classes(Scored):
         monitor = ("max", "auc")
@@ -218,7 +218,7 @@ def test_classes_are_named_as_by_keras(make_trainer: Any) -> None:
 
 
 def test_metrics_without_a_name(make_trainer: Any) -> None:
-    """Keras numbers objects without a name; training and validation still have the same one."""
+    """Keras numbers objects without a name; training and validation still use the same name."""
 
     class Share(metrics.Mean):
         def __init__(self) -> None:
@@ -248,14 +248,14 @@ def test_metrics_without_a_name(make_trainer: Any) -> None:
     ],
 )
 def test_what_is_refused(make_trainer: Any, given: Any, refused: Any) -> None:
-    """A metric that cannot work is named before the first epoch."""
+    """An unsupported metric is named before the first epoch."""
     wrong = type("Wrong", (Scored,), {"metrics": lambda _: given(), "monitor": ("min", "loss")})
     with refused(ScenarioError):
         make_trainer(wrong)
 
 
 def test_the_same_metric_twice_is_refused(make_trainer: Any, refused: Any) -> None:
-    """Training and validation would count into one object."""
+    """One object for two metrics would count training and validation together and is refused."""
     one = metrics.CategoricalAccuracy()
     wrong = type("Wrong", (Scored,), {"metrics": lambda _: [one], "monitor": ("min", "loss")})
     with refused(ScenarioError):
@@ -263,7 +263,7 @@ def test_the_same_metric_twice_is_refused(make_trainer: Any, refused: Any) -> No
 
 
 class Largest(metrics.Metric):
-    """The greatest output so far."""
+    """A metric of the largest output."""
 
     def __init__(self) -> None:
         super().__init__(name="largest")
@@ -277,7 +277,7 @@ class Largest(metrics.Metric):
 
 
 def test_a_state_that_cannot_be_summed_is_refused_on_replicas(refused: Any) -> None:
-    """Metrics of replicas are put together by adding their states, which is wrong for a maximum."""
+    """Replicas sum the states of metrics, which is wrong for a maximum and refused."""
     outputs = keras.ops.convert_to_tensor(np.random.default_rng(0).uniform(1, 2, (6, 3)).astype("float32"))
     example = {"": keras.ops.convert_to_tensor(np.eye(3, dtype="float32")[[0, 1, 2] * 2])}, {"": outputs}, {}
 

@@ -1,4 +1,4 @@
-"""Small scenarios in files of their own, trained once by the command, for all tests of applying models."""
+"""Small scenarios in separate files, trained once by the command for all tests of trained models."""
 
 from __future__ import annotations
 
@@ -161,9 +161,9 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: its output folder.
-        history: what was logged, epoch by epoch.
-        best: the number of the best epoch, from 0.
+        folder: The run folder.
+        history: The logged values, epoch by epoch.
+        best: The index of the best epoch, from 0.
     """
 
     folder: Path
@@ -171,26 +171,26 @@ class Run:
     best: int
 
     def validated(self, epoch: int) -> dict[str, float]:
-        """The validation values of an epoch."""
+        """Return the validation values of an epoch."""
         logs = self.history[epoch]
         return {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
 
 
 @pytest.fixture(scope="session")
 def dense_source() -> str:
-    """The file of the scenario of points."""
+    """Return the source of the scenario of points."""
     return DENSE
 
 
 @pytest.fixture(scope="session")
 def masked_source() -> str:
-    """The file of the scenario of masked sequences."""
+    """Return the source of the scenario of masked sequences."""
     return MASKED
 
 
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Trains a scenario, given by the text of its file or a plugin's name, by the command, in this process."""
+    """Train a scenario, given by its source or a plugin's name, by the command, in this process."""
 
     def train(source: str, *words: str) -> Run:
         folder = tmp_path_factory.mktemp("run")
@@ -208,7 +208,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
 
 @pytest.fixture(scope="session")
 def words_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the names of the classes."""
+    """Write a file with the names of the classes."""
     path = tmp_path_factory.mktemp("words") / "words.txt"
     path.write_text("north east south west")
     return path
@@ -216,25 +216,25 @@ def words_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def points(train: Callable[..., Run], words_file: Path) -> Run:
-    """A run with penalties, EMA, processors and a resource."""
+    """Train a run with penalties, EMA, processors and a resource."""
     return train(DENSE, "--trainer.calc_ema", "0.8", "--data.words", str(words_file))
 
 
 @pytest.fixture(scope="session")
 def steps(train: Callable[..., Run]) -> Run:
-    """A run on sequences whose padding is masked."""
+    """Train a run on sequences whose padding is masked."""
     return train(MASKED)
 
 
 @pytest.fixture(scope="session")
 def digits(train: Callable[..., Run]) -> Run:
-    """A run of the tutorial."""
+    """Train a run of the tutorial."""
     return train("tutorial", "--trainer.epochs", "2", "--trainer.random_seed", "3", "--trainer.jit_compile", "off")
 
 
 @pytest.fixture
 def lav(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Runs `aip lav` or `aip evaluate` in this process and returns the values of its lists by name."""
+    """Run `aip lav` or `aip evaluate` in this process and return the values of its lists by name."""
 
     def lav(*words: str, command: str = "lav") -> dict[str, Any]:
         file = tmp_path / "scores.json"

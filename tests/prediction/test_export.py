@@ -1,4 +1,4 @@
-"""`aip export`: a model in another format, which answers the same."""
+"""`aip export`: a model in another format with the same outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aipcore.prediction import Predictor
 
 @pytest.mark.parametrize("source", ["best", "checkpoint"])
 def test_keras_file_answers_like_the_model(points: Any, tmp_path: Path, source: str) -> None:
-    """The file that Keras loads has the averaged weights, of a SavedModel or a checkpoint."""
+    """The Keras file of a SavedModel or a checkpoint has the averaged weights."""
     import keras
 
     target = tmp_path / "keras"
@@ -30,7 +30,7 @@ def test_keras_file_answers_like_the_model(points: Any, tmp_path: Path, source: 
 
 
 def test_saved_model_of_a_checkpoint(points: Any, lav: Any, tmp_path: Path) -> None:
-    """A checkpoint becomes a model that lav scores like the run did."""
+    """A SavedModel of a checkpoint has the same LAV scores as the run."""
     target = tmp_path / "model"
     newest = str(points.folder / "checkpoint")
     assert main(["export", newest, "--trust", "--format", "SavedModel", "--output", str(target)]) == 0
@@ -40,7 +40,7 @@ def test_saved_model_of_a_checkpoint(points: Any, lav: Any, tmp_path: Path) -> N
 
 
 def test_nothing_is_overwritten(points: Any, tmp_path: Path, capsys: Any) -> None:
-    """A folder that holds anything is refused, and stays as it is."""
+    """A folder that is not empty is refused and stays unchanged."""
     (tmp_path / "file").write_text("mine")
     words = ["export", str(points.folder), "--trust", "--format", "keras", "--output"]
     assert main([*words, str(tmp_path)]) == 2
@@ -49,7 +49,7 @@ def test_nothing_is_overwritten(points: Any, tmp_path: Path, capsys: Any) -> Non
 
 
 def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, tmp_path: Path, capsys: Any) -> None:
-    """A layer that is missing or of another size is named, and one that computes otherwise is noticed."""
+    """A missing layer or one of another size is named, and one with another computation is detected."""
     run = train(dense_source, "--trainer.epochs", "1")
     file = run.folder.parent / "scenario.py"
     words = ["export", str(run.folder), "--trust", "--format", "keras", "--output", str(tmp_path / "out")]
@@ -74,8 +74,8 @@ def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, t
         (["--format", "keras", "--model.graph", "x"], "There is no option --model.graph"),
     ],
 )
-def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
-    """A format must be named, and only its own options exist."""
+def test_invalid_options(points: Any, capsys: Any, words: list[str], message: str) -> None:
+    """The format is required, and only its options exist."""
     assert main(["export", str(points.folder), "--trust", *words]) == 2
     assert message in capsys.readouterr().err
 
@@ -124,7 +124,7 @@ class Edges(Scenario):
 
 
 def test_other_input_size(train: Any, tmp_path: Path, capsys: Any) -> None:
-    """The inputs are those of the data under the changed parameters, and without data that is refused."""
+    """The inputs are those of the data with the changed parameters; without data, changes are refused."""
     import tensorflow as tf
 
     run = train(CONVOLUTION)

@@ -1,4 +1,4 @@
-"""Formats that aip writes but does not apply: in training, and what is said when they are given or missing."""
+"""Formats that aip writes but does not load: in training, as arguments, and without their packages."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def build(params):
 
 
 def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Path, capsys: Any) -> None:
-    """`best` and `export` have each format, and commands say what to give them instead of one alone."""
+    """`best` and `export` have each format, and the error for an ONNX model names the models to use instead."""
     run = train(dense_source, "--trainer.epochs", "1", "--export.formats", "onnx", "litert", "keras")
     for name in ("best", "export"):
         files = {path.name for path in (run.folder / name).iterdir()}
@@ -91,7 +91,7 @@ def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Pa
 
 
 def test_a_format_that_cannot_express_the_model(tmp_path: Path, capsys: Any) -> None:
-    """It is found before the first epoch; if nothing is checked then, the run keeps all the rest and fails at last."""
+    """An unsupported model is found before the first epoch; without checks, the run fails at its end."""
     (tmp_path / "gammas.py").write_text(GAMMA)
     out = tmp_path / "out"
     words = ["train", str(tmp_path / "gammas.py"), "--export.formats", "onnx", "--trainer.output_dir", str(out)]
@@ -111,7 +111,7 @@ def test_a_format_that_cannot_express_the_model(tmp_path: Path, capsys: Any) -> 
 
 
 def test_missing_packages(fork_aip: Any, install: Any, tmp_path: Path) -> None:
-    """They are named before TensorFlow is imported, with what to install."""
+    """Missing packages are named with the command that installs them, before TensorFlow is imported."""
     install("odd", PLUGIN)
     result = fork_aip("train", "tutorial", "--export.formats", "odd", AIP_LOG_LEVEL="debug")
     assert result.returncode == 2
@@ -126,7 +126,7 @@ def test_missing_packages(fork_aip: Any, install: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_nothing_but_the_plan_is_printed(fork_aip: Any, tmp_path: Path) -> None:
-    """Neither converter nor runtime says anything on the terminal, in a process of its own."""
+    """Converter and runtime print nothing in the terminal, in a separate process."""
     words = ["--trainer.epochs", "2", "--export.formats", "onnx", "litert", "keras", "--trainer.output_dir", "out"]
     result = fork_aip("train", "tutorial", *words, timeout=300)
     assert result.returncode == 0
@@ -139,7 +139,7 @@ def test_nothing_but_the_plan_is_printed(fork_aip: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_kit_skips_what_lacks_packages(fork_aip: Any, install: Any) -> None:
+def test_the_kit_skips_missing_packages(fork_aip: Any, install: Any) -> None:
     """An exporter whose packages are not installed does not fail its checks."""
     install("odd", PLUGIN)
     result = fork_aip("plugins", "check", "odd")

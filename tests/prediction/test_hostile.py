@@ -1,4 +1,4 @@
-"""Folders and files of strangers: looked at, loaded or begun with, they run no code and lead to nothing outside."""
+"""Folders and files of strangers run no code and refer to no files outside, in any command."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from aipcore.training.warmstart.readers import read_weights
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """A file that is there if code of `evil.py` beside it has run."""
+    """Return the path of a file that exists if code of `evil.py` beside it has run."""
     path = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(path)!r}, 'w').close()")
     return path
 
 
 def named(folder: Path, kind: str) -> dict[str, str]:
-    """A scenario of a record that names the code of a stranger."""
+    """Name the code of a stranger as the scenario of a record."""
     reference = {"module": "evil:Evil", "file": f"{folder / 'evil.py'}:Evil", "plugin": "evil:Evil"}[kind]
     return {"name": reference, "kind": kind, "reference": reference, "folder": str(folder)}
 
 
 @pytest.mark.parametrize("kind", ["module", "file", "plugin"])
 def test_a_manifest_cannot_name_code(points: Any, tmp_path: Path, marker: Path, kind: str, capsys: Any) -> None:
-    """The manifest of a checkpoint whose checksum fits names a module or a file: nothing of it is imported."""
+    """Nothing is imported if a checkpoint's manifest with a valid checksum names a module or a file."""
     path = tmp_path / "run" / "checkpoint" / "step-0000000001"
     shutil.copytree(newest_checkpoint(points.folder / "checkpoint"), path)
     manifest = json.loads((path / "manifest.json").read_text())
@@ -50,7 +50,7 @@ def test_a_manifest_cannot_name_code(points: Any, tmp_path: Path, marker: Path, 
 
 
 def test_the_folder_of_resources_is_no_link(points: Any, tmp_path: Path, refused: Any) -> None:
-    """A folder that leads out as a whole is as bad as a file that does."""
+    """A link in place of the whole folder is refused like a link in it."""
     shutil.copytree(points.folder / "best", tmp_path / "model")
     outside = (tmp_path / "model" / "resources").rename(tmp_path / "outside")
     (tmp_path / "model" / "resources").symlink_to(outside)
@@ -59,9 +59,9 @@ def test_the_folder_of_resources_is_no_link(points: Any, tmp_path: Path, refused
 
 
 def evil_keras_file(path: Path, marker: Path) -> None:
-    """A model whose first layer is a lambda, its code in the file, that leaves a marker whenever it is called."""
+    """Write a model whose first layer is a lambda with its code in the file, which creates the marker on each call."""
     source = keras.Input((4,), name="features")
-    # Whole in its code, since Keras writes what a lambda refers to as JSON.
+    # The code needs no other objects, since Keras writes a lambda's references as JSON.
     spread = eval(f"lambda x: (open({str(marker)!r}, 'w').close(), x * 2)[1]")
     outputs = keras.layers.Dense(3, name="head")(keras.layers.Lambda(spread, name="evil")(source))
     keras.Model(source, outputs).save(path)
@@ -70,7 +70,7 @@ def evil_keras_file(path: Path, marker: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_lambda_in_a_keras_file(tmp_path: Path) -> None:
-    """Its weights can be begun with, and loaded as a model it is refused; its code is not run."""
+    """The weights can be used for a warm start, loading the model is refused, and the code does not run."""
     marker, path = tmp_path / "ran", tmp_path / "model.keras"
     evil_keras_file(path, marker)
     arrays = read_weights(find_artifact(path, WEIGHTS)).arrays
@@ -81,7 +81,7 @@ def test_a_lambda_in_a_keras_file(tmp_path: Path) -> None:
 
 
 def test_pickled_answers(points: Any, tmp_path: Path, capsys: Any) -> None:
-    """A file of answers with one column that would be unpickled is refused, however genuine the rest."""
+    """A file of predictions with one pickled column is refused, even if all others are valid."""
     answers = tmp_path / "answers.npz"
     assert main(["lav", str(points.folder), "--trust", "--dump", str(answers)]) == 0
 

@@ -1,4 +1,4 @@
-"""Inputs whose names are no identifiers: columns of tables, paths, words of any language."""
+"""Input names that are not identifiers: columns of tables, paths, words of any language."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Odd(Scenario):
 def test_from_training_to_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Training, resuming, scoring, prediction and other programs take such inputs; the model gives Keras' answers."""
+    """Training, resuming, scoring, prediction and other programs accept such names, with the outputs of Keras."""
     (tmp_path / "odd.py").write_text(SOURCE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
@@ -117,7 +117,7 @@ def test_from_training_to_prediction(
     ],
 )
 def test_two_inputs_of_one_name(names: list[str], make_trainer: Any, refused: Any) -> None:
-    """Names that would become one are refused before the model is built."""
+    """Two names that map to one identifier are refused before the model is built."""
 
     class Clash(Scenario):
         def train_data(self) -> Any:
@@ -135,7 +135,7 @@ def test_two_inputs_of_one_name(names: list[str], make_trainer: Any, refused: An
 
 
 def test_names_that_need_no_change() -> None:
-    """Identifiers stay, and the name of one input does not depend on the others."""
+    """Identifiers are kept, and the name of one input does not depend on the others."""
     assert argument_names(["x", "Input_2", "training"]) == {"x": "x", "Input_2": "Input_2", "training": "training"}
     assert argument_names([""]) == {"": "inputs"}
     assert argument_names(["尺寸"])["尺寸"] == argument_names(["x", "颜色", "尺寸"])["尺寸"]

@@ -1,4 +1,4 @@
-"""`aip lav` gives the numbers that training printed, on the validation data."""
+"""`aip lav` gives the same values on the validation data as training."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from aipcore.cli.main import main
 
 
 def close(found: dict[str, float], expected: dict[str, float]) -> None:
-    """Every expected value is there, to 1e-6."""
+    """Assert that every expected value is present, to 1e-6."""
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def test_best_gives_the_printed_numbers(points: Any, lav: Any) -> None:
-    """Loss with three penalties, and accuracy, of averaged weights."""
+    """Loss with three penalties, and accuracy, are those of averaged weights."""
     close(lav(str(points.folder / "best"))[""], points.validated(points.best))
 
 
 def test_export_and_checkpoint_give_those_of_the_last_epoch(points: Any, lav: Any) -> None:
-    """The final model, and the newest checkpoint with the average in the place of the weights."""
+    """The final model and the newest checkpoint, with averaged weights, give the values of the last epoch."""
     for name in ("export", "checkpoint"):
         close(lav(str(points.folder / name))[""], points.validated(-1))
     older = min((points.folder / "checkpoint").glob("step-*"))
@@ -30,12 +30,12 @@ def test_export_and_checkpoint_give_those_of_the_last_epoch(points: Any, lav: An
 
 
 def test_masked_outputs_give_the_printed_loss(steps: Any, lav: Any) -> None:
-    """The mask of the padding reaches the loss, although a signature does not have it."""
+    """The mask of the padding reaches the loss, although a signature does not include it."""
     close(lav(str(steps.folder / "export"))[""], steps.validated(-1))
 
 
 def test_run_folder_means_best(points: Any, lav: Any, tmp_path: Path) -> None:
-    """The folder of a run stands for its best, else its export, else its newest checkpoint."""
+    """A run folder stands for its best model, else its export, else its newest checkpoint."""
     copy = tmp_path / "copy"
     shutil.copytree(points.folder, copy)
     close(lav(str(copy))[""], points.validated(points.best))
@@ -46,7 +46,7 @@ def test_run_folder_means_best(points: Any, lav: Any, tmp_path: Path) -> None:
 
 
 def test_scores_validation_and_not_training_data(points: Any, lav: Any, capsys: Any) -> None:
-    """Trap of the predecessor: 61 validation samples are scored, not the 150 training samples."""
+    """Trap of the predecessor: the 61 validation samples are scored, not the 150 training samples."""
     values = lav(str(points.folder / "best"))[""]
     assert values["seen"] == 61
     out = capsys.readouterr().out
@@ -55,14 +55,14 @@ def test_scores_validation_and_not_training_data(points: Any, lav: Any, capsys: 
 
 
 def test_parameters_change_the_data(points: Any, lav: Any) -> None:
-    """Points with less noise are told apart more often, and the others are as before."""
+    """With less noise the accuracy is higher; with the original noise the values are those of training."""
     noisy, clear = (lav(str(points.folder / "best"), "--data.noise", noise)[""] for noise in ("1.0", "0.01"))
     close(noisy, points.validated(points.best))
     assert clear["accuracy"] > noisy["accuracy"]
 
 
 def test_eager_gives_the_same(points: Any, lav: Any) -> None:
-    """Nothing is compiled, and the numbers stay."""
+    """Eager execution gives the same values."""
     close(lav(str(points.folder / "best"), "--eager")[""], points.validated(points.best))
 
 
@@ -76,7 +76,7 @@ def test_eager_gives_the_same(points: Any, lav: Any) -> None:
         (["--dump", "x.pkl"], "--dump x.pkl is not allowed, the file must end in .npz or .parquet."),
     ],
 )
-def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: str) -> None:
+def test_invalid_options(points: Any, capsys: Any, words: list[str], message: str) -> None:
     """Options without an effect, and unknown ones, are errors."""
     assert main(["lav", str(points.folder), "--trust", *words]) == 2
     assert message in capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_what_is_refused(points: Any, capsys: Any, words: list[str], message: st
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 @pytest.mark.parametrize("name", ["points", "steps"])
 def test_evaluate_of_a_dump_equals_lav(request: Any, lav: Any, tmp_path: Path, name: str, suffix: str) -> None:
-    """Losses with penalties and masks, metrics, and evaluator results, from the file alone."""
+    """A dump is enough for losses with penalties and masks, metrics, and evaluator results."""
     run = request.getfixturevalue(name)
     dump = tmp_path / f"dump{suffix}"
     expected = lav(str(run.folder / "best"), "--dump", str(dump))[""]
@@ -94,7 +94,7 @@ def test_evaluate_of_a_dump_equals_lav(request: Any, lav: Any, tmp_path: Path, n
 
 
 def test_dump_holds_targets_outputs_and_meta(points: Any, lav: Any, tmp_path: Path) -> None:
-    """Plain NumPy reads it without unpickling, sample by sample in the order of the data."""
+    """NumPy reads the dump without unpickling, sample by sample in the order of the data."""
     import json
 
     import numpy as np
@@ -118,7 +118,7 @@ LISTS = """
 
 
 def test_several_lists(train: Any, dense_source: str, lav: Any, tmp_path: Path) -> None:
-    """Each list has results of its own, also from a dump."""
+    """Each list has separate results, also from a dump."""
     run = train(dense_source.replace("    def evaluator(self):\n", LISTS), "--trainer.lav_every_n", "1")
     dump = tmp_path / "dump.npz"
     found = lav(str(run.folder / "export"), "--dump", str(dump))
@@ -133,13 +133,13 @@ def test_several_lists(train: Any, dense_source: str, lav: Any, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def jury(points: Any, train: Any, dense_source: str, words_file: Path) -> list[str]:
-    """Two models of one scenario with different weights, and different copies of the resource."""
+    """Return two models of one scenario with different weights, and different copies of the resource."""
     other = train(dense_source, "--trainer.random_seed", "8", "--data.words", str(words_file))
     return [str(points.folder / "best"), str(other.folder / "export")]
 
 
 def test_several_models_vote(jury: list[str], lav: Any, tmp_path: Path, capsys: Any) -> None:
-    """Metrics, evaluator and loss are those that NumPy computes of the mean of the outputs; each model has its own."""
+    """Metrics, evaluator and loss equal NumPy's for the mean of the outputs; each model has its own scores."""
     import json
 
     import numpy as np
@@ -171,13 +171,13 @@ def test_several_models_vote(jury: list[str], lav: Any, tmp_path: Path, capsys: 
 
 
 def test_masks_of_models_that_vote(steps: Any, lav: Any) -> None:
-    """Two checkpoints of one run: the loss of the vote leaves the padding out, as that of one model twice shows."""
+    """The loss of a vote excludes the padding, as shown by the vote of a model with itself."""
     best = str(steps.folder / "export")
     close(lav(best, best)[""], steps.validated(-1))
 
 
 def test_votes_that_are_refused(jury: list[str], steps: Any, digits: Any, capsys: Any) -> None:
-    """Models of other scenarios or outputs, and options without an effect."""
+    """Models of other scenarios or outputs, and options without an effect, are refused."""
     for words, message in (
         ([jury[0], str(digits.folder)], "is of the scenario tutorial, but"),
         ([jury[0], str(steps.folder)], "has the inputs x, but"),
@@ -188,7 +188,7 @@ def test_votes_that_are_refused(jury: list[str], steps: Any, digits: Any, capsys
 
 
 def test_samples_to_print(points: Any, jury: list[str], lav: Any, tmp_path: Path, capsys: Any) -> None:
-    """The first and the last sample with the class that post-processing names; also of a vote and from a dump."""
+    """The first and the last sample are printed with their class after post-processing, also for votes and dumps."""
     import json
 
     from aipcore.prediction import Predictor

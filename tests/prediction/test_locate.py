@@ -1,4 +1,4 @@
-"""What a model dir may and may not hold: damaged and hostile ones are one sentence, and run no code."""
+"""Content of a model dir: damaged and hostile ones are refused in one sentence, and run no code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Edit = Callable[[Callable[[dict[str, Any]], None]], Path]
 
 @pytest.fixture
 def edited(points: Any, tmp_path: Path) -> Edit:
-    """Copies the best model and changes its record."""
+    """Copy the best model and change its record."""
 
     def edited(change: Callable[[dict[str, Any]], None]) -> Path:
         copy = tmp_path / "model"
@@ -34,7 +34,7 @@ def edited(points: Any, tmp_path: Path) -> Edit:
 
 
 def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
-    """Its absolute path is named, and its code not run."""
+    """The error names the absolute path, and the code does not run."""
     assert main(["lav", str(points.folder)]) == 2
     error = capsys.readouterr().err
     assert f"no plugin but the file {points.folder.parent / 'scenario.py'}" in error
@@ -42,7 +42,7 @@ def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
 
 
 def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path, refused: Any) -> None:
-    """A module, a file or a plugin's name that is none: nothing is imported."""
+    """A module, a file or an unknown plugin name in a record is not imported."""
     marker = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()")
     for number, scenario in enumerate(
@@ -62,7 +62,7 @@ def test_a_record_cannot_name_code(edited: Edit, tmp_path: Path, refused: Any) -
 
 
 def test_missing_plugin_names_its_distribution(edited: Edit, refused: Any) -> None:
-    """What to install, in which version."""
+    """The error names the package to install and its version."""
     scenario = {
         "name": "gone",
         "kind": "plugin",
@@ -75,7 +75,7 @@ def test_missing_plugin_names_its_distribution(edited: Edit, refused: Any) -> No
 
 
 def test_plugin_records_where_it_came_from(digits: Any) -> None:
-    """A model of a plugin names distribution and version."""
+    """A model of a plugin records distribution and version."""
     recorded = find_model(digits.folder).about["scenario"]
     assert (recorded["kind"], recorded["distribution"]) == ("plugin", "aipcore")
     assert recorded["version"]
@@ -93,7 +93,7 @@ def test_resources_do_not_lead_out(edited: Edit, place: Any, refused: Any) -> No
 
 
 def test_resources_do_not_follow_links_out(edited: Edit, tmp_path: Path, refused: Any) -> None:
-    """Nor is a link followed to the outside."""
+    """A link to a file outside is not followed."""
     path = edited(lambda about: None)
     secret = tmp_path / "secret.txt"
     secret.write_text("a b c d")
@@ -125,13 +125,13 @@ def test_resources_must_be_listed(edited: Edit, refused: Any) -> None:
     ],
 )
 def test_damaged_records(edited: Edit, change: Any, refused: Any) -> None:
-    """Each is one sentence."""
+    """A damaged record is refused in one sentence."""
     with refused(UsageError):
         Predictor.load(edited(change), trust=True)
 
 
 def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
-    """A record, a graph or weights cut short: an error with a sentence, no traceback."""
+    """A truncated record, graph or weights file is refused in one sentence without a traceback."""
     for number, (name, message) in enumerate(
         [
             ("aip.json", "it is no valid JSON"),
@@ -159,7 +159,7 @@ def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
     ],
 )
 def test_what_is_no_model(tmp_path: Path, make: Any, refused: Any) -> None:
-    """What was given, and what is to be given."""
+    """The error names the given path and the accepted ones."""
     make(tmp_path / "path")
     with refused(UsageError):
         find_model(tmp_path / "path")

@@ -1,4 +1,4 @@
-"""`aip predict` and the `Predictor`: samples to answers, by one model or by several."""
+"""`aip predict` and the `Predictor`: predictions by one model or by several."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aipcore.prediction import Predictor
 
 
 def stored(path: Path) -> dict[str, Any]:
-    """All arrays of an npz file."""
+    """Return all arrays of an npz file."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
 @pytest.mark.parametrize("name", ["points", "steps"])
 def test_predict_equals_the_dump_of_lav(request: Any, lav: Any, tmp_path: Path, name: str) -> None:
-    """The same samples give the same bits, padded or not, and evaluate to the same."""
+    """The same samples give the same bits as the dump, padded or not, and the same evaluation."""
     run = request.getfixturevalue(name)
     dump, predictions = tmp_path / "dump.npz", tmp_path / "predictions.npz"
     expected = lav(str(run.folder), "--dump", str(dump))[""]
@@ -38,7 +38,7 @@ def test_predict_equals_the_dump_of_lav(request: Any, lav: Any, tmp_path: Path, 
 
 
 def test_predictor_processes_before_and_after(points: Any) -> None:
-    """Inputs are doubled, the answer gets a name from the resource; raw arrays are left as they are."""
+    """Inputs are doubled and outputs get a name from the resource; raw arrays are left unchanged."""
     predictor = Predictor.load(points.folder / "best", trust=True)
     inputs = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
     raw = predictor.predict_raw(inputs * 2)
@@ -52,7 +52,7 @@ def test_predictor_processes_before_and_after(points: Any) -> None:
 
 
 def test_predict_is_lazy(points: Any) -> None:
-    """Samples are read as they are needed, so that a stream without an end can be predicted."""
+    """Samples are read on demand, so that an endless stream can be predicted."""
     predictor = Predictor.load(points.folder / "best", trust=True)
 
     def endless() -> Any:
@@ -65,7 +65,7 @@ def test_predict_is_lazy(points: Any) -> None:
 
 @pytest.mark.parametrize("part", ["best", "checkpoint"])
 def test_sequences_are_padded_and_cut(steps: Any, part: str) -> None:
-    """A sequence among longer ones is answered like alone: its padding is masked, and cut off the outputs."""
+    """A sequence among longer ones has the same outputs as alone: its padding is masked, and cut off the outputs."""
     predictor = Predictor.load(steps.folder / part, trust=True)
     generator = np.random.default_rng(0)
     samples = [{"x": generator.normal(size=(length, 3)).astype(np.float32)} for length in (3, 8, 5)]
@@ -96,7 +96,7 @@ def test_lines_of_sequences_are_as_long_as_the_sequences(steps: Any, tmp_path: P
         assert "masks" not in line
     assert len(lines) == 37
     assert "has no mask" not in capsys.readouterr().err
-    # A step of zeros inside a sequence is masked too: it stays, and the line says so.
+    # A step of zeros inside a sequence is masked too: it stays, and the line includes the mask.
     inner = np.ones((4, 3), np.float32)
     inner[1] = 0
     predictor = Predictor.load(steps.folder, trust=True)
@@ -107,8 +107,8 @@ def test_lines_of_sequences_are_as_long_as_the_sequences(steps: Any, tmp_path: P
     assert "masks" not in lines[1]
 
 
-def test_what_is_cut() -> None:
-    """Only the end; nothing where the mask is of something else; all of a sample that is masked altogether."""
+def test_masked_ends_are_cut() -> None:
+    """Only masked ends are cut; masks of other shapes are ignored, and a fully masked sample becomes empty."""
     from aipcore.prediction.data import cut_masked_end
 
     values = np.arange(8).reshape(4, 2)
@@ -120,8 +120,8 @@ def test_what_is_cut() -> None:
     assert cut_masked_end(values, np.zeros(4, bool)).shape == (0, 2)
 
 
-def test_outputs_without_a_mask_are_told(train: Any, capsys: Any, masked_source: str) -> None:
-    """Where nothing says which steps are padding, aip predict warns; the model cannot tell either."""
+def test_warning_about_outputs_without_a_mask(train: Any, capsys: Any, masked_source: str) -> None:
+    """If no mask marks the padding, aip predict warns, since the model cannot recognise it either."""
     run = train(masked_source.replace("layers.Masking()(inputs['x'])", "inputs['x']"), "--trainer.epochs", "1")
     capsys.readouterr()
     assert main(["predict", str(run.folder), "--trust"]) == 0
@@ -131,7 +131,7 @@ def test_outputs_without_a_mask_are_told(train: Any, capsys: Any, masked_source:
 
 
 def test_predict_dataset_takes_processed_samples(points: Any) -> None:
-    """A data set goes to the model as it is."""
+    """A dataset is passed to the model unchanged."""
     from aipcore.data.pipeline import Pipeline
 
     predictor = Predictor.load(points.folder / "best", trust=True)
@@ -143,14 +143,14 @@ def test_predict_dataset_takes_processed_samples(points: Any) -> None:
 
 
 def test_checkpoint_predicts_like_the_export(points: Any) -> None:
-    """The model that is built anew from the newest checkpoint answers like the exported one."""
+    """The model built from the newest checkpoint has the same outputs as the exported one."""
     inputs = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
     one, other = (Predictor.load(points.folder / name, trust=True) for name in ("checkpoint", "export"))
     np.testing.assert_allclose(one.predict_raw(inputs), other.predict_raw(inputs), rtol=1e-5, atol=1e-6)
 
 
 def test_models_vote_with_the_mean(points: Any) -> None:
-    """Two checkpoints give the mean of what each gives."""
+    """Two checkpoints give the mean of both outputs."""
     older, newer = sorted((points.folder / "checkpoint").glob("step-*"))
     inputs = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
     single = [Predictor.load(path, trust=True).predict_raw(inputs).astype(np.float64) for path in (older, newer)]
@@ -162,7 +162,7 @@ def test_models_vote_with_the_mean(points: Any) -> None:
 
 
 def test_models_that_process_otherwise_vote(train: Any, dense_source: str, points: Any) -> None:
-    """Each model gets samples as it was trained with them."""
+    """Each model gets samples with its own preprocessing."""
     triple = train(dense_source.replace("sample.inputs * 2", "sample.inputs * 3"), "--trainer.epochs", "1")
     paths = [points.folder / "best", triple.folder / "best"]
     inputs = np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)
@@ -174,7 +174,7 @@ def test_models_that_process_otherwise_vote(train: Any, dense_source: str, point
 
 
 def test_a_scenario_may_vote_itself(points: Any, refused: Any) -> None:
-    """`Scenario.vote` is asked first, and must answer for every output."""
+    """`Scenario.vote` takes precedence, and must return every output."""
     from aipcore.prediction.ensemble import vote
     from aipcore.scenario import Scenario
 
@@ -197,7 +197,7 @@ def test_a_scenario_may_vote_itself(points: Any, refused: Any) -> None:
 
 
 def test_models_with_other_names_cannot_vote(points: Any, steps: Any, refused: Any) -> None:
-    """What differs is named, and in which model."""
+    """The error names the differing names and the model."""
     with refused(UsageError):
         Predictor.load([points.folder / "best", steps.folder / "best"], trust=True)
 
@@ -210,13 +210,13 @@ def test_models_with_other_names_cannot_vote(points: Any, steps: Any, refused: A
     ],
 )
 def test_arrays_that_do_not_fit(points: Any, inputs: Any, refused: Any) -> None:
-    """What the model takes and what it was given stand side by side."""
+    """The error has the expected and the given inputs."""
     with refused(DataError):
         Predictor.load(points.folder / "best", trust=True).predict_raw(inputs)
 
 
 def test_a_sample_that_cannot_be_processed_is_named(points: Any, refused: Any) -> None:
-    """Its number, its meta and the processor."""
+    """The error names the sample's index and meta, and the processor."""
     from aipcore.scenario import Sample
 
     predictor = Predictor.load(points.folder / "best", trust=True)
@@ -226,7 +226,7 @@ def test_a_sample_that_cannot_be_processed_is_named(points: Any, refused: Any) -
 
 
 def test_files_of_the_tutorial(digits: Any, tmp_path: Path, capsys: Any) -> None:
-    """Images and arrays, found by a pattern of ours, scaled to the size of the digits, answered in their order."""
+    """Images and arrays, found by a glob pattern, are scaled to the size of the digits and predicted in order."""
     from aip_plugins.scenarios.tutorial.datasets import load
     from PIL import Image
 
@@ -268,7 +268,7 @@ def test_files_that_cannot_be_read(
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_predictions_of_all_kinds_are_stored(tmp_path: Path, suffix: str) -> None:
-    """Numbers, text, lists and arrays of several shapes come back, sample by sample."""
+    """Numbers, text, lists and arrays of several shapes are restored, sample by sample."""
     from aipcore.prediction.saved_predictions import Stored, read_stored, write_stored
 
     columns = {
@@ -301,7 +301,7 @@ def test_predictions_of_all_kinds_are_stored(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_evaluate_refuses_other_files(tmp_path: Path, capsys: Any, suffix: str) -> None:
-    """A file of something else is one sentence, and one that would unpickle is not read."""
+    """Another file is refused in one sentence, and one with pickled objects is not read."""
     path = tmp_path / f"other{suffix}"
     path.write_bytes(b"PK\x03\x04 not really")
     assert main(["evaluate", str(path)]) == 2

@@ -1,4 +1,4 @@
-"""A scenario whose exported model is another than the trained one: what is run where, and what is refused."""
+"""A scenario whose exported model differs from the trained one: the graph used in each place, and refused graphs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Helped(Scenario):
 
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
-    """A run, and the values of its last epoch."""
+    """Return a run, and the values of its last epoch."""
     folder = tmp_path_factory.mktemp("helped")
     (folder / "helped.py").write_text(HELPED)
     words = ["--trainer.output_dir", str(folder / "run"), "--json-log", str(folder / "log.jsonl"), "--quiet"]
@@ -122,7 +122,7 @@ def helped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, fl
 
 
 def test_training_and_validation_run_the_trained_model(helped: tuple[Path, dict[str, float]]) -> None:
-    """Both outputs have losses and metrics; the extended validation has those of the one that prediction gives."""
+    """Both outputs have losses and metrics in training; LAV has those of the prediction's output."""
     logs = helped[1]
     for part in ("", "val_"):
         assert logs[f"{part}loss"] == pytest.approx(logs[f"{part}sum_loss"] + logs[f"{part}hint_loss"], rel=1e-5)
@@ -132,8 +132,8 @@ def test_training_and_validation_run_the_trained_model(helped: tuple[Path, dict[
     assert logs["lav_sum_error"] == pytest.approx(logs["val_sum_error"], rel=1e-5)
 
 
-def test_exported_model_has_only_what_prediction_needs(helped: tuple[Path, dict[str, float]]) -> None:
-    """It takes one input, gives one output, and holds no weight that neither it nor a further graph uses."""
+def test_exported_model_is_minimal(helped: tuple[Path, dict[str, float]]) -> None:
+    """The exported model has one input, one output, and only weights that it or a further graph uses."""
     path = helped[0] / "export"
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
     assert set(served.structured_input_signature[1]) == {"x"}
@@ -146,7 +146,7 @@ def test_exported_model_has_only_what_prediction_needs(helped: tuple[Path, dict[
 
 @pytest.mark.parametrize("part", ["export", "checkpoint"])
 def test_lav_equals_that_of_training(helped: tuple[Path, dict[str, float]], part: str, tmp_path: Path) -> None:
-    """For the exported model, the checkpoint, and what was stored of their answers."""
+    """LAV of the exported model, the checkpoint and the stored predictions equals that of training."""
     run, logs = helped
     files = [tmp_path / name for name in ("lav.json", "again.json")]
     dump = str(tmp_path / "dump.npz")
@@ -160,19 +160,19 @@ def test_lav_equals_that_of_training(helped: tuple[Path, dict[str, float]], part
 
 
 def weights_of(path: Path) -> dict[str, Any]:
-    """The weights of a SavedModel by the names in its record, read by TensorFlow alone."""
+    """Return the weights of a SavedModel by the names in its record, read by TensorFlow."""
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     names = json.loads((path / "aip.json").read_text())["variables"]
     return {name: reader.get_tensor(f"state/{n}/.ATTRIBUTES/VARIABLE_VALUE") for n, name in enumerate(names)}
 
 
 def coded(x: Any, weights: dict[str, Any]) -> Any:
-    """What the encoder is to answer."""
+    """Return the expected output of the encoder."""
     return np.tanh(x @ weights["hidden/kernel"] + weights["hidden/bias"])
 
 
 def test_further_graphs_are_signatures(helped: tuple[Path, dict[str, float]]) -> None:
-    """They give what NumPy computes from the weights, also in `best`, of which only the weights are written again."""
+    """Further graphs give NumPy's results for the weights, also in `best`, where only the weights are rewritten."""
     run = helped[0]
     x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     for part in ("best", "export"):
@@ -206,7 +206,7 @@ print(json.dumps(code.numpy().tolist()))
 
 @pytest.mark.slow
 def test_further_graphs_need_no_aip(helped: tuple[Path, dict[str, float]]) -> None:
-    """A process that knows TensorFlow alone loads a further signature."""
+    """A process with only TensorFlow loads a further signature."""
     words = [sys.executable, "-c", ALONE, str(helped[0] / "export")]
     found = subprocess.run(words, capture_output=True, text=True, check=True, cwd=helped[0], timeout=120)
     right = coded(np.float32([[1, 2, 3]]), weights_of(helped[0] / "export"))
@@ -214,7 +214,7 @@ def test_further_graphs_need_no_aip(helped: tuple[Path, dict[str, float]]) -> No
 
 
 def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Path, capsys: Any) -> None:
-    """`--graph` writes one graph alone in any format, compared for validation samples where it takes them."""
+    """`--graph` writes one graph in any format, compared on validation samples if it accepts them."""
     run = helped[0]
     x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     weights = weights_of(run / "export")
@@ -241,7 +241,7 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
 
 
 def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    """The graph is built with them and has the weights of the run; the record has them too."""
+    """The graph is built with the parameters and has the weights of the run; the record has the parameters too."""
     run = helped[0]
     x = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     before = Predictor.load(str(run / "export"), trust=True).predict_raw({"x": x})["sum"]
@@ -266,19 +266,18 @@ def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], t
         (["--val.batch_size", "5"], "There is no option --val.batch_size"),
     ],
 )
-def test_what_export_refuses(
+def test_invalid_exports(
     helped: tuple[Path, dict[str, float]], tmp_path: Path, capsys: Any, words: list[str], message: str
 ) -> None:
-    """A graph that is not there, and parameters that change the weights or that export does not take."""
+    """Unknown graphs, parameters that change the weights and unsupported parameters are refused."""
     given = ["export", str(helped[0]), "--trust", "--format", "savedmodel", "--output", str(tmp_path / "out")]
     assert main([*given, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-# Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take.
 def test_prediction_needs_no_teacher(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    """Samples without the other input, and the validation data with it, are answered alike, also after an export."""
+    """Samples without the other input, and validation data with it, have the same outputs, also after an export."""
     run = helped[0]
     x = np.random.default_rng(1).normal(size=(64, 3)).astype(np.float32)
     predictor = Predictor.load(str(run), trust=True)
@@ -295,7 +294,7 @@ def test_prediction_needs_no_teacher(helped: tuple[Path, dict[str, float]], tmp_
 
 
 def test_warm_start_from_the_exported_model(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    """What it lacks is missing, as of any other source; the checkpoint has everything."""
+    """Weights that the exported model lacks are missing, as for any source; the checkpoint has all."""
     run = helped[0]
     command = ["train", str(run.parent / "helped.py"), "--quiet", "--trainer.epochs", "1", "--trainer.output_dir"]
     assert main([*command, str(tmp_path / "a"), "--warmstart.model", str(run / "best")]) == 2
@@ -305,27 +304,27 @@ def test_warm_start_from_the_exported_model(helped: tuple[Path, dict[str, float]
 
 
 class Bare(Scenario):
-    """One input, one output, and losses of its own."""
+    """A scenario with one input, one output, and custom losses."""
 
     made: Any = None
 
     def build(self, inputs: Any) -> Any:
-        """Two layers."""
+        """Apply two layers."""
         from keras import layers
 
         return layers.Dense(1, name="last")(layers.Dense(2, name="first")(inputs))
 
     def build_prediction(self, model: Any) -> Any:
-        """What a test says."""
+        """Return the model that a test sets."""
         return self.made(model) if self.made else None
 
     def loss_values(self, inputs: Any, targets: Any, outputs: Any) -> Any:
-        """One loss."""
+        """Return one loss."""
         return {"own": outputs[""][:, 0] - targets[""]}
 
 
 def graph_of(scenario: Scenario) -> Any:
-    """The trained graph, for three numbers."""
+    """Return the trained graph, for three numbers."""
     from aipcore.data.sample import ColumnSpec
 
     return build_graph_of(scenario, {"": ColumnSpec(shape=(3,), dtype="float32")})
@@ -360,7 +359,7 @@ def _list(model: Any) -> Any:
     ],
 )
 def test_what_is_no_model_of_the_trained_layers(made: Any, refused: Any) -> None:
-    """One sentence says what is wrong with it."""
+    """One sentence names the fault of the model."""
     scenario = Bare(None)
     scenario.made = made
     with refused(ScenarioError):
@@ -406,7 +405,7 @@ def _own(model: Any) -> Any:
 )
 @pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
 def test_what_is_no_further_graph(made: Any, refused: Any) -> None:
-    """One sentence says what is wrong with a name or with its model."""
+    """One sentence names the fault of a name or its model."""
     scenario = Bare(None)
     graph = graph_of(scenario)
     scenario.export_graphs = made  # type: ignore[method-assign]
@@ -415,7 +414,7 @@ def test_what_is_no_further_graph(made: Any, refused: Any) -> None:
 
 
 def test_own_losses_need_all_outputs() -> None:
-    """Loss values of the author's own are left out where an output is another; they are there where all are."""
+    """Custom loss values are omitted if the prediction has other outputs, and kept if it has all."""
     scenario = Bare(None)
     graph = graph_of(scenario)
     assert prediction_graph(scenario, graph) is graph

@@ -1,4 +1,4 @@
-"""Files that parameters name: checked first, copied into run and model, found there."""
+"""Files that parameters name: checked first, copied into run and model, and found there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Outer:
 
 
 def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
-    """Each gets a copy of its own, also where case does not count; one that is named twice has one."""
+    """Each file gets a separate copy, also on case-insensitive systems; a file that is named twice has one."""
     files = [tmp_path / name for name in ("a/codec.txt", "b/codec.txt", "c/CODEC.txt")]
     for number, file in enumerate(files):
         file.parent.mkdir()
@@ -54,7 +54,7 @@ def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
 def test_missing_file_is_told_before_anything_is_written(
     dense_source: str, tmp_path: Path, capsys: Any, refused: Any
 ) -> None:
-    """With the option that named it."""
+    """The error names the option."""
     (tmp_path / "s.py").write_text(dense_source)
     words = ["--trainer.output_dir", str(tmp_path / "out"), "--data.words", str(tmp_path / "none.txt")]
     assert main(["train", str(tmp_path / "s.py"), *words]) == 2
@@ -73,7 +73,7 @@ def test_run_and_models_have_copies(points: Any, words_file: Path) -> None:
 
 
 def test_a_copy_can_take_the_name_of_another(tmp_path: Path) -> None:
-    """When a run goes on with another file of the same name, each copy holds what its parameter named."""
+    """If a run is resumed with another file of the same name, each copy has the content that its parameter named."""
     home = tmp_path / "home"
     (home / "resources").mkdir(parents=True)
     old, new = home / "resources" / "a.txt", tmp_path / "a.txt"
@@ -92,7 +92,7 @@ def test_a_copy_can_take_the_name_of_another(tmp_path: Path) -> None:
 
 
 def test_resumed_run_takes_another_file(points: Any, tmp_path: Path) -> None:
-    """A file that a run goes on with is in the folders of the run and of its models from then on."""
+    """After a resume with another file, the folders of the run and of its models have that file."""
     folder = tmp_path / "out"
     shutil.copytree(points.folder, folder)
     (tmp_path / "words.txt").write_text("n e s w")
@@ -103,13 +103,13 @@ def test_resumed_run_takes_another_file(points: Any, tmp_path: Path) -> None:
 
 
 def test_checkpoint_finds_those_of_the_run(points: Any) -> None:
-    """A checkpoint has none of its own."""
+    """A checkpoint has no copies and uses those of the run."""
     predictor = Predictor.load(points.folder / "checkpoint", trust=True)
     assert predictor.scenario.params.data.words == points.folder / "resources" / "words.txt"
 
 
 def test_lav_takes_another_file(points: Any, lav: Any, tmp_path: Path) -> None:
-    """A parameter on the command line wins over the copy."""
+    """A parameter on the command line takes precedence over the copy."""
     other = tmp_path / "other.txt"
     other.write_text("n e s w")
     lav(str(points.folder), "--data.words", str(other))

@@ -1,4 +1,4 @@
-"""The structure of the code: no circles of imports, the places that the architecture page names, the Trainer's face."""
+"""The structure of the code: no import cycles, valid places in the architecture page, and a small public Trainer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CORE = ROOT / "aipcore"
 
 
 def modules() -> dict[str, ast.Module]:
-    """All modules of the core by name."""
+    """Return all modules of the core by name."""
     found = {}
     for path in CORE.rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -21,7 +21,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(tree: ast.Module, names: set[str]) -> set[str]:
-    """The modules of the core that a module imports: anywhere in it, for type checkers too."""
+    """Return the modules of the core that a module imports, including imports in functions and for type checkers."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -34,7 +34,7 @@ def imported(tree: ast.Module, names: set[str]) -> set[str]:
 
 
 def circles(graph: dict[str, set[str]]) -> Iterator[set[str]]:
-    """The sets of modules that reach each other."""
+    """Yield the sets of modules that reach each other."""
     reached: dict[str, set[str]] = {}
     for start in graph:
         seen: set[str] = set()
@@ -51,7 +51,7 @@ def circles(graph: dict[str, set[str]]) -> Iterator[set[str]]:
 
 
 def test_no_modules_import_each_other() -> None:
-    """There is no circle of imports, counting those inside functions and those for type checkers."""
+    """There is no import cycle, counting imports inside functions and those for type checkers."""
     trees = modules()
     graph = {name: imported(tree, set(trees)) - {name} for name, tree in trees.items()}
     assert list(circles(graph)) == []
@@ -60,7 +60,7 @@ def test_no_modules_import_each_other() -> None:
 
 
 def test_only_faces_import_the_trainer() -> None:
-    """Within training, only `train` and `resume` know the trainer: everything else is handed values."""
+    """Within training, only `train` and `resume` import the trainer; all other modules receive values."""
     trees = modules()
     users = {name for name, tree in trees.items() if "aipcore.training.trainer" in imported(tree, set(trees))}
     inside = {name for name in users if name.startswith("aipcore.training.")}
@@ -68,7 +68,7 @@ def test_only_faces_import_the_trainer() -> None:
 
 
 def test_places_of_the_architecture_page_exist() -> None:
-    """Each file on the page exists, and defines what is named after it."""
+    """Each file on the page exists, and defines the names beside it."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:aipcore|plugins)[\w/]*(?:\.py)?)`(?:,\s+`(\w+)`)?", text)
     assert len(named) > 50
@@ -80,7 +80,7 @@ def test_places_of_the_architecture_page_exist() -> None:
 
 
 def test_public_face_of_the_trainer() -> None:
-    """What a user of `Trainer` can reach is small, and each attribute is in its documentation."""
+    """The public interface of `Trainer` is small, and each attribute is in its documentation."""
     (trainer,) = (node for node in modules()["aipcore.training.trainer"].body if isinstance(node, ast.ClassDef))
     methods = {node.name for node in trainer.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
     assigned = {

@@ -1,4 +1,4 @@
-"""The documents agree with the code: what is generated is current, commands work, links lead somewhere."""
+"""The documents agree with the code: generated pages are current, commands work, links resolve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 
 
 def script(name: str, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs one of the scripts in docs/."""
+    """Run one of the scripts in docs/."""
     return subprocess.run(
         [sys.executable, DOCS / f"{name}.py", *map(str, words)],
         capture_output=True, text=True, check=False, timeout=1800, cwd=cwd,
@@ -28,14 +28,14 @@ def script(name: str, *words: object, cwd: Path | None = None) -> subprocess.Com
 
 
 def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """One of the scripts in docs/ as a module."""
+    """Return one of the scripts in docs/ as a module."""
     monkeypatch.syspath_prepend(str(DOCS))
     monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module(name)
 
 
 def loaded(name: str) -> ModuleType:
-    """One of the scripts in docs/ that imports no other one, as a module."""
+    """Return one of the scripts in docs/ that imports no other one, as a module."""
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -49,13 +49,13 @@ PAGES = loaded("page_blocks").pages()
 
 @pytest.mark.parametrize("name", ["reference", "commands", "hooks", "api", "parity", "hints"])
 def test_generated_pages_are_current(name: str) -> None:
-    """Each page that is made from code is what `make docs` writes."""
+    """Each generated page equals the output of `make docs`."""
     done = forks.run([sys.executable, DOCS / f"make_{name}.py", "--check"])
     assert done.returncode == 0, "a page is not up to date: run `make docs`"
 
 
 def test_command_lines_of_all_pages() -> None:
-    """Every `aip` line exists with its options, every block is of a known kind, and no TensorFlow is needed to know."""
+    """Every `aip` line exists with its options, and every block is of a known kind, as checked without TensorFlow."""
     done = script("check_blocks")
     assert done.returncode == 0, done.stderr
 
@@ -78,7 +78,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("what", MISTAKES)
 def test_mistakes_in_pages_are_found(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check of command lines is one."""
+    """The check of command lines detects mistakes."""
     text, found = MISTAKES[what]
     page = tmp_path / "page.md"
     page.write_text(text + "\n", encoding="utf-8")
@@ -91,7 +91,7 @@ def test_mistakes_in_pages_are_found(what: str, tmp_path: Path, monkeypatch: pyt
 
 
 def test_failing_pages_fail(tmp_path: Path) -> None:
-    """A page whose commands do something else than it shows is an error, as is one that should fail and does not."""
+    """Other output than shown is an error, and so is a command that should fail and does not."""
     page = tmp_path / "page.md"
     for text, said in {
         "```console\n$ aip params tutorial --optimizer.rho 1\nerror: something else\n```": "does not print",
@@ -118,20 +118,20 @@ def test_failing_pages_fail(tmp_path: Path) -> None:
     ],
 )
 def test_comparing_output(shown: str, said: str, exact: bool, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Errors to the letter; in other output numbers may differ and lines be left out, their order not."""
+    """Errors are compared exactly; in other output, numbers may differ and lines be omitted, in the same order."""
     assert module("run_blocks", monkeypatch).matches(shown, said, exact=exact) is same
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_pages_run(page: Path) -> None:
-    """Each page, block after block, in a new folder, does what it says."""
+    """The blocks of each page run in order in a new folder with the documented results."""
     done = script("run_blocks", page)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
 def test_a_first_plugin_takes_few_commands() -> None:
-    """From nothing to a passing check, training and removal in fewer than ten commands; `test_pages_run` runs them."""
+    """Fewer than ten commands lead from nothing to a check, training and removal; `test_pages_run` runs them."""
     blocks = loaded("page_blocks").blocks(DOCS / "howto" / "first-plugin.md")
     commands = [command.text for block in blocks if block.language == "console" for command in block.commands()]
     assert commands[0].startswith("aip plugins new ")
@@ -141,7 +141,7 @@ def test_a_first_plugin_takes_few_commands() -> None:
 
 
 def test_reasons_for_not_running() -> None:
-    """A block that is not run says why."""
+    """A block that is not run gives the reason."""
     pages = loaded("page_blocks")
     for page in PAGES:
         for block in pages.blocks(page):
@@ -150,7 +150,7 @@ def test_reasons_for_not_running() -> None:
 
 @pytest.mark.parametrize("name", ["scenario", "prediction", "testing", "plugin"])
 def test_api_is_complete(name: str) -> None:
-    """What the packages for authors offer is in docs/api.md, or among the records of docs/hooks.md."""
+    """The public names of the packages for authors are in docs/api.md, or among the records of docs/hooks.md."""
     text = (DOCS / "api.md").read_text(encoding="utf-8") + (DOCS / "hooks.md").read_text(encoding="utf-8")
     source = (ROOT / "aipcore" / name).with_suffix(".py")
     source = source if source.exists() else ROOT / "aipcore" / name / "__init__.py"
@@ -159,7 +159,7 @@ def test_api_is_complete(name: str) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a page, as Markdown makes them."""
+    """Return the anchors of the headings of a page, as Markdown generates them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     found: list[str] = []
     for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
@@ -169,7 +169,7 @@ def anchors(page: Path) -> set[str]:
     return set(found)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_resolve() -> None:
     """Every relative link of the README and the documents exists, with its anchor."""
     for page in [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")]:
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -183,7 +183,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_options_in_sentences_exist() -> None:
-    """An option that a sentence or table names is a parameter, a group of them, or an option of a command."""
+    """An option in a sentence or table is a parameter, a group of them, or an option of a command."""
     known = set(re.findall(r"`(--[\w.-]+)", (DOCS / "parameters.md").read_text(encoding="utf-8")))
     known |= {option.replace("_", "-") for option in known}
     known |= set(re.findall(r"(?<=[`\s])--?[\w-]+", (DOCS / "commands.md").read_text(encoding="utf-8")))
@@ -204,14 +204,14 @@ OTHERS = {
     ("callbacks.md", "--callbacks.NAME.OPTION"),
     ("reliability.md", "--list"),
     ("reliability.md", "--only"),
-    # `aip export` has the options of the format that it is given.
+    # `aip export` has the options of the given format.
     ("prediction.md", "--format.batch_size"),
 }
 """Options of other programs, of plugins that a page makes, and of commands that depend on another word, by page."""
 
 
 def test_every_hook_is_documented_used_and_tested() -> None:
-    """Each hook is in the tables of plugins and hooks, has a shipped plugin, and a test that implements it."""
+    """Each hook is in the tables of plugins and hooks, and has a built-in plugin and a test that implements it."""
     from aipcore.hooks import specs
     from aipcore.hooks.manager import get_plugin_manager
 
@@ -319,7 +319,7 @@ use_input_gradient_regularization input_gradient_regularization_h input_gradient
 
 
 def test_every_option_of_the_predecessor_has_a_row() -> None:
-    """The first column of the tables under "Options" names it."""
+    """Every option is in the first column of a table under "Options"."""
     text = (DOCS / "coming-from-tfaip.md").read_text(encoding="utf-8")
     options = text[text.index("\n## Options\n") : text.index("\n## What a run leaves\n")]
     first = " ".join(line.split(" | ")[0] for line in options.splitlines() if line.startswith("| "))
@@ -328,7 +328,7 @@ def test_every_option_of_the_predecessor_has_a_row() -> None:
 
 
 def test_users_of_the_predecessor_find_all_they_had() -> None:
-    """docs/coming-from-tfaip.md has every option, component and folder, and every command."""
+    """docs/coming-from-tfaip.md has every option, component, folder and command."""
     text = (DOCS / "coming-from-tfaip.md").read_text(encoding="utf-8")
     names = {part for span in re.findall(r"`([^`]+)`", text) for part in re.split(r"[\s=,]+", span.replace("--", ""))}
     for group, members in PREDECESSOR.items():
@@ -362,7 +362,7 @@ bucket_by_sequence_length repeat take cache prefetch shard zip drop_remainder nu
 
 
 def keras_names() -> dict[str, list[str]]:
-    """What the sections need rows for, read from the source of Keras, whose import takes seconds."""
+    """Return the names that need rows, parsed from the source of Keras, whose import takes seconds."""
     (folder,) = importlib.util.find_spec("keras").submodule_search_locations  # type: ignore[union-attr]
     found = {"tf.data": TF_DATA.split()}
     for section, (file, cls, method) in KERAS_ROWS.items():
@@ -376,7 +376,7 @@ def keras_names() -> dict[str, list[str]]:
 
 
 def test_arguments_of_keras_have_rows() -> None:
-    """Each argument and callback of Keras stands in its section, and what it is called in aip exists."""
+    """Each argument and callback of Keras is in its section, and its counterpart in aip exists."""
     import click
 
     from aipcore.cli.main import app
@@ -415,7 +415,7 @@ def test_arguments_of_keras_have_rows() -> None:
 
 
 def test_site(tmp_path: Path) -> None:
-    """The site builds without a warning, has a page for every document, and fetches nothing."""
+    """The site builds without a warning, has a page for every document, and loads nothing from elsewhere."""
     pytest.importorskip("material", reason="mkdocs-material is in the extra docs; `make check` builds the site too")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],

@@ -1,4 +1,4 @@
-"""The project itself: packages, documents and checks that agree with the code."""
+"""The project: packages, documents and checks that agree with the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def packages_on_disk() -> set[str]:
-    """Every package of the repository that is to be installed."""
+    """Return every package of the repository that is installed."""
     found = set()
     for folder, name in (("aipcore", "aipcore"), ("plugins", "aip_plugins")):
         for init in (ROOT / folder).rglob("__init__.py"):
@@ -23,7 +23,7 @@ def packages_on_disk() -> set[str]:
 
 
 def test_every_package_is_installed() -> None:
-    """The list in pyproject.toml, which setuptools cannot find by itself, names each package."""
+    """The list in pyproject.toml, which setuptools cannot generate, names each package."""
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages_on_disk()
 
 
@@ -54,13 +54,13 @@ def test_readme_has_the_commands_that_ci_runs() -> None:
 
 @pytest.mark.parametrize("package", ["aipcore", "plugins"])
 def test_modules_stay_small(package: str) -> None:
-    """A module that grows past 400 lines holds more than one thing."""
+    """A module of more than 400 lines has more than one purpose."""
     for module in (ROOT / package).rglob("*.py"):
         assert len(module.read_text(encoding="utf-8").splitlines()) <= 400, module
 
 
 def test_killed_processes_leave_nothing_behind(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The temporary files of a process that a test kills are in pytest's own folder, which pytest removes."""
+    """The temporary files of a killed process are in pytest's folder, which pytest removes."""
     code = "import os, signal, tempfile; print(tempfile.mkstemp()[1], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     left = Path(killed.stdout.strip())

@@ -1,4 +1,4 @@
-"""`aip plugins new`: packages that work from the first minute."""
+"""`aip plugins new`: packages that work immediately."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {
 
 
 def test_every_kind_has_a_template() -> None:
-    """What can be registered can be begun."""
+    """Every kind of plugin has a template."""
     assert set(NAMES) == set(KINDS)
 
 
@@ -43,7 +43,7 @@ def test_every_kind_has_a_template() -> None:
     ],
 )
 def test_names(given: str, distribution: str, cls: str) -> None:
-    """All names follow from one; that of the distribution is normalised, the others are identifiers."""
+    """All names are derived from one; that of the distribution is normalised, the others are identifiers."""
     names = names_for("optimizer", given, get_plugin_manager())
     assert (names.distribution, names.cls) == (distribution, cls)
     assert names.package == distribution.replace("-", "_")
@@ -66,7 +66,7 @@ def test_names(given: str, distribution: str, cls: str) -> None:
     ],
 )
 def test_bad_names(kind: str, given: str, message: str) -> None:
-    """What cannot be a name, or is one already, is refused with the reason."""
+    """An invalid or existing name is refused with the reason."""
     with pytest.raises(PluginError) as error:
         names_for(kind, given, get_plugin_manager())
     assert message in str(error.value)
@@ -74,7 +74,7 @@ def test_bad_names(kind: str, given: str, message: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_style(kind: str, tmp_path: Path) -> None:
-    """What is written is formatted, finds no fault with ruff, and names its entry point; nothing is left unfilled."""
+    """The output is formatted, passes ruff, and names its entry point, without unfilled placeholders."""
     names = names_for(kind, NAMES[kind], get_plugin_manager())
     folder = tmp_path / "package"
     for path in bake(names, folder):
@@ -98,7 +98,7 @@ def test_style(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("there", ["folder", "file", "link"])
 def test_never_overwrites(there: str, tmp_path: Path, fork_aip) -> None:
-    """What is there already stays as it is: an empty folder, a file, a link that leads nowhere."""
+    """Existing paths stay unchanged: an empty folder, a file, a dangling link."""
     target = tmp_path / "mine"
     if there == "folder":
         target.mkdir()
@@ -115,8 +115,8 @@ def test_never_overwrites(there: str, tmp_path: Path, fork_aip) -> None:
     assert not target.is_dir() or not list(target.iterdir())
 
 
-def test_prints_what_comes_next(tmp_path: Path, fork_aip) -> None:
-    """The files, and the commands to go on with; the folder has the package's name."""
+def test_prints_the_next_commands(tmp_path: Path, fork_aip) -> None:
+    """The output lists the files and the next commands; the folder has the package's name."""
     done = fork_aip("plugins", "new", "schedule", "Triangle")
     assert (done.returncode, done.stderr) == (0, "")
     folder = tmp_path / "aip-plugin-triangle"
@@ -132,7 +132,7 @@ def test_prints_what_comes_next(tmp_path: Path, fork_aip) -> None:
 
 
 def pip(*words: object) -> None:
-    """Runs pip without a network."""
+    """Run pip without a network."""
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words)],
         capture_output=True,
@@ -144,8 +144,8 @@ def pip(*words: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, fork_aip) -> None:
-    """Baked, installed by pip, checked, its own tests passed, trained with, uninstalled."""
+def test_life_of_a_package(kind: str, tmp_path: Path, site: Path, fork_aip) -> None:
+    """A package is created, installed by pip, checked, tested, used in training and uninstalled."""
     name = NAMES[kind]
     assert fork_aip("plugins", "new", kind, name, "--output", "package").returncode == 0
     package = tmp_path / "package"
@@ -154,7 +154,7 @@ def test_from_birth_to_removal(kind: str, tmp_path: Path, site: Path, fork_aip) 
     assert checked.returncode == 0, checked.stdout
     assert "0 passed" not in checked.stdout
     tested = subprocess.run(
-        # What `aip plugins check` has just done takes as long again: once through pytest is enough.
+        # pytest would repeat the checks of `aip plugins check`: once is enough.
         [
             sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider",
             *(() if kind == "schedule" else ("--deselect", "tests/test_conformance.py")),

@@ -1,4 +1,4 @@
-"""What a scenario does wrong is one sentence with the author's line, from Python as from the command line."""
+"""Errors in a scenario are reported in one sentence with the author's line, from Python and from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aipcore.scenario import Evaluator, Histogram, PostProcessor, Processor, Sam
 
 
 class Base(Scenario):
-    """Learns its first input."""
+    """A scenario that learns its first input."""
 
     defaults: ClassVar = {"trainer.epochs": 1, "trainer.tune": "off", "trainer.lav_every_n": 1, "optimizer": "SGD"}
 
@@ -34,24 +34,24 @@ class Base(Scenario):
 
 
 def fails(*arguments: Any) -> Any:
-    """Fails; the line is that of the test."""
+    """Fail at the line of the test."""
     return {}["key"]  # HERE
 
 
 class Broken(Processor):
-    """Fails."""
+    """A scenario that fails."""
 
     process = fails
 
 
 class Breaking(Evaluator):
-    """Fails."""
+    """An evaluator that fails."""
 
     update = fails
 
 
 class Late(Evaluator):
-    """Fails at the end of the first pass after the check."""
+    """A scenario that fails at the end of the first pass after the check."""
 
     passes = 0
 
@@ -64,13 +64,13 @@ class Late(Evaluator):
 
 
 class Layer(keras.layers.Layer):  # type: ignore[misc]
-    """Fails."""
+    """A layer that fails."""
 
     call = fails
 
 
 def dense(*names: str) -> Any:
-    """A `build` of layers with these names."""
+    """Return a `build` with layers of these names."""
 
     def build(self: Any, inputs: Any) -> Any:
         for name in names:
@@ -81,22 +81,22 @@ def dense(*names: str) -> Any:
 
 
 def returns(value: Any, *arguments: str) -> Any:
-    """A method that returns something."""
+    """Return a method that returns a value."""
     return eval(f"lambda {', '.join(('self', *arguments))}: value", {"value": value})
 
 
 def text_targets(self: Any) -> Any:
-    """Targets that are text."""
+    """Return targets that are text."""
     return np.ones((8, 2), np.float32), np.array(["a", "b"] * 4)
 
 
 def model(self: Any, inputs: Any) -> Any:
-    """A `build` that returns the model."""
+    """Return a `build` that returns the model."""
     return keras.Model(inputs, keras.layers.Dense(1)(inputs))
 
 
 def classes(*, rows: bool, loss: Any, column: bool = False) -> dict[str, Any]:
-    """Parts of a scenario with 3 classes, whose targets are one-hot rows or class numbers."""
+    """Return parts of a scenario with 3 classes, whose targets are one-hot rows or class numbers."""
     ids = np.arange(8) % 3
     targets = np.eye(3, dtype=np.float32)[ids] if rows else ids[:, None] if column else ids
     return {
@@ -176,7 +176,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_mistakes(name: str, make_trainer: Any) -> None:
-    """Each is an `AipError` of one line."""
+    """Each mistake is an `AipError` of one line."""
     names, message = CASES[name]
     with pytest.raises(AipError) as caught:
         make_trainer(type("Case", (Base,), names)).fit()
@@ -186,7 +186,7 @@ def test_mistakes(name: str, make_trainer: Any) -> None:
 
 
 def test_the_original_is_kept(make_trainer: Any) -> None:
-    """An error of the author's code is raised from the original, whose traceback leads to the line."""
+    """The error is chained to the author's exception, whose traceback has the line."""
     with pytest.raises(AuthorError) as caught:
         make_trainer(type("Case", (Base,), {"losses": fails}))
     assert isinstance(caught.value.__cause__, KeyError)
@@ -195,7 +195,7 @@ def test_the_original_is_kept(make_trainer: Any) -> None:
 
 
 def test_summaries_and_workers(make_trainer: Any, refused: Any) -> None:
-    """Summaries, and a processor in a worker process."""
+    """Errors in summaries, and in a processor in a worker process, are reported."""
     summaries = {"summaries": lambda self, inputs, targets, outputs, meta: [Histogram("h", fails())]}
     with refused(AuthorError):
         make_trainer(type("Case", (Base,), summaries), output="summaries").fit()
@@ -204,7 +204,7 @@ def test_summaries_and_workers(make_trainer: Any, refused: Any) -> None:
 
 
 class Small(keras.layers.Layer):  # type: ignore[misc]
-    """Asserts in the graph that its inputs are small."""
+    """A layer that asserts in the graph that its inputs are small."""
 
     def call(self, inputs: Any) -> Any:
         import tensorflow as tf
@@ -217,7 +217,7 @@ class Small(keras.layers.Layer):  # type: ignore[misc]
 
 
 def test_an_operation_of_the_graph(make_trainer: Any, refused: Any) -> None:
-    """What fails inside a compiled step names the line that made the operation."""
+    """A failure inside a compiled step names the line that created the operation."""
     names = {"build": lambda self, inputs: keras.layers.Dense(1)(Small(name="small")(inputs))}
     trainer = make_trainer(type("Case", (Base,), names), "--trainer.skip_sanity_check")
     with refused(AuthorError):
@@ -226,7 +226,7 @@ def test_an_operation_of_the_graph(make_trainer: Any, refused: Any) -> None:
 
 @pytest.mark.parametrize("eager", ["False", "True"])
 def test_a_layer_of_keras(eager: str, make_trainer: Any, refused: Any) -> None:
-    """What fails in a layer that is not the author's is a failure of the model all the same."""
+    """A failure in a layer of Keras is also a failure of the model."""
 
     def build(self: Any, inputs: Any) -> Any:
         return keras.layers.Dense(1)(keras.layers.Flatten()(keras.layers.Embedding(1, 2, name="embed")(inputs[:, :4])))
@@ -242,14 +242,14 @@ def test_a_layer_of_keras(eager: str, make_trainer: Any, refused: Any) -> None:
 
 
 def test_not_the_authors() -> None:
-    """An exception that passes no line of the author's is none of theirs; nor is one of a program that calls aip."""
+    """An exception without a line of the author, or of a program that calls aip, is not the author's."""
     with pytest.raises(TypeError) as caught:
         Sample(nothing=1)  # type: ignore[call-arg]
     assert author_error(caught.value) is None
 
 
 def test_post_processor(refused: Any) -> None:
-    """A post-processor that fails."""
+    """A failing post-processor is named."""
     from aipcore.data.processor import post_process
 
     class Post(PostProcessor):
@@ -279,7 +279,7 @@ FILES = {
 def test_before_tensorflow(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the command finds before it imports TensorFlow, which is not needed to be told."""
+    """The command reports errors that need no TensorFlow before it is imported."""
     body, message = FILES[name]
     path = tmp_path / "one.py"
     path.write_text(SOURCE.replace("BODY", body))

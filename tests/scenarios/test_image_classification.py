@@ -1,4 +1,4 @@
-"""Image classification: folders and lists, classes, augmentation, and that it learns."""
+"""Image classification: folders and lists, classes, augmentation, and learning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aipcore.scenario import Sample
 
 
 def write_images(folder: Path, count: int) -> Path:
-    """Bright and dark colour images of several sizes in two folders."""
+    """Write bright and dark colour images of several sizes into two folders."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def write_images(folder: Path, count: int) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("graph", ["CNN", "ResNet"])
 def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
-    """Either network reads at least 95 of 100 held-out digits after a few epochs of the default run."""
+    """Either network classifies at least 95 of 100 held-out digits after a few epochs of the default run."""
     epochs = str(ImageClassification.defaults["trainer.epochs"])
     trainer = make_trainer(
         ImageClassification, "--model.graph", graph, "--data.classes", *"0123456789", "--trainer.epochs", epochs
@@ -44,7 +44,7 @@ def test_learns_digits(make_trainer: Callable[..., Any], graph: str) -> None:
 
 
 def test_folders(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """Colour images of any size in folders; the names of the folders are recorded as the classes."""
+    """Folders may have colour images of any size, and the names of the folders are recorded as the classes."""
     train, val = write_images(tmp_path / "train", 20), write_images(tmp_path / "val", 5)
     done = fork_aip(
         "train", "image_classification", "--train.lists", str(train), "--val.lists", str(val), "--data.colors", "rgb",
@@ -59,7 +59,7 @@ def test_folders(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_resize() -> None:
-    """Grey and colour images of any size come to one."""
+    """Grey and colour images of any size are resized to one."""
     for shape, channels in (((10, 20), 1), ((30, 9, 3), 3)):
         made = Resize(8, 12).process(Sample(inputs=np.full(shape, 7, np.uint8)))
         assert made.inputs.shape == (8, 12, channels)
@@ -67,7 +67,7 @@ def test_resize() -> None:
 
 
 def test_augmentation() -> None:
-    """A function of the generator alone; what is switched off does nothing."""
+    """Augmentation is a function of the generator alone, and disabled options do nothing."""
     image = np.random.default_rng(1).integers(0, 256, (16, 16, 1)).astype(np.uint8)
     sample = Sample(inputs=image)
     first, again, other = (
@@ -84,7 +84,7 @@ def test_augmentation() -> None:
 
 
 def test_classes(refused: Any) -> None:
-    """There and back; an unknown class is named."""
+    """Classes are converted in both directions, and an unknown class is named."""
     encode = EncodeClass(["cat", "dog"])
     assert encode.process(Sample(inputs=0, targets="dog")).targets["class"] == 1
     with refused(DataError):
@@ -96,7 +96,7 @@ def test_classes(refused: Any) -> None:
 
 @pytest.mark.parametrize("group", ["train", "val", "lav"])
 def test_unknown_classes_are_refused_before_a_run(tmp_path: Path, group: str, refused: Any) -> None:
-    """One sentence names the first image and how many there are; images to predict may be of any class."""
+    """One sentence names the first image and their number; images to predict may be of any class."""
     lists = []
     for name in ("cat", "cow"):
         write_images(tmp_path / name, 1)

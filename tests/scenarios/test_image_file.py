@@ -20,7 +20,7 @@ GRAY = np.rint(RAMP / 257).astype(np.uint8)
 
 
 def png(pixels: np.ndarray[Any, Any], color: int, side: int | None = None) -> bytes:
-    """A PNG of 16 bits, written by hand as the format is defined; its header may claim to be larger."""
+    """Return a PNG of 16 bits, encoded by the specification; its header may claim a larger size."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -31,12 +31,12 @@ def png(pixels: np.ndarray[Any, Any], color: int, side: int | None = None) -> by
 
 
 def test_16_bits_and_floats(tmp_path: Path) -> None:
-    """All gray images of one ramp, of 16 bits and of floats, are the ramp in 8 bits."""
+    """All gray images of one ramp, in 16 bits and floats, become the ramp in 8 bits."""
     (tmp_path / "gray.png").write_bytes(png(RAMP, 0))
     (tmp_path / "gray.pgm").write_bytes(b"P5 10 6 65535\n" + RAMP.astype(">u2").tobytes())
     Image.fromarray(RAMP).save(tmp_path / "gray.tif")
     Image.fromarray((RAMP / 65_535).astype(np.float32)).save(tmp_path / "float.tif")
-    # 0 is white: Pillow writes the tag and leaves the values to us.
+    # 0 is white: Pillow writes the tag without changing the values.
     Image.fromarray(65_535 - RAMP).save(tmp_path / "white_is_zero.tif", tiffinfo={262: 0})
     for path in sorted(tmp_path.iterdir()):
         np.testing.assert_array_equal(read_image(path, "L"), GRAY, err_msg=path.name)
@@ -44,7 +44,7 @@ def test_16_bits_and_floats(tmp_path: Path) -> None:
 
 
 def test_16_bits_of_colors(tmp_path: Path) -> None:
-    """Within one step of the 16 bits scaled, as Pillow takes the high byte."""
+    """Colours are within one step of the scaled 16 bits, as Pillow takes the high byte."""
     colors = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)
     (tmp_path / "colors.png").write_bytes(png(colors, 2))
     found = read_image(tmp_path / "colors.png", "RGB")
@@ -60,7 +60,7 @@ def test_16_bits_of_colors(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_ranges(tmp_path: Path, pixels: Any, refused: Any) -> None:
-    """An image whose black and white are not known is refused, not clipped."""
+    """An image with an unknown range is refused, not clipped."""
     Image.fromarray(pixels).save(tmp_path / "a.tif")
     with refused(DataError):
         read_image(tmp_path / "a.tif", "L")
@@ -81,7 +81,7 @@ TURNED = {
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp", "jpg"])
 def test_orientation(tmp_path: Path, suffix: str) -> None:
-    """Photographs are upright, whichever way the camera was held."""
+    """Photographs are upright for any orientation of the camera."""
     stored = np.zeros((16, 24), np.uint8)
     stored[:8, :8] = 255
     stored[8:, 16:] = 128
@@ -102,7 +102,7 @@ def test_orientation(tmp_path: Path, suffix: str) -> None:
 
 
 def test_transparency(tmp_path: Path) -> None:
-    """Black on nothing is black on white, not black on black."""
+    """Black on transparent is black on white, not black on black."""
     pixels = np.zeros((4, 4, 4), np.uint8)
     pixels[1, 1, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -118,7 +118,7 @@ def test_transparency(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 60_000])
 def test_size_is_checked_before_decoding(tmp_path: Path, side: int, refused: Any) -> None:
-    """An image of 100 million pixels or more is refused by its header: its data are not there."""
+    """An image of 100 million pixels or more is refused by its header, without its data."""
     path = tmp_path / "bomb.png"
     path.write_bytes(png(RAMP, 0, side))
     with refused(DataError):
@@ -126,7 +126,7 @@ def test_size_is_checked_before_decoding(tmp_path: Path, side: int, refused: Any
 
 
 def test_damaged_files(tmp_path: Path) -> None:
-    """Whatever a decoder thinks of a damaged file, the error is a DataError."""
+    """Any failure of a decoder on a damaged file is a DataError."""
     random = np.random.default_rng(0)
     for suffix in ("png", "tif", "jpg", "gif", "bmp", "webp"):
         path = tmp_path / f"a.{suffix}"
@@ -142,7 +142,7 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 
 def test_digits_of_16_bits(tmp_path: Path, refused: Any) -> None:
-    """The files of the tutorial are scaled by their range too, turned upright, or refused."""
+    """16-bit files of the tutorial are also scaled by their range, turned upright, or refused."""
     from aip_plugins.scenarios.tutorial.images import ImageFiles
 
     digit = np.zeros((8, 8), np.uint8)

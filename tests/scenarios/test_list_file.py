@@ -1,4 +1,4 @@
-"""Scenarios whose samples are files: lists, folders, patterns, and what is wrong with them."""
+"""Scenarios whose samples are files: lists, folders, patterns, and their errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aipcore.scenario import ListFileParams, ListFileScenario, Sample
 
 
 class Texts(ListFileScenario):
-    """Each sample is the text of a file."""
+    """A scenario in which each sample is the text of a file."""
 
     suffixes = (".txt",)
 
@@ -23,7 +23,7 @@ class Texts(ListFileScenario):
 
 
 class OwnTexts(Texts):
-    """With data of its own."""
+    """A scenario with built-in data."""
 
     def own_train_data(self) -> Any:
         return [Sample(inputs="own")]
@@ -34,7 +34,7 @@ class OwnTexts(Texts):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six files in two folders, and a list of three of them."""
+    """Create six files in two folders, and a list of three of them."""
     for name in ("a/1.txt", "a/2.txt", "a/deep/3.txt", "b/4.txt", "b/5.txt", "b/6.TXT", "b/7.png", "b/.hidden.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,17 +44,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(cls: type[ListFileScenario], *words: str) -> Any:
-    """A scenario with command-line parameters."""
+    """Return a scenario with command-line parameters."""
     return cls(resolve(ListFileParams, [Layer.from_arguments(words)]).value)
 
 
 def names(source: Any) -> list[str]:
-    """The targets of all samples."""
+    """Return the targets of all samples."""
     return [source[index].targets for index in range(len(source))]
 
 
 def test_lists_and_folders(folder: Path) -> None:
-    """A list's paths are relative to it, a folder gives all files below with a known ending, by name."""
+    """Paths in a list are relative to it, and a folder gives all files with a known extension, sorted by name."""
     scenario = make(Texts, "--train.lists", str(folder / "three.lst"), str(folder / "b"))
     scenario.check()
     assert names(scenario.train_data()) == ["1", "3", "4", "4", "5", "6"]
@@ -63,7 +63,7 @@ def test_lists_and_folders(folder: Path) -> None:
 
 
 def test_lav_lists_have_names(folder: Path) -> None:
-    """Each list is one data set; two of one name go by their paths."""
+    """Each list is one dataset; two of the same name are named by their paths."""
     scenario = make(
         Texts, "--train.lists", str(folder / "a"), "--lav.lists", str(folder / "three.lst"), str(folder / "b")
     )
@@ -75,7 +75,7 @@ def test_lav_lists_have_names(folder: Path) -> None:
 
 
 def test_own_data(folder: Path) -> None:
-    """It is taken only where there are no lists: own validation data never judge a model of other training data."""
+    """Built-in data is only used without lists, so that built-in validation data never scores other training data."""
     own = make(OwnTexts)
     own.check()
     assert own.train_data()[0].inputs == "own"
@@ -84,7 +84,7 @@ def test_own_data(folder: Path) -> None:
 
 
 def test_files_to_predict(folder: Path) -> None:
-    """Paths, folders and patterns, without the truth."""
+    """Paths, folders and patterns are accepted, without targets."""
     scenario = make(Texts, "--data.files", str(folder / "a" / "*.txt"), str(folder / "b"), str(folder / "a/deep/3.txt"))
     source = scenario.predict_data()
     assert [path.stem for path in source.paths] == ["1", "2", "4", "5", "6", "3"]
@@ -106,7 +106,7 @@ def test_files_to_predict(folder: Path) -> None:
     ],
 )
 def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str) -> None:
-    """Each is found before anything is computed, and named with file and line."""
+    """Each mistake is found before anything is computed, with file and line."""
     monkeypatch.chdir(folder)
     (folder / "bad.lst").write_text("a/1.txt\nnone.txt\n")
     (folder / "empty.lst").write_text("\n# nothing\n")
@@ -133,7 +133,7 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[st
     ],
 )
 def test_names_in_lists(folder: Path, name: str, line: str) -> None:
-    """Whatever a file system allows in a name, a list can hold; only a newline ends a line."""
+    """A list can hold any file name, since only a newline ends a line."""
     (folder / name).write_text("here")
     (folder / "odd.lst").write_bytes((line + "# no file\n \n  # nor this\n").encode())
     source = make(Texts, "--train.lists", str(folder / "odd.lst")).train_data()
@@ -141,7 +141,7 @@ def test_names_in_lists(folder: Path, name: str, line: str) -> None:
 
 
 def test_home_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    """`~` is the home folder in a list; a user that does not exist is part of the name that is not found."""
+    """`~` is the home folder in a list; with an unknown user it is part of the missing file's name."""
     monkeypatch.setenv("HOME", str(folder / "a"))
     (folder / "home.lst").write_text("~/1.txt\n")
     assert names(make(Texts, "--train.lists", str(folder / "home.lst")).train_data()) == ["1"]
@@ -157,7 +157,7 @@ def test_home_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, refused: An
 
 
 def test_files_that_are_no_lists(folder: Path, refused: Any) -> None:
-    """A pipe is not waited for, a line without an end not read to its end, and long names are no crash."""
+    """Pipes are refused without waiting, endless lines are not read to the end, and long names cause no crash."""
     os.mkfifo(folder / "pipe")
     (folder / "one_line").write_bytes(b"a" * 70_000)
     (folder / "long.lst").write_text("a" * 5000)

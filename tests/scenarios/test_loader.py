@@ -1,4 +1,4 @@
-"""From what the user typed to a scenario class."""
+"""Loading of a scenario class from the user's argument."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SOURCE = "from aipcore.scenario import Scenario\n\nclass {}(Scenario):\n    '''O
 
 
 def load(text: str) -> LoadedScenario:
-    """Loads a scenario as the command line does."""
+    """Load a scenario as the command line does."""
     plugins = get_plugin_manager()
     return load_scenario(text, names=list(plugins.names("scenario")), find=plugins.find_scenario)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder with a package and modules, forgotten afterwards."""
+    """Yield a working folder with a package and modules, which are unloaded afterwards."""
     package = tmp_path / "birds"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ],
 )
 def test_every_way_to_name_a_scenario(folder: Path, text: str, name: str, cls: str) -> None:
-    """A plugin, a package with a `scenario` module, a module, a class in it, a file, a class in a file."""
+    """A scenario can be a plugin, a package with a `scenario` module, a module or file, or a class in either."""
     del folder
     found = load(text)
     assert (found.name, found.cls.__name__) == (name, cls)
@@ -79,14 +79,14 @@ def test_every_way_to_name_a_scenario(folder: Path, text: str, name: str, cls: s
     ],
 )
 def test_what_cannot_be_loaded_is_named(folder: Path, text: str, refused: Any) -> None:
-    """One sentence says what is wrong."""
+    """One sentence names the fault."""
     del folder
     with refused(ScenarioError):
         load(text)
 
 
-def test_incomplete_base_is_no_choice(folder: Path) -> None:
-    """Of a base and the scenario that completes it the second is meant; the base can still be named."""
+def test_incomplete_base_is_ignored(folder: Path) -> None:
+    """Of a base and the scenario that completes it, the second is selected; the base can still be named."""
     complete = "class Whole(Base):\n    def train_data(self): ...\n    def build(self, inputs): ...\n"
     complete += "    def losses(self): ...\n"
     (folder / "family.py").write_text(SOURCE.format("Base") + complete)
@@ -94,8 +94,8 @@ def test_incomplete_base_is_no_choice(folder: Path) -> None:
     assert load("family.py:Base").cls.__name__ == "Base"
 
 
-def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file given by a relative path, and a module in the working folder, are loaded again from elsewhere."""
+def test_recorded_scenario_loads_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file with a relative path, and a module in the working folder, can be loaded from elsewhere."""
     from aipcore.hooks.manager import get_plugin_manager
     from aipcore.scenario.record import recorded_scenario
 
@@ -119,7 +119,7 @@ def test_what_is_recorded_is_found_from_another_folder(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("name", ["keras.py", "numpy.py", "random.py", "yaml/__init__.py", "profile.py"])
 def test_a_file_that_hides_a_library(folder: Path, name: str, refused: Any) -> None:
-    """A file or package beside the scenario with the name of a library is named, before anything imports it."""
+    """A file or package beside the scenario with the name of a library is reported before anything imports it."""
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("raise SystemExit('imported')\n")
     for text in ("lone.py", "birds.scenario"):
@@ -128,7 +128,7 @@ def test_a_file_that_hides_a_library(folder: Path, name: str, refused: Any) -> N
 
 
 def test_a_scenario_file_that_hides_a_library(folder: Path, refused: Any) -> None:
-    """The scenario's own file counts; a folder without `__init__.py`, and a library that aip does not need, do not."""
+    """The scenario's file counts too; folders without `__init__.py`, and libraries that aip does not need, do not."""
     (folder / "numpy").mkdir()
     (folder / "pytest.py").write_text(SOURCE.format("Own"))
     assert load("pytest.py").cls.__name__ == "Own"
@@ -138,7 +138,7 @@ def test_a_scenario_file_that_hides_a_library(folder: Path, refused: Any) -> Non
 
 
 def test_an_import_that_fails_names_its_line(folder: Path) -> None:
-    """Of the innermost file of the author's."""
+    """The error names the line in the author's innermost file."""
     (folder / "helper.py").write_text("\nVALUE = {}['key']\n")
     (folder / "caller.py").write_text("import helper\n" + SOURCE.format("Own"))
     with pytest.raises(ScenarioError, match=r"KeyError: 'key' \(.*/helper.py, line 2, in <module>\)"):

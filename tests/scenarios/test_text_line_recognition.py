@@ -1,4 +1,4 @@
-"""Text line recognition: codec, distances, independence of the batch, files and lists, and that it learns to read."""
+"""Text line recognition: codec, distances, independence of the batch, files and lists, and learning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aipcore.scenario import Mode, Sample
 
 
 def write_lines(folder: Path, count: int, seed: int) -> Path:
-    """Printed lines as files, and a list of them."""
+    """Write printed lines as files, and a list of them."""
     from PIL import Image
 
     folder.mkdir(parents=True)
@@ -36,7 +36,7 @@ def write_lines(folder: Path, count: int, seed: int) -> Path:
 
 
 def test_codec() -> None:
-    """There and back; characters that are not in the alphabet have one number and one sign, which the model lacks."""
+    """Encoding is reversible; unknown characters share one number and one sign, which the model lacks."""
     codec = Codec(alphabet_of(["bach", "Abc"]))
     assert codec.alphabet == "Aabch"
     assert codec.encode("ach") == [2, 4, 5]
@@ -47,7 +47,7 @@ def test_codec() -> None:
 
 
 def test_training_texts_have_known_characters(refused: Any) -> None:
-    """What no model could learn is refused by name."""
+    """Training texts that no model could learn are refused by name."""
     processor = RefuseUnknown(Codec("ae"))
     with refused(DataError):
         processor.process(Sample(inputs=None, targets="axe"))
@@ -65,7 +65,7 @@ def test_training_texts_have_known_characters(refused: Any) -> None:
     ],
 )
 def test_text_beside_an_image(tmp_path: Path, image: str, texts: list[str], read: str) -> None:
-    """The text is called as the image, of whose extensions as few as possible are left out; a mark is no character."""
+    """The text has the name of the image, minus as few extensions as possible; a BOM is not a character."""
     from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
     from PIL import Image
 
@@ -77,7 +77,7 @@ def test_text_beside_an_image(tmp_path: Path, image: str, texts: list[str], read
 
 
 def test_texts_that_are_none(tmp_path: Path, refused: Any) -> None:
-    """A pipe is not waited for, and a file without an end not read to its end."""
+    """Pipes are refused without waiting, and endless files are not read to the end."""
     from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
     from PIL import Image
 
@@ -92,7 +92,7 @@ def test_texts_that_are_none(tmp_path: Path, refused: Any) -> None:
 
 
 def test_reading_a_path() -> None:
-    """Repeated numbers are one character unless a blank parts them; the confidence is the geometric mean."""
+    """Repeated numbers are one character unless a blank separates them; the confidence is the geometric mean."""
     probabilities = np.full((6, 3), 0.1)
     for step, best in enumerate([1, 1, 0, 1, 2, 2]):
         probabilities[step, best] = 0.8
@@ -106,7 +106,7 @@ def test_reading_a_path() -> None:
     ["a\nbc\n", "a\nb\na\n", ""],
 )
 def test_codec_files(tmp_path: Path, text: str, refused: Any) -> None:
-    """One character a line, each once."""
+    """A codec file has one character per line, each once."""
     (tmp_path / "good.txt").write_text("a\n \nä\n", encoding="utf-8")
     assert read_codec(tmp_path / "good.txt") == "a ä"
     (tmp_path / "bad.txt").write_text(text)
@@ -115,7 +115,7 @@ def test_codec_files(tmp_path: Path, text: str, refused: Any) -> None:
 
 
 def test_codec_files_are_bounded(tmp_path: Path, refused: Any) -> None:
-    """A pipe, which nobody writes to, and a file that is too large are refused before they are read; a BOM is none."""
+    """Pipes without a writer and files that are too large are refused before reading; a BOM is ignored."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_text("")
     os.truncate(tmp_path / "large", 2**32)
@@ -131,12 +131,12 @@ def test_codec_files_are_bounded(tmp_path: Path, refused: Any) -> None:
     [("", "", 0), ("abc", "abc", 0), ("kitten", "sitting", 3), ("", "abc", 3), ("flaw", "lawn", 2), ("ab", "ba", 2)],
 )
 def test_edit_distance(one: str, other: str, distance: int) -> None:
-    """Known distances, the same in both directions."""
+    """Known distances are the same in both directions."""
     assert edit_distance(one, other) == edit_distance(other, one) == distance
 
 
 def test_metric_equals_the_evaluator() -> None:
-    """On random logits, the compiled metric gives what the plain definition gives."""
+    """On random logits, the compiled metric equals the plain definition."""
     random = np.random.default_rng(3)
     logits = random.normal(size=(20, 15, 5)).astype(np.float32)
     texts = np.zeros((20, 6), np.int32)
@@ -170,7 +170,7 @@ def test_loss_of_unknown_characters() -> None:
         mask_index=0,
     )  # fmt: skip
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
-    # The most probable path spells the known characters only.
+    # The most probable path has only the known characters.
     path = np.full((1, 12, 4), -9.0, np.float32)
     for step, number in enumerate([1, 1, 0, 2, 0, 0, 3, 0, 0, 0, 0, 0]):
         path[0, step, number] = 9.0
@@ -183,7 +183,7 @@ def test_loss_of_unknown_characters() -> None:
 
 
 def test_too_narrow_images_are_named(refused: Any) -> None:
-    """CTC needs a step for each character and one between two equal ones; the error says how many pixels."""
+    """CTC needs a step per character and one between two equal ones; the error gives the required pixels."""
     sample = Sample(inputs={"image": np.zeros((16, 32, 1), np.float32)}, targets="aabc")
     with refused(DataError):
         Encode(Codec("abc"), 4).process(sample)
@@ -191,7 +191,7 @@ def test_too_narrow_images_are_named(refused: Any) -> None:
 
 
 def test_printed_lines_are_functions_of_the_index() -> None:
-    """Asked for in any order, a line is the same; another seed gives others."""
+    """A line is the same in any order of access, and another seed gives other lines."""
     first = PrintedLines(10, 1)
     again = PrintedLines(10, 1)
     np.testing.assert_array_equal(first[7].inputs, again[7].inputs)
@@ -200,7 +200,7 @@ def test_printed_lines_are_functions_of_the_index() -> None:
 
 
 def test_a_line_is_read_alike_in_any_batch(make_trainer: Callable[..., Any]) -> None:
-    """The logits of a short line alone and beside a long one are the same, and blank behind its end."""
+    """The logits of a short line alone and beside a long one are equal, and blank after its end."""
     from aip_plugins.scenarios.text_line_recognition.scenario import TextLineRecognition
 
     trainer = make_trainer(TextLineRecognition, "--data.printed_lines", "20", "--data.alphabet", ALPHABET)
@@ -216,7 +216,7 @@ ALPHABET = alphabet_of(PrintedLines(300, 1).texts() + PrintedLines(100, 1_000_00
 
 
 def test_trains_on_lists(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """The alphabet found in the texts beside the images is recorded; what else is validated with ends no run."""
+    """The alphabet of the texts beside the images is recorded; other texts in validation do not end a run."""
     train, val = write_lines(tmp_path / "train", 24, 1), write_lines(tmp_path / "val", 6, 1)
     (tmp_path / "val" / "2.gt.txt").write_text("\u00fc\u00dfa", encoding="utf-8")
     done = fork_aip(
@@ -232,7 +232,7 @@ def test_trains_on_lists(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_missing_texts_are_named(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """Before anything is computed or written."""
+    """Missing texts are named before anything is computed or written."""
     train = write_lines(tmp_path / "train", 3, 1)
     (tmp_path / "train" / "1.gt.txt").unlink()
     done = fork_aip(

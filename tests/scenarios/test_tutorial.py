@@ -1,4 +1,4 @@
-"""The tutorial learns its digits, with every optimizer at the learning rate that its documentation gives."""
+"""The tutorial learns its digits, with every optimizer at its documented learning rate."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ RECOMMENDED = {
 
 
 def train(params: dict[str, Any]) -> Any:
-    """Trains the tutorial with its own defaults and these parameters, writing nothing."""
+    """Train the tutorial with its defaults and these parameters, without output."""
     return Trainer.from_scenario("tutorial", params, quiet=True).fit()
 
 
 def test_table_is_complete() -> None:
-    """Every shipped optimizer is in the table."""
+    """Every built-in optimizer is in the table."""
     assert {entry.record.name for entry in get_plugin_manager().of_kind("optimizer") if entry.plugin.is_own} == set(
         RECOMMENDED
     )
@@ -63,7 +63,7 @@ def test_cnn_learns_the_digits() -> None:
 
 
 def test_split_is_stratified() -> None:
-    """80 to 20, with every class in its share, no image in both parts, pixels from 0 to 1."""
+    """The split is 80 to 20 in every class, no image is in both parts, and pixels are from 0 to 1."""
     from aip_plugins.scenarios.tutorial.datasets import load
 
     (images, labels), (held_out, held_out_labels) = load("digits")
@@ -75,8 +75,8 @@ def test_split_is_stratified() -> None:
     assert not {image.tobytes() for image in images} & {image.tobytes() for image in held_out}
 
 
-def test_digits_are_those_of_scikit_learn() -> None:
-    """The shipped file holds the published numbers: sums of all pixels and labels, and the first image's first row."""
+def test_digits_equal_scikit_learn() -> None:
+    """The built-in file has the published data: sums of all pixels and labels, and the first image's first row."""
     from aip_plugins.scenarios.tutorial.datasets import load
 
     (images, labels), (held_out, held_out_labels) = load("digits")
@@ -87,7 +87,7 @@ def test_digits_are_those_of_scikit_learn() -> None:
 
 
 def test_mnist_without_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    """Without a network and a copy, asking for MNIST is one sentence that says what to do."""
+    """Without a network and a copy, MNIST is refused in one sentence with advice."""
     from aip_plugins.scenarios.tutorial.datasets import load
 
     from aipcore.errors import DataError
@@ -101,7 +101,7 @@ def test_mnist_without_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, r
 
 
 def test_mnist_from_a_cached_copy(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy that Keras keeps is used without a network."""
+    """A copy in Keras' cache is used without a network."""
     from aip_plugins.scenarios.tutorial.datasets import load
 
     arrays = {name: np.full((4, 28, 28), 255, np.uint8) for name in ("x_train", "x_test")}
@@ -119,7 +119,7 @@ def _refuse(*_: Any, **__: Any) -> None:
 
 
 def test_summaries() -> None:
-    """Misread digits come the surest mistake first; where nothing is misread there is no grid."""
+    """Misclassified digits are sorted by decreasing confidence; without any there is no grid."""
     from aip_plugins.scenarios.tutorial.summaries import digit_summaries
 
     images = np.stack([np.full((2, 2), number / 4, np.float32) for number in range(4)])
@@ -136,7 +136,7 @@ def test_summaries() -> None:
 
 
 def test_shifted_images() -> None:
-    """With shifts of one pixel, every image is moved whole, in all nine ways, and the digits are still learnt."""
+    """With shifts of one pixel, whole images move in all nine ways, and the digits are still learned."""
     from aip_plugins.scenarios.tutorial.datasets import load
     from aip_plugins.scenarios.tutorial.processors import RandomShift
 

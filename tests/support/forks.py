@@ -1,11 +1,11 @@
-"""Python programs of tests in processes of their own, without the seconds that importing TensorFlow takes each of them.
+"""Runs Python programs in separate processes, without the seconds that importing TensorFlow takes in each of them.
 
-A server, one for each process of pytest, has imported TensorFlow, Keras and `aipcore`, but has computed nothing, and
-has no thread but those of OpenBLAS, which end before a fork. It forks itself for each program. Such a process has an
-environment, a working folder, streams, signals, threads and devices of its own, and ends like any other.
+A server per pytest process has imported TensorFlow, Keras and `aipcore`, but has computed nothing. Its only threads
+are those of OpenBLAS, which end before a fork. It forks itself for each program. The forked process has a separate
+environment, working folder, streams, signals, threads and devices, and ends like any other.
 
-Use `start` and `run` unless the start itself is what is tested. Use `subprocess` for tests of imports, of streams that
-are closed at the start, and of environment variables that Python, NumPy or TensorFlow read when they are imported
+Use `start` and `run` unless the start itself is tested. Use `subprocess` for tests of imports, of streams that are
+closed at the start, and of environment variables that Python, NumPy or TensorFlow read when they are imported
 (PYTHONHASHSEED, OPENBLAS_NUM_THREADS, TF_XLA_FLAGS, ...).
 """
 
@@ -36,13 +36,13 @@ _MESSAGE: Final = 2**17
 
 
 class Forked:
-    """A process that was forked, with what tests use of `subprocess.Popen`.
+    """A forked process, with the part of the interface of `subprocess.Popen` that tests use.
 
     Attributes:
-        pid: its number.
-        returncode: its exit code, or the negative number of the signal that ended it; None while it runs.
-        stdout: what it writes, if that is a pipe.
-        stderr: its errors, if they are a pipe of their own.
+        pid: The process id.
+        returncode: The exit code, or the negative number of the signal that ended it; None while it runs.
+        stdout: Its output, if that is a pipe.
+        stderr: Its errors, if they are a separate pipe.
     """
 
     def __init__(self, command: Sequence[str], status: int, stdout: IO[str] | None, stderr: IO[str] | None) -> None:
@@ -60,11 +60,11 @@ class Forked:
         return text
 
     def poll(self) -> int | None:
-        """The exit code; None while the process runs."""
+        """Return the exit code, or None while the process runs."""
         return self._end(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits for the end and returns the exit code."""
+        """Wait for the end and return the exit code."""
         code = self._end(timeout)
         if code is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
@@ -77,7 +77,7 @@ class Forked:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Reads output and errors to their end and waits for that of the process."""
+        """Read output and errors to their end and wait for the process."""
         end = time.monotonic() + timeout if timeout is not None else None
         read: dict[Any, list[bytes]] = {self.stdout: [], self.stderr: []}
         with selectors.DefaultSelector() as selector:
@@ -101,20 +101,20 @@ class Forked:
         return output, errors
 
     def send_signal(self, number: int) -> None:
-        """Sends a signal, unless the process has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Asks it to end."""
+        """Request termination."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends it."""
+        """Kill the process."""
         self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Closes our ends of its streams."""
+        """Close our ends of its streams."""
         for stream in filter(None, (self.stdout, self.stderr)):
             stream.close()
 
@@ -136,7 +136,7 @@ def start(
     stderr: Any = PIPE,
     start_new_session: bool = False,
 ) -> Forked:
-    """Starts `python -c CODE WORD ...` or `python SCRIPT WORD ...` in a process that is forked.
+    """Start `python -c CODE WORD ...` or `python SCRIPT WORD ...` in a forked process.
 
     The arguments are those of `subprocess.Popen`. Output and errors are pipes by default, and their text is UTF-8.
     """
@@ -177,7 +177,7 @@ def start(
 
 
 def run(command: Sequence[str], *, timeout: float = 120, **arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Runs a program like `start` and returns the finished process with its output and errors."""
+    """Run a program like `start` and return the finished process with its output and errors."""
     process = start(command, **arguments)
     try:
         output, errors = process.communicate(timeout)
@@ -188,7 +188,7 @@ def run(command: Sequence[str], *, timeout: float = 120, **arguments: Any) -> su
 
 
 class _Server:
-    """The process that forks, as it is seen from here."""
+    """The client side of the process that forks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -202,13 +202,13 @@ class _Server:
         atexit.register(self.close)
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
-        """Asks for a process."""
+        """Request a process."""
         assert len(message) < _MESSAGE
         with self._lock:
             socket.send_fds(self._socket, [message], descriptors)
 
     def close(self) -> None:
-        """Ends the server, which kills what it has started."""
+        """End the server, which kills the processes that it has started."""
         self._socket.close()
         self._process.wait()
 
@@ -229,7 +229,7 @@ def _import_everything() -> None:
     import aipcore
 
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - like the next lines, about descriptors
-        # TensorFlow's notice about missing GPUs heeds no log level.
+        # TensorFlow's notice about missing GPUs ignores the log level.
         saved = os.dup(2)
         os.dup2(nowhere.fileno(), 2)
         import keras
@@ -238,7 +238,7 @@ def _import_everything() -> None:
         os.dup2(saved, 2)
         os.close(saved)
     del keras, tf
-    # Half of the start of a sweep.
+    # Takes half of the start of a sweep.
     with contextlib.suppress(ImportError):
         importlib.import_module("optuna")
     for module in pkgutil.walk_packages(aipcore.__path__, "aipcore."):
@@ -247,7 +247,7 @@ def _import_everything() -> None:
 
 
 def _serve(connection: socket.socket) -> dict[str, Any]:
-    """Forks a process for each request; returns in those that are forked, each with its request."""
+    """Fork a process for each request; in the forked ones, return the request."""
     running: dict[int, tuple[int, int]] = {}
     selector = selectors.DefaultSelector()
     selector.register(connection, selectors.EVENT_READ)
@@ -285,7 +285,7 @@ def _tell(descriptor: int, number: int) -> None:
     try:
         os.write(descriptor, f"{number:<16}".encode())
     except BrokenPipeError:
-        # Whoever started the process no longer asks how it ended.
+        # The process that requested it no longer waits for the exit code.
         return
 
 
@@ -296,7 +296,7 @@ def _end(pids: Any) -> NoReturn:
 
 
 def _become(request: Mapping[str, Any], path: list[str]) -> None:
-    """Makes this process one that was started with the command, folder and environment of a request, and runs it."""
+    """Turn this process into one with the command, folder and environment of a request, and run it."""
     import numpy as np
 
     # They are ignored if the tests run in the background of a script.
@@ -307,7 +307,7 @@ def _become(request: Mapping[str, Any], path: list[str]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    # The module `random` sees to this itself.
+    # The module `random` reseeds after a fork.
     np.random.seed()
     first, *words = request["words"]
     name, folder = "-c", ""
@@ -339,7 +339,7 @@ def _main() -> None:
         _become(_serve(connection), path)
     except SystemExit as end:
         code = end.code
-    # What the end of Python would do, but for the second that it takes to clear TensorFlow away.
+    # Does the same as the end of Python, without the second that clearing TensorFlow takes.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     if isinstance(code, str):

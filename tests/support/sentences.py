@@ -35,7 +35,7 @@ class Sentences(AmberSnapshotExtension):  # type: ignore[misc]
 
     @classmethod
     def matches_test_location(cls, *, test_location: Any, snapshot_location: str) -> bool:
-        """Return whether the sentences of a test are in a file."""
+        """Return True if the sentences of a test are in a file."""
         return Path(snapshot_location).parent == Path(test_location.filepath).parent
 
 

@@ -1,4 +1,4 @@
-"""The two doors of the conformance kit, and what its documentation says."""
+"""The command and the pytest interface of the conformance kit, and its documentation."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def lenient(words):
 
 @pytest.fixture
 def two(install):
-    """Two commands, of which one fails a check."""
+    """Install two commands, of which one fails a check."""
     install("aip-plugin-two", COMMAND)
 
 
 @pytest.mark.usefixtures("two")
 class TestCommandLine:
     def test_a_line_for_each_check(self, fork_aip):
-        """In a pipe: status, plugin, check, seconds, reason; at the end a summary; the exit code tells of a failure."""
+        """In a pipe, each check is a line of status, plugin, check and seconds, followed by a summary."""
         done = fork_aip("plugins", "check", "hello")
         assert (done.returncode, done.stderr) == (0, "")
         *lines, summary = done.stdout.splitlines()
@@ -53,7 +53,7 @@ class TestCommandLine:
         assert re.fullmatch(r"5 checks of 1 plugin in \d+\.\d s: 5 passed", summary)
 
     def test_failure(self, fork_aip):
-        """An entry point stands for all that it registers; one failure is exit code 1."""
+        """An entry point stands for all its plugins; one failure gives exit code 1."""
         done = fork_aip("plugins", "check", "aip_plugin_two")
         assert (done.returncode, done.stderr) == (1, "")
         assert "failed  command lenient  refuses_unknown_options" in done.stdout
@@ -61,7 +61,7 @@ class TestCommandLine:
         assert done.stdout.splitlines()[-1].endswith("9 passed, 1 failed")
 
     def test_json(self, fork_aip):
-        """One JSON object with every result."""
+        """The output is one JSON object with every result."""
         done = fork_aip("plugins", "check", "lenient", "--json")
         assert done.returncode == 1
         content = json.loads(done.stdout)
@@ -71,7 +71,7 @@ class TestCommandLine:
         assert failed["kind"] == "command"
 
     def test_all_of_a_kind(self, install, fork_aip):
-        """`--all` checks whatever is installed, and counts what cannot be loaded as a failure."""
+        """`--all` checks all installed plugins, and counts those that cannot be loaded as failures."""
         install("aip-plugin-bad", "1 / 0")
         done = fork_aip("plugins", "check", "--all", "--kind", "command")
         assert done.returncode == 1
@@ -88,20 +88,20 @@ class TestCommandLine:
         ],
     )
     def test_bad_input(self, words, message, fork_aip):
-        """What is missing or unknown is said in a sentence."""
+        """A missing or unknown argument is refused in one sentence."""
         done = fork_aip("plugins", "check", *words)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {message}")
 
     def test_works_without_pytest(self, site, run_aip):
-        """Pytest is not needed: with one that cannot be imported the command works."""
+        """The command works if pytest cannot be imported."""
         (site / "pytest.py").write_text("raise ImportError('not here')")
         assert run_aip("plugins", "check", "hello").returncode == 0
 
 
 @pytest.mark.usefixtures("two")
-def test_five_lines_in_a_stranger_s_suite(site, tmp_path):
-    """Every check is a test; an expected failure is an xfail with its reason, another says what is wrong."""
+def test_five_lines_in_another_suite(site, tmp_path):
+    """Every check is a test; an expected failure is an xfail with its reason, any other one gives the fault."""
     (tmp_path / "test_conformance.py").write_text(
         "from aipcore.testing import parametrize_checks\n\n"
         '@parametrize_checks("hello")\n'
@@ -131,7 +131,7 @@ def test_listing_checks_imports_nothing_heavy():
 
 
 def test_every_check_is_documented():
-    """docs/testing-plugins.md is what `make docs` writes, and tells of every field of a declaration."""
+    """docs/testing-plugins.md equals the output of `make docs`, and describes every field of a declaration."""
     import attrs
 
     from aipcore.testing import Declaration
@@ -144,8 +144,8 @@ def test_every_check_is_documented():
 
 
 @pytest.mark.slow
-def test_all_shipped_plugins_pass(fork_aip):
-    """What comes with aip passes every check."""
+def test_all_built_in_plugins_pass(fork_aip):
+    """All built-in plugins pass every check."""
     done = fork_aip("--no-plugins", "plugins", "check", "--all", "--json", timeout=600)
     content = json.loads(done.stdout)
     failed = [result for result in content["results"] if result["status"] == "failed"]

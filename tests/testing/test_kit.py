@@ -1,4 +1,4 @@
-"""The conformance kit: a plugin that is broken in one way fails the one check that is about it."""
+"""The conformance kit: a plugin with one fault fails the corresponding check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BROKEN = Path(__file__).parent / "broken"
 
 
 def faults() -> list[tuple[str, str]]:
-    """Kind and name of each broken plugin, which is the name of the check that it fails."""
+    """Return kind and name of each broken plugin; the name is that of the check that it fails."""
     sys.path.insert(0, str(BROKEN))
     try:
         module = importlib.import_module("aip_broken")
@@ -36,7 +36,7 @@ FAULTS = faults()
 
 @pytest.fixture(scope="module")
 def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginManager]:
-    """All plugins, with the broken ones installed."""
+    """Yield all plugins, with the broken ones installed."""
     info = tmp_path_factory.mktemp("site") / "aip_broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aip-broken\nVersion: 1.0\n")
@@ -51,14 +51,14 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginManager]
 
 @pytest.fixture(scope="module")
 def processes(manager: PluginManager) -> Iterator[Processes]:
-    """The processes that all checks here share."""
+    """Yield the processes that all checks here share."""
     with Processes(FAULTS, manager.switches) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What broken plugins write into the working folder is thrown away."""
+    """Discard files that broken plugins write into the working folder."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -73,7 +73,7 @@ def test_a_fault_is_found(kind: str, name: str, manager: PluginManager, processe
 
 
 def test_state_may_hold_arrays(manager: PluginManager, processes: Processes) -> None:
-    """The state of a callback may hold NumPy arrays, as it may in training."""
+    """The state of a callback may hold NumPy arrays, as in training."""
     [entry] = find_entries(manager, "writes_into_its_folder", "callback")
     [check] = [check for check in checks_of("callback") if check.name == "keeps_its_state"]
     result = run_check(check, entry, manager, declaration(entry), processes)
@@ -83,7 +83,7 @@ def test_state_may_hold_arrays(manager: PluginManager, processes: Processes) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_is_the_only_one(kind: str, manager: PluginManager) -> None:
-    """No other check of the plugin fails: they pass, do not apply, or need the one that failed."""
+    """No other check of the plugin fails: they pass, do not apply, or need the failed one."""
     entries = [entry for entry in manager.of_kind(kind) if entry.plugin.distribution == "aip-broken"]
     assert entries
     wrong = [
@@ -95,7 +95,7 @@ def test_a_fault_is_the_only_one(kind: str, manager: PluginManager) -> None:
 
 
 def test_every_check_has_a_broken_plugin() -> None:
-    """No check of the kit is without a plugin that fails it."""
+    """For each check of the kit, a broken plugin fails it."""
     found = {(kind, name) for kind, name in FAULTS}
     for kind, checks in all_checks().items():
         for check in checks:
@@ -114,7 +114,7 @@ def test_every_check_has_a_sentence() -> None:
 
 
 def test_expected_failures(manager: PluginManager, refused: Any) -> None:
-    """An expected failure is told with its reason; one that does not come is a failure; a misspelt one an error."""
+    """An expected failure is reported with its reason, a missing one is a failure, and a misspelt one an error."""
     [entry] = find_entries(manager, "limits_hold")
     given = {"expected_failures": {"limits_hold": "0 means never", "says_what_it_is": "no time"}}
     results = {}
@@ -134,7 +134,7 @@ def test_expected_failures(manager: PluginManager, refused: Any) -> None:
 
 
 def test_a_check_that_needs_another_is_skipped(manager: PluginManager) -> None:
-    """What cannot be built is not checked further, and the reason says why."""
+    """A plugin that cannot be built is not checked further, and the reason says so."""
     [entry] = find_entries(manager, "builds", "optimizer")
     results = {result.check: result for result in run_checks([entry], manager=manager)}
     assert results["builds"].is_failure

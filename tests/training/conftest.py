@@ -16,19 +16,19 @@ from small_scenarios import Blobs, NoisyBlobs
 
 @pytest.fixture
 def blobs_class() -> type[Blobs]:
-    """The deterministic scenario."""
+    """Return the deterministic scenario."""
     return Blobs
 
 
 @pytest.fixture
 def noisy_class() -> type[NoisyBlobs]:
-    """The scenario with dropout and batch normalisation."""
+    """Return the scenario with dropout and batch normalisation."""
     return NoisyBlobs
 
 
 @pytest.fixture
 def tensorboard() -> Callable[[Path], AbstractContextManager[str]]:
-    """Starts a real TensorBoard on a folder, on a free port; gives its address, and ends it in any case."""
+    """Return a context manager that starts TensorBoard on a folder and a free port, gives its address, and stops it."""
     return _tensorboard
 
 
@@ -38,7 +38,7 @@ def _tensorboard(folder: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [*command, "--load_fast", "false"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    # However long it takes to start: a process that says nothing is not waited for forever.
+    # A TensorBoard process that prints nothing is killed after 120 s.
     timer = threading.Timer(120, process.kill)
     timer.start()
     try:

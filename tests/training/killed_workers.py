@@ -1,6 +1,6 @@
 """One worker of a run that may be killed: trains `whole`, `killed` (a worker dies in the fourth epoch), or `resumed`.
 
-The chief writes the end of the run to `END.json` beside the run's folder.
+The chief writes the final state of the run to `END.json` beside the run folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORDS = ("--device.strategy", "multi_worker", "--train.batch_size", "8", "--trai
 
 
 class Kill(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends its own process as the out-of-memory killer would, after some batches of the fourth epoch."""
+    """A callback that kills its own process with SIGKILL, as the out-of-memory killer would, in the fourth epoch."""
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.epoch = 0
@@ -46,7 +46,7 @@ class Kill(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def end_of(run: Trainer) -> dict[str, Any]:
-    """What must be the same, however often the run was interrupted."""
+    """Return the results that must not depend on interruptions."""
     arrays = run.state.variables.gather()
     return {
         "history": run.state.history,
@@ -56,7 +56,7 @@ def end_of(run: Trainer) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Trains."""
+    """Train."""
     folder, what, victim, index, *addresses = sys.argv[1:]
     output = Path(folder)
     params = DeviceParams(strategy="multi_worker")

@@ -1,4 +1,4 @@
-"""Runs that are killed with SIGKILL at random moments and resumed, and a comparison with a run that was left alone."""
+"""Runs that are killed with SIGKILL at random moments and resumed, and a comparison with an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -123,14 +123,14 @@ WHERE = ("start", "resume", "training", "checkpoint", "model", "LAV")
 
 @attrs.define
 class Killed:
-    """What happened to the runs of one configuration.
+    """The outcome of the kills in one configuration.
 
     Attributes:
-        kills: how many.
-        runs: that were killed and resumed to their end.
-        where: how many kills hit what.
-        differences: from the run that was left alone, by run.
-        seconds: that all of it took.
+        kills: Number of kills.
+        runs: Number of runs that were killed and resumed to their end.
+        where: Number of kills by the activity that they interrupted.
+        differences: Differences from the uninterrupted run, by run.
+        seconds: Total duration.
     """
 
     kills: int = 0
@@ -140,7 +140,7 @@ class Killed:
     seconds: float = 0.0
 
     def row(self, name: str) -> str:
-        """A line of a table."""
+        """Return a line of a table."""
         hit = ", ".join(f"{where} {self.where[where]}" for where in WHERE if self.where[where])
         result = "; ".join(self.differences) or "bit-equal"
         return f"{name:<20} {self.kills:>5} {self.runs:>4} {self.seconds:>5.0f} s  {hit:<76} {result}"
@@ -150,11 +150,11 @@ class Runs:
     """Runs of one configuration in a folder.
 
     Args:
-        folder: empty.
-        words: further words of `aip train`.
-        workers: processes of a run; more than one are started by `aip launch`.
-        trackers: whether the trackers of experiments are among the callbacks.
-        forked: whether processes are forked from one that has imported TensorFlow, which saves their start.
+        folder: An empty folder.
+        words: Further arguments of `aip train`.
+        workers: Number of processes of a run; `aip launch` starts more than one.
+        trackers: If True, the callbacks include the experiment trackers.
+        forked: If True, processes are forked from one that has imported TensorFlow, which saves its import.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Runs:
         if trackers:
             from mlflow import MlflowClient
 
-            # MLflow does not open a database again if a kill ended its creation.
+            # MLflow cannot reopen a database if a kill interrupted its creation.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 MlflowClient(f"sqlite:///{folder / 'template.db'}").search_experiments()
@@ -186,7 +186,7 @@ class Runs:
         self.expected = outcome(folder / "alone")
 
     def start(self, name: str) -> Process:
-        """Begin or resume a run."""
+        """Start or resume a run."""
         run = self.folder / name
         (self.folder / "evaluating").unlink(missing_ok=True)
         words = ["resume", name, "--trust", "--quiet"]
@@ -204,7 +204,7 @@ class Runs:
         )
 
     def kill(self, kills: int, seed: int, most_runs: int = 1000) -> Killed:
-        """Kill runs and resume them, each to its end, until there were `kills` kills, and compare the ends."""
+        """Kill and resume runs until there were `kills` kills, finish each run, and compare the final states."""
         chance, seen, began = random.Random(seed), Killed(), time.monotonic()
         while seen.kills < kills and seen.runs < most_runs:
             name = f"killed-{seen.runs}"
@@ -219,7 +219,7 @@ class Runs:
         return seen
 
     def _kill_once(self, name: str, chance: random.Random, seen: Killed) -> bool:
-        """Return whether the process was killed before it had finished the run."""
+        """Kill a process at a random moment; return False if it had finished the run before."""
         run, aim = self.folder / name, chance.choices(WHERE, (2, 3, 8, 5, 4, 3))[0]
         record, before = _stamp(run / "run.json"), _folders(run)
         process = self.start(name)
@@ -247,7 +247,7 @@ class Runs:
         return True
 
     def _now(self, run: Path) -> str:
-        """Return what a run is doing, as far as its files show."""
+        """Return the run's current activity, as far as its files show it."""
         if any(name.startswith(".step-") for name in _folders(run)):
             return "checkpoint"
         if any((run / f".{name}.new").exists() for name in ("best", "export")):
@@ -256,7 +256,7 @@ class Runs:
 
     @staticmethod
     def until(process: Process, reached: Callable[[], bool], seconds: float = 300.0) -> None:
-        """Wait until something is reached, the process has ended or the time is over."""
+        """Wait until the condition holds, the process has ended or the time is over."""
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline and not reached():
             time.sleep(0.001)
@@ -274,7 +274,7 @@ def _stamp(file: Path) -> int:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the processes that a process has started, on Linux."""
+    """Return the child processes of a process (Linux only)."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for file in files for child in file.read_text().split()]
 
@@ -286,7 +286,7 @@ def finish(process: Process) -> None:
 
 
 def outcome(run: Path) -> dict[str, dict[Any, Any]]:
-    """Return all that a run leaves for good, in a form that only equal bits make equal."""
+    """Return the lasting results of a run in a form that is equal only if all bits are equal."""
     stored = read_checkpoint(newest_checkpoint(run / "checkpoint"))
     states = stored.progress["callbacks"]
     trackers = [states.pop(tracker) for tracker in TRACKERS if tracker in states]
@@ -313,7 +313,7 @@ def _weights(model: Path) -> dict[str, str]:
 
 
 def _curves(folder: Path) -> Iterator[tuple[tuple[str, str], list[tuple[int, bytes]]]]:
-    """All points that TensorBoard's own reader finds, by part and name."""
+    """Yield all points that TensorBoard's own reader finds, by part and name."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     events = EventMultiplexer(size_guidance={"tensors": 0}).AddRunsFromDirectory(str(folder))
@@ -325,7 +325,7 @@ def _curves(folder: Path) -> Iterator[tuple[tuple[str, str], list[tuple[int, byt
 
 
 def _metrics(file: Path) -> dict[tuple[str, int], list[float]]:
-    """All values of the one run that MLflow has."""
+    """Return all values of the only run in MLflow."""
     connection = sqlite3.connect(file)
     try:
         assert connection.execute("select count(*) from runs").fetchone() == (1,)
@@ -338,7 +338,7 @@ def _metrics(file: Path) -> dict[tuple[str, int], list[float]]:
 
 
 def differences(expected: dict[str, dict[Any, Any]], found: dict[str, dict[Any, Any]]) -> list[str]:
-    """Return what differs, in words."""
+    """Return the differences, as text."""
     seen = []
     for part in sorted(expected.keys() | found.keys()):
         one, other = expected.get(part, {}), found.get(part, {})

@@ -1,4 +1,4 @@
-"""Trains the tutorial for many epochs with all that a run does beside, and prints its size after each as JSON, in MiB.
+"""Trains the tutorial for many epochs with all optional work of a run, and prints its size after each as JSON, in MiB.
 
 Its arguments are a folder, the number of epochs, and the number of further runs that follow in the same process.
 """
@@ -22,7 +22,7 @@ WORDS = ("--trainer.calc_ema", "0.99", "--trainer.lav_every_n", "5", "--trainer.
 
 
 class Look(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes the size of this process."""
+    """A callback that records the size of this process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class Look(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def size() -> float:
-    """Of this process, in MiB."""
+    """Return the size of this process, in MiB."""
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith("VmRSS"))
 
 
 def main() -> None:
-    """Trains."""
+    """Train."""
     folder, epochs, runs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     look = Look()
     run = trainer(Tutorial, folder / "long", *WORDS, "--trainer.epochs", epochs)

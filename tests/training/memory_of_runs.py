@@ -1,4 +1,4 @@
-"""Trains on large and small data in one process, and prints how much memory that took as JSON, in MiB."""
+"""Trains on large and small data in one process, and prints the memory used as JSON, in MiB."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEW, MANY = 37_500, 112_500
 
 
 class Floats(Scenario):
-    """As many samples of 4 KiB as are asked for, in one array."""
+    """A scenario with any number of samples of 4 KiB in one array."""
 
     samples = MANY
     monitor = ("min", "val_loss")
@@ -43,7 +43,7 @@ class Floats(Scenario):
 
 
 class Bytes(Floats):
-    """As many bytes, which the model turns into numbers."""
+    """A scenario with the same number of bytes, which the model converts to numbers."""
 
     def train_data(self) -> Any:
         return np.ones((self.samples, 4 * FEATURES), np.uint8), np.zeros(self.samples, np.int32)
@@ -56,28 +56,28 @@ class Bytes(Floats):
 
 
 class Generated(Floats):
-    """The samples come one by one."""
+    """A scenario whose samples are generated one by one."""
 
     def train_data(self) -> Any:
         return (Sample(inputs=np.full(FEATURES, 1, np.float32), targets=np.int32(0)) for _ in range(self.samples))
 
 
 class Dim(RandomProcessor):
-    """Scales each sample by a number that differs from epoch to epoch."""
+    """A processor that scales each sample by a factor that differs between epochs."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs=sample.inputs * rng.random(dtype=np.float32))
 
 
 class Dimmed(Floats):
-    """Two worker processes make the samples."""
+    """A scenario whose samples are made by two worker processes."""
 
     def processors(self) -> Any:
         return [Dim()]
 
 
 class Look(keras.callbacks.Callback):  # type: ignore[misc]
-    """Measures the worker processes while they run."""
+    """A callback that measures the worker processes during training."""
 
     def __init__(self, run: Trainer) -> None:
         super().__init__()
@@ -93,16 +93,16 @@ class Look(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def status(path: str, name: str) -> int:
-    """A size from one of Linux' reports on a process."""
+    """Return a size from one of Linux's reports on a process."""
     return next(int(line.split()[1]) // 1024 for line in Path(path).read_text().splitlines() if line.startswith(name))
 
 
 def measured(cls: type[Floats], samples: int, workers: int = 0) -> tuple[int, Look, Any]:
-    """Return the most memory that this process had in a run, what the workers had, and what the summary says."""
+    """Return the peak memory of this process in a run, that of the workers, and that in the summary."""
     gc.collect()
-    # What the C library keeps for later would hide what the run takes.
+    # Memory that the C library keeps in reserve would hide the memory of the run.
     ctypes.CDLL(None).malloc_trim(0)
-    # Has the system measure the peak again.
+    # Resets the system's peak measurement.
     Path("/proc/self/clear_refs").write_text("5")
     words = ("--train.batch_size", "500", "--trainer.epochs", "2", "--data.workers", str(workers))
     cls.samples = samples
@@ -113,7 +113,7 @@ def measured(cls: type[Floats], samples: int, workers: int = 0) -> tuple[int, Lo
 
 
 def main() -> None:
-    """Measure; a first run pays for what TensorFlow loads, and for the chunks that are on the way to the device."""
+    """Measure. A first run loads TensorFlow and allocates the batches on the way to the device."""
     measured(Floats, MANY)
     found: dict[str, Any] = {"few": FEW * FEATURES * 4 // 2**20, "many": MANY * FEATURES * 4 // 2**20}
     for cls in (Floats, Bytes, Generated):

@@ -1,6 +1,6 @@
-"""Trains on two devices and on one, in a process of its own, and prints what came of it as JSON.
+"""Trains on two devices and on one, in its own process, and prints the results as JSON.
 
-TensorFlow divides its CPU only before it computes anything, which other tests in a process may have had it do.
+TensorFlow can divide its CPU only before its first computation, which other tests in a process may have started.
 Its arguments are a folder, and `few` for one optimizer on mirrored devices or `all` for the whole table.
 """
 
@@ -48,7 +48,7 @@ OPTIMIZERS = {"few": ("AdaBelief",), "all": ("SGD", "Adam", "AdaBelief", "LAMB")
 
 
 class Remembering(Evaluator):
-    """Notes which samples came, in which order."""
+    """A scenario that records its samples and their order."""
 
     def __init__(self) -> None:
         self.first: list[float] = []
@@ -63,7 +63,7 @@ class Remembering(Evaluator):
 
 
 class Evaluated(NoisyBlobs):
-    """Batch normalisation, dropout, an evaluator, and a last batch of a single sample."""
+    """A scenario with batch normalisation, dropout, an evaluator, and a last batch of a single sample."""
 
     samples = 65
 
@@ -79,7 +79,7 @@ Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
 
 
 def trainer(cls: type[Any], folder: Path | None, *words: str, processes: ProcessGroup | None = None) -> Trainer:
-    """A trainer of a scenario class with command-line parameters."""
+    """Return a trainer of a scenario class with command-line parameters."""
     first = Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2})
     request = make_request(loaded_class(cls, {}), [first, Layer.from_arguments(words)], get_plugin_manager())
     if folder is not None:
@@ -88,7 +88,7 @@ def trainer(cls: type[Any], folder: Path | None, *words: str, processes: Process
 
 
 def distance(one: Trainer, other: Trainer) -> float:
-    """The largest difference of their weights, averages and optimizer states, relative to the largest value."""
+    """Return the largest difference of weights, averages and optimizer states, relative to the largest value."""
     states = one.state.variables.read(), other.state.variables.read()
     worst = 0.0
     for name, value in states[0].items():
@@ -99,18 +99,18 @@ def distance(one: Trainer, other: Trainer) -> float:
 
 
 def equal(one: Trainer, other: Trainer) -> bool:
-    """Whether all variables have the same bits."""
+    """Return True if all variables are bit-identical."""
     first, second = one.state.variables.read(), other.state.variables.read()
     return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
 def losses(history: list[dict[str, float]]) -> list[float]:
-    """The numbers that users compare."""
+    """Return the values that users compare."""
     return [logs[name] for logs in history for name in ("loss", "val_loss", "accuracy", "val_accuracy") if name in logs]
 
 
 def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
-    """Few or all cases, as pairs of a name and a result."""
+    """Yield few or all cases, as pairs of a name and a result."""
     ways = WAYS[which]
     yield "compared", [OPTIMIZERS[which], ways[1:]]
     for optimizer in OPTIMIZERS[which]:
@@ -163,7 +163,7 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
 
 
 def same_losses(which: str) -> Iterator[tuple[str, Any]]:
-    """Losses of every kind of denominator, in groups of batches and on replicas, the last group a partial one."""
+    """Compare losses of every kind of denominator, in groups of batches and on replicas, with a partial last group."""
     cls, weights = group_heads()
     words = ("--optimizer", "SGD", "--learning_rate", "Constant", "--train.shuffle", "false", "--val.batch_size", "10",
              "--data.workers", "0", "--trainer.epochs", "1")  # fmt: skip

@@ -1,4 +1,4 @@
-"""One worker of a run on several: trains with the others, and the chief prints what came of it as JSON.
+"""One worker of a run on several: trains with the others, and the chief prints the results as JSON.
 
 Its arguments are a folder, `few` or `all`, `index` and the addresses of all workers. The chief also trains alone, on
 one device, while the others wait for it.
@@ -38,7 +38,7 @@ SEVERAL = ("--device.strategy", "multi_worker")
 
 
 class Ragged(Blobs):
-    """Samples of several lengths, so that each batch has a shape of its own."""
+    """A scenario with samples of several lengths, so that each batch has a different shape."""
 
     samples = 30
 
@@ -58,7 +58,7 @@ class Ragged(Blobs):
 
 
 class Notes:
-    """Samples that are read by index, and which of them were."""
+    """Samples that are read by index, with a record of the indices that were read."""
 
     def __init__(self, samples: int, seed: int) -> None:
         self.points, self.labels = blobs(samples, seed)
@@ -73,14 +73,14 @@ class Notes:
 
 
 class Jitter(RandomProcessor):
-    """Moves a point by what depends on the seed, the epoch and the sample."""
+    """A processor that moves a point depending on the seed, the epoch and the sample."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return attrs.evolve(sample, inputs=sample.inputs + rng.normal(size=FEATURES).astype(np.float32))
 
 
 class Streamed(Blobs):
-    """Samples that are read and moved anew in each epoch."""
+    """A scenario whose samples are read and moved again in each epoch."""
 
     def train_data(self) -> Any:
         self.train = Notes(50, 1)
@@ -95,7 +95,7 @@ class Streamed(Blobs):
 
 
 class Start(keras.callbacks.Callback):  # type: ignore[misc]
-    """Forgets what was read before the first epoch."""
+    """A callback that clears the record of reads before the first epoch."""
 
     def __init__(self, scenario: Streamed) -> None:
         super().__init__()
@@ -108,14 +108,14 @@ class Start(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Together:
-    """Makes trainers for this worker."""
+    """A factory of trainers for this worker."""
 
     def __init__(self, folder: Path, processes: ProcessGroup) -> None:
         self.folder = folder
         self.processes = processes
 
     def alone(self, cls: type[Any], *words: str) -> Trainer | None:
-        """A finished run of the chief on one device."""
+        """Return a finished run of the chief on one device."""
         if not self.processes.is_chief:
             return None
         made = trainer(cls, None, *words)
@@ -123,19 +123,19 @@ class Together:
         return made
 
     def trainer(self, cls: type[Any], output: str | None, *words: str) -> Trainer:
-        """A trainer of all workers; only the chief has a folder."""
+        """Return a trainer of all workers; only the chief has a folder."""
         folder = self.folder / output if output is not None and self.processes.is_chief else None
         return trainer(cls, folder, *words, *SEVERAL, processes=self.processes)
 
 
 def distance(one: Any, other: Any) -> float:
-    """The largest difference of weights, averages and optimizer states, relative to the largest value of each."""
+    """Return the largest difference of weights, averages and optimizer states, relative to each one's largest value."""
     names = [name for name in one if name.startswith(("model/", "optimizer/", "ema/"))]
     return max(float(np.abs(one[n] - other[n]).max()) / max(1e-3, float(np.abs(one[n]).max())) for n in names)
 
 
 def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
-    """Few or all cases, as pairs of a name and a result; all workers must compute all of them."""
+    """Yield few or all cases, as pairs of a name and a result; all workers must compute all of them."""
     chief = together.processes.is_chief
     for name, cls, words in (
         ("everything", Blobs, (*EVERYTHING, "--train.batch_size", "16")),
@@ -192,7 +192,7 @@ def cases(together: Together, which: str) -> Iterator[tuple[str, Any]]:
 
 
 def main() -> None:
-    """Joins the others and does everything."""
+    """Join the other workers and run all cases."""
     folder, which, index, *addresses = sys.argv[1:]
     params = DeviceParams(strategy="multi_worker")
     select_devices(params)

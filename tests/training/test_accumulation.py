@@ -1,4 +1,4 @@
-"""Gradient accumulation equals the large batch, with everything that is applied to an update."""
+"""Gradient accumulation equals a large batch, together with all options that act on an update."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
     "optimizer", ["SGD", "AdaBelief", *(pytest.param(each, marks=pytest.mark.slow) for each in ("Adam", "LAMB"))]
 )
 def test_equals_the_large_batch(make_trainer: Any, blobs_class: Any, optimizer: str) -> None:
-    """4 batches of 12 as one update are a batch of 48, the partial last group of 200 samples included."""
+    """An update of 4 batches of 12 equals a batch of 48, also for the partial last group of 200 samples."""
     words = (
         "--optimizer", optimizer, "--optimizer.weight_decay", "0.01", "--optimizer.clip_global_norm", "0.5",
         "--optimizer.clip_value", "0.2", "--learning_rate", "WarmupCosineDecay", "--learning_rate.lr", "0.01",
@@ -31,7 +31,7 @@ def test_equals_the_large_batch(make_trainer: Any, blobs_class: Any, optimizer: 
 
 
 def test_trap_schedules_count_updates_not_batches(make_trainer: Any, blobs_class: Any) -> None:
-    """An epoch of 10 batches in groups of 4 has 3 updates, and the schedule has moved by one epoch after it."""
+    """An epoch of 10 batches in groups of 4 has 3 updates and moves the schedule by one epoch."""
     trainer = make_trainer(
         blobs_class, "--train.batch_size", "20", "--trainer.accumulate_steps", "4", "--learning_rate.decay", "0.5",
         "--trainer.epochs", "2",

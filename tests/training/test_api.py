@@ -1,4 +1,4 @@
-"""Training and resuming from a Python program: in a thread, twice in one process, within another program."""
+"""Training and resuming from a Python program: in a thread, twice in one process, and within another program."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FEW: dict[str, Any] = {"trainer": {"epochs": 1, "random_seed": 5, "tune": "off",
 
 
 class Sums(Scenario):
-    """Sums of random numbers."""
+    """A scenario that learns sums of random numbers."""
 
     def train_data(self) -> Any:
         numbers = np.random.default_rng(1).random((24, 3), np.float32)
@@ -54,7 +54,7 @@ class Sums(Scenario):
 
 
 def test_the_package_is_light() -> None:
-    """Neither the package nor its functions import TensorFlow; `train` does when it trains."""
+    """Importing the package and its functions does not import TensorFlow; calling `train` does."""
     code = (
         "import sys, aipcore; from aipcore import train, resume, Scenario, TrainResult; dir(aipcore); "
         "print([name for name in ('tensorflow', 'keras', 'numpy') if name in sys.modules and name != 'numpy'])"
@@ -66,7 +66,7 @@ def test_the_package_is_light() -> None:
 
 
 class Epochs(Reporter):
-    """Keeps the epochs."""
+    """A listener that keeps the epochs."""
 
     def __init__(self) -> None:
         self.epochs: list[int] = []
@@ -76,7 +76,7 @@ class Epochs(Reporter):
 
 
 def test_train_and_resume(tmp_path: Path, monkeypatch: Any) -> None:
-    """A class is trained, resumed, and applied; the result has the model as exported; nothing global stays changed."""
+    """A class is trained, resumed and applied. The result has the exported model, and no global state changes."""
     monkeypatch.chdir(tmp_path)
     root, policy, signals = logging.getLogger(), keras.config.dtype_policy(), signal.getsignal(signal.SIGINT)
     before = root.level, list(root.handlers)
@@ -105,7 +105,7 @@ def test_train_and_resume(tmp_path: Path, monkeypatch: Any) -> None:
 
 
 def test_in_a_thread_and_twice(tmp_path: Path) -> None:
-    """Runs one after the other in a thread give the bits of a run in the main thread, which is one of a shell."""
+    """Consecutive runs in a thread are bit-identical to a run in the main thread, such as one of a shell."""
     results: list[Any] = []
 
     def work() -> None:
@@ -134,7 +134,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
 
 
 class Notes(Reporter):
-    """Keeps messages."""
+    """A handler that keeps messages."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -144,7 +144,7 @@ class Notes(Reporter):
 
 
 def test_fit_again(tmp_path: Path) -> None:
-    """A trainer that has trained returns the same result, and says that there is nothing to train."""
+    """Fitting a finished trainer again returns the same result and reports that nothing is left to train."""
     notes = Notes()
     trainer = aip.Trainer.from_scenario(Sums, QUICK, tmp_path / "out", reporter=notes)
     result = trainer.fit()
@@ -160,7 +160,7 @@ def test_fit_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["inputs", "targets", "weights"])
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_lists_of_arrays(side: str, kind: type, refused: Any) -> None:
-    """Several inputs or targets as a list, as Keras takes them: the sentence has the form that aip takes."""
+    """Several inputs or targets may be a list, as in Keras; the error names the form that aip accepts."""
     arrays, targets = Sums.train_data(None)
     several = kind([targets, np.concatenate([targets, targets], axis=1)])
     data = {"inputs": (several, targets), "targets": (arrays, several), "weights": (arrays, targets, several)}[side]
@@ -172,7 +172,7 @@ def test_lists_of_arrays(side: str, kind: type, refused: Any) -> None:
 
 
 def test_a_group_without_parameters(refused: Any) -> None:
-    """An option in it is unknown, in one sentence."""
+    """An option of a group without parameters is reported as unknown in one sentence."""
     with refused(ParamsError):
         aip.Trainer.from_scenario(Sums, {"model": {"x": 1}})
 
@@ -191,21 +191,21 @@ def test_a_group_without_parameters(refused: Any) -> None:
     ],
 )
 def test_refused(scenario: Any, params: Any, error: type[AipError], refused: Any) -> None:
-    """What cannot be used is an error of aip, in one sentence."""
+    """Unusable arguments raise one of aip's errors with one sentence."""
     with refused(error) as caught:
         aip.train(scenario, params)
     assert "\n" not in str(caught.value)
 
 
 class Failing(Sums):
-    """Fails when it is built."""
+    """A scenario that fails when it is built."""
 
     def build(self, inputs: Any) -> Any:
         raise KeyError("oops")
 
 
 def test_an_author_fails(tmp_path: Path) -> None:
-    """An exception of the scenario is an error of aip, and leaves nothing behind."""
+    """An exception of the scenario becomes an error of aip and leaves no files behind."""
     policy = keras.config.dtype_policy()
     with pytest.raises(AipError, match=r"KeyError: 'oops' \(.*test_api\.py, line \d+, in build\)"):
         aip.train(Failing, {**FEW, "trainer.precision": "float16"}, tmp_path / "out")
@@ -214,7 +214,7 @@ def test_an_author_fails(tmp_path: Path) -> None:
 
 
 def test_a_class_of_a_function(tmp_path: Path, refused: Any) -> None:
-    """A class that cannot be imported again has to be passed."""
+    """A class that cannot be imported again must be passed to resume its run."""
 
     class Local(Sums):
         pass
@@ -228,7 +228,7 @@ def test_a_class_of_a_function(tmp_path: Path, refused: Any) -> None:
 
 @pytest.mark.parametrize("export", [True, False])
 def test_finished_without_checkpoints(export: bool, tmp_path: Path, refused: Any) -> None:
-    """A run that has ended is not trained again, though it has no checkpoint."""
+    """A finished run is not trained again, even without a checkpoint."""
     more = {"trainer.write_checkpoints": False, "trainer.export_final": export}
     result = aip.train(Sums, {**FEW, **more}, tmp_path / "out", quiet=True)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -245,7 +245,7 @@ def test_finished_without_checkpoints(export: bool, tmp_path: Path, refused: Any
 
 
 class Folder:
-    """Samples by index, which are files by name."""
+    """Samples by index that have file names."""
 
     def __init__(self, numbers: list[int]) -> None:
         self.paths = [Path(f"/data/{number}.png") for number in numbers]
@@ -260,7 +260,7 @@ class Folder:
 
 
 def made(training: Any) -> type[Scenario]:
-    """A scenario of this data."""
+    """Return a scenario with this data."""
     return type("Changing", (Sums,), {"train_data": lambda _: training, "val_data": lambda _: None})
 
 
@@ -275,14 +275,14 @@ CHANGES = [
     (Folder([1, 2, 3]), Folder([2, 1, 3]), "other files, or the same in another order"),
     (Folder(list(range(30))), Folder(list(range(30))), ""),
     ([Sample(inputs=1.0, targets=x) for x in (1, 2)], [Sample(inputs=1.0, targets=x) for x in (1, 3)], "sample 1"),
-    # Whether processors run must not matter.
+    # The result must not depend on the use of processors.
     (ARRAYS, [Sample(inputs=x.astype(np.float64), targets=y) for x, y in zip(*ARRAYS, strict=True)], ""),
 ]
 
 
 @pytest.mark.parametrize(("before", "now", "change"), CHANGES)
 def test_differences(before: Any, now: Any, change: str) -> None:
-    """A difference of the data is one sentence that names it."""
+    """A difference in the data is reported in one sentence that names it."""
 
     def data(given: Any) -> Any:
         found = Pipeline(given).fingerprint()
@@ -296,7 +296,7 @@ def test_differences(before: Any, now: Any, change: str) -> None:
 
 
 def test_changed_data(tmp_path: Path) -> None:
-    """A difference is a warning, once; if it must not be, an error before anything is written."""
+    """A difference causes one warning, or, in strict mode, an error before anything is written."""
     before, now = made(ARRAYS), made(OTHER)
     change = "The training data changed: sample 23 is different."
     aip.train(before, QUICK, tmp_path / "out", quiet=True)
@@ -337,7 +337,7 @@ class Filed(Scenario):
 
 
 def test_changed_source(tmp_path: Path, monkeypatch: Any, refused: Any) -> None:
-    """A layer without weights that is added beside the scenario's file fits the checkpoint, and is noticed."""
+    """A layer without weights that is added in a file beside the scenario fits the checkpoint and is reported."""
     file, beside = tmp_path / "filed.py", tmp_path / "layers_beside.py"
     file.write_text(SOURCE)
     beside.write_text("def layer(inputs):\n    return inputs\n")
@@ -353,7 +353,7 @@ def test_changed_source(tmp_path: Path, monkeypatch: Any, refused: Any) -> None:
 
 
 def test_no_fingerprint(tmp_path: Path, refused: Any) -> None:
-    """What a folder does not record cannot be compared strictly; what a stranger wrote there is not believed."""
+    """Data without a recorded fingerprint cannot be compared strictly, and a forged record is not trusted."""
     aip.train(Sums, QUICK, tmp_path / "out", quiet=True)
     file = tmp_path / "out" / "run.json"
     about = json.loads(file.read_text())
@@ -366,7 +366,7 @@ def test_no_fingerprint(tmp_path: Path, refused: Any) -> None:
 
 
 class Drawn(Folder):
-    """Samples that are drawn anew each time, as augmentation in `__getitem__` does."""
+    """Samples that are drawn again on each access, as by augmentation in `__getitem__`."""
 
     def __getitem__(self, index: int) -> Sample:
         noise = np.float32(random.random() + np.random.random())
@@ -374,7 +374,7 @@ class Drawn(Folder):
 
 
 def test_hashing_draws_nothing() -> None:
-    """The fingerprint leaves the random generators as they are, and has no hashes of samples that change."""
+    """The fingerprint does not change random generators and has no hashes of samples that change."""
     from aipcore.data.adapters.indexed import IndexedSamples
     from aipcore.data.fingerprint import SAMPLES, fingerprint
 
@@ -393,7 +393,7 @@ def test_hashing_draws_nothing() -> None:
 
 
 def test_runs_of_several_threads_wait_for_each_other(tmp_path: Path) -> None:
-    """Keras' seeds and names are global: runs that begin at once give the numbers of runs one after the other."""
+    """Runs that start at the same time in several threads give the same numbers as consecutive runs."""
     alone = aip.train(Sums, FEW, tmp_path / "alone", quiet=True).history
     found: list[Any] = []
 
@@ -409,7 +409,7 @@ def test_runs_of_several_threads_wait_for_each_other(tmp_path: Path) -> None:
 
 
 def test_parameters_as_on_the_command_line(refused: Any) -> None:
-    """Names of components in a list go together with dotted options; what is not a mapping is refused in a sentence."""
+    """A list of component names can be combined with dotted options; values that are not mappings are refused."""
     from aipcore.training.request import request_of
 
     callbacks = {"callbacks": ["LearningRateMonitor"], "callbacks.LearningRateMonitor.csv": True}
@@ -421,11 +421,11 @@ def test_parameters_as_on_the_command_line(refused: Any) -> None:
 
 
 class OtherSums(Sums):
-    """The same file, another class."""
+    """Another class in the same file."""
 
 
 def test_another_class_is_noticed(tmp_path: Path, refused: Any) -> None:
-    """A class of the same file in the place of the recorded one is a difference of the scenario's source."""
+    """Replacing the recorded class by another one of the same file is a difference of the scenario's source."""
     aip.train(Sums, FEW, tmp_path / "out", quiet=True)
     with refused(AipError):
         aip.resume(tmp_path / "out", {"trainer.epochs": 2}, scenario=OtherSums, strict_data=True, quiet=True)

@@ -1,4 +1,4 @@
-"""What a path means to each command: one answer for resume, predict, lav, export and warm start."""
+"""One meaning of a path for resume, predict, LAV, export and warm start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aipcore.training.checkpoint.weights import checkpoint_weights
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with two checkpoints and no model."""
+    """Create a run folder with two checkpoints and no model."""
     run = tmp_path / "run"
     run.mkdir()
     for name in ("run.json", "params.json"):
@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def model(path: Path, record: bool = True) -> Path:
-    """A SavedModel, of aip or not."""
+    """Create a SavedModel, with or without aip's record."""
     path.mkdir()
     (path / "saved_model.pb").touch()
     if record:
@@ -36,8 +36,8 @@ def model(path: Path, record: bool = True) -> Path:
     return path
 
 
-def test_what_a_run_stands_for(run: Path) -> None:
-    """Itself where runs are accepted; elsewhere its best, its export, or its newest complete checkpoint."""
+def test_artifact_of_a_run_folder(run: Path) -> None:
+    """A run folder is accepted as itself or stands for its best model, its export or its newest complete checkpoint."""
     checkpoints = run / "checkpoint"
     newest = checkpoints / "step-0000000002"
     for path, chosen in ((run, None), (checkpoints, None), (newest, newest)):
@@ -54,7 +54,7 @@ def test_what_a_run_stands_for(run: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_passed_over(run: Path, refused: Any) -> None:
-    """All commands take the newest complete one, with a warning. A process that only reads repairs nothing."""
+    """Commands use the newest complete checkpoint and warn about damaged ones. A reading process repairs nothing."""
     newest, older = (run / "checkpoint" / f"step-000000000{number}" for number in (2, 1))
     (newest / "variables.npz").write_bytes(b"x")
     for accepted in (MODELS, WEIGHTS):
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, refused: Any) -> None:
 
 
 def test_sentences(tmp_path: Path, refused: Any) -> None:
-    """What was given, and what can be given."""
+    """Errors name the given path and the accepted ones."""
     model(tmp_path / "foreign", record=False)
     model(tmp_path / "best")
     (tmp_path / "text.keras").write_text("text")
@@ -92,7 +92,7 @@ def test_sentences(tmp_path: Path, refused: Any) -> None:
 
 
 def test_weights_of_replicas(tmp_path: Path) -> None:
-    """Averaged weights replace raw ones; values of replicas are averaged, in both groups alike."""
+    """Averaged weights replace raw ones. Values of replicas are averaged in both groups."""
     arrays = {
         "model/kernel": np.float32([1, 2]),
         "model/mean": np.float32([1, 3]),

@@ -1,4 +1,4 @@
-"""Callbacks: Keras' own order and meaning, and the shipped plugins."""
+"""Callbacks: the order and meaning of Keras, and the built-in plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aipcore.training.setup import RunComponents
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes down every call."""
+    """A callback that records every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,27 +50,27 @@ class Recorder(keras.callbacks.Callback):
 
 
 class ChunkRecorder(Recorder):
-    """Is content with the last batch of each chunk."""
+    """A recorder that accepts only the last batch of each chunk."""
 
     accepts_chunks = True
 
 
 def parts_with(trainer_params: Any, **callbacks: Any) -> RunComponents:
-    """The usual parts, with these callbacks."""
+    """Return the usual parts with these callbacks."""
     parts = make_parts(trainer_params, get_plugin_manager())
     made = {name: (lambda _, callback=callback: callback) for name, callback in callbacks.items()}
     return RunComponents(schedule=parts.schedule, optimizer=parts.optimizer, callbacks=made)
 
 
 def run_with(make_trainer: Any, cls: Any, callback: Any, *words: str) -> Any:
-    """Trains with one callback object; returns the trainer and the result."""
+    """Train with one callback object; return the trainer and the result."""
     params = make_trainer(cls, *words).params.trainer
     trainer = make_trainer(cls, *words, parts=parts_with(params, it=callback))
     return trainer, trainer.fit()
 
 
-def test_order_is_that_of_keras(make_trainer: Any, blobs_class: Any) -> None:
-    """A callback that listens to batches hears of every one, in the order in which Model.fit calls."""
+def test_order_equals_keras(make_trainer: Any, blobs_class: Any) -> None:
+    """A callback with batch methods is called for every batch, in the same order as by Model.fit."""
     ours = Recorder()
     run_with(make_trainer, blobs_class, ours, "--train.batch_size", "64")
     theirs = Recorder()
@@ -86,7 +86,7 @@ def test_order_is_that_of_keras(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_chunks_for_those_who_accept_them(make_trainer: Any, blobs_class: Any) -> None:
-    """A callback that accepts chunks does not slow the loop to single batches."""
+    """A callback that accepts chunks does not slow the loop down to single batches."""
     callback = ChunkRecorder()
     trainer, _ = run_with(make_trainer, blobs_class, callback, "--train.batch_size", "20", "--trainer.epochs", "1")
     assert trainer._chunks.chunk > 1
@@ -96,7 +96,7 @@ def test_chunks_for_those_who_accept_them(make_trainer: Any, blobs_class: Any) -
 
 
 def test_keras_early_stopping_works(make_trainer: Any, blobs_class: Any) -> None:
-    """A callback of Keras stops the run through model.stop_training."""
+    """Keras' EarlyStopping stops the run through model.stop_training."""
     stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=100.0, patience=2)
     trainer, result = run_with(make_trainer, blobs_class, stop, "--trainer.epochs", "50")
     assert (result.status, result.epochs) == ("stopped", 3)
@@ -104,7 +104,7 @@ def test_keras_early_stopping_works(make_trainer: Any, blobs_class: Any) -> None
 
 
 def test_observer_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
-    """A run with a callback that only listens ends in the same bits as one without."""
+    """A run with a callback that only observes is bit-identical to one without."""
     alone = make_trainer(noisy_class)
     alone.fit()
     watched, _ = run_with(make_trainer, noisy_class, Recorder())
@@ -113,7 +113,7 @@ def test_observer_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
 
 
 def test_csv_log(make_trainer: Any, blobs_class: Any) -> None:
-    """Every value of every epoch stands in its column; epochs without validation leave theirs empty."""
+    """Every value of every epoch has a column, which is empty in epochs without validation."""
     trainer = make_trainer(
         blobs_class, "--trainer.epochs", "4", "--trainer.val_every_n", "2", "--callbacks", "csv_log",
         "--callbacks.csv_log.file", "values.csv", output="out",
@@ -129,7 +129,7 @@ def test_csv_log(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_reduce_on_plateau(make_trainer: Any, blobs_class: Any) -> None:
-    """After `patience` epochs without improvement the scheduled rate is halved, down to the least scale."""
+    """After `patience` epochs without improvement, the scheduled rate is halved, down to the least scale."""
     trainer = make_trainer(
         blobs_class, "--trainer.epochs", "8", "--learning_rate", "Constant", "--learning_rate.lr", "0.001",
         "--callbacks", "ReduceOnPlateau", "--callbacks.ReduceOnPlateau.patience", "2",
@@ -141,14 +141,14 @@ def test_reduce_on_plateau(make_trainer: Any, blobs_class: Any) -> None:
 
 
 class Diverging(keras.initializers.Initializer):
-    """Weights so large that the loss overflows."""
+    """A scenario whose weights are so large that the loss overflows."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         return keras.ops.full(shape, 1e38, dtype)
 
 
 def test_terminate_on_nan(make_trainer: Any, blobs_class: Any, tmp_path: Path) -> None:
-    """The run ends in the epoch in which the loss is no number; nothing of the broken state is kept."""
+    """The run ends in the epoch in which the loss is not finite, and the broken state is not saved."""
 
     class Overflowing(blobs_class):  # type: ignore[misc]
         def build(self, inputs: Any) -> Any:
@@ -167,7 +167,7 @@ def test_terminate_on_nan(make_trainer: Any, blobs_class: Any, tmp_path: Path) -
 
 
 def test_monitor() -> None:
-    """Strictly better is better; NaN and missing values never are; the state can be restored."""
+    """Only strictly better values count, NaN and missing values do not, and the state can be restored."""
     monitor = Monitor(mode="min", name="val_loss")
     values = [float("nan"), 2.0, 2.0, 1.0, 3.0]
     assert [monitor.update(epoch, {"val_loss": value}) for epoch, value in enumerate(values, 1)] == [
@@ -183,6 +183,6 @@ def test_monitor() -> None:
 
 @pytest.mark.parametrize("given", [("up", "loss"), "loss", ("min", "F1")])
 def test_wrong_monitor_is_named(given: Any, refused: Any) -> None:
-    """A direction or a name that does not exist is an error before training."""
+    """An unknown direction or name is an error before training."""
     with refused(ScenarioError):
         make_monitor(given, "Mine", ["loss", "accuracy"], validates=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: complete or not there, and exact."""
+"""Checkpoints are exact, and either complete or absent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aipcore.training.checkpoint.format import (
 
 
 def example(value: float = 1.0) -> Checkpoint:
-    """A checkpoint of every kind of array."""
+    """Return a checkpoint with every kind of array."""
     arrays = {
         "float": np.array([value, -0.0], np.float32),
         "long": np.array(2**40, np.int64),
@@ -38,7 +38,7 @@ def example(value: float = 1.0) -> Checkpoint:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """Every bit and type comes back, bfloat16 included."""
+    """Every bit and dtype is restored, including bfloat16."""
     path = write_checkpoint(tmp_path, 1, example(), keep=2)
     stored = read_checkpoint(path)
     assert stored.progress == {"epoch": 3}
@@ -48,7 +48,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_keeps_the_newest(tmp_path: Path) -> None:
-    """Only as many as asked for are kept, and none but whole folders lie there."""
+    """Only the given number of checkpoints is kept, and the folder has no incomplete ones."""
     for step in (9, 10, 11):
         write_checkpoint(tmp_path, step, example(), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000010", "step-0000000011"]
@@ -56,7 +56,7 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest"])
 def test_damage_is_found(tmp_path: Path, damage: str, refused: Any) -> None:
-    """A damaged checkpoint is not taken; the one before it is."""
+    """A damaged checkpoint is skipped in favour of the one before it."""
     write_checkpoint(tmp_path, 1, example(), keep=2)
     newest = write_checkpoint(tmp_path, 2, example(2.0), keep=2)
     file = newest / ("manifest.json" if damage == "manifest" else "variables.npz")
@@ -75,7 +75,7 @@ def test_damage_is_found(tmp_path: Path, damage: str, refused: Any) -> None:
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """Changes a manifest as its author could, with a checksum that fits."""
+    """Change a manifest as its author could, with a matching checksum."""
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["sha256"]
     change(manifest)
@@ -83,7 +83,7 @@ def rewrite(path: Path, change: Any) -> None:
 
 
 def refit(path: Path) -> None:
-    """Makes the manifest agree with files that have been changed."""
+    """Adapt the manifest to changed files."""
     import hashlib
 
     def change(manifest: Any) -> None:
@@ -95,7 +95,7 @@ def refit(path: Path) -> None:
 
 
 def test_newer_format_is_refused(tmp_path: Path, refused: Any) -> None:
-    """A checkpoint of a later aip is refused with a sentence, and no older one is taken instead."""
+    """A checkpoint of a newer aip is refused with one sentence, and no older one is used instead."""
     write_checkpoint(tmp_path, 1, example(), keep=2)
     path = write_checkpoint(tmp_path, 2, example(), keep=2)
     rewrite(path, lambda manifest: manifest.update(format=99))
@@ -124,7 +124,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_manifest(tmp_path: Path, case: str, refused: Any) -> None:
-    """A manifest that lies, though its checksum fits, is found out before anything it names is read or made."""
+    """A forged manifest with a valid checksum is refused before anything that it names is read or created."""
     path = write_checkpoint(tmp_path, 1, example(), keep=2)
     rewrite(path, HOSTILE[case])
     with refused(TrainingError):
@@ -133,7 +133,7 @@ def test_hostile_manifest(tmp_path: Path, case: str, refused: Any) -> None:
 
 @pytest.mark.parametrize("case", ["compressed", "pickle", "huge header", "deep json", "link"])
 def test_hostile_files(tmp_path: Path, case: str, refused: Any) -> None:
-    """Zip bombs, pickles, arrays that claim to be huge, deep nesting and links are refused."""
+    """Zip bombs, pickles, arrays with huge declared sizes, deep nesting and links are refused."""
     path = write_checkpoint(tmp_path, 1, example(), keep=2)
     names = [f"{position:06d}" for position in range(4)]
     if case == "compressed":
@@ -160,7 +160,7 @@ def test_hostile_files(tmp_path: Path, case: str, refused: Any) -> None:
 
 
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
-    """Wherever one bit of a checkpoint is flipped, it is damaged or its number of the format unknown."""
+    """After any single bit flip, a checkpoint is reported as damaged or as of an unknown format."""
     path = write_checkpoint(tmp_path, 1, example(), keep=2)
     generator = np.random.default_rng(3)
     for file in sorted(path.iterdir()):
@@ -176,7 +176,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 
 
 def test_damaged_ones_do_not_count_among_the_kept(tmp_path: Path) -> None:
-    """Where newer checkpoints are cut short, as many complete ones are kept as asked for."""
+    """Damaged newer checkpoints do not reduce the number of complete ones that are kept."""
     for step in (1, 2, 3):
         write_checkpoint(tmp_path, step, example(), keep=9)
     for step in (2, 3):
@@ -209,7 +209,7 @@ with atomic.replaced_dir(folder) as fresh:
 
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_replaced_folder_is_never_gone(tmp_path: Path, exchange: bool) -> None:
-    """Killed before any step of replacing a folder, the old or the new one is there, at once or after recovery."""
+    """After a kill at any step of replacing a folder, the old or the new one exists, possibly after recovery."""
     if exchange and atomic._renameat2() is None:
         pytest.skip("this system cannot exchange folders")
     gone = []
@@ -232,7 +232,7 @@ def test_a_replaced_folder_is_never_gone(tmp_path: Path, exchange: bool) -> None
 
 
 def test_full_disk_leaves_the_old_ones(tmp_path: Path, refused: Any) -> None:
-    """When a file cannot grow, the error says so, and nothing else has changed."""
+    """If a file cannot grow, the error says so and the older checkpoints are unchanged."""
     import resource
 
     write_checkpoint(tmp_path, 1, example(), keep=2)
@@ -248,6 +248,6 @@ def test_full_disk_leaves_the_old_ones(tmp_path: Path, refused: Any) -> None:
 
 
 def test_no_checkpoint(tmp_path: Path, refused: Any) -> None:
-    """Nothing to go on from is said."""
+    """A missing checkpoint is reported."""
     with refused(TrainingError):
         newest_checkpoint(tmp_path)

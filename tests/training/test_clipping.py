@@ -1,4 +1,4 @@
-"""Clipping by value, by the norm of each variable and by the joint norm, alone and together, against NumPy."""
+"""Clipping by value, by the norm of each variable and by the global norm, alone and combined, against NumPy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Limit = float | None
 
 
 def expected(gradients: list[Any], value: Limit, norm: Limit, joint: Limit) -> list[Any]:
-    """The definition, in float64."""
+    """Compute the definition in float64."""
     made = [g.astype(np.float64) for g in gradients]
     if value is not None:
         made = [np.clip(g, -value, value) for g in made]
@@ -36,7 +36,7 @@ def expected(gradients: list[Any], value: Limit, norm: Limit, joint: Limit) -> l
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("value", "norm", "joint"), LIMITS)
 def test_equals_the_definition(value: Limit, norm: Limit, joint: Limit, jit: bool, sliced: bool) -> None:
-    """Every combination, in the order value, norm, joint norm; a limit that is not reached changes no bit."""
+    """Combinations are applied in the order value, norm, global norm. A limit that is not reached changes no bit."""
     random = np.random.default_rng(4)
     gradients = [random.normal(size=shape).astype(np.float32) for shape in SHAPES]
     params = OptimizerParams(clip_value=value, clip_norm=norm, clip_global_norm=joint)
@@ -50,7 +50,7 @@ def test_equals_the_definition(value: Limit, norm: Limit, joint: Limit, jit: boo
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_keeps_the_dtype(dtype: str) -> None:
-    """Norms of half-precision gradients are summed in float32, which does not overflow where they would."""
+    """Norms of half-precision gradients are summed in float32, which does not overflow."""
     gradient = tf.cast(tf.fill((200, 200), 10.0), dtype)
     made = clip([gradient], OptimizerParams(clip_global_norm=1.0))[0]
     assert made.dtype == gradient.dtype
@@ -58,14 +58,14 @@ def test_keeps_the_dtype(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
-def test_gradients_that_are_no_numbers_stay_so(bad: float) -> None:
-    """They are not clipped to something that looks healthy."""
+def test_infinite_gradients_are_not_clipped(bad: float) -> None:
+    """Gradients that are not finite are not clipped to finite values."""
     gradients = [tf.constant([1.0, 2.0]), tf.constant([bad, 1.0])]
     made = clip(gradients, OptimizerParams(clip_global_norm=1.0))
     assert np.isnan(made[0].numpy()).all()
 
 
 def test_zero_gradients() -> None:
-    """Nothing is divided by zero."""
+    """Zero gradients cause no division by zero."""
     made = clip([tf.zeros((3,))], OptimizerParams(clip_norm=1.0, clip_global_norm=1.0))
     np.testing.assert_array_equal(made[0], np.zeros(3))

@@ -1,4 +1,4 @@
-"""How much is trained and validated: limits, samples_per_epoch, scale_epoch_size, dropped batches, val_every_n."""
+"""Amounts of training and validation data: limits, samples_per_epoch, scale_epoch_size, drop_remainder, val_every_n."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aipcore.training.plan import describe_data
     ],
 )
 def test_samples_of_an_epoch(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], samples: int) -> None:
-    """The first says how many, the second scales that; at least one sample is left."""
+    """samples_per_epoch sets the size, scale_epoch_size scales it, and at least one sample is left."""
     trainer = make_trainer(blobs_class, *words, "--train.batch_size", "32", "--trainer.epochs", "2")
     trainer.fit()
     assert trainer.data.batching.samples == samples
@@ -33,7 +33,7 @@ def test_samples_of_an_epoch(make_trainer: Any, blobs_class: Any, words: tuple[s
 
 
 def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -> None:
-    """Epochs of 50 go on where the last one ended: four of them see every one of 200 samples once."""
+    """Epochs of 50 samples continue where the last one ended: four of them use each of 200 samples once."""
     trainer = make_trainer(blobs_class, "--trainer.samples_per_epoch", "50", "--trainer.epochs", "4")
     seen = [int(i) for epoch in range(4) for i in trainer.data.loader.order.indices(epoch * 50, epoch * 50 + 50)]
     assert sorted(seen) == list(range(200))
@@ -43,14 +43,14 @@ def test_short_epochs_go_through_all_data(make_trainer: Any, blobs_class: Any) -
     ("every", "epochs", "expected"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (3, 6, [3, 6]), (9, 4, [4])]
 )
 def test_val_every_n(make_trainer: Any, blobs_class: Any, every: int, epochs: int, expected: list[int]) -> None:
-    """Every n epochs, and always in the last."""
+    """Validation runs every n epochs and always in the last."""
     words = ("--trainer.val_every_n", str(every), "--trainer.epochs", str(epochs), "--trainer.force_eager", "True")
     history = make_trainer(blobs_class, *words).fit().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "val_loss" in logs] == expected
 
 
 def test_validation_does_not_change_training(make_trainer: Any, noisy_class: Any) -> None:
-    """A run validated every epoch and one validated at its end have the same training losses, bit for bit."""
+    """Validation in every epoch or only at the end gives bit-identical training losses."""
     losses = [
         [
             logs["loss"]
@@ -62,7 +62,7 @@ def test_validation_does_not_change_training(make_trainer: Any, noisy_class: Any
 
 
 class Limited:
-    """Two lists for LAV beside the validation data."""
+    """A scenario with two LAV lists besides the validation data."""
 
     def lav_data(self) -> Any:
         x, y = self.val_data()  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ class Limited:
 
 
 def test_limits(make_trainer: Any, blobs_class: Any) -> None:
-    """Of training, validation and each list of LAV; the plan tells."""
+    """Limits apply to training, validation and each LAV list, and the plan shows them."""
     limits = ("--train.limit", "100", "--val.limit", "30", "--trainer.lav_every_n", "1")
     trainer = make_trainer(blobs_class, *limits)
     assert (len(trainer.data.train), len(trainer.data.val), len(trainer.data.lav[""])) == (100, 30, 30)
@@ -91,13 +91,13 @@ def test_limits(make_trainer: Any, blobs_class: Any) -> None:
 def test_limits_that_leave_nothing_are_refused(
     make_trainer: Any, blobs_class: Any, part: str, limit: str, refused: Any
 ) -> None:
-    """There is no number for "all": leaving the option out says that."""
+    """Limits below 1 are refused: omitting the option selects all samples."""
     with refused(ParamsError):
         make_trainer(blobs_class, f"--{part}.limit", limit)
 
 
 def test_drop_remainder(make_trainer: Any, blobs_class: Any) -> None:
-    """200 samples are 6 batches of 32 and 8 samples more; schedules count what is left."""
+    """200 samples are 6 batches of 32 and 8 remaining samples. Schedules count only the batches."""
     words = ("--train.batch_size", "32", "--train.batch_drop_remainder", "True", "--trainer.epochs", "2")
     trainer = make_trainer(blobs_class, *words)
     assert describe_data(trainer.data, trainer.params) == (

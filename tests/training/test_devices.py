@@ -1,4 +1,4 @@
-"""Choosing devices."""
+"""Selection of devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aipcore.errors import ParamsError
 
 @pytest.mark.skipif("__import__('tensorflow').config.list_physical_devices('GPU')", reason="this machine has GPUs")
 def test_missing_gpus_are_named(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
-    """Asking for GPUs that are not there is one sentence, and nothing is written."""
+    """Selecting GPUs that do not exist is reported in one sentence, and nothing is written."""
     done = fork_aip("train", "tutorial", "--device.gpus", "0", "1", "--trainer.output_dir", str(tmp_path / "out"))
     assert done.returncode == 2
     assert done.stderr.strip() == (
@@ -24,8 +24,8 @@ def test_missing_gpus_are_named(fork_aip: Callable[..., Any], tmp_path: Any) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_the_plan_says_what_computes(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
-    """The device and the precision stand in the plan, and nothing of TensorFlow's notices on stderr."""
+def test_the_plan_shows_the_device(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
+    """The plan shows the device and the precision, and none of TensorFlow's notices reach stderr."""
     done = fork_aip(
         "train", "tutorial", "--trainer.epochs", "1", "--trainer.precision", "bfloat16", "--trainer.output_dir",
         str(tmp_path / "out"),
@@ -36,7 +36,7 @@ def test_the_plan_says_what_computes(fork_aip: Callable[..., Any], tmp_path: Any
 
 
 def test_mirrored_from_the_command_line(fork_aip: Callable[..., Any], tmp_path: Any) -> None:
-    """The tutorial on two halves of the CPU: the plan says so, and it learns."""
+    """The tutorial learns on two halves of the CPU, and the plan shows them."""
     done = fork_aip(
         "train", "tutorial", "--trainer.epochs", "1", "--device.cpus", "2", "--device.strategy", "mirror",
         "--trainer.output_dir", str(tmp_path / "out"),
@@ -49,7 +49,7 @@ def test_mirrored_from_the_command_line(fork_aip: Callable[..., Any], tmp_path: 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What TensorFlow is told about two GPUs that there are not."""
+    """Record TensorFlow's configuration calls for two GPUs that do not exist."""
     import tensorflow as tf
 
     told: list[Any] = []
@@ -65,7 +65,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_memory_limit_is_one_logical_device_on_each_gpu(calls: list[Any]) -> None:
-    """With the limit in MiB, on the chosen GPUs alone; without one, no logical device is configured."""
+    """The limit in MiB applies only to the selected GPUs; without a limit, no logical device is configured."""
     select_devices(DeviceParams(gpus=(1,), memory_growth=False, memory_limit_mib=4096))
     assert calls == [("visible", ["GPU:1"], "GPU"), ("growth", "GPU:1", False), ("parts", "GPU:1", [4096])]
     calls.clear()
@@ -76,7 +76,7 @@ def test_a_memory_limit_is_one_logical_device_on_each_gpu(calls: list[Any]) -> N
 def test_a_memory_limit_that_cannot_hold_is_refused(
     calls: list[Any], monkeypatch: pytest.MonkeyPatch, refused: Any
 ) -> None:
-    """Memory that grows, and a machine without GPUs."""
+    """A memory limit is refused together with memory growth and on a machine without GPUs."""
     with refused(ParamsError):
         select_devices(DeviceParams(memory_limit_mib=9))
     import tensorflow as tf

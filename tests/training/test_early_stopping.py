@@ -1,4 +1,4 @@
-"""Early stopping: exactly the epochs that were asked for, thresholds in both directions, and nothing forgotten."""
+"""Early stopping: exact numbers of epochs, thresholds in both directions, and a state that is restored on resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aipcore.training.params import EarlyStoppingParams
 
 
 def stops_after(mode: Any, values: list[float | None], **params: Any) -> int | None:
-    """The epoch, counted from 1, after which training stops."""
+    """Return the epoch, counted from 1, after which training stops."""
     monitor = Monitor(mode=mode, name="v")
     for epoch, value in enumerate(values, start=1):
         logs = {} if value is None else {"v": value}
@@ -45,12 +45,12 @@ def stops_after(mode: Any, values: list[float | None], **params: Any) -> int | N
     ],
 )
 def test_stops_when_it_should(mode: str, values: list[Any], params: dict[str, Any], expected: int | None) -> None:
-    """See the table: patience 1 stops at the first epoch without improvement, thresholds hold back or stop at once."""
+    """Patience 1 stops at the first epoch without improvement; thresholds delay the stop or cause it immediately."""
     assert stops_after(mode, values, **params) == expected
 
 
 def test_trap_early_stopping_was_off_by_one_and_n_to_go_1_disabled_it(make_trainer: Any, blobs_class: Any) -> None:
-    """With a learning rate of almost nothing, n_to_go 1 ends the run after the second epoch."""
+    """At a learning rate of almost 0, n_to_go 1 ends the run after the second epoch."""
     trainer = make_trainer(
         blobs_class, "--learning_rate.lr", "1e-30", "--early_stopping.n_to_go", "1", "--trainer.epochs", "9"
     )
@@ -58,8 +58,8 @@ def test_trap_early_stopping_was_off_by_one_and_n_to_go_1_disabled_it(make_train
     assert (result.status, result.epochs) == ("stopped", 2)
 
 
-def test_a_resumed_run_stops_where_the_whole_one_does(make_trainer: Any, blobs_class: Any) -> None:
-    """The epochs waited before a checkpoint count."""
+def test_a_resumed_run_stops_in_the_same_epoch(make_trainer: Any, blobs_class: Any) -> None:
+    """The epochs without improvement before a checkpoint count."""
     words = ("--learning_rate.lr", "1e-30", "--early_stopping.n_to_go", "3", "--trainer.epochs", "9",
              "--checkpoint.keep", "9")  # fmt: skip
     whole = make_trainer(blobs_class, *words, output="whole", exports=False)
@@ -70,7 +70,7 @@ def test_a_resumed_run_stops_where_the_whole_one_does(make_trainer: Any, blobs_c
 
 
 def test_extended_validation_runs_in_the_last_epoch_of_a_stopped_run(make_trainer: Any, blobs_class: Any) -> None:
-    """The epoch in which training stops early is the last one."""
+    """The epoch in which training stops early counts as the last one."""
     trainer = make_trainer(
         blobs_class, "--early_stopping.upper_threshold", "0.0", "--trainer.lav_every_n", "5", "--trainer.epochs", "9"
     )

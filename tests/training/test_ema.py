@@ -1,4 +1,4 @@
-"""The moving average of the weights: its formula, where it is used, and that it leaves the weights alone."""
+"""EMA of the weights: its formula and its use, without a change of the weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr"
 
 @pytest.mark.parametrize("jit", ["off", "on"])
 def test_formula_and_use(make_trainer: Any, jit: str) -> None:
-    """The shadow is the recursion's, and the validation loss is that of the shadow."""
+    """The average follows the recursion, and the validation loss is that of the average."""
     trainer = make_trainer(
         Validated, *SGD, "--train.batch_size", "2", "--trainer.calc_ema", "0.8", "--trainer.epochs", "3",
         "--trainer.jit_compile", jit,
@@ -42,7 +42,7 @@ def test_formula_and_use(make_trainer: Any, jit: str) -> None:
 
 
 def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> None:
-    """Under accumulation the average moves once a group, not once a batch."""
+    """Under accumulation, the average is updated once per group, not once per batch."""
     trainer = make_trainer(
         Validated, *SGD, "--train.batch_size", "1", "--trainer.accumulate_steps", "4", "--trainer.calc_ema", "0.5",
         "--trainer.epochs", "1",
@@ -53,7 +53,7 @@ def test_trap_ema_advances_on_real_optimizer_steps_only(make_trainer: Any) -> No
 
 
 def test_trap_swapping_is_bit_exact(make_trainer: Any, noisy_class: Any) -> None:
-    """With validation every epoch or only at the end, the raw weights of a run with EMA are the same bits."""
+    """The raw weights of a run with EMA do not depend on the number of validations, bit for bit."""
     weights = []
     for every in ("1", "4"):
         trainer = make_trainer(
@@ -66,7 +66,7 @@ def test_trap_swapping_is_bit_exact(make_trainer: Any, noisy_class: Any) -> None
 
 
 def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
-    """The exported weight is the shadow; the checkpoint has both."""
+    """The exported weight is the average; the checkpoint has both."""
     import tensorflow as tf
 
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
@@ -85,7 +85,7 @@ def test_best_and_export_hold_the_average(make_trainer: Any) -> None:
 
 
 def test_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
-    """A run with EMA, batch-norm averaging included, goes on from a checkpoint to the same bits."""
+    """A run with EMA and averaged batch-norm statistics resumes bit-identically from a checkpoint."""
     words = ("--trainer.calc_ema", "-1", "--trainer.ema_batch_norm", "--trainer.epochs", "3", "--checkpoint.keep", "3")
     whole = make_trainer(noisy_class, *words, output="whole")
     whole.fit()
@@ -102,5 +102,5 @@ def test_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
     [(0.99, 5, 0.99), (-1, 100, 0.99), (-1, 2, 0.9), (-1, 10**9, 0.9999), (0.5, 100, 0.5)],
 )
 def test_automatic_rate(given: float, updates: int, expected: float) -> None:
-    """A negative rate looks back over an epoch, within bounds."""
+    """A negative rate averages over an epoch, within bounds."""
     assert averaging_rate(given, updates) == pytest.approx(expected)

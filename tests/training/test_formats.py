@@ -1,4 +1,4 @@
-"""What is written is read back and compared: what deviates is named and not left in place."""
+"""Exported models are loaded and compared: deviations are named, and models that deviate are not kept."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def saved_model() -> Format:
-    """The format that every run writes."""
+    """Return the format that every run writes."""
     plugins = get_plugin_manager()
     return make_format(Choice("SavedModel", plugins.params_class("exporter", "SavedModel")()), plugins)
 
 
 def changed(saved_model: Format, change: Change) -> Format:
-    """A format whose reader changes the answers."""
+    """A format whose reader changes the outputs."""
     assert saved_model.read is not None
     read = saved_model.read
 
@@ -46,18 +46,18 @@ def changed(saved_model: Format, change: Change) -> Format:
 
 @pytest.fixture
 def graph(blobs_class: Any, make_trainer: Any) -> Graph:
-    """A model of one input and one output."""
+    """Return a model of one input and one output."""
     trainer = make_trainer(blobs_class)
     return build_graph_of(trainer.scenario, trainer.engine.graph.inputs)
 
 
 def inputs() -> list[dict[str, Any]]:
-    """Batches of 1 and of 3 samples."""
+    """Return batches of 1 and of 3 samples."""
     return [{"": np.random.default_rng(size).normal(size=(size, 12)).astype(np.float32)} for size in (1, 3)]
 
 
 def shifted(answers: dict[str, Any]) -> dict[str, Any]:
-    """One number of the third sample is off by 0.5."""
+    """Shift one number of the third sample by 0.5."""
     values = answers["outputs"].copy()
     values[2:3, 1] += 0.5
     return {"outputs": values}
@@ -76,7 +76,7 @@ def shifted(answers: dict[str, Any]) -> dict[str, Any]:
 def test_what_deviates_is_not_left_in_place(
     graph: Graph, saved_model: Format, tmp_path: Path, change: Any, refused: Any
 ) -> None:
-    """Not compared, it is written; compared, the error names it, and the model that was there stays."""
+    """Without a comparison, a deviating model is written. With one, the error names it and the previous model stays."""
     writer = ModelWriter(graph, {"Odd": changed(saved_model, change)}, {}, batches=inputs)
     writer.write(tmp_path / "model")
     before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("*") if path.is_file()}
@@ -87,7 +87,7 @@ def test_what_deviates_is_not_left_in_place(
 
 
 def test_a_further_signature_that_deviates(graph: Graph, saved_model: Format, tmp_path: Path, refused: Any) -> None:
-    """It is named, although the default signature answers as it should, and nothing is left."""
+    """A deviating additional signature is named even if the default signature is right, and no model is left."""
     half = keras.Model(graph.model.input, graph.model.output * 0.5)
     further = {"half": Graph(model=half, inputs=graph.inputs, outputs=[""])}
 
@@ -106,7 +106,7 @@ def test_a_further_signature_that_deviates(graph: Graph, saved_model: Format, tm
 def test_numbers_that_are_not_finite_may_be_the_model_s_own(
     graph: Graph, saved_model: Format, tmp_path: Path, refused: Any
 ) -> None:
-    """NaN and infinity agree with themselves, and do not hide what else differs."""
+    """NaN and infinity equal themselves and do not hide other differences."""
     graph.model.layers[-1].bias.assign([np.inf, np.nan, 0.0, 0.0])
     same = ModelWriter(graph, {"Same": changed(saved_model, dict)}, {}, batches=inputs)
     assert same.write(tmp_path / "same", compare=True) < 1e-5
@@ -119,7 +119,7 @@ def test_numbers_that_are_not_finite_may_be_the_model_s_own(
 
 
 def test_low_precision(blobs_class: Any, make_trainer: Any, saved_model: Format, tmp_path: Path) -> None:
-    """Outputs of bfloat16 are compared, without a warning of NumPy."""
+    """Outputs of bfloat16 are compared without a warning from NumPy."""
     inputs_of_model = make_trainer(blobs_class).engine.graph.inputs
     source = keras.Input((12,), name="inputs")
     model = keras.Model(source, keras.layers.Dense(4, dtype="bfloat16")(source))
@@ -128,7 +128,7 @@ def test_low_precision(blobs_class: Any, make_trainer: Any, saved_model: Format,
 
 
 def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp_path: Path, refused: Any) -> None:
-    """Whatever it raises, what it has written goes, and the other formats stay."""
+    """After any exception of an exporter, its files are removed and the other formats stay."""
 
     def fail(exportable: Any, folder: Path) -> None:
         (folder / "half").mkdir()
@@ -144,8 +144,8 @@ def test_a_failing_exporter_is_a_sentence(graph: Graph, saved_model: Format, tmp
         writer.check()
 
 
-def test_batches_are_made_of_what_there_is(blobs_class: Any, make_trainer: Any) -> None:
-    """Two samples make a batch of three, the first one twice."""
+def test_batches_repeat_samples(blobs_class: Any, make_trainer: Any) -> None:
+    """With only two samples, a batch of three repeats the first one."""
     data = make_trainer(type("Two", (blobs_class,), {"samples": 2}), "--train.batch_size", "2").data.train
     one, three = some_batches(data)
     assert one[""].shape == (1, 12)
@@ -153,7 +153,7 @@ def test_batches_are_made_of_what_there_is(blobs_class: Any, make_trainer: Any) 
 
 
 def test_a_served_model_needs_no_gpu() -> None:
-    """Recurrent layers are traced without cuDNN, and are left as they were."""
+    """Recurrent layers are traced without cuDNN and are not changed."""
     seen: list[Any] = []
 
     class Watched(keras.layers.LSTM):
@@ -185,10 +185,10 @@ def test_a_served_model_needs_no_gpu() -> None:
     ],
 )
 def test_deviation(expected: list[float], found: list[float], deviation: float) -> None:
-    """Relative to the largest number, at least 1; the share of others; infinite for other shapes."""
+    """Numbers deviate relative to the largest, at least 1; other values by their share; shapes infinitely."""
     assert verify.deviation(expected, found) == pytest.approx(deviation)
 
 
 def test_nan_instead_of_a_number() -> None:
-    """It is never within a tolerance."""
+    """NaN in place of a number is never within a tolerance."""
     assert not verify.deviation([1.0], [np.nan]) <= 1.0

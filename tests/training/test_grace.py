@@ -1,4 +1,4 @@
-"""Processes that do not end when a signal asks them to, since what they are in does not return."""
+"""Processes that do not react to a signal because the running call does not return."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Points(Scenario):
 
 
 def start_and_hang(folder: Path, kind: str, grace: float) -> forks.Forked:
-    """A run that hangs in its data or in a step, after at least one checkpoint beside the first."""
+    """Start a run that hangs in its data or in a step, after at least one checkpoint besides the first."""
     (folder / "points.py").write_text(SCENARIO)
     words = ["train", "points.py", "--trainer.output_dir", "out", "--trainer.epochs", "1000000"]
     words += ["--trainer.grace_seconds", str(grace), "--trainer.jit_compile", "off", "--train.preload", "off"]
@@ -81,13 +81,13 @@ def start_and_hang(folder: Path, kind: str, grace: float) -> forks.Forked:
     wait_for(process, lambda: log.exists() and "epoch       2/" in log.read_text())
     (folder / f"hang-{kind}").touch()
     wait_for(process, (folder / "hangs").exists)
-    # The main thread waits for what hangs by then.
+    # The main thread is then in the call that hangs.
     time.sleep(0.5)
     return process
 
 
 def wait_for(process: forks.Forked, condition: Callable[[], bool]) -> None:
-    """Waits until something is so, unless the process ends."""
+    """Wait until a condition holds, unless the process ends."""
     while not condition():
         if process.poll() is not None:
             output, errors = process.communicate()
@@ -97,7 +97,7 @@ def wait_for(process: forks.Forked, condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("kind", ["data", "step"])
 def test_the_grace_time_is_the_end(tmp_path: Path, kind: str) -> None:
-    """What hangs is ended with 143 and one message when the time is over; checkpoints are whole; no process is left."""
+    """A hanging run exits with 143 and one message after the grace time. It leaves complete checkpoints, no process."""
     process = start_and_hang(tmp_path, kind, 1.5)
     sent = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -117,7 +117,7 @@ def test_the_grace_time_is_the_end(tmp_path: Path, kind: str) -> None:
     ids=["TERM", "INT"],
 )
 def test_a_second_signal_is_the_end(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """Of two signals the second one ends the process at once, even where Python cannot handle it."""
+    """The second of two signals ends the process immediately, even where Python cannot handle it."""
     process = start_and_hang(tmp_path, "step", 3600)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The HPARAMS tab of a real TensorBoard over the folder of a sweep."""
+"""The HPARAMS tab of TensorBoard for the folder of a sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIMENSIONS = [
 
 @pytest.mark.slow
 def test_hparams_tab(tensorboard: Any, tmp_path: Any) -> None:
-    """It shows each trial with its parameters, its best value, and the curves' last point."""
+    """The tab shows each trial with its parameters, its best value, and the last point of the curves."""
     for number, value in enumerate((0.25, 0.75)):
         folder = tmp_path / f"trial-{number:04d}"
         events = EventWriter(folder / "tensorboard")
@@ -57,7 +57,7 @@ def test_hparams_tab(tensorboard: Any, tmp_path: Any) -> None:
 
 
 def _wait(address: str, what: str, body: dict[str, Any], key: str, count: int) -> Any:
-    """Asks until TensorBoard has read all files."""
+    """Poll until TensorBoard has read all files."""
     answer: Any = None
     for _ in range(120):
         request = urllib.request.Request(

@@ -21,7 +21,7 @@ WORDS = (
 
 
 class Linear(Scenario):
-    """Squares of the errors of a linear function."""
+    """A linear model with squared error."""
 
     def train_data(self) -> Any:
         return X, Y
@@ -35,7 +35,7 @@ class Linear(Scenario):
 
 @pytest.mark.parametrize(("batch", "group"), [(12, 1), (5, 3)])
 def test_equals_the_closed_form(make_trainer: Any, batch: int, group: int) -> None:
-    """With r = wx + b - y, a sample adds r^2 + f |2rw|^2; groups of batches are the large batch."""
+    """With r = wx + b - y, a sample adds r^2 + f |2rw|^2. Groups of batches equal the large batch."""
     words = ("--train.batch_size", str(batch), "--trainer.accumulate_steps", str(group))
     trainer = make_trainer(Linear, *WORDS, *words)
     loss = trainer.fit().history[0]["loss"]
@@ -51,7 +51,7 @@ def test_equals_the_closed_form(make_trainer: Any, batch: int, group: int) -> No
 
 
 def test_needs_an_input_with_gradients(make_trainer: Any, refused: Any) -> None:
-    """Class ids alone have none."""
+    """Inputs of class ids alone have no gradients and are refused."""
 
     class Ids(Linear):
         def train_data(self) -> Any:

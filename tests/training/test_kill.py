@@ -1,4 +1,4 @@
-"""Runs killed with SIGKILL at random moments and resumed end in the very bits of a run that was left alone."""
+"""Runs that are killed with SIGKILL at random moments and resumed are bit-identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FEW = 12
 def test_kill_and_resume(
     kills: int, workers: int, trackers: bool, words: tuple[str, ...], tmp_path: Path, request: Any, capsys: Any
 ) -> None:
-    """Variables, history, states of callbacks, CSV files, TensorBoard points, best and export are bit-equal."""
+    """Variables, history, callback states, CSV files, TensorBoard points, best and exported model are bit-identical."""
     runs = Runs(tmp_path, *words, workers=workers, trackers=trackers, forked=kills == FEW)
     killed = runs.kill(kills, seed=kills)
     with capsys.disabled():
@@ -44,7 +44,7 @@ def test_kill_and_resume(
 
 @pytest.mark.slow
 def test_kill_with_a_measured_choice(tmp_path: Path) -> None:
-    """The compilation that was measured before the first batch is kept by a resumed run, also by a copy."""
+    """A resumed run, or a copy of it, keeps the compilation mode that was measured before the first batch."""
     runs = Runs(tmp_path, "--trainer.tune", "auto")
     process = runs.start("killed-0")
     runs.until(process, (tmp_path / "killed-0" / "checkpoint" / "step-0000000000").exists)

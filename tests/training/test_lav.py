@@ -1,4 +1,4 @@
-"""Extended validation during training: when it runs, on what, and with what."""
+"""LAV during training: its epochs, its data and its results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aipcore.training.reporter import Reporter
 
 
 class CountingEvaluator(Evaluator):
-    """Counts samples and right answers."""
+    """An evaluator that counts samples and correct outputs."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -30,7 +30,7 @@ class CountingEvaluator(Evaluator):
 
 
 def evaluated(base: Any) -> Any:
-    """A scenario with an evaluator."""
+    """Return a scenario with an evaluator."""
 
     class Evaluated(base):  # type: ignore[misc]
         def evaluator(self) -> Evaluator:
@@ -40,7 +40,7 @@ def evaluated(base: Any) -> Any:
 
 
 def with_lists(base: Any) -> Any:
-    """A scenario with two lists of its own for LAV."""
+    """Return a scenario with two LAV lists."""
 
     class Listed(evaluated(base)):  # type: ignore[misc]
         def lav_data(self) -> Any:
@@ -65,13 +65,13 @@ EAGER = ("--trainer.force_eager", "True", "--trainer.samples_per_epoch", "32")
     ],
 )
 def test_when_it_runs(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], expected: list[int]) -> None:
-    """Every n epochs, in the first and in the last, and never before the given one."""
+    """LAV runs every n epochs, in the first and in the last one, and never before the first LAV epoch."""
     history = make_trainer(evaluated(blobs_class), "--trainer.epochs", "7", *EAGER, *words).fit().history
     assert [epoch for epoch, logs in enumerate(history, start=1) if "lav_share" in logs] == expected
 
 
 def test_an_epoch_after_the_last_is_refused(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """LAV that would never run; without LAV the option does not matter."""
+    """A first LAV epoch after the last epoch is refused, unless LAV is off."""
     words = ("--trainer.epochs", "7", "--trainer.lav_min_epoch", "8")
     make_trainer(blobs_class, *words).data.close()
     with refused(ParamsError):
@@ -79,7 +79,7 @@ def test_an_epoch_after_the_last_is_refused(make_trainer: Any, blobs_class: Any,
 
 
 def test_evaluator_sees_every_sample_of_the_prediction_graph(make_trainer: Any, noisy_class: Any) -> None:
-    """All 64 validation samples in batches of 20, without dropout: the share is the accuracy."""
+    """The evaluator receives all 64 validation samples in batches of 20, without dropout: the share is the accuracy."""
     trainer = make_trainer(evaluated(noisy_class), "--trainer.lav_every_n", "1", "--lav.batch_size", "20")
     for logs in trainer.fit().history:
         assert logs["lav_samples"] == 64
@@ -89,7 +89,7 @@ def test_evaluator_sees_every_sample_of_the_prediction_graph(make_trainer: Any, 
 
 
 def test_several_lists(make_trainer: Any, blobs_class: Any) -> None:
-    """Each list has its own results, and its own curves in TensorBoard."""
+    """Each list has separate results and separate curves in TensorBoard."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     trainer = make_trainer(with_lists(blobs_class), "--trainer.lav_every_n", "1", output="out", exports=False)
@@ -105,14 +105,14 @@ def test_several_lists(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_uses_the_averaged_weights(make_trainer: Any, blobs_class: Any) -> None:
-    """With EMA, validation and LAV both see the average."""
+    """With EMA, validation and LAV both use the average."""
     trainer = make_trainer(evaluated(blobs_class), "--trainer.lav_every_n", "1", "--trainer.calc_ema", "0.99")
     for logs in trainer.fit().history:
         assert logs["lav_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)
 
 
-def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
-    """Records of an evaluator stand in TensorBoard beside the curves of their list, at each LAV, of the whole list."""
+def test_records_of_evaluators(make_trainer: Any, blobs_class: Any) -> None:
+    """TensorBoard shows an evaluator's records of the whole list beside the list's curves, at each LAV."""
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
@@ -152,7 +152,7 @@ def test_what_evaluators_show(make_trainer: Any, blobs_class: Any) -> None:
     ],
 )
 def test_what_evaluators_cannot_show(make_trainer: Any, blobs_class: Any, record: Any, refused: Any) -> None:
-    """It is found before the first epoch."""
+    """Records that cannot be shown are reported before the first epoch."""
 
     class Wrong(CountingEvaluator):
         def summaries(self) -> Any:
@@ -167,14 +167,14 @@ def test_what_evaluators_cannot_show(make_trainer: Any, blobs_class: Any, record
 
 
 def histogram(name: str) -> Any:
-    """A record."""
+    """Return a record."""
     from aipcore.scenario import Histogram
 
     return Histogram(name, [1.0])
 
 
 class Listening(Reporter):
-    """Keeps the messages."""
+    """A handler that keeps the messages."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -184,7 +184,7 @@ class Listening(Reporter):
 
 
 def test_samples_are_printed(make_trainer: Any, blobs_class: Any) -> None:
-    """As many as asked for, evenly spaced, in the scenario's words behind the post-processors, at each LAV."""
+    """Each LAV prints the given number of evenly spaced samples in the scenario's format after post-processing."""
 
     class Spoken(blobs_class):  # type: ignore[misc]
         def describe(self, targets: Any, outputs: Any) -> tuple[str, str]:
@@ -199,8 +199,8 @@ def test_samples_are_printed(make_trainer: Any, blobs_class: Any) -> None:
     assert [text.rpartition(" ")[0] + " " for text in shown] == expected * 2
 
 
-def test_a_failing_description_is_found_at_once(make_trainer: Any, blobs_class: Any) -> None:
-    """One sentence names the method, before the first epoch."""
+def test_a_failing_description_is_found_early(make_trainer: Any, blobs_class: Any) -> None:
+    """A failing description is reported before the first epoch in one sentence that names the method."""
 
     class Mute(blobs_class):  # type: ignore[misc]
         def describe(self, targets: Any, outputs: Any) -> tuple[str, str]:

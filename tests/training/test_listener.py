@@ -1,4 +1,4 @@
-"""Who listens to a run may end it after an epoch; the run itself is then not over."""
+"""Listeners can stop a run after an epoch; such a run is not finished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aipcore.training.reporter import EpochReport, Reporter, Reporters
 
 
 class Impatient(Reporter):
-    """Wants no more after its epoch."""
+    """A listener that stops after a given epoch."""
 
     def __init__(self, last: int) -> None:
         self.last = last
@@ -25,8 +25,8 @@ class Impatient(Reporter):
         self.heard.append(text)
 
 
-def test_stops_and_can_go_on(make_trainer: Any, blobs_class: type[Any], tmp_path: Any) -> None:
-    """The run ends as one that stopped early, but its checkpoint goes on to the end with the same numbers."""
+def test_stops_and_can_be_resumed(make_trainer: Any, blobs_class: type[Any], tmp_path: Any) -> None:
+    """The run ends as after early stopping, and resuming its checkpoint gives the same numbers."""
     words = ("--trainer.epochs", "4")
     whole = make_trainer(blobs_class, *words, output="whole", exports=False).fit()
     listener = Impatient(2)
@@ -43,5 +43,5 @@ def test_stops_and_can_go_on(make_trainer: Any, blobs_class: type[Any], tmp_path
 
 
 def test_is_not_asked_at_the_end(make_trainer: Any, blobs_class: type[Any]) -> None:
-    """A run that has done all of its epochs has finished, whatever a listener wants."""
+    """A run that has trained all epochs is finished, even if a listener asks to stop."""
     assert make_trainer(blobs_class, reporter=Impatient(2)).fit().status == "finished"

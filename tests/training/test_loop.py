@@ -11,7 +11,7 @@ from small_scenarios import Weight
 
 
 def keras_history(trainer: Any, cls: Any, optimizer: Any, epochs: int, batch_size: int) -> tuple[Any, Any]:
-    """Trains a copy of the trainer's untrained model with Model.fit, in the data's own order."""
+    """Train a copy of the trainer's untrained model with Model.fit, in the order of the data."""
     model = keras.models.clone_model(trainer.model)
     model.set_weights(trainer.model.get_weights())
     scenario = cls(trainer.params)
@@ -25,7 +25,7 @@ def keras_history(trainer: Any, cls: Any, optimizer: Any, epochs: int, batch_siz
 
 @pytest.mark.parametrize("jit", ["off", "on"])
 def test_equals_model_fit(make_trainer: Any, blobs_class: Any, jit: str) -> None:
-    """In the same order, losses and metrics of every epoch and the final weights are those of Model.fit."""
+    """In the same order, losses and metrics of every epoch and the final weights equal those of Model.fit."""
     trainer = make_trainer(
         blobs_class, "--train.shuffle", "false", "--learning_rate", "Constant", "--learning_rate.lr", "0.01",
         "--train.batch_size", "32", "--trainer.epochs", "3", "--trainer.jit_compile", jit,
@@ -39,7 +39,7 @@ def test_equals_model_fit(make_trainer: Any, blobs_class: Any, jit: str) -> None
 
 
 def test_chunks_do_not_change_a_bit(make_trainer: Any, blobs_class: Any) -> None:
-    """One batch a call or all in one: the same bits."""
+    """One batch per call or all in one call give the same bits."""
     weights = []
     for chunk in (1, 3, 100):
         trainer = make_trainer(blobs_class)
@@ -53,7 +53,7 @@ def test_chunks_do_not_change_a_bit(make_trainer: Any, blobs_class: Any) -> None
 
 
 def test_eager_equals_compiled(make_trainer: Any, blobs_class: Any) -> None:
-    """trainer.force_eager computes the same."""
+    """trainer.force_eager gives the same results."""
     losses = [
         make_trainer(blobs_class, "--trainer.force_eager", eager, "--trainer.epochs", "1").fit().history[0]["loss"]
         for eager in ("true", "false")
@@ -62,7 +62,7 @@ def test_eager_equals_compiled(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_measuring_leaves_the_state_alone(make_trainer: Any, noisy_class: Any) -> None:
-    """Choosing how to compile changes no variable by one bit, dropout's seeds and metrics included."""
+    """Choosing a compilation mode changes no bit of any variable, including dropout seeds and metrics."""
     trainer = make_trainer(noisy_class, "--trainer.jit_compile", "on")
     before = trainer.state.variables.read()
     trainer.compile()
@@ -73,7 +73,7 @@ def test_measuring_leaves_the_state_alone(make_trainer: Any, noisy_class: Any) -
 
 
 def test_one_trace_for_a_whole_run(make_trainer: Any, blobs_class: Any) -> None:
-    """Full blocks, a shorter last block and the partial last batch share one trace, however many epochs."""
+    """Full blocks, a shorter last block and the partial last batch share one trace for any number of epochs."""
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--train.batch_size", "16")
     trainer.state.compilation = trainer.compile()
     trainer.state.compilation = type(trainer.state.compilation)(mode="graph", chunk=5, reason="test")
@@ -102,7 +102,7 @@ def test_partial_last_batch_weighs_by_its_samples(make_trainer: Any) -> None:
 
 
 def test_accumulation_equals_the_large_batch(make_trainer: Any) -> None:
-    """Groups of 2 batches of 2, and a last group of 1 sample: the update is the mean over the group's samples."""
+    """Groups of 2 batches of 2 and a last group of 1 sample: the update is the mean over the group's samples."""
     trainer = make_trainer(
         Weight, *SGD, "--train.batch_size", "2", "--trainer.accumulate_steps", "2", "--trainer.epochs", "1"
     )
@@ -131,7 +131,7 @@ def test_clipping(make_trainer: Any, words: tuple[str, ...], expected: float) ->
 
 
 def test_samples_per_epoch(make_trainer: Any) -> None:
-    """An epoch may be shorter or longer than the data set; the next one goes on where it ended."""
+    """An epoch may be shorter or longer than the dataset; the next one continues where it ended."""
     trainer = make_trainer(
         Weight, *SGD, "--train.batch_size", "2", "--trainer.samples_per_epoch", "3", "--trainer.scale_epoch_size", "2"
     )

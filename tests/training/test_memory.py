@@ -1,4 +1,4 @@
-"""What a run takes of memory: its data once, no more the longer it goes on, and the summary says how much."""
+"""Memory of a run: one copy of its data, no growth over epochs, and a report in the summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIB = 2**20
 
 
 def result_of(script: str, *words: str) -> dict[str, Any]:
-    """What a script printed."""
+    """Return the printed result of a script."""
     process = subprocess.run(
         [sys.executable, str(HERE / script), *words], capture_output=True, text=True, check=False, timeout=1500,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -32,12 +32,12 @@ def result_of(script: str, *words: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    """What `memory_of_runs.py` found."""
+    """Return the result of `memory_of_runs.py`."""
     return result_of("memory_of_runs.py")
 
 
 def copies(found: dict[str, Any], kind: str) -> float:
-    """Return how often the data lies in memory at most, by the peaks of a run with few and one with many samples."""
+    """Return the most copies of the data in memory, from the peaks of a run with few and one with many samples."""
     few, many = found[kind]
     return float(many - few) / (found["many"] - found["few"])
 
@@ -45,16 +45,16 @@ def copies(found: dict[str, Any], kind: str) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Floats", "Bytes", "Generated"])
 def test_data_is_there_once(found: dict[str, Any], kind: str) -> None:
-    """Each further MiB of numbers, bytes, or samples that come one by one takes about one MiB at any time."""
+    """Each further MiB of numbers, bytes or generated samples takes about one MiB at any time."""
     assert 0.5 < copies(found, kind) < 1.5
 
 
 @pytest.mark.slow
 def test_worker_processes_share_the_data(found: dict[str, Any]) -> None:
-    """What they make samples from lies in memory that they share; what each has of its own is small."""
+    """Workers share the memory of the source data, and their private memory is small."""
     assert min(found["shared"]) >= found["many"]
     assert max(found["own"]) < 0.15 * found["many"]
-    # In the process that trains, and once for all workers.
+    # One copy in the training process and one for all workers.
     assert copies(found, "Dimmed") < 2.5
     assert found["memory"]["worker_processes"] == 2
     assert found["many"] * MIB < found["memory"]["workers"] < 1.3 * found["many"] * MIB
@@ -63,7 +63,7 @@ def test_worker_processes_share_the_data(found: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_flat_over_epochs_and_runs(tmp_path: Path) -> None:
-    """With validation, LAV, EMA, checkpoints, exports, TensorBoard; TensorFlow keeps some MiB of each run's graphs."""
+    """Memory stays flat with validation, LAV, EMA, checkpoints, exports and TensorBoard, but for graphs of each run."""
     found = result_of("long_run.py", str(tmp_path), "200", "8")
     sizes, after = found["epochs"], found["runs"]
     assert len(sizes) == 200
@@ -85,14 +85,14 @@ assert peak_memory([]).process >= 0.98 * after.process
 
 
 def test_peak_of_this_process() -> None:
-    """It grows with what is taken, in the system's own count, and does not shrink."""
-    # The process of the tests may be large already.
+    """The peak grows with allocations, as the system counts them, and does not shrink."""
+    # The process of the tests may already be large.
     done = forks.run([sys.executable, "-c", PEAK])
     assert done.returncode == 0, done.stderr
 
 
 def test_other_processes() -> None:
-    """Those that run are counted; one that is gone is not."""
+    """Running processes are counted; a finished one is not."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     assert process.stdin is not None
     found = peak_memory([process.pid])
@@ -114,11 +114,11 @@ def test_other_processes() -> None:
     ],
 )  # fmt: skip
 def test_in_words(memory: PeakMemory, text: str) -> None:
-    """What there is none of is not mentioned."""
+    """Amounts of zero are not mentioned."""
     assert str(memory) == text
 
 
-def test_told_at_the_end(make_trainer: Any, blobs_class: Any) -> None:
-    """Every run's result has it."""
+def test_reported_at_the_end(make_trainer: Any, blobs_class: Any) -> None:
+    """The result of every run has its memory."""
     result = make_trainer(blobs_class, "--trainer.tune", "off").fit()
     assert result.memory.process > 100 * MIB

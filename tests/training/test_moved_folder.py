@@ -1,4 +1,4 @@
-"""The folder of a run that is moved, deleted or replaced while the run goes on: never two halves of a run."""
+"""A run folder that is moved, deleted or replaced during the run is never split into two halves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = (
 
 
 class At(keras.callbacks.Callback):  # type: ignore[misc]
-    """Does something once, when Keras calls it by a name the n-th time."""
+    """A callback that acts once, on the n-th call of one of its methods."""
 
     def __init__(self, hook: str, count: int, action: Callable[[], object]) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class At(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def files_of(folder: Path) -> set[str]:
-    """The names of what lies below a folder."""
+    """Return the relative paths of everything below a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")} if folder.exists() else set()
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What an undisturbed run gave, filled by the first test that needs it."""
+    """Results of an undisturbed run, filled by the first test that needs them."""
     return {}
 
 
@@ -58,7 +58,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_moved(
     make_trainer: Any, blobs_class: Any, tmp_path: Path, kept: dict[str, Any], hook: str, count: int
 ) -> None:
-    """The run ends and says where to resume it; all of it is there, and the resumed run has the same history."""
+    """The run ends and names the folder to resume. The folder is complete and the resumed history is the same."""
     if not kept:
         whole = make_trainer(blobs_class, *WORDS, output="whole")
         kept["history"] = whole.fit().history
@@ -75,7 +75,7 @@ def test_moved(
     )
     assert not old.exists()
     assert {"checkpoint", "tensorboard", "learning_rate.csv"} <= files_of(new)
-    # What a write left that the move interrupted is cleared away at resume, as after a kill.
+    # Resuming removes the rest of a write that the move interrupted, as after a kill.
     assert not [path for path in new.glob(".*") if path.name.endswith((".new", ".old"))]
 
     shutil.copytree(new, old)
@@ -89,11 +89,11 @@ def test_moved(
 
 @pytest.mark.parametrize("replaced", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_deleted_or_replaced(make_trainer: Any, blobs_class: Any, tmp_path: Path, replaced: bool, refused: Any) -> None:
-    """The run ends with a sentence, and writes nothing to what has its name now."""
+    """The run ends with one sentence and writes nothing to the folder that now has its name."""
     out = tmp_path / "out"
 
     def act() -> None:
-        # A checkpoint is being written.
+        # A checkpoint is being written at this moment.
         while out.exists():
             shutil.rmtree(out, ignore_errors=True)
         if replaced:
@@ -108,7 +108,7 @@ def test_deleted_or_replaced(make_trainer: Any, blobs_class: Any, tmp_path: Path
 
 @pytest.mark.slow
 def test_moved_during_a_write(make_trainer: Any, blobs_class: Any, tmp_path: Path, refused: Any) -> None:
-    """A folder that is moved while the best model is half written gets all of it, and the old place nothing."""
+    """A folder that is moved while the best model is written receives all of it, and the old place nothing."""
     old, new = tmp_path / "out", tmp_path / "new"
     trainer = make_trainer(blobs_class, *WORDS, output="out")
     write = trainer._run_writer._writer._save_model

@@ -1,4 +1,4 @@
-"""Several workers that share each batch: the numbers of one device, exact resuming, and no worker left alone."""
+"""Several workers that share each batch: the results of one device, exact resuming, and no worker left behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AIP = (sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
-    """Runs a script as several workers; exit code, output and errors of each."""
+    """Run a script as several workers; return the exit code, output and errors of each."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     workers = [
         forks.start(
@@ -47,7 +47,7 @@ def start(script: str, count: int, *words: str) -> list[tuple[int, str, str]]:
     ids=["two workers, few cases", "two workers", "four workers"],
 )
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `several_workers.py` found."""
+    """Return the result of `several_workers.py`."""
     count, which = request.param
     ended = start("several_workers.py", count, str(tmp_path_factory.mktemp("workers")), which)
     for code, _, err in ended:
@@ -61,7 +61,7 @@ CASES = {"few": ("everything", "streamed"), "all": ("everything", "accumulated",
 
 
 def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
-    """Clipping, decay, a schedule, EMA, accumulation; partial batches, and samples of several lengths."""
+    """The results equal those of one device with all options, partial batches and samples of several lengths."""
     for case in CASES[found["which"]]:
         together, alone = found[f"{case} together"], found[f"{case} alone"]
         np.testing.assert_allclose(together, alone, rtol=1e-6, atol=1e-6, err_msg=case)
@@ -71,11 +71,11 @@ def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("side", "samples", "size"), [(0, 50, 12), (1, 33, 8)], ids=["training", "validation"])
 def test_each_worker_reads_its_own_samples(found: dict[str, Any], side: int, samples: int, size: int) -> None:
-    """In two epochs each sample is read twice, by one worker each time, partial batches included."""
+    """Each sample is read once per epoch by one worker, partial batches included."""
     parts = [read[side] for read in found["read"]]
     count = found["count"]
     batches = [min(size, samples - start) for start in range(0, samples, size)]
-    # Where the last batch has fewer samples than there are workers, its first one keeps the others company.
+    # If the last batch has fewer samples than there are workers, its first sample fills the empty shares.
     shares = [sum(max(1, each // count + (index < each % count)) for each in batches) for index in range(count)]
     assert [len(part) for part in parts] == [2 * share for share in shares]
     counts = Counter(index for part in parts for index in part)
@@ -85,26 +85,26 @@ def test_each_worker_reads_its_own_samples(found: dict[str, Any], side: int, sam
 
 
 def test_resumes_exactly(found: dict[str, Any]) -> None:
-    """Dropout, batch norm, EMA and accumulation of every worker go on from the chief's checkpoint to the same bits."""
+    """Dropout, batch norm, EMA and accumulation of every worker resume bit-identically from the chief's checkpoint."""
     assert found["resumed in"] == 1
     assert found["same history"]
     assert found["different after resuming"] == []
 
 
 def test_all_know_the_same(found: dict[str, Any]) -> None:
-    """Losses, metrics and the evaluator's results are those of all workers, on all of them."""
+    """All workers have the losses, metrics and evaluator results of all of them."""
     assert found["histories of all"] == [True] * found["count"]
 
 
 def test_evaluator_sees_each_sample_once_in_order(found: dict[str, Any]) -> None:
-    """The outputs of all workers come to the chief in the order of the data."""
+    """The chief receives the outputs of all workers in the order of the data."""
     for share, accuracy, in_order in found["evaluated"]:
         assert share == pytest.approx(accuracy)
         assert in_order == 1
 
 
 def test_chief_alone_writes(found: dict[str, Any]) -> None:
-    """Its model is an ordinary one, and its checkpoint holds the dropout seeds of all."""
+    """The chief's model is an ordinary one, and its checkpoint has the dropout seeds of all workers."""
     assert found["written by"] == [True] + [False] * (found["count"] - 1)
     share, printed = found["exported"]
     assert share == pytest.approx(printed)
@@ -118,7 +118,7 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_killed_and_resumed(tmp_path: Path, victim: int) -> None:
-    """A worker, or the chief, is killed: all end with one message, and resuming leads to the same bits."""
+    """If a worker or the chief is killed, all end with one message, and the resumed run is bit-identical."""
     for code, _, err in start("killed_workers.py", 2, str(tmp_path / "whole"), "whole", "-"):
         assert code == 0, err
     ended = start("killed_workers.py", 2, str(tmp_path / "run"), "killed", str(victim))
@@ -135,7 +135,7 @@ def test_killed_and_resumed(tmp_path: Path, victim: int) -> None:
 
 
 def launch(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Starts `aip launch` in a folder."""
+    """Start `aip launch` in a folder."""
     return subprocess.Popen(
         [*AIP, "launch", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
@@ -144,7 +144,7 @@ def launch(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_launch(tmp_path: Path) -> None:
-    """Two processes, one log, one folder of a run."""
+    """Two processes have one log and one run folder."""
     process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "1", "--trainer.output_dir=o")
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
@@ -161,7 +161,7 @@ def test_launch(tmp_path: Path) -> None:
     ids=["a worker is told to stop", "Ctrl-C", "a worker is killed", "the launcher is killed"],
 )
 def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -> None:
-    """All processes stop, at the same batch if they can; none is left."""
+    """All processes stop, at the same batch if possible, and none is left."""
     process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "9999",
                      "--trainer.output_dir", "o")  # fmt: skip
     log = tmp_path / "o" / "train.log"
@@ -197,7 +197,7 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
 
 @pytest.mark.slow
 def test_launch_resumes(tmp_path: Path) -> None:
-    """A worker is killed: all end within a minute and say so once; the launcher resumes the run to the same bits."""
+    """If a worker is killed, all end within a minute with one message, and a second launch resumes bit-identically."""
     words = ("--trainer.epochs", "30", "--trainer.random_seed", "5", "--trainer.tune", "off",
              "--trainer.calc_ema", "0.9", "--checkpoint.every_steps", "30", "--train.batch_size", "15")  # fmt: skip
     whole = launch(tmp_path, "--workers", "2", "train", "tutorial", *words, "--trainer.output_dir", "whole")
@@ -226,7 +226,7 @@ def test_launch_resumes(tmp_path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended but was not waited for does not."""
+    """Return True if a process runs; one that ended but was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from aipcore.errors import ParamsError
 
 
 def with_encoder(base: Any) -> Any:
-    """A scenario whose model has a nested model with batch normalisation."""
+    """Return a scenario whose model has a nested model with batch normalisation."""
 
     class Nested(base):  # type: ignore[misc]
         def build(self, inputs: Any) -> Any:
@@ -25,13 +25,13 @@ def with_encoder(base: Any) -> Any:
 
 
 def weights_by_path(trainer: Any) -> dict[str, Any]:
-    """Copies of all model variables."""
+    """Return copies of all model variables by path."""
     return {name: value for name, value in trainer.state.variables.read().items() if name.startswith("model/")}
 
 
 @pytest.mark.parametrize("pattern", ["encoder", "enc.*", "encoder/.*"])
 def test_freezes_a_layer_and_its_children(make_trainer: Any, blobs_class: Any, pattern: str) -> None:
-    """The frozen part keeps every bit, batch normalisation's statistics included; the rest learns."""
+    """The frozen part keeps every bit, including batch-norm statistics; the rest is trained."""
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", pattern)
     assert [path for path, _ in trainer.engine.frozen] == ["encoder/first", "encoder/norm"]
     before = weights_by_path(trainer)
@@ -43,7 +43,7 @@ def test_freezes_a_layer_and_its_children(make_trainer: Any, blobs_class: Any, p
 
 
 def test_matches_whole_paths(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """`first` is not a whole path, `.*first` is."""
+    """`first` does not match a whole path; `.*first` does."""
     with refused(ParamsError):
         make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", "first")
     trainer = make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", ".*first")
@@ -51,6 +51,6 @@ def test_matches_whole_paths(make_trainer: Any, blobs_class: Any, refused: Any) 
 
 
 def test_freezing_everything_is_refused(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """With nothing left to train, there is nothing to run."""
+    """Freezing every layer is refused."""
     with refused(ParamsError):
         make_trainer(with_encoder(blobs_class), "--trainer.no_train_scope", ".*")

@@ -1,4 +1,4 @@
-"""Losses and metrics paired with outputs: several outputs, masks, regularisers, own losses, and what is refused."""
+"""Losses and metrics per output: several outputs, masks, regularisers, custom losses, and invalid combinations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SGD = (
 
 
 class TwoHeads(Scenario):
-    """A class and a size from one trunk, with a regularised kernel."""
+    """A scenario with a class and a size as outputs of one trunk, with a regularised kernel."""
 
     monitor = ("min", "size_mean_absolute_error")
 
@@ -44,7 +44,7 @@ class TwoHeads(Scenario):
 
 
 def test_several_outputs_equal_model_fit(make_trainer: Any) -> None:
-    """Total and single losses, metric and weights are those of Model.fit, regularisation included."""
+    """Total and single losses, metrics and weights equal those of Model.fit, including regularisation."""
     trainer = make_trainer(TwoHeads, *SGD, "--train.batch_size", "4")
     model = keras.models.clone_model(trainer.model)
     model.set_weights(trainer.model.get_weights())
@@ -61,7 +61,7 @@ def test_several_outputs_equal_model_fit(make_trainer: Any) -> None:
 
 
 class Masked(Scenario):
-    """Per-step values of sequences, 3 everywhere, whose steps with token 0 are masked."""
+    """A scenario with outputs per step, 3 everywhere, whose steps with token 0 are masked."""
 
     def train_data(self) -> Any:
         tokens = np.array([[1, 2, 0, 0], [3, 1, 2, 4]], np.int32)
@@ -77,7 +77,7 @@ class Masked(Scenario):
 
 
 class CustomLoss(TwoHeads):
-    """Loss values of its own, one per sample."""
+    """A scenario with custom loss values, one per sample."""
 
     monitor = ("min", "loss")
 
@@ -99,7 +99,7 @@ def test_own_loss_values(make_trainer: Any) -> None:
 
 
 def wrong(**methods: Any) -> type[Scenario]:
-    """`TwoHeads` with some methods returning something else."""
+    """Return `TwoHeads` with some methods that return other values."""
     return type("Wrong", (TwoHeads,), {name: (lambda _self, *_, v=value: v) for name, value in methods.items()})
 
 
@@ -118,7 +118,7 @@ def wrong(**methods: Any) -> type[Scenario]:
     ],
 )
 def test_wrong_scenarios_are_named(make_trainer: Any, methods: dict[str, Any], message: str) -> None:
-    """What does not fit together is one sentence, before anything is trained."""
+    """A mismatch of the scenario's parts is reported in one sentence before training."""
     with pytest.raises((ScenarioError, DataError), match=message):
         make_trainer(wrong(**methods), *SGD)
 
@@ -130,7 +130,7 @@ def test_a_scenario_must_define_its_parts(make_trainer: Any, refused: Any) -> No
 
 
 def test_a_model_without_weights_is_refused(make_trainer: Any, refused: Any) -> None:
-    """There is nothing to train."""
+    """A model without weights has nothing to train and is refused."""
 
     class Still(TwoHeads):
         monitor = ("min", "loss")
@@ -144,6 +144,6 @@ def test_a_model_without_weights_is_refused(make_trainer: Any, refused: Any) -> 
 
 
 def test_masked_steps_do_not_count(make_trainer: Any) -> None:
-    """The loss is the mean over all unmasked steps of the batch, as in Keras: 4 is their error, but for one with 1."""
+    """The loss is the mean over all unmasked steps, as in Keras: five steps have the error 4, one has 1."""
     history = make_trainer(Masked, *SGD, "--train.batch_size", "2").fit().history
     assert history[0]["loss"] == pytest.approx((5 * 4 + 1) / 6, rel=1e-6)

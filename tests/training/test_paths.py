@@ -1,4 +1,4 @@
-"""Full paths of layers and variables: which they are, what is matched and named by them, and what is refused."""
+"""Full paths of layers and variables: their form, their use in patterns and warm start, and ambiguous ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from aipcore.training.engine.freezing import freeze
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.params import WarmstartParams
 
-# Keras' own saving, which the tests make files with, is behind NumPy here.
+# Keras' save functions, which create the files of these tests, use an outdated NumPy protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 FEATURES = 4
 
 
 class Twins(Scenario):
-    """Two nested functional models with an inner layer of one name each, built in the order of `order`."""
+    """A scenario with two nested functional models whose inner layers share a name, built in the order of `order`."""
 
     order = "ab"
 
@@ -48,7 +48,7 @@ class Twins(Scenario):
 
 
 class Swapped(Twins):
-    """The same model, the other encoder first."""
+    """The same model with the other encoder first."""
 
     order = "ba"
 
@@ -59,27 +59,27 @@ PATHS = {
 
 
 def weights_of(trainer: Any) -> dict[str, Any]:
-    """Copies of the weights of a run by path, without the states of random generators."""
+    """Return copies of the weights of a run by path, without the states of random generators."""
     model = trainer.model
     return {v.path: v.numpy().copy() for v in model.variables if "seed_generator" not in v.path}
 
 
 def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The same bits under the same paths."""
+    """Assert that both have the same bits under the same paths."""
     assert found.keys() == expected.keys()
     for path, value in expected.items():
         np.testing.assert_array_equal(found[path], value, err_msg=path)
 
 
 def around(*each: Any, shape: tuple[int, ...] = (FEATURES,)) -> Any:
-    """A functional model of layers that take the same input."""
+    """Return a functional model of layers that take the same input."""
     inputs = keras.Input(shape)
     outputs = [layer(inputs) for layer in each]
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
 
 
 def nested(name: str, *inner: Any) -> Any:
-    """A functional model of a row of layers."""
+    """Return a functional model of consecutive layers."""
     inputs = outputs = keras.Input((FEATURES,))
     for layer in inner:
         outputs = layer(outputs)
@@ -97,14 +97,14 @@ class Block(layers.Layer):
         self.scale = self.add_weight(shape=(FEATURES,), name="scale")
 
     def call(self, inputs: Any) -> Any:
-        """One after the other."""
+        """Apply the layers in order."""
         for layer in (self.first, *self.many, self.named["gate"]):
             inputs = layer(inputs)
         return inputs * self.scale
 
 
 class Whole(keras.Model):
-    """A model that is a class of its own, with a functional model and a layer in it."""
+    """A subclassed model with a functional model and a layer in it."""
 
     def __init__(self) -> None:
         super().__init__(name="whole")
@@ -112,12 +112,12 @@ class Whole(keras.Model):
         self.block = Block(name="block")
 
     def call(self, inputs: Any) -> Any:
-        """Both in a row."""
+        """Apply both in order."""
         return self.block(self.body(inputs))
 
 
 def test_paths_have_all_layers_around() -> None:
-    """Nested functional models, models and layers that are classes, lists and dicts: all layers around are named."""
+    """Paths name all enclosing layers: nested functional models, subclassed models and layers, lists and dicts."""
     model = around(Whole())
     inner = {"first", "one", "two", "gate"}
     expected = {f"whole/block/{name}/{part}" for name in inner for part in ("kernel", "bias")}
@@ -130,8 +130,8 @@ def test_paths_have_all_layers_around() -> None:
     assert found["whole/block/two/kernel"] is model.get_layer("whole").block.many[1].kernel
 
 
-def test_layers_of_keras_have_paths_of_their_own() -> None:
-    """No layer of Keras has two variables of one path; wrappers and cells are part of it."""
+def test_layers_of_keras_have_unique_paths() -> None:
+    """No layer of Keras has two variables with one path, including wrappers and cells."""
     sequences = around(
         layers.Bidirectional(layers.LSTM(2, dropout=0.1), name="both"),
         layers.Bidirectional(layers.RNN(layers.StackedRNNCells([layers.GRUCell(2), layers.GRUCell(2)])), name="cells"),
@@ -165,7 +165,7 @@ def test_layers_of_keras_have_paths_of_their_own() -> None:
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
 def test_a_shared_layer_has_one_path(order: str) -> None:
-    """It is the shortest, and of several the first in alphabetical order, whatever was built and used first."""
+    """A shared layer has the shortest path, or the alphabetically first of several, in any order of building."""
     shared, alone = layers.Dense(FEATURES, name="shared"), layers.Dense(FEATURES, name="alone")
     made = {name: nested(f"encoder_{name}", shared, alone) for name in order}
     inputs = keras.Input((FEATURES,))
@@ -176,7 +176,7 @@ def test_a_shared_layer_has_one_path(order: str) -> None:
 
 
 def test_freezing_reaches_shared_layers() -> None:
-    """A frozen model freezes a layer that it shares with another one; it is listed under its path."""
+    """A frozen model freezes a layer that it shares with another one, listed under the path of the layer."""
     shared = layers.Dense(FEATURES, name="shared")
     inputs = keras.Input((FEATURES,))
     encoders = [nested(f"encoder_{name}", shared, layers.Dense(FEATURES, name=name)) for name in "ab"]
@@ -187,8 +187,8 @@ def test_freezing_reaches_shared_layers() -> None:
     ]  # fmt: skip
 
 
-def test_a_tied_weight_belongs_to_its_maker() -> None:
-    """A weight that another layer uses too keeps the path of the layer that made it."""
+def test_a_tied_weight_keeps_its_first_path() -> None:
+    """A weight that another layer also uses keeps the path of the layer that created it."""
 
     class Tied(layers.Layer):
         def __init__(self, kernel: Any, **arguments: Any) -> None:
@@ -208,7 +208,7 @@ def test_a_tied_weight_belongs_to_its_maker() -> None:
 
 
 def test_layers_of_one_path_are_refused(refused: Any) -> None:
-    """The sentence names both layers and where they are; a layer without variables is not in the way."""
+    """The error names both layers and their places. A layer without variables causes no conflict."""
 
     class Pair(layers.Layer):
         def __init__(self, one: Any, other: Any) -> None:
@@ -225,7 +225,7 @@ def test_layers_of_one_path_are_refused(refused: Any) -> None:
 
 
 def test_weights_of_one_path_are_refused(refused: Any) -> None:
-    """Two weights that a layer calls alike; without names Keras itself keeps them apart."""
+    """Two weights of a layer with the same name are refused; Keras numbers weights without names."""
 
     class Weighty(layers.Layer):
         def __init__(self, *names: Any) -> None:
@@ -248,7 +248,7 @@ def test_weights_of_one_path_are_refused(refused: Any) -> None:
     ],
 )  # fmt: skip
 def test_optimizer_variables_carry_the_path_of_their_weight(make: Callable[[], Any]) -> None:
-    """Each variable that belongs to a weight says so, also where Keras' flattened names would be the same."""
+    """Each variable of a weight names it, even where Keras' flattened names would be equal."""
     model = around(nested("a_b", layers.Dense(2, name="c")), nested("a", layers.Dense(2, name="b_c")))
     name_variables(model)
     optimizer = make()
@@ -300,7 +300,7 @@ def test_each_encoder_finds_its_namesake(make_trainer: Callable[..., Any], tmp_p
 
 
 def test_a_resumed_run_keeps_its_state_apart(make_trainer: Callable[..., Any], tmp_path: Path) -> None:
-    """Weights, moments, averages and unfinished gradients go to their namesakes in a model built in another order."""
+    """Weights, moments, averages and partial gradients are restored by name in a model built in another order."""
     words = ("--trainer.epochs", "1", "--trainer.accumulate_steps", "2", "--trainer.calc_ema", "0.5")
     first = make_trainer(Twins, *words, output="run")
     first.fit()
@@ -313,7 +313,7 @@ def test_a_resumed_run_keeps_its_state_apart(make_trainer: Callable[..., Any], t
 
 
 def test_names_that_lack_layers(tmp_path: Path, refused: Any) -> None:
-    """TensorFlow's names in a SavedModel of Keras lack nested models: the rest is refused."""
+    """TensorFlow's names in a SavedModel of Keras lack nested models, so ambiguous ones are refused."""
 
     def load(model: Any, name: str, **params: Any) -> dict[str, tuple[str, str]]:
         done = warm_start(model, WarmstartParams(model=tmp_path / name, **params))
@@ -339,7 +339,7 @@ def test_names_that_lack_layers(tmp_path: Path, refused: Any) -> None:
 
 
 def test_numbers_that_depend_on_the_order(tmp_path: Path, refused: Any) -> None:
-    """Layers that Keras numbers over all encoders: between two encoders nothing is guessed."""
+    """Layers that Keras numbers across all encoders are not matched by guessing."""
 
     def pair(*names: str) -> Any:
         keras.utils.clear_session(free_memory=False)
@@ -360,7 +360,7 @@ def test_numbers_that_depend_on_the_order(tmp_path: Path, refused: Any) -> None:
 
 
 def test_patterns_see_full_paths(make_trainer: Callable[..., Any]) -> None:
-    """One encoder is frozen, or left out of weight decay, though its inner layer has the name of another's."""
+    """One encoder is frozen, or excluded from weight decay, although another's inner layer has the same name."""
     trainer = make_trainer(Twins, "--trainer.no_train_scope", "encoder_a/.*")
     assert trainer.engine.frozen == [("encoder_a/d1", 25)]
     assert {v.path for v in trainer.model.trainable_variables} == {p for p in PATHS if "encoder_a" not in p}
@@ -381,6 +381,6 @@ def test_patterns_see_full_paths(make_trainer: Callable[..., Any]) -> None:
     ],
 )
 def test_a_pattern_that_matches_nothing(make_trainer: Callable[..., Any], words: tuple[str, ...], refused: Any) -> None:
-    """It is refused when the run is set up, with the nearest paths."""
+    """A pattern without matches is refused at setup, with the nearest paths."""
     with refused(ParamsError):
         make_trainer(Twins, *words)

@@ -1,4 +1,4 @@
-"""Mixed precision: what computes in which format, and loss scaling."""
+"""Mixed precision: compute dtypes and loss scaling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aipcore.training.engine.loss_scaling import FIRST_SCALE, LossScale
     ))],
 )  # fmt: skip
 def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precision: str, jit: str) -> None:
-    """Layers compute in the format, weights and losses stay float32, and the result is near that of float32."""
+    """Layers compute in the given dtype, weights and losses stay float32, and the result is close to float32's."""
     words = ("--trainer.epochs", "6", "--learning_rate.lr", "0.01", "--trainer.jit_compile", jit)
     trainer = make_trainer(blobs_class, *words, "--trainer.precision", precision)
     assert trainer.model.layers[-1].compute_dtype == precision
@@ -32,7 +32,7 @@ def test_learns_in_mixed_precision(make_trainer: Any, blobs_class: Any, precisio
 
 
 def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
-    """The scale of the loss is part of the state."""
+    """A run resumes bit-identically, since the loss scale is part of the state."""
     words = ("--trainer.precision", "float16", "--trainer.epochs", "3", "--checkpoint.keep", "3")
     whole = make_trainer(noisy_class, *words, output="whole", exports=False)
     whole.fit()
@@ -44,7 +44,7 @@ def test_float16_resumes_exactly(make_trainer: Any, noisy_class: Any) -> None:
 
 
 def test_loss_scale_leaves_out_overflows_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An infinite gradient is not applied and halves the scale; enough good ones double it."""
+    """An infinite gradient is not applied and halves the scale; enough finite ones double it."""
     monkeypatch.setattr("aipcore.training.engine.loss_scaling.GROW_AFTER", 3)
     scale = LossScale()
     made = tf.Variable(0)
@@ -66,7 +66,7 @@ def test_loss_scale_leaves_out_overflows_and_grows_again(monkeypatch: pytest.Mon
 
 
 def test_scaling_loses_nothing() -> None:
-    """Scaling the loss and unscaling its gradient gives back the same bits."""
+    """Scaling the loss and unscaling its gradient restores the same bits."""
     scale = LossScale()
     gradient = tf.constant([1.1e-3, -7.7], tf.float32)
     np.testing.assert_array_equal(scale.unscaled([gradient * scale.scale])[0], gradient)

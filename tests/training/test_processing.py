@@ -1,4 +1,4 @@
-"""Training on processed samples: kept or on demand, the run is the same."""
+"""Training on processed samples: cached or processed on demand, the run is the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Noise(RandomProcessor):
 
 
 class Refuse(Noise):
-    """Cannot process the class 3."""
+    """A processor that fails on class 3."""
 
     modes = frozenset({Mode.TRAINING, Mode.EVALUATION})
 
@@ -44,7 +44,7 @@ class Refuse(Noise):
 
 
 class MetaEvaluator(Evaluator):
-    """Collects which samples were evaluated."""
+    """An evaluator that collects the evaluated samples."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -59,7 +59,7 @@ class MetaEvaluator(Evaluator):
 
 
 def processed(base: Any, *chosen: Any) -> Any:
-    """A scenario whose samples go through processors and have meta."""
+    """Return a scenario whose samples pass through processors and have meta."""
 
     class Processed(base):  # type: ignore[misc]
         def train_data(self) -> Any:
@@ -96,8 +96,8 @@ class Messages(Reporter):
 ALL = ("--train.preload", "--val.preload")
 
 
-def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class: Any) -> None:
-    """With augmentation, a generating processor and a fixed one, weights and results are equal to the last bit."""
+def test_the_run_does_not_depend_on_caching(make_trainer: Any, noisy_class: Any) -> None:
+    """With augmentation, a generating processor and a fixed one, weights and results are bit-identical."""
     ends = []
     for preload in ("auto", "off"):
         cls = processed(noisy_class, Twice(), Halve(), Noise())
@@ -116,7 +116,7 @@ def test_the_run_does_not_depend_on_what_is_kept(make_trainer: Any, noisy_class:
 
 
 def test_processors_without_randomness_equal_processed_arrays(make_trainer: Any, blobs_class: Any) -> None:
-    """They give the run that the same arrays, processed beforehand, give."""
+    """Deterministic processors give the same run as arrays that were processed beforehand."""
 
     class Beforehand(blobs_class):  # type: ignore[misc]
         def train_data(self) -> Any:
@@ -133,7 +133,7 @@ def test_processors_without_randomness_equal_processed_arrays(make_trainer: Any,
     assert make_trainer(processed(blobs_class, Halve()), *streamed).fit().history == expected
 
 
-def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_class: Any) -> None:
+def test_resumed_run_draws_the_same_numbers(make_trainer: Any, noisy_class: Any) -> None:
     """Augmentation after a checkpoint is that of an uninterrupted run."""
     cls = processed(noisy_class, Noise())
     whole = make_trainer(cls, "--trainer.epochs", "3", output="whole", exports=False)
@@ -151,7 +151,10 @@ def test_resumed_run_draws_what_the_whole_one_drew(make_trainer: Any, noisy_clas
 
 @pytest.mark.parametrize("preload", ["auto", "off"])
 def test_failing_samples(make_trainer: Any, blobs_class: Any, preload: str) -> None:
-    """By default they end the run; on request they are left out of training and evaluation, and counted each epoch."""
+    """Failing samples end the run by default.
+
+    On request, training and evaluation skip them and count them per epoch.
+    """
     cls = processed(blobs_class, Refuse())
     with pytest.raises(DataError, match=r"Refuse failed on sample \d+ of Processed.*\): ValueError: too hard"):
         make_trainer(cls)
@@ -173,7 +176,7 @@ def test_failing_samples(make_trainer: Any, blobs_class: Any, preload: str) -> N
 
 
 def test_sanity_check_sees_streamed_samples(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """The first samples are looked at."""
+    """The sanity check reads the first samples."""
 
     class Spoil(Noise):
         def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -184,7 +187,7 @@ def test_sanity_check_sees_streamed_samples(make_trainer: Any, blobs_class: Any,
 
 
 def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
-    """Samples of varying length train in buckets, with random lengths on demand, and fewer padded numbers."""
+    """Samples of varying length train in buckets, with random lengths on demand and less padding."""
 
     class Cut(RandomProcessor):
         def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -207,7 +210,7 @@ def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
 
 
 class Children(Reporter):
-    """Notes which processes the run started."""
+    """A listener that records the processes started by the run."""
 
     def __init__(self) -> None:
         self.pids: list[int] = []
@@ -218,13 +221,13 @@ class Children(Reporter):
 
 
 def children() -> list[int]:
-    """The processes that this one started and that still are there."""
+    """Return the running child processes of this process."""
     tasks = Path("/proc/self/task").glob("*/children")
     return sorted(int(pid) for each in tasks for pid in each.read_text(encoding="utf-8").split())
 
 
 def test_workers_of_a_run(make_trainer: Any, noisy_class: Any) -> None:
-    """Two of them for all its data; the run is equal to the last bit; they end with it, and when it cannot begin."""
+    """A run has two workers for all its data. It is bit-identical, and they end with it or when it cannot start."""
     before = children()
     ends = []
     for workers in ("0", "2"):
@@ -243,7 +246,7 @@ def test_workers_of_a_run(make_trainer: Any, noisy_class: Any) -> None:
         assert len(children()) > len(before)
         raise RuntimeError("no model")
 
-    # The first thing that asks for samples, and so for workers, is the search for lengths.
+    # The search for lengths is the first consumer of samples, and so starts the workers.
     cls = type("Broken", (processed(noisy_class, Noise()),), {"build": broken})
     with pytest.raises(ScenarioError, match="RuntimeError: no model"):
         make_trainer(cls, "--data.workers", "1", "--train.bucket_window", "2")

@@ -1,4 +1,4 @@
-"""Profiling: exactly the batches that were asked for are traced, and nothing else changes."""
+"""Profiling traces exactly the requested batches and changes nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = ("--trainer.write_checkpoints", "False", "--trainer.export_best", "False
 
 
 class Listening(Reporter):
-    """Keeps what is said."""
+    """A reporter that keeps the messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -37,7 +37,7 @@ class Listening(Reporter):
 
 
 def steps_in(folder: Path) -> tuple[list[int], int]:
-    """The numbers of the steps in a trace, and how often the one ReLU was gone back through in it."""
+    """Return the step numbers in a trace, and the number of backward passes through the only ReLU."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     (file,) = folder.glob("tensorboard/plugins/profile/*/*.xplane.pb")
@@ -55,7 +55,7 @@ def steps_in(folder: Path) -> tuple[list[int], int]:
 
 @pytest.mark.parametrize(("first", "last"), [(10, 16), pytest.param(1, 1, marks=pytest.mark.slow), (13, 14)])
 def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, last: int) -> None:
-    """Epochs have 13 batches: the trace has each batch once, also where it goes over the end of an epoch."""
+    """Epochs have 13 batches: the trace has each requested batch once, also across the end of an epoch."""
     heard = Listening()
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True")
     words = (*words, "--trainer.profile_steps", str(first), str(last))
@@ -76,7 +76,7 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
 
 
 def test_the_plugin_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: Any) -> None:
-    """TensorBoard's profile plugin, if installed, lists the trace and knows the time of each step within it."""
+    """TensorBoard's profile plugin, if installed, lists the trace and the duration of each step."""
     pytest.importorskip("xprof", reason="needs the extra [profile]")
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "3", "12")
     trainer = make_trainer(blobs_class, *words, output="out")
@@ -93,12 +93,12 @@ def test_the_plugin_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: A
         (host,) = get("hosts", run=run, tag="overview_page")
         overview = get("data", run=run, tag="overview_page", host=host["hostname"])
         (steps,) = [table["rows"] for table in overview if "steptime_ms_average" in table.get("p", {})]
-        # The plugin leaves out the first and the last step, which may not be complete.
+        # The plugin omits the first and the last step, which may be incomplete.
         assert [row["c"][0]["v"] for row in steps] == [f"train {number}" for number in range(4, 12)]
 
 
 def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
-    """A run that never gets there says so at its start; one that ends within says what it has."""
+    """A run that ends before the first step to trace warns at its start; one that ends within has a partial trace."""
     heard = Listening()
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps")
     result = make_trainer(blobs_class, *words, "27", "30", output="short", reporter=heard).fit()
@@ -114,7 +114,7 @@ def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
-    """A run that goes on behind the first batch to trace traces nothing, and does not complain."""
+    """A run resumed after the first batch to trace has no trace and no warning."""
     heard = Listening()
     first = make_trainer(blobs_class, "--train.batch_size", "16", "--trainer.epochs", "1", output="first")
     first.fit()
@@ -128,7 +128,7 @@ def test_resuming_past_the_steps(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """A run that fails within the traced batches leaves no profiler running: the next run can be profiled."""
+    """A run that fails within the traced batches stops the profiler, so that the next run can be profiled."""
     words = (*QUICK, "--train.batch_size", "16", "--trainer.profile", "True", "--trainer.profile_steps", "2", "90")
 
     class Failing(Listening):
@@ -143,14 +143,14 @@ def test_trace_ends_with_an_error(make_trainer: Any, blobs_class: Any, refused: 
 
 @pytest.mark.parametrize("given", [("20", "10"), ("0", "3"), ("5",), ("1", "2", "3"), ("a", "b")])
 def test_steps_that_are_none(make_trainer: Any, blobs_class: Any, given: tuple[str, ...], refused: Any) -> None:
-    """Two positive numbers in order, or an error that says so."""
+    """The steps must be two positive numbers in order."""
     with refused(ParamsError):
         make_trainer(blobs_class, "--trainer.profile_steps", *given)
 
 
 @pytest.mark.parametrize("pad", [True, False])
 def test_cut_blocks_hold_the_same_batches(pad: bool) -> None:
-    """Batches 4 to 6 of the second epoch come alone, all others together, and padded blocks keep their size."""
+    """Batches 4 to 6 of the second epoch come singly, all others together, and padded blocks keep their size."""
     column = np.arange(10 * 2 * 3).reshape(10, 2, 3)
     blocks = [
         Block(first=first, steps=steps, batch_size=2, inputs={"x": column[first : first + 5]}, targets={})

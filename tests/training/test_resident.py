@@ -1,4 +1,4 @@
-"""Data that lies on the device: the same training as with data that is sent there."""
+"""Data on the device: the same training as with data that is sent from the host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WORDS = ("--trainer.epochs", "3", "--train.batch_size", "16", "--trainer.random_
 
 
 def weights(trainer: Any) -> list[Any]:
-    """All variables of a model after training."""
+    """Return all variables of a model after training."""
     return [variable.numpy() for variable in trainer.model.variables]
 
 
@@ -21,14 +21,14 @@ def weights(trainer: Any) -> list[Any]:
     ids=str,
 )
 def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...], monkeypatch: Any) -> None:
-    """Batches, the partial last one included, are those that the host would have gathered."""
+    """Batches are those that the host would have gathered, including the partial last one."""
     trainers = []
     for most in (2**28, 0):
         monkeypatch.setattr("aipcore.data.device_cache.MOST_BYTES", most)
         trainer = make_trainer(noisy_class, *WORDS, *how)
         assert list(trainer.engine.loader.dataset.specs()[0]) == (["numbers"] if most else [""])
         trainer.fit()
-        # One for blocks, and one for the partial batch where XLA runs the others.
+        # One trace for blocks, and one for the partial batch if XLA compiles the others.
         assert trainer.engine.loop.traces == (2 if "on" in how else 1)
         trainers.append(trainer)
     for one, other in zip(*map(weights, trainers), strict=True):
@@ -37,7 +37,7 @@ def test_same_training(make_trainer: Any, noisy_class: Any, how: tuple[str, ...]
 
 
 def test_xla_is_compiled_for_one_shape(make_trainer: Any, blobs_class: Any) -> None:
-    """Calls of any number of batches run in the shape of an epoch, so that no number costs a compilation."""
+    """Calls with any number of batches use the shape of an epoch, so that no number causes a compilation."""
     trainer = make_trainer(blobs_class, *WORDS, "--trainer.jit_compile", "on", "--checkpoint.every_steps", "5")
     trainer.fit()
     assert trainer._chunks.chunk == 5

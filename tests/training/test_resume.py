@@ -1,4 +1,4 @@
-"""Runs that go on from a checkpoint: the same bits as one that was never interrupted, and what cannot go on."""
+"""Resuming from a checkpoint: results that are bit-identical to an uninterrupted run, and changes that are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aipcore.training.tensorboard.events import trim_events
 
 
 def final_bits(trainer: Any) -> dict[str, bytes]:
-    """All variables of a run, as bytes."""
+    """Return all variables of a run, as bytes."""
     return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
@@ -55,14 +55,14 @@ WORDS = (
 
 
 def chunked(trainer: Any, chunk: int) -> Any:
-    """The trainer with chunks of a given size."""
+    """Return the trainer with a fixed number of steps per call."""
     trainer.state.compilation = attrs.evolve(trainer.compile(), chunk=chunk)
     return trainer
 
 
 @pytest.mark.parametrize("jit", ["off", pytest.param("on", marks=pytest.mark.slow)])
 def test_chunks_only_group_steps(make_trainer: Any, noisy_class: Any, jit: str) -> None:
-    """Whatever the size of the chunks, and wherever they are cut for a checkpoint, the bits are the same."""
+    """The number of steps per call and the cuts for checkpoints do not change a bit."""
     words = (*WORDS, "--trainer.accumulate_steps", "3", "--trainer.jit_compile", jit)
     runs = [
         chunked(make_trainer(noisy_class, *words, *more, output=f"{jit}-{number}", exports=False), chunk)
@@ -74,7 +74,7 @@ def test_chunks_only_group_steps(make_trainer: Any, noisy_class: Any, jit: str) 
 
 
 class Waiting(keras.callbacks.Callback):
-    """Waits after each chunk until what was to be saved is saved."""
+    """A callback that waits after each chunk for pending saves."""
 
     accepts_chunks = True
 
@@ -90,7 +90,7 @@ class Waiting(keras.callbacks.Callback):
     "batch", ["--trainer.accumulate_steps", pytest.param("--trainer.precision", marks=pytest.mark.slow)]
 )
 def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> None:
-    """From a checkpoint after every third batch, within epochs and groups, the run ends in the same bits."""
+    """From every third batch, within epochs and groups, the resumed run is bit-identical."""
     value = {"--trainer.accumulate_steps": "2", "--trainer.precision": "float16"}[batch]
     words = (*WORDS, batch, value, "--checkpoint.every_steps", "3")
     whole = make_trainer(noisy_class, *words, output="whole", exports=False)
@@ -109,7 +109,7 @@ def test_from_every_chunk(make_trainer: Any, noisy_class: Any, batch: str) -> No
 
 
 class Stopping(keras.callbacks.Callback):
-    """Sends this process a signal at a moment of the run."""
+    """A callback that sends this process a signal at a given point of the run."""
 
     accepts_chunks = True
 
@@ -137,7 +137,7 @@ class Stopping(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("moment", ["batch", "validation", "epoch"])
 def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
-    """After a signal within an epoch, before its validation or at its end, the resumed run ends in the same bits."""
+    """After a signal within an epoch, before its validation or at its end, the resumed run is bit-identical."""
     words = (*WORDS, "--checkpoint.every_steps", "100")
     whole = chunked(make_trainer(noisy_class, *words, output="whole", exports=moment == "epoch"), 5)
     history = whole.fit().history
@@ -161,7 +161,7 @@ def test_signal(make_trainer: Any, noisy_class: Any, moment: str) -> None:
 
 
 def test_signal_while_compiling(make_trainer: Any, blobs_class: Any, monkeypatch: Any) -> None:
-    """A signal while the loop is being compiled ends the run at once; nothing is saved, since nothing was computed."""
+    """A signal during compilation ends the run immediately, without a checkpoint because no step was computed."""
     trainer = make_trainer(blobs_class, output="out")
 
     def compile_slowly() -> None:
@@ -174,7 +174,7 @@ def test_signal_while_compiling(make_trainer: Any, blobs_class: Any, monkeypatch
 
 
 def test_second_signal(make_trainer: Any, blobs_class: Any) -> None:
-    """A second signal is not waited for."""
+    """A second signal ends the run immediately."""
 
     class Twice(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -187,8 +187,8 @@ def test_second_signal(make_trainer: Any, blobs_class: Any) -> None:
         trainer.fit()
 
 
-def test_interrupted_is_no_exception() -> None:
-    """Code that catches `Exception` does not swallow the end of the run."""
+def test_interrupted_is_not_an_exception() -> None:
+    """Code that catches `Exception` does not swallow the interruption."""
     assert not issubclass(Interrupted, Exception)
 
 
@@ -197,7 +197,7 @@ INTERRUPTED: list[Any] = []
 
 @pytest.fixture
 def interrupted(make_trainer: Any, noisy_class: Any) -> tuple[Any, Any]:
-    """A checkpoint within an epoch, after batch 5 of 13 at 16 samples, and the class of its scenario.
+    """Return a checkpoint within an epoch, after batch 5 of 13 at 16 samples, and the class of its scenario.
 
     One run serves all tests, each with a copy of its progress.
     """
@@ -226,7 +226,7 @@ ACCUMULATE = ("--trainer.accumulate_steps", "2")
     ],
 )
 def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str, ...], refused: Any) -> None:
-    """A change that the position or the state does not allow is refused, and nothing was assigned."""
+    """A change that does not fit the position or the state is refused before any state is assigned."""
     stored, cls = interrupted
     trainer = make_trainer(cls, *words, output="second")
     before = final_bits(trainer)
@@ -237,7 +237,7 @@ def test_what_cannot_go_on(make_trainer: Any, interrupted: Any, words: tuple[str
 
 
 def test_hostile_state(make_trainer: Any, interrupted: Any, refused: Any) -> None:
-    """State of other shapes or types, and progress that is no progress, are refused with nothing assigned."""
+    """State of other shapes or types and malformed progress are refused before any state is assigned."""
     stored, cls = interrupted
     trainer = make_trainer(cls, *ACCUMULATE)
     before = final_bits(trainer)
@@ -254,8 +254,8 @@ def test_hostile_state(make_trainer: Any, interrupted: Any, refused: Any) -> Non
 @pytest.mark.parametrize(
     "words", [(*ACCUMULATE, "--train.batch_size", "8"), (*ACCUMULATE, "--learning_rate", "Constant")]
 )
-def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, ...]) -> None:
-    """Batches of a size that fits where the run stopped, and another schedule; each sample is still seen once."""
+def test_allowed_changes(make_trainer: Any, interrupted: Any, words: tuple[str, ...]) -> None:
+    """A batch size that divides the position and another schedule are accepted; each sample is still used once."""
     stored, cls = interrupted
     stored.progress["step"] = 4
     trainer = make_trainer(cls, *words, output="second")
@@ -266,7 +266,7 @@ def test_what_can_change(make_trainer: Any, interrupted: Any, words: tuple[str, 
 
 
 def test_other_groups_between_epochs(make_trainer: Any, noisy_class: Any) -> None:
-    """Between epochs the number of batches in a group can change, also to and from one."""
+    """Between epochs, the number of batches in a group can change, also to and from one."""
     first = make_trainer(noisy_class, "--trainer.epochs", "1", output="first", exports=False)
     first.fit()
     path = newest_checkpoint(first.output_dir / "checkpoint")
@@ -278,7 +278,7 @@ def test_other_groups_between_epochs(make_trainer: Any, noisy_class: Any) -> Non
 
 
 def test_best_is_not_overwritten_by_a_worse_one(make_trainer: Any, noisy_class: Any) -> None:
-    """Gone on from before the best epoch with a rate at which nothing is learnt, `best` stays as it is."""
+    """`best` stays unchanged if a run is resumed from before the best epoch and does not improve."""
     words = ("--trainer.epochs", "4", "--checkpoint.keep", "9")
     first = make_trainer(noisy_class, *words, "--learning_rate.lr", "0.01", output="out")
     result = first.fit()
@@ -293,7 +293,7 @@ def test_best_is_not_overwritten_by_a_worse_one(make_trainer: Any, noisy_class: 
 
 
 def keras_parts(make_trainer: Any, cls: Any, folder: Path, output: str) -> Any:
-    """A trainer with callbacks of Keras, as a plugin might give them."""
+    """Return a trainer with callbacks of Keras, as a plugin might create them."""
     trainer = make_trainer(cls, "--trainer.epochs", "6", "--checkpoint.keep", "9", output=output, exports=False)
     trainer.callbacks.update(
         stop=keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True, min_delta=0.2),
@@ -303,7 +303,7 @@ def keras_parts(make_trainer: Any, cls: Any, folder: Path, output: str) -> Any:
 
 
 def test_keras_callbacks(make_trainer: Any, noisy_class: Any, tmp_path: Path) -> None:
-    """Early stopping with its best weights, and the CSV file, of Keras go on where they were."""
+    """Keras' EarlyStopping, with its best weights, and CSVLogger resume correctly."""
     whole = keras_parts(make_trainer, noisy_class, tmp_path, "whole")
     history = whole.fit().history
     assert 3 <= len(history) < 6
@@ -316,7 +316,7 @@ def test_keras_callbacks(make_trainer: Any, noisy_class: Any, tmp_path: Path) ->
 
 
 def test_state_of_callbacks(refused: Any) -> None:
-    """JSON values and arrays come back as they were; anything else is an error that names the callback."""
+    """JSON values and arrays are restored; other state is an error that names the callback."""
 
     class Mine(keras.callbacks.Callback):
         def get_state(self) -> Any:
@@ -341,7 +341,7 @@ def test_state_of_callbacks(refused: Any) -> None:
 
 
 def curve(folder: Path, tag: str = "loss") -> list[tuple[int, float]]:
-    """The points that TensorBoard's own reader finds in the part `train`."""
+    """Return the points that TensorBoard's own reader finds in the part `train`."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -351,7 +351,7 @@ def curve(folder: Path, tag: str = "loss") -> list[tuple[int, float]]:
 
 
 def test_curves_have_no_double_points(tmp_path: Path) -> None:
-    """Points of epochs to come are gone, those before stay, whatever the clock says and wherever a kill came."""
+    """Points of later epochs are removed and earlier ones kept, whatever the clock and the moment of a kill."""
     from aipcore.training.tensorboard.events import EventWriter
 
     writer = EventWriter(tmp_path)
@@ -359,7 +359,7 @@ def test_curves_have_no_double_points(tmp_path: Path) -> None:
         writer.write("train", epoch, {"loss": epoch / 2})
     writer.close()
     (old,) = (tmp_path / "train").iterdir()
-    # As if the clock had been set back since, and the last write cut short.
+    # Simulates a clock that was set back, and a truncated last write.
     old.rename(old.with_name(old.name.replace("tfevents.1", "tfevents.9")))
     (old,) = (tmp_path / "train").iterdir()
     copy = tmp_path / "copy"
@@ -368,7 +368,7 @@ def test_curves_have_no_double_points(tmp_path: Path) -> None:
     shutil.copy(old, copy)
     trim_events(tmp_path, 2)
     assert curve(tmp_path) == [(1, 0.5), (2, 1.0)]
-    # Killed before the old file was removed.
+    # Simulates a kill before the old file was removed.
     shutil.copy(copy, old)
     trim_events(tmp_path, 2)
     assert curve(tmp_path) == [(1, 0.5), (2, 1.0)]
@@ -383,7 +383,7 @@ def test_curves_have_no_double_points(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unwritable() -> Iterator[Any]:
-    """A way to let every file of this process be too large for the disk, undone at the end."""
+    """Yield a function that limits the size of all files of this process; the limit is removed at the end."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -392,7 +392,7 @@ def unwritable() -> Iterator[Any]:
 
 
 class Filling(keras.callbacks.Callback):
-    """Fills the disk in the second epoch."""
+    """A callback that fills the disk in the second epoch."""
 
     def __init__(self, trainer: Any, fill: Any) -> None:
         super().__init__()
@@ -405,7 +405,7 @@ class Filling(keras.callbacks.Callback):
 
 
 def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable: Any, refused: Any) -> None:
-    """With `raise` the run ends with the error, and what was written before stays."""
+    """With `raise`, the run ends with the error, and earlier checkpoints stay."""
     trainer = make_trainer(blobs_class, "--trainer.epochs", "4", "--trainer.export_best", "False", output="out")
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
     with refused(TrainingError):
@@ -414,7 +414,7 @@ def test_full_disk_ends_the_run(make_trainer: Any, blobs_class: Any, unwritable:
 
 
 def test_full_disk_is_a_warning(make_trainer: Any, blobs_class: Any, unwritable: Any) -> None:
-    """With `warn` the run goes on to its end and says what is missing."""
+    """With `warn`, the run finishes and warns about the missing checkpoints."""
     from aipcore.training.reporter import Reporter
 
     class Listening(Reporter):
@@ -432,7 +432,7 @@ def test_full_disk_is_a_warning(make_trainer: Any, blobs_class: Any, unwritable:
 
 
 def test_deterministic(make_trainer: Any, blobs_class: Any) -> None:
-    """`trainer.deterministic` has TensorFlow use nothing else than deterministic operations."""
+    """`trainer.deterministic` enables deterministic operations in TensorFlow."""
     from tensorflow.python.framework import config
 
     assert not config.is_op_determinism_enabled()
@@ -444,7 +444,7 @@ def test_deterministic(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_other_model_is_refused(make_trainer: Any, blobs_class: Any, noisy_class: Any, refused: Any) -> None:
-    """State of another model is refused before anything is assigned."""
+    """State of another model is refused before any state is assigned."""
     first = make_trainer(blobs_class, "--trainer.epochs", "1", output="first", exports=False)
     first.fit()
     second = make_trainer(noisy_class, output="second", exports=False)

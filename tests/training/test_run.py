@@ -1,4 +1,4 @@
-"""A whole run of the command, in processes of its own: what it prints, leaves, and does when interrupted."""
+"""A whole run of the command, in separate processes: its output, its files, and its reaction to signals."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def start(folder: Path, *words: str) -> forks.Forked:
-    """Starts `aip` in a folder."""
+    """Start `aip` in a folder."""
     return forks.start([*AIP, *words], cwd=folder, start_new_session=True)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """One finished run: its parent folder, output and errors."""
+    """Run once; return the parent folder, the output and the errors."""
     folder = tmp_path_factory.mktemp("run")
     words = ["train", "tutorial", "--optimizer", "adabelief", "--trainer.epochs", "3", "--trainer.output_dir", "out"]
     words += ["--trainer.lav_every_n", "2", "--export.formats", "SavedModel", "Keras", "--json-log", "log.jsonl"]
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 
 
 def test_output(run: tuple[Path, str, str]) -> None:
-    """A plan, a line for each epoch, a summary; nothing on stderr, and plain text since it is no terminal."""
+    """The output is a plan, a line per epoch and a summary, in plain text without a terminal; stderr is empty."""
     _, output, errors = run
     assert errors == ""
     assert "\x1b" not in output
@@ -46,14 +46,14 @@ def test_output(run: tuple[Path, str, str]) -> None:
 
 
 def test_log_file(run: tuple[Path, str, str]) -> None:
-    """train.log holds the plan and the epochs."""
+    """train.log has the plan and the epochs."""
     text = (run[0] / "out" / "train.log").read_text()
     assert "optimizer: AdaBelief" in text
     assert "epoch 3/3" in text
 
 
 def test_json_log(run: tuple[Path, str, str]) -> None:
-    """One event a line; the extended validation ran in the first and the last epoch."""
+    """The log has one event per line; LAV ran in the first and the last epoch."""
     events = [json.loads(line) for line in (run[0] / "log.jsonl").read_text().splitlines()]
     epochs = [event for event in events if event["event"] == "epoch"]
     assert [event["epoch"] for event in epochs] == [1, 2, 3]
@@ -64,7 +64,7 @@ def test_json_log(run: tuple[Path, str, str]) -> None:
 
 
 def test_recorded_parameters(run: tuple[Path, str, str]) -> None:
-    """The resolved parameters can be trained with again; versions of all parts stand beside them."""
+    """The recorded parameters can be used for another training, and the versions of all packages are recorded."""
     about = json.loads((run[0] / "out" / "run.json").read_text())
     assert about["params"] == json.loads((run[0] / "out" / "params.json").read_text())
     assert about["params"]["trainer"]["optimizer"]["name"] == "AdaBelief"
@@ -74,7 +74,7 @@ def test_recorded_parameters(run: tuple[Path, str, str]) -> None:
 
 
 def test_csv_log(run: tuple[Path, str, str]) -> None:
-    """One row an epoch, one column a value."""
+    """The file has one row per epoch and one column per value."""
     lines = (run[0] / "out" / "log.csv").read_text().splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("epoch,")
@@ -82,7 +82,7 @@ def test_csv_log(run: tuple[Path, str, str]) -> None:
 
 
 def test_tensorboard_reads_it(run: tuple[Path, str, str]) -> None:
-    """TensorBoard's own reader finds losses, metrics and the learning rate of each part, one point an epoch."""
+    """TensorBoard's own reader finds losses, metrics and the learning rate of each part, one point per epoch."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     events = EventMultiplexer().AddRunsFromDirectory(str(run[0] / "out" / "tensorboard"))
@@ -112,7 +112,7 @@ assert not any(name.startswith("aip") for name in sys.modules)
 
 
 def test_export_loads_without_aip(run: tuple[Path, str, str], tmp_path: Path) -> None:
-    """A process that cannot import aipcore loads and runs the export; `model.keras` gives the same numbers."""
+    """The export loads and runs without aipcore, and `model.keras` gives the same numbers."""
     images = np.random.default_rng(0).random((5, 8, 8), dtype=np.float32)
     np.save(tmp_path / "images.npy", images)
     done = subprocess.run(
@@ -129,7 +129,7 @@ def test_export_loads_without_aip(run: tuple[Path, str, str], tmp_path: Path) ->
 
 
 def test_best_is_the_best_epoch(run: tuple[Path, str, str]) -> None:
-    """The model in `best`, though only its weights were written again, scores what the epoch line said."""
+    """The model in `best`, of which only the weights were rewritten, scores the value in the epoch line."""
     import tensorflow as tf
     from aip_plugins.scenarios.tutorial.datasets import load
 
@@ -151,7 +151,7 @@ def test_never_writes_into_another_run(run: tuple[Path, str, str]) -> None:
 
 
 def wait_for(path: Path, text: str) -> None:
-    """Waits until a file holds a text."""
+    """Wait until a file contains a text."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if path.exists() and text in path.read_text():
@@ -162,7 +162,7 @@ def wait_for(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
 def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """A signal ends the run within 5 s, says what was saved, leaves a complete checkpoint, and no process."""
+    """A signal ends the run within 5 s, reports the saved state, and leaves a complete checkpoint and no process."""
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
     process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "out",
@@ -174,7 +174,7 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
     assert time.monotonic() - sent < 5
     assert process.returncode == code
     assert "Traceback" not in output + errors
-    # A signal that comes during the validation breaks it off.
+    # A signal during the validation interrupts it.
     assert "Stopping after this chunk" in output or "Stopping now and saving" in output
     assert "Interrupted after" in output
     assert "out/checkpoint" in output
@@ -185,7 +185,7 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
 
 
 def test_interrupt_before_training(tmp_path: Path) -> None:
-    """Ctrl-C while TensorFlow is being imported says so, with 130 and no traceback."""
+    """Ctrl-C during TensorFlow's import is reported, with exit code 130 and no traceback."""
     words = ("train", "tutorial", "--trainer.output_dir", "out")
     process = subprocess.Popen(
         [*AIP, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -198,7 +198,7 @@ def test_interrupt_before_training(tmp_path: Path) -> None:
 
 
 def test_minimal_scenario(tmp_path: Path) -> None:
-    """The example of under 40 lines trains by its path."""
+    """The example of under 40 lines can be trained by its path."""
     file = Path(__file__).parents[2] / "examples" / "minimal_scenario.py"
     assert len(file.read_text().splitlines()) < 40
     process = start(tmp_path, "train", str(file), "--trainer.epochs", "5", "--quiet")

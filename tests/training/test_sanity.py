@@ -1,4 +1,4 @@
-"""What is found before the first epoch, with the sample that is to blame."""
+"""Errors that are found before the first epoch, with the sample that causes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aipcore.scenario import Evaluator, Sample, Scenario
 
 
 class Points(Scenario):
-    """12 samples of 3 numbers."""
+    """A scenario with 12 samples of 3 numbers."""
 
     x = np.ones((12, 3), np.float32)
     y: Any = np.zeros(12, np.int32)
@@ -31,12 +31,12 @@ class Points(Scenario):
 
 
 def points(**attributes: Any) -> type[Scenario]:
-    """`Points` with other attributes."""
+    """Return `Points` with other attributes."""
     return type("Points", (Points,), attributes)
 
 
 def with_value(array: Any, index: int, value: Any) -> Any:
-    """A copy with one sample changed."""
+    """Return a copy with one sample changed."""
     copy = np.array(array)
     copy[index] = value
     return copy
@@ -53,13 +53,13 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_sample_is_named(make_trainer: Any, case: str, refused: Any) -> None:
-    """One sentence says which sample it is and what is wrong with it."""
+    """One sentence names the sample and its fault."""
     with refused(DataError):
         make_trainer(CASES[case])
 
 
 def test_validation_data_is_looked_at_too(make_trainer: Any, refused: Any) -> None:
-    """A bad sample there would spoil every choice of the best epoch."""
+    """Validation data is checked too, since a bad sample in it would spoil the choice of the best epoch."""
 
     class Validated(Points):
         def val_data(self) -> Any:
@@ -70,7 +70,7 @@ def test_validation_data_is_looked_at_too(make_trainer: Any, refused: Any) -> No
 
 
 def test_samples_of_varying_size(make_trainer: Any, refused: Any) -> None:
-    """Samples that are not stacked are looked at as well."""
+    """Samples that are not stacked are checked too."""
 
     class Lines(Points):
         def train_data(self) -> Any:
@@ -85,23 +85,23 @@ def test_samples_of_varying_size(make_trainer: Any, refused: Any) -> None:
 
 
 def test_ignored_class_is_allowed(make_trainer: Any) -> None:
-    """A class that the loss ignores needs no output."""
+    """An ignored class needs no output."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
     make_trainer(points(y=with_value(Points.y, 3, -1), loss=loss))
 
 
-def test_trailing_ones_are_no_mismatch(make_trainer: Any) -> None:
-    """Targets of shape [batch] against outputs of shape [batch, 1] are what Keras aligns itself."""
+def test_trailing_ones_are_allowed(make_trainer: Any) -> None:
+    """Targets of shape [batch] fit outputs of shape [batch, 1], since Keras aligns them."""
     make_trainer(points(loss="mean_squared_error", y=np.zeros(12, np.float32), units=1))
 
 
 def test_can_be_skipped(make_trainer: Any) -> None:
-    """With skip_sanity_check nothing is looked at."""
+    """skip_sanity_check skips the check."""
     make_trainer(CASES["input"], "--trainer.skip_sanity_check")
 
 
 def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any, refused: Any) -> None:
-    """The serving function is traced before the first epoch."""
+    """The serving function is traced before the first epoch, so that a model without a valid export is found."""
 
     class OnlyTrains(keras.layers.Layer):  # type: ignore[misc]
         def compute_output_shape(self, shape: Any) -> Any:
@@ -121,7 +121,7 @@ def test_a_model_that_cannot_be_exported_is_found(make_trainer: Any, refused: An
 
 
 def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
-    """A run ends in the same bits with and without the check."""
+    """A run with the check is bit-identical to one without."""
     ends = []
     for words in ((), ("--trainer.skip_sanity_check",)):
         trainer = make_trainer(noisy_class, *words, output="with" if words else "without")
@@ -132,7 +132,7 @@ def test_changes_nothing(make_trainer: Any, noisy_class: Any) -> None:
 
 
 class Uncountable(Evaluator):
-    """Cannot take anything."""
+    """An evaluator that fails on every update."""
 
     def update(self, targets: Any, outputs: Any, meta: Any) -> None:
         raise KeyError("no such column")
@@ -142,7 +142,7 @@ class Uncountable(Evaluator):
 
 
 def test_metrics_that_do_not_fit_are_named(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """Before the first epoch, with the shapes that they were given."""
+    """Metrics that fail are named before the first epoch, with the shapes of their arguments."""
 
     class Wrong(blobs_class):  # type: ignore[misc]
         def metrics(self) -> Any:
@@ -153,7 +153,7 @@ def test_metrics_that_do_not_fit_are_named(make_trainer: Any, blobs_class: Any, 
 
 
 def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> None:
-    """Only where the extended validation is on, since nobody else asks them."""
+    """Failing evaluators are found only if LAV is on, since it is their only user."""
 
     class Wrong(blobs_class):  # type: ignore[misc]
         def evaluator(self) -> Evaluator:
@@ -165,7 +165,7 @@ def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> 
 
 
 def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """A result that is a word is named."""
+    """A result that is a string is named."""
 
     class Words(Uncountable):
         def update(self, targets: Any, outputs: Any, meta: Any) -> None:
@@ -183,7 +183,7 @@ def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any, refus
 
 
 def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class: Any, refused: Any) -> None:
-    """A loss that is no number after the first batches is an error that says what to do, unless checks are off."""
+    """A loss that is not finite after the first batches is an error with advice, unless checks are off."""
 
     class Squares(blobs_class):  # type: ignore[misc]
         def train_data(self) -> Any:
@@ -203,6 +203,6 @@ def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class:
 
     words = ("--optimizer", "SGD", "--learning_rate.lr", "1e30", "--trainer.epochs", "1")
     with refused(TrainingError):
-        # Before the folder of the run is made: measuring is what comes first.
+        # Measuring comes first, before the run folder is created.
         make_trainer(Squares, *words).compile()
     make_trainer(Squares, *words, "--trainer.skip_sanity_check").fit()

@@ -1,4 +1,4 @@
-"""Schedules in a run: the rate of each optimizer update is the schedule's at that update."""
+"""Schedules in a run: the rate of each optimizer update is the schedule's value at that update."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aipcore.scenario import Scenario
 
 
 class Slope(Scenario):
-    """A loss whose gradient is 1: SGD moves the weight by the learning rate. 10 samples."""
+    """A scenario with 10 samples and a gradient of 1: SGD moves the weight by the learning rate."""
 
     def train_data(self) -> Any:
         return np.ones((10, 1), np.float32), np.zeros((10, 1), np.float32)
@@ -25,14 +25,14 @@ class Slope(Scenario):
 
 
 def moved(make_trainer: Any, *words: str) -> tuple[float, Any]:
-    """The sum of the rates of all updates, and the trainer."""
+    """Return the sum of the rates of all updates, and the trainer."""
     trainer = make_trainer(Slope, "--optimizer", "SGD", "--train.batch_size", "2", "--learning_rate.lr", "0.1", *words)
     trainer.fit()
     return -float(trainer.model.get_weights()[0][0, 0]), trainer
 
 
 def halving(times: Any) -> float:
-    """The sum of 0.1 * 0.5^t over times in epochs, none below 0."""
+    """Return the sum of 0.1 * 0.5^t over times in epochs, with negative times as 0."""
     return float(np.sum(0.1 * 0.5 ** np.maximum(0.0, np.asarray(times))))
 
 
@@ -41,7 +41,7 @@ HALF = ("--learning_rate", "ExponentialDecay", "--learning_rate.decay", "0.5")
 
 @pytest.mark.parametrize("jit", ["off", "on"])
 def test_counts_updates(make_trainer: Any, jit: str) -> None:
-    """5 updates an epoch, each with the rate of its own time, whatever the chunks."""
+    """Each of the 5 updates per epoch has the rate of its time, for any number of steps per call."""
     total, trainer = moved(make_trainer, *HALF, "--trainer.epochs", "3", "--trainer.jit_compile", jit)
     assert total == pytest.approx(halving(np.arange(15) / 5), rel=1e-5)
     assert int(trainer.engine.optimizer.iterations) == 15
@@ -49,7 +49,7 @@ def test_counts_updates(make_trainer: Any, jit: str) -> None:
 
 @pytest.mark.parametrize(("steps", "updates"), [(2, 3), (5, 1), (7, 1)])
 def test_counts_updates_not_batches(make_trainer: Any, steps: int, updates: int) -> None:
-    """Under accumulation an epoch has as many updates as groups, the partial one included."""
+    """Under accumulation, an epoch has as many updates as groups, including the partial one."""
     total, trainer = moved(make_trainer, *HALF, "--trainer.epochs", "2", "--trainer.accumulate_steps", str(steps))
     assert trainer.data.horizon.updates_per_epoch == updates
     assert total == pytest.approx(halving(np.arange(2 * updates) / updates), rel=1e-5)
@@ -57,20 +57,20 @@ def test_counts_updates_not_batches(make_trainer: Any, steps: int, updates: int)
 
 @pytest.mark.parametrize("offset", [0.4, 1, 2.5])
 def test_offset_epochs(make_trainer: Any, offset: float) -> None:
-    """The schedule begins so many epochs later, and stays at its beginning until then."""
+    """The schedule starts after the given number of epochs, and keeps its initial value until then."""
     words = ("--learning_rate.offset_epochs", str(offset), "--trainer.epochs", "3")
     total, _ = moved(make_trainer, *HALF, *words)
     assert total == pytest.approx(halving(np.arange(15) / 5 - offset), rel=1e-5)
 
 
 def test_a_cosine_ends_with_the_run(make_trainer: Any) -> None:
-    """It is cut to the run's epochs: the logged rate of the last is 0, that of the middle one half."""
+    """The logged rate of the last epoch is 0, that of the middle one half."""
     _, trainer = moved(make_trainer, "--learning_rate", "CosineDecay", "--trainer.epochs", "4")
     rates = [logs["learning_rate"] for logs in trainer.state.history]
     np.testing.assert_allclose(rates, [0.1 * (1 + np.cos(np.pi * e / 4)) / 2 for e in (1, 2, 3, 4)], atol=1e-8)
 
 
-def test_epochs_are_those_of_the_run_not_of_the_data(make_trainer: Any) -> None:
-    """With samples_per_epoch an epoch has fewer updates, and the schedule falls as fast per epoch."""
+def test_epochs_of_the_run_count(make_trainer: Any) -> None:
+    """With samples_per_epoch, an epoch has fewer updates, and the schedule still counts epochs."""
     total, _ = moved(make_trainer, *HALF, "--trainer.epochs", "3", "--trainer.samples_per_epoch", "4")
     assert total == pytest.approx(halving(np.arange(6) / 2), rel=1e-5)

@@ -1,4 +1,4 @@
-"""The state of a run as it was at a moment, while training goes on."""
+"""Snapshots of a run's state while training continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aipcore.training.variables import VariableState, by_path
 
 
 def make_step(optimizer: Any) -> tuple[VariableState, Any]:
-    """A step of a model with everything that changes in a step of its own way, and its state."""
+    """Return a step of a model in which every kind of state changes, and its state."""
     layers = keras.layers
     model = keras.Sequential(
         [
@@ -48,8 +48,8 @@ def make_step(optimizer: Any) -> tuple[VariableState, Any]:
 
 @pytest.mark.parametrize("compiled", ["eager", "graph", "XLA"])
 @pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, keras.optimizers.SGD])
-def test_what_was_read_stays(optimizer: Any, compiled: str) -> None:
-    """Whatever updates the variables, what was read before is the same to the bit, and nobody can write to it."""
+def test_snapshots_do_not_change(optimizer: Any, compiled: str) -> None:
+    """Later updates of the variables do not change a snapshot, which is read-only."""
     state, step = make_step(optimizer(0.1))
     step = step if compiled == "eager" else tf.function(step, jit_compile=compiled == "XLA")
     step()
@@ -70,7 +70,7 @@ def test_what_was_read_stays(optimizer: Any, compiled: str) -> None:
 
 
 def test_reading_copies_nothing() -> None:
-    """On a CPU two readings of a variable are the same memory, so that a large state takes no time and no room."""
+    """On a CPU, two readings of a variable share memory, so that a large state takes no time and no space."""
     state, step = make_step(keras.optimizers.Adam())
     step()
     first, second = state.read(), state.read()
@@ -79,7 +79,7 @@ def test_reading_copies_nothing() -> None:
 
 
 def test_variables_of_one_path_are_refused(refused: Any) -> None:
-    """A checkpoint could not tell them apart: they are not numbered."""
+    """Variables with one path are refused, since a checkpoint cannot distinguish them."""
     variables = [keras.Variable(1.0, name="scale"), keras.Variable(2.0, name="scale")]
     with refused(TrainingError):
         by_path(variables, "the optimizer Odd")

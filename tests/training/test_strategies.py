@@ -1,4 +1,4 @@
-"""Several devices that share each batch: the same numbers as one device, and exact resuming."""
+"""Several devices that share each batch: the results of one device, and exact resuming."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parent / "several_devices.py"
 
 @pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.slow)])
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `several_devices.py` found, on two devices that are halves of the CPU."""
+    """Return the result of `several_devices.py`, on two devices that are halves of the CPU."""
     folder = tmp_path_factory.mktemp("several")
     done = forks.run([sys.executable, str(SCRIPT), str(folder), request.param], timeout=600)
     assert done.returncode == 0, done.stderr
@@ -26,14 +26,14 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def with_prefix(found: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The results whose names begin with a word, by the rest of their names."""
+    """Return the results whose names start with a word, by the rest of their names."""
     chosen = {name.removeprefix(f"{prefix} "): each for name, each in found.items() if name.startswith(f"{prefix} ")}
     assert chosen
     return chosen
 
 
 def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
-    """Losses, metrics and validation of each epoch to 1e-6, with clipping, decay, a schedule and EMA."""
+    """Losses, metrics and validation of each epoch agree to 1e-6, with clipping, decay, a schedule and EMA."""
     optimizers, strategies = found["compared"]
     for optimizer, strategy in itertools.product(optimizers, strategies):
         case = f"{optimizer} {strategy}"
@@ -48,12 +48,12 @@ def test_one_trace(found: dict[str, Any]) -> None:
 
 
 def test_trap_accumulation_on_several_devices(found: dict[str, Any]) -> None:
-    """Groups of 4 batches are the large batch, where Keras' gradient_accumulation_steps fails."""
+    """Groups of 4 batches equal the large batch, where Keras' gradient_accumulation_steps fails."""
     assert max(with_prefix(found, "accumulated").values()) < 2e-4
 
 
 def test_losses_of_every_kind(found: dict[str, Any]) -> None:
-    """Masked, weighted, summed and scalar losses on replicas and in groups are those of one large batch."""
+    """Masked, weighted, summed and scalar losses on replicas and in groups equal those of one large batch."""
     large = found["heads none 1"]
     for case, histories in with_prefix(found, "heads").items():
         for ours, theirs in zip(histories, large, strict=True):
@@ -65,20 +65,20 @@ def test_losses_of_every_kind(found: dict[str, Any]) -> None:
 
 
 def test_resumes_exactly(found: dict[str, Any]) -> None:
-    """Dropout, batch norm, EMA and accumulation go on from a checkpoint to the same bits."""
+    """Dropout, batch norm, EMA and accumulation resume bit-identically from a checkpoint."""
     assert set(with_prefix(found, "resumed in").values()) == {1}
     assert all(with_prefix(found, "history").values())
     assert all(with_prefix(found, "equal").values())
 
 
-def test_each_replica_drops_out_on_its_own(found: dict[str, Any]) -> None:
+def test_replicas_have_independent_dropout(found: dict[str, Any]) -> None:
     """The seeds of the replicas differ, and both are part of the state."""
     name = "model/dropout/seed_generator_state"
     assert found["seeds mirror"] == [name, f"{name}@1"]
 
 
 def test_evaluator_sees_each_sample_once_in_order(found: dict[str, Any]) -> None:
-    """The outputs of the replicas are put together in the order of the data."""
+    """The outputs of the replicas are concatenated in the order of the data."""
     for evaluated in with_prefix(found, "evaluated").values():
         for share, accuracy, in_order in evaluated:
             assert share == pytest.approx(accuracy)
@@ -86,7 +86,7 @@ def test_evaluator_sees_each_sample_once_in_order(found: dict[str, Any]) -> None
 
 
 def test_export(found: dict[str, Any]) -> None:
-    """The exported model is an ordinary one for one device and scores what was printed."""
+    """The exported model is an ordinary one for one device and scores the printed value."""
     for share, printed in with_prefix(found, "exported").values():
         assert share == pytest.approx(printed)
 
@@ -97,14 +97,14 @@ def test_float16(found: dict[str, Any]) -> None:
 
 
 def test_plan(found: dict[str, Any]) -> None:
-    """It says what runs where."""
+    """The plan shows the devices."""
     device, loop = found["plan"]
     assert device == "CPU:0, CPU:1 share each batch; the weights are kept on each, in float16 with float32 weights"
     assert "several devices share each batch" in loop
 
 
 def test_refusals(found: dict[str, Any]) -> None:
-    """What cannot be split or compiled is one sentence."""
+    """Invalid combinations are refused in one sentence."""
     assert found["refused --train.batch_size"] == (
         "--train.batch_size 1 cannot be split among 2 devices: give at least 2, or use fewer devices."
     )

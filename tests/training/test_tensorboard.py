@@ -1,4 +1,4 @@
-"""TensorBoard: what the event files hold, and what a real TensorBoard answers about them."""
+"""TensorBoard: the content of the event files, and the responses of a TensorBoard server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aipcore.training.tensorboard.events import precision_and_recall, tiled
 
 
 def showing(base: Any, records: Any = None) -> Any:
-    """A scenario that shows one record of each kind, or those that are given."""
+    """Return a scenario that shows one record of each kind, or the given ones."""
 
     class Showing(base):  # type: ignore[misc]
         summary_samples = 40
@@ -40,7 +40,7 @@ def showing(base: Any, records: Any = None) -> Any:
 
 
 def events_of(folder: Path) -> dict[str, dict[str, dict[int, Any]]]:
-    """By run and tag: the tensor of each step, read by TensorBoard's own reader."""
+    """Return the tensor of each step by run and tag, as read by TensorBoard's own reader."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -54,7 +54,7 @@ def events_of(folder: Path) -> dict[str, dict[str, dict[int, Any]]]:
 
 
 def test_curves(make_trainer: Any, blobs_class: Any) -> None:
-    """Train, validation and LAV of one value share a tag; rates have their own; steps are epochs."""
+    """Train, validation and LAV of one value share a tag, learning rates have another one, and steps are epochs."""
     words = ("--trainer.epochs", "3", "--trainer.lav_every_n", "2", "--trainer.calc_ema", "0.9")
     trainer = make_trainer(blobs_class, *words, output="out")
     history = trainer.fit().history
@@ -72,7 +72,7 @@ def test_curves(make_trainer: Any, blobs_class: Any) -> None:
 
 
 def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
-    """Each kind of record arrives as it was given, made from evenly spaced samples in inference mode."""
+    """Each kind of record is written unchanged, made from evenly spaced samples in inference mode."""
     import tensorflow as tf
 
     trainer = make_trainer(showing(blobs_class), "--trainer.epochs", "3", output="out")
@@ -80,7 +80,7 @@ def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
     found = events_of(trainer.output_dir / "tensorboard")["validation"]
     assert set(found) == {"loss", "accuracy", "picture", "samples", "logits", "first"}
     assert all(list(found[tag]) == [1, 3] for tag in ("picture", "samples", "logits", "first"))
-    # Once before the first epoch, to find mistakes early.
+    # One call before the first epoch, to find mistakes early.
     assert len(type(trainer.scenario).seen) == 3
     inputs, targets, outputs, meta = type(trainer.scenario).seen[-1]
     x, y = trainer.scenario.val_data()
@@ -111,7 +111,7 @@ def test_summaries(make_trainer: Any, blobs_class: Any) -> None:
     ],
 )  # fmt: skip
 def test_when_summaries_are_written(make_trainer: Any, blobs_class: Any, every: str, expected: list[int]) -> None:
-    """Every so many epochs, and in the first and the last one."""
+    """Summaries are written every n epochs, and in the first and the last one."""
     words = ("--trainer.epochs", "12", "--trainer.summaries_every_n", every, "--trainer.write_checkpoints", "False")
     words = (
         *words,
@@ -128,7 +128,7 @@ def test_when_summaries_are_written(make_trainer: Any, blobs_class: Any, every: 
 
 
 def test_summaries_of_samples_that_vary_in_size(make_trainer: Any) -> None:
-    """Samples are padded to one size, in batches too, and come with their meta."""
+    """Samples are padded to one size, also in batches, and come with their meta."""
     from aipcore.scenario import Sample, Scenario
 
     class Varying(Scenario):
@@ -178,13 +178,13 @@ def test_summaries_of_samples_that_vary_in_size(make_trainer: Any) -> None:
     ],
 )
 def test_records_that_cannot_be_shown(make_trainer: Any, blobs_class: Any, records: Any, refused: Any) -> None:
-    """They are found before the first epoch, and the error says what to give instead."""
+    """Records that cannot be shown are found before the first epoch, and the error names valid ones."""
     with refused(ScenarioError):
         make_trainer(showing(blobs_class, records), output="out")
 
 
 def test_precision_and_recall_by_counting() -> None:
-    """The counts at each threshold are what counting sample by sample gives, ties and both ends included."""
+    """The counts at each threshold equal those of counting sample by sample, including ties and both ends."""
     generator = np.random.default_rng(5)
     scores = np.concatenate([generator.random(200).round(1), [0.0, 1.0, 0.5]])
     labels = generator.random(203) < scores
@@ -196,7 +196,7 @@ def test_precision_and_recall_by_counting() -> None:
 
 
 def test_precision_and_recall_without_any_of_a_kind() -> None:
-    """Nothing is true, or everything: no division by zero."""
+    """Data without positive or without negative samples causes no division by zero."""
     none = precision_and_recall(np.zeros(3, bool), np.array([0.0, 0.2, 0.9]), 3)
     np.testing.assert_array_equal(none[4:], [[0, 0, 1], [0, 0, 0]])
     every = precision_and_recall(np.ones(2, bool), np.array([0.2, 0.9]), 3)
@@ -208,7 +208,7 @@ def test_precision_and_recall_without_any_of_a_kind() -> None:
     [(1, 8, 8, 1, 1, 53), (5, 8, 8, 3, 2, 17), (3, 10, 200, 3, 1, 2), (7, 20, 10, 2, 4, 10), (2, 500, 500, 2, 1, 1)],
 )
 def test_grid(count: int, height: int, width: int, rows: int, columns: int, zoom: int) -> None:
-    """Images stand in reading order, enlarged pixel by pixel, in a grid about as wide as high."""
+    """Images are placed in reading order and enlarged pixel by pixel, in a grid about as wide as high."""
     images = np.random.default_rng(1).integers(0, 256, (count, height, width, 3)).astype(np.uint8)
     grid = tiled(images)
     assert grid.dtype == np.uint8
@@ -228,7 +228,7 @@ def test_grid_is_limited() -> None:
 
 
 def test_a_real_tensorboard_shows_it(make_trainer: Any, blobs_class: Any, tensorboard: Any) -> None:
-    """Curves, images, histograms and PR curves come back over HTTP, also from the run's folder itself."""
+    """Curves, images, histograms and PR curves are served over HTTP, also from the run folder itself."""
     trainer = make_trainer(showing(blobs_class), "--trainer.lav_every_n", "1", output="out")
     history = trainer.fit().history
     with tensorboard(trainer.output_dir) as address:
@@ -239,7 +239,7 @@ def test_a_real_tensorboard_shows_it(make_trainer: Any, blobs_class: Any, tensor
                 return answer.read()
 
         runs = {f"tensorboard/{part}" for part in ("train", "validation", "lav")}
-        # TensorBoard reads in the background: it may have begun only.
+        # TensorBoard reads in the background and may not have finished.
         for _ in range(100):
             tags = json.loads(get("scalars/tags"))
             if set(tags) == runs and "first" in json.loads(get("pr_curves/tags")).get("tensorboard/validation", {}):

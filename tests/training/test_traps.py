@@ -1,6 +1,6 @@
-"""One test for each trap of the predecessor and of Keras that belongs to training and has no file of its own.
+"""One test for each trap of the predecessor and of Keras that belongs to training and has no separate file.
 
-Traps with a file of their own: schedules and EMA under accumulation (test_accumulation.py, test_ema.py), swapping
+Traps with a separate file: schedules and EMA under accumulation (test_accumulation.py, test_ema.py), swapping
 averaged weights (test_ema.py), accumulation on several devices (test_strategies.py), warm start (test_warmstart.py),
 resuming (test_resume.py), Ctrl-C (test_run.py), empty data (test_sanity.py).
 """
@@ -28,12 +28,12 @@ from aipcore.training.params import run_params_class
 
 
 def resolved(*words: str) -> Any:
-    """The parameters of a command line."""
+    """Return the parameters of a command line."""
     return resolve(run_params_class(ScenarioParams), [Layer.from_arguments(words)], get_plugin_manager()).value
 
 
 class Constant(Scenario):
-    """Validates to the same value in every epoch, since nothing is learnt at a rate of almost 0."""
+    """A scenario with the same validation loss in every epoch, at a learning rate of almost 0."""
 
     def train_data(self) -> Any:
         return np.ones((4, 1), np.float32), np.zeros((4, 1), np.float32)
@@ -50,20 +50,20 @@ class Constant(Scenario):
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_trap_early_stopping_is_off_by_one(make_trainer: Callable[..., Any], patience: int) -> None:
-    """After the first, best epoch exactly n_to_go epochs without improvement are trained; 1 does not turn it off."""
+    """The run has exactly n_to_go epochs after the first, best one; 1 does not turn early stopping off."""
     words = ("--learning_rate.lr", "1e-30", "--trainer.epochs", "9", "--early_stopping.n_to_go", str(patience))
     result = make_trainer(Constant, *words).fit()
     assert (result.status, result.epochs, result.best_epoch) == ("stopped", 1 + patience, 1)
 
 
 def test_trap_a_boolean_of_maybe_is_false(refused: Any) -> None:
-    """It is an error."""
+    """The value `maybe` is an error."""
     with refused(ParamsError):
         resolved("--trainer.force_eager", "maybe")
 
 
 def test_trap_without_an_output_folder_nothing_is_saved(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """A fresh folder is made, and a second run makes another one."""
+    """A run without an output folder creates a new one, and a second run creates another."""
     for _ in range(2):
         assert fork_aip("train", "tutorial", "--trainer.epochs", "1", "--quiet").returncode == 0
     for name in ("tutorial-1", "tutorial-2"):
@@ -72,13 +72,13 @@ def test_trap_without_an_output_folder_nothing_is_saved(fork_aip: Callable[..., 
 
 
 def test_trap_a_batch_size_of_0_divides_by_zero(refused: Any) -> None:
-    """It is an error."""
+    """A batch size of 0 is an error."""
     with refused(ParamsError):
         resolved("--train.batch_size", "0")
 
 
 def test_trap_rmsprop_with_a_rho_of_0() -> None:
-    """Its default is the documented one, and reaches the optimizer."""
+    """The default of rho is the documented one and reaches the optimizer."""
     plugins = get_plugin_manager()
     params = resolved("--optimizer", "RMSprop").trainer.optimizer.params
     assert params.rho == 0.9
@@ -86,27 +86,27 @@ def test_trap_rmsprop_with_a_rho_of_0() -> None:
 
 
 def order(trainer: Any, epoch: int) -> list[float]:
-    """The samples of an epoch in their order."""
+    """Return the samples of an epoch in order."""
     return [
         float(value) for block in trainer.data.loader.blocks(epoch, chunk=99) for value in block.targets[""].ravel()
     ]
 
 
 class Counted(Constant):
-    """Samples that can be told apart."""
+    """A scenario with distinguishable samples."""
 
     def train_data(self) -> Any:
         return np.ones((40, 1), np.float32), np.arange(40, dtype=np.float32)[:, None]
 
 
 def test_trap_the_minimal_tutorial_never_shuffles(make_trainer: Callable[..., Any]) -> None:
-    """A scenario that says nothing about it has its samples shuffled."""
+    """Samples are shuffled by default."""
     assert order(make_trainer(Counted), 0) != list(range(40))
     assert sorted(order(make_trainer(Counted), 0)) == list(range(40))
 
 
 def test_trap_a_fixed_seed_repeats_one_order(make_trainer: Callable[..., Any]) -> None:
-    """Each epoch has an order of its own, and each run of the seed has the same ones."""
+    """Each epoch has a different order, and runs with the same seed have the same orders."""
     trainer, again = make_trainer(Counted), make_trainer(Counted)
     orders = [order(trainer, epoch) for epoch in range(5)]
     assert len({tuple(each) for each in orders}) == 5
@@ -114,7 +114,7 @@ def test_trap_a_fixed_seed_repeats_one_order(make_trainer: Callable[..., Any]) -
 
 
 def test_trap_help_shows_defaults_that_the_scenario_does_not_use(fork_aip: Callable[..., Any]) -> None:
-    """The number of epochs in the help is the one that is trained."""
+    """The help shows the number of epochs that the scenario trains."""
     done = fork_aip("train", "tutorial", "--help")
     text = " ".join(done.stdout.replace("│", " ").split())
     assert "--trainer.epochs INT Epochs to train. At least 1. [20, scenario tutorial]" in text
@@ -131,12 +131,12 @@ def test_trap_the_state_of_dropout_is_in_no_saved_format(make_trainer: Callable[
 
 
 def test_trap_lamb_has_no_name() -> None:
-    """Keras cannot find it by its name; here it is one of the optimizers."""
+    """Keras cannot find LAMB by its name; aip has it among the optimizers."""
     assert get_plugin_manager().has("optimizer", "lamb")
 
 
 def test_trap_tensorflow_does_not_bring_tensorboard() -> None:
-    """Aip does, since it writes for it."""
+    """Aip depends on TensorBoard because it writes event files."""
     needed = [text for text in requires("aipcore") or [] if "extra ==" not in text]
     assert any(text.startswith("tensorboard") for text in needed)
 
@@ -158,7 +158,7 @@ while True:
 
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.01, 0.02])
 def test_trap_a_kill_while_saving_loses_both_copies(tmp_path: Path, delay: float) -> None:
-    """Killed at any moment of writing, the newest complete checkpoint is at most one older than what was reported."""
+    """After a kill at any moment of writing, the newest complete checkpoint is not older than the last reported one."""
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""How a run is compiled: measured or fixed, recorded, and traced once however long it goes on."""
+"""Compilation of a run: measured or fixed, recorded, and traced once for any number of epochs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFF = ("--trainer.tune", "off")
 
 
 class Counted(Scenario):
-    """Counts how often Python computes its loss within a graph, which is once for each trace."""
+    """A scenario that counts the traces of its loss."""
 
     monitor = ("min", "val_loss")
     traced = 0
@@ -44,7 +44,7 @@ class Counted(Scenario):
     def evaluator(self) -> Any:
         class Nothing(Evaluator):
             def update(self, targets: Any, outputs: Any, meta: Any = None) -> None:
-                """Looks at nothing."""
+                """Ignore the batch."""
 
             def result(self) -> Any:
                 return {"nothing": 0.0}
@@ -53,7 +53,7 @@ class Counted(Scenario):
 
 
 class CountedBuckets(Counted):
-    """Samples of 2 to 9 rows, in batches that are sorted by length, so that many shapes come."""
+    """A scenario with samples of 2 to 9 rows in batches sorted by length, which gives many shapes."""
 
     def train_data(self) -> Any:
         generator = np.random.default_rng(3)
@@ -71,7 +71,7 @@ class CountedBuckets(Counted):
     ("cls", "words", "expected"),
     [
         (Counted, ("--trainer.jit_compile", "off"), 3),
-        # What XLA compiles is a trace of its own, and the partial last batch is left to the plain graph.
+        # XLA compiles a separate trace, and the partial last batch runs in the plain graph.
         (Counted, ("--trainer.jit_compile", "on"), 4),
         pytest.param(
             Counted, ("--trainer.accumulate_steps", "2", "--trainer.jit_compile", "off"), 3, marks=pytest.mark.slow
@@ -83,7 +83,7 @@ class CountedBuckets(Counted):
 def test_each_part_is_traced_once(
     make_trainer: Any, monkeypatch: pytest.MonkeyPatch, cls: type[Counted], words: tuple[str, ...], expected: int
 ) -> None:
-    """Training, validation and LAV are one trace each: partial batches and chunks, EMA, shapes, epochs, resuming."""
+    """Training, validation and LAV have one trace each, for all partial batches, chunks, shapes, epochs and resumes."""
     words = ("--train.batch_size", "8", "--trainer.calc_ema", "0.9", "--trainer.lav_every_n", "2", *OFF, *words)
     monkeypatch.setattr(compilation, "FIXED_CHUNK", 4)
     Counted.traced = 0
@@ -99,7 +99,7 @@ def test_each_part_is_traced_once(
 
 
 def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a batch is computed to choose; plan and checkpoint say what was taken, and resuming takes the same."""
+    """No batch is computed to choose; plan and checkpoint record the choice, and resuming uses the same."""
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run", exports=False)
     trainer.fit()
     assert trainer.engine.loop.traces == 1
@@ -115,7 +115,7 @@ def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkey
 
 
 def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -> None:
-    """Choosing traces nothing, where measuring does."""
+    """Choosing causes no trace; measuring does."""
     traces = {}
     for tune in ("off", "auto"):
         trainer = make_trainer(blobs_class, "--trainer.tune", tune)
@@ -125,7 +125,7 @@ def test_off_leaves_the_traces_to_the_run(make_trainer: Any, blobs_class: Any) -
 
 
 def test_off_takes_fewer_large_batches(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as the limit of bytes holds: 4 samples of 12 float32 and one int32 are 208 bytes."""
+    """The limit in bytes bounds the number: 4 samples of 12 float32 and one int32 are 208 bytes."""
     monkeypatch.setattr(compilation, "CHUNK_BYTES", 700)
     monkeypatch.setattr("aipcore.data.device_cache.MOST_BYTES", 0)
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4")
@@ -134,14 +134,14 @@ def test_off_takes_fewer_large_batches(make_trainer: Any, blobs_class: Any, monk
 
 
 def test_measured_and_fixed_are_the_same_run(make_trainer: Any, noisy_class: Any) -> None:
-    """The number of batches in a call and whether it was measured do not change a bit."""
+    """Neither the number of steps per call nor measuring changes a bit."""
     words = ("--train.batch_size", "8")
     histories = [make_trainer(noisy_class, "--trainer.tune", tune, *words).fit().history for tune in ("auto", "off")]
     assert histories[0] == histories[1]
 
 
 class Unsupported(Counted):
-    """A model that XLA cannot compile: its loss has an operation that only the CPU's kernels know."""
+    """A scenario that XLA cannot compile: its loss has an operation with a CPU kernel only."""
 
     def losses(self) -> Any:
         def squared(targets: Any, outputs: Any) -> Any:
@@ -153,14 +153,14 @@ class Unsupported(Counted):
 
 @pytest.mark.parametrize("tune", ["off", "auto"])
 def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str, refused: Any) -> None:
-    """Whoever asks for XLA is told in one sentence that the model cannot have it."""
+    """Requesting XLA for a model that it cannot compile is an error of one sentence."""
     trainer = make_trainer(Unsupported, "--trainer.tune", tune, "--trainer.jit_compile", "on")
     with refused(TrainingError):
         trainer.compile()
 
 
 def test_off_with_xla(make_trainer: Any, blobs_class: Any) -> None:
-    """XLA is had for the asking, without measuring; choosing leaves the state as it was."""
+    """XLA can be requested without measuring, and choosing does not change the state."""
     trainer = make_trainer(blobs_class, *OFF, "--trainer.jit_compile", "on", "--train.batch_size", "4")
     before = trainer.state.variables.read()
     chosen = trainer.compile()

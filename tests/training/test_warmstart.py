@@ -1,4 +1,4 @@
-"""Beginning with weights from elsewhere: what can be read, what goes where, and what errors say."""
+"""Warm start: file formats, matching of weights, and error messages."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from aipcore.training.warmstart.matching import WarmStart, align
 from aipcore.training.warmstart.params import WarmstartParams
 from aipcore.training.warmstart.readers import read_weights
 
-# Keras' own saving, which the tests make files with, is behind NumPy here.
+# Keras' save functions, which create the files of these tests, use an outdated NumPy protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 FEATURES, CLASSES = 12, 4
 
 
 def chain(*units: int, head: str | None = None) -> keras.Model:
-    """Dense layers in a row, numbered from `dense`; the last one may have a name."""
+    """Return a model of consecutive dense layers, numbered from `dense`; the last one may have a name."""
     keras.utils.clear_session(free_memory=False)
     inputs = keras.Input((FEATURES,))
     outputs = inputs
@@ -46,7 +46,7 @@ def chain(*units: int, head: str | None = None) -> keras.Model:
 
 
 def varied() -> keras.Model:
-    """A model with layers inside of layers, of all the kinds that files name differently."""
+    """Return a model with nested layers, of all kinds that files name differently."""
     keras.utils.clear_session(free_memory=False)
     inputs = keras.Input((8, FEATURES))
     outputs = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(inputs)
@@ -59,7 +59,7 @@ def varied() -> keras.Model:
 
 
 def distinct(model: Any) -> Any:
-    """The model, each of its weights with numbers that no other has."""
+    """Assign distinct numbers to all weights of the model, and return it."""
     generator = np.random.default_rng(len(model.variables))
     for variable in weights_of(model):
         variable.assign(generator.uniform(size=variable.shape))
@@ -67,29 +67,29 @@ def distinct(model: Any) -> Any:
 
 
 def weights_of(model: Any) -> list[Any]:
-    """All variables but the states of random generators."""
+    """Return all variables except the states of random generators."""
     return [variable for variable in model.variables if "seed_generator" not in variable.path]
 
 
 def values(model: Any) -> dict[str, Any]:
-    """Copies of these by path."""
+    """Return copies of the weights by path."""
     return {variable.path: variable.numpy().copy() for variable in weights_of(model)}
 
 
 def load(model: Any, path: Path, **params: Any) -> WarmStart:
-    """A warm start that is done."""
+    """Return a completed warm start."""
     done = warm_start(model, WarmstartParams(model=path, **params))
     assert done is not None
     return done
 
 
 def statuses(done: WarmStart) -> dict[str, tuple[str, str]]:
-    """By variable of the model: where it comes from and what became of it."""
+    """Return the source and the status of each variable of the model."""
     return {row.path: (row.source, row.status) for row in done.rows if row.path}
 
 
 def without_names(path: Path) -> Path:
-    """A weights file as Keras wrote it before it added the names of the layers."""
+    """Remove the layer names from a weights file, as in files of older versions of Keras."""
     with h5py.File(path, "r+") as file:
         file.visititems(lambda name, item: item.attrs.pop("name", None) and None)
         file["vars"].attrs.pop("name", None)
@@ -97,7 +97,7 @@ def without_names(path: Path) -> Path:
 
 
 def old_keras_file(path: Path, target: Path) -> Path:
-    """A `.keras` file whose weights have no names of layers."""
+    """Create a `.keras` file whose weights have no layer names."""
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as made:
         for name in archive.namelist():
             content = archive.read(name)
@@ -108,7 +108,7 @@ def old_keras_file(path: Path, target: Path) -> Path:
 
 
 def without_names_in(content: bytes) -> bytes:
-    """The same for the content of a file."""
+    """Remove the layer names from the content of a file."""
     buffer = io.BytesIO(content)
     with h5py.File(buffer, "r+") as file:
         file.visititems(lambda name, item: item.attrs.pop("name", None) and None)
@@ -116,7 +116,7 @@ def without_names_in(content: bytes) -> bytes:
 
 
 def saved(model: Any, form: str, folder: Path) -> Path:
-    """The model as one of the forms that are not aip's own."""
+    """Save the model in one of the formats that are not aip's."""
     path = folder / {"keras": "m.keras", "old keras": "m.keras"}.get(form, "m.weights.h5")
     if form in ("keras", "old keras"):
         model.save(path)
@@ -125,7 +125,7 @@ def saved(model: Any, form: str, folder: Path) -> Path:
         model.save_weights(path)
         return without_names(path) if form == "old weights" else path
     if form == "SavedModel":
-        # A compiled model is stored with its optimizer, which has the model's variables too.
+        # A compiled model is stored with its optimizer, which also has the model's variables.
         model.compile("adam", "mse", metrics=["mae"])
         model.optimizer.build(model.trainable_variables)
         tf.saved_model.save(model, str(folder / "saved"))
@@ -139,7 +139,7 @@ FORMS = ("keras", "old keras", "weights", "old weights", "SavedModel", "export")
 
 @pytest.mark.parametrize("form", FORMS)
 def test_takes_more_than_its_own_formats(form: str, tmp_path: Path) -> None:
-    """Trap of the predecessor: files of Keras, with the layers' names or older, and foreign SavedModels load fully."""
+    """Trap of the predecessor: Keras files with or without layer names and foreign SavedModels load completely."""
     trained = varied()
     before = values(trained)
     path = saved(trained, form, tmp_path)
@@ -156,7 +156,7 @@ def test_takes_more_than_its_own_formats(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_h5_inserted_layer(form: str, tmp_path: Path, refused: Any) -> None:
-    """Trap of Keras: files that name layers by their order load all others when a layer was inserted in front."""
+    """Trap of Keras: in files that name layers by their order, all others load if a layer was inserted in front."""
     trained = chain(16, 10, 8, CLASSES)
     before = values(trained)
     path = saved(trained, form, tmp_path)
@@ -178,7 +178,7 @@ def test_weights_h5_inserted_layer(form: str, tmp_path: Path, refused: Any) -> N
 
 
 class Tower(layers.Layer):
-    """Layers in a list and in attributes, two of them of one class."""
+    """A model with layers in a list and in attributes, two of them of one class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,17 +186,17 @@ class Tower(layers.Layer):
         self.gate = layers.Dense(6)
 
     def build(self, shape: Any) -> None:
-        """Builds all."""
+        """Build all layers."""
         for layer in (*self.blocks, self.gate):
             layer.build((None, 6))
 
     def call(self, inputs: Any) -> Any:
-        """One after the other."""
+        """Apply the layers in order."""
         return self.gate(self.blocks[1](self.blocks[0](inputs)))
 
 
 def towers(count: int) -> keras.Model:
-    """Layers of an author's own in a row, of the same shapes."""
+    """Return a model of consecutive custom layers of the same shapes."""
     inputs = keras.Input((6,))
     outputs = inputs
     for _ in range(count):
@@ -206,7 +206,7 @@ def towers(count: int) -> keras.Model:
 
 @pytest.mark.parametrize("form", ["weights", "old weights", "SavedModel"])
 def test_numbers_that_counted_on(form: str, tmp_path: Path) -> None:
-    """Layers that got other numbers since more was built before them are found in their order, lists of layers too."""
+    """Layers whose numbers changed because others were built before them are matched in order, also in lists."""
     keras.utils.clear_session(free_memory=False)
     trained = towers(2)
     path = saved(trained, form, tmp_path)
@@ -218,7 +218,7 @@ def test_numbers_that_counted_on(form: str, tmp_path: Path) -> None:
 
 
 def test_hdf5_of_keras_2(tmp_path: Path) -> None:
-    """The `.h5` files of Keras 2 name variables as their programs did; `model_weights` is beside the optimizer's."""
+    """The `.h5` files of Keras 2 name variables as the programs did; `model_weights` is beside the optimizer group."""
     path = tmp_path / "old.h5"
     kernel = np.arange(48, dtype=np.float32).reshape(FEATURES, CLASSES)
     with h5py.File(path, "w") as file:
@@ -235,7 +235,7 @@ def test_hdf5_of_keras_2(tmp_path: Path) -> None:
 
 
 def test_a_layer_of_the_same_shape_is_not_guessed(tmp_path: Path, refused: Any) -> None:
-    """Where several layers could be the inserted one, the user is asked; leaving it out by its path is an answer."""
+    """If several layers could be the inserted one, an error asks; excluding one by its path resolves it."""
     path = saved(chain(16, 16, CLASSES), "weights", tmp_path)
     with refused(ParamsError):
         load(chain(16, 16, 16, CLASSES), path)
@@ -249,7 +249,7 @@ def test_a_layer_of_the_same_shape_is_not_guessed(tmp_path: Path, refused: Any) 
 
 
 def test_error_labels_are_right(tmp_path: Path, refused: Any) -> None:
-    """Trap of the predecessor, which swapped them: what is missing where, and which shape is whose."""
+    """Trap of the predecessor, which swapped them: errors name the side of missing weights and of each shape."""
     path = saved(chain(16, CLASSES, head="head"), "export", tmp_path)
     with pytest.raises(ParamsError) as caught:
         load(chain(16, 7, head="other"), path)
@@ -266,14 +266,14 @@ def test_error_labels_are_right(tmp_path: Path, refused: Any) -> None:
 
 
 def test_nothing_matched_is_always_an_error(tmp_path: Path, refused: Any) -> None:
-    """Also with `allow_partial`; names of both sides are listed."""
+    """A warm start without any match is an error even with `allow_partial`, and lists the names of both sides."""
     path = saved(chain(5, head="alone"), "export", tmp_path)
     with refused(ParamsError):
         load(chain(16, CLASSES), path, allow_partial=True)
 
 
 def test_rules(tmp_path: Path, refused: Any) -> None:
-    """Names are renamed on either side, with groups, and suffixes and graph names taken into account."""
+    """Names are renamed on either side, with groups, suffixes and graph names."""
     path = tmp_path / "saved"
     module = tf.Module()
     module.all = [
@@ -307,7 +307,7 @@ def test_rules(tmp_path: Path, refused: Any) -> None:
 
 
 def test_names_that_tell_nothing(tmp_path: Path) -> None:
-    """Variables of a SavedModel that share their name go by the attributes that hold them."""
+    """Variables of a SavedModel that share a name are matched by the attributes that hold them."""
     module = tf.Module()
     module.first, module.second = (tf.Variable(np.full((3,), each, np.float32), name="bias") for each in (1, 2))
     module.second = {"inner": module.second}
@@ -317,7 +317,7 @@ def test_names_that_tell_nothing(tmp_path: Path) -> None:
 
 
 def test_include_and_exclude(tmp_path: Path, refused: Any) -> None:
-    """Only what is asked for is loaded; an expression that matches nothing is a mistake."""
+    """Only matching weights are loaded; an expression that matches nothing is an error."""
     path = saved(chain(16, CLASSES), "export", tmp_path)
     for params in ({"include": "dense/.*"}, {"exclude": "dense_1/.*"}):
         model = chain(16, CLASSES)
@@ -330,7 +330,7 @@ def test_include_and_exclude(tmp_path: Path, refused: Any) -> None:
 
 
 def test_longest_common_sequence() -> None:
-    """Against all pairs of subsequences: the alignment is the only longest one, or None if there are several."""
+    """Compared with all pairs of subsequences, the alignment is the only longest one, or None if there are several."""
     import itertools
 
     generator = np.random.default_rng(5)
@@ -350,23 +350,23 @@ def test_longest_common_sequence() -> None:
 
 
 class Notes(Reporter):
-    """Keeps what is reported."""
+    """A listener that keeps the reports."""
 
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
         self.done: WarmStart | None = None
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
-        """Keeps the plan."""
+        """Keep the plan."""
         self.rows = dict(rows)
 
     def warm_start(self, done: WarmStart) -> None:
-        """Keeps the table."""
+        """Keep the table."""
         self.done = done
 
 
 def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_path: Path) -> None:
-    """A run's folder, best, export and checkpoint: averaged weights and statistics are loaded, seeds are not."""
+    """Averaged weights and statistics of a run folder, best, export or checkpoint are loaded, seeds are not."""
     ema = ("--trainer.calc_ema", "0.5")
     first = make_trainer(noisy_class, *ema, output="first")
     first.fit()
@@ -379,7 +379,7 @@ def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_pat
         "run": folder,
     }  # fmt: skip
     assert find_artifact(folder, WEIGHTS).path == folder / "best"
-    # Both epochs were the best so far, so that all hold the same.
+    # Both epochs improved on the previous ones, so that all hold the same weights.
     assert first.state.monitor.best_epoch == 2
     for name, path in sources.items():
         notes = Notes()
@@ -404,7 +404,7 @@ def test_own_formats(make_trainer: Callable[..., Any], noisy_class: Any, tmp_pat
 
 
 def first_plan(make_trainer: Callable[..., Any], scenario: Any, step: Path) -> dict[str, str]:
-    """The plan of a run that was to be started warm, but is resumed."""
+    """Return the plan of a resumed run whose parameters request a warm start."""
     notes = Notes()
     trainer = make_trainer(
         scenario, "--trainer.calc_ema", "0.5", "--warmstart.model", str(step), "--trainer.epochs", "3", reporter=notes
@@ -417,7 +417,7 @@ def first_plan(make_trainer: Callable[..., Any], scenario: Any, step: Path) -> d
 
 @pytest.mark.parametrize("content", ["nothing", "folder", "text.keras", "text.weights.h5", "model.pkl"])
 def test_a_path_without_weights_is_refused(content: str, tmp_path: Path, refused: Any) -> None:
-    """Before anything is read: the error lists what can be given."""
+    """The error lists the accepted paths before anything is read."""
     path = tmp_path / content
     if content == "folder":
         path.mkdir()
@@ -428,7 +428,7 @@ def test_a_path_without_weights_is_refused(content: str, tmp_path: Path, refused
 
 
 def test_damaged_files_are_refused(tmp_path: Path, refused: Any) -> None:
-    """What only reading finds out is an error that names the file too."""
+    """Damage that only shows on reading is an error that also names the file."""
     path = saved(chain(16, CLASSES), "weights", tmp_path)
     path.write_bytes(path.read_bytes()[:600])
     with refused(ParamsError):
@@ -440,7 +440,7 @@ def test_damaged_files_are_refused(tmp_path: Path, refused: Any) -> None:
 
 
 def test_files_do_not_reach_outside(tmp_path: Path, refused: Any) -> None:
-    """A weights file that points to another file is not followed."""
+    """A weights file that links to another file is not followed."""
     (tmp_path / "secret.bin").write_bytes(bytes(4 * FEATURES * CLASSES))
     path = saved(chain(CLASSES), "weights", tmp_path)
     with h5py.File(path, "r+") as file:
@@ -457,7 +457,7 @@ QUICK = (
 
 
 def test_command_checks_the_path_first(run_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """A path that is not there is told before TensorFlow is imported and anything is written."""
+    """A missing path is reported before TensorFlow is imported and anything is written."""
     result = run_aip(*QUICK, "--warmstart.model", "nowhere", PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 2
     assert "--warmstart.model nowhere does not exist" in result.stderr
@@ -468,7 +468,7 @@ def test_command_checks_the_path_first(run_aip: Callable[..., Any], tmp_path: Pa
 
 @pytest.mark.slow
 def test_command_shows_the_table(fork_aip: Callable[..., Any], tmp_path: Path) -> None:
-    """The table is on the terminal, in the log file, and an event of the JSON log."""
+    """The table is in the terminal, in the log file, and in an event of the JSON log."""
     model = keras.Sequential([keras.Input((64,)), layers.Dense(128, name="hidden"), layers.Dense(10, name="logits")])
     model.save(tmp_path / "m.keras")
     result = fork_aip(
@@ -491,7 +491,7 @@ def test_command_shows_the_table(fork_aip: Callable[..., Any], tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["mirror", "central_storage"])
 def test_on_several_devices(strategy: str, tmp_path: Path) -> None:
-    """Each device begins with the loaded weights and statistics."""
+    """Each device starts with the loaded weights and statistics."""
     keras.utils.clear_session(free_memory=False)
     model = keras.Sequential(
         [keras.Input((FEATURES,)), layers.Dense(16), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(4)]

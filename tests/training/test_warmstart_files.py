@@ -1,4 +1,4 @@
-"""Files to begin with that were made elsewhere: models that are a class of their own, and files that are hostile."""
+"""Warm start from foreign files: subclassed models and hostile files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.matching import WarmStart
 from aipcore.training.warmstart.params import WarmstartParams
 
-# Keras' own saving, which the tests make files with, is behind NumPy here.
+# Keras' save functions, which create the files of these tests, use an outdated NumPy protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
 class Stack(keras.layers.Layer):
-    """A layer with layers of its own that TensorFlow names alike, one of them in a list, and a weight."""
+    """A layer with a weight and inner layers, one of them in a list, to which TensorFlow gives the same name."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -42,7 +42,7 @@ class Stack(keras.layers.Layer):
 
 
 class Own(keras.Model):
-    """A model that is a class of its own, with a weight outside of all layers."""
+    """A subclassed model with a weight outside of all layers."""
 
     def __init__(self) -> None:
         super().__init__(name="own")
@@ -57,26 +57,26 @@ class Own(keras.Model):
 
 
 def around(layer: Any) -> Any:
-    """A functional model of one layer or model."""
+    """Return a functional model of one layer or model."""
     inputs = keras.Input((6,))
     return keras.Model(inputs, layer(inputs))
 
 
 def load(model: Any, path: Path, **params: Any) -> WarmStart:
-    """A warm start that is done."""
+    """Return a completed warm start."""
     done = warm_start(model, WarmstartParams(model=path, **params))
     assert done is not None
     return done
 
 
 def assert_same(model: Any, other: Any) -> None:
-    """The same bits in the same order."""
+    """Assert the same bits in the same order."""
     for ours, theirs in zip(model.weights, other.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
 
 def test_variables_of_one_name(tmp_path: Path, refused: Any) -> None:
-    """What Keras exported calls three kernels alike: they are not told apart by their order, but rules can do it."""
+    """Three exported kernels of one name are not matched by their order, but rules can match them."""
     keras.utils.clear_session(free_memory=False)
     trained = around(Stack(name="stack"))
     trained.export(tmp_path / "saved", verbose=False)
@@ -90,7 +90,7 @@ def test_variables_of_one_name(tmp_path: Path, refused: Any) -> None:
 
 
 def test_variables_of_one_name_in_another_number(tmp_path: Path, refused: Any) -> None:
-    """If this model has fewer of a name, nothing is guessed."""
+    """If the model has fewer variables of a name, none is guessed."""
     around(Stack(name="stack")).export(tmp_path / "saved", verbose=False)
     fresh = Stack(name="stack")
     fresh.many.pop()
@@ -100,7 +100,7 @@ def test_variables_of_one_name_in_another_number(tmp_path: Path, refused: Any) -
 
 @pytest.mark.parametrize("form", ["own.weights.h5", "own.keras", "saved"])
 def test_a_model_that_is_a_class(form: str, tmp_path: Path) -> None:
-    """Its name begins all paths, and its own variables are found too."""
+    """The model's name starts all paths, and its direct variables are found too."""
     trained = Own()
     trained(np.zeros((1, 6)))
     if form == "saved":
@@ -110,18 +110,18 @@ def test_a_model_that_is_a_class(form: str, tmp_path: Path) -> None:
     else:
         trained.save_weights(tmp_path / form)
     fresh = around(Own())
-    # Without names of their own, layers are numbered on from the first model.
+    # Without explicit names, Keras continues to number layers from the first model.
     load(fresh, tmp_path / form)
     assert_same(fresh, trained)
 
 
 def head() -> Any:
-    """A model of one named layer."""
+    """Return a model of one named layer."""
     return around(keras.layers.Dense(4, name="head"))
 
 
 def test_a_truncated_saved_model(tmp_path: Path, refused: Any) -> None:
-    """Values that are cut off are an error that names the folder."""
+    """Truncated values are an error that names the folder."""
     head().export(tmp_path / "saved", verbose=False)
     data = next((tmp_path / "saved" / "variables").glob("variables.data-*"))
     data.write_bytes(data.read_bytes()[:40])
@@ -130,7 +130,7 @@ def test_a_truncated_saved_model(tmp_path: Path, refused: Any) -> None:
 
 
 def test_a_flipped_bit_in_a_keras_file(tmp_path: Path, refused: Any) -> None:
-    """The archive's checksum is compared."""
+    """The archive's checksum is verified."""
     trained, path = head(), tmp_path / "head.keras"
     trained.save(path)
     content = bytearray(path.read_bytes())
@@ -141,7 +141,7 @@ def test_a_flipped_bit_in_a_keras_file(tmp_path: Path, refused: Any) -> None:
 
 
 def test_a_compressed_keras_file(tmp_path: Path, refused: Any) -> None:
-    """A small file cannot fill the memory: what Keras never writes is not unpacked."""
+    """A small file cannot fill the memory: compression, which Keras never uses, is refused."""
     head().save(tmp_path / "head.keras")
     packed = io.BytesIO()
     with zipfile.ZipFile(tmp_path / "head.keras") as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as to:
@@ -153,7 +153,7 @@ def test_a_compressed_keras_file(tmp_path: Path, refused: Any) -> None:
 
 
 def test_virtual_data_does_not_reach_outside(tmp_path: Path, refused: Any) -> None:
-    """A dataset that is put together from another file is not read."""
+    """A virtual dataset, which refers to another file, is not read."""
     for name in ("secret", "given"):
         head().save_weights(tmp_path / f"{name}.weights.h5")
     layout = h5py.VirtualLayout(shape=(6, 4), dtype="f4")
@@ -166,7 +166,7 @@ def test_virtual_data_does_not_reach_outside(tmp_path: Path, refused: Any) -> No
 
 
 def test_numbers_of_another_kind(tmp_path: Path, refused: Any) -> None:
-    """Whole numbers are no weights: they are not converted in silence, and the model stays as it was."""
+    """Integer values are refused instead of converted, and the model stays unchanged."""
     module = tf.Module()
     module.kernel = tf.Variable(tf.ones((6, 4), tf.int32), name="head/kernel")
     module.bias = tf.Variable(tf.ones(4), name="head/bias")

@@ -1,4 +1,4 @@
-"""Weight decay in a run: decoupled from the gradient, scaled with the schedule, and left out by path."""
+"""Weight decay in a run: decoupled from the gradient, scaled with the schedule, and excluded by path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LR, DECAY = 0.1, 0.5
 
 
 class Still(Scenario):
-    """A loss without any gradient: nothing but the decay moves a weight. 12 samples."""
+    """A scenario with 12 samples and no gradient: only the decay moves a weight."""
 
     def train_data(self) -> Any:
         return np.ones((12, 2), np.float32), np.zeros((12, 1), np.float32)
@@ -28,7 +28,7 @@ class Still(Scenario):
 
 
 def trained(make_trainer: Any, optimizer: str, *words: str) -> dict[str, float]:
-    """What each weight has become, by path; all elements of one are equal."""
+    """Return the value of each weight by path; all elements of one are equal."""
     trainer = make_trainer(
         Still, "--optimizer", optimizer, "--optimizer.weight_decay", str(DECAY), "--learning_rate.lr", str(LR),
         "--train.batch_size", "4", *words,
@@ -45,7 +45,7 @@ def trained(make_trainer: Any, optimizer: str, *words: str) -> dict[str, float]:
 @pytest.mark.parametrize("optimizer", ["Adam", "SGD", "AdaBelief"])
 @pytest.mark.parametrize("jit", ["off", pytest.param("on", marks=pytest.mark.slow)])
 def test_is_decoupled_and_follows_the_schedule(make_trainer: Any, optimizer: str, jit: str) -> None:
-    """Each update multiplies every weight by 1 - rate * decay, with the rate of that very update."""
+    """Each update multiplies every weight by 1 - rate * decay, with the rate of that update."""
     words = ("--learning_rate", "ExponentialDecay", "--learning_rate.decay", "0.25", "--trainer.jit_compile", jit)
     found = trained(make_trainer, optimizer, *words)
     expected = np.prod([1 - LR * 0.25 ** (update / 3) * DECAY for update in range(6)])
@@ -55,7 +55,7 @@ def test_is_decoupled_and_follows_the_schedule(make_trainer: Any, optimizer: str
 
 
 def test_lamb_decays_within_its_update(make_trainer: Any) -> None:
-    """LAMB's trust ratio rescales the decay as it does the rest: without a gradient, each update is of the rate."""
+    """LAMB's trust ratio also rescales the decay: without a gradient, each update has the size of the rate."""
     found = trained(make_trainer, "LAMB", "--learning_rate", "Constant")
     for path, value in found.items():
         assert value == pytest.approx((1 - LR) ** 6, rel=1e-5), path
@@ -65,7 +65,7 @@ def test_lamb_decays_within_its_update(make_trainer: Any) -> None:
     "optimizer", ["Adam", "AdaBelief", *(pytest.param(each, marks=pytest.mark.slow) for each in ("SGD", "LAMB"))]
 )
 def test_leaves_out_by_path(make_trainer: Any, optimizer: str) -> None:
-    """Patterns see the whole path, so that one layer or all biases can be left out."""
+    """Patterns match the whole path, so that one layer or all biases can be excluded."""
     words = ("--learning_rate", "Constant", "--optimizer.exclude_from_weight_decay")
     for patterns, spared in (
         (("bias",), {"first/bias", "second/bias"}),
@@ -84,6 +84,6 @@ def test_accumulation_decays_once_an_update(make_trainer: Any) -> None:
 
 
 def test_is_not_in_the_loss(make_trainer: Any) -> None:
-    """Decoupled decay is no penalty: the reported loss knows nothing of it."""
+    """The reported loss does not include decoupled decay."""
     trainer = make_trainer(Still, "--optimizer", "SGD", "--optimizer.weight_decay", "0.5")
     assert [logs["loss"] for logs in trainer.fit().history] == [0.0, 0.0]

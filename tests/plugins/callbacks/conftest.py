@@ -1,4 +1,4 @@
-"""A small scenario, runs of it that stop and go on, and a real HTTP server."""
+"""A small scenario, runs of it that stop and resume, and an HTTP server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _points(samples: int, seed: int) -> tuple[Any, Any]:
 
 
 class Points(Scenario):
-    """Noisy points around three centres, with dropout."""
+    """A scenario of noisy points around three centres, with dropout."""
 
     monitor = ("max", "accuracy")
 
@@ -58,7 +58,7 @@ def points() -> type[Points]:
 
 @pytest.fixture
 def run(make_trainer: Any) -> Callable[..., Any]:
-    """Runs `Points` with words of the command line in the folder `out`, resumed from `checkpoint` if given."""
+    """Run `Points` with words of the command line in the folder `out`, resumed from `checkpoint` if given."""
 
     def run(*words: str, checkpoint: Path | None = None, cls: Any = Points, output: str = "out") -> Any:
         from aipcore.params import to_dict
@@ -76,13 +76,13 @@ def run(make_trainer: Any) -> Callable[..., Any]:
 
 
 class Server:
-    """Keeps the JSON that is posted to it.
+    """A server that keeps the JSON posted to it.
 
     Attributes:
-        url: where to post.
-        told: what was posted, in its order.
-        status: what it answers.
-        hold: whether it answers nobody until it is closed.
+        url: The address.
+        told: The posted data, in order.
+        status: The status of its responses.
+        hold: If True, no request is answered until the server is closed.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Server:
         self.thread.start()
 
     def close(self) -> None:
-        """Ends it."""
+        """Close the server."""
         self.closing.set()
         self.server.shutdown()
         self.thread.join()
@@ -123,7 +123,7 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """An HTTP server on this machine."""
+    """Run an HTTP server on this machine."""
     made = Server()
     yield made
     made.close()

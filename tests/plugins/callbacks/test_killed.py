@@ -1,4 +1,4 @@
-"""Runs with the callbacks that come with aip, killed twice: everything is as in a run that was left alone."""
+"""Runs with the built-in callbacks, killed twice, equal an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNKS = 10
 
 
 class Squares(Scenario):
-    """Bright and dark noise as images, with dropout; 7 chunks an epoch."""
+    """A scenario of bright and dark noise as images, with dropout; 7 chunks per epoch."""
 
     def _data(self, samples: int, seed: int) -> tuple[Any, Any]:
         generator = np.random.default_rng(seed)
@@ -66,16 +66,16 @@ PARAMS: dict[str, Any] = {
 
 
 class KilledError(BaseException):
-    """Ends a run, whose folder was copied before anything could be tidied up."""
+    """The end of a run whose folder was copied before any cleanup."""
 
 
 class Copies(Reporter):
-    """Copies the folder as it is on the disk after chunks, which is what a kill there leaves.
+    """A callback that copies the folder on the disk after chunks, as a kill at that time would leave it.
 
     Args:
-        folder: of the run.
-        copies: what to copy it to, by the number of chunks since the run was resumed; 0: before the first one.
-        ends: whether to end the run at the last copy.
+        folder: The run folder.
+        copies: The target of the copy, by the number of chunks since the run was resumed; 0 is before the first one.
+        ends: If True, the run ends at the last copy.
     """
 
     def __init__(self, folder: Path, copies: Mapping[int, Path], *, ends: bool = False) -> None:
@@ -84,7 +84,7 @@ class Copies(Reporter):
     def _copy(self) -> None:
         if (target := self.copies.pop(self.chunks, None)) is None:
             return
-        # A write that goes on in the background is tested elsewhere.
+        # Another test covers writes in the background.
         for thread in threading.enumerate():
             if thread.name == "aip-checkpoint":
                 thread.join()
@@ -101,7 +101,7 @@ class Copies(Reporter):
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, str, bytes]]]:
-    """What TensorBoard shows, by part."""
+    """Return the points in TensorBoard, by part."""
     found = {}
     for part in sorted(folder.iterdir()):
         files = sorted(part.glob("events.out.tfevents.*"))
@@ -114,7 +114,7 @@ def points(folder: Path) -> dict[str, list[tuple[int, str, bytes]]]:
 
 
 def left(folder: Path) -> dict[str, Any]:
-    """What a run left: variables, progress, tables and points."""
+    """Return the results of a run: variables, progress, tables and points."""
     stored = read_checkpoint(newest_checkpoint(folder / "checkpoint"))
     return {
         "variables": {name: array.tobytes() for name, array in stored.arrays.items()},
@@ -126,8 +126,8 @@ def left(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def whole(tmp_path: Path, server: Any, monkeypatch: Any) -> tuple[dict[str, Any], Callable[[int], Path]]:
-    """What a run that is left alone leaves, and its folder after each of the first chunks."""
-    # Of a webhook's address only the host is recorded.
+    """Return the results of an uninterrupted run, and its folder after each of the first chunks."""
+    # Only the host of a webhook's address is recorded.
     monkeypatch.setenv("AIP_SECRET_CALLBACKS_WEBHOOK_URL", server.url)
     callbacks = {**PARAMS["callbacks"], "Webhook": {"url": server.url}}
     copies = {chunk: tmp_path / f"killed-{chunk}" for chunk in range(1, CHUNKS + 1)}
@@ -137,7 +137,7 @@ def whole(tmp_path: Path, server: Any, monkeypatch: Any) -> tuple[dict[str, Any]
 
 
 def check(whole: tuple[dict[str, Any], Callable[[int], Path]], first: int, second: int, tmp_path: Path) -> None:
-    """A run that is killed after `first` chunks, resumed, killed after `second` more and resumed ends as the whole."""
+    """Kill a run after `first` chunks and after `second` more, resume it each time, and compare the results."""
     expected, killed = whole
     again = Path(shutil.copytree(killed(first), tmp_path / f"once-{first}-{second}"))
     twice = tmp_path / f"twice-{first}-{second}"
@@ -155,14 +155,14 @@ def check(whole: tuple[dict[str, Any], Callable[[int], Path]], first: int, secon
 
 
 def test_killed_twice(whole: Any, tmp_path: Path) -> None:
-    """Within the first epoch, at its end, and in the second; killed again at once or a chunk later."""
+    """The kills are within the first epoch, at its end, and in the second, again immediately or a chunk later."""
     for first, second in ((2, 0), (7, 1), (10, 0)):
         check(whole, first, second, tmp_path)
 
 
 @pytest.mark.slow
 def test_killed_twice_after_each_chunk(whole: Any, tmp_path: Path) -> None:
-    """After each of the first ten chunks."""
+    """The kills are after each of the first ten chunks."""
     for first in range(1, CHUNKS + 1):
         for second in (0, 1):
             check(whole, first, second, tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-# As in an environment without them: what looks for a module finds neither.
+# Simulates an environment without them: the module search finds neither.
 HIDING = """
 import importlib.util
 
@@ -18,7 +18,7 @@ importlib.util.find_spec = lambda name, package=None: None if name in ("mlflow",
 
 @pytest.mark.parametrize(("name", "module"), [("MLflow", "mlflow"), ("WandB", "wandb")])
 def test_missing_package(run_aip: Any, site: Path, tmp_path: Path, name: str, module: str) -> None:
-    """One sentence that says how to install it, without TensorFlow and without a folder."""
+    """One sentence gives the command that installs it, without TensorFlow and without a folder."""
     (site / "sitecustomize.py").write_text(HIDING)
     done = run_aip("train", "tutorial", "--callbacks", name, "--trainer.output_dir", "out")
     assert done.returncode == 2

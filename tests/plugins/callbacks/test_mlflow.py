@@ -1,4 +1,4 @@
-"""The MLflow tracker, against a real store that MLflow's own client reads back."""
+"""The MLflow tracker, against a real store that MLflow's client reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aipcore.training.checkpoint.format import newest_checkpoint
 pytest.importorskip("mlflow", reason="needs the extra mlflow")
 pytest.importorskip("alembic", reason="needs the extra mlflow")
 
-# What MLflow and its database use that is out of date.
+# MLflow and its database use deprecated features.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 MLFLOW = ("--callbacks", "MLflow")
@@ -31,7 +31,7 @@ MLFLOW = ("--callbacks", "MLflow")
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables, which take MLflow seconds to make."""
+    """Return a database with its tables, whose creation takes MLflow seconds."""
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
     client(file).search_experiments()
     return file
@@ -39,13 +39,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(empty_store: Path, tmp_path: Path, monkeypatch: Any) -> Path:
-    """A fresh database."""
+    """Return a new database."""
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def client(file: Path) -> Any:
-    """MLflow's own."""
+    """Return MLflow's client."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -55,24 +55,24 @@ def client(file: Path) -> Any:
 
 
 def the_run(file: Path, experiment: str = "test") -> Any:
-    """The only run of an experiment."""
+    """Return the only run of an experiment."""
     found = client(file)
     (run,) = found.search_runs([found.get_experiment_by_name(experiment).experiment_id])
     return run
 
 
 def points_of(file: Path, run: Any, name: str) -> list[tuple[int, float]]:
-    """All points of a metric by step."""
+    """Return all points of a metric by step."""
     return sorted((each.step, each.value) for each in client(file).get_metric_history(run.info.run_id, name))
 
 
 def options(file: Path, *words: str) -> tuple[str, ...]:
-    """The options of a run that logs there."""
+    """Return the options of a run that logs there."""
     return (*MLFLOW, "--callbacks.mlflow.tracking_uri", f"sqlite:///{file}", *words)
 
 
-def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
-    """Parameters, tags, every value of every epoch by step, the model, and the status."""
+def test_logged_values(run: Any, store: Path, tmp_path: Path) -> None:
+    """The store has parameters, tags, every value of every epoch by step, the model, and the status."""
     words = (
         "--trainer.val_every_n", "2", "--trainer.export_final", "True", "--callbacks.mlflow.log_model", "True",
         "--callbacks.mlflow.tags", "team=ocr", "--callbacks.mlflow.experiment", "points",
@@ -97,7 +97,7 @@ def test_what_is_logged(run: Any, store: Path, tmp_path: Path) -> None:
 
 
 def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
-    """Resumed from an earlier epoch, what is repeated is there once; changed parameters are tags."""
+    """After resuming from an earlier epoch, repeated values are there once, and changed parameters are tags."""
     first = run(*options(store, "--trainer.epochs", "4", "--checkpoint.keep", "9"))
     first.fit()
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
@@ -111,7 +111,7 @@ def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
 
 
 def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
-    """If changed parameters change what is repeated, the newest value counts, and a warning says so."""
+    """If changed parameters change repeated values, the newest value counts, and a warning says so."""
     first = run(*options(store, "--trainer.epochs", "3", "--checkpoint.keep", "9"))
     before = first.fit().history
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
@@ -128,7 +128,7 @@ def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
 
 
 class Ending(keras.callbacks.Callback):
-    """Ends a run in its second epoch."""
+    """A callback that ends a run in its second epoch."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Ending(keras.callbacks.Callback):
 
 
 def test_status(run: Any, store: Path, refused: Any) -> None:
-    """A signal kills the run, a resumed one fails, another finishes: always the same run of MLflow."""
+    """A run is killed by a signal, fails when resumed, and then finishes, always as the same run of MLflow."""
     ended = run(*options(store, "--trainer.epochs", "9"))
     ended.callbacks["end"] = Ending("signal")
     assert ended.fit().status == "interrupted"
@@ -160,7 +160,7 @@ def test_status(run: Any, store: Path, refused: Any) -> None:
 
 
 def test_store_that_fails_for_a_while(run: Any, store: Path, caplog: Any) -> None:
-    """One warning, training goes on, and when the store is back, the epochs of before are sent too."""
+    """There is one warning, training continues, and the missed epochs are sent when the store is back."""
     away = store.with_suffix(".away")
 
     class Away(keras.callbacks.Callback):
@@ -216,7 +216,7 @@ sys.exit(main())
 
 @pytest.mark.slow
 def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
-    """A real run that is killed before any epoch ended goes on in the run of MLflow that it had begun."""
+    """A run that is killed in its first epoch continues the run of MLflow that it had started."""
     words = [
         "train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", "out", "--trainer.export_final", "False",
         "--trainer.export_best", "False", *options(store),
@@ -248,7 +248,7 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
     ],
 )
 def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
-    """What cannot work is one sentence before TensorFlow is imported."""
+    """An invalid option is refused in one sentence before TensorFlow is imported."""
     done = fork_aip("train", "tutorial", *MLFLOW, *words, "--trainer.output_dir", "out")
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())

@@ -1,4 +1,4 @@
-"""Callbacks that show what happens inside of a run, read back by TensorBoard's own reader."""
+"""Callbacks that show the internals of a run, read by TensorBoard's own reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def events_of(folder: Path) -> dict[str, dict[str, list[tuple[int, Any]]]]:
-    """By run and tag: every step with its value."""
+    """Return every step with its value, by run and tag."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -34,7 +34,7 @@ def events_of(folder: Path) -> dict[str, dict[str, list[tuple[int, Any]]]]:
 
 
 def test_weight_histograms(run: Any) -> None:
-    """Each weight has a histogram that counts all of its values, every second epoch and in the first and the last."""
+    """Each weight has a histogram of all its values in every second epoch and in the first and the last."""
     words = ("--callbacks.WeightHistograms.every_n_epochs", "2", "--callbacks.WeightHistograms.include", "kernel")
     trainer = run("--callbacks", "WeightHistograms", *words, "--trainer.epochs", "5")
     trainer.fit()
@@ -51,7 +51,7 @@ def test_weight_histograms(run: Any) -> None:
 
 
 def test_no_weight_to_show(run: Any, refused: Any) -> None:
-    """An expression that matches nothing is an error that lists what there is."""
+    """An expression without matches is an error that lists the weights."""
     trainer = run("--callbacks", "WeightHistograms", "--callbacks.WeightHistograms.include", "conv")
     with refused(UsageError):
         trainer.fit()
@@ -66,21 +66,21 @@ MONITOR = (
 
 
 def expected_rates(epochs: int) -> list[float]:
-    """24 batches an epoch in groups of 5: 5 updates; a cosine from 0.001 to 0, halved after each epoch but one."""
+    """Return the rates of 24 batches per epoch in groups of 5: a cosine from 0.001, halved after each epoch but one."""
     total = 5 * epochs
     cosine = 0.5 * 0.001 * (1 + np.cos(np.pi * np.arange(total) / total))
     return [float(rate * 0.5 ** max(0, update // 5 - 1)) for update, rate in enumerate(cosine)]
 
 
 def rows_of(file: Path) -> list[tuple[int, float]]:
-    """The rows of the CSV file."""
+    """Return the rows of the CSV file."""
     head, *lines = file.read_text().splitlines()
     assert head == "update,learning_rate"
     return [(int(update), float(rate)) for update, rate in (line.split(",") for line in lines)]
 
 
 def test_learning_rate_of_each_update(run: Any) -> None:
-    """Every update has its rate, as a formula of its own has it, while the loop runs several batches in a call."""
+    """Every update has its rate, by a separate formula, with several batches per call."""
     trainer = run(*MONITOR, "--trainer.epochs", "4")
     trainer.fit()
     assert trainer._chunks.chunk > 1
@@ -93,7 +93,7 @@ def test_learning_rate_of_each_update(run: Any) -> None:
 
 
 def test_only_some_updates(run: Any) -> None:
-    """Every third update."""
+    """Every third update is recorded."""
     trainer = run(*MONITOR, "--callbacks.learning_rate_monitor.every_n_updates", "3", "--trainer.epochs", "4")
     trainer.fit()
     rows = rows_of(trainer.output_dir / "learning_rate.csv")
@@ -102,7 +102,7 @@ def test_only_some_updates(run: Any) -> None:
 
 
 class Waiting(keras.callbacks.Callback):
-    """Waits after each chunk until what was to be saved is saved."""
+    """A callback that waits after each chunk for pending saves."""
 
     accepts_chunks = True
 
@@ -115,13 +115,13 @@ class Waiting(keras.callbacks.Callback):
 
 
 def test_learning_rates_of_a_resumed_run(run: Any) -> None:
-    """From within an epoch, a resumed run leaves each update once, in both files."""
+    """A run that is resumed within an epoch has each update once in both files."""
     words = (*MONITOR, "--trainer.epochs", "4", "--checkpoint.every_steps", "7", "--checkpoint.keep", "99")
     first = run(*words)
     first.callbacks["wait"] = Waiting(first)
     first.fit()
     folder = first.output_dir
-    # Batches 49 to 71 are the third epoch's.
+    # Batches 49 to 71 are in the third epoch.
     within = [path for path in sorted((folder / "checkpoint").iterdir()) if 48 < int(path.name[5:]) < 72]
     second = run(*words, checkpoint=within[-1])
     updates = int(second.engine.optimizer.iterations.numpy())
@@ -135,7 +135,7 @@ def test_learning_rates_of_a_resumed_run(run: Any) -> None:
 
 
 def softmax_regression(base: Any) -> Any:
-    """The scenario with a single layer, whose gradient is a formula."""
+    """Return the scenario with a single layer, whose gradient has a closed form."""
 
     class Regression(base):  # type: ignore[misc]
         def build(self, inputs: Any) -> Any:
@@ -148,7 +148,7 @@ def softmax_regression(base: Any) -> Any:
 
 @pytest.mark.parametrize("eager", ["True", "False"])
 def test_gradient_norm(run: Any, points: Any, eager: str) -> None:
-    """Mean and maximum over batches that together are the data, as the formula for softmax regression has them."""
+    """Mean and maximum over batches that together are the data equal the formula of softmax regression."""
     words = ("--callbacks", "GradientNorm", "--callbacks.GradientNorm.batches", "3", "--train.batch_size", "32")
     trainer = run(*words, "--trainer.force_eager", eager, cls=softmax_regression(points))
     trainer.fit()
@@ -167,7 +167,7 @@ def test_gradient_norm(run: Any, points: Any, eager: str) -> None:
 
 
 def test_observers_together_change_nothing(run: Any) -> None:
-    """A compiled run that all of them watch ends in the bits of one without them, its history included."""
+    """A compiled run with all observers is bit-identical to one without them, including its history."""
     bits = []
     for number, names in enumerate([(), ("GradientNorm", "LearningRateMonitor", "WeightHistograms")]):
         chosen = ("--callbacks", *names) if names else ()
@@ -178,7 +178,7 @@ def test_observers_together_change_nothing(run: Any) -> None:
 
 
 def pictures(base: Any) -> Any:
-    """The scenario with points as images, with the width first, and two inputs."""
+    """Return the scenario with points as images, width first, and two inputs."""
 
     class Pictures(base):  # type: ignore[misc]
         def _named(self, data: Any) -> Any:
@@ -201,7 +201,7 @@ def pictures(base: Any) -> Any:
 
 
 def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
-    """The picture holds the images of evenly spaced samples, and the share of right answers is that of the model."""
+    """The picture has the images of evenly spaced samples, and the share of right outputs is that of the model."""
     from PIL import Image
 
     words = ("--callbacks.SampleImages.count", "4", "--callbacks.SampleImages.transpose", "True")
@@ -220,7 +220,7 @@ def test_sample_images(run: Any, points: Any, tmp_path: Path) -> None:
     assert pixels.shape == (int(height), int(width), 3)
     # The first image: 4 wide and 2 high, from black to white, each pixel a square of 24.
     np.testing.assert_array_equal(pixels[6 + 12, 6 + 12 : 6 + 96 : 24, 0], [0, 85, 170, 255])
-    # Below, a line in the colour of right or wrong.
+    # Below it is a line in the colour of right or wrong.
     text = pixels[6 + 48 + 2 + 16 : 6 + 48 + 2 + 32, 6:102].reshape(-1, 3).astype(int)
     right = outputs[0].argmax() == labels[0]
     darkest = text[text.sum(axis=1).argmin()]
@@ -251,13 +251,13 @@ def test_nothing_to_picture(run: Any, words: Any, refused: Any) -> None:
     ],
 )
 def test_described(targets: Any, outputs: Any, texts: tuple[str, str]) -> None:
-    """Classes, numbers and text in one line each."""
+    """Classes, numbers and text are described in one line each."""
     assert describe_sample(targets, outputs) == texts
 
 
 @pytest.mark.slow
 def test_resumed_by_the_command(tmp_path: Path) -> None:
-    """A real run with all of them, resumed from its first epoch: every point is there once."""
+    """A run with all observers, resumed from its first epoch, has every point once."""
     words = [
         "train", "tutorial", "--trainer.epochs", "3", "--trainer.output_dir", "out", "--checkpoint.keep", "9",
         "--callbacks", "GradientNorm", "LearningRateMonitor", "SampleImages", "WeightHistograms",
@@ -278,7 +278,7 @@ def test_resumed_by_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_on_two_devices(tmp_path: Path) -> None:
-    """On two halves of the CPU the gradients, the samples and the updates are those of one."""
+    """On two halves of the CPU, gradients, samples and updates equal those of one device."""
     found = []
     for name, words in (("one", []), ("two", ["--device.strategy", "mirror", "--device.cpus", "2"])):
         command = [

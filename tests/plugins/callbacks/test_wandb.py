@@ -1,4 +1,4 @@
-"""The tracker of Weights & Biases, offline: what its own files hold, and what happens without a connection."""
+"""The tracker of Weights & Biases, offline: the content of its files, and runs without a connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def records_of(file: Path) -> Iterator[Any]:
-    """The records of a file of W&B: a head of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
+    """Yield the records of a file of W&B: a head of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, parts = file.read_bytes(), 7, b""
@@ -49,10 +49,10 @@ def records_of(file: Path) -> Iterator[Any]:
 
 
 def runs_of(folder: Path) -> list[list[Any]]:
-    """The records of each start of a run, in their order."""
+    """Return the records of each start of a run, in order."""
     found = []
     for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb")):
-        # A process of W&B's own writes the file, and may be a moment behind.
+        # A process of W&B writes the file, and may lag behind.
         for _ in range(3000):
             records = list(records_of(file))
             if only(records, "exit"):
@@ -63,12 +63,12 @@ def runs_of(folder: Path) -> list[list[Any]]:
 
 
 def only(records: list[Any], kind: str) -> list[Any]:
-    """The records of one kind."""
+    """Return the records of one kind."""
     return [getattr(each, kind) for each in records if each.WhichOneof("record_type") == kind]
 
 
 def history_of(records: list[Any]) -> dict[int, dict[str, Any]]:
-    """By step, what was logged."""
+    """Return the logged values, by step."""
     found = {}
     for each in only(records, "history"):
         values = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in each.item}
@@ -77,8 +77,8 @@ def history_of(records: list[Any]) -> dict[int, dict[str, Any]]:
     return found
 
 
-def test_what_is_logged(run: Any, tmp_path: Path) -> None:
-    """Parameters, tags, and every value of every epoch."""
+def test_logged_values(run: Any, tmp_path: Path) -> None:
+    """The file has parameters, tags, and every value of every epoch."""
     words = (
         "--trainer.val_every_n", "2", "--trainer.epochs", "3", "--callbacks.wandb.project", "letters",
         "--callbacks.wandb.run_name", "first", "--callbacks.wandb.tags", "a", "b",
@@ -99,7 +99,7 @@ def test_what_is_logged(run: Any, tmp_path: Path) -> None:
 
 
 class Ending(keras.callbacks.Callback):
-    """Ends a run in its second epoch."""
+    """A callback that ends a run in its second epoch."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Ending(keras.callbacks.Callback):
 
 
 def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
-    """Killed, failed and finished: one id, each epoch once over all files, and the exit code of each."""
+    """A run that is killed, fails and finishes has one id, each epoch once over all files, and each exit code."""
     words = (*WANDB, "--trainer.epochs", "4", "--checkpoint.keep", "9")
     first = run(*words)
     first.callbacks["end"] = Ending("signal")
@@ -140,7 +140,7 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
 
 
 def test_refused_before_training(fork_aip: Any, tmp_path: Path) -> None:
-    """Online without a key is one sentence before TensorFlow is imported."""
+    """Online mode without a key is refused in one sentence before TensorFlow is imported."""
     done = fork_aip("train", "tutorial", "--callbacks", "WandB", HOME=str(tmp_path), WANDB_API_KEY="")
     assert done.returncode == 2
     assert "The callback WandB has no API key: run wandb login, set WANDB_API_KEY, or give" in " ".join(
@@ -151,7 +151,7 @@ def test_refused_before_training(fork_aip: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_connection(tmp_path: Path) -> None:
-    """Online without a connection, the run trains to its end, with warnings, and its process ends."""
+    """Online without a connection, the run finishes with warnings, and its process ends."""
     words = ["train", "tutorial", "--trainer.epochs", "2", "--trainer.output_dir", "out", "--callbacks", "WandB"]
     environment = {**os.environ, "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "COLUMNS": "200"}
     done = subprocess.run(

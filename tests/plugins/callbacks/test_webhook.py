@@ -16,7 +16,7 @@ WEBHOOK = ("--callbacks", "Webhook")
 
 
 class Breaking(keras.callbacks.Callback):
-    """Fails at the end of an epoch."""
+    """A callback that fails at the end of an epoch."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if epoch == 1:
@@ -24,7 +24,7 @@ class Breaking(keras.callbacks.Callback):
 
 
 class Stopping(keras.callbacks.Callback):
-    """Sends this process a signal at the end of an epoch."""
+    """A callback that sends this process a signal at the end of an epoch."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         import signal
@@ -34,7 +34,7 @@ class Stopping(keras.callbacks.Callback):
 
 
 def test_start_and_end(run: Any, server: Any, tmp_path: Path) -> None:
-    """A run posts its start and its end: a sentence for people, and fields for programs."""
+    """A run posts its start and its end, as a sentence for people and fields for programs."""
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
     result = trainer.fit()
     first, last = server.told
@@ -49,7 +49,7 @@ def test_start_and_end(run: Any, server: Any, tmp_path: Path) -> None:
 
 
 def test_epochs_and_new_best(run: Any, server: Any) -> None:
-    """Every second epoch, and each that is the best so far; a resumed run knows the best of before."""
+    """Every second epoch and each best one are posted; a resumed run remembers the best value."""
     words = ("--callbacks.webhook.url", server.url, "--callbacks.webhook.every_n_epochs", "2")
     words = (*WEBHOOK, *words, "--callbacks.webhook.new_best", "True")
     first = run(*words, "--trainer.epochs", "2")
@@ -72,7 +72,7 @@ def test_epochs_and_new_best(run: Any, server: Any) -> None:
 
 
 def test_failure_and_signal(run: Any, server: Any, refused: Any) -> None:
-    """An error and a signal are told as what they are."""
+    """An error and a signal are reported as such."""
     trainer = run(*WEBHOOK, "--callbacks.webhook.url", server.url)
     trainer.callbacks["break"] = Breaking()
     with refused(AuthorError):
@@ -88,7 +88,7 @@ def test_failure_and_signal(run: Any, server: Any, refused: Any) -> None:
 
 
 def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monkeypatch: Any) -> None:
-    """A hook that refuses is warned of once; neither log nor parameters hold what the environment does."""
+    """A refusing hook causes one warning; neither log nor parameters have the address of the environment."""
     server.status = 403
     monkeypatch.setenv("MY_HOOK", server.url)
     words = ("--callbacks.webhook.url", "env:MY_HOOK", "--callbacks.webhook.every_n_epochs", "1")
@@ -105,7 +105,7 @@ def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monk
 
 
 def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None:
-    """The run comes to its end all the same, with one warning."""
+    """The run finishes with one warning."""
     server.hold = True
     words = ("--callbacks.webhook.url", server.url, "--callbacks.webhook.timeout", "0.5")
     trainer = run(*WEBHOOK, *words, "--callbacks.webhook.every_n_epochs", "1", "--trainer.epochs", "4")
@@ -124,7 +124,7 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
     ],
 )
 def test_refused_before_training(fork_aip: Any, environment: Any, words: Any, message: str, tmp_path: Path) -> None:
-    """Without a URL there is one sentence, no folder, and no TensorFlow."""
+    """A missing URL is refused in one sentence, without a folder or TensorFlow."""
     options = ("--callbacks.webhook.url", *words) if words else ()
     done = fork_aip("train", "tutorial", *WEBHOOK, *options, "--trainer.output_dir", "out", **environment)
     assert done.returncode == 2

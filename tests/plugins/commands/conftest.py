@@ -1,4 +1,4 @@
-"""A small scenario in a file, and what the tests of `aip sweep` have in common."""
+"""A small scenario in a file, and shared parts of the tests of `aip sweep`."""
 
 from __future__ import annotations
 
@@ -89,6 +89,6 @@ class Line(Scenario):
 
 @pytest.fixture
 def line(tmp_path: Path) -> str:
-    """The scenario's file, in the folder in which `fork_aip` runs."""
+    """Write the scenario's file to the working folder of `fork_aip`."""
     (tmp_path / "line.py").write_text(SCENARIO, encoding="utf-8")
     return "line.py"

@@ -1,4 +1,4 @@
-"""What `aip sweep` refuses before it computes or writes anything."""
+"""Bad input that `aip sweep` refuses before it computes or writes anything."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
     ],
 )
 def test_refused(words, message, fork_aip, site, tmp_path) -> None:
-    """Exit code 2 and one sentence, and no folder of a sweep is left."""
+    """Bad input is refused in one sentence with exit code 2, without a sweep folder."""
     (site / "something").write_text("")
     done = fork_aip("sweep", *words)
     assert (done.returncode, done.stdout) == (2, "")
@@ -64,7 +64,7 @@ def test_nothing_heavy(words, run_python) -> None:
 
 
 def test_no_optuna(run_python) -> None:
-    """Without Optuna one sentence says how to get it; nothing is written."""
+    """Without Optuna, one sentence gives the command that installs it; nothing is written."""
     code = (
         "import importlib.util as util, sys; find = util.find_spec; "
         "util.find_spec = lambda name, *rest: None if name == 'optuna' else find(name, *rest); "
@@ -75,7 +75,7 @@ def test_no_optuna(run_python) -> None:
 
 @pytest.fixture
 def run_python(tmp_path):
-    """Runs Python code with words, and returns all it prints."""
+    """Run Python code with words, and return all its output."""
     import subprocess
 
     def run(code: str, *words: str) -> str:

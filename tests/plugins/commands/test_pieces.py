@@ -26,13 +26,13 @@ SPACE = ("optimizer.epsilon=log:1e-9..1e-5", "model.graph=MLP,CNN", "model.graph
 
 @pytest.fixture(scope="module")
 def space() -> Space:
-    """Two networks, one with an option of its own."""
+    """Return a space of two networks, one with a further option."""
     return make_space(SPACE, make_request(Arguments(scenario="tutorial", options={}, rest=[]), "sweep"), ())
 
 
 @pytest.fixture
 def settings() -> Settings:
-    """A sweep of the tutorial."""
+    """Return a sweep of the tutorial."""
     return Settings(
         scenario="tutorial", params=None, words=("--trainer.epochs", "2"), space=SPACE, sampler="tpe", pruner="none",
         seed=1, monitor=("max", "accuracy"), own_monitor=True, trials=20, storage=None, study="s", cwd="/",
@@ -41,7 +41,7 @@ def settings() -> Settings:
 
 class TestScore:
     def test_best_epoch(self) -> None:
-        """The best of the epochs counts, by the value of the validation if there is one."""
+        """The best epoch counts, by the validation value if there is one."""
         score = Score("max", "accuracy", own=True)
         score.take([
             {"loss": 1.0, "accuracy": 0.9, "val_accuracy": 0.5},
@@ -53,7 +53,7 @@ class TestScore:
         assert score.logs == {"loss": 0.6, "accuracy": 0.8, "val_accuracy": 0.75}
 
     def test_no_numbers(self) -> None:
-        """Epochs whose loss or value is no number are worth nothing."""
+        """Epochs with a loss or value that is not finite do not count."""
         score = Score("min", "val_loss")
         score.take([{"loss": float("nan"), "val_loss": 0.1}, {"loss": 1.0, "val_loss": float("inf")}])
         assert score.value is None
@@ -61,7 +61,7 @@ class TestScore:
         assert not diverged(3, {"loss": 1.0})
 
     def test_unknown(self) -> None:
-        """A value that will never be there is told at the first epoch, one that may still come at the end."""
+        """An impossible value is reported at the first epoch, one that may still appear at the end."""
         loss, validation = Score("min", "lss"), Score("min", "val_lss")
         assert loss.unknown([{"loss": 1.0}], final=False) == (
             "There is no lss to optimize, only loss: give another --monitor."
@@ -74,7 +74,7 @@ class TestScore:
 
 class TestStudy:
     def test_choices_follow_from_the_seed_and_the_number(self, space, settings, tmp_path) -> None:
-        """A sweep that is interrupted after any trial chooses as one that is not, and never the same twice."""
+        """A sweep that is interrupted after each trial makes the same, distinct choices as an uninterrupted one."""
 
         def chosen(name: str, *, again: bool) -> list[dict[str, str]]:
             url, found = f"sqlite:///{tmp_path / name}", []
@@ -93,8 +93,8 @@ class TestStudy:
         assert len({json.dumps(each) for each in straight}) == 14
         assert all(("model.graph.kernel_size" in each) == (each["model.graph"] == "CNN") for each in straight)
 
-    def test_what_a_trial_has_it_keeps(self, space, settings, tmp_path) -> None:
-        """A trial that goes on has the parameters that it began with."""
+    def test_a_resumed_trial_keeps_its_parameters(self, space, settings, tmp_path) -> None:
+        """A resumed trial keeps its parameters."""
         study = open_study(settings, space, tmp_path)
         trial = study.ask()
         before = suggest(study, trial, settings, space)
@@ -102,7 +102,7 @@ class TestStudy:
         assert suggest(study, optuna.Trial(study, trial._trial_id), other, space) == before
 
     def test_grid(self, settings, tmp_path) -> None:
-        """A grid is in the study as trials that wait, once however often the sweep begins."""
+        """A grid is in the study as waiting trials, once for any number of starts."""
         request = make_request(Arguments(scenario="tutorial", options={}, rest=[]), "sweep")
         texts = ("model.graph=MLP,CNN", "model.graph.kernel_size=1..3:2")
         grid = make_space(texts, request, ())
@@ -118,7 +118,7 @@ class TestStudy:
         ]
 
     def test_other_study(self, space, settings, tmp_path, refused: Any) -> None:
-        """A study of the same name that searches something else is not touched."""
+        """A study of the same name with another search space is not changed."""
         open_study(settings, space, tmp_path)
         with refused(UsageError):
             open_study(attrs.evolve(settings, monitor=("min", "loss")), space, tmp_path)
@@ -128,13 +128,13 @@ class TestStudy:
 
     @pytest.mark.parametrize("url", ["nonsense", "nosuch://host/db", "sqlite:////nowhere/at/all.db"])
     def test_no_database(self, space, settings, url, refused: Any) -> None:
-        """An address that leads nowhere is refused in one sentence."""
+        """An unreachable address is refused in one sentence."""
         with refused(UsageError) as raised:
             open_study(attrs.evolve(settings, storage=url), space)
         assert "\n" not in str(raised.value)
 
     def test_importance(self, space, settings, tmp_path) -> None:
-        """The parameter that decides comes first; without trials there is nothing to say."""
+        """The decisive parameter comes first; without trials there is no importance."""
         study = open_study(settings, space, tmp_path)
         assert importances(study) == {}
         for _ in range(30):
@@ -148,12 +148,12 @@ class TestStudy:
 
 class TestSettings:
     def test_round_trip(self, settings, tmp_path) -> None:
-        """What is written is what is read."""
+        """Written settings are read back unchanged."""
         write_settings(tmp_path, settings)
         assert read_settings(tmp_path, None) == settings
 
     def test_resumed_by_its_folder(self, space, settings, tmp_path) -> None:
-        """What is read of a folder claims it, with parameters and with a secret among them."""
+        """Settings that are read from a folder claim it, also with secret parameters."""
         words = ("--callbacks.mlflow.tracking_uri", "postgresql://me:secret@host/db")
         for folder, recorded in (("a", settings.words), ("b", (words[0], "postgresql://me:***@host/db"))):
             path = tmp_path / folder
@@ -165,7 +165,7 @@ class TestSettings:
             assert read_settings(path, None) == read
 
     def test_no_password(self, settings, tmp_path, refused: Any) -> None:
-        """A database's password is not written, and asked for again."""
+        """A database's password is not written, and requested again."""
         url = "postgresql://me:secret@host/db"
         write_settings(tmp_path, attrs.evolve(settings, storage=url))
         assert "secret" not in (tmp_path / "sweep.json").read_text()
@@ -174,7 +174,7 @@ class TestSettings:
         assert read_settings(tmp_path, url).storage == url
 
     def test_another_sweep(self, settings, refused: Any) -> None:
-        """A folder's sweep goes on only by a command that means it."""
+        """The sweep of a folder is only resumed by a command with the same settings."""
         with refused(UsageError):
             refuse_changes(settings, attrs.evolve(settings, words=("--trainer.epochs", "3")))
         refuse_changes(settings, attrs.evolve(settings, seed=5, trials=3))
@@ -187,7 +187,7 @@ class TestSettings:
 
 
 def rows() -> list[Row]:
-    """Three trials."""
+    """Return three trials."""
     made = []
     for number, (state, value) in enumerate([("complete", 0.5), ("pruned", 0.25), ("failed", None)]):
         made.append(
@@ -201,7 +201,7 @@ def rows() -> list[Row]:
 
 
 def test_order(space, settings, tmp_path) -> None:
-    """The best come first, then those that were pruned, are running, and failed."""
+    """The best come first, then the pruned, running and failed ones."""
     study = open_study(settings, space, tmp_path)
     for value in (0.5, 0.75, None, 0.25):
         trial = study.ask()
@@ -215,7 +215,7 @@ def test_order(space, settings, tmp_path) -> None:
 
 
 def test_files(tmp_path) -> None:
-    """Both files hold all trials, the CSV with a column for each parameter that varies."""
+    """Both files have all trials, and the CSV has a column for each varied parameter."""
     write_results(tmp_path, rows(), ["optimizer.epsilon", "model.graph", "model.graph.kernel_size"])
     with (tmp_path / "trials.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
@@ -226,7 +226,7 @@ def test_files(tmp_path) -> None:
 
 
 def test_headings() -> None:
-    """A column is called by the end of the name, unless two end alike."""
+    """A column is named by the last part of its parameter, unless two are the same."""
     assert headings(["optimizer.epsilon", "a.units", "b.units"]) == ["epsilon", "a.units", "b.units"]
 
 
@@ -242,7 +242,7 @@ def test_event_files(space, tmp_path: Path) -> None:
     for row in rows():
         folder = tmp_path / f"trial-{row.trial:04d}"
         folder.mkdir()
-        # A trial that went on is written again.
+        # A resumed trial is written again.
         for _ in range(2):
             write_session(folder, row, space.dimensions, "val_accuracy")
         events = EventAccumulator(str(folder)).Reload()

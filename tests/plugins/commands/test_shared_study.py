@@ -73,13 +73,13 @@ for settings in (grid, attrs.evolve(grid, sampler="random", trials=7, study="ran
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder's `trials.json`."""
+    """Return the rows of a folder's `trials.json`."""
     rows: list[dict[str, Any]] = json.loads((folder / "trials.json").read_text())
     return rows
 
 
 def test_begin_together(tmp_path: Path) -> None:
-    """Three processes that begin at once: one study, one folder each, each trial once, and all tables complete."""
+    """Three processes that start together make one study, one folder each, each trial once, and complete tables."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     processes = [
         subprocess.Popen(
@@ -110,7 +110,7 @@ def test_begin_together(tmp_path: Path) -> None:
 
 @attrs.define(kw_only=True)
 class Quick(Sweep):
-    """Trials that end at once, after `during` was called."""
+    """A runner whose trials end immediately, after a call of `during`."""
 
     during: Any = None
 
@@ -123,7 +123,7 @@ class Quick(Sweep):
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Any:
-    """Makes a sweep of two trials in a folder of its own, on one database."""
+    """Return a function that creates a sweep of two trials in a separate folder, on one database."""
     texts = ("trainer.epochs=1..9",)
     space: Space = make_space(texts, make_request(Arguments(scenario="tutorial", options={}, rest=[]), "sweep"), ())
 
@@ -145,7 +145,7 @@ def shared(tmp_path: Path) -> Any:
 
 
 def test_tables_of_the_sweep_that_ends_first(shared: Any) -> None:
-    """The sweep that ends last completes the tables of the other one; a folder that is gone is no obstacle."""
+    """The sweep that ends last completes the tables of the other one; a deleted folder causes no error."""
     first, gone = shared("first"), shared("gone")
     seen = []
 
@@ -177,7 +177,7 @@ def test_trial_of_a_process_that_was_killed_while_it_asked(shared: Any) -> None:
 
 
 def test_folder_of_another_sweep_that_is_faster(shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep without --sweep_dir takes the next number if its folder is made by another one meanwhile."""
+    """A sweep without --sweep_dir takes the next number if another one creates its folder first."""
     monkeypatch.chdir(tmp_path)
     sweep = shared("a")
     begun = SweepRequest(settings=sweep.settings, space=sweep.space, epochs=1, folder=None, name="n")

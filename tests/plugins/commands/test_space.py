@@ -1,4 +1,4 @@
-"""What may be written after --space, and what is chosen from it."""
+"""The values of --space, and the choices from it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aipcore.errors import UsageError
 
 
 def space_of(*texts: str, words: tuple[str, ...] = ()) -> Space:
-    """The space of the tutorial."""
+    """Return the space of the tutorial."""
     request = make_request(Arguments(scenario="tutorial", options={}, rest=list(words)), "sweep")
     return make_space(texts, request, words)
 
 
 class TestForms:
     def test_ranges(self) -> None:
-        """Numbers between two ends, whole for a whole parameter, by logarithm or in steps."""
+        """Ranges are uniform, logarithmic or in steps, and whole for integer parameters."""
         epsilon, epochs, dropout, rate = space_of(
             "optimizer.epsilon=log:1e-9..1e-5", "trainer.epochs=2..10:2", "model.graph.dropout=0..0.5",
             "--learning-rate.lr=1e-4..1",
@@ -32,25 +32,25 @@ class TestForms:
         assert (rate.name, rate.low) == ("learning_rate.lr", 1e-4)
 
     def test_steps_are_exact(self) -> None:
-        """The points of a range with steps are those that one would write."""
+        """The points of a range with steps are exact decimals."""
         (dropout,) = space_of("model.graph.dropout=0..0.7:0.1").dimensions
         assert dropout.points() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
 
     def test_choices(self) -> None:
-        """Any values, and names of components in any spelling."""
+        """Choices may be any values, and names of components in any spelling."""
         graph, units, sizes = space_of(
             "model.graph=mlp,CNN", "model.graph.units=32,64", "train.batch_size=8,16"
         ).dimensions
         assert (graph.kind, graph.choices) == ("component", ("MLP", "CNN"))
         assert (units.kind, units.choices, sizes.numbers) == ("choice", ("32", "64"), True)
 
-    def test_words_are_read_as_they_were_chosen(self) -> None:
+    def test_words_keep_all_digits(self) -> None:
         """A number goes to the command line with all its digits."""
         (epsilon,) = space_of("optimizer.epsilon=log:1e-9..1e-5").dimensions
         assert float(epsilon.word(1 / 3)) == 1 / 3
 
     def test_several(self) -> None:
-        """--space takes several values, in all the ways in which options are written."""
+        """--space takes several values, in all forms of options."""
         words = ["tutorial", "--space", "a=1,2", "b=1..2", "--trials", "3", "--space=c=1,2", "--space", "d=-1..1"]
         given, rest = sort_words(words, OPTIONS)
         assert given == {"--space": ["a=1,2", "b=1..2", "c=1,2", "d=-1..1"], "--trials": 3}
@@ -86,7 +86,7 @@ class TestForms:
     ],
 )  # fmt: skip
 def test_refused(texts: list[str], words: tuple[str, ...], message: str) -> None:
-    """One sentence says what was wrong, before anything is computed."""
+    """One sentence names the fault before anything is computed."""
     with pytest.raises(UsageError) as raised:
         space_of(*texts, words=words)
     assert message in str(raised.value)
@@ -94,8 +94,8 @@ def test_refused(texts: list[str], words: tuple[str, ...], message: str) -> None
 
 
 class TestChoosing:
-    def test_only_what_exists(self) -> None:
-        """An option of a component is chosen where that component is, whatever the order on the command line."""
+    def test_options_follow_their_component(self) -> None:
+        """An option of a component is only chosen together with the component, in any order on the command line."""
         space = space_of("model.graph.kernel_size=1..5:2", "model.graph=MLP,CNN", "trainer.epochs=1..3")
         few = space.walk(lambda each: each.ends[0])
         assert few == {"model.graph": "MLP", "trainer.epochs": "1"}
@@ -105,13 +105,13 @@ class TestChoosing:
         assert (value.model.graph.params.kernel_size, value.trainer.epochs) == (5, 3)
 
     def test_options_that_stay(self) -> None:
-        """What the user gives for a component stays when the component is chosen by the sweep."""
+        """The user's options of a component are kept if the sweep chooses the component."""
         space = space_of("optimizer=adam,lion", words=("--optimizer.beta_1", "0.5"))
         for name in ("Adam", "Lion"):
             assert space.with_chosen({"optimizer": name}).resolved().value.trainer.optimizer.params.beta_1 == 0.5
 
     def test_grid(self) -> None:
-        """Every point once, without options that a point does not have; the last parameter changes fastest."""
+        """The grid has every point once, without options that a point lacks; the last parameter changes fastest."""
         space = space_of("model.graph=MLP,CNN", "model.graph.kernel_size=1..3:2", "trainer.epochs=1..2")
         assert space.grid() == [
             {"model.graph": "MLP", "trainer.epochs": 1},
@@ -123,7 +123,7 @@ class TestChoosing:
         ]
 
     def test_grid_without_end(self, refused: Any) -> None:
-        """A range without steps has no grid, and a grid has a size that can be tried."""
+        """A range without steps has no grid, and the size of a grid is limited."""
         with refused(UsageError):
             space_of("model.graph.dropout=0..0.5").grid()
         with refused(UsageError):

@@ -1,4 +1,4 @@
-"""Whole sweeps, of real processes that are killed, interrupted and run side by side."""
+"""Whole sweeps, as real processes that are killed, interrupted and run side by side."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys
 
 
 def trials(folder: Path) -> dict[int, dict[str, Any]]:
-    """The trials of a sweep by number, from its `trials.json`."""
+    """Return the trials of a sweep by number, from its `trials.json`."""
     return {row["trial"]: row for row in json.loads((folder / "trials.json").read_text())}
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Starts `aip sweep`."""
+    """Start `aip sweep`."""
     return subprocess.Popen(
         [*AIP, "sweep", *words],
         cwd=folder,
@@ -42,19 +42,19 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Waits for something that `process` is to bring about."""
+    """Wait for a condition that `process` is expected to fulfil."""
     while not true():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
 
 
 def checkpoints(trial: Path) -> list[str]:
-    """The names of a trial's checkpoints."""
+    """Return the names of a trial's checkpoints."""
     return [path.name for path in (trial / "checkpoint").glob("step-*")]
 
 
 def test_sweep(line, fork_aip, tmp_path) -> None:
-    """A trial that goes well and one that is killed: both are recorded, and the sweep is of use."""
+    """A successful and a killed trial are both recorded, and the results are complete."""
     done = fork_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "line-sweep-1"
@@ -65,7 +65,7 @@ def test_sweep(line, fork_aip, tmp_path) -> None:
     assert bad["reason"].startswith("killed by SIGKILL, as happens when the memory is used up")
     with (folder / "trials.csv").open(newline="") as file:
         assert [row["state"] for row in csv.DictReader(file)] == ["complete", "failed"]
-    # Each trial is a whole run, of whose parameters nothing is missing.
+    # Each trial is a whole run with all its parameters.
     params = json.loads((folder / "trial-0000" / "params.json").read_text())
     assert (params["model"]["kill"], params["trainer"]["epochs"]) == (False, 3)
     assert checkpoints(folder / "trial-0000")
@@ -74,7 +74,7 @@ def test_sweep(line, fork_aip, tmp_path) -> None:
     assert f"Best: trial 0 in {folder / 'trial-0000'}. To train it again:" in done.stdout
     again = next(text for text in done.stdout.splitlines() if text.startswith("  aip train "))
     assert shlex.split(again) == ["aip", "train", line, "--trainer.epochs", "3", "--model.kill=no"]
-    # There is nothing more to do for the same command.
+    # Nothing is left to do for the same command.
     more = fork_aip(
         "sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--trainer.epochs", "3", "--sweep_dir",
         str(folder),
@@ -87,7 +87,7 @@ def test_sweep(line, fork_aip, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_best_trial_can_be_applied(fork_aip, tmp_path) -> None:
-    """Three trials of two epochs, of the tutorial; the best one's model is scored as the sweep has it."""
+    """The best model of three trials of the tutorial, with two epochs each, has the score in the sweep."""
     done = fork_aip(
         "sweep", "tutorial", "--space", "optimizer=adam,lion", "optimizer.beta_1=0.8..0.95", "--trials", "3", "--seed",
         "1", "--trainer.epochs", "2", "--trainer.jit_compile", "off", "--sweep-dir", "s", timeout=300,
@@ -105,8 +105,8 @@ def test_best_trial_can_be_applied(fork_aip, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_and_go_on(line, fork_aip, tmp_path) -> None:
-    """After SIGKILL the trial ends by itself, and the sweep goes on with it where it was."""
+def test_kill_and_resume(line, fork_aip, tmp_path) -> None:
+    """If the sweep is killed, the trial saves and ends, and a resumed sweep continues it."""
     words = (line, "--space", "model.units=2..9", "--trials", "2", "--trainer.epochs", "40", "--model.wait", "0.1")
     process = start(tmp_path, *words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
     first = tmp_path / "s" / "trial-0000"
@@ -130,8 +130,8 @@ def test_kill_and_go_on(line, fork_aip, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupt_and_go_on(line, fork_aip, tmp_path) -> None:
-    """Ctrl-C saves the trial, shows what there is, and says how to go on; the same command does."""
+def test_interrupt_and_resume(line, fork_aip, tmp_path) -> None:
+    """Ctrl-C saves the trial, shows the results, and gives the command that resumes the sweep."""
     words = (line, "--space", "model.units=2..9", "--trials", "1", "--trainer.epochs", "30", "--model.wait", "0.1")
     words = (*words, "--trainer.lav_every_n", "1", "--sweep_dir", "s")
     process = start(tmp_path, *words)
@@ -146,14 +146,14 @@ def test_interrupt_and_go_on(line, fork_aip, tmp_path) -> None:
     done = fork_aip("sweep", *words, timeout=300)
     assert done.returncode == 0, done.stderr
     assert trials(tmp_path / "s")[0]["state"] == "complete"
-    # Not one epoch ran twice, and none is missing.
+    # No epoch ran twice, and none is missing.
     history = json.loads(next((first / "checkpoint").glob("step-*/progress.json")).read_text())["history"]
     assert len(history) == 30
 
 
 @pytest.mark.slow
 def test_second_interrupt(line, tmp_path) -> None:
-    """A second Ctrl-C ends all at once, the trial's process included, and leaves a sweep that can go on."""
+    """A second Ctrl-C ends everything immediately, including the trial's process, and the sweep can be resumed."""
     process = start(
         tmp_path, line, "--space", "model.units=2..9", "--trainer.epochs", "400", "--sweep_dir", "s",
         "--model.wait", "20", "--trainer.lav_every_n", "1",
@@ -161,12 +161,12 @@ def test_second_interrupt(line, tmp_path) -> None:
     first = tmp_path / "s" / "trial-0000"
     wait_until(lambda: bool(checkpoints(first)), process)
     process.send_signal(signal.SIGINT)
-    # Two signals of one kind at once would be one.
+    # Two simultaneous signals of one kind would count as one.
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
-    # Whoever was writing to the run is gone.
+    # The process that wrote to the run has ended.
     with locked(first):
         assert (tmp_path / "s" / "sweep.json").exists()
 
@@ -174,7 +174,7 @@ def test_second_interrupt(line, tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("folders", [("a", "a"), ("a", "b")])
 def test_two_processes_share_a_study(line, folders, fork_aip, tmp_path) -> None:
-    """Side by side, in one folder or in two with one database, they make the trials of one study, each of them once."""
+    """Two processes, with one folder or two and one database, run the trials of one study, each once."""
     words = (line, "--space", "model.units=2..9", "--trials", "4", "--seed", "3", "--trainer.epochs", "1")
     if folders[0] != folders[1]:
         words = (*words, "--storage", f"sqlite:///{tmp_path / 'shared.db'}", "--study", "both")
@@ -197,7 +197,7 @@ def test_two_processes_share_a_study(line, folders, fork_aip, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_pruning(line, fork_aip, tmp_path) -> None:
-    """A trial that falls behind ends after the epoch that shows it, and can still go on as a run."""
+    """A trial that falls behind ends after that epoch, and can still be resumed as a run."""
     words = (line, "--space", "model.units=2..9", "--trainer.epochs", "4", "--sweep_dir", "s")
     done = fork_aip("sweep", *words, "--trials", "1")
     assert done.returncode == 0, done.stderr
@@ -227,7 +227,7 @@ def test_pruning(line, fork_aip, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_all_fail_alike(line, fork_aip, tmp_path) -> None:
-    """Three trials with one mistake are enough to see that it is no matter of the parameters."""
+    """Three trials with the same error show that the parameters are not its cause."""
     done = fork_aip("sweep", line, "--space", "model.units=2..9", "--model.broken", "--sweep_dir", "s", timeout=300)
     assert done.returncode == 1
     errors = " ".join(done.stderr.split())
@@ -240,7 +240,7 @@ def test_all_fail_alike(line, fork_aip, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_no_numbers_and_no_such_value(line, fork_aip, tmp_path) -> None:
-    """A trial that diverges fails with the reason; a value that does not exist ends the sweep at once."""
+    """A diverging trial fails with the reason; a value that does not exist ends the sweep immediately."""
     words = ("--space", "model.scale=1,1e38", "--sampler", "grid", "--trainer.skip_sanity_check")
     done = fork_aip("sweep", line, *words, "--sweep_dir", "s")
     assert done.returncode == 0, done.stderr

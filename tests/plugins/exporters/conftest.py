@@ -1,4 +1,4 @@
-"""Small models of each sort, and the folders that formats are written to."""
+"""Small models of each kind, and the folders that formats are written to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MODELS = {"mlp": _mlp, "cnn": _cnn, "recurrent": _recurrent}
 
 
 def make_graph(inputs: Any, outputs: Any) -> Graph:
-    """A model with the specs of its inputs."""
+    """Return a model with the specs of its inputs."""
     named = inputs if isinstance(inputs, dict) else {"": inputs}
     return Graph(
         model=keras.Model(inputs, outputs),
@@ -53,7 +53,7 @@ def make_graph(inputs: Any, outputs: Any) -> Graph:
 
 
 def batches_of(graph: Graph) -> list[dict[str, Any]]:
-    """Random inputs of 1 and of 3 samples, with 9 steps where there may be any number."""
+    """Return random inputs of 1 and of 3 samples, with 9 steps on axes of any length."""
     generator = np.random.default_rng(1)
     return [
         {
@@ -66,7 +66,7 @@ def batches_of(graph: Graph) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def model() -> Callable[[str], Graph]:
-    """Builds `mlp`, `cnn` or `recurrent`, with seeded weights."""
+    """Return a function that builds `mlp`, `cnn` or `recurrent`, with seeded weights."""
 
     def model(name: str) -> Graph:
         keras.utils.set_random_seed(4)
@@ -77,7 +77,7 @@ def model() -> Callable[[str], Graph]:
 
 @pytest.fixture
 def form() -> Callable[..., Format]:
-    """An exporter plugin's format, with its options."""
+    """Return a function that gives an exporter plugin's format, with its options."""
 
     def form(name: str, **options: Any) -> Format:
         plugins = get_plugin_manager()
@@ -88,7 +88,7 @@ def form() -> Callable[..., Format]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a model in formats by name, compared with the model, to `tmp_path/model`."""
+    """Return a function that writes a model in formats by name, compared with the model, to `tmp_path/model`."""
 
     def write(graph: Graph, formats: dict[str, Format]) -> Path:
         writer = ModelWriter(graph, formats, {}, batches=lambda: batches_of(graph))
@@ -100,11 +100,11 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def batches() -> Callable[[Graph], list[dict[str, Any]]]:
-    """The inputs that `write` compares."""
+    """Return the inputs that `write` compares."""
     return batches_of
 
 
 @pytest.fixture
 def graph_of() -> Callable[[Any, Any], Graph]:
-    """From symbolic inputs and outputs to a graph."""
+    """Return a function that makes a graph of symbolic inputs and outputs."""
     return make_graph

@@ -1,4 +1,4 @@
-"""ONNX and LiteRT: models of each sort answer in a process that knows neither aip nor TensorFlow as they do here."""
+"""ONNX and LiteRT: models of each kind have the same outputs in a process without aip and TensorFlow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ assert not {"aipcore", "aip_plugins", "tensorflow", "keras"} & set(sys.modules)
 
 
 def answers_elsewhere(name: str, folder: Path, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What a fresh process with the format's own runtime answers."""
+    """Return the outputs of a new process with the format's own runtime."""
     np.savez(folder.parent / "inputs.npz", **{key or "inputs": value for key, value in inputs.items()})
     words = [sys.executable, "-W", "error", "-c", READERS[name] + READ]
     files = [str(folder), str(folder.parent / "inputs.npz"), str(folder.parent / "outputs.npz")]
@@ -63,7 +63,7 @@ def answers_elsewhere(name: str, folder: Path, inputs: dict[str, Any]) -> dict[s
 def test_models_in_a_fresh_process(
     model: Any, form: Any, write: Any, batches: Any, name: str, kind: str, options: dict[str, Any]
 ) -> None:
-    """Names are those of the signature, and numbers those of the Keras model."""
+    """Names are those of the signature, and outputs those of the Keras model."""
     graph = model(kind)
     folder = write(graph, {name: form(name, **options)})
     inputs = batches(graph)[1]
@@ -75,7 +75,7 @@ def test_models_in_a_fresh_process(
 
 
 def test_recurrent_layers_need_a_batch_size(model: Any, form: Any, write: Any, tmp_path: Path, refused: Any) -> None:
-    """LiteRT cannot express them for any batch; the message says what to give, and nothing is left."""
+    """LiteRT needs a fixed batch size for recurrent layers; the error gives the option, and no file is left."""
     with refused(FormatError):
         write(model("recurrent"), {"LiteRT": form("LiteRT")})
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_recurrent_layers_need_a_batch_size(model: Any, form: Any, write: Any, t
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_any_batch_through_a_file_of_one_size(model: Any, form: Any, write: Any, batches: Any, batch_size: int) -> None:
-    """`load` cuts batches for it, and fills the last one up."""
+    """`load` splits batches for a file of one batch size, and pads the last one."""
     graph = model("recurrent")
     made = form("LiteRT", batch_size=batch_size)
     run = made.read(write(graph, {"LiteRT": made}))
@@ -93,7 +93,7 @@ def test_any_batch_through_a_file_of_one_size(model: Any, form: Any, write: Any,
 
 @pytest.mark.parametrize(("quantize", "least"), [("float16", 1.6), ("dynamic", 2.5)])
 def test_quantized_files(graph_of: Any, form: Any, write: Any, quantize: str, least: float) -> None:
-    """They are smaller, and have a tolerance of their own, within which they answer."""
+    """Quantized files are smaller, and their outputs are within a separate tolerance."""
     inputs = keras.Input((32,), name="inputs")
     graph = graph_of(inputs, keras.layers.Dense(8)(keras.layers.Dense(256, activation="tanh")(inputs)))
     sizes = [
@@ -106,14 +106,14 @@ def test_quantized_files(graph_of: Any, form: Any, write: Any, quantize: str, le
 
 
 class Gamma(keras.layers.Layer):
-    """The logarithm of the gamma function, which ONNX has not."""
+    """A layer of the logarithm of the gamma function, which ONNX lacks."""
 
     def call(self, inputs: Any) -> Any:
         return tf.math.lgamma(tf.abs(inputs) + 1.0)
 
 
 class Read(keras.layers.Layer):
-    """Decodes a path of CTC, which LiteRT cannot."""
+    """A layer that decodes a path of CTC, which LiteRT lacks."""
 
     def call(self, inputs: Any) -> Any:
         steps = tf.transpose(tf.tile(inputs[:, None, :], [1, 4, 1]), [1, 0, 2])
@@ -125,7 +125,7 @@ class Read(keras.layers.Layer):
 def test_ops_that_a_format_has_not(
     graph_of: Any, form: Any, write: Any, tmp_path: Path, capfd: Any, name: str, layer: type[Any], op: str
 ) -> None:
-    """The op is named, the converters say nothing themselves, and the other formats are written."""
+    """The error names the op, the converters print nothing, and the other formats are written."""
     inputs = keras.Input((3,), name="inputs")
     graph = graph_of(inputs, layer()(keras.layers.Dense(2)(inputs)))
     with pytest.raises(FormatError) as caught:

@@ -1,4 +1,4 @@
-"""Every shipped optimizer by name, built as a run builds it, and ways to run many of its steps."""
+"""Every built-in optimizer by name, built as in a run, and functions that run many of its steps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAMES = ("AdaBelief", "Adam", "AdamW", "Adamax", "LAMB", "Lion", "Muon", "Nadam"
 
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    """Each shipped optimizer in turn."""
+    """Return each built-in optimizer in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def make_optimizer() -> MakeOptimizer:
-    """Builds an optimizer from its name, a learning rate or schedule, and its options."""
+    """Return a function that builds an optimizer from its name, a learning rate or schedule, and its options."""
 
     def make(name: str, learning_rate: Any, **options: Any) -> Any:
         plugins = get_plugin_manager()
@@ -35,7 +35,7 @@ def make_optimizer() -> MakeOptimizer:
 
 @pytest.fixture
 def make_schedule() -> Callable[..., Any]:
-    """Builds a schedule from its name, the run's length and its options."""
+    """Return a function that builds a schedule from its name, the run's length and its options."""
 
     def make(name: str, *, updates_per_epoch: int, epochs: int, **options: Any) -> Any:
         from aipcore.training.engine.learning_rate import Horizon
@@ -49,7 +49,7 @@ def make_schedule() -> Callable[..., Any]:
 
 @pytest.fixture
 def make_variables() -> Callable[..., list[Any]]:
-    """Makes one variable for each name and value."""
+    """Return a function that creates one variable for each name and value."""
 
     def make(dtype: str = "float32", **values: Any) -> list[Any]:
         import keras
@@ -61,9 +61,9 @@ def make_variables() -> Callable[..., list[Any]]:
 
 @pytest.fixture
 def make_loop() -> Callable[..., Any]:
-    """Makes a function that runs all steps of a gradient function in one loop, as the training loop does.
+    """Return a function that runs all steps of a gradient function in one loop, like the training loop.
 
-    `gradients` gives the gradients of all variables for a step number (a scalar int32 tensor).
+    `gradients` returns the gradients of all variables for a step number (a scalar int32 tensor).
     """
 
     def make(

@@ -33,10 +33,10 @@ def adabelief(
     rectify: bool = True,
     amsgrad: bool = False,
 ) -> Iterator[Array]:
-    """Zhuang et al. 2020, algorithm 2, with the rectification of Liu et al. 2020, algorithm 2.
+    """Yield the weights of Zhuang et al. 2020, algorithm 2, with the rectification of Liu et al. 2020, algorithm 2.
 
-    What the papers leave open is as in the authors' packages: the decay is decoupled and scaled by the rate, and the
-    belief is trusted from 5 gradients on.
+    Details that the papers leave open are as in the authors' packages: the decay is decoupled and scaled by the rate,
+    and the belief is trusted from 5 gradients on.
     """
     m, s, largest = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
     rho_inf = 2 / (1 - beta_2) - 1
@@ -57,14 +57,14 @@ def adabelief(
 
 
 def problem(seed: int = 8) -> tuple[Array, Array]:
-    """A matrix, and for each step a gradient that keeps a direction and adds noise, as in training."""
+    """Return a matrix, and for each step a gradient with a constant direction and noise, as in training."""
     random = np.random.default_rng(seed)
     return random.normal(size=(6, 4)), random.normal(size=(6, 4)) + 0.5 * random.normal(size=(STEPS, 6, 4))
 
 
 @pytest.fixture
 def follow(make_optimizer: Any, make_variables: Any) -> Any:
-    """Runs AdaBelief in one dtype over given gradients and returns the variable after each step."""
+    """Run AdaBelief in one dtype over given gradients and return the variable after each step."""
 
     def follow(start: Array, gradients: Array, *, dtype: str, jit_compile: bool = False, **options: Any) -> Array:
         variables = make_variables(dtype, w=start)
@@ -83,7 +83,7 @@ def follow(make_optimizer: Any, make_variables: Any) -> Any:
 @pytest.mark.parametrize(("decay", "rectify", "amsgrad"), COMBINATIONS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_equals_reference(dtype: str, decay: float, rectify: bool, amsgrad: bool, follow: Any) -> None:
-    """Each of 100 steps with the default betas and epsilon: to 1e-10 in float64, to rounding in float32."""
+    """Each of 100 steps with the default betas and epsilon is equal to 1e-10 in float64, to rounding in float32."""
     options = {"weight_decay": decay, "rectify": rectify, "amsgrad": amsgrad}
     start, gradients = problem()
     expected = np.array(list(adabelief(start, gradients, **options)))
@@ -106,7 +106,7 @@ def test_other_betas_and_epsilon(decay: float, rectify: bool, amsgrad: bool, fol
 
 @pytest.mark.parametrize("beta_2", [0.0, 0.25, 0.5, 0.59375, 0.625, 0.75])
 def test_short_memory_is_never_rectified(beta_2: float, follow: Any) -> None:
-    """A window that cannot reach 5 gradients means momentum steps for ever, and no division by zero."""
+    """A window shorter than 5 gradients gives momentum steps for ever, without division by zero."""
     start, gradients = problem()
     expected = np.array(list(adabelief(start, gradients, beta_2=beta_2)))
     found = follow(start, gradients, dtype="float64", beta_2=beta_2)
@@ -115,7 +115,7 @@ def test_short_memory_is_never_rectified(beta_2: float, follow: Any) -> None:
 
 
 def test_plain_steps_come_first(follow: Any) -> None:
-    """With rectification the first five steps are those of momentum alone, and the sixth is not."""
+    """With rectification, the first five steps are those of momentum alone, and the sixth is not."""
     start, gradients = problem()
     found = np.diff(np.concatenate([[start], follow(start, gradients[:6], dtype="float64")]), axis=0)
     m = np.zeros_like(start)
@@ -127,7 +127,7 @@ def test_plain_steps_come_first(follow: Any) -> None:
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_certain_gradients(rectify: bool, jit_compile: bool, follow: Any) -> None:
-    """A gradient that never changes is fully believed: steps grow beyond the rate and stay finite in float32."""
+    """A constant gradient is fully believed: steps grow beyond the rate and stay finite in float32."""
     gradients = np.broadcast_to(np.array([1.0, -1e-3, 1e-8, 1e-30, 0.0]), (STEPS, 5))
     found = follow(
         np.zeros(5), gradients, dtype="float32", jit_compile=jit_compile, rectify=rectify, beta_2=0.9, epsilon=1e-14
@@ -138,7 +138,7 @@ def test_certain_gradients(rectify: bool, jit_compile: bool, follow: Any) -> Non
 
 
 def test_belief_is_never_below_epsilon(make_optimizer: Any, make_variables: Any) -> None:
-    """Squares that underflow leave epsilon in the belief, so that no root is of zero."""
+    """If squares underflow, the belief is epsilon, so that no root is of zero."""
     variables = make_variables(w=np.ones(3))
     optimizer = make_optimizer("AdaBelief", RATE)
     step = tf.function(lambda given: optimizer.apply([given], variables), autograph=False, jit_compile=True)
@@ -151,7 +151,7 @@ def test_belief_is_never_below_epsilon(make_optimizer: Any, make_variables: Any)
 
 @pytest.fixture
 def optax_float64() -> Iterator[Any]:
-    """optax, computing in float64 meanwhile."""
+    """Yield optax, computing in float64 during the test."""
     jax = pytest.importorskip("jax", reason="optax, the published second implementation, is in the extra [test]")
     optax = pytest.importorskip("optax", reason="optax, the published second implementation, is in the extra [test]")
     jax.config.update("jax_enable_x64", True)
@@ -160,7 +160,7 @@ def optax_float64() -> Iterator[Any]:
 
 
 def follow_optax(transformation: Any, start: Array, gradients: Array) -> Array:
-    """The parameters after each step of an optax transformation."""
+    """Return the parameters after each step of an optax transformation."""
     w, state, path = start, transformation.init(start), []
     for gradient in gradients:
         update, state = transformation.update(gradient, state, w)
@@ -171,7 +171,7 @@ def follow_optax(transformation: Any, start: Array, gradients: Array) -> Array:
 
 @pytest.mark.parametrize("decay", DECAYS)
 def test_equals_optax(decay: float, optax_float64: Any, follow: Any) -> None:
-    """Without rectification, which optax's lacks: the same 100 steps."""
+    """Without rectification, which optax lacks, 100 steps are equal."""
     optax = optax_float64
     start, gradients = problem()
     peer = optax.chain(
@@ -185,7 +185,7 @@ def test_equals_optax(decay: float, optax_float64: Any, follow: Any) -> None:
 
 
 def test_rectification_equals_optax(optax_float64: Any, follow: Any) -> None:
-    """The factor that optax's RAdam puts on Adam's steps is the one that rectification puts on AdaBelief's."""
+    """The rectification factor of optax's RAdam on Adam's steps equals that of AdaBelief."""
     optax = optax_float64
     start, gradients = problem()
     zero = np.zeros_like(start)

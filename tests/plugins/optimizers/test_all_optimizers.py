@@ -1,4 +1,4 @@
-"""All shipped optimizers times all checks."""
+"""All built-in optimizers times all checks."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ SHAPES = {"tall": (6, 4), "wide": (4, 6), "bias": (5,)}
 
 @pytest.fixture
 def start() -> dict[str, Any]:
-    """Values of three variables."""
+    """Return values of three variables."""
     random = np.random.default_rng(1)
     return {name: random.normal(size=shape) for name, shape in SHAPES.items()}
 
 
 @pytest.fixture
 def gradients() -> Callable[[Any], list[Any]]:
-    """Gradients of these variables for each of STEPS steps."""
+    """Return gradients of these variables for each of STEPS steps."""
     random = np.random.default_rng(2)
     tables = [tf.constant(random.normal(size=(STEPS, *shape)), tf.float32) for shape in SHAPES.values()]
     return lambda step: [table[step] for table in tables]
 
 
 def values(variables: list[Any]) -> list[Any]:
-    """The numbers in these variables."""
+    """Return the numbers in these variables."""
     return [variable.numpy() for variable in variables]
 
 
 def test_finds_the_minimum_of_a_quadratic(
     name: str, make_optimizer: Any, make_schedule: Any, make_variables: Any, make_loop: Any
 ) -> None:
-    """With a rate that falls to zero, a matrix and a vector reach their targets."""
+    """With a rate that decays to zero, a matrix and a vector reach their targets."""
     targets = [np.array([[1.0, -1.0, 2.0], [0.5, 3.0, -2.0]]), np.array([1.0, -1.0, 1.0])]
     variables = make_variables(matrix=[[-1.0, 2.0, 0.5], [1.0, -1.0, 1.0]], vector=[-1.0, 4.0, 1.0])
     schedule = make_schedule("CosineDecay", lr=RATES[name][0], updates_per_epoch=100, epochs=10)
@@ -68,7 +68,7 @@ def test_finds_the_minimum_of_a_quadratic(
 def test_descends_the_valley_of_rosenbrock(
     name: str, make_optimizer: Any, make_schedule: Any, make_variables: Any, make_loop: Any
 ) -> None:
-    """From (-1, 1) around the bend to the minimum at (1, 1)."""
+    """Each optimizer descends from (-1, 1) around the bend to the minimum at (1, 1)."""
     variables = make_variables(point=[[-1.0, 1.0]])
     schedule = make_schedule("CosineDecay", lr=RATES[name][1], updates_per_epoch=1000, epochs=20)
     optimizer = make_optimizer(name, schedule, weight_decay=1e-9)
@@ -85,7 +85,7 @@ def test_descends_the_valley_of_rosenbrock(
 def test_zero_gradient_moves_nothing(
     name: str, mode: str, make_optimizer: Any, make_variables: Any, make_loop: Any, start: Any
 ) -> None:
-    """Without a gradient and without decay not one bit changes, and no state becomes NaN."""
+    """Without a gradient and without decay, no bit changes, and no state becomes NaN."""
     variables = make_variables(**start)
     before = values(variables)
     optimizer = make_optimizer(name, 0.1, weight_decay=1e-30)
@@ -100,7 +100,7 @@ def test_zero_gradient_moves_nothing(
 def test_gradients_of_any_size_stay_finite(
     name: str, mode: str, make_optimizer: Any, make_variables: Any, make_loop: Any, start: Any, gradients: Any
 ) -> None:
-    """From denormal numbers, which XLA takes for zero, to ones whose squares are near the end of float32."""
+    """Gradients range from denormal numbers, which XLA flushes to zero, to squares near the end of float32."""
     variables = make_variables(**start)
     optimizer = make_optimizer(name, 1e-3)
     size = tf.Variable(0.0)
@@ -121,7 +121,7 @@ def test_gradients_of_any_size_stay_finite(
 def test_compiled_equals_uncompiled(
     name: str, mode: str, make_optimizer: Any, make_variables: Any, make_loop: Any, start: Any, gradients: Any
 ) -> None:
-    """A loop step by step or through XLA gives what the compiled graph gives."""
+    """A loop step by step or through XLA gives the results of the compiled graph."""
     results = []
     for each in ("graph", mode):
         variables = make_variables(**start)
@@ -142,7 +142,7 @@ def test_is_traced_once(
     start: Any,
     gradients: Any,
 ) -> None:
-    """Running on, also with another learning rate, traces nothing again and makes no more variables."""
+    """Further steps, also with another learning rate, cause no new trace and no new variables."""
     variables = make_variables(**start)
     schedule = make_schedule("ExponentialDecay", lr=0.01, decay=0.9, updates_per_epoch=5, epochs=10)
     optimizer = make_optimizer(name, schedule, weight_decay=0.01)
@@ -158,7 +158,7 @@ def test_is_traced_once(
 def test_restores_at_every_step(
     name: str, make_optimizer: Any, make_schedule: Any, make_variables: Any, start: Any, gradients: Any
 ) -> None:
-    """From the variables after any step, a fresh optimizer makes the next step to the last bit."""
+    """From the variables after any step, a new optimizer makes the next step bit-identically."""
     schedule = make_schedule("ExponentialDecay", lr=0.01, decay=0.9, updates_per_epoch=5, epochs=10)
 
     def fresh() -> tuple[list[Any], Any]:
@@ -185,7 +185,7 @@ def test_restores_at_every_step(
 def test_configuration_comes_back(
     name: str, make_optimizer: Any, make_schedule: Any, make_variables: Any, start: Any, gradients: Any
 ) -> None:
-    """An optimizer that went through JSON, with its schedule and its exclusions, makes the same steps."""
+    """An optimizer restored from JSON, with its schedule and its exclusions, makes the same steps."""
     schedule = make_schedule("WarmupCosineDecay", lr=0.01, warmup_epochs=2.0, updates_per_epoch=2, epochs=10)
     first = make_optimizer(name, schedule, weight_decay=0.1, exclude_from_weight_decay=("bias", "^wide$"))
     text = json.dumps(keras.saving.serialize_keras_object(first))
@@ -205,7 +205,7 @@ def test_configuration_comes_back(
 
 
 def test_sparse_gradient_equals_dense(name: str, make_optimizer: Any, make_variables: Any) -> None:
-    """A gradient of some rows is that gradient with zeros in the other rows."""
+    """A gradient of some rows equals that gradient with zeros in the other rows."""
     results = []
     for sparse in (False, True):
         random = np.random.default_rng(4)
@@ -221,14 +221,14 @@ def test_sparse_gradient_equals_dense(name: str, make_optimizer: Any, make_varia
 
 
 def two_layers() -> Any:
-    """Two layers whose weights have the same bare names."""
+    """Return two layers whose weights have the same bare names."""
     inputs = keras.Input((3,))
     hidden = keras.layers.Dense(4, name="encoder", bias_initializer="ones")(inputs)
     return keras.Model(inputs, keras.layers.Dense(2, name="head", bias_initializer="ones")(hidden))
 
 
 def test_weight_decay_leaves_out_by_path(name: str, make_optimizer: Any) -> None:
-    """A pattern tells layers apart, not only kinds of weights; LAMB scales the decay to the weights' norm."""
+    """A pattern distinguishes layers, not only kinds of weights; LAMB scales the decay to the weights' norm."""
     model = two_layers()
     weights = {weight.path: weight for weight in model.trainable_variables}
     before = dict(zip(weights, values(list(weights.values())), strict=True))
@@ -247,7 +247,7 @@ def test_weight_decay_leaves_out_by_path(name: str, make_optimizer: Any) -> None
 def test_weight_decay_follows_the_schedule(
     name: str, make_optimizer: Any, make_schedule: Any, make_variables: Any, make_loop: Any, start: Any
 ) -> None:
-    """Without gradients, what is left after five steps is the product of 1 - rate * decay."""
+    """Without gradients, the factor after five steps is the product of 1 - rate * decay."""
     variables = make_variables(**start)
     schedule = make_schedule("ExponentialDecay", lr=0.5, decay=0.25, updates_per_epoch=2, epochs=3)
     optimizer = make_optimizer(name, schedule, weight_decay=0.25)
@@ -262,7 +262,7 @@ def test_weight_decay_follows_the_schedule(
 def test_no_weight_decay_is_weight_decay_zero(
     name: str, make_optimizer: Any, make_variables: Any, start: Any, gradients: Any
 ) -> None:
-    """weight_decay 0 turns decay off, also where it is on by default."""
+    """weight_decay 0 turns decay off, even if it is on by default."""
     results = []
     for decay in (0.0, 1e-30):
         variables = make_variables(**start)

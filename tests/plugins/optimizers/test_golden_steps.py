@@ -1,6 +1,6 @@
-"""Each optimizer step by step against equations written from the papers, in NumPy and float64.
+"""Each optimizer step by step against equations from the papers, in NumPy and float64.
 
-The references know one array only and share no code with the optimizers. Rates, betas and decays of the float64 runs
+The references use one array only and share no code with the optimizers. Rates, betas and decays of the float64 runs
 are sums of few powers of two, since Keras keeps a rate in float32.
 """
 
@@ -34,7 +34,7 @@ def adam(
     weight_decay: float = 0.0,
     amsgrad: bool = False,
 ) -> Path:
-    """Kingma and Ba 2015, in the order of computation at the end of section 2; Loshchilov and Hutter 2019."""
+    """Yield the steps of Kingma and Ba 2015, in the order at the end of section 2, and Loshchilov and Hutter 2019."""
     m, v, largest = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
     for t, g in enumerate(gradients, start=1):
         m = beta_1 * m + (1 - beta_1) * g
@@ -46,7 +46,7 @@ def adam(
 
 
 def adamax(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
-    """Kingma and Ba 2015, algorithm 2."""
+    """Yield the steps of Kingma and Ba 2015, algorithm 2."""
     m, u = np.zeros_like(w), np.zeros_like(w)
     for t, g in enumerate(gradients, start=1):
         m = BETA_1 * m + (1 - BETA_1) * g
@@ -56,7 +56,7 @@ def adamax(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
 
 
 def nadam(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
-    """Dozat 2016, algorithm 2, with the momentum schedule of section 3: mu_t = beta_1 (1 - 0.96^t / 2)."""
+    """Yield the steps of Dozat 2016, algorithm 2, with the momentum of section 3: mu_t = beta_1 (1 - 0.96^t / 2)."""
     m, v, product = np.zeros_like(w), np.zeros_like(w), 1.0
     for t, g in enumerate(gradients, start=1):
         now, following = (BETA_1 * (1 - 0.5 * 0.96**s) for s in (t, t + 1))
@@ -69,7 +69,7 @@ def nadam(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
 
 
 def rmsprop(w: Array, gradients: Array, *, momentum: float = 0.0, centered: bool = False, rho: float = 0.875) -> Path:
-    """Hinton 2012, lecture 6e; centered as by Graves 2013, equations 38 to 41."""
+    """Yield the steps of Hinton 2012, lecture 6e; centered as by Graves 2013, equations 38 to 41."""
     v, mean, velocity = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
     for g in gradients:
         v = rho * v + (1 - rho) * g * g
@@ -82,7 +82,7 @@ def rmsprop(w: Array, gradients: Array, *, momentum: float = 0.0, centered: bool
 def sgd(
     w: Array, gradients: Array, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
 ) -> Path:
-    """Sutskever et al. 2013, equations 1 to 4, the latter in the variables of Bengio et al. 2013, equation 7."""
+    """Yield the steps of Sutskever et al. 2013, equations 1 to 4, the latter as in Bengio et al. 2013, equation 7."""
     velocity = np.zeros_like(w)
     for g in gradients:
         velocity = momentum * velocity - RATE * g
@@ -91,7 +91,7 @@ def sgd(
 
 
 def lamb(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
-    """You et al. 2020, algorithm 2, with the identity for phi."""
+    """Yield the steps of You et al. 2020, algorithm 2, with the identity for phi."""
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t, g in enumerate(gradients, start=1):
         m = BETA_1 * m + (1 - BETA_1) * g
@@ -103,7 +103,7 @@ def lamb(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
 
 
 def lion(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
-    """Chen et al. 2023, program 1."""
+    """Yield the steps of Chen et al. 2023, program 1."""
     m = np.zeros_like(w)
     for g in gradients:
         w = w - RATE * (np.sign(BETA_1 * m + (1 - BETA_1) * g) + weight_decay * w)
@@ -114,7 +114,7 @@ def lion(w: Array, gradients: Array, *, weight_decay: float = 0.0) -> Path:
 def muon(
     w: Array, gradients: Array, *, weight_decay: float = 0.0, nesterov: bool = True, as_adam: bool = False
 ) -> Path:
-    """Jordan et al. 2024, algorithm 2, with the size of an update of Liu et al. 2025, equation 4."""
+    """Yield the steps of Jordan et al. 2024, algorithm 2, with the update size of Liu et al. 2025, equation 4."""
     if w.ndim != 2 or as_adam:
         yield from adam(w, gradients, weight_decay=weight_decay)
         return
@@ -170,7 +170,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[..., Path], dict[str, Any]]
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_reference(case: str, dtype: str, make_optimizer: Any, make_variables: Any) -> None:
-    """Every one of 100 steps, on matrices and a vector: to 1e-9 in float64, to rounding in float32."""
+    """Each of 100 steps, on matrices and a vector, is equal to 1e-9 in float64, to rounding in float32."""
     name, options, reference, reference_options = CASES[case]
     if name == "Muon" and dtype == "float64":
         pytest.skip("Keras' Muon mixes in float32 scalars and takes no other dtype")
@@ -195,7 +195,7 @@ def test_equals_reference(case: str, dtype: str, make_optimizer: Any, make_varia
 
 
 def test_lamb_without_weights_or_without_gradient(make_optimizer: Any, make_variables: Any) -> None:
-    """Where a norm is 0 the trust ratio is 1: zero weights move by Adam's step, and no gradient moves nothing."""
+    """If a norm is 0, the trust ratio is 1: zero weights move by Adam's step, and zero gradients move nothing."""
     variables = make_variables(zero=np.zeros(4), still=np.ones(4))
     optimizer = make_optimizer("LAMB", RATE, epsilon=1e-12)
     optimizer.apply([tf.constant([1.0, -2.0, 3.0, -4.0]), tf.zeros(4)], variables)
@@ -204,7 +204,7 @@ def test_lamb_without_weights_or_without_gradient(make_optimizer: Any, make_vari
 
 
 def test_lamb_steps_by_the_rate(make_optimizer: Any, make_variables: Any) -> None:
-    """A step has the length rate * |w| whatever the weight decay: the decay stands inside the trust ratio."""
+    """A step has the length rate * |w| for any weight decay, since the trust ratio includes the decay."""
     start = np.random.default_rng(6).normal(size=(7, 3))
     for decay in (1e-30, 0.1, 10.0):
         variables = make_variables(w=start)
@@ -215,7 +215,7 @@ def test_lamb_steps_by_the_rate(make_optimizer: Any, make_variables: Any) -> Non
 
 
 def test_muon_leaves_embeddings_to_adam(make_optimizer: Any) -> None:
-    """A table of embeddings is a matrix, yet gets Adam's state of two moments; a kernel gets one."""
+    """An embedding table is a matrix, but has Adam's state of two moments; a kernel has one."""
     import keras
 
     inputs = keras.Input((3,), dtype="int32")

@@ -45,7 +45,7 @@ PEERS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
 
 @pytest.fixture
 def optax() -> Iterator[Any]:
-    """optax, computing in float64 meanwhile, so that the only rounding is ours."""
+    """Yield optax, computing in float64 during the test, so that only aip's results are rounded."""
     jax = pytest.importorskip("jax", reason="optax, the published second implementation, is in the extra [test]")
     optax = pytest.importorskip("optax", reason="optax, the published second implementation, is in the extra [test]")
     jax.config.update("jax_enable_x64", True)
@@ -56,7 +56,7 @@ def optax() -> Iterator[Any]:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("peer", PEERS)
 def test_equals_optax(peer: str, dtype: str, optax: Any, make_optimizer: Any, make_variables: Any) -> None:
-    """Relative error of the weights below 1e-5 of their size after 200 steps, in either dtype."""
+    """After 200 steps, the error of the weights is below 1e-5 of their size, in either dtype."""
     options, make_peer = PEERS[peer]
     random = np.random.default_rng(9)
     start, target = random.normal(size=(6, 4)), random.normal(size=(6, 4))
@@ -68,7 +68,7 @@ def test_equals_optax(peer: str, dtype: str, optax: Any, make_optimizer: Any, ma
     optimizer.build(variables)
     step = tf.function(lambda given: optimizer.apply([given], variables), autograph=False)
     for each in noise:
-        # One gradient for both: what differs is the update, not a path that chaos tears apart.
+        # Both get the same gradient, so that only the updates differ and not a chaotic path.
         gradient = w - target + each
         update, state = transformation.update(gradient, state, w)
         w = w + np.asarray(update)

@@ -1,4 +1,4 @@
-"""What the optimizers say of themselves."""
+"""Records and parameters of the optimizers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEFAULTS = {
 
 
 def test_all_are_registered() -> None:
-    """Exactly the optimizers of the table come with aip, each under its display name."""
+    """Exactly the optimizers of the table are built in, each under its display name."""
     own = [entry.record.name for entry in get_plugin_manager().of_kind("optimizer") if entry.plugin.is_own]
     assert sorted(own) == sorted(DEFAULTS)
 
@@ -47,7 +47,7 @@ def test_defaults(name: str) -> None:
 
 
 def test_build_passes_on_every_option(name: str, make_optimizer: object) -> None:
-    """An option set to something else reaches the optimizer's configuration: none is forgotten on the way."""
+    """A changed option reaches the optimizer's configuration: none is lost on the way."""
     assert callable(make_optimizer)
     renamed = {"exclude_from_weight_decay": "exclude_paths", "adam_layers": "exclude_layers"}
     for option, default in DEFAULTS[name].items():
@@ -60,7 +60,7 @@ def test_build_passes_on_every_option(name: str, make_optimizer: object) -> None
 
 @pytest.mark.parametrize("package", ["aip_plugins.optimizers", "aip_plugins.optimizers.params"])
 def test_parameters_are_light(package: str) -> None:
-    """Neither the records nor the parameters import anything that computes."""
+    """Neither the records nor the parameters import a numerical package."""
     code = f"import sys, {package}; print(sorted({{'tensorflow', 'keras', 'numpy', 'grain'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

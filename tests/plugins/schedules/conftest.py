@@ -1,4 +1,4 @@
-"""Schedules built as a run builds them."""
+"""Schedules built as in a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aipcore.hooks.manager import get_plugin_manager
 
 @pytest.fixture
 def make_schedule() -> Callable[..., Any]:
-    """Builds a schedule from its name, the run's length and its options."""
+    """Return a function that builds a schedule from its name, the run's length and its options."""
 
     def make(name: str, *, updates_per_epoch: int = 10, epochs: int = 20, **options: Any) -> Any:
         from aipcore.training.engine.learning_rate import Horizon

@@ -1,4 +1,4 @@
-"""All shipped schedules times all checks."""
+"""All built-in schedules times all checks."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=DEFAULTS)
 def name(request: pytest.FixtureRequest) -> str:
-    """Each shipped schedule in turn."""
+    """Return each built-in schedule in turn."""
     return str(request.param)
 
 
 def test_all_are_registered() -> None:
-    """Exactly the schedules of the table come with aip."""
+    """Exactly the schedules of the table are built in."""
     own = [entry.record.name for entry in get_plugin_manager().of_kind("schedule") if entry.plugin.is_own]
     assert sorted(own) == sorted(DEFAULTS)
 
@@ -57,14 +57,14 @@ def test_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("module", ["aip_plugins.schedules", "aip_plugins.schedules.params"])
 def test_parameters_are_light(module: str) -> None:
-    """Neither the records nor the parameters import anything that computes."""
+    """Neither the records nor the parameters import a numerical package."""
     code = f"import sys, {module}; print(sorted({{'tensorflow', 'keras', 'numpy', 'grain'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_is_pure_and_compiles_once(name: str, jit_compile: bool, make_schedule: Any) -> None:
-    """The rate depends on the step alone: in any order, compiled or not, from one trace."""
+    """The rate depends only on the step: in any order, compiled or not, from one trace."""
     schedule = make_schedule(name, lr=0.01)
     compiled = tf.function(schedule, autograph=False, jit_compile=jit_compile)
     steps = [0, 1, 9, 10, 55, 199, 200, 500]
@@ -77,7 +77,7 @@ def test_is_pure_and_compiles_once(name: str, jit_compile: bool, make_schedule: 
 
 @pytest.mark.parametrize("updates_per_epoch", [1, 7, 2**20 + 1])
 def test_long_runs(name: str, updates_per_epoch: int, make_schedule: Any) -> None:
-    """Steps up to 2^31 and more give finite rates; neighbours in a slow fall do not merge into stairs."""
+    """Steps up to 2^31 and more give finite rates, and neighbours in a slow decay stay distinct."""
     schedule = make_schedule(name, lr=0.01, updates_per_epoch=updates_per_epoch, epochs=2**12)
     for step in (0, 1, 2**24 + 1, 2**31 - 1, 2**31, 2**40):
         rate = schedule(tf.constant(step, tf.int64)).numpy()
@@ -86,7 +86,7 @@ def test_long_runs(name: str, updates_per_epoch: int, make_schedule: Any) -> Non
 
 
 def test_steps_beyond_float32_stay_apart(make_schedule: Any) -> None:
-    """In a step-wise fall the boundary after 2^24 updates is met to the update."""
+    """In a staircase decay, the boundary after 2^24 updates is exact."""
     schedule = make_schedule("ExponentialDecay", lr=1.0, decay=0.5, staircase=True, updates_per_epoch=2**24 + 3)
     boundary = 3 * (2**24 + 3)
     rates = [schedule(tf.constant(step, tf.int64)).numpy() for step in (boundary - 1, boundary, boundary + 1)]
@@ -95,7 +95,7 @@ def test_steps_beyond_float32_stay_apart(make_schedule: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
 def test_step_may_have_any_number_type(name: str, dtype: str, make_schedule: Any) -> None:
-    """Keras gives its int variable, tests give Python ints, some callers floats."""
+    """Keras passes its int variable, tests pass Python ints, some callers floats."""
     schedule = make_schedule(name, lr=0.01)
     for step in (0, 3, 10, 200):
         expected = schedule(step).numpy()
@@ -104,7 +104,7 @@ def test_step_may_have_any_number_type(name: str, dtype: str, make_schedule: Any
 
 
 def test_configuration_comes_back(name: str, make_schedule: Any) -> None:
-    """A schedule that went through JSON gives the same rates."""
+    """A schedule restored from JSON gives the same rates."""
     other = {"lr": 0.02, "offset_epochs": 1.5}
     changed = {
         option: default + 0.5 for option, default in DEFAULTS[name].items() if option.endswith("_epochs") and default
@@ -118,7 +118,7 @@ def test_configuration_comes_back(name: str, make_schedule: Any) -> None:
 
 
 def test_drives_an_optimizer(name: str, make_schedule: Any) -> None:
-    """Update number n, from 0, is made with the rate of step n."""
+    """Update number n, from 0, uses the rate of step n."""
     schedule = make_schedule(name, lr=0.5, updates_per_epoch=2, epochs=4)
     optimizer = keras.optimizers.SGD(schedule)
     variable = keras.Variable(0.0)
@@ -132,7 +132,7 @@ def test_drives_an_optimizer(name: str, make_schedule: Any) -> None:
 
 
 def test_keeps_the_rate_of_the_scenario(name: str) -> None:
-    """Whatever schedule the user names, `lr` is what the scenario set, and so is `weight_decay` of an optimizer."""
+    """With any schedule of the user, `lr` and the optimizer's `weight_decay` keep the scenario's values."""
     scenario = {"learning_rate.lr": 0.02, "optimizer.weight_decay": 0.1}
     words = ("--learning_rate", name, "--optimizer", "AdamW")
     root, plugins = run_params_class(ScenarioParams), get_plugin_manager()

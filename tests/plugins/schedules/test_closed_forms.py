@@ -19,7 +19,7 @@ STEPS = np.array([0, 1, 5, 9, 10, 11, 15, 19, 20, 25, 29, 30, 31, 49, 50, 51, 10
 
 
 def cosine(part: Array) -> Array:
-    """From 1 at 0 to 0 at 1 and after."""
+    """Return the cosine decay from 1 at 0 to 0 at 1 and after."""
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(part, 0, 1))
 
 
@@ -82,7 +82,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[[Array], Array]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_closed_form(case: str, make_schedule: Any) -> None:
-    """To the last digits of float32."""
+    """The rates are equal to the precision of float32."""
     name, options, form = CASES[case]
     schedule = make_schedule(name, lr=LR, updates_per_epoch=PER_EPOCH, epochs=EPOCHS, **options)
     found = np.array([schedule(step).numpy() for step in STEPS])
@@ -93,7 +93,7 @@ def test_equals_closed_form(case: str, make_schedule: Any) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if "cosine" not in case])
 @pytest.mark.parametrize("offset", [2.0, 2.5, 30.0, -2.0, -2.5, -30.0])
 def test_offset(case: str, offset: float, make_schedule: Any) -> None:
-    """At epoch e the rate is that of epoch e - offset_epochs, which below 0 is the rate at 0."""
+    """At epoch e the rate is that of epoch e - offset_epochs; below 0, it is the rate at 0."""
     name, options, form = CASES[case]
     schedule = make_schedule(name, lr=LR, offset_epochs=offset, updates_per_epoch=PER_EPOCH, epochs=EPOCHS, **options)
     found = [schedule(step).numpy() for step in STEPS]
@@ -104,7 +104,7 @@ def test_offset(case: str, offset: float, make_schedule: Any) -> None:
 @pytest.mark.parametrize("offset", [2.0, 2.5, -2.0, -0.5])
 @pytest.mark.parametrize("name", ["CosineDecay", "WarmupCosineDecay", "WarmupConstantCosineDecay"])
 def test_a_shifted_cosine_ends_with_the_run(name: str, offset: float, make_schedule: Any) -> None:
-    """It is the schedule of a run that is shorter by the offset, or longer if the offset is below 0."""
+    """The schedule is that of a run shorter by the offset, or longer if the offset is below 0."""
     shifted = make_schedule(name, lr=LR, offset_epochs=offset, updates_per_epoch=PER_EPOCH, epochs=EPOCHS)
     warmup = 0 if name == "CosineDecay" else 1
     constant = 1 if name == "WarmupConstantCosineDecay" else 0
@@ -117,7 +117,7 @@ def test_a_shifted_cosine_ends_with_the_run(name: str, offset: float, make_sched
 
 @pytest.mark.parametrize("name", ["CosineDecay", "WarmupCosineDecay", "WarmupConstantCosineDecay"])
 def test_no_time_left_to_fall(name: str, make_schedule: Any) -> None:
-    """A run that ends before the fall begins keeps finite rates from 0 to lr."""
+    """A run that ends before the decay starts has finite rates from 0 to lr."""
     schedule = make_schedule(name, lr=LR, offset_epochs=3.0, updates_per_epoch=PER_EPOCH, epochs=2)
     rates = np.array([schedule(step).numpy() for step in range(100)])
     assert np.isfinite(rates).all()
@@ -126,7 +126,7 @@ def test_no_time_left_to_fall(name: str, make_schedule: Any) -> None:
 
 
 def test_staircase_falls_at_the_same_update_of_every_epoch(make_schedule: Any) -> None:
-    """A shift that binary fractions cannot hold neither delays nor advances a step of the stairs."""
+    """An offset that is not a binary fraction neither delays nor advances a step of the staircase."""
     schedule = make_schedule(
         "ExponentialDecay", lr=1.0, decay=0.5, staircase=True, offset_epochs=0.1, updates_per_epoch=10, epochs=30
     )
@@ -136,7 +136,7 @@ def test_staircase_falls_at_the_same_update_of_every_epoch(make_schedule: Any) -
 
 @pytest.mark.parametrize("offset", [0, 4, -4])
 def test_is_the_curve_of_tfaip(offset: int, make_schedule: Any) -> None:
-    """Keras' schedule in stairs, asked for whole epochs less the offset and not below 0: what tfaip did."""
+    """Keras' staircase schedule, at whole epochs minus the offset and not below 0, is that of tfaip."""
     options = {
         "decay": 0.9,
         "decay_epochs": 3.0,

@@ -1,6 +1,6 @@
-"""A plugin for each check, which does everything right but for that one thing.
+"""A plugin for each check, with one fault each.
 
-The name of each is that of the check it fails, with its kind where several kinds have such a check.
+The name of each is that of the check it fails, with its kind if several kinds have such a check.
 """
 
 from aipcore.plugin import (
@@ -27,7 +27,7 @@ def _record(cls, name, *, params="Plain", build="build", summary="Does nearly ev
 
 @hookimpl
 def aip_optimizers():
-    """The optimizers."""
+    """Return the optimizers."""
 
     def record(name, **more):
         return _record(OptimizerRecord, name, **more)
@@ -60,7 +60,7 @@ def aip_optimizers():
 
 @hookimpl
 def aip_schedules():
-    """The schedules."""
+    """Return the schedules."""
 
     def record(name, cls):
         return _record(ScheduleRecord, name, params=f"{cls}Params", build=f"build_{cls.lower()}")
@@ -80,7 +80,7 @@ def aip_schedules():
 
 @hookimpl
 def aip_scenarios():
-    """The scenarios."""
+    """Return the scenarios."""
     names = (
         "is_a_scenario",
         "data_comes_twice",
@@ -102,7 +102,7 @@ def aip_scenarios():
 
 @hookimpl
 def aip_callbacks():
-    """The callbacks."""
+    """Return the callbacks."""
     names = (
         "builds",
         "builds_at_its_limits",
@@ -121,7 +121,7 @@ def aip_callbacks():
 
 @hookimpl
 def aip_exporters():
-    """The exporters."""
+    """Return the exporters."""
     names = (
         "builds",
         "builds_at_its_limits",
@@ -152,7 +152,7 @@ def aip_exporters():
 
 @hookimpl
 def aip_commands():
-    """The commands."""
+    """Return the commands."""
     modules = {
         "discovered_without_tensorflow": "heavy:hello",
         "is_a_command": "commands:function",
@@ -169,6 +169,6 @@ AIP_TESTING = {
     "golden_steps": {"golden": "aip_broken.optimizers:golden"},
     "minimises_a_quadratic": {"dtypes": ("float32", "float64")},
     "goes_on_when_resumed": {"observer": False},
-    # A rate at which nothing diverges: what it remembers, no other attempt could forget.
+    # At this rate nothing diverges, so that no other attempt resets the plugin's hidden state.
     "resumes_at_every_step": {"rates": (0.0025,)},
 }

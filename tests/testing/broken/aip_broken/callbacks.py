@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Observer(keras.callbacks.Callback):
-    """Counts epochs."""
+    """A callback that counts epochs."""
 
     def __init__(self, context):
         super().__init__()

@@ -4,7 +4,7 @@ import click
 
 
 def function():
-    """Not a command."""
+    """Do nothing: a function that is not a command."""
 
 
 class SlowHelp(click.Command):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def export(exportable, folder):
-    """Writes a SavedModel."""
+    """Write a SavedModel."""
     exportable.save_model(folder)
 
 

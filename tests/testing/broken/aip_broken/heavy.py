@@ -1,4 +1,4 @@
-"""What should have been imported later."""
+"""A module that should be imported later."""
 
 import click
 import numpy as np
@@ -8,7 +8,7 @@ from aipcore.plugin import OptimizerParams, field, fraction, params
 
 @params
 class Heavy(OptimizerParams):
-    """Knows a number of NumPy."""
+    """A class with a number of NumPy."""
 
     momentum: float = field(float(np.float64(0.9)), help="Momentum of the steps.", check=fraction())
 

@@ -1,4 +1,4 @@
-"""Parameters of the optimizers, some with a fault of their own."""
+"""Parameters of the optimizers, some with a fault."""
 
 from aipcore.plugin import REQUIRED, Check, OptimizerParams, at_least, field, fraction, params
 

@@ -6,18 +6,18 @@ from aipcore.scenario import Scenario, ScenarioParams
 
 @params
 class IsAScenarioParams(ScenarioParams):
-    """Of no scenario."""
+    """Parameters of a class that is not a scenario."""
 
 
 class IsAScenario:
-    """Looks like a scenario."""
+    """A class that resembles a scenario."""
 
     params_class = IsAScenarioParams
     defaults = {}
 
 
 def lines(seed=1):
-    """Points and a line through them."""
+    """Return points and a line through them."""
     import numpy as np
 
     x = np.random.default_rng(seed).uniform(-1, 1, (64, 3)).astype("float32")
@@ -25,7 +25,7 @@ def lines(seed=1):
 
 
 class Line(Scenario):
-    """Learns a line."""
+    """A scenario that learns a line."""
 
     def train_data(self):
         return lines()
@@ -51,7 +51,7 @@ class DataComesTwiceParams(ScenarioParams):
 
 
 class DataComesTwice(Line):
-    """Draws its data without a seed."""
+    """A scenario that draws its data without a seed."""
 
     params_class = DataComesTwiceParams
 
@@ -65,7 +65,7 @@ class DataFitsTheModelParams(ScenarioParams):
 
 
 class DataFitsTheModel(Line):
-    """Has validation data of another type."""
+    """A scenario with validation data of another type."""
 
     params_class = DataFitsTheModelParams
 
@@ -80,7 +80,7 @@ class MonitorExistsParams(ScenarioParams):
 
 
 class MonitorExists(Line):
-    """Looks at a value that nobody measures."""
+    """A scenario that monitors a value without a source."""
 
     params_class = MonitorExistsParams
     monitor = ("max", "accuracy")
@@ -92,7 +92,7 @@ class SeedDecidesParams(ScenarioParams):
 
 
 class SeedDecides(Line):
-    """Draws its weights without a seed."""
+    """A scenario that draws its weights without a seed."""
 
     params_class = SeedDecidesParams
 
@@ -112,7 +112,7 @@ class LearnsAFewByHeartParams(ScenarioParams):
 
 
 class LearnsAFewByHeart(Line):
-    """Sees nothing of its inputs."""
+    """A scenario whose model ignores its inputs."""
 
     params_class = LearnsAFewByHeartParams
 
@@ -126,7 +126,7 @@ class ExportsParams(ScenarioParams):
 
 
 class Exports(Line):
-    """Leaves its noise on."""
+    """A scenario that leaves its noise on."""
 
     params_class = ExportsParams
 
