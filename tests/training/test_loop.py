@@ -85,7 +85,7 @@ SGD = ("--optimizer", "SGD", "--learning_rate", "Constant", "--learning_rate.lr"
 
 
 def weight(trainer: Any) -> float:
-    """The one weight of `Weight`."""
+    """Return the only weight of `Weight`."""
     return float(trainer.model.get_weights()[0][0, 0])
 
 
