@@ -105,7 +105,7 @@ class Fields:
     """The named columns of one side (inputs, targets or weights) of a dataset.
 
     Attributes:
-        columns: by name, an array with samples along the first axis; or, if shapes differ, a list of arrays of one rank.
+        columns: by name, an array with samples along the first axis; if shapes differ, a list of arrays of one rank.
         bare: True if the author gave a single array instead of a mapping; its name is then empty.
     """
 

@@ -18,7 +18,7 @@ MOST_BYTES = 2**28
 
 
 def resident(dataset: Dataset) -> MemoryDataset | None:
-    """Return the dataset if it can be held on the device: in memory, of one sample shape, and small enough; else None."""
+    """Return the dataset if the device can hold it: in memory, of one sample shape, and small enough; else None."""
     if not isinstance(dataset, MemoryDataset) or not dataset.uniform:
         return None
     size = sum(column.nbytes for side in dataset.sides for column in side.columns.values())

@@ -48,7 +48,7 @@ class Prefetcher:
         self._next = (0, 0)
 
     def epoch(self, epoch: int, first: int) -> Generator[Any, None, None]:
-        """Yield the converted blocks of an epoch from batch `first` on. An early stop discards the prefetched blocks."""
+        """Yield the converted blocks of an epoch from batch `first` on. Stopping early discards prefetched blocks."""
         if self._running is None or self._next != (epoch, first):
             self.close()
             self._running = prefetch(self._following(epoch, first), self._converted)
@@ -166,7 +166,7 @@ class DataLoader:
             epoch: zero-based; starts at position `epoch * (samples + dropped)` of the sample order.
             chunk: the most batches in a block. Samples of different shapes come one batch per block.
             first: the first batch of the epoch to yield.
-            room: the number of batches to which blocks of full batches are padded with zeros, so that all such blocks have
+            room: the number of batches that blocks of full batches are padded to with zeros, so that such blocks all have
                 one shape; 0: no padding.
 
         Raises:

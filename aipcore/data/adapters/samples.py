@@ -103,7 +103,7 @@ def stack(
         weighted: True to keep the weights.
 
     Raises:
-        DataError: the samples differ in names, a column has arrays of different ranks, or only some samples have weights.
+        DataError: the samples differ in names, a column has arrays of different ranks, or only some have weights.
     """
     inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
     weights = GrowingSide(f"{origin}: weights")
