@@ -166,8 +166,8 @@ class DataLoader:
             epoch: zero-based; starts at position `epoch * (samples + dropped)` of the sample order.
             chunk: the most batches in a block. Samples of different shapes come one batch per block.
             first: the first batch of the epoch to yield.
-            room: the number of batches that blocks of full batches are padded to with zeros, so that such blocks all have
-                one shape; 0: no padding.
+            room: the number of batches that blocks of full batches are padded to with zeros, so that all have one
+                shape; 0: no padding.
 
         Raises:
             DataError: no sample of the epoch could be used.

@@ -18,7 +18,7 @@ class Sample:
         targets: the targets of losses and metrics, in the same form.
         meta: other data for evaluators and post-processors, such as a file name; never passed to the model.
         weight: the weight of the sample in the losses and weighted metrics, as Keras' `sample_weight`: None (1), a
-            number, an array with one weight per position, or a mapping from output name to these. A weight without a name
+            number, an array with one weight per position, or a mapping from output name to these. An unnamed weight
             applies to every output. Either all samples have weights of the same names, or none has.
     """
 

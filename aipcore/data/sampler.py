@@ -66,7 +66,7 @@ class SampleOrder:
         return self.visits(start, stop).indices
 
     def visits(self, start: int, stop: int) -> Visits:
-        """Return the samples at the positions `start <= p < stop` of the stream, and their numbers of earlier visits."""
+        """Return the samples at the positions `start <= p < stop` of the stream, with counts of earlier visits."""
         parts, epochs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         position = start
         while position < stop:
