@@ -1,4 +1,4 @@
-"""Parameters of the callbacks that show what happens inside of a run."""
+"""Parameters of the callbacks that show the internals of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of the shipped callbacks."""
+"""Parameters of the built-in callbacks."""
 
 from __future__ import annotations
 
