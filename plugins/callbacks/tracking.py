@@ -27,8 +27,8 @@ class Tracker(keras.callbacks.Callback):
     """A tracker of the values of each epoch, contacted only from a thread.
 
     The id of the tracker's run is created here and saved in each checkpoint, including the one before the first batch.
-    The tracker's run begins after that checkpoint is written. There is therefore one run whenever a process is killed.
-    Values not yet sent are saved too.
+    The tracker's run begins after that checkpoint is written. There is therefore one run, even if the process is killed
+    at any time. Values not yet sent are saved too.
 
     Args:
         what: the tracker's name.

@@ -1,4 +1,4 @@
-"""Parameters of the shipped optimizers; the docstring of each class recommends a learning rate for the tutorial."""
+"""Parameters of the built-in optimizers; each class docstring recommends a learning rate for the tutorial."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Parameters of the shipped learning-rate schedules.
+"""Parameters of the built-in learning-rate schedules.
 
-In the equations e is the time in epochs, a fraction within an epoch: updates done / updates per epoch, less
-`offset_epochs`, and not less than 0. So an offset above 0 delays a schedule, which keeps its rate at e = 0 until then,
-and one below 0 leaves out its first epochs. E is the number of epochs of the run, less `offset_epochs`: a schedule that
-lasts as long as the run ends with it, whatever the offset.
+In the equations, e is the time in epochs, including fractions: updates done / updates per epoch, minus
+`offset_epochs`, and at least 0. A positive offset therefore delays a schedule, which keeps its rate at e = 0 until
+then; a negative one skips its first epochs. E is the number of epochs of the run, minus `offset_epochs`. A schedule
+as long as the run ends with the run, whatever the offset.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class Sweep:
     def write_tables(self) -> list[Row]:
         """Write the tables of all folders on this host that share the study.
 
-        The tables of a folder are read and written under one lock. They are therefore complete even if the process of another
-        folder ends last.
+        The tables of a folder are read and written under one lock. They are therefore complete even if the process of
+        another folder ends last.
 
         Returns:
             all trials, the best first.
