@@ -160,7 +160,7 @@ class DataLoader:
         """Yield the blocks of an epoch, from batch `first` on.
 
         A skipped sample makes its batch smaller, and that batch comes in its own block. Closing the generator discards
-        what was read ahead.
+        all prefetched data.
 
         Args:
             epoch: zero-based; starts at position `epoch * (samples + dropped)` of the sample order.

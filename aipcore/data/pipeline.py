@@ -154,7 +154,7 @@ class Pipeline:
             drop_remainder: True to leave out a smaller last batch of an epoch.
 
         Raises:
-            DataError: there is no complete batch.
+            DataError: an epoch has no batch.
         """
         dataset = self.dataset()
         samples = samples or len(dataset)

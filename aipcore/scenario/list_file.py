@@ -26,28 +26,28 @@ LISTS_HELP = "Text files with the path of one sample a line, or folders, of whic
 
 @params
 class ListFileData(DataParams):
-    """Which files to apply a model to."""
+    """The files to predict."""
 
     files: tuple[str, ...] = field((), help="Files to predict: paths, folders, or patterns such as 'scans/*.png'.")
 
 
 @params
 class ListTrainParams(TrainDataParams):
-    """Which files to learn from, and how they are batched."""
+    """The training files and their batching."""
 
     lists: tuple[Path, ...] = field((), help=f"What to learn from. {LISTS_HELP}")
 
 
 @params
 class ListValParams(ValDataParams):
-    """Which files to validate with, and how they are batched."""
+    """The validation files and their batching."""
 
     lists: tuple[Path, ...] = field((), help=f"What to validate with. {LISTS_HELP}")
 
 
 @params
 class ListLavParams(LavDataParams):
-    """Which files to run the extended validation on, each list for itself, and how they are batched."""
+    """The lists of files for LAV, each evaluated separately, and their batching."""
 
     lists: tuple[Path, ...] = field(
         (), help=f"What to run the extended validation on; by default what to validate with. {LISTS_HELP}"

@@ -36,9 +36,9 @@ def _require(callback: str, module: str, extra: str) -> None:
 
 @params
 class WebhookParams(CallbackParams):
-    """POSTs JSON with a field `text`, as Slack and its like show it, and the same as fields of their own.
+    """POSTs JSON with a field `text`, as shown by Slack, and the same data in separate fields.
 
-    Only the scheme and the host of a URL that is given here are recorded, since the rest may be a secret.
+    Only the scheme and the host of a URL given here are recorded, since the rest may be secret.
     """
 
     url: str = field(
@@ -79,7 +79,7 @@ class WebhookParams(CallbackParams):
 
 @params
 class MLflowParams(CallbackParams):
-    """Logs parameters, the values of each epoch and how the run ended to one run of MLflow, also when it is resumed."""
+    """Logs parameters, the values of each epoch and the outcome to one run of MLflow, also after resuming."""
 
     tracking_uri: str | None = field(
         None,
@@ -173,9 +173,9 @@ def _check_writable(uri: str) -> None:
 
 @params
 class WandBParams(CallbackParams):
-    """Logs parameters, the values of each epoch and how the run ended to one run of Weights & Biases.
+    """Logs parameters, the values of each epoch and the outcome to one run of Weights & Biases.
 
-    A run that is resumed goes on there too. Files lie in the folder `wandb` of the output folder.
+    A resumed run continues there. Files are in the folder `wandb` of the run folder.
     """
 
     mode: Literal["online", "offline"] = field(

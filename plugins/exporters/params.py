@@ -18,7 +18,7 @@ class SavedModelParams(ExporterParams):
 
 @params
 class KerasParams(ExporterParams):
-    """Writes `model.keras`; loading it needs the classes of the model's own layers, if it has any."""
+    """Writes `model.keras`; loading it requires the classes of custom layers."""
 
 
 @params
@@ -32,7 +32,7 @@ class OnnxParams(ExporterParams):
 
 @params
 class LiteRTParams(ExporterParams):
-    """Writes `model.tflite` with the signature `serving_default`, of LiteRT's own operators alone."""
+    """Writes `model.tflite` with the signature `serving_default`, using only LiteRT's built-in operators."""
 
     quantize: Literal["none", "float16", "dynamic"] = field(
         "none",

@@ -46,7 +46,7 @@ class CosineDecayParams(ScheduleParams):
 
 @params
 class WarmupCosineDecayParams(CosineDecayParams):
-    """Linear from warmup_fraction * lr to lr over warmup_epochs, then CosineDecay over what is left of the run."""
+    """Linear from warmup_fraction * lr to lr over warmup_epochs, then CosineDecay over the rest of the run."""
 
     warmup_epochs: float = field(1.0, help="Epochs until the full rate is reached.", check=at_least(0))
     warmup_fraction: float = field(0.0, help="The rate begins at this fraction of lr.", check=between(0.0, 1.0))
@@ -54,7 +54,7 @@ class WarmupCosineDecayParams(CosineDecayParams):
 
 @params
 class WarmupConstantCosineDecayParams(WarmupCosineDecayParams):
-    """As WarmupCosineDecay, with constant_epochs at the full rate between rise and fall."""
+    """WarmupCosineDecay with constant_epochs at the full rate between rise and fall."""
 
     constant_epochs: float = field(1.0, help="Epochs at the full rate before it falls.", check=at_least(0))
 
