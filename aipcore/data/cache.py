@@ -38,7 +38,7 @@ def cache(
         workers: the worker pool to use, or None.
 
     Returns:
-        the samples with the index of the `source` sample that each was made from; or None as soon as they exceed the
+        the samples with the index of the `source` sample that each was made from; or None once they clearly exceed the
         limit.
 
     Raises:

@@ -319,7 +319,7 @@ def _end() -> None:
     os._exit(0)
 
 
-class WorkerTraceback(Exception):  # noqa: N818 - no error of ours, but what a worker said of its own
+class WorkerTraceback(Exception):  # noqa: N818 - the traceback of another error, not an error class
     """The traceback of an error in a worker, as text: the error object itself cannot be sent."""
 
     def __str__(self) -> str:

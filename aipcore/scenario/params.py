@@ -1,4 +1,4 @@
-"""The parameters every scenario has; an author extends `ScenarioParams` and its `data` and `model` groups."""
+"""The parameters common to all scenarios; an author extends `ScenarioParams` and its `data` and `model` groups."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def make_pipeline(
         preload: keep processed samples in memory; see `Pipeline`.
         seed: the seed of the sample order and of random processors.
         workers: the worker pool.
-        limit: use only the first so many samples of `data`.
+        limit: use only this many samples from the start of `data`.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(

@@ -90,7 +90,7 @@ class ShownSample:
     Attributes:
         index: the sample index in the list.
         target: the target as text.
-        prediction: what the model predicts, after post-processing.
+        prediction: the model's prediction as text, after post-processing.
     """
 
     index: int

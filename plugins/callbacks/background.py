@@ -17,7 +17,7 @@ Job = Callable[[], object]
 class Background:
     """A thread that runs jobs in order.
 
-    A failing job causes one warning; the next warning follows only after a success. With `retry`, a failed job stays
+    A failing job causes one warning; after a success, a further failure warns again. With `retry`, a failed job stays
     first in the queue, and is tried again with the next job and at the end. Without it, the job is dropped.
 
     Attributes:

@@ -56,7 +56,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     def _improves(self, value: float) -> bool:
         if self.best is None:
-            return value == value  # noqa: PLR0124 - NaN is no first best either
+            return value == value  # noqa: PLR0124 - NaN is not a first best value either
         margin = self.plateau.min_delta
         return value < self.best - margin if self.context.monitor[0] == "min" else value > self.best + margin
 

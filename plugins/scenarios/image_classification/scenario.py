@@ -16,7 +16,7 @@ MODES = {"gray": "L", "rgb": "RGB"}
 
 
 class ImageClassification(ListFileScenario):
-    """Tells images apart by the folders they lie in; without lists it learns handwritten digits."""
+    """Classifies images by the folders they are in; without lists it trains on handwritten digits."""
 
     params_class = ImageParams
     params: ImageParams

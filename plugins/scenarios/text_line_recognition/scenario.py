@@ -24,7 +24,7 @@ logger = logging.getLogger("aipcore.scenarios")
 
 
 class TextLineRecognition(ListFileScenario):
-    """Reads lines of text; without lists it learns from lines that it prints itself."""
+    """Reads lines of text; without lists it trains on lines that it prints."""
 
     params_class = TextLineParams
     params: TextLineParams
