@@ -1,1 +1,1 @@
-"""The plugins that come with aip, registered through the same entry points as anyone's."""
+"""The built-in plugins, registered through the same entry points as third-party plugins."""

@@ -1,1 +1,1 @@
-"""Data: samples, processors, datasets, the order in which samples are visited, and the data loader."""
+"""Samples, processors, datasets, the sample order, and the data loader."""

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Side:
-    """The inputs, the targets or the weights: each column's name, shape and type, and what fills it up."""
+    """The columns of the inputs, the targets or the weights: name, shape, dtype and padding value of each."""
 
     part: str
     bare: bool
@@ -26,7 +26,7 @@ class _Side:
     padding: Mapping[str, Any]
 
     def together(self, values: Any, count: int) -> dict[str, Array] | None:
-        """The columns of samples that are side by side already, or None if they are not as they should be."""
+        """Return the columns of samples that are already stacked, or None if they do not match the specs."""
         given = {"": values} if self.bare else {} if values is None else values
         if not isinstance(given, Mapping) or given.keys() != {name for name, *_ in self.columns}:
             return None
@@ -40,13 +40,13 @@ class _Side:
 
 
 class Layout:
-    """What samples must look like.
+    """The required names, shapes and dtypes of samples.
 
     Args:
-        specs: of inputs, targets and weights.
-        bare: whether each of them is a single array without a name.
-        padding: per side, the value that fills the columns of a batch, by name; 0 if not named.
-        origin: how errors call the data.
+        specs: the specs of inputs, targets and weights.
+        bare: per side, True for a single unnamed array.
+        padding: per side, the padding values by column name; default 0.
+        origin: the name of the data in errors.
     """
 
     def __init__(self, specs: Specs, bare: tuple[bool, bool, bool], padding: Padding, origin: str) -> None:
@@ -60,16 +60,16 @@ class Layout:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Made anew, since types are compared by identity first.
+        # Built again, since NumPy compares dtypes by identity first.
         return Layout, self._given
 
 
 class Collector:
-    """Takes in samples one by one; where all have one shape, each is copied once, to its place in the batch.
+    """A collector of single samples. Arrays of equal shape are copied once, to their place in the batch.
 
     Args:
-        layout: what the samples must look like.
-        size: most samples to come.
+        layout: the required layout of the samples.
+        size: the most samples in the batch.
     """
 
     def __init__(self, layout: Layout, size: int) -> None:
@@ -81,10 +81,10 @@ class Collector:
         self._weights = self._rooms(layout.weights, size)
 
     def add(self, sample: Sample, index: int) -> None:
-        """Takes in one sample; a place that an unfit one has begun to fill is used for the next.
+        """Add one sample. The next sample overwrites a row that an invalid sample has begun to fill.
 
         Raises:
-            SampleError: its arrays are not as the layout says.
+            SampleError: the arrays of the sample do not match the layout.
         """
         self._put(self._layout.inputs, self._inputs, sample.inputs, index)
         self._put(self._layout.targets, self._targets, sample.targets, index)
@@ -94,7 +94,7 @@ class Collector:
         self._count += 1
 
     def batch(self, kept: npt.NDArray[np.bool_] | None = None, errors: Sequence[str] = ()) -> Batch:
-        """Return the samples side by side; `kept` and `errors` as in `Batch`."""
+        """Return the samples as a batch; for `kept` and `errors` see `Batch`."""
         return Batch(
             inputs=self._joined(self._layout.inputs, self._inputs),
             targets=self._joined(self._layout.targets, self._targets),

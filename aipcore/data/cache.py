@@ -1,4 +1,4 @@
-"""Reading all samples once before the first epoch, to cache or to count them."""
+"""Reading of all samples once before the first epoch, to cache or count them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aipcore.errors import DataError
 from aipcore.params import names
 
 ESTIMATED = 64
-"""Samples from which the memory for all of them is estimated."""
+"""Samples used to estimate the memory of all samples."""
 
 
 def cache(
@@ -28,18 +28,18 @@ def cache(
     limit: int | None,
     workers: WorkerPool | None = None,
 ) -> tuple[SampleList, Indices] | None:
-    """Process all samples as far as the same comes out each time.
+    """Run the deterministic processors on all samples.
 
     Args:
         source: the samples.
         processors: the processors.
-        skipped: counts the samples that cannot be used; None: they are errors.
-        limit: most bytes to keep, or None.
-        workers: who may do it.
+        skipped: counts the samples that cannot be used; None: an unusable sample is an error.
+        limit: the most bytes to keep, or None.
+        workers: the worker pool to use, or None.
 
     Returns:
-        the samples, and for each the index of the sample of `source` that it was made of; or None as soon as it is
-        clear that they do not fit.
+        the samples with the index of the `source` sample that each was made from; or None once they clearly exceed the
+        limit.
 
     Raises:
         DataError: a sample cannot be used, or none is left.
@@ -66,13 +66,13 @@ def cache(
 def count_generated(
     source: Samples, processors: Processors, skipped: SkippedSamples | None, workers: WorkerPool | None = None
 ) -> Indices:
-    """Count once what the generating processors make.
+    """Count the samples that the generating processors make.
 
     Returns:
-        for each generated sample, the index of the sample of `source` that it is made of, in order.
+        the index of the `source` sample for each generated sample, in order.
 
     Raises:
-        DataError: a sample cannot be used, or nothing is made.
+        DataError: a sample cannot be used, or no sample is generated.
     """
     errors: list[str] = []
     counts: list[int] = []
@@ -92,7 +92,7 @@ def _processed(
     if not (processors.random_fixed and (skips or processors.generating)):
         yield from for_each(partial(_results, source, processors, skips), len(source), workers)
         return
-    # What is drawn for a sample depends on how many there are before it, so they are made one after the other.
+    # The random numbers of a sample depend on the number of earlier samples, so samples are made in order.
     number = 0
     for source_index in range(len(source)):
         samples, errors = _expanded(source, processors, skips, source_index)
@@ -104,7 +104,7 @@ def _processed(
 def _results(
     source: Samples, processors: Processors, skips: bool, indices: Iterable[int]
 ) -> list[tuple[list[Sample], list[str]]]:
-    """For each sample of the source, what becomes of it, and the errors of what was left out."""
+    """Return, for each source sample, the samples made from it and the errors of those left out."""
     results = []
     for index in indices:
         samples, errors = _expanded(source, processors, skips, index)
@@ -116,7 +116,7 @@ def _results(
 def _counts(
     source: Samples, processors: Processors, skips: bool, indices: Iterable[int]
 ) -> list[tuple[int, list[str]]]:
-    """For each sample of the source, how many are generated of it, and why it is left out."""
+    """Return, for each source sample, the number of samples generated from it and the errors of those left out."""
     expanded = (_expanded(source, processors, skips, index) for index in indices)
     return [(len(samples), errors) for samples, errors in expanded]
 
@@ -133,7 +133,7 @@ def _expanded(source: Samples, processors: Processors, skips: bool, index: int) 
 def _run(
     samples: list[Sample], processors: Processors, skips: bool, source_index: int, first: int
 ) -> tuple[list[Sample], list[str]]:
-    """Runs the deterministic processors on the samples generated of one, `first` being the index of the first."""
+    """Run the deterministic processors on the samples generated from one source sample; `first` is the first index."""
     made, errors = [], []
     for index, sample in enumerate(samples, first):
         try:

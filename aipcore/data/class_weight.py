@@ -1,4 +1,4 @@
-"""Class weights: how much a sample counts by its class, as Keras' `class_weight`."""
+"""Class weights: the weight of a sample by its class, as in Keras' `class_weight`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
 Table = npt.NDArray[np.float32]
-"""The weight of each class, indexed by the class. Other classes weigh 1."""
+"""The weight of each class, indexed by class. Other classes weigh 1."""
 
 PIECE = 1024
-"""Samples whose targets are looked at together."""
+"""Samples whose targets are read in one go."""
 
 SUM_TOLERANCE = 1e-3
-"""How far the sum of a row may be from 1 for the row to be a distribution over classes."""
+"""Largest distance of a row's sum from 1 at which the row counts as a distribution over classes."""
 
 
 def weight_table(params: TrainDataParams, dataset: Dataset, origin: str) -> Table | None:
     """Return the weight of each class, or None if `params` has none.
 
-    `balanced` reads all samples once. Given weights are checked on the samples that are in memory.
+    `balanced` reads all samples once. Explicit weights are checked on the samples in memory.
 
     Args:
-        params: has `class_weight`.
+        params: the parameters with `class_weight`.
         dataset: the processed training samples.
-        origin: how errors call the data.
+        origin: the name of the data in errors.
 
     Raises:
-        DataError: the samples are weighted already, or their targets are not one class each.
+        DataError: the samples already have weights, or their targets are not one class each.
     """
     if params.class_weight is None:
         return None
@@ -58,13 +58,13 @@ def weight_table(params: TrainDataParams, dataset: Dataset, origin: str) -> Tabl
 
 
 def balanced(counts: npt.NDArray[np.int64]) -> Table:
-    """Return the weights that let each class that is there count the same in all.
+    """Return weights that give all present classes the same total weight.
 
-    The weight of a class is `samples / (classes * samples of the class)`, as scikit-learn's
+    The weight of a class is `samples / (classes * samples of the class)`, as in scikit-learn's
     `compute_class_weight("balanced")`. A class without samples weighs 1.
 
     Args:
-        counts: samples of each class, shape [classes].
+        counts: number of samples per class, shape [classes].
     """
     there = counts > 0
     weights = np.ones(len(counts))
@@ -73,11 +73,11 @@ def balanced(counts: npt.NDArray[np.int64]) -> Table:
 
 
 def class_ids(targets: Array) -> npt.NDArray[np.int64]:
-    """Return the class of each sample, as Keras finds it for `class_weight`.
+    """Return the class of each sample, by the same rule as Keras' `class_weight`.
 
     Args:
-        targets: class numbers of shape [samples] or [samples, 1], rounded; or one row of scores for each sample, shape
-            [samples, classes], whose largest score is the class.
+        targets: class numbers of shape [samples] or [samples, 1], rounded; or scores of shape [samples, classes], whose
+            largest score is the class.
     """
     if targets.ndim > 1:
         targets = targets[..., 0] if targets.shape[-1] == 1 else np.argmax(targets, axis=-1)
@@ -85,7 +85,7 @@ def class_ids(targets: Array) -> npt.NDArray[np.int64]:
 
 
 def _target(dataset: Dataset, origin: str) -> tuple[str, int | None]:
-    """Return the name of the only target, and how many classes it has if it is a row of scores."""
+    """Return the name of the only target, and its number of classes if it is a row of scores."""
     _, targets, weights = dataset.specs()
     if weights:
         raise DataError(
@@ -113,7 +113,7 @@ def _target(dataset: Dataset, origin: str) -> tuple[str, int | None]:
 
 
 def _check(targets: Array, first: int, origin: str) -> None:
-    """Refuse targets that are not classes; `first` is the index of the first sample."""
+    """Raise an error for targets that are not classes; `first` is the index of the first sample."""
     if targets.ndim > 1 and targets.shape[-1] != 1:
         bad = (targets < 0).any(axis=1) | (np.abs(targets.sum(axis=1, dtype=np.float64) - 1) > SUM_TOLERANCE)
     else:
@@ -146,7 +146,7 @@ def _counts(dataset: Dataset, name: str, origin: str) -> npt.NDArray[np.int64]:
 
 
 def _pieces(dataset: Dataset, name: str) -> Iterator[tuple[int, Array]]:
-    """Yield the targets of some samples at a time, each on its first visit, and the index of the first of them."""
+    """Yield the targets block by block, each sample on its first visit, with the index of the first sample."""
     starts = range(0, len(dataset), PIECE)
     known = dataset.known()
     if known is dataset and isinstance(column := known.targets.columns[name], np.ndarray):

@@ -1,4 +1,4 @@
-"""Columns of samples: growing ones that take in samples, and stacked ones that return each value unchanged."""
+"""Columns of samples: growing columns, and stacked columns that return each value unchanged."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aipcore.errors import DataError
 Array = npt.NDArray[Any]
 
 LEAST_BYTES = 2**20
-"""By how much a column grows at least; a large one grows by a sixteenth, which the system does without copying it."""
+"""Smallest growth of a column in bytes. A large column grows by a sixteenth, which the system does without a copy."""
 
 
 def as_array(value: Any, called: str) -> Array:
     """Return a value as an array.
 
     Raises:
-        DataError: it is a list of lists of different lengths; `called` names it.
+        DataError: the value is a list of lists of different lengths; `called` names it.
     """
     try:
         return np.asarray(value)
@@ -33,20 +33,20 @@ def as_weight(value: Any, called: str) -> Array:
     """Return a weight as an array of float32.
 
     Raises:
-        DataError: it is not a number, nor an array of numbers; `called` names it.
+        DataError: the weight is neither a number nor an array of numbers; `called` names it.
     """
     array = as_array(value, called)
-    # bfloat16 is not a kind of float to NumPy.
+    # NumPy does not count bfloat16 as a float kind.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise DataError(f"{called} is of type {array.dtype}, not a number. Give a number or an array of numbers.")
     return array.astype(np.float32, copy=False)
 
 
 class GrowingSide:
-    """The inputs, the targets or the weights of samples that come one by one.
+    """The inputs, targets or weights of samples that arrive one by one.
 
     Args:
-        origin: how errors call them.
+        origin: the name of the data in errors.
     """
 
     def __init__(self, origin: str) -> None:
@@ -57,10 +57,10 @@ class GrowingSide:
         self._first = 0
 
     def add(self, value: Any, index: int) -> None:
-        """Takes in what the next sample has: an array, a mapping of arrays, or None.
+        """Add the value of the next sample: an array, a mapping of arrays, or None.
 
         Raises:
-            DataError: it has other names than the first one, arrays of another rank, or no numbers.
+            DataError: the names or ranks differ from those of the first sample, or a value is not numeric.
         """
         if self._bare and isinstance(value, np.ndarray | np.generic):
             self._columns[""].add(value, index)
@@ -79,7 +79,7 @@ class GrowingSide:
             column.add(row[name], index)
 
     def fields(self) -> Fields:
-        """All of them."""
+        """Return the columns of all added samples."""
         return Fields(columns={name: column.finished() for name, column in self._columns.items()}, bare=self._bare)
 
 
@@ -96,10 +96,10 @@ class GrowingColumn:
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def add(self, value: Any, index: int) -> None:
-        """Takes in the next array.
+        """Add the next array.
 
         Raises:
-            DataError: its rank is not that of the first one, or it has no numbers.
+            DataError: the rank differs from that of the first array, or the values are not numeric.
         """
         array = value if type(value) is np.ndarray else as_array(value, f"{self._origin} of sample {index}")
         if self._rows is None and array.dtype is self._dtype and array.shape == self._first.shape and self._count:
@@ -128,7 +128,7 @@ class GrowingColumn:
         self._count += 1
 
     def finished(self) -> Any:
-        """An array of shape [samples, ...], or a list of arrays of one rank; numbers of 64 bits come as float32."""
+        """Return an array of shape [samples, ...], or a list of arrays of one rank; 64-bit numbers become float32."""
         dtype = _narrow(self._dtype)
         if self._rows is not None:
             return [row.astype(dtype, copy=False) for row in self._rows]
@@ -142,7 +142,7 @@ class GrowingColumn:
         self._room[self._count] = array
 
     def _resize(self, count: int) -> None:
-        # Nobody else looks at it: there is no view of it yet.
+        # Safe without the reference check: there is no view of the array yet.
         self._room.resize((count, *self._room.shape[1:]), refcheck=False)
 
 
@@ -151,7 +151,7 @@ def _narrow(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def stacked(values: list[Any]) -> Any:
-    """Return values as a column that `row` looks them up in: arrays of one type and shape side by side.
+    """Return values as a column for `row`: arrays of equal dtype and shape are stacked.
 
     Mappings with the same keys become a mapping of columns. Everything else stays a list.
     """
@@ -171,5 +171,5 @@ def stacked(values: list[Any]) -> Any:
 
 
 def row(column: Any, index: int) -> Any:
-    """Return a value of `stacked`; arrays are views."""
+    """Return one value of a column made by `stacked`; arrays are views."""
     return {name: row(each, index) for name, each in column.items()} if type(column) is dict else column[index]

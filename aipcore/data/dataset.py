@@ -1,4 +1,4 @@
-"""Datasets: samples by index, which the data loader reads in batches, and those that are in memory as columns."""
+"""Datasets: samples by index, read in batches by the data loader, and in-memory columns."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Padding = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Batch:
-    """Samples side by side.
+    """Samples stacked along the first axis.
 
     Attributes:
         inputs: per name, an array of shape [n, ...].
         targets: likewise.
         weights: likewise, in float32; empty if the samples are not weighted.
         meta: the `Sample.meta` of each of the n samples, or None if the data has none.
-        kept: None, or which of the samples asked for these are, shape [asked]: the others could not be used.
-        errors: one for each sample that could not be used.
+        kept: a mask of the requested samples that could be used, shape [requested]; None: all.
+        errors: one error for each sample that could not be used.
     """
 
     inputs: Columns
@@ -47,16 +47,16 @@ class Batch:
 
 
 class Dataset(ABC):
-    """Samples by index, read in batches. Each sample is a function of its index and of the epoch alone."""
+    """Samples by index, read in batches. Each sample depends only on its index and epoch."""
 
     @property
     @abstractmethod
     def uniform(self) -> bool:
-        """Whether all samples have one shape."""
+        """True if all samples have the same shape."""
 
     @property
     def separable(self) -> bool:
-        """Whether some samples of a batch can be made without the others; not if they decide how it is padded."""
+        """True if samples of a batch can be made independently; False if all samples determine the padding."""
         return self.uniform
 
     @abstractmethod
@@ -64,26 +64,26 @@ class Dataset(ABC):
 
     @abstractmethod
     def sample(self, index: int, epoch: int = 0) -> Sample:
-        """Return one sample as it is in an epoch.
+        """Return one sample as seen in an epoch.
 
         Raises:
-            SampleError: it cannot be made.
+            SampleError: the sample cannot be made.
         """
 
     @abstractmethod
     def batch(self, indices: Indices, epochs: Indices | None = None) -> Batch:
-        """Return samples side by side.
+        """Return samples as a batch.
 
         Args:
-            indices: of the samples, shape [n].
-            epochs: how often each of them was visited before, shape [n]; by default never.
+            indices: the sample indices, shape [n].
+            epochs: the number of earlier visits of each sample, shape [n]; by default 0.
 
         Raises:
-            SampleError: a sample cannot be made, and is not to be skipped.
+            SampleError: a sample cannot be made and is not to be skipped.
         """
 
     def batches(self, requests: Iterable[Visits]) -> Generator[Batch, None, None]:
-        """Yield the samples of each request, in the order of the requests, which may be read ahead."""
+        """Yield one batch per request, in order. Requests may be read ahead."""
         for visits in requests:
             yield self.batch(visits.indices, visits.epochs)
 
@@ -93,11 +93,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def known(self) -> MemoryDataset:
-        """Return what can be looked at as a whole: this dataset if it is in memory, or else its first samples."""
+        """Return samples in memory for inspection: all samples if in memory, otherwise the first ones."""
 
     @abstractmethod
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the number of elements of each sample's inputs, by which samples are put into buckets."""
+        """Return the number of input elements per sample, used for bucketing."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -105,16 +105,15 @@ class Fields:
     """The named columns of one side (inputs, targets or weights) of a dataset.
 
     Attributes:
-        columns: per name, one array whose first axis counts the samples, or, if their shapes differ, a list of arrays
-            of one rank.
-        bare: whether the author gave a single array instead of a mapping; its name is then empty.
+        columns: by name, an array with samples along the first axis; if shapes differ, a list of arrays of one rank.
+        bare: True if the author gave a single array instead of a mapping; its name is then empty.
     """
 
     columns: dict[str, Any] = attrs.field(factory=dict)
     bare: bool = False
 
     def __getitem__(self, index: int) -> Any:
-        """What a sample has on this side; its arrays are views."""
+        """Return this side of one sample; arrays are views."""
         if self.bare:
             return self.columns[""][index]
         return {name: column[index] for name, column in self.columns.items()} or None
@@ -124,15 +123,15 @@ class Fields:
 class MemoryDataset(Dataset):
     """Samples in memory as columns, gathered by index.
 
-    Samples whose shapes differ are padded in a batch, at the end of each axis, to the largest of them.
+    Samples of different shapes are padded per batch, at the end of each axis, to the largest sample.
 
     Attributes:
         inputs: the columns.
         targets: likewise.
         weights: likewise, in float32; no columns if the samples are not weighted.
         meta: the `Sample.meta` of each sample, or None.
-        declared: the specs that the author gave, or None.
-        padding: per side, the value that fills the columns, by name; 0 if not named.
+        declared: the specs declared by the author, or None.
+        padding: per side, the padding values by column name; default 0.
     """
 
     inputs: Fields
@@ -190,10 +189,10 @@ class MemoryDataset(Dataset):
 
 
 def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: Padding, origin: str) -> MemoryDataset:
-    """Give a dataset the specs that its author declared, and the values that fill its batches.
+    """Return a dataset with the author's declared specs and padding values.
 
     Raises:
-        DataError: the specs are not those of the samples, or a value is given for a column that is not there.
+        DataError: the specs do not match the samples, or a padding value names a missing column.
     """
     dataset = attrs.evolve(dataset, padding=padding)
     if declared is None:
@@ -214,7 +213,7 @@ def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: 
 
 
 def pad(arrays: Sequence[Array], value: Any, dtype: npt.DTypeLike) -> Array:
-    """Stacks arrays of one rank, each filled up with `value` at the end of its axes to the largest of them."""
+    """Stack arrays of one rank, padded with `value` at the end of each axis to the largest array."""
     first = arrays[0]
     shape = tuple(max(array.shape[axis] for array in arrays) for axis in range(first.ndim))
     if all(array.shape == shape for array in arrays):

@@ -1,4 +1,4 @@
-"""Data that is kept on the device as a whole; the host sends sample indices only."""
+"""Datasets held entirely on the device; the host sends sample indices only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from aipcore.data.sample import ColumnSpec, Sample, Specs
 from aipcore.data.sampler import Indices
 
 NUMBERS = "numbers"
-"""The one column of `IndexDataset`."""
+"""The name of the only column of `IndexDataset`."""
 
 MOST_BYTES = 2**28
-"""Most bytes of a dataset that is copied to the device."""
+"""Largest dataset copied to the device, in bytes."""
 
 
 def resident(dataset: Dataset) -> MemoryDataset | None:
-    """The dataset, if it may lie on the device: samples of one shape, in memory, and not too many."""
+    """Return the dataset if the device can hold it: in memory, of one sample shape, and small enough; else None."""
     if not isinstance(dataset, MemoryDataset) or not dataset.uniform:
         return None
     size = sum(column.nbytes for side in dataset.sides for column in side.columns.values())
@@ -27,7 +27,7 @@ def resident(dataset: Dataset) -> MemoryDataset | None:
 
 @attrs.frozen(eq=False)
 class IndexDataset(Dataset):
-    """The indices of the samples of a dataset in place of the samples: a `Dataset` of one column, int32."""
+    """A dataset of sample indices in place of the samples: one int32 column."""
 
     dataset: MemoryDataset
 

@@ -1,4 +1,4 @@
-"""A fingerprint of data: how many samples there are, which files they are, and hashes of some of them."""
+"""Fingerprints of data: the number of samples, the files, and hashes of some samples."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from aipcore.data.processing import SampleError
 from aipcore.data.sample import Sample, Samples
 
 SAMPLES = 16
-"""Most samples that are hashed: the first, and others evenly spaced up to the last."""
+"""Most samples to hash: the first, and others evenly spaced up to the last."""
 
 SECONDS = 0.3
-"""How long samples are hashed at most, but for the last one that is begun."""
+"""Time limit for hashing in seconds. A sample in progress is finished."""
 
 HASHED_BYTES = 2**20
-"""Of a larger array, the bytes that are hashed: evenly spaced numbers."""
+"""Bytes hashed of a larger array, as evenly spaced elements."""
 
 
 def fingerprint(source: Samples) -> dict[str, Any]:
     """Return the fingerprint of samples before any processing, as JSON values.
 
-    Random processing does not run, and the random generators of Python and NumPy stay as they are. Data that gives
-    another first sample when it is asked again has no hashes.
+    Random processing does not run, and the random generators of Python and NumPy keep their states. Data without a
+    reproducible first sample has no hashes.
 
     Args:
         source: the samples by index.
 
     Returns:
         `size`, the number of samples; `files`, a hash of their paths relative to their common folder, in order, if the
-        data has `paths`; `samples`, hashes by index, or None if there are none that stay the same.
+        data has `paths`; `samples`, hashes by index, or None if the samples are not reproducible.
     """
     size = len(source)
     found: dict[str, Any] = {"size": size}
@@ -50,7 +50,7 @@ def fingerprint(source: Samples) -> dict[str, Any]:
 
 
 def indices(size: int) -> list[int]:
-    """Return the indices of the samples that are hashed."""
+    """Return the indices of the samples to hash."""
     return sorted({round(position) for position in np.linspace(0, size - 1, min(size, SAMPLES)).tolist()})
 
 
@@ -63,7 +63,7 @@ def _samples(source: Samples, size: int) -> dict[str, str] | None:
             if index == 0 and isinstance(source, IndexedSamples) and _hash(source[0]) != hashes["0"]:
                 return None
         except SampleError:
-            # Left out or reported where it is used.
+            # Errors are reported where the sample is used.
             continue
         if time.monotonic() > end:
             break
@@ -76,7 +76,7 @@ def _files(given: Any) -> str | None:
         return None
     here = f"{Path.cwd()}{os.sep}"
     names = [name if name[:1] == os.sep else here + name for name in map(os.fspath, paths)]
-    # What the first and the last in order have in common, all have. A project that was moved is the same.
+    # The first and the last path in order share the common folder of all. A moved project keeps its fingerprint.
     common = len(os.path.commonpath([Path(min(names)).parent, Path(max(names)).parent]))
     return _digest(["\n".join(name[common:] for name in names).encode(errors="surrogateescape")])
 
@@ -97,7 +97,7 @@ def _parts(side: Any) -> Iterator[bytes]:
         return
     array = np.asarray(side)
     if array.dtype == np.float64:
-        # In memory they are kept as float32, elsewhere they are as the author gave them.
+        # Samples in memory are float32, others keep the author's dtype.
         array = array.astype(np.float32)
     yield f"{array.dtype} {array.shape}".encode()
     if array.dtype == object:

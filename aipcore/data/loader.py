@@ -19,17 +19,17 @@ from aipcore.errors import DataError
 
 @attrs.frozen
 class _End:
-    """Stands behind the last block of an epoch."""
+    """Marker after the last block of an epoch."""
 
 
 class Prefetcher:
-    """Makes and converts blocks in a thread, which goes on with the next epoch while this one is validated.
+    """A thread that makes and converts blocks, and continues with the next epoch during validation.
 
     Args:
-        blocks: those of an epoch from a batch on.
-        convert: what is yielded for a block.
-        epochs: how many there are.
-        across: whether to go on over the end of an epoch.
+        blocks: returns the blocks of an epoch from a given batch on.
+        convert: converts a block.
+        epochs: the number of epochs.
+        across: True to prefetch across the end of an epoch.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Prefetcher:
         self._next = (0, 0)
 
     def epoch(self, epoch: int, first: int) -> Generator[Any, None, None]:
-        """The converted blocks of an epoch from batch `first` on; who stops before the last gives up what is ahead."""
+        """Yield the converted blocks of an epoch from batch `first` on. Stopping early discards prefetched blocks."""
         if self._running is None or self._next != (epoch, first):
             self.close()
             self._running = prefetch(self._following(epoch, first), self._converted)
@@ -65,7 +65,7 @@ class Prefetcher:
                 self.close()
 
     def close(self) -> None:
-        """Ends the thread, and gives up what it made."""
+        """Stop the thread and discard its blocks."""
         running, self._running = self._running, None
         if running is not None:
             running.close()  # type: ignore[attr-defined]
@@ -83,16 +83,16 @@ class Prefetcher:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Block:
-    """Some consecutive batches of equal size, or of each of them the samples that one of several workers computes on.
+    """Consecutive batches of equal size, or the share of each batch that one of several processes computes.
 
     Attributes:
         first: index of the first batch within the epoch.
-        steps: number of batches that count; further ones at the end of the arrays are padding and not to be run.
-        batch_size: samples in each batch, those of all workers.
-        inputs: per name, an array of shape [steps or more, batch_size (or the worker's share of it), ...].
+        steps: number of valid batches; further batches at the end of the arrays are padding and must not be run.
+        batch_size: samples in each batch, over all processes.
+        inputs: per name, an array of shape [steps or more, batch_size (or this process's share of it), ...].
         targets: likewise.
         weights: likewise, in float32; empty if the samples are not weighted.
-        meta: the `Sample.meta` of the samples that count, batch after batch, or None if the data has none.
+        meta: the `Sample.meta` of the samples in valid batches, in order, or None if the data has none.
     """
 
     first: int
@@ -106,12 +106,12 @@ class Block:
 
 @attrs.frozen(kw_only=True)
 class Batching:
-    """How an epoch is cut into batches.
+    """The division of an epoch into batches.
 
     Attributes:
-        samples: in all batches of an epoch.
-        batch_size: samples in each batch but a possibly smaller last one.
-        dropped: samples of an epoch behind these, which are in no batch.
+        samples: the number of samples in all batches of an epoch.
+        batch_size: samples in each batch, except a possibly smaller last one.
+        dropped: samples at the end of an epoch that are in no batch.
     """
 
     samples: int
@@ -120,18 +120,18 @@ class Batching:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch, the partial one included."""
+        """The number of batches in an epoch, including a partial one."""
         return -(-self.samples // self.batch_size)
 
     @property
     def full_steps(self) -> int:
-        """Batches in an epoch that hold `batch_size` samples."""
+        """The number of full batches in an epoch."""
         return self.samples // self.batch_size
 
 
 @attrs.frozen
 class _Span:
-    """Consecutive batches of equal size: the first, their number, and their size."""
+    """Consecutive batches of equal size: first batch, number of batches, batch size."""
 
     first: int
     steps: int
@@ -139,15 +139,15 @@ class _Span:
 
 
 Share = Callable[[int], npt.NDArray[np.int64]]
-"""From the size of a batch to the positions in it of the samples that are this worker's."""
+"""Maps a batch size to the positions of this process's samples in the batch."""
 
 
 class DataLoader:
-    """Cuts epochs of a data set into blocks.
+    """A loader that divides epochs of a dataset into blocks.
 
     Attributes:
-        share: what of each batch is wanted; None: all of it. Nothing else is read or processed, unless a batch must be
-            seen as a whole, since its samples are padded to the largest, or are missing if they cannot be used.
+        share: this process's share of each batch; None: the whole batch. Only the share is read and processed, except
+            where the whole batch is needed: for padding to the largest sample, or if unusable samples are skipped.
     """
 
     def __init__(self, dataset: Dataset, order: SampleOrder, batching: Batching, share: Share | None = None) -> None:
@@ -157,17 +157,17 @@ class DataLoader:
         self.share = share
 
     def blocks(self, epoch: int, *, chunk: int, first: int = 0, room: int = 0) -> Generator[Block, None, None]:
-        """Yields the blocks of an epoch, from batch `first` on.
+        """Yield the blocks of an epoch, from batch `first` on.
 
-        A sample that could not be used, and is to be skipped, is missing from its batch: that batch is smaller and
-        comes in a block of its own. Closing the generator gives up what was read ahead.
+        A skipped sample makes its batch smaller, and that batch comes in its own block. Closing the generator discards
+        all prefetched data.
 
         Args:
-            epoch: zero-based; it starts at position `epoch * (samples + dropped)` of the sample order.
-            chunk: most batches in a block. Samples whose shapes differ come one batch a block.
-            first: the batch of the epoch to start at.
-            room: how many batches the blocks of full batches are filled up to (with zeros, not to be run), so that all
-                such blocks have one shape; 0: they are not.
+            epoch: zero-based; starts at position `epoch * (samples + dropped)` of the sample order.
+            chunk: the most batches in a block. Samples of different shapes come one batch per block.
+            first: the first batch of the epoch to yield.
+            room: the number of batches that blocks of full batches are padded to with zeros, so that all have one
+                shape; 0: no padding.
 
         Raises:
             DataError: no sample of the epoch could be used.
@@ -209,7 +209,7 @@ class DataLoader:
 
 
 def _in_each(positions: npt.NDArray[np.int64], steps: int, batch_size: int) -> npt.NDArray[np.int64]:
-    """The positions in each of several batches, counted from the first of these on."""
+    """Return the positions in each of several batches, counted from the start of the first batch."""
     return (np.arange(steps)[:, None] * batch_size + positions).ravel()
 
 
@@ -225,7 +225,7 @@ def _shared(block: Block, positions: npt.NDArray[np.int64]) -> Block:
 
 
 def _cut(span: _Span, samples: Batch, room: int) -> Iterator[Block]:
-    """The blocks of a span: one, or more if samples are missing from some batches."""
+    """Yield the blocks of a span: one block, or more if some batches miss samples."""
     if samples.kept is None:
         yield _block(samples, slice(None), span.first, span.steps, span.batch_size, room)
         return
@@ -262,10 +262,10 @@ def _fold(column: npt.NDArray[Any], steps: int, room: int) -> npt.NDArray[Any]:
 
 
 def prefetch(source: Iterator[Any], convert: Callable[[Any], Any], *, depth: int = 2) -> Generator[Any, None, None]:
-    """Yields `convert(item)` for each item of `source`, computed up to `depth` items ahead in a thread.
+    """Yield `convert(item)` for each item of `source`, computed up to `depth` items ahead in a thread.
 
-    The thread ends with the iteration, also when the consumer stops early or raises. An error in `source` or `convert`
-    is raised at the consumer, in place of the item.
+    The thread ends with the iteration, also if the consumer stops early or raises. An error in `source` or `convert`
+    is raised in the consumer in place of the item.
     """
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
     stopped = threading.Event()

@@ -1,4 +1,4 @@
-"""Parallel processing: functions that worker processes call, and the measured choice between them and this process."""
+"""Parallel processing: functions run in worker processes, and the measured choice between workers and this process."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ LONGEST = 0.25
 """Seconds after which no further samples are timed."""
 
 TASK_SECONDS = 0.03
-"""How long a task should take: long against the passing on, short against the patience of who presses Ctrl-C."""
+"""Target duration of a task: long compared with its transfer, short enough for Ctrl-C to respond quickly."""
 
 LARGEST = 64
-"""Samples in a task."""
+"""The most samples in a task."""
 
 GAIN = 4.0
-"""How many times longer than passing a sample on it must take to make it, for workers to be chosen."""
+"""Workers are chosen if making a sample takes at least this many times longer than its transfer."""
 
 SHORTEST = 0.5
-"""Seconds of work below which starting workers costs more than it brings."""
+"""Seconds of work below which starting workers does not pay."""
 
 PASSED = 100e-6
-"""Seconds that handing over a task takes beside copying."""
+"""Seconds to hand over a task, apart from copying."""
 
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """Who does the work.
+    """The choice between worker processes and this process.
 
     Attributes:
-        workers: how many, 0: this process.
-        task: samples in a task for them.
-        reason: in words, for the plan.
+        workers: number of workers; 0: this process.
+        task: samples per task.
+        reason: the reason in words, for the plan.
     """
 
     workers: int
@@ -59,13 +59,13 @@ class Choice:
 
 @attrs.frozen(kw_only=True)
 class Timing:
-    """What a sample takes.
+    """The measured cost of a sample.
 
     Attributes:
-        samples: how many were made.
-        seconds: to make one.
-        passing: seconds that its way through shared memory takes.
-        nbytes: what it takes there.
+        samples: number of samples timed.
+        seconds: time to make one sample.
+        passing: time to pass one sample through shared memory, in seconds.
+        nbytes: size of one sample in shared memory.
     """
 
     samples: int
@@ -75,15 +75,15 @@ class Timing:
 
 
 Function = Callable[[Iterable[int]], Sequence[Any]]
-"""Answers sample indices with a list, one entry for each."""
+"""Returns one entry for each of the given sample indices."""
 
 
 def measure(function: Function, total: int) -> Generator[Any, None, Timing]:
-    """Time the first samples, and yield what the function makes of them.
+    """Time the first samples, and yield the results of the function.
 
     Args:
-        function: answers the indices of some samples with a list.
-        total: how many samples there are.
+        function: returns one entry for each of the given sample indices.
+        total: number of samples.
     """
     samples, taken, last = 0, 0.0, 1
     answer: Sequence[Any] = ()
@@ -104,7 +104,7 @@ def measure(function: Function, total: int) -> Generator[Any, None, Timing]:
         area.read(copy=True)
         copied = time.perf_counter() - begun
     except Exception:
-        # Rare: objects of classes that only the slower way can pickle.
+        # Rare: objects of classes that only the slower method can pickle.
         copied, nbytes = taken, 0
     finally:
         area.close()
@@ -113,11 +113,11 @@ def measure(function: Function, total: int) -> Generator[Any, None, Timing]:
 
 
 class ParallelFunction:
-    """A function that worker processes call, or this one, where they would not pay.
+    """A function called by worker processes, or by this process where workers do not pay.
 
     Args:
-        function: what to call. The first argument of each call holds one entry for each sample.
-        workers: who may call it; None: nobody else.
+        function: the function to call. The first argument of each call holds one entry per sample.
+        workers: the worker pool to use; None: this process only.
     """
 
     def __init__(self, function: Callable[..., Any], workers: WorkerPool | None) -> None:
@@ -128,31 +128,31 @@ class ParallelFunction:
 
     @property
     def possible(self) -> bool:
-        """Whether there is a choice."""
+        """True if worker processes are available."""
         return self._workers is not None and self._workers.count > 0
 
     def choose(self, timing: Timing | None, total: int) -> Choice:
-        """Decide who calls it.
+        """Choose between worker processes and this process.
 
         Args:
-            timing: what a sample takes; None if there is no choice.
-            total: how many samples there are.
+            timing: the measured cost of a sample; None if there is no choice.
+            total: number of samples.
 
         Raises:
-            UnshippableError: workers are demanded and cannot do it.
+            UnshippableError: workers are required but cannot run the function.
         """
         self.choice = self._chosen(timing, total)
         return self.choice
 
     def calls(self, tasks: Iterable[tuple[Any, ...]]) -> Generator[Any, None, None]:
-        """Yield the answers to the arguments of several calls, in their order, once the choice is made."""
+        """Yield the results of several calls in order, once the choice is made."""
         if self.choice is not None and self.choice.workers:
             assert self._workers is not None
             return self._workers.stream(self._function, tasks, lambda task: len(task[0]) * self._nbytes)
         return (self._function(*task) for task in tasks)
 
     def forget(self) -> None:
-        """Have the workers drop the function."""
+        """Remove the function from the workers."""
         if self._workers is not None:
             self._workers.forget(self._function)
 
@@ -176,12 +176,12 @@ class ParallelFunction:
 
 
 def for_each(function: Function, total: int, workers: WorkerPool | None) -> Iterator[Any]:
-    """Yield what a function makes of each sample, in their order: the first here, the rest by workers if that pays.
+    """Yield the result of a function for each sample, in order: the first ones here, the rest in workers if that pays.
 
     Args:
-        function: answers the indices of some samples with a list.
-        total: how many samples there are.
-        workers: who may call it.
+        function: returns one entry for each of the given sample indices.
+        total: number of samples.
+        workers: the worker pool to use, or None.
     """
     parallel = ParallelFunction(function, workers)
     timing, done = None, 0
@@ -207,8 +207,8 @@ class ParallelDataset(Dataset):
 
     Args:
         dataset: makes the samples, here or in each worker.
-        workers: who may make them; None: nobody else.
-        skipped: counts the samples that could not be used; None: they are errors.
+        workers: the worker pool to use; None: this process only.
+        skipped: counts the samples that cannot be used; None: an unusable sample is an error.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class ParallelDataset(Dataset):
     def batches(self, requests: Iterable[Visits]) -> Generator[Batch, None, None]:
         """See `Dataset`."""
         choice = self.choice()
-        # Batches that are filled up are made as a whole.
+        # Padded batches are made as a whole.
         size = choice.task if choice.workers and self.uniform else sys.maxsize
         requests, again = tee(requests)
         tasks = ((part.indices, part.epochs) for visits in again for part in visits.cut(size))
@@ -265,10 +265,10 @@ class ParallelDataset(Dataset):
                 yield self._counted(_joined(list(islice(answers, len(sizes))), sizes))
 
     def choice(self) -> Choice:
-        """Return who makes the samples; measured on the first call.
+        """Return the choice between workers and this process, measured on the first call.
 
         Raises:
-            DataError: a sample cannot be made, or workers are demanded and cannot be had.
+            DataError: a sample cannot be made, or workers are required but not available.
         """
         if self._function.choice is not None:
             return self._function.choice

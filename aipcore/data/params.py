@@ -17,14 +17,14 @@ PRELOAD = (
 BALANCED = "balanced"
 
 MOST_CLASSES = 2**24
-"""Classes that may have a weight."""
+"""The most classes that can have a weight."""
 
 
 def parse_class_weight(entries: Sequence[str]) -> dict[int, float]:
     """Return the weight of each class from entries such as "0=1".
 
     Raises:
-        ValueError: an entry is not of this form, or a class comes twice.
+        ValueError: an entry has another form, or a class occurs twice.
     """
     weights: dict[int, float] = {}
     for entry in entries:
@@ -39,7 +39,7 @@ def parse_class_weight(entries: Sequence[str]) -> dict[int, float]:
 
 
 def _as_entries(given: Any) -> Any:
-    """Return a mapping such as `{0: 1, 1: 5}`, whose keys are texts in JSON, and `balanced` as entries."""
+    """Return a mapping such as `{0: 1, 1: 5}`, or the text `balanced`, as entries. Keys in JSON are texts."""
     if isinstance(given, Mapping):
         return tuple(f"{number}={weight}" for number, weight in given.items())
     if given == BALANCED:
@@ -59,7 +59,7 @@ LIMIT = "Use only the first so many samples, counted before processing, and read
 
 @params
 class TrainDataParams:
-    """How training samples are batched."""
+    """Batching of training samples."""
 
     batch_size: int = field(16, help="Samples in one training batch.", check=at_least(1))
     shuffle: bool = field(True, help="Visit the samples in a new random order each epoch, derived from the seed.")
@@ -88,7 +88,7 @@ class TrainDataParams:
 
 @params
 class ValDataParams:
-    """How validation samples are batched."""
+    """Batching of validation samples."""
 
     batch_size: int | None = field(
         None, help="Samples in one validation batch; by default that of training.", check=at_least(1)
@@ -99,7 +99,7 @@ class ValDataParams:
 
 @params
 class LavDataParams:
-    """How samples of the extended validation are batched."""
+    """Batching of samples in LAV."""
 
     batch_size: int | None = field(
         None, help="Samples in one batch of the extended validation; by default that of validation.", check=at_least(1)

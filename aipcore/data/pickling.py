@@ -1,4 +1,4 @@
-"""Pickling an author's objects for processes that start without his script: what they cannot import goes along."""
+"""Pickling of an author's objects for processes that start without the author's script, with all code they need."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class UnshippableError(DataError):
 
 
 def dump(value: Any, keep: Callable[[pickle.PickleBuffer], object]) -> bytes:
-    """The pickle of a value; `keep` is handed each array in it.
+    """Return the pickle of a value; `keep` receives each array in it.
 
-    Classes and functions of scripts, notebooks and scenario files are written out as code, those of modules that
-    another process can import by their names.
+    Classes and functions of scripts, notebooks and scenario files are pickled as code; those of importable modules by
+    name.
     """
     file = io.BytesIO()
     with ExitStack() as registered:
@@ -34,7 +34,7 @@ def dump(value: Any, keep: Callable[[pickle.PickleBuffer], object]) -> bytes:
 
 
 def dump_any(value: Any, keep: Callable[[pickle.PickleBuffer], object]) -> bytes:
-    """As the standard library pickles a value, which is fast, or as `dump` does where that fails."""
+    """Return the standard library's pickle of a value, which is fast, or that of `dump` where it fails."""
     buffers: list[pickle.PickleBuffer] = []
     try:
         body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -75,7 +75,7 @@ def _code_of_file(made: Callable[..., CodeType], arguments: tuple[Any, ...], fil
 
 @cache
 def _can_be_imported(name: str) -> bool:
-    """Whether a new process with the same search path finds a module."""
+    """Return True if a new process with the same search path finds a module."""
     if name in sys.builtin_module_names or name in sys.stdlib_module_names:
         return True
     path: Any = None
@@ -83,7 +83,7 @@ def _can_be_imported(name: str) -> bool:
     for number in range(1, len(parts) + 1):
         part = ".".join(parts[:number])
         try:
-            # Editable installs bring finders of their own, which the other process has too.
+            # Editable installs add their own finders, which the other process has too.
             spec = next(filter(None, (_found(finder, part, path) for finder in (PathFinder, *sys.meta_path))), None)
         except Exception:
             return False

@@ -1,4 +1,4 @@
-"""The pipeline: from what a scenario returned as its data, through processors, to a dataset."""
+"""The pipeline from a scenario's data, through processors, to a dataset."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ Preload = Literal["auto", "on", "off"]
 
 
 class Pipeline:
-    """Samples of a source, processed for one mode. Needs no scenario.
+    """The processed samples of a source, for one mode. Needs no scenario.
 
-    What the leading processors without randomness make is kept in memory if it fits, so that they run once; if nothing
-    random follows, the samples are stacked and cost no more than raw arrays. Otherwise samples are made on demand, each
-    a function of (seed, earlier visits, index) alone. Nothing is read before it is needed.
+    The results of the leading deterministic processors are kept in memory if they fit, so these processors run once. If
+    no random processor follows, the samples are stacked and cost no more than raw arrays. Otherwise samples are made on
+    demand, each as a function of (seed, earlier visits, index) alone. Nothing is read before it is needed.
 
     Args:
         source: a tuple `(inputs, targets)` or `(inputs, targets, weights)` of stacked arrays, an iterable of `Sample`
-            (read once and kept), or an object with `__len__` and `__getitem__` (asked for a sample when it is needed).
+            (read once and kept), or an object with `__len__` and `__getitem__` (read on demand).
         processors: `Processor`, `RandomProcessor`, `RandomBatchProcessor` and `GeneratingProcessor` objects, or
-            functions from sample to sample. The ones that do not work in `mode` are left out.
-        mode: what the data is for.
-        seed: of the random processors and of the order.
-        origin: how errors call the source.
-        preload: whether to keep processed samples in memory: if they fit ("auto"), always, or never.
-        preload_bytes: what fits.
-        on_error: whether a sample that cannot be read or processed is an error or left out and counted.
-        specs: shapes and types of inputs, targets and weights, if the samples do not show them; see
+                functions from sample to sample. Processors for other modes are left out.
+        mode: the purpose of the data.
+        seed: the seed of the random processors and of the sample order.
+        origin: the name of the source in errors.
+        preload: keep processed samples in memory if they fit ("auto"), always ("on"), or never ("off").
+        preload_bytes: the memory limit of "auto", in bytes.
+        on_error: for a sample that cannot be read or processed, raise an error or skip and count the sample.
+        specs: shapes and dtypes of inputs, targets and weights, if the samples do not determine them; see
             `Scenario.sample_specs`.
-        padding: the values that fill batches of varying shapes; see `Scenario.padding`.
-        workers: how many processes make samples, 0: this one; auto: as many as there are cores, if they pay. Or those
-            that several pipelines share, which `close` leaves running.
-        limit: use only the first so many samples of the source; by default all.
+        padding: the padding values for batches of varying shapes; see `Scenario.padding`.
+        workers: the number of worker processes, 0: none; "auto": one per core, if they pay. Or a pool shared by several
+            pipelines, which `close` leaves running.
+        limit: use only this many samples from the start of the source; by default all.
     """
 
     def __init__(
@@ -91,22 +91,22 @@ class Pipeline:
         return len(self.dataset())
 
     def dataset(self) -> Dataset:
-        """The processed samples; made on the first call.
+        """Return the processed samples, made on the first call.
 
         Raises:
             DataError: there is no sample, or one cannot be used.
-            ScenarioError: a processor is not as it should be.
+            ScenarioError: a processor is invalid.
         """
         if self._dataset is None:
             self._dataset = self._made()
-            # An iterator is used up; and what was processed need not be there twice.
+            # An iterator can be read only once, and processed samples replace the given ones.
             self._given = None
         return self._dataset
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the fingerprint of the samples before processing; see `aipcore.data.fingerprint`.
 
-        To be called before anything else: what was processed is not kept.
+        Call it before any other method: samples are not kept before processing.
         """
         self._wants_fingerprint = True
         self.dataset()
@@ -114,18 +114,18 @@ class Pipeline:
         return self._fingerprint
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
-        """One processed sample as it is on its visit in an epoch.
+        """Return one processed sample as seen on its visit in an epoch.
 
         Raises:
-            DataError: it cannot be used, even if such samples are to be skipped.
+            DataError: the sample cannot be used, even if such samples are skipped elsewhere.
         """
         return self.dataset().sample(index, epoch)
 
     def samples(self, epoch: int = 0) -> Iterator[Sample]:
-        """The processed samples of an epoch, in the order of the source; those that cannot be used are left out.
+        """Yield the processed samples of an epoch in the order of the source. Unusable samples are left out.
 
         Raises:
-            DataError: one cannot be used, and is not to be skipped.
+            DataError: a sample cannot be used and is not to be skipped.
         """
         for index in range(len(self)):
             try:
@@ -144,17 +144,17 @@ class Pipeline:
         bucket_window: int = 0,
         drop_remainder: bool = False,
     ) -> DataLoader:
-        """Batches of the processed samples.
+        """Return a loader of batches of the processed samples.
 
         Args:
             batch_size: samples in a batch.
-            samples: in an epoch; by default all.
-            shuffle: whether they come in a new order on each pass.
-            bucket_window: batches within which samples are sorted by length, so that little is padded; 0: none.
-            drop_remainder: whether to leave out the last batch of an epoch if it is smaller.
+            samples: samples in an epoch; by default all.
+            shuffle: True for a new random order on each pass.
+            bucket_window: number of batches within which samples are sorted by length to reduce padding; 0: no sorting.
+            drop_remainder: True to leave out a smaller last batch of an epoch.
 
         Raises:
-            DataError: no batch is left.
+            DataError: an epoch has no batch.
         """
         dataset = self.dataset()
         samples = samples or len(dataset)
@@ -172,7 +172,7 @@ class Pipeline:
         return DataLoader(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
 
     def describe(self) -> str:
-        """The processors in words, what is kept of their results, and who makes the rest; empty if there is no more."""
+        """Return a description of the processors, the cached part and the workers; empty without processors."""
         dataset = self.dataset()
         again: Part = []
         if isinstance(dataset, ParallelDataset):
@@ -191,11 +191,11 @@ class Pipeline:
         return "; ".join(parts)
 
     def skipped(self) -> str | None:
-        """One sentence on the samples that were left out since the last call, or None."""
+        """Return a sentence about the samples skipped since the last call, or None."""
         return self._skipped.report()
 
     def close(self) -> None:
-        """Ends the workers, unless others use them too; the pipeline may be used again."""
+        """Stop the worker processes, unless they are shared. The pipeline can be used again."""
         if not self._shares_workers:
             self.workers.close()
 
@@ -207,7 +207,7 @@ class Pipeline:
 
     def _made(self) -> Dataset:
         processors, given = self.processors, self._given
-        # What is not processed is stacked as it is read, so that it is in memory once.
+        # Unprocessed samples are stacked as they are read, so that they are in memory only once.
         memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
         source = (
             as_dataset(given, self.origin, weighted=processors.weighted) if memory else as_samples(given, self.origin)
@@ -241,7 +241,7 @@ class Pipeline:
         found = dataset.specs()
         declared = self._declared
         if declared is not None and self.mode in (Mode.PREDICTION, Mode.TARGETS):
-            # The side that is not there in this mode needs no specs.
+            # A side that is missing in this mode needs no specs.
             declared = (declared[0] if found[0] else {}, declared[1] if found[1] else {}, found[2])
         return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
@@ -255,7 +255,7 @@ class Pipeline:
         return ParallelDataset(dataset, self.workers, self._skipped if self._skip else None)
 
     def _sides_of_padding(self, specs: Specs) -> Padding:
-        # Weights are padded with 0: what is not there does not count.
+        # Weights are padded with 0: padding does not count.
         sides = list(zip(SIDES[:2], specs[:2], strict=True))
         inputs, targets = (
             {name: self._padding[name or side] for name in columns if (name or side) in self._padding}

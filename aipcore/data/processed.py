@@ -22,17 +22,17 @@ from aipcore.errors import DataError
 from aipcore.params.names import count
 
 PROBED = 32
-"""Samples that are made to find shapes and types: the first half of them, and as many spread over the data."""
+"""Samples made to determine shapes and dtypes: half from the start, half spread over the data."""
 
 
 @attrs.frozen(eq=False)
 class GeneratedSamples:
-    """Samples that generating processors make again whenever one is needed.
+    """Samples made by generating processors on every access.
 
     Attributes:
         source: the author's samples.
         processors: the processors.
-        source_indices: for each generated sample, the index of the author's sample that it is made of, in order.
+        source_indices: the index of the author's sample for each generated sample, in order.
     """
 
     source: Samples
@@ -48,7 +48,7 @@ class GeneratedSamples:
 
     def __getitem__(self, index: int) -> Sample:
         source_index = int(self.source_indices[index])
-        # Neighbours come of the same sample of the source; in shuffled order they rarely meet.
+        # Neighbours are often made from the same source sample; in shuffled order they rarely follow each other.
         last, made = getattr(self._local, "last", (-1, []))
         if last != source_index:
             made = self.processors.expand(self.source[source_index], source_index)
@@ -68,10 +68,10 @@ class ProcessedSamples:
     """Samples made on demand, each a function of (seed, epoch, index).
 
     Attributes:
-        source: the samples to start from.
+        source: the unprocessed samples.
         processors: all processors.
-        part: those that run on demand.
-        source_indices: for each sample of `source`, the index of the author's sample that it is made of; None: its own.
+        part: the processors that run on demand.
+        source_indices: the index of the author's sample for each sample of `source`; None: the same index.
     """
 
     source: Samples
@@ -86,7 +86,7 @@ class ProcessedSamples:
         """Return a sample.
 
         Raises:
-            SampleError: it cannot be read or processed.
+            SampleError: the sample cannot be read or processed.
         """
         return self.process(self.part, self.source[index], index, epoch)
 
@@ -94,7 +94,7 @@ class ProcessedSamples:
         """Run some of the processors on the sample `index`.
 
         Raises:
-            SampleError: one fails.
+            SampleError: a processor fails.
         """
         source_index = index if self.source_indices is None else int(self.source_indices[index])
         visit = epoch if self.processors.random else 0
@@ -103,13 +103,13 @@ class ProcessedSamples:
 
 @attrs.frozen(kw_only=True, eq=False)
 class ProcessedDataset(Dataset):
-    """Processed samples side by side.
+    """A dataset of samples processed on demand.
 
     Attributes:
-        samples: makes them.
-        layout: what they must look like.
-        first: the first of them, in memory.
-        skips: whether a sample that cannot be made is left out instead of being an error.
+        samples: the processed samples.
+        layout: the required layout of the samples.
+        first: the first samples, in memory.
+        skips: True to leave out a sample that cannot be made; False to raise an error.
     """
 
     samples: ProcessedSamples
@@ -119,7 +119,7 @@ class ProcessedDataset(Dataset):
 
     @cached_property
     def vectorized(self) -> VectorizedProcessing | None:
-        """What makes samples as arrays, where that can be done."""
+        """The vectorized processing of the samples, or None if it is not available."""
         samples = self.samples
         if not isinstance(samples.source, MemoryDataset):
             return None
@@ -135,7 +135,7 @@ class ProcessedDataset(Dataset):
 
     @property
     def separable(self) -> bool:
-        """See `Dataset`; a batch is smaller, for all workers, if any sample is left out."""
+        """See `Dataset`. False if samples are skipped: a skipped sample makes the batch smaller for all processes."""
         return self.uniform and not self.skips
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
@@ -171,11 +171,11 @@ class ProcessedDataset(Dataset):
         return self.first
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """See `Dataset`; of the samples on their first visit, all of which are made for this, once."""
+        """See `Dataset`. Makes all samples once, as seen on their first visit."""
         return np.asarray(self.lengths_of(range(len(self))))
 
     def lengths_of(self, indices: Iterable[int]) -> list[int]:
-        """Return the lengths of some samples, 0 for one that cannot be made: it counts when it is met in an epoch."""
+        """Return the lengths of some samples; 0 for an unusable sample, which is counted when an epoch reaches it."""
         return [self._length(index) for index in indices]
 
     def _length(self, index: int) -> int:
@@ -187,23 +187,23 @@ class ProcessedDataset(Dataset):
         return sum(np.size(value) for value in values)
 
     def check_vectorized(self) -> None:
-        """Try whether samples that are made together come out as they do alone.
+        """Check that vectorized processing gives the same results as processing one by one.
 
         Raises:
-            ScenarioError: they do not.
+            ScenarioError: the results differ.
         """
         if self.vectorized is not None and len(self.first) == min(PROBED // 2, len(self)):
             self.vectorized.compare(self.first, self.layout.origin)
 
 
 def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, MemoryDataset]:
-    """Make some samples of their first visit.
+    """Make some samples as seen on their first visit.
 
     Returns:
-        the first samples, and these with others that are spread over the data, from which shapes are found.
+        the first samples; and the same with samples spread over the data, to determine shapes.
 
     Raises:
-        DataError: none can be made.
+        DataError: no sample can be made.
     """
     size, origin = len(samples), samples.processors.origin
     head = min(PROBED // 2, size)
@@ -216,7 +216,7 @@ def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, Mem
             made.append(samples.sample(index))
             indices.append(index)
         except SampleError:
-            # It is counted when it is met in an epoch.
+            # The sample is counted when an epoch reaches it.
             if not skips:
                 raise
         first = len(made) if index < head else first

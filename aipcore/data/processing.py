@@ -1,4 +1,4 @@
-"""Running processors on single samples, with errors that name the processor and the sample."""
+"""Application of processors to single samples, with errors that name the processor and the sample."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ WORD = 2**64
 RANDOM = (RandomProcessor, RandomBatchProcessor)
 
 Part = Sequence[tuple[int, AnyProcessor]]
-"""Some consecutive processors, each with its position among all of the scenario."""
+"""Consecutive processors, each with its position among all processors of the scenario."""
 
 
 class SampleError(DataError):
-    """One sample cannot be used; the others may be."""
+    """One sample cannot be used; others may be usable."""
 
 
 class SkippedSamples:
-    """Counts the samples that were left out since it was last asked."""
+    """A count of the samples skipped since the last report."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
@@ -46,14 +46,14 @@ class SkippedSamples:
         self._first = ""
 
     def add(self, errors: Iterable[str]) -> None:
-        """Count samples, one for each error."""
+        """Count skipped samples, one for each error."""
         for error in errors:
             with self._lock:
                 self._first = self._first if self._count else error
                 self._count += 1
 
     def report(self) -> str | None:
-        """One sentence on the samples left out since the last call, or None if there were none."""
+        """Return a sentence about the samples skipped since the last call, or None if there were none."""
         with self._lock:
             left, self._count = self._count, 0
         if not left:
@@ -64,15 +64,15 @@ class SkippedSamples:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Processors:
-    """The processors of one mode, cut where their results can be kept.
+    """The processors of one mode, divided where results can be cached.
 
     Attributes:
-        generating: the part up to the last generating processor: one sample to many or none, without randomness.
-        deterministic: what follows and gives the same on each visit.
-        random: the rest, from the first processor that draws new random numbers on each visit; empty but in training.
-        seed: of the random processors.
-        origin: how errors call the data.
-        weighted: whether samples keep their weights; not where no loss is computed.
+        generating: up to the last generating processor: one sample to any number of samples, deterministic.
+        deterministic: the following processors with the same result on each visit.
+        random: the rest, from the first processor that draws new random numbers on each visit; only in training.
+        seed: the seed of the random processors.
+        origin: the name of the data in errors.
+        weighted: True if samples keep their weights; False where no loss is computed.
     """
 
     generating: Part
@@ -85,10 +85,10 @@ class Processors:
 
     @classmethod
     def make(cls, processors: Sequence[AnyProcessor], mode: Mode, *, seed: int, origin: str) -> Processors:
-        """Takes the processors that work in `mode`; each keeps its position, which seeds its randomness.
+        """Return the processors for `mode`. Each keeps its position, which seeds its random numbers.
 
         Raises:
-            ScenarioError: a random processor stands before a generating one.
+            ScenarioError: a random processor precedes a generating one.
         """
         active = [(position, each) for position, each in enumerate(processors) if mode in each.modes]
         last = max((n for n, (_, each) in enumerate(active) if isinstance(each, GeneratingProcessor)), default=-1)
@@ -113,7 +113,7 @@ class Processors:
 
     @property
     def random_fixed(self) -> bool:
-        """Whether the deterministic part draws random numbers, once and for all."""
+        """True if the deterministic part draws random numbers, once per sample."""
         return any(isinstance(each, RANDOM) for _, each in self.deterministic)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -121,11 +121,11 @@ class Processors:
 
     @property
     def processes(self) -> bool:
-        """Whether there is anything to do."""
+        """True if there is at least one processor."""
         return bool(self.generating or self.deterministic or self.random)
 
     def apply(self, sample: Sample, index: int = 0) -> list[Sample]:
-        """Runs all processors on one sample, on its first visit.
+        """Run all processors on one sample, on its first visit.
 
         Raises:
             SampleError: a processor failed.
@@ -135,7 +135,7 @@ class Processors:
         return [self.run(part, each, index=index + n, visit=0, source_index=index) for n, each in enumerate(made)]
 
     def expand(self, sample: Sample, source_index: int) -> list[Sample]:
-        """Runs the generating part.
+        """Run the generating processors.
 
         Raises:
             SampleError: a processor failed.
@@ -152,14 +152,14 @@ class Processors:
         return samples
 
     def run(self, part: Part, sample: Sample, *, index: int, visit: int, source_index: int) -> Sample:
-        """Runs a part of processors that each make one sample of one.
+        """Run processors that each map one sample to one sample.
 
         Args:
             part: `deterministic`, `random` or both.
-            sample: where to start from.
-            index: of the sample behind the generating part; seeds random processors.
-            visit: how often the sample was visited before; likewise.
-            source_index: of the sample in the source, for errors.
+            sample: the sample to process.
+            index: the sample index after the generating processors; seeds random processors.
+            visit: the number of earlier visits of the sample; seeds random processors.
+            source_index: the sample index in the source, for errors.
 
         Raises:
             SampleError: a processor failed.
@@ -207,9 +207,9 @@ class Processors:
         )
 
     def _generator(self, position: int, index: int, visit: int) -> np.random.Generator:
-        # A fresh generator costs five times as much as setting the state of one. Keyed by seed and visit, its counter
-        # starts at a place of its own for each index and position, 2**128 numbers away from the next. The order of
-        # samples uses the same key with zeros there, hence the 1 that is added.
+        # Setting the state of a generator is five times as fast as making one. Keyed by seed and visit, its counter
+        # starts at a different place for each index and position, 2**128 numbers apart. The sample order uses the same
+        # key with zeros there, hence the added 1.
         made = self._local.__dict__.setdefault("made", {})
         if position not in made:
             bits = np.random.Philox(key=0)
@@ -222,7 +222,7 @@ class Processors:
 
 
 def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom) -> Sample:
-    """A sample as a batch of its own."""
+    """Return the result for a sample as a batch of one."""
     inputs, targets, weight = (_each(side, _with_axis) for side in (sample.inputs, sample.targets, sample.weight))
     made = processor.process(SampleBatch(inputs=inputs, targets=targets, weight=weight), random)
     inputs, targets, weight = (_each(side, _first) for side in (made.inputs, made.targets, made.weight))

@@ -1,4 +1,4 @@
-"""Processors that an author writes: of samples before the model and of outputs after it."""
+"""Processors, written by authors: of samples before the model and of outputs after it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Mode(Enum):
-    """What data is processed for; a processor says for which modes it works.
+    """The purpose for which data is processed. A processor runs only in its own modes.
 
     Attributes:
-        TRAINING: to learn from. Random processors draw anew on each visit of a sample.
-        EVALUATION: to compare outputs with targets: validation, LAV. Random processors, if any, draw once and for all.
-        PREDICTION: only inputs are there.
-        TARGETS: only targets are there, to be compared with stored outputs.
+        TRAINING: training samples. Random processors draw new numbers on each visit of a sample.
+        EVALUATION: inputs and targets, for validation and LAV. Random processors, if any, draw once per sample.
+        PREDICTION: inputs only.
+        TARGETS: targets only, to be compared with stored outputs.
     """
 
     TRAINING = "training"
@@ -36,78 +36,78 @@ ALL_MODES = frozenset(Mode)
 
 
 class _Named:
-    """What all processors have.
+    """The common base of all processors.
 
     Attributes:
-        modes: for what the processor is used; the class says it, or `self.modes` in a constructor.
+        modes: the modes in which the processor runs, set on the class or as `self.modes` in the constructor.
     """
 
     modes: Collection[Mode] = ALL_MODES
 
     @property
     def name(self) -> str:
-        """How errors and messages call it."""
+        """The name in errors and messages."""
         return type(self).__name__
 
 
 class Processor(_Named):
-    """Changes each sample, always in the same way, so that its result may be kept for all epochs."""
+    """A deterministic change of each sample, whose result may be cached for all epochs."""
 
     def process(self, sample: Sample) -> Sample:
-        """The sample to go on with, usually `attrs.evolve(sample, ...)`.
+        """Return the processed sample, usually `attrs.evolve(sample, ...)`.
 
-        Arrays of the sample may be shared with later epochs: make new ones instead of writing into them.
+        Later epochs may share the arrays of the sample: make new arrays instead of modifying them.
         """
         raise _missing(self, "process(sample)")
 
 
 class RandomProcessor(_Named):
-    """Changes each sample at random, in training differently on each visit: augmentation."""
+    """A random change of each sample, in training different on each visit: augmentation."""
 
     modes: Collection[Mode] = frozenset({Mode.TRAINING})
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample to go on with.
+        """Return the processed sample.
 
         Args:
             sample: as for `Processor.process`.
             rng: the only source of randomness to use, and only within this call. It is seeded by the run's seed, the
-                number of earlier visits of this sample, its index and the position of this processor, so that results
+                number of earlier visits of this sample, its index and the position of this processor. Results therefore
                 depend neither on the order of visits nor on the number of worker processes.
         """
         raise _missing(self, "process(sample, rng)")
 
 
 class RandomBatchProcessor(_Named):
-    """As `RandomProcessor`, but changes many samples at once, as arrays: a fraction of the time where these are small.
+    """A `RandomProcessor` of many samples as stacked arrays, which is much faster for small samples.
 
-    Each sample must come out as it would alone, to the last bit, which is tried on the first ones. If no other kind of
-    processor follows the first random one, and samples have one shape, whole blocks come here; otherwise each sample
-    comes as a batch of its own.
+    Each sample must be bit-identical to its result when processed alone. This is checked on the first samples. Whole
+    blocks are processed if only batch processors follow the first random processor and all samples have one shape.
+    Otherwise each sample is a batch of one.
     """
 
     modes: Collection[Mode] = frozenset({Mode.TRAINING})
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
-        """The samples to go on with, as many as there are, usually `attrs.evolve(batch, ...)`.
+        """Return the processed samples, as many as given, usually `attrs.evolve(batch, ...)`.
 
         Args:
-            batch: arrays of shape [n, ...]; make new ones instead of writing into them.
-            random: the only source of randomness to use, with a row for each sample, seeded as for `RandomProcessor`.
+            batch: arrays of shape [n, ...]; make new arrays instead of modifying them.
+            random: the only source of randomness to use, with one row per sample, seeded as for `RandomProcessor`.
         """
         raise _missing(self, "process(batch, random)")
 
 
 class GeneratingProcessor(_Named):
-    """Makes one sample into many or none: cuts pages into lines, repeats, or leaves samples out.
+    """A processor that makes any number of samples from one: cuts pages into lines, repeats or drops samples.
 
-    The number of samples must be known before the first epoch, so it must be the same on each call, and no random
-    processor may stand before a generating one. To augment each sample several times, repeat it here and let a random
-    processor follow: every copy counts as a sample of its own.
+    The number of samples must be known before the first epoch. It must therefore be the same on each call, and no
+    random processor may precede a generating one. To augment each sample several times, repeat it here and add a
+    random processor after this one: each copy is a separate sample.
     """
 
     def generate(self, sample: Sample) -> Iterable[Sample]:
-        """The samples to go on with instead of `sample`, always the same ones in the same order."""
+        """Return the samples that replace `sample`, always the same ones in the same order."""
         raise _missing(self, "generate(sample)")
 
 
@@ -123,22 +123,22 @@ class FunctionProcessor(Processor):
         return str(getattr(self.function, "__name__", type(self.function).__name__))
 
     def process(self, sample: Sample) -> Sample:
-        """Calls the function."""
+        """Call the function."""
         return self.function(sample)
 
 
 class PostProcessor(_Named):
-    """Changes what the model answered for one sample, such as decoding class numbers into text."""
+    """A change of the model's outputs for one sample, such as decoding class numbers into text."""
 
     modes: Collection[Mode] = frozenset({Mode.PREDICTION, Mode.EVALUATION})
 
     def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
-        """The outputs to go on with.
+        """Return the post-processed outputs.
 
         Args:
-            outputs: by name, arrays of one sample, without a batch axis, or what an earlier post-processor made of
-                them. The name of a bare output is "".
-            meta: the sample's `Sample.meta`: what is needed here, such as the length before padding, belongs there.
+            outputs: by name, arrays of one sample without a batch axis, or the results of an earlier post-processor.
+                The name of a bare output is "".
+            meta: the sample's `Sample.meta`. Put other values needed here into it, such as an unpadded length.
         """
         raise _missing(self, "process(outputs, meta)")
 
@@ -151,10 +151,10 @@ _WAYS = dict.fromkeys(("apply", "augment", "call", "map", "preprocess", "run", "
 
 
 def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
-    """Makes a list of processors from what an author gave: objects of the classes here, or functions.
+    """Return an author's processors as a list: objects of the classes of this module, or functions.
 
     Raises:
-        ScenarioError: something is neither.
+        ScenarioError: an entry is neither a processor nor a function.
     """
     if not isinstance(given, Iterable):
         raise ScenarioError(f"The processors of {origin} are {type(given).__name__}. Return a list from processors().")
@@ -175,10 +175,10 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
 
 
 def as_post_processors(given: Iterable[Any], origin: str) -> list[PostProcessor]:
-    """Makes a list of post-processors from what an author gave.
+    """Return an author's post-processors as a list.
 
     Raises:
-        ScenarioError: something is none.
+        ScenarioError: an entry is not a post-processor.
     """
     if not isinstance(given, Iterable):
         raise ScenarioError(f"{origin} returned {type(given).__name__}. Return a list of PostProcessor objects.")
@@ -194,10 +194,10 @@ def as_post_processors(given: Iterable[Any], origin: str) -> list[PostProcessor]
 def post_process(
     processors: Sequence[PostProcessor], outputs: dict[str, Any], meta: Any, *, mode: Mode = Mode.PREDICTION
 ) -> dict[str, Any]:
-    """Applies the post-processors of a mode, one after the other, to the outputs of one sample.
+    """Apply the post-processors of a mode in order to the outputs of one sample.
 
     Raises:
-        ScenarioError: one fails, or returns something that is no mapping; names it.
+        ScenarioError: a post-processor fails, or does not return a mapping.
     """
     for processor in processors:
         if mode not in processor.modes:

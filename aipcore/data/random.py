@@ -1,4 +1,4 @@
-"""Random numbers for a block of samples, each sample with its own stream."""
+"""Random numbers for a block of samples, with one stream per sample."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 class BatchRandom:
-    """Draws for n samples, one row each. A row depends on its sample and its visit alone, not on the other rows.
+    """Random numbers for n samples, one row each. A row depends only on its sample and visit, not on other rows.
 
     The streams are those of `np.random.Philox(key=(seed, visit), counter=(0, 0, position + 1, index))`: Philox4x64-10
-    of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011), for all rows together.
+    of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011), vectorized over the rows.
 
     Args:
-        seed: of the run.
-        visits: how often each sample was visited before, shape [n].
-        position: of the processor among all.
-        indices: of the samples, shape [n].
+        seed: the seed of the run.
+        visits: the number of earlier visits of each sample, shape [n].
+        position: the position of the processor among all.
+        indices: the sample indices, shape [n].
     """
 
     def __init__(self, seed: int, visits: npt.NDArray[np.int64], position: int, indices: npt.NDArray[np.int64]) -> None:
@@ -39,28 +39,28 @@ class BatchRandom:
         return len(self._indices)
 
     def random(self, *shape: int) -> npt.NDArray[np.float64]:
-        """Uniform from 0 to below 1, float64 of shape [n, *shape]."""
+        """Return uniform numbers in [0, 1), float64 of shape [n, *shape]."""
         words = self._words(math.prod(shape)) >> np.uint64(11)
         return np.asarray(words * 2.0**-53, np.float64).reshape(len(self), *shape)
 
     def uniform(self, low: float, high: float, *shape: int) -> npt.NDArray[np.float64]:
-        """Uniform from `low` to below `high`, float64 of shape [n, *shape]."""
+        """Return uniform numbers in [low, high), float64 of shape [n, *shape]."""
         return low + (high - low) * self.random(*shape)
 
     def integers(self, low: int, high: int, *shape: int) -> npt.NDArray[np.int64]:
-        """Whole numbers from `low` to below `high`, at most 2**32 apart, int64 of shape [n, *shape]."""
+        """Return integers in [low, high), at most 2**32 apart, int64 of shape [n, *shape]."""
         if not 0 < high - low <= 2**32:
             raise ValueError(f"integers({low}, {high}): high must be above low, by at most 2**32")
         return low + np.floor(self.random(*shape) * (high - low)).astype(np.int64)
 
     def normal(self, mean: float = 0.0, deviation: float = 1.0, *shape: int) -> npt.NDArray[np.float64]:
-        """Normally distributed, by the method of Box and Muller (1958), float64 of shape [n, *shape]."""
+        """Return normally distributed numbers by the Box-Muller method (1958), float64 of shape [n, *shape]."""
         pairs = self.random(2, *shape)
         radius = np.sqrt(-2.0 * np.log1p(-pairs[:, 0]))
         return np.asarray(mean + deviation * radius * np.cos(2.0 * np.pi * pairs[:, 1]))
 
     def _words(self, count: int) -> Words:
-        """The next `count` words of each row, shape [n, count]."""
+        """Return the next `count` words of each row, shape [n, count]."""
         first, last = self._drawn // 4, -(-(self._drawn + count) // 4)
         blocks = self._blocks(np.arange(first + 1, last + 1, dtype=np.uint64))
         start = self._drawn - 4 * first
@@ -68,7 +68,7 @@ class BatchRandom:
         return blocks[:, start : start + count]
 
     def _blocks(self, counters: Words) -> Words:
-        """The words of these blocks, four each, shape [n, 4 * blocks]."""
+        """Return the words of the given blocks, four per block, shape [n, 4 * blocks]."""
         shape = len(self), len(counters)
         words: list[Any] = [
             np.broadcast_to(counters, shape),
@@ -86,7 +86,7 @@ class BatchRandom:
 
 
 def _product(words: Words, factor: np.uint64) -> tuple[Words, Words]:
-    """The high and the low 64 bits of products of 128."""
+    """Return the high and the low 64 bits of 128-bit products."""
     low, high = words & LOW, words >> HALF
     factor_low, factor_high = factor & LOW, factor >> HALF
     carried = high * factor_low + (low * factor_low >> HALF)

@@ -1,4 +1,4 @@
-"""Samples, what a scenario yields, and the shapes and dtypes of their columns."""
+"""Samples, and the shapes and dtypes of their columns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Sample:
     """One sample.
 
     Attributes:
-        inputs: what the model reads: one array, or a mapping from input name to array, without a batch axis.
-        targets: what the losses and metrics compare the outputs with; likewise.
-        meta: anything else an evaluator needs (a file name, say); never seen by the model.
-        weight: how much the sample counts in the losses and weighted metrics, as Keras' `sample_weight`: None (1), a
-            number, an array with one weight per position, or a mapping from output name to these. A weight without a
-            name applies to every output. Either all samples have weights of the same names, or none has.
+        inputs: the model's inputs: one array, or a mapping from input name to array, without a batch axis.
+        targets: the targets of losses and metrics, in the same form.
+        meta: other data for evaluators and post-processors, such as a file name; never passed to the model.
+        weight: the weight of the sample in the losses and weighted metrics, as Keras' `sample_weight`: None (1), a
+            number, an array with one weight per position, or a mapping from output name to these. An unnamed weight
+            applies to every output. Either all samples have weights of the same names, or none has.
     """
 
     inputs: Any
@@ -29,7 +29,7 @@ class Sample:
 
 
 class Samples(Protocol):
-    """A sequence of samples, as a list of them is; it may make a sample whenever it is asked for."""
+    """A sequence of samples, such as a list. A sample may be made on access."""
 
     def __len__(self) -> int: ...
 
@@ -38,11 +38,11 @@ class Samples(Protocol):
 
 @attrs.frozen(kw_only=True, eq=False)
 class SampleBatch:
-    """Several samples of one shape, side by side.
+    """Several samples of one shape, stacked.
 
     Attributes:
-        inputs: as `Sample.inputs`, with an axis in front that counts the samples.
-        targets: likewise.
+        inputs: as `Sample.inputs`, with a leading axis for the samples.
+        targets: as `Sample.targets`, likewise.
         weight: as `Sample.weight`, likewise.
     """
 
@@ -52,7 +52,7 @@ class SampleBatch:
 
 
 def present(weight: Any) -> Any:
-    """Return a weight without the outputs that have none, or None if nothing is left."""
+    """Return a weight without outputs whose weight is None, or None if no weight is left."""
     if isinstance(weight, Mapping):
         return {name: value for name, value in weight.items() if value is not None} or None
     return weight
@@ -60,24 +60,24 @@ def present(weight: Any) -> Any:
 
 @attrs.frozen(kw_only=True)
 class ColumnSpec:
-    """Shape and type of one column: `shape` is that of one sample, None where it varies; `dtype` is NumPy's name."""
+    """Shape and dtype of one column: `shape` is that of one sample, None where it varies; `dtype` is NumPy's name."""
 
     shape: tuple[int | None, ...]
     dtype: str
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one sample; an axis that varies counts once."""
+        """Bytes of one sample; an axis of varying length counts once."""
         import numpy as np
 
         return math.prod(size or 1 for size in self.shape) * np.dtype(self.dtype).itemsize
 
 
 SIDES = ("inputs", "targets", "weights")
-"""The three sides of a data set, in their order everywhere."""
+"""The three sides of a dataset, in their fixed order."""
 
 Specs = tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]]
 """The specs of the inputs, the targets and the weights, each by name; a bare array has the name ""."""
 
 DeclaredSpecs = tuple[Mapping[str, ColumnSpec], Mapping[str, ColumnSpec]] | Specs
-"""Specs that an author declares; the weights may be left out, and are then as the samples have them."""
+"""Specs declared by an author. Weights may be left out; their specs are then taken from the samples."""

@@ -1,4 +1,4 @@
-"""The order of samples: a function of the seed and the position alone."""
+"""The order of samples, as a function of the seed and the position."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ class Visits:
     """Consecutive positions of the endless stream of samples.
 
     Attributes:
-        indices: of the samples, shape [n].
-        epochs: how often each was visited before, shape [n].
+        indices: the sample indices, shape [n].
+        epochs: the number of earlier visits of each sample, shape [n].
     """
 
     indices: Indices
     epochs: Indices
 
     def cut(self, size: int) -> list[Visits]:
-        """Return these in parts of at most `size`."""
+        """Return the visits in parts of at most `size`."""
         starts = range(0, len(self.indices), size)
         return [Visits(indices=self.indices[n : n + size], epochs=self.epochs[n : n + size]) for n in starts]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Buckets:
-    """How samples of similar length come together.
+    """The grouping of samples of similar length into batches.
 
     Within windows of `window` batches of the shuffled order, samples are sorted by length and cut into batches, and the
-    batches are shuffled. So every sample still comes once in each pass, and batches still differ from pass to pass.
+    batches are shuffled. Every sample still occurs once per pass, and batches still differ from pass to pass.
 
     Attributes:
-        lengths: of each sample, in any unit, shape [size].
+        lengths: the length of each sample, in any unit, shape [size].
         batch_size: samples in a batch.
-        window: batches in a window; more of them pad less, and mix less.
+        window: batches in a window; larger windows pad less and mix less.
     """
 
     lengths: npt.NDArray[np.int64]
@@ -46,11 +46,11 @@ class Buckets:
 
 
 class SampleOrder:
-    """Visits `size` samples again and again, each pass in an order of its own.
+    """An endless stream of `size` samples, with a different order on each pass.
 
-    Position `p` of the endless stream belongs to pass `p // size`; the order of pass `k` is a permutation drawn from a
-    Philox generator keyed by `(seed, k)`. Any position can be asked for directly, so resuming is seeking, and an epoch
-    may hold fewer or more samples than the data set.
+    Position `p` of the stream belongs to pass `p // size`; the order of pass `k` is a permutation drawn from a Philox
+    generator keyed by `(seed, k)`. Any position can be read directly. Resuming is therefore a seek, and an epoch may
+    hold fewer or more samples than the dataset.
     """
 
     def __init__(self, size: int, *, seed: int, shuffle: bool, buckets: Buckets | None = None) -> None:
@@ -62,11 +62,11 @@ class SampleOrder:
         self._permutation: Indices = np.arange(size)
 
     def indices(self, start: int, stop: int) -> Indices:
-        """The sample indices at the positions `start <= p < stop` of the stream, shape [stop - start]."""
+        """Return the sample indices at the positions `start <= p < stop` of the stream, shape [stop - start]."""
         return self.visits(start, stop).indices
 
     def visits(self, start: int, stop: int) -> Visits:
-        """The samples at the positions `start <= p < stop` of the stream, and how often each was visited before."""
+        """Return the samples at the positions `start <= p < stop` of the stream, with counts of earlier visits."""
         parts, epochs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         position = start
         while position < stop:
@@ -98,7 +98,7 @@ def _bucketed(order: Indices, buckets: Buckets, generator: np.random.Generator |
     ordered = np.concatenate(windows)
     if generator is None:
         return ordered
-    # The batch that may be smaller stays at the end, so that the others keep their places within an epoch.
+    # A smaller batch stays at the end, so that the others keep their places within an epoch.
     full = len(ordered) // buckets.batch_size * buckets.batch_size
     batches = ordered[:full].reshape(-1, buckets.batch_size)
     return np.concatenate([batches[generator.permutation(len(batches))].reshape(-1), ordered[full:]])

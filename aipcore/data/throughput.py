@@ -1,4 +1,4 @@
-"""What a data pipeline makes a second, and what its time goes to."""
+"""Measurement of a data pipeline: samples per second, and the time of each part."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from aipcore.data.processed import GeneratedSamples
 from aipcore.data.processing import SampleError
 
 FULL = 0.8
-"""From which share of finished batches on the maker is said to be ahead."""
+"""Share of finished batches from which the pipeline counts as ahead of the model."""
 
 
 @attrs.frozen
 class Share:
-    """What a part of the work on a sample takes: seconds of one sample."""
+    """The time of one part of the work on a sample, in seconds per sample."""
 
     name: str
     seconds: float
 
 
 def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> list[Share]:
-    """Times each part of the work on a sample, in this process; nothing for data that is in memory.
+    """Time each part of the work on a sample in this process; return nothing for data in memory.
 
     Args:
         dataset: the samples.
-        samples: how many to time, evenly spaced.
-        seconds: after which no more are timed.
+        samples: the number of samples to time, evenly spaced.
+        seconds: the time limit.
     """
     if not isinstance(dataset, ParallelDataset):
         return []
@@ -54,7 +54,7 @@ def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> li
                 marks.append(time.perf_counter())
             Collector(dataset.dataset.layout, 1).add(sample, index)
         except SampleError:
-            # With --data.on_error raise, the pipeline itself will say so.
+            # With --data.on_error raise, the pipeline itself reports the error.
             continue
         marks.append(time.perf_counter())
         spent = [sum(pair) for pair in zip(spent, np.diff(marks).tolist(), strict=True)]
@@ -65,7 +65,7 @@ def shares(dataset: Dataset, *, samples: int = 5000, seconds: float = 1.0) -> li
 
 
 def endless(loader: DataLoader, *, chunk: int) -> Generator[Block, None, None]:
-    """The blocks of one epoch after the other."""
+    """Yield the blocks of one epoch after another."""
     epoch = 0
     while True:
         with closing(loader.blocks(epoch, chunk=chunk)) as blocks:
@@ -74,19 +74,19 @@ def endless(loader: DataLoader, *, chunk: int) -> Generator[Block, None, None]:
 
 
 def size_of(block: Block) -> int:
-    """Bytes of a block."""
+    """Return the size of a block in bytes."""
     return sum(column.nbytes for columns in (block.inputs, block.targets, block.weights) for column in columns.values())
 
 
 def verdict(parts: list[Share], *, workers: int, filled: float, data: float, model: float | None) -> str:
-    """One sentence on what limits the training, or the pipeline alone.
+    """Return a sentence that names the bottleneck of training, or of the pipeline alone.
 
     Args:
-        parts: of the work on a sample; empty if the samples are in memory.
-        workers: how many make samples.
-        filled: the share of batches made ahead that were ready when the next was asked for.
-        data: samples a second of the pipeline.
-        model: samples a second of the model, or None if it was not measured.
+        parts: the parts of the work on a sample; empty if the samples are in memory.
+        workers: number of worker processes.
+        filled: the share of prefetched batches that were ready when the next one was requested.
+        data: samples per second of the pipeline.
+        model: samples per second of the model, or None if not measured.
     """
     if model is not None and model <= data:
         return f"The model limits the training: it takes {model:,.0f} samples/s, and the data gives {data:,.0f}."

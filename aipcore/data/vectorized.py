@@ -1,4 +1,4 @@
-"""Processing of whole blocks of samples as arrays, where all processors can do so."""
+"""Vectorized processing: whole blocks of samples as arrays, where all processors allow it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from aipcore.errors import ScenarioError
 
 
 def of_batches(part: Part) -> bool:
-    """Whether all of these processors take batches."""
+    """Return True if all of the processors take batches."""
     return bool(part) and all(isinstance(processor, RandomBatchProcessor) for _, processor in part)
 
 
 @attrs.frozen(eq=False)
 class VectorizedProcessing:
-    """Makes samples together.
+    """Batch processing of samples in memory.
 
     Attributes:
-        dataset: what to start from.
-        part: processors of batches, each with its position among all.
-        seed: of the run.
-        layout: what the samples must look like.
+        dataset: the unprocessed samples.
+        part: the batch processors, each with its position among all processors.
+        seed: the seed of the run.
+        layout: the required layout of the samples.
     """
 
     dataset: MemoryDataset
@@ -40,13 +40,13 @@ class VectorizedProcessing:
 
     @classmethod
     def make(cls, dataset: MemoryDataset, part: Part, seed: int, layout: Layout) -> VectorizedProcessing | None:
-        """Return what makes the samples together, or None if that cannot be done."""
+        """Return the vectorized processing, or None if it is not possible."""
         if not (dataset.uniform and layout.stacked and of_batches(part)):
             return None
         return cls(dataset, part, seed, layout)
 
     def batch(self, indices: Indices, epochs: Indices) -> Batch | None:
-        """Return samples, or None if something is not as it should be: one by one, it will be found which and why."""
+        """Return samples as a batch, or None if they are invalid: processing one by one then finds the cause."""
         dataset = self.dataset
         read = dataset.batch(indices)
         batch = SampleBatch(
@@ -74,7 +74,7 @@ class VectorizedProcessing:
         return Batch(inputs=inputs, targets=targets, weights=weights, meta=read.meta)
 
     def compare(self, alone: MemoryDataset, origin: str) -> None:
-        """Compare the first samples, made together, with what they are alone, on their first visit.
+        """Compare the first samples, processed as a batch, with the same samples processed alone, on their first visit.
 
         Raises:
             ScenarioError: they differ.
@@ -82,7 +82,7 @@ class VectorizedProcessing:
         indices = np.arange(len(alone))
         together = self.batch(indices, np.zeros_like(indices))
         if together is None:
-            # They will be made one by one, and then it will be found what is wrong.
+            # Processing one by one then reports the error.
             return
         for columns, side in zip(together.sides, alone.sides, strict=True):
             for name, column in columns.items():

@@ -1,4 +1,4 @@
-"""A pool of worker processes: started when first needed, kept for the run, answering in order."""
+"""A pool of worker processes, started on demand and kept for the run, with results in order."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from aipcore.data.worker_process import CONTROL, TASK, Area, Failure, Job, Logge
 from aipcore.errors import DataError
 
 AREAS = 6
-"""Tasks under way for each worker, at most."""
+"""The most pending tasks per worker."""
 
 PATIENCE = 0.5
-"""Seconds that workers have to end by themselves."""
+"""Seconds for workers to exit on their own."""
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""What keeps numeric libraries from starting a thread for each core in each of the workers."""
+"""Environment variables that limit numeric libraries to one thread per worker."""
 
 CODE = "import sys; sys.path[:] = sys.argv[2:]; from aipcore.data.worker_process import main; main()"
 
 
 @attrs.define(eq=False)
 class Call:
-    """A task under way.
+    """A pending task.
 
     Attributes:
-        expected: about how many bytes the answer has.
-        area: where it is.
-        done: whether the answer came.
-        cancelled: whether nobody waits for it.
-        value: the answer.
-        size: its bytes.
+        expected: estimated size of the result in bytes.
+        area: number of the shared memory area.
+        done: True once the result has arrived.
+        cancelled: True if the result is no longer wanted.
+        value: the result.
+        size: size of the result in bytes.
     """
 
     expected: float
@@ -59,10 +59,10 @@ class Call:
 
 
 class Crew:
-    """Some worker processes.
+    """A fixed set of worker processes.
 
-    Each task and its answer lie in one of a fixed number of shared areas; pipes and sockets carry numbers only. Answers
-    are copied out of the areas as they are noticed, so that no one who waits for others blocks these.
+    Each task and its result lie in one of a fixed number of shared areas; pipes and sockets carry only numbers. Results
+    are copied out of the areas on arrival, so that a caller that waits for another result does not block them.
     """
 
     def __init__(self, count: int) -> None:
@@ -72,7 +72,7 @@ class Crew:
         self._lock = threading.RLock()
         self._owner = os.getpid()
         self._areas = [Area.make() for _ in range(self.room)]
-        # The last one given back is used next, so that few areas grow large if few are used.
+        # The last area freed is used next, so that few areas grow large if few are used.
         self._free = list(range(self.room))
         self._under_way: dict[int, Call] = {}
         self._jobs: dict[int, tuple[int, Job]] = {}
@@ -96,7 +96,7 @@ class Crew:
         self._lives.append(alive)
         descriptors = [tasks, life, theirs.fileno(), *(area.descriptor for area in self._areas)]
         words = ",".join(map(str, [os.getpid(), logging.getLogger().level, *descriptors]))
-        # A processor that uses TensorFlow must not take the memory of the device that trains.
+        # A processor that uses TensorFlow must not take the memory of the training device.
         environment = {**dict.fromkeys(ONE_THREAD, "1"), **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         try:
             self.processes.append(
@@ -113,7 +113,7 @@ class Crew:
             os.close(life)
 
     def send_job(self, job: Job) -> int:
-        """Sends a job to all workers, unless they have it, and returns its number."""
+        """Send a job to all workers, unless they have it, and return its number."""
         with self._lock:
             if id(job) in self._jobs:
                 return self._jobs[id(job)][0]
@@ -132,18 +132,18 @@ class Crew:
             return self._number
 
     def forget(self, job: Job) -> None:
-        """Has the workers drop a job."""
+        """Remove a job from the workers."""
         with self._lock:
             if self.closed or id(job) not in self._jobs:
                 return
             number, _ = self._jobs.pop(id(job))
             for each in self._sockets:
-                # A worker that has ended has dropped it, and is missed by whoever waits for its answer.
+                # A worker that has ended needs no message. The caller that waits for its result gets the error.
                 with contextlib.suppress(ConnectionError):
                     each.sendall(CONTROL.pack(number, 0))
 
     def send(self, job: int, task: Any, expected: float = 0.0) -> Call:
-        """Hands a task to whichever worker is free first."""
+        """Send a task to the first free worker."""
         with self._lock:
             while not self._free:
                 self._receive(None)
@@ -162,7 +162,7 @@ class Crew:
             return call
 
     def wait(self, call: Call) -> None:
-        """Returns when the answer is there.
+        """Wait for the result.
 
         Raises:
             DataError: a worker ended.
@@ -173,7 +173,7 @@ class Crew:
                     self._receive(None)
 
     def look(self) -> None:
-        """Takes the answers that are there."""
+        """Receive the results that have arrived."""
         if self._lock.acquire(blocking=False):
             try:
                 self._receive(0)
@@ -181,14 +181,14 @@ class Crew:
                 self._lock.release()
 
     def cancel(self, call: Call) -> None:
-        """Gives a task up; a worker that has begun with it finishes it."""
+        """Cancel a task. A worker that has already begun finishes it."""
         with self._lock:
             call.cancelled = True
             if not call.done and not self.closed:
                 self._areas[call.area].cancelled = True
 
     def close(self) -> None:
-        """Ends the processes: those that have nothing to do at once, all others soon."""
+        """Stop the processes: idle ones immediately, busy ones soon after."""
         with self._lock:
             if self.closed:
                 return
@@ -202,7 +202,7 @@ class Crew:
                 area.close()
 
     def _end(self) -> None:
-        # Who reads the end of the tasks ends with its output written; who is busy is ended by the other pipe.
+        # An idle worker exits at the end of the task pipe, with its output written. The other pipe ends a busy one.
         for call in self._under_way.values():
             self._areas[call.area].cancelled = True
         self._wait(PATIENCE)
@@ -261,15 +261,15 @@ class Crew:
 
 
 MOST = 16
-"""Workers that are started at most if nobody says how many."""
+"""The most workers started if no number is given."""
 
 
 class WorkerPool:
     """The worker processes of a run.
 
     Args:
-        wanted: how many; auto: one for each core this process may use.
-        buffer_bytes: most bytes of results that are made ahead; at least one is.
+        wanted: number of workers; auto: one for each core available to this process.
+        buffer_bytes: the most bytes of prefetched results; at least one result is prefetched.
     """
 
     def __init__(self, wanted: int | Literal["auto"] = "auto", *, buffer_bytes: int = 2**28) -> None:
@@ -283,10 +283,10 @@ class WorkerPool:
         self._calls: deque[Call] = deque()
 
     def prepare(self, job: Job) -> None:
-        """Starts the workers if that is to be done, and sends them a job, which they keep until `forget`.
+        """Start the workers if needed, and send them a job, which they keep until `forget`.
 
         Raises:
-            UnshippableError: it cannot be pickled, or the workers cannot load it.
+            UnshippableError: the job cannot be pickled, or the workers cannot load it.
         """
         crew = self._started()
         try:
@@ -309,16 +309,16 @@ class WorkerPool:
     def stream(
         self, job: Job, tasks: Iterable[Any], nbytes: Callable[[Any], float] = lambda _: 0.0
     ) -> Generator[Any, None, None]:
-        """The answers to tasks of a job, in their order; some are worked on ahead.
+        """Yield the results of a job's tasks in order; some tasks run ahead.
 
         Args:
-            job: what was prepared.
+            job: the prepared job.
             tasks: the arguments of its calls.
-            nbytes: about how many bytes the answer to a task has.
+            nbytes: estimates the size of a task's result in bytes.
 
         Raises:
-            AipError: the job raised it, and the answers before were yielded.
-            DataError: the job raised anything else, or a worker died.
+            AipError: raised by the job, after the earlier results were yielded.
+            DataError: the job raised another error, or a worker died.
         """
         crew = self._started()
         number = crew.send_job(job)
@@ -348,23 +348,23 @@ class WorkerPool:
                 crew.cancel(call)
 
     def filled(self) -> tuple[int, int]:
-        """How many answers of the current stream are ready, and how many are under way or ready."""
+        """Return the number of ready results of the current stream, and the number of ready or pending ones."""
         calls = list(self._calls)
         if self._crew is not None:
             self._crew.look()
         return sum(call.done for call in calls), len(calls)
 
     def forget(self, job: Job) -> None:
-        """Has the workers drop a job, and the memory that it takes."""
+        """Remove a job from the workers and free its memory."""
         if self._crew is not None:
             self._crew.forget(job)
 
     def processes(self) -> list[int]:
-        """The process ids of the workers that run."""
+        """Return the process ids of the running workers."""
         return [] if self._crew is None else [process.pid for process in self._crew.processes]
 
     def close(self) -> None:
-        """End the workers. They start again when they are needed."""
+        """Stop the workers. They start again on demand."""
         with self._lock:
             if self._end is not None:
                 self._end()
@@ -381,14 +381,14 @@ class WorkerPool:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _unusable() -> str:
-    """Why there can be no workers, or an empty text."""
+    """Return the reason why workers are not available, or an empty text."""
     if multiprocessing.current_process().daemon:
         return "this process is daemonic"
     if sys.platform == "win32":

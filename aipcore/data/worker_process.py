@@ -1,4 +1,4 @@
-"""The main loop of a worker process, and the memory it shares with its parent."""
+"""The main loop of a worker process, and its shared memory."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ SMALLEST = 2**16
 ALIGNMENT = 64
 
 START = 8
-"""Where the object begins; the first byte says whether anybody waits for the area still."""
+"""Offset of the object. The first byte is 1 if the result is no longer wanted."""
 
 Dump = Callable[[Any, Callable[[pickle.PickleBuffer], object]], bytes]
 
 
 def plain_dump(value: Any, keep: Callable[[pickle.PickleBuffer], object]) -> bytes:
-    """The pickle of a value; `keep` is handed each array in it."""
+    """Return the pickle of a value; `keep` receives each array in it."""
     return pickle.dumps(value, protocol=5, buffer_callback=keep)
 
 
 class Area:
-    """Memory behind a file descriptor. It has no name, so that nothing is left of it when the last process ends."""
+    """Shared memory behind a file descriptor. It has no name, so the system frees it when the last process ends."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -48,26 +48,26 @@ class Area:
 
     @classmethod
     def make(cls) -> Area:
-        """A new one, empty."""
+        """Return a new, empty area."""
         if hasattr(os, "memfd_create"):
             return cls(os.memfd_create("aip-workers", os.MFD_CLOEXEC))
         with tempfile.TemporaryFile() as file:
             return cls(os.dup(file.fileno()))
 
     def view(self, size: int) -> memoryview:
-        """The first bytes, at least `size` of them; the area grows as needed."""
+        """Return a view of at least the first `size` bytes; the area grows as needed."""
         if self._map is None or len(self._map) < size:
             room = os.fstat(self.descriptor).st_size
             if room < size:
                 room = max(SMALLEST, 1 << (size - 1).bit_length())
                 os.ftruncate(self.descriptor, room)
-            # Arrays may still look at the old map, which goes when they do.
+            # Arrays may still use the old map, which is freed with them.
             self._map = mmap.mmap(self.descriptor, room)
         return memoryview(self._map)
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits any more for what is to be written."""
+        """True if the result to be written is no longer wanted."""
         return bool(self.view(START)[0])
 
     @cancelled.setter
@@ -75,15 +75,15 @@ class Area:
         self.view(START)[0] = value
 
     def close(self) -> None:
-        """Gives the descriptor back; what was read without copying stays."""
+        """Close the descriptor. Arrays read without copying stay valid."""
         self._map = None
         os.close(self.descriptor)
 
     def write(self, value: Any, *, dump: Dump = plain_dump) -> int:
-        """Writes an object.
+        """Write an object.
 
         Returns:
-            how many bytes the area holds now.
+            size of the area in bytes.
         """
         buffers: list[pickle.PickleBuffer] = []
         body = dump(value, buffers.append)
@@ -100,10 +100,10 @@ class Area:
         return end
 
     def read(self, *, copy: bool) -> Any:
-        """The object that was written last.
+        """Return the last written object.
 
         Args:
-            copy: whether its arrays get memory of their own, or are looked at where they are, and cannot be changed.
+            copy: True to copy its arrays; False for read-only views of the area.
         """
         (count,) = struct.unpack_from("<q", self.view(START + 8), START)
         start = START + (count + 1) * 8
@@ -124,28 +124,28 @@ def _places(start: int, sizes: Any) -> tuple[list[int], int]:
 
 
 TASK = struct.Struct("<3q")
-"""Of a task: its number, its area and its job; of an answer: the number, the area, and the bytes written there."""
+"""A task: its number, its area and its job. A result: the number, the area, and the bytes written there."""
 
 CONTROL = struct.Struct("<2q")
-"""The number of a job, and whether the descriptor of its area follows (1) or it is to be forgotten (0)."""
+"""The number of a job, then 1 if the descriptor of its area follows, or 0 to remove the job."""
 
 KEPT_BLOCK = 24 * 2**20
-"""Bytes; glibc's limit is 32 MiB."""
+"""Bytes. The limit of glibc is 32 MiB."""
 
 
 Job = Callable[..., Any]
-"""A function that is sent to each worker once; its tasks are the arguments of its calls."""
+"""A function sent to each worker once; its tasks are the arguments of its calls."""
 
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """An answer in place of the result.
+    """An error in place of a result.
 
     Attributes:
-        kind: the class of the error, one of `aipcore`, or None if it is another.
-        message: its text.
+        kind: the class of the error if it is from `aipcore`, else None.
+        message: the text of the error.
         trace: the worker's traceback.
-        loading: whether the job could not be received at all.
+        loading: True if the job could not be loaded.
     """
 
     kind: type[AipError] | None
@@ -156,13 +156,13 @@ class Failure:
 
 @attrs.frozen
 class Logged:
-    """An answer, and what was logged while it was made: pairs of a logger's name, a level and a text."""
+    """A result with the messages logged while it was computed: tuples of logger name, level and text."""
 
     answer: Any
     messages: list[tuple[str, int, str]]
 
     def log(self) -> Any:
-        """Log the messages in this process, and return the answer."""
+        """Log the messages in this process, and return the result."""
         for name, level, text in self.messages:
             logger = logging.getLogger(name)
             if logger.isEnabledFor(level):
@@ -171,7 +171,7 @@ class Logged:
 
 
 class _Messages(logging.Handler):
-    """Keeps messages until an answer takes them along."""
+    """A handler that holds messages until the next result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,35 +184,35 @@ class _Messages(logging.Handler):
             self.handleError(record)
 
     def with_messages(self, answer: Any) -> Any:
-        """The answer, as a `Logged` if there are messages."""
+        """Return the result, as a `Logged` if there are messages."""
         kept, self._kept = self._kept, []
         return Logged(answer, kept) if kept else answer
 
 
 def main() -> None:
-    """Works until the process that started this one ends or closes the pipe.
+    """Run until the parent process ends or closes the pipe.
 
-    The arguments are its process id, the level of messages that it wants to have, and descriptors.
+    The arguments are the parent's process id, its log level, and descriptors.
     """
     parent, level, tasks, life, answers, *areas = (int(word) for word in sys.argv[1].split(","))
-    # A process group of its own keeps most of them away; what is sent by hand is no matter of the worker either.
+    # Its own process group receives no Ctrl-C; a SIGINT sent directly is ignored too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent, life)
     _keep_freed_memory()
     messages = _Messages()
     logging.getLogger().addHandler(messages)
     ends = contextlib.suppress(BrokenPipeError, ConnectionResetError)
-    # What a processor prints may have no reader.
+    # The output of a processor may have no reader.
     with guarded_output(optional=True), captured_messages(level), ends:
         _Worker(tasks, answers, areas, messages).work()
     _end()
 
 
 def _keep_freed_memory() -> None:
-    """Has the C library keep the memory of arrays that are freed, for the next sample's.
+    """Make the C library keep the memory of freed arrays for the next sample.
 
-    glibc gives large blocks back to the system until one of that size has been freed once; without this, each sample's
-    arrays cost page faults anew: an eighth of the time of a sample made of arrays of 160 kB.
+    glibc returns large blocks to the system until one of that size has been freed once. Without this, the arrays of
+    each sample cause page faults again: an eighth of the time of a sample with arrays of 160 kB.
     """
     block = bytearray(KEPT_BLOCK)
     del block
@@ -227,7 +227,7 @@ class _Worker:
         self._jobs: dict[int, Job | Failure] = {}
 
     def work(self) -> None:
-        # Messages are written in one piece and are of one size, so that a reader gets a whole one.
+        # Messages are written in one piece and have a fixed size, so that a reader gets a whole one.
         while message := os.read(self._tasks, TASK.size):
             number, place, job = TASK.unpack(message)
             area = self._areas[place]
@@ -264,11 +264,11 @@ class _Worker:
 
 
 def result_of(answer: Any) -> Any:
-    """Return an answer.
+    """Return a result.
 
     Raises:
-        AipError: the job raised it.
-        DataError: the job raised anything else.
+        AipError: raised by the job.
+        DataError: the job raised another error.
     """
     if not isinstance(answer, Failure):
         return answer
@@ -291,19 +291,19 @@ def _failure(error: Exception, *, loading: bool = False) -> Failure:
 
 
 def _end_with(parent: int, life: int) -> None:
-    """Has this process end when the other does, whatever it is doing at that time."""
-    # Here, since this module is imported on systems without it too.
+    """Make this process end with its parent, even in the middle of its work."""
+    # Imported here because systems without fcntl also import this module.
     import fcntl
 
     if hasattr(fcntl, "F_SETOWN") and hasattr(os, "O_ASYNC"):
-        # The system itself ends this process when the pipe closes, even within code that never lets other threads run.
+        # The system ends this process when the pipe closes, even within code that never lets other threads run.
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
 
     def watch() -> None:
         while not select.select([life], [], [], 1)[0]:
-            # Another child of that process may hold a copy of the pipe.
+            # Another child of the parent may hold a copy of the pipe.
             if os.getppid() != parent:
                 break
         _end()
@@ -312,15 +312,15 @@ def _end_with(parent: int, life: int) -> None:
 
 
 def _end() -> None:
-    # What an author printed is not lost; threads of his are not waited for.
+    # The author's output is flushed; the author's threads are not awaited.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(0)
 
 
-class WorkerTraceback(Exception):  # noqa: N818 - no error of ours, but what a worker said of its own
-    """The traceback of an error in a worker, which cannot come here as an object."""
+class WorkerTraceback(Exception):  # noqa: N818 - the traceback of another error, not an error class
+    """The traceback of an error in a worker, as text: the error object itself cannot be sent."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"

@@ -1,4 +1,4 @@
-"""Scenarios: what an author writes to have a model trained."""
+"""Scenarios: an author's data, model, losses and metrics."""
 
 from aipcore.data.processor import (
     GeneratingProcessor,

@@ -1,4 +1,4 @@
-"""The ways to do what names of other frameworks ask for, for scenarios and evaluators that define them."""
+"""Names from other frameworks in scenarios and evaluators, with the equivalent in aip."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ _GROUPS: Final = {
 }
 
 SCENARIO_WAYS: Final[Mapping[str, str]] = {name: way for way, names in _GROUPS.items() for name in names.split()}
-"""From a name, normalized, to the way to do in aip what it asks for."""
+"""Maps a normalized name from another framework to its equivalent in aip."""
 
 
 def check_scenario(cls: type[Scenario]) -> None:
-    """Look for methods and attributes that aip would ignore, before TensorFlow is imported.
+    """Check for methods and attributes that aip would ignore, before TensorFlow is imported.
 
     Raises:
-        ScenarioError: there is one; names the way to do what it asks for, or the nearest name.
+        ScenarioError: there is one. The error names the equivalent in aip or the nearest name.
     """
     check_author_class(cls, SCENARIO_WAYS)
     if not (isinstance(cls.params_class, type) and issubclass(cls.params_class, ScenarioParams)):

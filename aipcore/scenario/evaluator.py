@@ -1,4 +1,4 @@
-"""Evaluators: results over a whole data set that are no per-batch metrics, such as a confusion matrix."""
+"""Evaluators: results over a whole dataset that are not per-batch metrics, such as a confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WAYS: Final = {
 
 
 class Evaluator:
-    """Collects what the prediction graph answered over one pass of a data set, and reports at its end.
+    """Collects the outputs of the prediction model over one pass of a dataset, and reports at its end.
 
     One instance serves one pass; it runs on the host, on NumPy arrays.
     """
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
-        """Takes in one batch.
+        """Process one batch.
 
         Args:
             targets: per name, an array of shape [batch, ...]. The name of a bare target array is "".
@@ -36,27 +36,27 @@ class Evaluator:
         raise TypeError(f"{type(self).__name__} must define update(targets, outputs, meta).")
 
     def result(self) -> dict[str, float]:
-        """The results by name, logged and shown beside losses and metrics."""
+        """Return the results by name, logged and shown beside losses and metrics."""
         raise TypeError(f"{type(self).__name__} must define result().")
 
     def report(self) -> str:
-        """Further text for a reader, such as a table of confusions; empty for none."""
+        """Return further text for the user, such as a confusion table; empty for none."""
         return ""
 
     def summaries(self) -> Iterable[Summary]:
         """Return images, histograms and PR curves of the whole list for TensorBoard; empty for none.
 
-        They are written at each extended validation in training, beside the curves of the list. Each record has a name
-        of its own that no curve of the list has.
+        They are written at each LAV during training, beside the curves of the list. The name of each record must be
+        unique and must not be that of a curve of the list.
         """
         return []
 
 
 def check_evaluator(evaluator: Evaluator) -> None:
-    """Look for methods that aip would ignore.
+    """Check for methods that aip would ignore.
 
     Raises:
-        ScenarioError: there is one, or an object of another class.
+        ScenarioError: there is one, or the object is not an `Evaluator`.
     """
     if not isinstance(evaluator, Evaluator):
         raise ScenarioError(f"evaluator() returned {type(evaluator).__name__}. Return an Evaluator, or None.")

@@ -1,4 +1,4 @@
-"""Names of losses and metrics in Keras, with the nearest name where there is none."""
+"""Names of losses and metrics in Keras, with suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aipcore.params.names import nearest, one_of
 
 
 def check_metric_name(given: Any, where: str) -> None:
-    """Look for a name that is not that of a metric.
+    """Check the name of a metric.
 
     Args:
         given: the author's metric.
-        where: the method that returned it, for the error.
+        where: the method that returned it, for the error message.
 
     Raises:
         ScenarioError: Keras has no such metric.
@@ -31,17 +31,17 @@ def check_metric_name(given: Any, where: str) -> None:
 
 
 def unknown_name(given: Any, kind: str) -> str:
-    """Return the sentence on a loss or a metric that Keras does not have.
+    """Return the error sentence for a loss or a metric that Keras does not have.
 
     Args:
-        given: what the author gave.
+        given: the author's loss or metric.
         kind: `loss` or `metric`.
     """
     module = keras.losses if kind == "loss" else keras.metrics
     if not isinstance(given, str):
         return f"{given!r} is not a {kind}. Give a name, a class, an instance or a function of Keras' form."
     public = [name for name in dir(module) if name[0].islower() and callable(getattr(module, name))]
-    # Those that `compile` chooses by the shapes have no function of their own.
+    # `compile` chooses these by shape; they have no function of their own.
     names = {*public, "crossentropy", "accuracy"} - {"get", "serialize", "deserialize"}
     near = nearest(given, sorted(names - ({"accuracy"} if kind == "loss" else set())))
     hint = f"Did you mean {one_of(near)}?" if near else f"keras.{module.__name__.rpartition('.')[2]} lists all."

@@ -19,35 +19,35 @@ from aipcore.scenario.params import DataParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
 
 LONGEST_LINE = 65_536
-"""Bytes of a line in a list file. No operating system has longer paths."""
+"""The most bytes of a line in a list file. No operating system has longer paths."""
 
 LISTS_HELP = "Text files with the path of one sample a line, or folders, of which all files below are taken."
 
 
 @params
 class ListFileData(DataParams):
-    """Which files to apply a model to."""
+    """The files to predict."""
 
     files: tuple[str, ...] = field((), help="Files to predict: paths, folders, or patterns such as 'scans/*.png'.")
 
 
 @params
 class ListTrainParams(TrainDataParams):
-    """Which files to learn from, and how they are batched."""
+    """The training files and their batching."""
 
     lists: tuple[Path, ...] = field((), help=f"What to learn from. {LISTS_HELP}")
 
 
 @params
 class ListValParams(ValDataParams):
-    """Which files to validate with, and how they are batched."""
+    """The validation files and their batching."""
 
     lists: tuple[Path, ...] = field((), help=f"What to validate with. {LISTS_HELP}")
 
 
 @params
 class ListLavParams(LavDataParams):
-    """Which files to run the extended validation on, each list for itself, and how they are batched."""
+    """The lists of files for LAV, each evaluated separately, and their batching."""
 
     lists: tuple[Path, ...] = field(
         (), help=f"What to run the extended validation on; by default what to validate with. {LISTS_HELP}"
@@ -68,12 +68,12 @@ class ListFileParams(ScenarioParams):
 
 @attrs.frozen(eq=False)
 class FileSource:
-    """Samples that are read when they are asked for.
+    """Samples read from files on demand.
 
     Attributes:
-        paths: one for each sample.
-        scenario: reads them.
-        targets: whether the truth is read too.
+        paths: one path per sample.
+        scenario: the scenario that reads the samples.
+        targets: True if targets are read too.
     """
 
     paths: Sequence[Path]
@@ -88,44 +88,44 @@ class FileSource:
 
 
 class ListFileScenario(Scenario):
-    r"""A scenario whose samples are files; an author defines `read` instead of the data methods.
+    r"""A scenario whose samples are files. An author defines `read` instead of the data methods.
 
-    A list file is UTF-8 text with one path a line, relative to the list file's folder. Lines end with `\n` or `\r\n`
-    only. If the whole line is the path of a file, that file is meant. Otherwise blanks at both ends are dropped, `~`
-    and `~user` are home folders, and a line that begins with `#` is a comment. Empty lines are skipped.
+    A list file is UTF-8 text with one path per line, relative to the folder of the list file. Lines end with `\n` or
+    `\r\n` only. If the whole line is the path of a file, it names that file. Otherwise whitespace at both ends is
+    stripped, `~` and `~user` are home folders, and a line that begins with `#` is a comment. Empty lines are skipped.
 
-    `--train.lists a.txt b.txt --val.lists c.txt --lav.lists d.txt e.txt` name them; each list of `lav` has results of
-    its own.
+    `--train.lists a.txt b.txt --val.lists c.txt --lav.lists d.txt e.txt` select the lists. Each list of `lav` has its
+    own results.
 
     Attributes:
-        suffixes: of the files that are taken from a folder, in lower case; none: all.
+        suffixes: suffixes of the files to read from a folder, in lower case; empty: all files.
     """
 
     params_class = ListFileParams
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     def read(self, path: Path, *, targets: bool) -> Sample:
-        """Reads a sample.
+        """Read a sample.
 
         Args:
-            path: of its file.
-            targets: whether the truth is needed, as in training and validation.
+            path: the file of the sample.
+            targets: True if targets are needed, as in training and validation.
         """
         raise TypeError(f"{type(self).__name__} must define read(path, *, targets).")
 
     def own_train_data(self) -> Any:
-        """What to learn from if no lists are given, of the form of `train_data`; None: lists must be given."""
+        """Return the training data if no lists are given, in the form of `train_data`; None: lists are required."""
         return None
 
     def own_val_data(self) -> Any:
-        """What to validate with if neither `train.lists` nor `val.lists` are given."""
+        """Return the validation data if neither `train.lists` nor `val.lists` are given."""
         return None
 
     def check(self) -> None:
-        """Looks for list files and folders that are not there.
+        """Check that list files and folders exist.
 
         Raises:
-            UsageError: one cannot be read, is empty, or none are given.
+            UsageError: a list cannot be read or is empty, or no lists are given.
         """
         if not self.params.train.lists and self.own_train_data() is None:
             raise UsageError(f"{type(self).__name__} has no data of its own: give --train.lists FILE ...")
@@ -134,10 +134,10 @@ class ListFileScenario(Scenario):
                 self.paths([entry], group_name)
 
     def paths(self, entries: Sequence[Path], group_name: str) -> list[Path]:
-        """The files that lists and folders name.
+        """Return the files that lists and folders name.
 
         Raises:
-            UsageError: one cannot be read or names no file.
+            UsageError: a list cannot be read or names no file.
         """
         found: list[Path] = []
         for entry in entries:
@@ -150,18 +150,18 @@ class ListFileScenario(Scenario):
         return found
 
     def train_data(self) -> Any:
-        """The files of `train.lists`, or the scenario's own data."""
+        """Return the files of `train.lists`, or the scenario's own data."""
         lists = self.params.train.lists
         return self._source(lists, "train") if lists else self.own_train_data()
 
     def val_data(self) -> Any:
-        """The files of `val.lists`; the scenario's own data if there are no lists at all."""
+        """Return the files of `val.lists`, or the scenario's own data if there are no lists at all."""
         if self.params.val.lists:
             return self._source(self.params.val.lists, "val")
         return None if self.params.train.lists else self.own_val_data()
 
     def lav_data(self) -> Mapping[str, Any] | None:
-        """Each list of `lav.lists` for itself, by its name without the ending."""
+        """Return the files of each list of `lav.lists`, by list name without the suffix."""
         lists = self.params.lav.lists
         if not lists:
             return None
@@ -169,7 +169,7 @@ class ListFileScenario(Scenario):
         return {name: self._source([path], "lav") for name, path in zip(names, lists, strict=True)}
 
     def predict_data(self) -> Any:
-        """The files of `data.files`, without the truth; the validation data if none are given."""
+        """Return the files of `data.files`, without targets; the validation data if none are given."""
         if not self.params.data.files:
             return self.val_data()
         return FileSource(matching_files(self.params.data.files, self.suffixes), self, targets=False)
@@ -179,14 +179,14 @@ class ListFileScenario(Scenario):
 
 
 def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> list[Path]:
-    """The files that paths, folders and patterns name, in this order; each pattern's and folder's sorted.
+    """Return the files that paths, folders and patterns name, in this order; sorted within a pattern or folder.
 
     Args:
-        patterns: what the user gave as `--data.files`.
-        suffixes: of the files that are taken from a folder, in lower case; none: all.
+        patterns: the values of `--data.files`.
+        suffixes: suffixes of the files to read from a folder, in lower case; empty: all files.
 
     Raises:
-        DataError: one of them names no file.
+        DataError: an entry matches no file.
     """
     matching: list[Path] = []
     for pattern in patterns:
@@ -196,7 +196,7 @@ def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> lis
         elif _is(Path.exists, path) or not has_magic(pattern):
             found = [path] if _is(Path.is_file, path) else []
         else:
-            # A pattern may begin at the root, which Path.glob does not take.
+            # A pattern may begin at the root, which Path.glob does not accept.
             matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207
             found = [Path(name) for name in matches if Path(name).is_file()]
         if not found:
@@ -234,25 +234,25 @@ def _listed(path: Path, group_name: str) -> list[Path]:
 
 
 def _sample(line: bytes, number: int, folder: Path, given: str) -> Path | None:
-    """Return the file that a line of a list names, None if it names none.
+    """Return the file that a line of a list names, or None for a comment or an empty line.
 
     Args:
-        line: as it stands in the list.
-        number: of the line, counted from 1.
-        folder: of the list.
-        given: names the list in errors.
+        line: the bytes of the line.
+        number: the line number, counted from 1.
+        folder: the folder of the list.
+        given: the name of the list in errors.
 
     Raises:
         UsageError: the file does not exist.
     """
     try:
-        # Some editors write a mark at the beginning of a file.
+        # Some editors write a byte order mark at the beginning of a file.
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{given} is no UTF-8 text: a list holds one path a line.") from error
     text = text.removesuffix("\n").removesuffix("\r")
     plain = text.strip()
-    # A list is read by the name first: files may begin with `#` or `~`, and end with a blank.
+    # The line is tried as a plain file name first: names may begin with `#` or `~`, and end with a blank.
     for name in (text, plain):
         if plain and _is(Path.is_file, folder / name):
             return folder / name

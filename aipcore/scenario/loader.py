@@ -1,4 +1,4 @@
-"""From what the user typed to a scenario class: a plugin name, `package.module:Class`, `package.module`, or a file."""
+"""Loading of scenario classes by plugin name, `package.module:Class`, `package.module`, or file."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ LIBRARIES = {
     "requests", "rich", "scipy", "six", "tensorboard", "tensorflow", "termcolor", "tf2onnx", "typing_extensions",
     "urllib3", "werkzeug", "wrapt", "yaml",
 }  # fmt: skip
-"""Libraries that aip needs, or what it needs in turn."""
+"""Direct and indirect dependencies of aip."""
 
 FILE_MODULE = "aip_scenario_"
-"""What the names of modules begin with that are loaded from a file."""
+"""Prefix of the names of modules loaded from a file."""
 
 
 @attrs.frozen
 class LoadedScenario:
-    """A scenario class and where it came from.
+    """A scenario class and its origin.
 
     Attributes:
-        name: what it goes by in file names and titles.
+        name: the name in file names and titles.
         cls: the class.
-        origin: what the user named, in words.
-        kind: whether a plugin registers it, it was found as a file or a module, or it is a class that a program or
-            notebook defines where nothing can import it from.
-        reference: what `load_scenario` finds it by from any working folder.
-        folder: where its module was looked for besides the installed packages.
+        origin: the user's name for the scenario, in words.
+        kind: plugin, file or module, or a class of a program or notebook that cannot be imported.
+        reference: the text with which `load_scenario` finds the class from any working folder.
+        folder: the folder searched for its module besides the installed packages.
     """
 
     name: str
@@ -62,17 +61,18 @@ def load_scenario(
     find: Callable[[str], tuple[str, object] | None],
     folder: Path | None = None,
 ) -> LoadedScenario:
-    """Finds and imports a scenario.
+    """Find and import a scenario.
 
     Args:
         text: a plugin name, `package.module:Class`, `package.module`, or the path of a `.py` file, with `:Class` if it
-            holds several.
+                contains several scenarios.
         names: the names of all scenario plugins, for the error message.
         find: returns the plugin's display name and the object its record names, or None if no plugin has that name.
-        folder: where to look for modules besides the installed packages; by default the working folder.
+        folder: the folder to search for modules besides the installed packages; by default the working folder.
 
     Raises:
-        ScenarioError: nothing of that name exists, it cannot be imported, or it holds no or several scenarios.
+        ScenarioError: the scenario does not exist or cannot be imported, or the module contains no scenario or
+            several ones.
     """
     found = find(text)
     if found is not None:
@@ -104,14 +104,14 @@ def load_scenario(
 
 
 def loaded_class(cls: object, plugins: Mapping[str, str]) -> LoadedScenario:
-    """Return a scenario class of a program, with how to find it again.
+    """Return a scenario class of a program with its reference.
 
     Args:
         cls: the class.
-        plugins: the names of all scenario plugins by what they name, `"module:Class"`.
+        plugins: the names of all scenario plugins by their reference, `"module:Class"`.
 
     Raises:
-        ScenarioError: it is not a scenario.
+        ScenarioError: the class is not a scenario.
     """
     scenario = _checked(cls, getattr(cls, "__qualname__", repr(cls)))
     module, qualname = scenario.__module__, scenario.__qualname__
@@ -139,7 +139,7 @@ def _is_module_here(name: str, folder: Path) -> bool:
 
 
 def _search_in(folder: Path) -> None:
-    # As with `python -m`: what lies in the working folder can be imported.
+    # As with `python -m`, modules in the working folder can be imported.
     here = str(folder)
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -147,10 +147,10 @@ def _search_in(folder: Path) -> None:
 
 
 def _refuse_shadowing(folder: Path) -> None:
-    """Refuse a folder with a file that Python would import in place of one of its own or of what aip needs.
+    """Reject a folder with a file that would shadow a standard module or a dependency of aip.
 
     Raises:
-        ScenarioError: there is one.
+        ScenarioError: there is such a file.
     """
     for name in sorted(LIBRARIES | sys.stdlib_module_names):
         for path in (folder / f"{name}.py", folder / name / "__init__.py"):
@@ -174,7 +174,7 @@ def _module_of_file(path: Path) -> ModuleType:
         raise ScenarioError(f"{path} cannot be imported: a scenario file must end in .py.")
     module = importlib.util.module_from_spec(spec)
     _refuse_shadowing(path.resolve().parent)
-    # As when Python runs a script: what lies beside the file can be imported, and classes know their module.
+    # As for a Python script, modules beside the file can be imported, and classes know their module.
     sys.path.insert(0, str(path.resolve().parent))
     sys.modules[name] = module
     _import(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
@@ -236,7 +236,7 @@ def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:
     if not own:
         raise ScenarioError(f"{text} holds no scenario: define a class that extends aipcore.scenario.Scenario.")
     if len(own) > 1:
-        # A base that leaves something to the scenarios that extend it is none of the choices.
+        # A base class whose required methods are missing is not a candidate.
         own = {name: value for name, value in own.items() if _is_complete(value)} or own
     if len(own) > 1:
         choices = " or ".join(f"{text}:{name}" for name in own)

@@ -1,8 +1,8 @@
-"""Losses of a scenario by output: what Keras computes for the same arguments, as sum and denominator.
+"""Losses of a scenario by output, computed as in Keras but kept as sum and denominator.
 
-Keras reduces a loss to one number per batch. Here a loss stays a pair: the sum of its values, and what Keras divides
-that sum by. Both add up over the batches of an accumulation group, and over the parts of a batch on several replicas,
-to the loss of the one large batch that they stand for.
+Keras reduces a loss to one number per batch. Here a loss stays a pair: the sum of its values, and Keras' divisor of
+that sum. Both add up over the batches of an accumulation group and over the parts of a batch on several replicas. The
+result is the loss of the corresponding single large batch.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from aipcore.scenario.model import by_output, listed
 from aipcore.scenario.scenario import Scenario
 
 Tensors = Mapping[str, Any]
-"""The columns of a batch by name, of shape [batch, ...] each."""
+"""The columns of a batch by name, each of shape [batch, ...]."""
 
 SAMPLES = "samples"
-"""The `LossTerm.denominator_kind` of a loss that is divided by a fixed multiple of the number of samples."""
+"""The `LossTerm.denominator_kind` of a loss divided by a fixed multiple of the number of samples."""
 
 ONE = "one"
-"""The `LossTerm.denominator_kind` of a loss that is not divided at all."""
+"""The `LossTerm.denominator_kind` of a loss without division."""
 
 ONE_HOT_LOSSES = ("categorical_crossentropy", "categorical_focal_crossentropy", "categorical_hinge", "kl_divergence")
-"""Functions of Keras that compare a row of scores with a row of the same length."""
+"""Keras functions that compare a row of scores with a row of the same length."""
 
 EACH = "each"
-"""The `LossTerm.denominator_kind` of a loss whose denominator is known only once its values are."""
+"""The `LossTerm.denominator_kind` of a loss whose denominator depends on its values."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,9 +45,9 @@ class LossTerm:
     Attributes:
         values: the values before reduction, of shape [], [batch] or [batch, ...], neither weighted nor masked.
         total: the sum of the weighted, unmasked values, a float32 scalar.
-        denominator: what Keras divides the sum by, a float32 scalar: the number of values or of unmasked values, the
-            sum of the weights, the number of samples for a value that is a mean already, or 1.
-        denominator_kind: `SAMPLES`, `ONE` or `EACH`: how denominators of several batches combine.
+        denominator: Keras' divisor of the sum, a float32 scalar: the number of values or of unmasked values, the sum of
+            the weights, the number of samples for a value that is already a mean, or 1.
+        denominator_kind: `SAMPLES`, `ONE` or `EACH`; determines how denominators of several batches combine.
     """
 
     values: Any
@@ -57,17 +57,17 @@ class LossTerm:
 
 
 class Objective:
-    """The losses of a scenario by name, as `model.compile(loss=..., loss_weights=...)` would have them.
+    """The losses of a scenario by name, as in `model.compile(loss=..., loss_weights=...)`.
 
     Args:
-        scenario: defines the losses.
-        outputs: of the model that is trained.
-        targets: of the data.
-        given: the available outputs, if another model is applied; losses that need others are left out.
-        class_weights: a weight per class id, of shape [classes] in float32, that becomes the weight of each sample.
+        scenario: the scenario that defines the losses.
+        outputs: the output names of the trained model.
+        targets: the target names of the data.
+        given: the available outputs, if another model is applied; losses of missing outputs are left out.
+        class_weights: a weight per class, of shape [classes] in float32, used as the weight of each sample.
 
     Raises:
-        ScenarioError: losses or their weights do not fit the outputs.
+        ScenarioError: losses or their weights do not match the outputs.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class Objective:
                 self._targets[output] = target_of(output, targets)
 
     def resolve(self, targets: Tensors, outputs: Tensors) -> None:
-        """Turn names, classes and functions into Keras losses, by the shapes of anything that has a `shape`.
+        """Resolve names, classes and functions to Keras losses, by the shapes of anything with a `shape`.
 
         Raises:
-            ScenarioError: a name is not that of a loss, or a reduction leaves no single number to minimise.
+            ScenarioError: a name is not a loss, or a reduction does not give a single number to minimise.
         """
         for output, loss in self._identifiers.items():
             if output in self._losses:
@@ -126,17 +126,17 @@ class Objective:
                     'minimise. Use reduction="sum_over_batch_size" (the default) or "sum".'
                 )
             self._losses[output] = made
-            # What a loss of Keras returns grows with the batch alone, if no other axis varies.
+            # The values of a Keras loss grow only with the batch if no other axis varies.
             shapes = targets[self._targets[output]].shape[1:], outputs[output].shape[1:]
             self._fixed[output] = _is_of_keras(made) and not any(None in shape for shape in shapes)
 
     @property
     def pairs(self) -> dict[str, tuple[Any, str]]:
-        """By output: its Keras loss and the name of its target; empty for a scenario's own loss values."""
+        """The Keras loss and the target name by output; empty for a scenario's own loss values."""
         return {output: (loss, self._targets[output]) for output, loss in self._losses.items()}
 
     def misfit(self, targets: Tensors, outputs: Tensors) -> str | None:
-        """Return the sentence on a loss for the other form of classes than the targets have, if there is one."""
+        """Return an error sentence if a loss expects another form of class targets than the data has, else None."""
         for output, (loss, name) in self.pairs.items():
             target, scores = targets[name].shape, outputs[output].shape
             called = getattr(getattr(loss, "fn", loss), "__name__", "")
@@ -156,17 +156,17 @@ class Objective:
         return None
 
     def computable(self, losses: Sequence[str]) -> list[str]:
-        """Those of the losses of the trained model that can be computed here."""
+        """Return the losses of the trained model that can be computed here."""
         if self._custom:
             return list(losses) if self._computable else []
         return [name for name in losses if name in self._identifiers]
 
     def loss_weight(self, name: str) -> float:
-        """The factor of a loss in the total."""
+        """Return the factor of a loss in the total."""
         return 1.0 if self._weights is None else float(self._weights[name])
 
     def sample_weights(self, targets: Tensors, weights: Tensors) -> Tensors:
-        """The weights of a batch's samples by output: those of the data, or those of its samples' classes."""
+        """Return the sample weights of a batch by output, from the data or from the class weights."""
         if self._class_weights is None:
             return weights
         ids = class_ids(next(iter(targets.values())))
@@ -177,14 +177,14 @@ class Objective:
     def __call__(
         self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any
     ) -> dict[str, LossTerm]:
-        """The losses of a batch by name.
+        """Return the losses of a batch by name.
 
         Args:
             inputs: by name, tensors of shape [batch, ...].
             targets: likewise.
-            outputs: likewise, of the model.
-            weights: sample weights by output name, of shape [batch] or [batch, ...]; the name "" stands for all.
-            samples: the size of the batch, a float32 scalar.
+            outputs: likewise, the model's outputs.
+            weights: sample weights by output name, of shape [batch] or [batch, ...]; the name "" applies to all.
+            samples: the batch size, a float32 scalar.
         """
         if self._custom:
             return self._own_values(inputs, targets, outputs, weights, samples) if self._computable else {}
@@ -217,7 +217,7 @@ class Objective:
 
 
 def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.losses.Loss:
-    """The loss that `model.compile(loss=identifier)` would use for a target and an output of these shapes.
+    """Return the loss that `model.compile(loss=identifier)` uses for a target and an output of these shapes.
 
     Raises:
         ScenarioError: `identifier` is not a loss.
@@ -237,7 +237,7 @@ def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.lo
 
 def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, fixed: bool) -> LossTerm:
     if type(loss).__call__ is not keras.losses.Loss.__call__:
-        # Its own reduction, which must end in one number.
+        # The loss has its own reduction, which must give one number.
         value = tf.cast(loss(target, output, weight), tf.float32)
         if value.shape.rank:
             raise ScenarioError(
@@ -261,9 +261,9 @@ def _is_of_keras(loss: Any) -> bool:
 
 
 def _reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, *, fixed: bool = False) -> LossTerm:
-    """The sum of weighted values and its denominator, by the rules of `keras.losses.Loss`.
+    """Return the sum of weighted values and its denominator, by the rules of `keras.losses.Loss`.
 
-    A mask or weight with fewer axes than the values counts for all of the further ones, where Keras would fail.
+    A mask or weight with fewer axes than the values applies along the remaining axes, where Keras would fail.
     """
     factor = None if weight is None else tf.cast(weight, values.dtype)
     if mask is not None:
@@ -273,14 +273,14 @@ def _reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, 
         widened = values.shape.rank > factor.shape.rank and not (
             values.shape.rank == factor.shape.rank + 1 and values.shape[-1] == 1
         )
-        # One number for the batch counts for all of its positions.
+        # A single number for the batch is weighted by all of its positions.
         factor = _of_rank(factor, values.shape.rank) if values.shape.rank else factor
         weighted = values * factor
     else:
         weighted = values
     total = tf.cast(tf.reduce_sum(weighted), tf.float32)
     if not weighted.shape.rank:
-        # A mean already: samples count, whatever the reduction.
+        # A value that is already a mean is weighted by samples, whatever the reduction.
         return LossTerm(values=values, total=total * samples, denominator=samples, denominator_kind=SAMPLES)
     if reduction == "sum":
         return LossTerm(values=values, total=total, denominator=tf.constant(1.0), denominator_kind=ONE)
@@ -304,7 +304,7 @@ def _times(first: Any, second: Any) -> Any:
 
 
 def _of_rank(tensor: Any, rank: int) -> Any:
-    """A tensor with axes of size 1 added or taken at its end, until it has `rank` axes."""
+    """Return a tensor with `rank` axes, by adding or removing trailing axes of size 1."""
     while tensor.shape.rank < rank:
         tensor = tensor[..., None]
     while tensor.shape.rank > rank:
@@ -318,7 +318,7 @@ def _of_rank(tensor: Any, rank: int) -> Any:
 
 
 def class_ids(target: Any) -> Any:
-    """The class of each sample, an int64 tensor of shape [batch], as Keras reads it for `class_weight`.
+    """Return the class of each sample as an int64 tensor of shape [batch], as in Keras' `class_weight`.
 
     Args:
         target: class ids of shape [batch] or [batch, 1], or scores of shape [batch, classes].
@@ -330,7 +330,7 @@ def class_ids(target: Any) -> Any:
 
 
 def mask_of(output: Any) -> Any:
-    """The mask that Keras attached to an output, of shape [batch, ...], or None."""
+    """Return the mask that Keras attached to an output, of shape [batch, ...], or None."""
     return keras.src.backend.get_keras_mask(output)
 
 
@@ -359,7 +359,7 @@ def _numbers(weights: Mapping[str, Any] | None, what: str) -> dict[str, float] |
 
 
 def _has_loss_values(cls: type[Scenario]) -> bool:
-    """Return whether the losses are the author's own values: whether the nearest class with losses defines these.
+    """Return True if the losses are the author's own values, defined by the nearest class that defines losses.
 
     Raises:
         ScenarioError: one class defines both `losses` and `loss_values`.
@@ -375,7 +375,7 @@ def _has_loss_values(cls: type[Scenario]) -> bool:
 
 
 def target_of(output: str, targets: list[str]) -> str:
-    """The name of the target that an output is compared with: the one of the same name, or the only one."""
+    """Return the target for an output: the one of the same name, or the only one."""
     if output in targets:
         return output
     if len(targets) == 1:

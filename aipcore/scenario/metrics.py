@@ -1,4 +1,4 @@
-"""The running losses and metrics of a pass over data, named as in Keras' history."""
+"""Running losses and metrics of a pass over data, named as in Keras' history."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ Example = tuple[Tensors, Tensors, Tensors]
 
 @attrs.frozen(eq=False)
 class LossSums:
-    """The sums of a batch's losses and what divides them, one scalar each; see `LossMean.sums`."""
+    """The sums of a batch's losses and their denominators, one scalar each; see `LossMean.sums`."""
 
     sums: list[Any]
     denominators: list[Any]
 
     def scaled(self, factor: Any) -> LossSums:
-        """All of them times a scalar."""
+        """Return all sums multiplied by a scalar."""
         return LossSums([each * factor for each in self.sums], [each * factor for each in self.denominators])
 
     def stacked(self) -> Any:
-        """All of them in one tensor without a gradient, of shape [2 * losses]."""
+        """Return all sums in one tensor without a gradient, of shape [2 * losses]."""
         return tf.stop_gradient(tf.stack([*self.sums, *self.denominators]))
 
     @classmethod
     def unstacked(cls, stacked: Any, losses: int) -> LossSums:
-        """What was `stacked`."""
+        """Return the sums from a tensor made by `stacked`."""
         scalars = tf.unstack(stacked, num=2 * losses)
         return cls(scalars[:losses], scalars[losses:])
 
     def over_replicas(self, distribution: Distribution) -> LossSums:
-        """Return those of the whole batch, given those of this replica's part of it."""
+        """Return the sums of the whole batch, given those of this replica's part."""
         if distribution.replicas == 1:
             return self
         return LossSums.unstacked(distribution.sum([self.stacked()])[0], len(self.sums))
 
 
 class LossMean(keras.metrics.Metric):  # type: ignore[misc]
-    """Mean losses of a pass: that of each batch counts by its samples, as in Keras' history.
+    """Mean losses of a pass: each batch is weighted by its samples, as in Keras' history.
 
-    The batches of an accumulation group count as the one batch that they stand for. All state adds up over replicas.
+    The batches of an accumulation group count as one batch. All state adds up over replicas.
 
     Attributes:
-        count: of the losses, and one more if there is a penalty.
+        count: the number of losses, plus one if there is a penalty.
 
     Args:
-        terms: the losses of some batch by name.
-        objective: gives each loss its factor in the total.
-        penalty: whether regularizers, `add_loss` or input gradients add something.
+        terms: the losses of any batch by name.
+        objective: the objective with the factor of each loss in the total.
+        penalty: True if regularizers, `add_loss` or input gradients add to the loss.
     """
 
     def __init__(self, terms: Mapping[str, LossTerm], objective: Objective, *, penalty: bool) -> None:
@@ -77,12 +77,12 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
         self.group_samples = self.add_variable((), "zeros", name="group_samples")
 
     def sums(self, terms: Mapping[str, LossTerm], penalty: Any, samples: Any) -> LossSums:
-        """The sums and denominators of a batch, or of a replica's part of it.
+        """Return the sums and denominators of a batch, or of a replica's part of it.
 
         Args:
             terms: the losses by name.
-            penalty: a scalar, which is left out if none was announced.
-            samples: in the batch or part, a float32 scalar.
+            penalty: a scalar; ignored if constructed without a penalty.
+            samples: the samples in the batch or part, a float32 scalar.
         """
         sums = [term.total for term in terms.values()]
         denominators = [term.denominator for term in terms.values()]
@@ -91,7 +91,7 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
         return LossSums(sums, denominators)
 
     def scales(self, added: LossSums) -> list[Any]:
-        """What each sum is multiplied by: one over the added denominators, 0 for a batch without any value."""
+        """Return the factor of each sum: one over the added denominators, 0 for a batch without values."""
         kinds = [*self.kinds, SAMPLES]
         return [
             tf.constant(1.0) if kind == ONE else tf.math.reciprocal_no_nan(tf.stop_gradient(each))
@@ -99,32 +99,32 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
         ]
 
     def means(self, sums: LossSums, scales: list[Any]) -> list[Any]:
-        """Each loss: its sum by its denominator."""
+        """Return each loss: its sum divided by its denominator."""
         return [each * scale for each, scale in zip(sums.sums, scales, strict=True)]
 
     def total(self, means: list[Any]) -> Any:
-        """The loss that is minimised, a scalar."""
+        """Return the total loss to minimise, a scalar."""
         return tf.add_n([m if factor == 1 else m * factor for m, factor in zip(means, self.factors, strict=True)])
 
     def add_batch(self, means: list[Any], samples: Any) -> None:
-        """Takes in a whole batch: its losses, and how many of its samples are this replica's."""
+        """Add a whole batch: its losses, and the number of its samples on this replica."""
         self.totals.assign_add(tf.stack(means) * samples)
         self.samples.assign_add(samples)
 
     def add_to_group(self, sums: LossSums, samples: Any) -> None:
-        """Takes in a batch of an accumulation group, or this replica's part of it."""
+        """Add a batch of an accumulation group, or this replica's part of it."""
         self.group_sums.assign_add(sums.stacked())
         self.group_samples.assign_add(samples)
 
     def close_group(self, means: list[Any]) -> None:
-        """Makes the group so far, whose losses are given, count as one batch."""
+        """Add the current group, with the given losses, as one batch."""
         self.add_batch(means, self.group_samples.value)
         self.group_sums.assign(tf.zeros_like(self.group_sums))
         self.group_samples.assign(0.0)
 
     def result(self) -> dict[str, Any]:
-        """The total, and each loss if there are several; an unfinished group counts as a batch."""
-        # On the host, since it is asked for after each call of the compiled loop.
+        """Return the total, and each loss if there are several; an unfinished group counts as a batch."""
+        # On the host, since results are read after each call of the compiled loop.
         totals, samples, group_sums, group = (
             variable.numpy() for variable in (self.totals, self.samples, self.group_sums, self.group_samples)
         )
@@ -142,16 +142,16 @@ class MetricSet:
     """Running losses and metrics of a scenario, over one epoch or one validation, named as in Keras' history.
 
     Args:
-        scenario: defines the metrics.
-        outputs: of the model that is trained.
-        targets: of the data.
-        losses: a running mean of the losses, or None for none.
-        example: targets, outputs and sample weights of some batch, by name: tensors of shape [batch, ...]. Names are
-            chosen by their shapes, and each metric takes them in once, so that what does not fit is found here.
-        like: a set of the same scenario, whose names are taken.
+        scenario: the scenario that defines the metrics.
+        outputs: the output names of the trained model.
+        targets: the target names of the data.
+        losses: the running mean of the losses, or None for none.
+        example: targets, outputs and sample weights of any batch, by name: tensors of shape [batch, ...]. Metric names
+            are resolved by their shapes, and each metric is updated once with them, so that mismatches are found here.
+        like: a set of the same scenario whose names are used.
 
     Raises:
-        ScenarioError: the metrics do not fit the outputs, or cannot take their values.
+        ScenarioError: the metrics do not match the outputs, or cannot process their values.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class MetricSet:
         self.names = list(self.result())
 
     def _of_outputs(self, given: Any, example: Example, targets: list[str], what: str) -> Any:
-        """Metrics by output, of those outputs that there are."""
+        """Return metrics by output, for the available outputs."""
         chosen: dict[str, list[Any]] = {}
         for output, metrics in by_output(given, self._outputs, what, several=True).items():
             each = list(metrics) if isinstance(metrics, list | tuple) else [] if metrics is None else [metrics]
@@ -201,8 +201,8 @@ class MetricSet:
         return chosen or None
 
     def _trees(self, targets: Tensors, outputs: Tensors, weights: Tensors | None = None) -> tuple[Any, ...]:
-        """Targets, outputs and weights as Keras wants them: in the structure of the trained model's outputs."""
-        # No metric looks at the stand-ins of outputs that there are not, or that nothing is compared with.
+        """Return targets, outputs and weights for Keras: in the structure of the trained model's outputs."""
+        # No metric reads the stand-ins of missing outputs or of outputs without a target.
         some = next(iter(outputs.values()))
         predicted = {name: outputs.get(name, some) for name in self._outputs}
         truth = {name: targets[self._targets[name]] if name in self._targets else some for name in self._outputs}
@@ -213,7 +213,7 @@ class MetricSet:
         return (*trees, {name: _of_positions(weight, predicted[name]) for name, weight in chosen.items()})
 
     def _try_out(self, kind: str, example: Example) -> None:
-        """Has each metric take in the example, which makes the variables of some, and shows what their results are."""
+        """Update each metric with the example, which creates the variables of some and reveals their results."""
         weights = self._trees(*example)[2] if example[2] else {}
         for metric, output, weighted in self._each():
             truth, predicted = example[0][self._targets[output]], example[1][output]
@@ -237,8 +237,8 @@ class MetricSet:
         self.reset()
 
     def _each(self) -> list[tuple[Any, str, bool]]:
-        """Each metric with its output, and whether sample weights count for it."""
-        # Keras orders the outputs by itself where they are several.
+        """Return each metric with its output, and True if sample weights apply to it."""
+        # Keras determines the order of several outputs.
         order = self._metrics._resolved_output_names or self._outputs
         lists = (self._metrics._flat_metrics, self._metrics._flat_weighted_metrics)
         return [
@@ -251,39 +251,39 @@ class MetricSet:
 
     @property
     def metrics(self) -> list[Any]:
-        """The metrics, losses aside."""
+        """The metrics, without the losses."""
         metrics: list[Any] = self._metrics.metrics
         return metrics
 
     @property
     def by_name(self) -> dict[str, Any]:
-        """The metrics by the name that their results are logged under, losses aside."""
+        """The metrics by log name, without the losses."""
         return dict(zip(self._metrics.result(), self.metrics, strict=True))
 
     def update(self, targets: Tensors, outputs: Tensors, weights: Tensors) -> None:
-        """Takes in one batch; sample weights by output, "" for all, count for the weighted metrics."""
+        """Update with one batch. Sample weights by output, "" for all, apply to the weighted metrics."""
         if self.metrics:
             self._metrics.update_state(*self._trees(targets, outputs, weights))
 
     @property
     def variables(self) -> list[Any]:
-        """The state of losses and metrics."""
+        """The state variables of losses and metrics."""
         return [*(self.losses.variables if self.losses is not None else ()), *self._metrics.variables]
 
     def reset(self) -> None:
-        """Starts from nothing."""
+        """Reset all state."""
         if self.losses is not None:
             self.losses.reset_state()
         self._metrics.reset_state()
 
     def result(self) -> dict[str, float]:
-        """The values so far.
+        """Return the current values.
 
         A metric with a vector as result, such as `F1Score(average=None)`, has one value per class: NAME_0, NAME_1, ...
-        One with a mapping has each under its own name.
+        A metric with a mapping as result has one value per key, under that key.
 
         Raises:
-            ScenarioError: two values have one name.
+            ScenarioError: two values have the same name.
         """
         values: dict[str, float] = {}
         results = {} if self.losses is None else {"": self.losses.result()}
@@ -296,7 +296,7 @@ class MetricSet:
 
 
 def _of_positions(weight: Any, output: Any) -> Any:
-    """Weights with axes of size 1 added for those of the output's mask, so that one per sample counts for all steps."""
+    """Return weights with trailing axes of size 1 up to the mask's rank: a sample's weight covers all steps."""
     mask = mask_of(output)
     while weight is not None and mask is not None and weight.shape.rank < mask.shape.rank:
         weight = weight[..., None]
@@ -322,16 +322,16 @@ def metric_sets(
     *,
     penalty: bool = True,
 ) -> Callable[[], MetricSet]:
-    """A function that makes one `MetricSet` after another, all with the same names.
+    """Return a function that makes `MetricSet` objects with the same names.
 
     Args:
-        scenario: defines the metrics.
-        outputs: of the model that is trained.
-        targets: of the data.
+        scenario: the scenario that defines the metrics.
+        outputs: the output names of the trained model.
+        targets: the target names of the data.
         objective: the losses.
-        terms: what the objective made of some batch; empty for no losses.
+        terms: the objective's losses of any batch; empty for no losses.
         example: targets, outputs and sample weights of that batch.
-        penalty: whether the model may add something to the losses; see `LossMean`.
+        penalty: True if the model may add to the losses; see `LossMean`.
 
     Raises:
         ScenarioError: see `MetricSet`.

@@ -1,4 +1,4 @@
-"""The model of a scenario: its Keras graph, and calling it with named tensors."""
+"""The model of a scenario: its Keras graph, called with named tensors."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ BARE_OUTPUT = "outputs"
 _GRAPH_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 LAYER_NAME = r"[A-Za-z0-9_.\\>-]*"
-"""The names that TensorFlow takes for the scope of a layer; Keras itself refuses no others but `/`."""
+"""Layer names that TensorFlow accepts as a scope; Keras itself rejects only `/`."""
 
 
 class GraphLike(Protocol):
-    """What evaluation needs of a model: a `Graph`, or an exported one."""
+    """A model for evaluation: a `Graph` or an exported model."""
 
     def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
-        """Runs the model on tensors of shape [batch, ...] by name."""
+        """Run the model on tensors of shape [batch, ...] by name."""
 
     def penalty(self) -> Any:
-        """What regularizers and `add_loss` gave in the last call, a float32 scalar."""
+        """Return the loss of regularizers and `add_loss` from the last call, a float32 scalar."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class Graph:
     """A Keras model whose inputs and outputs are addressed by name.
 
     Attributes:
-        model: takes one tensor or a dict of tensors, as the scenario's data does.
+        model: the Keras model; takes one tensor or a dict of tensors, as the scenario's data does.
         inputs: the spec of each input, by name; a bare input has the name "".
         outputs: the names of the outputs; a bare output has the name "".
     """
@@ -51,7 +51,7 @@ class Graph:
     outputs: list[str]
 
     def __call__(self, inputs: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
-        """Runs the model on tensors of shape [batch, ...] by name."""
+        """Run the model on tensors of shape [batch, ...] by name."""
         # Data may have inputs that only the trained model takes.
         arguments = argument_names(self.inputs)
         given = inputs[""] if self.bare_input else {argument: inputs[name] for name, argument in arguments.items()}
@@ -59,16 +59,16 @@ class Graph:
         return {"": result} if self.bare_output else result
 
     def output_shape(self, name: str) -> tuple[int | None, ...]:
-        """The shape of an output, the batch axis included, with None where it varies."""
+        """Return the shape of an output including the batch axis, with None where it varies."""
         output = self.model.output if self.bare_output else self.model.output[name]
         return tuple(output.shape)
 
     def penalty(self) -> Any:
-        """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
+        """Return the summed loss of regularizers and `add_loss` from the last call, a float32 scalar."""
         return tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.model.losses] or [tf.constant(0.0)])
 
     def argument_specs(self, batch_size: int | None = None) -> dict[str, Any]:
-        """The `tf.TensorSpec` of each input, by the name that it has in the serving signature."""
+        """Return the `tf.TensorSpec` of each input, by its name in the serving signature."""
         return {
             argument: tf.TensorSpec((batch_size, *self.inputs[name].shape), self.inputs[name].dtype, name=argument)
             for name, argument in argument_names(self.inputs).items()
@@ -76,12 +76,12 @@ class Graph:
 
     @property
     def bare_input(self) -> bool:
-        """Whether the model takes one tensor instead of a mapping."""
+        """True if the model takes one tensor instead of a mapping."""
         return "" in self.inputs
 
     @property
     def bare_output(self) -> bool:
-        """Whether the model returns one tensor instead of a mapping."""
+        """True if the model returns one tensor instead of a mapping."""
         return "" in self.outputs
 
 
@@ -92,12 +92,12 @@ def argument_names(inputs: Iterable[str]) -> dict[str, str]:
     `pixel values`, `arg_1st` for `1st`). An input's name does not depend on the other inputs.
 
     Raises:
-        ScenarioError: two inputs would have one name.
+        ScenarioError: two inputs would have the same name.
     """
     names: dict[str, str] = {}
     for name in inputs:
         argument = re.sub(r"[^0-9A-Za-z_]", _written_out, name) if name else BARE_INPUT
-        # `self` is the first argument of the function that serves.
+        # `self` is the first argument of the serving function.
         argument = argument if argument[0].isalpha() and argument != "self" else f"arg_{argument}"
         if argument in names.values():
             other = next(known for known, taken in names.items() if taken == argument)
@@ -110,12 +110,12 @@ def argument_names(inputs: Iterable[str]) -> dict[str, str]:
 
 
 def _written_out(character: re.Match[str]) -> str:
-    # Some formats have ASCII names alone.
+    # Some formats allow only ASCII names.
     return f"u{ord(character[0]):04x}" if character[0].isalnum() else "_"
 
 
 def signature_of(graph: Graph) -> dict[str, Any]:
-    """The inputs and outputs of a model as JSON, so that it can be built again without data."""
+    """Return the inputs and outputs of a model as JSON, so that it can be built again without data."""
     return {
         "inputs": {name: {"shape": list(spec.shape), "dtype": spec.dtype} for name, spec in graph.inputs.items()},
         "outputs": list(graph.outputs),
@@ -123,7 +123,7 @@ def signature_of(graph: Graph) -> dict[str, Any]:
 
 
 def signatures_of(trained: Graph, applied: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
-    """Return what a record holds of the trained model, of the applied one if that is another, and of further graphs."""
+    """Return the signatures for a record: the trained model, the applied one if different, and further graphs."""
     signatures: dict[str, Any] = {"signature": signature_of(trained)}
     if applied is not trained:
         signatures["prediction_signature"] = signature_of(applied)
@@ -133,18 +133,18 @@ def signatures_of(trained: Graph, applied: Graph, further: Mapping[str, Graph]) 
 
 
 def applied_signature(about: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The inputs and outputs of the model that a record is of, as it is applied."""
+    """Return the recorded inputs and outputs of the applied model."""
     signature: Mapping[str, Any] = about.get("prediction_signature", about["signature"])
     return signature
 
 
 def trained_outputs(about: Mapping[str, Any]) -> list[str]:
-    """The outputs that the model of a record had in training, which losses and metrics go by."""
+    """Return the recorded outputs of the trained model, to which losses and metrics refer."""
     return [str(name) for name in about["signature"]["outputs"]]
 
 
 def inputs_of(signature: Mapping[str, Any]) -> dict[str, ColumnSpec]:
-    """The specs of the inputs that `signature_of` gave."""
+    """Return the input specs of a signature from `signature_of`."""
     return {
         str(name): ColumnSpec(shape=tuple(spec["shape"]), dtype=str(spec["dtype"]))
         for name, spec in signature["inputs"].items()
@@ -152,25 +152,25 @@ def inputs_of(signature: Mapping[str, Any]) -> dict[str, ColumnSpec]:
 
 
 def block_signature(specs: Mapping[str, ColumnSpec], *, axes: int) -> dict[str, Any]:
-    """What a compiled function is told of its columns: `axes` leading axes of any length, then the sample's shape.
+    """Return the column specs for a compiled function: `axes` leading axes of any length, then the sample's shape.
 
-    With it a function is traced once, whatever the number of batches in a block and of samples in a batch.
+    With it a function is traced once for any number of batches in a block and of samples in a batch.
     """
     return {name: tf.TensorSpec((*[None] * axes, *spec.shape), spec.dtype) for name, spec in specs.items()}
 
 
 def build_graph(scenario: Scenario, dataset: Dataset) -> Graph:
-    """Builds the scenario's model for the inputs that its data has.
+    """Build the scenario's model for the inputs of its data.
 
     Raises:
-        ScenarioError: `build` fails, returns something that is no tensor or mapping of tensors, or gives two
-            variables one path.
+        ScenarioError: `build` fails, does not return a tensor or a mapping of tensors, or gives two variables the same
+            path.
     """
     return build_graph_of(scenario, dataset.specs()[0])
 
 
 def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph:
-    """Builds the scenario's model for inputs of these shapes and types.
+    """Build the scenario's model for inputs of these shapes and dtypes.
 
     Raises:
         ScenarioError: see `build_graph`.
@@ -221,10 +221,10 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
 
 
 def _check_output(value: Any, returned: str) -> None:
-    """Refuse what `build` returned in place of a tensor that Keras computes from the inputs.
+    """Check that an output of `build` is a tensor computed by Keras from the inputs.
 
     Raises:
-        ScenarioError: it is something else; the sentence has the usual way to return the tensor.
+        ScenarioError: it is not; the error shows the usual way to return a tensor.
     """
     if isinstance(value, keras.KerasTensor):
         return
@@ -258,10 +258,10 @@ def symbolic_targets_and_outputs(graph: Graph, dataset: Dataset) -> tuple[dict[s
 
 
 def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
-    """The model that is applied: what the scenario makes of the trained one, or that itself.
+    """Return the applied model: the one of `build_prediction`, or the trained model.
 
     Raises:
-        ScenarioError: `build_prediction` returns something else than a model of the trained layers.
+        ScenarioError: `build_prediction` does not return a model of the trained layers.
     """
     model = scenario.build_prediction(graph.model)
     if model is None:
@@ -281,12 +281,12 @@ def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
 
 
 def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
-    """Return the models that are exported beside the one that is applied, by name.
+    """Return the further exported models by name.
 
-    An input that has a name of the data's is that input. Any other is one that the scenario made.
+    An input with a name from the data is that input. Any other input was made by the scenario.
 
     Raises:
-        ScenarioError: `export_graphs` returns something else than models of the trained layers by usable names.
+        ScenarioError: `export_graphs` does not return models of the trained layers by valid names.
     """
     kind = type(scenario).__name__
     given = scenario.export_graphs(graph.model)
@@ -312,7 +312,7 @@ def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
         inputs, outputs = _sides(model, graph, called)
         known = {id(tensor): name for name, tensor in _inputs_by_name(graph.model, graph, called).items()}
         for own, tensor in inputs.items():
-            # The name decides which samples what is exported is compared for.
+            # The name determines the samples used to compare the export with the model.
             if known.get(id(tensor), own) != own or (own in graph.inputs and id(tensor) not in known):
                 names = ", ".join(name or "one array without a name" for name in graph.inputs)
                 raise ScenarioError(
@@ -326,7 +326,7 @@ def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
 
 
 def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the inputs and outputs of a model that the scenario made of the trained layers, by name."""
+    """Return the inputs and outputs, by name, of a scenario's model of the trained layers."""
     trained = {id(variable) for variable in graph.model.variables}
     for variable in model.variables:
         if id(variable) not in trained:
@@ -340,7 +340,7 @@ def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[
 
 
 def _inputs_by_name(model: Any, graph: Graph, called: str) -> dict[str, Any]:
-    """Return the inputs of a model by the names that they have in the data, where they come from there."""
+    """Return the inputs of a model by their names in the data, where they come from there."""
     known_as = {argument: name for name, argument in argument_names(graph.inputs).items() if name}
     return {known_as.get(name, name): tensor for name, tensor in _by_name(model.input, called).items()}
 
@@ -356,7 +356,7 @@ def _by_name(side: Any, called: str) -> dict[str, Any]:
 
 
 def by_output(given: Any, outputs: list[str], what: str, *, several: bool = False) -> dict[str, Any]:
-    """Pair what a scenario gave (one thing, or a mapping by output name) with its outputs."""
+    """Match a scenario's value (a single one, or a mapping by output name) with its outputs."""
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:

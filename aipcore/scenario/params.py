@@ -1,4 +1,4 @@
-"""The parameters every scenario has; an author extends `ScenarioParams` and its `data` and `model` groups."""
+"""The parameters common to all scenarios; an author extends `ScenarioParams` and its `data` and `model` groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aipcore.params import Check, at_least, field, group, params
 
 @params
 class DataParams:
-    """What data there is."""
+    """Parameters of the data."""
 
     on_error: Literal["raise", "skip"] = field(
         "raise",
@@ -36,7 +36,7 @@ class DataParams:
 
 @params
 class ModelParams:
-    """What the model looks like."""
+    """Parameters of the model."""
 
 
 @params

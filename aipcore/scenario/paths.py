@@ -1,8 +1,8 @@
-"""Full paths of layers and variables: the names of all layers around them, joined by `/`.
+"""Full paths of layers and variables: the names of all enclosing layers, joined by `/`.
 
 `encoder_a/d1/kernel` is the kernel of the layer `d1` in the nested model `encoder_a`. The model itself is not part of a
-path. Keras' own `variable.path` lacks the layers around a functional model, so that two nested models with a layer `d1`
-both have a `d1/kernel`. `name_variables` and `name_optimizer_variables` make `variable.path` the full path.
+path. Keras' own `variable.path` lacks the layers around a functional model: two nested models with a layer `d1` both
+have a `d1/kernel`. `name_variables` and `name_optimizer_variables` make `variable.path` the full path.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NOT_IN_NAMES = re.compile(r"[\\^$.*+?()\[\]{}|]+")
 
 
 def layers_by_path(model: Any) -> list[tuple[str, Any]]:
-    """Return all layers below a model with their full paths, each followed by the layers in it.
+    """Return all layers below a model with their full paths, each followed by its own layers.
 
-    A layer that several layers hold appears once: at its shortest path, and of several, at the first in alphabetical
-    order. So a path does not depend on the order in which the layers were built.
+    A layer held by several layers appears once: at its shortest path and, among several, at the first in alphabetical
+    order. A path therefore does not depend on the order in which the layers were built.
     """
     return [("/".join(place.names), place.layer) for place in _places(model) if place.names]
 
@@ -32,10 +32,10 @@ def layers_by_path(model: Any) -> list[tuple[str, Any]]:
 def variables_by_path(model: Any) -> dict[str, Any]:
     """Return all variables of a model by their full paths, in the order of `model.variables`.
 
-    A variable that several layers hold belongs to the one that made it.
+    A variable held by several layers belongs to the layer that made it.
 
     Raises:
-        ScenarioError: two variables have one path.
+        ScenarioError: two variables have the same path.
     """
     root, *_ = places = _places(model)
     held = [(place, *own) for place in places for own in _own_variables(place.layer)]
@@ -54,17 +54,17 @@ def variables_by_path(model: Any) -> dict[str, Any]:
 
 
 def name_variables(model: Any) -> None:
-    """Make the full path of each variable of a model its `path`.
+    """Set the `path` of each variable of a model to its full path.
 
     Raises:
-        ScenarioError: two variables have one path.
+        ScenarioError: two variables have the same path.
     """
     for path, variable in variables_by_path(model).items():
         variable._path = path
 
 
 def name_optimizer_variables(optimizer: Any) -> None:
-    """Give the variables of a built Keras optimizer paths below those of the weights that they belong to.
+    """Set the paths of the variables of a built Keras optimizer to those of their weights, below the optimizer's name.
 
     Optimizers keep them in lists in the order of the weights: the first of `adam._momentums` gets the path
     `adam/encoder_a/d1/kernel/momentums`. Other variables keep their paths.
@@ -85,13 +85,13 @@ def matching(pattern: str, paths: Sequence[str], option: str, what: str, *, whol
 
     Args:
         pattern: the expression.
-        paths: those of all layers or variables in question.
-        option: where the expression comes from, such as `--warmstart.include`.
-        what: what has the paths, in the singular.
-        whole: whether a path has to match as a whole.
+        paths: the paths of all candidate layers or variables.
+        option: the option with the expression, such as `--warmstart.include`.
+        what: the noun for a path's owner, in the singular.
+        whole: True if the expression must match the whole path.
 
     Raises:
-        ParamsError: it matches none.
+        ParamsError: the expression matches no path.
     """
     expression = re.compile(pattern)
     found = [path for path in paths if (expression.fullmatch if whole else expression.search)(path)]
@@ -102,7 +102,7 @@ def matching(pattern: str, paths: Sequence[str], option: str, what: str, *, whol
 
 
 def nearest_of(pattern: str, paths: Sequence[str], what: str, *, most: int = 6) -> str:
-    """Return a sentence that lists the paths that an expression was probably meant to match, or else the first ones."""
+    """Return a sentence with the paths nearest to an expression, or the first paths."""
     wanted = _NOT_IN_NAMES.sub("", pattern).strip("/")
     near: dict[str, None] = {}
     pieces: dict[str, list[str]] = {}
@@ -121,11 +121,11 @@ def nearest_of(pattern: str, paths: Sequence[str], what: str, *, most: int = 6) 
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Place:
-    """A layer and those around it.
+    """A layer and its enclosing layers.
 
     Attributes:
-        names: the parts of its path.
-        layers: from the model to the layer.
+        names: the parts of the layer's path.
+        layers: the layers from the model to the layer.
     """
 
     names: tuple[str, ...]
@@ -138,21 +138,21 @@ class _Place:
 
     @property
     def rank(self) -> tuple[int, tuple[str, ...]]:
-        """The lowest of several places of a layer is its own."""
+        """The sort key of places; the smallest one determines the path of a layer."""
         return len(self.names), self.names
 
     def made(self, variable: Any) -> bool:
-        """Whether the layer made a variable, by the path that the variable has so far."""
+        """Return True if the layer made a variable, judged by the current path of the variable."""
         return variable.path.split("/")[-2:-1] in ([self.layer.name], list(self.names[-1:]))
 
     def inside(self) -> list[_Place]:
-        """The places of the layers that the layer holds."""
+        """Return the places of the layer's own layers."""
         held = self.layer._flatten_layers(include_self=False, recursive=False)
         count = Counter(each.name for each in held)
         places = []
         for each in held:
             name = each.name
-            # RandAugment(name=...) gives all layers in it this name. No pattern is about layers without weights.
+            # RandAugment(name=...) gives all layers in it this name. No pattern refers to layers without weights.
             if count[name] > 1 and not each.weights:
                 name = _attribute(self.layer, each) or name
             places.append(_Place(names=(*self.names, name), layers=(*self.layers, each)))
@@ -160,7 +160,7 @@ class _Place:
 
 
 def _places(model: Any) -> list[_Place]:
-    """The model's own place, and each layer below it once, in the model's order."""
+    """Return the model's own place, and each layer below it once, in the model's order."""
     root = _Place(names=(), layers=(model,))
     chosen = {id(model): root}
     level = [root]
@@ -182,17 +182,17 @@ def _places(model: Any) -> list[_Place]:
 
 
 def _own_variables(layer: Any) -> Iterator[tuple[Any, str]]:
-    """The variables of a layer itself, each with the rest of its path."""
+    """Yield the variables of a layer itself, each with the rest of its path."""
     for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
         yield variable, variable.name
-    # Keras numbers generators without a name over the whole process.
+    # Keras numbers unnamed generators over the whole process.
     generators = layer._seed_generators
     for each in generators:
         yield each.state, each.state.name if len(generators) == 1 else f"{each.name}/{each.state.name}"
 
 
 def _ambiguity(path: str, first: _Place, second: _Place) -> str:
-    """A sentence about two variables of one path, by the layers around them."""
+    """Return a sentence about two variables of the same path, by their enclosing layers."""
     for at, pair in enumerate(zip(first.layers, second.layers, strict=False)):
         if pair[0] is not pair[1]:
             around = first.layers[at - 1]
@@ -209,7 +209,7 @@ def _ambiguity(path: str, first: _Place, second: _Place) -> str:
 
 
 def _attribute(around: Any, layer: Any) -> str:
-    """The attribute of a layer that holds another one, such as `blocks[0]`; empty if none does."""
+    """Return the attribute of a layer that holds another one, such as `blocks[0]`; empty if none does."""
     for attribute, value in vars(around).items():
         if attribute.startswith("_"):
             continue

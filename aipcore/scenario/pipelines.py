@@ -1,4 +1,4 @@
-"""From a scenario's data to pipelines; needs no TensorFlow."""
+"""Pipelines of a scenario's data; independent of TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from aipcore.scenario.scenario import Scenario
 
 
 def lav_data_of(scenario: Scenario) -> Mapping[str, Any] | None:
-    """Return the scenario's lists for the extended validation by name, or None.
+    """Return the scenario's LAV lists by name, or None.
 
     Raises:
-        ScenarioError: it gives no mapping.
+        ScenarioError: the lists are not a mapping.
     """
     lists: Any = scenario.lav_data()
     if lists is None or isinstance(lists, Mapping):
@@ -31,15 +31,15 @@ def lav_data_of(scenario: Scenario) -> Mapping[str, Any] | None:
 
 
 def make_workers(params: ScenarioParams) -> WorkerPool:
-    """The worker processes of a run, none of which is started yet."""
+    """Return the worker processes of a run, not yet started."""
     return WorkerPool(params.data.workers, buffer_bytes=params.data.buffer_mib * 2**20)
 
 
 def refuse_lists(data: Any, origin: str) -> None:
-    """Refuse a list of arrays for several inputs or targets, as Keras takes it. Here they go by name.
+    """Reject a list of arrays for several inputs or targets, as used in Keras. aip needs a mapping by name.
 
     Raises:
-        DataError: an entry of the list has as many samples as the other side, and the list has not.
+        DataError: an entry of the list has as many samples as the other side, but the list does not.
     """
     if not is_arrays(data):
         return
@@ -68,18 +68,18 @@ def make_pipeline(
     workers: WorkerPool,
     limit: int | None = None,
 ) -> Pipeline:
-    """A pipeline through the scenario's processors.
+    """Return a pipeline with the scenario's processors.
 
     Args:
-        scenario: says what is done with samples.
-        params: of the scenario.
-        data: what `train_data` or its like returned.
-        origin: which of these it was, for errors.
-        mode: what the data is for.
-        preload: whether to keep processed samples.
-        seed: of the order and of random processors.
-        workers: who makes samples.
-        limit: use only the first so many samples of `data`.
+        scenario: the scenario that defines the processors.
+        params: the scenario's parameters.
+        data: the result of `train_data` or a similar method.
+        origin: the name of that method, for errors.
+        mode: the purpose of the data.
+        preload: keep processed samples in memory; see `Pipeline`.
+        seed: the seed of the sample order and of random processors.
+        workers: the worker pool.
+        limit: use only this many samples from the start of `data`.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(

@@ -1,7 +1,7 @@
-"""What a run records about itself in `aip.json`, `run.json` and checkpoints, and the scenario that it names.
+"""Records of a run in `aip.json`, `run.json` and checkpoints, and the recorded scenario.
 
-Reading a record runs no code: a scenario plugin is found by its name among those that are installed, and a scenario
-from a file or module is imported only if the user trusts the record.
+Reading a record runs no code. A scenario plugin is found by its name among the installed plugins. A scenario from a
+file or module is imported only if the user trusts the record.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from aipcore.hooks.manager import PluginManager
 
 ABOUT_FILE = "aip.json"
-"""The record in the folder of a model."""
+"""The record in a model's folder."""
 
 ALWAYS_WRITTEN = "SavedModel"
-"""The format that every run writes, by the name of its exporter; the one that aip itself can apply."""
+"""The name of the exporter that every run uses; aip can apply only this format."""
 
 DEFAULT_GRAPH = "serving_default"
-"""The name of the signature of the model that is applied."""
+"""The name of the applied model's signature."""
 
 MODEL_FORMAT = 1
-"""Version of the record of a model."""
+"""Version of the model record."""
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Reads a record.
+    """Read a record.
 
     Raises:
-        UsageError: it is damaged, or lacks the scenario or its parameters.
+        UsageError: the record is damaged, or lacks the scenario or its parameters.
     """
     return checked_record(_read(path), path)
 
 
 def read_checkpoint_record(folder: Path) -> dict[str, Any]:
-    """The record of a checkpoint, which is part of its manifest or of its progress.
+    """Return the record of a checkpoint from its manifest or its progress file.
 
     Raises:
         UsageError: see `read_record`.
@@ -62,14 +62,14 @@ def _read(path: Path, limit: int = RECORD_BYTES) -> Any:
 
 
 def checked_record(about: Any, path: Path) -> dict[str, Any]:
-    """What was read, if it is a record.
+    """Return a record after checking it.
 
     Args:
-        about: from a file that anybody may have written.
-        path: of the file.
+        about: untrusted content of the file.
+        path: the file.
 
     Raises:
-        UsageError: it lacks the scenario or its parameters.
+        UsageError: the scenario or its parameters are missing.
     """
     scenario = about.get("scenario") if isinstance(about, dict) else None
     texts = [scenario.get(key) for key in ("name", "kind", "reference")] if isinstance(scenario, dict) else [None]
@@ -79,17 +79,17 @@ def checked_record(about: Any, path: Path) -> dict[str, Any]:
 
 
 def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust: bool, where: Path) -> LoadedScenario:
-    """The scenario that a record names.
+    """Return the recorded scenario.
 
     Args:
-        about: from `read_record`, or what a checkpoint recorded.
+        about: from `read_record`, or the record of a checkpoint.
         plugins: the installed plugins.
-        trust: whether to import a scenario that is no plugin.
-        where: what the record is of: a model, a run, or a file of answers.
+        trust: True to import a scenario that is not a plugin.
+        where: the subject of the record: a model, a run, or a file of outputs.
 
     Raises:
-        UsageError: the record names a plugin that is not installed, or no plugin and is not trusted, or what it names
-            cannot be imported.
+        UsageError: the plugin is not installed, the scenario is not a plugin and the record is not trusted, or the
+            scenario cannot be imported.
     """
     try:
         return _recorded_scenario(about, plugins, trust=trust)
@@ -126,7 +126,7 @@ def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trus
 
 
 def moved_scenario(about: Mapping[str, Any], loaded: LoadedScenario) -> str:
-    """A sentence if the file of a scenario is another than the recorded one; empty otherwise."""
+    """Return a sentence if the file of a scenario is not the recorded one; otherwise an empty text."""
     recorded = about["scenario"]["reference"]
     if loaded.kind != "file" or loaded.reference == recorded:
         return ""
@@ -134,7 +134,7 @@ def moved_scenario(about: Mapping[str, Any], loaded: LoadedScenario) -> str:
 
 
 def _reference(about: Mapping[str, Any]) -> str:
-    """What to load; a file that is gone is the one at the same place in this folder, if a project was moved whole."""
+    """Return the text to load. For a project moved as a whole, this is the file at the same place in this folder."""
     recorded: str = about["scenario"]["reference"]
     file, _, attribute = recorded.rpartition(":")
     before = recorded_working_dir(about)
@@ -145,7 +145,7 @@ def _reference(about: Mapping[str, Any]) -> str:
 
 
 def recorded_working_dir(about: Mapping[str, Any]) -> Path:
-    """The folder that relative paths of a record were written in; the working folder, if it does not say."""
+    """Return the folder to which a record's relative paths refer; by default the working folder."""
     folder = about.get("working_dir", about["scenario"].get("folder"))
     return Path(folder) if isinstance(folder, str) and Path(folder).is_absolute() else Path.cwd()
 

@@ -1,4 +1,4 @@
-"""Losses and metrics of a pass that several replicas share, put together at its end."""
+"""Losses and metrics of a pass over several replicas, combined at its end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aipcore.scenario.metrics import LossMean, MetricSet
 
 
 class ReplicaMetrics:
-    """A `MetricSet` for each replica, and what they come to together.
+    """A `MetricSet` per replica, with combined results.
 
-    The state of a Keras metric adds up over replicas unless its variables say otherwise, so that their sum is the state
-    of a metric that saw everything.
+    The state of a Keras metric adds up over replicas unless its variables specify another aggregation. The sum is then
+    the state of a metric over all data.
 
     Args:
-        make: makes a new set.
+        make: returns a new set.
         distribution: the replicas.
     """
 
@@ -38,16 +38,16 @@ class ReplicaMetrics:
 
     @property
     def names(self) -> list[str]:
-        """The names that values are logged under."""
+        """The log names of the values."""
         return list(self._merged.names)
 
     @property
     def variables(self) -> list[Any]:
-        """The state of all sets."""
+        """The state variables of all sets."""
         return [ReplicaVariables(list(parts)) for parts in zip(*(each.variables for each in self.sets), strict=True)]
 
     def update(self, replica: int, counts: Any, targets: Tensors, outputs: Tensors, weights: Tensors) -> None:
-        """Takes in one batch, or a replica's part of it, if it `counts`; see `MetricSet.update`."""
+        """Update with one batch, or a replica's part of it, if it `counts`; see `MetricSet.update`."""
         metrics = self.sets[replica]
         if self._distribution.replicas == 1:
             metrics.update(targets, outputs, weights)
@@ -55,18 +55,18 @@ class ReplicaMetrics:
             tf.cond(counts, lambda: metrics.update(targets, outputs, weights), lambda: None)
 
     def losses(self, replica: int) -> LossMean:
-        """The running losses of a replica."""
+        """Return the running losses of a replica."""
         losses = self.sets[replica].losses
         assert losses is not None
         return losses
 
     def reset(self) -> None:
-        """Starts from nothing."""
+        """Reset all state."""
         for each in self.sets:
             each.reset()
 
     def result(self) -> dict[str, float]:
-        """The values so far, over all replicas of all workers, which must all ask for them."""
+        """Return the current values over all replicas of all processes. All processes must call it."""
         if self._distribution.replicas > 1:
             values = [[variable.numpy() for variable in each.variables] for each in self.sets]
             for merged, *parts in zip(self._merged.variables, *self._distribution.gather(values), strict=True):
@@ -75,10 +75,10 @@ class ReplicaMetrics:
 
 
 def require_sums(make: Callable[[], MetricSet]) -> None:
-    """Compare metrics of two halves of a batch, put together, with those of the whole.
+    """Compare the combined metrics of two halves of a batch with those of the whole batch.
 
     Raises:
-        ScenarioError: they differ, so that the metric cannot be computed on several devices.
+        ScenarioError: they differ, so the metric cannot be computed on several devices.
     """
     whole, *halves = make(), make(), make()
     samples = len(next(iter(whole.example[1].values())))

@@ -15,7 +15,7 @@ from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.scenario import Scenario
 
 MOST_NUMBERS = 8
-"""Numbers of an array that are shown."""
+"""The most numbers of an array to show."""
 
 
 def describe_answer(
@@ -25,14 +25,14 @@ def describe_answer(
     outputs: Mapping[str, Any],
     meta: Any,
 ) -> tuple[str, str]:
-    """Return the target and the post-processed output of one sample as text, in the scenario's words if it has any.
+    """Return the target and the post-processed output of one sample as text, from `describe` if it is defined.
 
     Args:
-        scenario: may override `describe`.
-        post: its post-processors.
+        scenario: the scenario, which may override `describe`.
+        post: the scenario's post-processors.
         targets: by name, arrays of one sample.
-        outputs: by name, the model's outputs for it.
-        meta: the sample's.
+        outputs: by name, the model's outputs for the sample.
+        meta: the sample's metadata.
 
     Raises:
         ScenarioError: a post-processor or `describe` fails.
@@ -48,14 +48,14 @@ def describe_answer(
 
 
 def describe_sample(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
-    """What is right and what was answered, in one line each.
+    """Return the target and the prediction in one line each.
 
-    Text and numbers are shown as they are, and of a vector of scores for a single number as target, the place of the
-    greatest. Of the outputs, those that have a target of their name are shown, or else all.
+    Text and numbers are shown unchanged. For a vector of scores with a single number as target, the index of the
+    largest score is shown. Outputs with a target of the same name are shown, or else all outputs.
 
     Args:
         targets: by name, arrays of one sample.
-        outputs: by name, what the post-processors made of the model's outputs.
+        outputs: by name, the outputs after post-processing.
     """
     right = {name: value for name, value in targets.items() if np.size(value)}
     answered = {}
@@ -88,9 +88,9 @@ class ShownSample:
     """A sample as text.
 
     Attributes:
-        index: its number in the list, from 0.
-        target: what is right.
-        prediction: what the model predicts, after post-processing.
+        index: the sample index in the list.
+        target: the target as text.
+        prediction: the model's prediction as text, after post-processing.
     """
 
     index: int
@@ -102,14 +102,14 @@ class ShownSample:
 
 
 class ShownSamples(Evaluator):
-    """An evaluator that keeps some samples as text, beside the scenario's own evaluator.
+    """An evaluator that keeps some samples as text, in addition to the scenario's own evaluator.
 
     Attributes:
-        samples: those that were kept, evenly spaced over the list, always the same.
+        samples: the kept samples, evenly spaced over the list, always the same.
 
     Args:
-        scenario: describes them.
-        evaluator: the scenario's own, which sees everything too, if there is one.
+        scenario: the scenario that describes the samples.
+        evaluator: the scenario's own evaluator, which also receives all samples, or None.
         size: samples in the list.
         count: the most samples to keep.
     """
@@ -123,7 +123,7 @@ class ShownSamples(Evaluator):
         self._seen = 0
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
-        """Take in one batch."""
+        """Process one batch."""
         for row in range(len(next(iter(outputs.values())))):
             if self._seen in self._wanted:
                 of_row = [{name: column[row] for name, column in side.items()} for side in (targets, outputs)]
@@ -141,11 +141,11 @@ class ShownSamples(Evaluator):
 
 
 def show_samples(scenario: Scenario, evaluator: Evaluator | None, size: int) -> ShownSamples | None:
-    """Return an evaluator that keeps as many samples as `lav.show_samples` says, or None for none.
+    """Return an evaluator that keeps `lav.show_samples` samples, or None for none.
 
     Args:
-        scenario: made with its parameters.
-        evaluator: the scenario's own, if there is one.
+        scenario: the scenario with its parameters.
+        evaluator: the scenario's own evaluator, or None.
         size: samples in the list.
     """
     count = scenario.params.lav.show_samples

@@ -1,6 +1,6 @@
-"""What a scenario can show in TensorBoard beside curves: images, histograms, and precision against recall.
+"""TensorBoard records of a scenario beside curves: images, histograms, and precision-recall curves.
 
-Light records; arrays are NumPy arrays or whatever converts to them.
+Arrays are NumPy arrays or values that convert to them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class Image:
     """One image.
 
     Attributes:
-        name: its heading in TensorBoard.
+        name: the heading in TensorBoard.
         pixels: shape [height, width] or [height, width, channels] with 1, 3 or 4 channels; uint8 from 0 to 255, or
-            bool or float from 0 to 1 (further values are cut off).
-        text: a sentence below the heading, in Markdown; TensorBoard shows that of the first time.
+                bool or float from 0 to 1 (clipped).
+        text: a sentence below the heading, in Markdown; TensorBoard shows only the first one.
     """
 
     name: str
@@ -28,12 +28,12 @@ class Image:
 
 @attrs.frozen(eq=False)
 class ImageGrid:
-    """Images of equal size side by side as one image, in reading order.
+    """Images of equal size in a grid, in reading order.
 
-    Small images are enlarged, each pixel to a square, so that they can be told apart.
+    Small images are enlarged by whole factors.
 
     Attributes:
-        name: the grid's heading in TensorBoard.
+        name: the heading in TensorBoard.
         images: shape [images, height, width] or [images, height, width, channels]; values as in `Image`. The first 64
             are shown.
         text: see `Image`.
@@ -46,10 +46,10 @@ class ImageGrid:
 
 @attrs.frozen(eq=False)
 class Histogram:
-    """How values are distributed, epoch by epoch.
+    """The distribution of values, epoch by epoch.
 
     Attributes:
-        name: its heading in TensorBoard.
+        name: the heading in TensorBoard.
         values: finite numbers of any shape, at least one.
         text: see `Image`.
     """
@@ -61,12 +61,12 @@ class Histogram:
 
 @attrs.frozen(eq=False)
 class PRCurve:
-    """Precision against recall of a yes-or-no decision, at all thresholds.
+    """A precision-recall curve of a binary decision, at all thresholds.
 
     Attributes:
-        name: its heading in TensorBoard.
-        labels: what is true: bool (or 0 and 1), of any shape, at least one.
-        scores: from 0 to 1, of the same shape; a score of at least the threshold means yes.
+        name: the heading in TensorBoard.
+        labels: the true labels: bool (or 0 and 1), of any shape, at least one.
+        scores: from 0 to 1, of the same shape; a score of at least the threshold counts as positive.
         thresholds: number of thresholds, evenly spaced from 0 to 1.
         text: see `Image`.
     """

@@ -1,10 +1,10 @@
-"""Shipped callbacks."""
+"""Built-in callbacks."""
 
 from __future__ import annotations
 
 from aipcore.plugin import CallbackRecord, hookimpl
 
-# How aip plugins check runs them: on data that they can show, and sending nothing to anyone.
+# Settings for `aip plugins check`: data that the callbacks can show, and no messages to other machines.
 AIP_TESTING = {
     "SampleImages": {"images": True},
     "WandB": {"params": {"mode": "offline"}},
@@ -14,7 +14,7 @@ AIP_TESTING = {
 
 @hookimpl
 def aip_callbacks() -> list[CallbackRecord]:
-    """The callbacks of this package."""
+    """Return the callbacks of this package."""
     return [
         CallbackRecord(
             name="CSVLog",

@@ -1,4 +1,4 @@
-"""Jobs that talk to other machines, done one after the other in a thread, so that training does not wait for them."""
+"""Background jobs that contact other machines, run one by one in a thread so that training does not wait."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Job = Callable[[], object]
 
 
 class Background:
-    """Does jobs in their order, in one thread of its own.
+    """A thread that runs jobs in order.
 
-    A job that fails is told of once, in one warning, until one succeeds again. With `retry` it stays the next to do,
-    and is tried again when another job comes and at the end; without, it is dropped.
+    A failing job causes one warning; after a success, a further failure warns again. With `retry`, a failed job stays
+    first in the queue, and is tried again with the next job and at the end. Without it, the job is dropped.
 
     Attributes:
-        what: how the warning calls what fails: "The webhook".
+        what: the name of the jobs' target in the warning: "The webhook".
 
     Args:
         what: see above.
-        retry: whether a job that failed is to be done again.
+        retry: True to try failed jobs again.
     """
 
     def __init__(self, what: str, *, retry: bool) -> None:
@@ -40,23 +40,23 @@ class Background:
         self._failing = False
 
     def submit(self, job: Job) -> None:
-        """Adds a job and returns at once."""
+        """Add a job and return immediately."""
         with self._changed:
             if self._closed:
                 return
             self._jobs.append(job)
             self._wanted = True
             if self._thread is None:
-                # A daemon, so that a machine that does not answer cannot keep the process from ending.
+                # A daemon thread, so that an unresponsive machine cannot keep the process from ending.
                 self._thread = threading.Thread(target=self._work, name="aip callback", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def close(self, seconds: float) -> int:
-        """Waits for the jobs, trying failed ones once more, but not longer than `seconds`.
+        """Wait up to `seconds` for the jobs, trying failed ones once more.
 
         Returns:
-            how many jobs could not be done.
+            the number of unfinished jobs.
         """
         with self._changed:
             self._closed = True

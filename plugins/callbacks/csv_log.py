@@ -1,4 +1,4 @@
-"""A CSV file with one row for each epoch."""
+"""A CSV file with one row per epoch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from aipcore.training.callbacks.context import RunContext
 
 
 class CSVLog(keras.callbacks.Callback):
-    """Writes the logs of each epoch to a CSV file, flushed after every row.
+    """A CSV file of the logs of each epoch, flushed after every row.
 
-    The file is rewritten as a whole when an epoch brings a value that has no column yet (one measured only every few
-    epochs, say), so that every value has its column and rows without it are empty there.
+    The file is rewritten when an epoch logs a new value (for example one measured only every few epochs). Every value
+    therefore has a column, which is empty in rows without the value.
     """
 
     def __init__(self, path: Path, separator: str) -> None:
@@ -29,16 +29,16 @@ class CSVLog(keras.callbacks.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Look at the place of the file.
+        """Check the path of the file.
 
         Raises:
-            UsageError: it is a link.
+            UsageError: the path is a link.
         """
         if self.path.is_symlink():
             raise UsageError(f"{self.path} is a symbolic link. aip does not write through links: remove it.")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds a row."""
+        """Append a row."""
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
         new = [name for name in row if name not in self.columns]
         self.columns.extend(new)
@@ -49,14 +49,14 @@ class CSVLog(keras.callbacks.Callback):
             self._write("a", [row])
 
     def get_state(self) -> dict[str, Any]:
-        """The rows so far."""
+        """Return the current rows."""
         return {"columns": list(self.columns), "rows": list(self.rows)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on after the rows of a checkpoint; later ones in the file belong to epochs that run again.
+        """Continue after the rows of a checkpoint. Later rows in the file belong to epochs that run again.
 
         Raises:
-            ValueError: the rows are not what `on_epoch_end` makes.
+            ValueError: the rows are not in the format of `on_epoch_end`.
         """
         columns, rows = list(state["columns"]), [dict(row) for row in state["rows"]]
         _check(columns, rows)
@@ -75,7 +75,7 @@ class CSVLog(keras.callbacks.Callback):
 
 
 def _check(columns: list[Any], rows: list[dict[str, Any]]) -> None:
-    """Refuse a state that would write anything but numbers below names: a checkpoint may come from a stranger."""
+    """Check that a state contains only numbers under valid names: a checkpoint may be untrusted."""
     named = columns[:1] == ["epoch"] and all(isinstance(name, str) and name.isprintable() for name in columns)
     if not named or len(set(columns)) < len(columns):
         raise ValueError("the columns are not epoch and names of values")
@@ -86,5 +86,5 @@ def _check(columns: list[Any], rows: list[dict[str, Any]]) -> None:
 
 
 def build(params: CSVLogParams, context: RunContext) -> CSVLog:
-    """Makes the callback; the file lies in the run's output folder."""
+    """Return the callback; the file is in the run folder."""
     return CSVLog(context.output_dir / params.file, params.separator)

@@ -1,4 +1,4 @@
-"""How large the gradients are."""
+"""A callback that records the norm of the gradients."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from aipcore.training.callbacks.context import RunContext
 
 
 class GradientNorm(keras.callbacks.Callback):
-    """Writes mean and maximum of the global gradient norm over some fixed batches to the run `train`.
+    """Mean and maximum of the global gradient norm over a few fixed batches, written to the run `train`.
 
-    They are computed after the epoch, by the model in inference mode, so that training keeps every bit; see
+    They are computed after the epoch in inference mode, so training stays bit-identical; see
     `RunProbe.gradient_norms`.
     """
 
@@ -24,7 +24,7 @@ class GradientNorm(keras.callbacks.Callback):
         self.context = context
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, if it is due."""
+        """Measure the gradients in due epochs."""
         if not self.context.is_chief or not due(self, self.context, epoch, self.gradients.every_n_epochs):
             return
         norms = self.context.probe.gradient_norms(self.gradients.batches)
@@ -33,5 +33,5 @@ class GradientNorm(keras.callbacks.Callback):
 
 
 def build(params: GradientNormParams, context: RunContext) -> GradientNorm:
-    """Makes the callback."""
+    """Return the callback."""
     return GradientNorm(params, context)

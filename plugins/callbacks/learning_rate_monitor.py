@@ -1,4 +1,4 @@
-"""The learning rate of every optimizer update."""
+"""A callback that records the learning rate of every optimizer update."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ HEAD = b"update,learning_rate\n"
 
 
 class LearningRateMonitor(keras.callbacks.Callback):
-    """Writes the learning rate of the updates of a chunk when the chunk is done.
+    """The learning rates of the updates of a chunk, written at its end.
 
-    It is computed from the schedule, the factor that callbacks put on it, and the optimizer's count of updates, which
-    costs far less than to stop after each. An update that is left out, as float16 may, counts neither here nor there.
+    They are computed from the schedule, the factor set by callbacks, and the optimizer's count of updates, which is
+    much cheaper than a stop after each update. A skipped update, as in float16, is counted by neither.
     """
 
     accepts_chunks = True
@@ -48,12 +48,12 @@ class LearningRateMonitor(keras.callbacks.Callback):
         self._rates = tf.function(self._computed, autograph=False, input_signature=signature)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes where the chunk begins, and at which factor."""
+        """Record the first update of the chunk and the factor."""
         self._first = self.context.updates()
         self._scale = float(tf.convert_to_tensor(self.context.learning_rate.scale))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the updates of the chunk."""
+        """Write the updates of the chunk."""
         every, last = self.monitor.every_n_updates, self.context.updates()
         first = -(-self._first // every) * every
         if not self.context.is_chief or self._failed or first >= last:
@@ -69,11 +69,11 @@ class LearningRateMonitor(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Lets readers see what there is."""
+        """Flush the files for readers."""
         self._flush()
 
     def on_run_end(self, end: Any) -> None:
-        """Ends the files."""
+        """Close the files."""
         del end
         if self._csv is not None:
             self._bytes = self._csv.tell()
@@ -83,15 +83,15 @@ class LearningRateMonitor(keras.callbacks.Callback):
         self._events = self._csv = None
 
     def get_state(self) -> dict[str, Any]:
-        """Return how much of the CSV file there is; the event files are cut by their steps.
+        """Return the size of the CSV file; the event files are truncated by their steps.
 
-        Until a resumed run writes its first row, that is what the state before was.
+        Until a resumed run writes its first row, this is the size from the earlier state.
         """
         self._flush()
         return {"bytes": self._bytes if self._csv is None else self._csv.tell()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on after the rows of a checkpoint."""
+        """Continue after the rows of a checkpoint."""
         length = state["bytes"]
         if length is not None and (type(length) is not int or not len(HEAD) <= length):
             raise ValueError(f"{length!r} is not a length of learning_rate.csv")
@@ -105,7 +105,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
 
     def _computed(self, first: Any, last: Any) -> Any:
         steps = tf.range(first, last, self.monitor.every_n_updates, tf.int64)
-        # One by one, as in training: a plugin's schedule need not take vectors.
+        # One by one, as in training: a plugin's schedule may not accept vectors.
         schedule = self.context.learning_rate.schedule
         return tf.map_fn(lambda step: tf.cast(schedule(step), tf.float32), steps, fn_output_signature=tf.float32)
 
@@ -127,7 +127,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
         # TensorFlow's own writer takes longer for a point than many models for an update.
         folder = self.context.output_dir / "tensorboard" / BY_UPDATE
         for each in (folder.parent, folder):
-            # Not the run's folder: it may have been moved.
+            # Not the recorded run folder: it may have been moved.
             each.mkdir(exist_ok=True)
         file = folder / f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}.v2"
         writer = tf.io.TFRecordWriter(str(file))
@@ -140,7 +140,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
             file.write(HEAD)
             return file
         file = open(self._csv_path, "r+b", opener=no_follow)  # noqa: SIM115 - see above
-        # A file that is shorter than the checkpoint claims is not made longer.
+        # A file shorter than recorded in the checkpoint is not extended.
         file.truncate(min(self._bytes, os.fstat(file.fileno()).st_size))
         file.seek(0, os.SEEK_END)
         return file
@@ -152,5 +152,5 @@ class LearningRateMonitor(keras.callbacks.Callback):
 
 
 def build(params: LearningRateMonitorParams, context: RunContext) -> LearningRateMonitor:
-    """Makes the callback."""
+    """Return the callback."""
     return LearningRateMonitor(params, context)

@@ -1,4 +1,4 @@
-"""A run of MLflow."""
+"""A callback that logs to a run of MLflow."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from aipcore.training.callbacks.context import RunContext
 logger = logging.getLogger("aipcore.callbacks")
 
 TAG = "aip.run"
-"""The tag by which a run is found again."""
+"""The tag that identifies the run."""
 
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 SETTINGS = {
-    # A failed request is tried again after the next epoch, so that the default of seven times in a row only delays.
+    # A failed request is tried again after the next epoch, so the default of seven tries would only delay.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""Environment variables of MLflow that are set unless the user has set them."""
+"""Environment variables of MLflow with default values set here."""
 
 MOST_PARAMS, LONGEST_PARAM = 100, 6000
-"""Most parameters in a request, and characters in one, that MLflow takes."""
+"""MLflow's limits: parameters per request, and characters per parameter."""
 
 
 class MLflow(Tracker):
-    """Logs to one run of MLflow, which is found by a tag.
+    """One run of MLflow, identified by a tag.
 
-    MLflow cannot take back a value. What a resumed run logs again is left out where the same value is there; where
-    parameters were changed and the value differs, it stands beside the first, and a warning says so.
+    MLflow cannot remove a value. A resumed run skips values that MLflow already has. If parameters were changed and a
+    value differs, it is logged in addition to the first one, with a warning.
     """
 
     def __init__(self, params: MLflowParams, context: RunContext) -> None:
@@ -51,18 +51,18 @@ class MLflow(Tracker):
         self._differs = False
 
     def open(self) -> None:
-        """Finds the run or creates it."""
+        """Find or create the run."""
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         with warnings.catch_warnings():
-            # What MLflow uses that is out of date is not for the user of aip to mend.
+            # MLflow's own deprecation warnings are not for users of aip.
             warnings.simplefilter("ignore")
             self._open()
 
     def _open(self) -> None:
         from mlflow.tracking import MlflowClient
 
-        # They log at length what is warned of here in a sentence.
+        # Their long logs repeat the one-sentence warning issued here.
         for each in ("mlflow", "urllib3.connectionpool"):
             logging.getLogger(each).setLevel(logging.CRITICAL)
         uri, artifacts = self._places()
@@ -70,7 +70,7 @@ class MLflow(Tracker):
         name = self.mlflow.experiment or self.context.scenario
         known = client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else client.create_experiment(name, artifact_location=artifacts)
-        # Also when nothing was resumed: an attempt that failed may have come as far as this.
+        # Search also without a resumed checkpoint: an earlier failed attempt may have created the run.
         found = client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{self.run_id}'")
         if found:
             self._run = found[0].info.run_id
@@ -87,7 +87,7 @@ class MLflow(Tracker):
         self._client = client
 
     def _places(self) -> tuple[str, str | None]:
-        """Where runs are kept, and where their files, unless the server says so."""
+        """Return the locations of runs and of their files, unless the server defines them."""
         uri = self.mlflow.given_uri()
         if uri is None:
             folder = self.context.output_dir.absolute()
@@ -97,7 +97,7 @@ class MLflow(Tracker):
         return uri, None
 
     def _log_params(self, client: Any, before: dict[str, str]) -> None:
-        """Logs the parameters; what a resumption changed becomes a tag, since parameters cannot change."""
+        """Log the parameters. Parameters cannot change, so changes on resuming become tags."""
         from mlflow.entities import Param, RunTag
 
         params = {_key(name): value[:LONGEST_PARAM] for name, value in flat(self.context.params).items()}
@@ -109,7 +109,7 @@ class MLflow(Tracker):
             client.log_batch(self._run, params=new[some], tags=tags[some])
 
     def log(self, epoch: int, when: float, values: Values) -> None:
-        """Adds the values that the run does not have."""
+        """Log the values that the run lacks."""
         from mlflow.entities import Metric
 
         fresh = {_key(name): value for name, value in values.items()}
@@ -127,12 +127,12 @@ class MLflow(Tracker):
         try:
             self._client.log_batch(self._run, metrics=metrics)
         except Exception:
-            # It may have arrived all the same.
+            # The request may still have arrived.
             self._known = {}
             raise
 
     def _points(self, name: str) -> dict[int, float]:
-        """What the run has of a metric: the newest value by epoch."""
+        """Return the run's values of a metric: the newest value by epoch."""
         assert self._known is not None
         if name not in self._known:
             history = sorted(self._client.get_metric_history(self._run, name), key=lambda point: point.timestamp)
@@ -140,7 +140,7 @@ class MLflow(Tracker):
         return self._known[name]
 
     def finish(self, end: RunEnd) -> None:
-        """Ends the run."""
+        """End the run."""
         if end.error is not None:
             self._client.set_tag(self._run, "error", redacted(f"{type(end.error).__name__}: {end.error}")[:5000])
         self._client.set_tag(self._run, "status", end.status)
@@ -163,5 +163,5 @@ def _same(had: float | None, value: float) -> bool:
 
 
 def build(params: MLflowParams, context: RunContext) -> MLflow:
-    """Makes the callback."""
+    """Return the callback."""
     return MLflow(params, context)

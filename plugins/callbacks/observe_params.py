@@ -1,4 +1,4 @@
-"""Parameters of the callbacks that show what happens inside of a run."""
+"""Parameters of the callbacks that show the internals of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aipcore.params import at_least, between, field, params, regex
 
 @params
 class WeightHistogramsParams(CallbackParams):
-    """Shows in TensorBoard how the weights of each layer are distributed, in the run `train`."""
+    """Histograms of the weights of each layer in TensorBoard, in the run `train`."""
 
     every_n_epochs: int = field(
         1, help="Epochs between two histograms; the first and the last have them.", check=at_least(1)
@@ -18,7 +18,7 @@ class WeightHistogramsParams(CallbackParams):
 
 @params
 class LearningRateMonitorParams(CallbackParams):
-    """Records the learning rate of each optimizer update, for TensorBoard in the run `updates`."""
+    """The learning rate of each optimizer update, for TensorBoard in the run `updates`."""
 
     every_n_updates: int = field(1, help="Record only every so many updates.", check=at_least(1))
     tensorboard: bool = field(True, help="Write event files.")
@@ -27,7 +27,7 @@ class LearningRateMonitorParams(CallbackParams):
 
 @params
 class SampleImagesParams(CallbackParams):
-    """Shows images of the validation data in TensorBoard, with what the model answers and what is right below them."""
+    """Validation images in TensorBoard, each above its target and the model's prediction."""
 
     every_n_epochs: int = field(
         5, help="Epochs between two pictures; the first and the last have one.", check=at_least(1)
@@ -40,7 +40,7 @@ class SampleImagesParams(CallbackParams):
 
 @params
 class GradientNormParams(CallbackParams):
-    """Records the joint L2 norm of the gradients of all weights after each epoch, before clipping, on fixed batches."""
+    """The global L2 norm of the gradients of all weights after each epoch, before clipping, on fixed batches."""
 
     batches: int = field(
         4, help="Fixed batches of the training data; their mean and maximum are shown.", check=between(1, 1000)

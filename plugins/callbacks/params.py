@@ -1,4 +1,4 @@
-"""Parameters of the shipped callbacks."""
+"""Parameters of the built-in callbacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aipcore.params import Check, at_least, between, field, params
 
 @params
 class CSVLogParams(CallbackParams):
-    """Writes one row for each epoch, flushed at once, with a column for each loss and metric."""
+    """One row per epoch, flushed immediately, with a column for each loss and metric."""
 
     file: str = field(
         "log.csv",
@@ -35,4 +35,4 @@ class ReduceOnPlateauParams(CallbackParams):
 
 @params
 class TerminateOnNaNParams(CallbackParams):
-    """Looks at the training loss after each chunk of batches and each epoch; the last good checkpoint stays."""
+    """Checks the training loss after each chunk of batches and each epoch; the last good checkpoint stays."""

@@ -1,4 +1,4 @@
-"""Lowers the learning rate when the monitored value stops improving."""
+"""A callback that reduces the learning rate when the monitored value stops improving."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ logger = logging.getLogger("aipcore.callbacks")
 
 
 class ReduceOnPlateau(keras.callbacks.Callback):
-    """Multiplies the schedule's scale; works with every schedule, since the schedule itself stays as it is.
+    """A reduction of the schedule's scale on plateaus. Works with every schedule, which itself stays unchanged.
 
-    An epoch improves when the monitored value beats the best by more than `min_delta`. After `patience` epochs in a
-    row without improvement the scale is multiplied by `factor`, but not below `min_scale`; then `cooldown` epochs
-    pass before counting starts again. Epochs that were not validated count neither way.
+    An epoch improves if the monitored value beats the best by more than `min_delta`. After `patience` epochs in a row
+    without improvement, the scale is multiplied by `factor`, but not below `min_scale`. Then counting pauses for
+    `cooldown` epochs. Epochs without validation are ignored.
     """
 
     def __init__(self, params: ReduceOnPlateauParams, context: RunContext) -> None:
@@ -30,7 +30,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self.cooling = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Judges the epoch."""
+        """Compare the epoch with the best one."""
         value = (logs or {}).get(self.context.monitor[1])
         if value is None:
             return
@@ -46,17 +46,17 @@ class ReduceOnPlateau(keras.callbacks.Callback):
                 self._reduce(epoch)
 
     def get_state(self) -> dict[str, Any]:
-        """The best value and the counters; the scale itself is part of the run's variables."""
+        """Return the best value and the counters; the scale itself is one of the run's variables."""
         return {"best": self.best, "waited": self.waited, "cooling": self.cooling}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Restore the state of `get_state`."""
         self.best = None if state["best"] is None else float(state["best"])
         self.waited, self.cooling = int(state["waited"]), int(state["cooling"])
 
     def _improves(self, value: float) -> bool:
         if self.best is None:
-            return value == value  # noqa: PLR0124 - NaN is no first best either
+            return value == value  # noqa: PLR0124 - NaN is not a first best value either
         margin = self.plateau.min_delta
         return value < self.best - margin if self.context.monitor[0] == "min" else value > self.best + margin
 
@@ -77,5 +77,5 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
 
 def build(params: ReduceOnPlateauParams, context: RunContext) -> ReduceOnPlateau:
-    """Makes the callback."""
+    """Return the callback."""
     return ReduceOnPlateau(params, context)

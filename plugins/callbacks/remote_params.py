@@ -1,4 +1,4 @@
-"""Parameters of the callbacks that talk to other programs, and what they need, looked for without importing it."""
+"""Parameters of the callbacks that contact other programs, and checks of their requirements without importing them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from aipcore.params.names import one_of
 from aipcore.params.secret import host_alone
 
 DATABASES = ("sqlite", "mysql", "postgresql", "mssql")
-"""The databases that MLflow keeps runs in, each with a driver if one is given: `mysql+pymysql`."""
+"""The databases supported by MLflow, each with an optional driver: `mysql+pymysql`."""
 
 STORES = ("http", "https", "databricks", "databricks-uc", "uc")
-"""How other addresses of MLflow begin. Plugins of MLflow add more."""
+"""Other URI schemes of MLflow. MLflow plugins add more."""
 
 FROM_ENVIRONMENT = "env:"
-"""What stands before the name of the environment variable that holds a secret."""
+"""Prefix of the name of an environment variable with a secret."""
 
 
 def _require(callback: str, module: str, extra: str) -> None:
@@ -36,9 +36,9 @@ def _require(callback: str, module: str, extra: str) -> None:
 
 @params
 class WebhookParams(CallbackParams):
-    """POSTs JSON with a field `text`, as Slack and its like show it, and the same as fields of their own.
+    """POSTs JSON with a field `text`, as shown by Slack, and the same data in separate fields.
 
-    Only the scheme and the host of a URL that is given here are recorded, since the rest may be a secret.
+    Only the scheme and the host of a URL given here are recorded, since the rest may be secret.
     """
 
     url: str = field(
@@ -55,14 +55,14 @@ class WebhookParams(CallbackParams):
     timeout: float = field(5.0, help="Seconds to wait for an answer, and for all of them at the end.", check=above(0))
 
     def check(self) -> None:
-        """Looks for the URL."""
+        """Check that the URL is set."""
         self.resolved_url()
 
     def resolved_url(self) -> str:
-        """The URL, from the environment if it is there.
+        """Return the URL, from the environment if given there.
 
         Raises:
-            UsageError: the variable is not set, or holds no URL; does not repeat what it holds.
+            UsageError: the variable is not set or is not a URL. The error does not show its value.
         """
         if not self.url.startswith(FROM_ENVIRONMENT):
             return self.url
@@ -79,7 +79,7 @@ class WebhookParams(CallbackParams):
 
 @params
 class MLflowParams(CallbackParams):
-    """Logs parameters, the values of each epoch and how the run ended to one run of MLflow, also when it is resumed."""
+    """Logs parameters, the values of each epoch and the outcome to one run of MLflow, also after resuming."""
 
     tracking_uri: str | None = field(
         None,
@@ -101,10 +101,10 @@ class MLflowParams(CallbackParams):
     )
 
     def check(self) -> None:
-        """Looks for the package and for where to write.
+        """Check that the package is installed and the target is usable.
 
         Raises:
-            UsageError: one is missing.
+            UsageError: one of them is not.
         """
         _require("MLflow", "mlflow", "mlflow")
         uri = self.given_uri()
@@ -132,12 +132,12 @@ class MLflowParams(CallbackParams):
             )
 
     def given_uri(self) -> str | None:
-        """The tracking URI of the parameters or else of the environment, if there is one."""
+        """Return the tracking URI of the parameters, or else of the environment, or None."""
         return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
 def _check_driver(uri: str) -> None:
-    """Look for the package with which SQLAlchemy talks to a database; says nothing of the address, which is a secret.
+    """Check for SQLAlchemy's driver package of a database. Errors do not show the address, which is a secret.
 
     Raises:
         UsageError: it is missing, or SQLAlchemy does not know the database or the driver.
@@ -157,7 +157,7 @@ def _check_driver(uri: str) -> None:
 
 
 def sqlite_file(uri: str) -> Path:
-    """The file of an address such as sqlite:///FILE, relative to the working folder, or sqlite:////FILE."""
+    """Return the file of an address such as sqlite:///FILE, relative to the working folder, or sqlite:////FILE."""
     return Path(uri.removeprefix("sqlite:").removeprefix("///"))
 
 
@@ -173,9 +173,9 @@ def _check_writable(uri: str) -> None:
 
 @params
 class WandBParams(CallbackParams):
-    """Logs parameters, the values of each epoch and how the run ended to one run of Weights & Biases.
+    """Logs parameters, the values of each epoch and the outcome to one run of Weights & Biases.
 
-    A run that is resumed goes on there too. Files lie in the folder `wandb` of the output folder.
+    A resumed run continues there. Files are in the folder `wandb` of the run folder.
     """
 
     mode: Literal["online", "offline"] = field(
@@ -194,10 +194,10 @@ class WandBParams(CallbackParams):
     )
 
     def check(self) -> None:
-        """Looks for the package and, to send anything, for an API key.
+        """Check that the package is installed and, in online mode, an API key exists.
 
         Raises:
-            UsageError: one is missing.
+            UsageError: one of them is missing.
         """
         _require("WandB", "wandb", "wandb")
         if self.mode == "online" and not _has_key():

@@ -1,4 +1,4 @@
-"""Images of the validation data, with what the model makes of them."""
+"""A callback that shows validation images with the model's predictions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from aipcore.scenario.summaries import Image
 from aipcore.training.callbacks.context import RunContext
 
 WIDTH = 420
-"""Pixels that a picture is wide, about: TensorBoard shows images little wider, and text has to be read."""
+"""Approximate width of a picture in pixels: TensorBoard shows little more, and the text must stay readable."""
 
 LEAST, MOST = 96, 400
-"""Pixels that an image is enlarged to, and most that it is high."""
+"""Image sizes in pixels: smaller images are enlarged to the first, and the second is the greatest height."""
 
 LEGEND = "what is right, and below it what was answered, green if it agrees."
 LINE, MARGIN = 16, 6
@@ -32,9 +32,9 @@ Array = npt.NDArray[Any]
 
 
 class SampleImages(keras.callbacks.Callback):
-    """Draws samples in one picture, each with its target and the prediction, green if they agree and else red.
+    """Samples in one picture, each with its target and its prediction, in green if they agree, else in red.
 
-    The same samples each time; predictions are those of the averaged weights, if there are any.
+    The samples are always the same. Predictions use the EMA of the weights if there is one.
     """
 
     def __init__(self, params: SampleImagesParams, context: RunContext) -> None:
@@ -45,10 +45,10 @@ class SampleImages(keras.callbacks.Callback):
         self._name = ""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Reads the samples.
+        """Read the samples.
 
         Raises:
-            UsageError: there is no validation data, or no input is an image.
+            UsageError: there are no validation data, or no input is an image.
         """
         self._rows = self.context.probe.validation_samples(self.samples.count)
         if self._rows is None:
@@ -56,7 +56,7 @@ class SampleImages(keras.callbacks.Callback):
         self._name = self._input(self._rows.inputs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Draws, if it is due."""
+        """Draw the picture in due epochs."""
         rows, context = self._rows, self.context
         if rows is None or not context.is_chief or not due(self, context, epoch, self.samples.every_n_epochs):
             return
@@ -96,12 +96,12 @@ def _is_image(column: Array) -> bool:
 
 
 def as_pixels(images: Array, *, invert: bool = False) -> Array:
-    """Images as uint8.
+    """Return images as uint8.
 
     Args:
-        images: shape [images, height, width, channels]: uint8, bool, or numbers, which are taken as they are from 0 to
-            1, from 0 to 255 if they go on that far, and else stretched from the smallest to the greatest.
-        invert: whether to swap black and white.
+        images: shape [images, height, width, channels]: uint8, bool, or numbers, read as 0 to 1, or as 0 to 255 if
+            they are in that range, or else scaled from the smallest to the largest.
+        invert: True to swap black and white.
     """
     if images.dtype != np.uint8:
         values = np.nan_to_num(images.astype(np.float32))
@@ -113,11 +113,11 @@ def as_pixels(images: Array, *, invert: bool = False) -> Array:
 
 
 def picture(images: Array, texts: list[tuple[str, str]]) -> Array:
-    """Images in a grid, each above its target and its prediction.
+    """Return a grid of images, each above its target and its prediction.
 
     Args:
         images: uint8, shape [images, height, width, channels].
-        texts: target and prediction of each.
+        texts: target and prediction of each image.
 
     Returns:
         uint8, shape [height, width, 3].
@@ -146,7 +146,7 @@ def picture(images: Array, texts: list[tuple[str, str]]) -> Array:
 
 
 def _fitting(draw: Any, font: Any, text: str, room: int) -> str:
-    """The text in one line, cut to the pixels that there are."""
+    """Return the text in one line, cut to the available width."""
     text = " ".join(text.split()) or "(nothing)"
     if draw.textlength(text, font) <= room:
         return text
@@ -156,5 +156,5 @@ def _fitting(draw: Any, font: Any, text: str, room: int) -> str:
 
 
 def build(params: SampleImagesParams, context: RunContext) -> SampleImages:
-    """Makes the callback."""
+    """Return the callback."""
     return SampleImages(params, context)

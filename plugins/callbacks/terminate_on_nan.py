@@ -1,4 +1,4 @@
-"""Ends a run whose loss is not a finite number."""
+"""A callback that ends a run whose loss is not finite."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ logger = logging.getLogger("aipcore.callbacks")
 
 
 class TerminateOnNaN(keras.callbacks.Callback):
-    """Stops training when the mean loss of the epoch so far is infinite or NaN.
+    """An end of training when the mean loss of the current epoch is infinite or NaN.
 
-    A mean stays NaN once it is, so that looking once a chunk misses nothing.
+    A mean that is NaN stays NaN, so one check per chunk misses nothing.
     """
 
     accepts_chunks = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the loss after a chunk."""
+        """Check the loss after a chunk."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss) and not self.model.stop_training:
             logger.warning("The loss is %s after batch %d: training stops.", loss, batch + 1)
@@ -31,6 +31,6 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
 
 def build(params: TerminateOnNaNParams, context: RunContext) -> TerminateOnNaN:
-    """Makes the callback."""
+    """Return the callback."""
     del params, context
     return TerminateOnNaN()

@@ -1,4 +1,4 @@
-"""What trackers of experiments share: one run, named by ourselves, fed in the background, and gone on with."""
+"""The common base of experiment trackers: one run with its own id, fed in the background, and resumed."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from aipcore.training.callbacks.context import RunContext
 logger = logging.getLogger("aipcore.callbacks")
 
 INTERRUPTED_SECONDS = 10.0
-"""Most seconds to wait at the end after a signal, which leaves `trainer.grace_seconds` for everything."""
+"""The most seconds to wait at the end after a signal; `trainer.grace_seconds` covers everything."""
 
 Values = dict[str, float]
 
 
 class Tracker(keras.callbacks.Callback):
-    """Hands the values of each epoch to a tracker, which is talked to in a thread only.
+    """A tracker of the values of each epoch, contacted only from a thread.
 
-    The run's identity is made here and is state in each checkpoint, the one before the first batch included; the
-    tracker's run begins after that one is written. So there is one run whatever is killed when. Values that could not
-    be sent are state too.
+    The id of the tracker's run is created here and saved in each checkpoint, including the one before the first batch.
+    The tracker's run begins after that checkpoint is written. There is therefore one run, even if the process is killed
+    at any time. Values not yet sent are saved too.
 
     Args:
         what: the tracker's name.
-        context: the run's.
-        timeout: most seconds to wait at the end.
+        context: the context of the run.
+        timeout: the most seconds to wait at the end.
     """
 
     def __init__(self, what: str, context: RunContext, timeout: float) -> None:
@@ -48,11 +48,11 @@ class Tracker(keras.callbacks.Callback):
         self._background = Background(what, retry=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begins the tracker's run; `on_train_begin` comes before the state of a resumed run."""
+        """Begin the tracker's run. `on_train_begin` would be too early: it precedes the state of a resumed run."""
         self._begin()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Hands over what the epoch gave."""
+        """Send the values of the epoch."""
         if not self.context.is_chief:
             return
         self._begin()
@@ -60,7 +60,7 @@ class Tracker(keras.callbacks.Callback):
         self._background.submit(lambda: self._send(epoch + 1))
 
     def on_run_end(self, end: RunEnd) -> None:
-        """Says how the run ended, and waits for what is on its way."""
+        """Report the end of the run, and wait for pending values."""
         if not self._opened:
             return
         self._background.submit(lambda: self.finish(end))
@@ -74,16 +74,16 @@ class Tracker(keras.callbacks.Callback):
             )  # fmt: skip
 
     def get_state(self) -> dict[str, Any]:
-        """Which run it is, and what the tracker does not have yet."""
-        # The thread takes from it at any time.
+        """Return the run's id and the values that the tracker lacks."""
+        # The thread removes entries at any time.
         unsent = [[epoch, when, values] for epoch, (when, values) in list(self._unsent.items())]
         return {"run_id": self.run_id, "unsent": unsent}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on with the run of a checkpoint."""
+        """Continue the run of a checkpoint."""
         run_id = state["run_id"]
         if not isinstance(run_id, str) or not re.fullmatch(r"[0-9a-f]{32}", run_id):
-            # It becomes part of a query of the tracker, and of a name of files.
+            # The id becomes part of a query of the tracker, and of file names.
             raise ValueError(f"{run_id!r} is not the name of a run")
         self._unsent = {
             int(epoch): (float(when), {str(name): float(value) for name, value in values.items()})
@@ -92,21 +92,21 @@ class Tracker(keras.callbacks.Callback):
         self.run_id, self.resumed = run_id, True
 
     def open(self) -> None:
-        """Begins the tracker's run `run_id`, or goes on with it; again if it failed."""
+        """Begin or resume the tracker's run `run_id`; called again after a failure."""
         raise NotImplementedError
 
     def log(self, epoch: int, when: float, values: Values) -> None:
-        """Adds the values of an epoch, counted from 1, unless the tracker has them.
+        """Log the values of an epoch, unless the tracker has them.
 
         Args:
             epoch: counted from 1.
             when: seconds since 1970.
-            values: by name.
+            values: the values by name.
         """
         raise NotImplementedError
 
     def finish(self, end: RunEnd) -> None:
-        """Ends the tracker's run."""
+        """End the tracker's run."""
         raise NotImplementedError
 
     def _begin(self) -> None:
@@ -123,7 +123,7 @@ class Tracker(keras.callbacks.Callback):
 
 
 def flat(params: Any, prefix: str = "") -> dict[str, str]:
-    """Nested parameters by dotted name, as text; a component is named by itself."""
+    """Return nested parameters by dotted name, as text; a component is represented by its name."""
     if isinstance(params, list) and params and all(isinstance(each, dict) for each in params):
         params = {str(each.get("name", number)): each for number, each in enumerate(params)}
     if isinstance(params, dict) and params:

@@ -1,4 +1,4 @@
-"""A run of Weights & Biases."""
+"""A callback that logs to a run of Weights & Biases."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from aipcore.training.checkpoint.atomic import write_file
 logger = logging.getLogger("aipcore.callbacks")
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 255, "failed": 1}
-"""What W&B shows as finished, killed and failed."""
+"""Exit codes that W&B shows as finished, killed and failed."""
 
 INIT_SECONDS = 30.0
-"""How long an attempt to begin may take."""
+"""The most seconds of an attempt to begin."""
 
 LOGGED = "aip.json"
-"""In the folder `wandb`: how far the run was logged, which files for a later `wandb sync` do not tell."""
+"""File in the folder `wandb` with the last logged epoch, which the files for a later `wandb sync` do not contain."""
 
 
 class WandB(Tracker):
-    """Logs to one run of Weights & Biases, whose id is made here.
+    """One run of Weights & Biases, whose id is created here.
 
-    W&B neither takes back a value nor takes another of an earlier step: what a resumed run would log again is left out.
+    W&B can neither remove a value nor accept one of an earlier step. A resumed run therefore skips logged values.
     """
 
     def __init__(self, params: WandBParams, context: RunContext) -> None:
@@ -41,14 +41,14 @@ class WandB(Tracker):
         self._left_out = False
 
     def open(self) -> None:
-        """Begins the run or goes on with it."""
+        """Begin or resume the run."""
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
         try:
             self._open(wandb)
         except Exception:
-            # Otherwise W&B takes the id for in use, and the next attempt fails for that.
+            # Otherwise W&B considers the id in use, and the next attempt fails.
             wandb.teardown()
             raise
 
@@ -81,7 +81,7 @@ class WandB(Tracker):
         self._logged = max(self._logged_here(), self._run.starting_step - 1)
 
     def log(self, epoch: int, when: float, values: Values) -> None:
-        """Adds the values of an epoch that W&B does not have."""
+        """Log the values of an epoch that W&B lacks."""
         del when
         if epoch <= self._logged:
             if not self._left_out:
@@ -94,7 +94,7 @@ class WandB(Tracker):
         write_file(folder / LOGGED, json.dumps({"run_id": self.run_id, "epochs": epoch}) + "\n")
 
     def finish(self, end: RunEnd) -> None:
-        """Ends the run; online, after all was sent."""
+        """End the run; online, after everything is sent."""
         self._run.summary["status"] = end.status
         if end.best is not None:
             self._run.summary["best"] = end.best
@@ -124,5 +124,5 @@ class WandB(Tracker):
 
 
 def build(params: WandBParams, context: RunContext) -> WandB:
-    """Makes the callback."""
+    """Return the callback."""
     return WandB(params, context)

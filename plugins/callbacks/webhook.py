@@ -1,4 +1,4 @@
-"""Tells a URL how a run is doing."""
+"""A callback that reports the progress of a run to a URL."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ WORDS = {"finished": "has finished", "stopped": "stopped early", "interrupted": 
 
 
 class Webhook(keras.callbacks.Callback):
-    """POSTs JSON when a run starts and ends, and at the epochs that were asked for.
+    """JSON messages to a URL when a run starts and ends, and at selected epochs.
 
-    A thread does it, so that training never waits; the end of the run waits for `timeout` seconds at most. A message
-    that cannot be delivered is dropped, and the first such is warned of.
+    A thread sends them, so training never waits; the end of the run waits for `timeout` seconds at most. A message that
+    cannot be delivered is dropped, with a warning for the first one.
     """
 
     def __init__(self, params: WebhookParams, context: RunContext) -> None:
@@ -39,22 +39,22 @@ class Webhook(keras.callbacks.Callback):
         self._background = Background("The webhook", retry=False)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Looks for the URL.
+        """Check that the URL is set.
 
         Raises:
-            UsageError: the environment does not have it.
+            UsageError: the environment lacks it.
         """
         url = self.webhook.resolved_url()
         parts = urlsplit(url)
-        # The path and what follows it is where such URLs hold their secret.
+        # Such URLs hold their secret in the path and the rest.
         self._background.what = f"The webhook {parts.scheme}://{parts.hostname}"
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Tells of the start, which `on_train_begin` is too early for: a resumed run is not known as such there."""
+        """Report the start. `on_train_begin` would be too early: it does not yet know that a run is resumed."""
         self._start(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Tells of the epoch, if it is due or the best so far."""
+        """Report an epoch that is due or the best so far."""
         self._start(epoch)
         logs, name = logs or {}, self.context.monitor[1]
         value = logs.get(name)
@@ -69,7 +69,7 @@ class Webhook(keras.callbacks.Callback):
             self._post("epoch", text, epoch=epoch + 1, logs=values, is_best=best)
 
     def on_run_end(self, end: RunEnd) -> None:
-        """Tells of the end, and waits for what is on its way."""
+        """Report the end, and wait for pending messages."""
         best = "" if end.best is None else f", best {self.context.monitor[1]} {end.best:.4g} in epoch {end.best_epoch}"
         error = None if end.error is None else redacted(f"{type(end.error).__name__}: {end.error}")
         after = (
@@ -84,11 +84,11 @@ class Webhook(keras.callbacks.Callback):
         self._background.close(self.webhook.timeout)
 
     def get_state(self) -> dict[str, Any]:
-        """The best value so far."""
+        """Return the best value so far."""
         return {"best": self.best}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Restore the state of `get_state`."""
         self.best = None if state["best"] is None else float(state["best"])
 
     def _start(self, epoch: int) -> None:
@@ -115,7 +115,7 @@ class Webhook(keras.callbacks.Callback):
         self._background.submit(lambda: self._send(told))
 
     def _send(self, told: Mapping[str, Any]) -> None:
-        # JSON has no NaN; what receives this would refuse all of it.
+        # JSON has no NaN; a receiver would reject the whole message.
         body = json.dumps(_plain(told), allow_nan=False).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "aip"}
         request = urllib.request.Request(self.webhook.resolved_url(), body, headers, method="POST")
@@ -129,7 +129,7 @@ class Webhook(keras.callbacks.Callback):
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise TrainingError(f"it did not answer in {self.webhook.timeout:g} s") from None
-            # Only what the system says: other texts may repeat the URL.
+            # Only the system's error text: other texts may repeat the URL.
             raise TrainingError(getattr(reason, "strerror", None) or type(reason).__name__) from None
 
 
@@ -142,5 +142,5 @@ def _plain(value: Any) -> Any:
 
 
 def build(params: WebhookParams, context: RunContext) -> Webhook:
-    """Makes the callback."""
+    """Return the callback."""
     return Webhook(params, context)

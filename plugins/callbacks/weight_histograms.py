@@ -1,4 +1,4 @@
-"""How the weights are distributed, epoch by epoch."""
+"""A callback that shows the distribution of the weights, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aipcore.scenario.summaries import Histogram
 from aipcore.training.callbacks.context import RunContext
 
 MOST_VALUES = 1_000_000
-"""Values of a weight that are counted; of larger ones, evenly spaced ones."""
+"""The most values of a weight to count; larger weights are sampled evenly."""
 
 
 class WeightHistograms(keras.callbacks.Callback):
-    """Writes a histogram of each trained weight. Values that are not finite are left out."""
+    """A histogram of each trained weight. Non-finite values are left out."""
 
     def __init__(self, params: WeightHistogramsParams, context: RunContext) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class WeightHistograms(keras.callbacks.Callback):
         self._weights: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Finds the weights to show.
+        """Find the weights to show.
 
         Raises:
-            ParamsError: no weight has a path that matches.
+            ParamsError: no path of a weight matches.
         """
         weights = {weight.path: weight for weight in self.model.trainable_variables}
         pattern, option = self.histograms.include, "--callbacks.WeightHistograms.include"
@@ -38,7 +38,7 @@ class WeightHistograms(keras.callbacks.Callback):
         self._weights = [weights[path] for path in paths]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the histograms, if they are due."""
+        """Write the histograms in due epochs."""
         if not self.context.is_chief or not due(self, self.context, epoch, self.histograms.every_n_epochs):
             return
         records = []
@@ -52,5 +52,5 @@ class WeightHistograms(keras.callbacks.Callback):
 
 
 def build(params: WeightHistogramsParams, context: RunContext) -> WeightHistograms:
-    """Makes the callback."""
+    """Return the callback."""
     return WeightHistograms(params, context)

@@ -1,4 +1,4 @@
-"""Shipped commands."""
+"""Built-in commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aipcore.plugin import CommandRecord, hookimpl
 
 @hookimpl
 def aip_commands() -> list[CommandRecord]:
-    """The commands of this package."""
+    """Return the commands of this package."""
     return [
         CommandRecord(
             name="sweep",

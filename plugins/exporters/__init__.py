@@ -1,4 +1,4 @@
-"""Shipped exporters."""
+"""Built-in exporters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aipcore.plugin import ExporterRecord, hookimpl
 
 @hookimpl
 def aip_exporters() -> list[ExporterRecord]:
-    """The exporters of this package."""
+    """Return the exporters of this package."""
     return [
         ExporterRecord(
             name="SavedModel",

@@ -1,4 +1,4 @@
-"""Keras' own format."""
+"""Export to the Keras format."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FILE = "model.keras"
 
 
 def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
-    """Makes the exporter."""
+    """Return the exporter."""
     del params
 
     def export(exportable: Exportable, folder: Path) -> None:
         model = exportable.graph.model
-        # Without the optimizer, whose class a reader may not have; the layers and weights are shared, not copied.
+        # Without the optimizer, whose class a reader may lack. Layers and weights are shared, not copied.
         with _as_numpy_1():
             keras.Model(model.input, model.output, name=model.name).save(folder / FILE)
 
@@ -32,14 +32,14 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
 
 @contextmanager
 def _as_numpy_1() -> Iterator[None]:
-    """Keras asks TensorFlow for arrays in a way that NumPy 2 will no longer take; nobody here can change that."""
+    """Ignore NumPy's warning about the conversion of arrays in Keras, which only Keras can fix."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
         yield
 
 
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
+    """Load an export as a function from NumPy arrays by input name to NumPy arrays by output name."""
     with _as_numpy_1():
         model = keras.models.load_model(folder / FILE, compile=False, safe_mode=True)
     named = isinstance(model.input, Mapping)

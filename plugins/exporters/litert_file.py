@@ -1,4 +1,4 @@
-"""LiteRT, formerly TensorFlow Lite: converted by TensorFlow, run by LiteRT's interpreter."""
+"""Export to LiteRT, formerly TensorFlow Lite: converted by TensorFlow, run by LiteRT's interpreter."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FILE = "model.tflite"
 
 OPS = re.compile(r"'tf\.(\w+)' op|'tf\.(\w+)' that was explicitly marked illegal")
 RECURRENT = "TensorListReserve"
-"""What recurrent layers collect their steps in; its shape, with the batch, must be known."""
+"""The operation with which recurrent layers collect their steps; its shape, with the batch, must be known."""
 
 
 def build(params: LiteRTParams) -> Callable[[Exportable, Path], None]:
-    """Makes the exporter."""
+    """Return the exporter."""
 
     def export(exportable: Exportable, folder: Path) -> None:
         refuse_precisions("LiteRT", exportable.graph, ["bfloat16", "float16"])
@@ -46,7 +46,7 @@ def _convert(exportable: Exportable, params: LiteRTParams) -> bytes:
     if params.quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        # It writes what it dislikes of a model to standard error, line by line, and then raises all of it.
+        # The converter prints its objections to standard error, line by line, and then raises all of them.
         with _quiet():
             content: bytes = converter.convert()
     except Exception as error:
@@ -59,7 +59,7 @@ def _quiet() -> AbstractContextManager[None]:
 
 
 def _fixed(graph: Graph, batch_size: int) -> Any:
-    """The function that serves, for batches of one size."""
+    """Return the serving function for batches of one size."""
     specs = graph.argument_specs(batch_size)
     return tf.function(serving_function(graph), autograph=False).get_concrete_function(**specs)
 
@@ -83,9 +83,9 @@ def _failure(error: Exception) -> FormatError:
 
 
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name.
+    """Load an export as a function from NumPy arrays by input name to NumPy arrays by output name.
 
-    Where the file takes batches of one size only, others are cut, and filled up with their last sample.
+    If the file takes batches of one size only, other batches are split and padded with their last sample.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -94,7 +94,7 @@ def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     size = int(next(iter(signature.get_input_details().values()))["shape_signature"][0])
 
     def call(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        # The interpreter tells of each delegate that it makes.
+        # The interpreter prints a message for each delegate.
         with _quiet():
             return dict(signature(**inputs))
 

@@ -1,4 +1,4 @@
-"""ONNX, converted by tf2onnx and run by ONNX Runtime."""
+"""Export to ONNX, converted by tf2onnx and run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "model.onnx"
 
 
 def build(params: OnnxParams) -> Callable[[Exportable, Path], None]:
-    """Makes the exporter."""
+    """Return the exporter."""
 
     def export(exportable: Exportable, folder: Path) -> None:
         refuse_precisions("ONNX", exportable.graph, ["bfloat16"])
@@ -39,7 +39,7 @@ def _convert(graph: Graph, opset: int) -> Any:
     specs = list(graph.argument_specs().values())
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        # Positional, since the converter names inputs by their positions.
+        # Positional, since the converter names inputs by position.
         return run(**{spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)})
 
     try:
@@ -64,7 +64,7 @@ def _convert(graph: Graph, opset: int) -> Any:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of the bodies of loops and branches included."""
+    """Yield all nodes, including those in the bodies of loops and branches."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -73,7 +73,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _drop_unused_inputs(graph: Any, names: set[str], nodes: list[Any]) -> None:
-    """Takes out inputs that are none of the model's: the converter makes one of a constant that nothing reads."""
+    """Remove inputs that the model does not have: the converter turns unused constants into inputs."""
     used = {name for node in nodes for name in node.input}
     for extra in [each for each in graph.input if each.name not in names and each.name not in used]:
         graph.input.remove(extra)
@@ -85,7 +85,7 @@ def _listed(ops: list[str]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what tf2onnx tells of its progress, and of ops that it does not know, from the terminal."""
+    """Keep tf2onnx's messages about progress and unknown operations off the terminal."""
     logger = logging.getLogger("tf2onnx")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -96,7 +96,7 @@ def _quiet() -> Iterator[None]:
 
 
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
+    """Load an export as a function from NumPy arrays by input name to NumPy arrays by output name."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(folder / FILE), providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Parameters of the shipped exporters."""
+"""Parameters of the built-in exporters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aipcore.hooks.records import ExporterParams
 from aipcore.params import at_least, between, field, params
 
 TOLERANCES = {"none": 1e-4, "float16": 1e-2, "dynamic": 1e-1}
-"""How far answers may be from the model's, by `LiteRTParams.quantize`."""
+"""The allowed differences from the model's outputs, by `LiteRTParams.quantize`."""
 
 
 @params
@@ -18,7 +18,7 @@ class SavedModelParams(ExporterParams):
 
 @params
 class KerasParams(ExporterParams):
-    """Writes `model.keras`; loading it needs the classes of the model's own layers, if it has any."""
+    """Writes `model.keras`; loading it requires the classes of custom layers."""
 
 
 @params
@@ -32,7 +32,7 @@ class OnnxParams(ExporterParams):
 
 @params
 class LiteRTParams(ExporterParams):
-    """Writes `model.tflite` with the signature `serving_default`, of LiteRT's own operators alone."""
+    """Writes `model.tflite` with the signature `serving_default`, using only LiteRT's built-in operators."""
 
     quantize: Literal["none", "float16", "dynamic"] = field(
         "none",
@@ -48,5 +48,5 @@ class LiteRTParams(ExporterParams):
 
 
 def litert_tolerance(params: LiteRTParams) -> float:
-    """How far answers may be from the model's: rounded weights give others."""
+    """Return the allowed difference from the model's outputs: rounded weights change them."""
     return TOLERANCES[params.quantize]

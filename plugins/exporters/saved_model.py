@@ -1,4 +1,4 @@
-"""TensorFlow SavedModel."""
+"""Export to a TensorFlow SavedModel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aipcore.training.export.verify import load_signature
 
 
 def build(params: SavedModelParams) -> Callable[[Exportable, Path], None]:
-    """Makes the exporter."""
+    """Return the exporter."""
     del params
 
     def export(exportable: Exportable, folder: Path) -> None:
@@ -23,5 +23,5 @@ def build(params: SavedModelParams) -> Callable[[Exportable, Path], None]:
 
 
 def load(folder: Path) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Loads what was exported: a function from NumPy arrays by input name to NumPy arrays by output name."""
+    """Load an export as a function from NumPy arrays by input name to NumPy arrays by output name."""
     return load_signature(SIGNATURE, folder)

@@ -1,4 +1,4 @@
-"""Shipped optimizers."""
+"""Built-in optimizers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUMMARIES = {
 
 @hookimpl
 def aip_optimizers() -> list[OptimizerRecord]:
-    """The optimizers of this package."""
+    """Return the optimizers of this package."""
     return [
         OptimizerRecord(
             name=name,
@@ -32,13 +32,13 @@ def aip_optimizers() -> list[OptimizerRecord]:
     ]
 
 
-# Keras computes 1 - beta_2^t in the type of the weights, and 0.999 is 1 in bfloat16. In aip weights are float32.
+# Keras computes 1 - beta_2^t in the dtype of the weights, and 0.999 is 1 in bfloat16. aip keeps weights in float32.
 _NOT_BFLOAT16 = {"dtypes": ("float32", "float64")}
 
 AIP_TESTING = {
     "Adam": _NOT_BFLOAT16,
     "AdamW": _NOT_BFLOAT16,
     "Nadam": _NOT_BFLOAT16,
-    # Keras' Muon multiplies float32 numbers into steps of any type.
+    # Keras' Muon multiplies float32 numbers into steps of any dtype.
     "Muon": {"dtypes": ("float32",), "rates": (0.2, 0.1, 0.02)},
 }

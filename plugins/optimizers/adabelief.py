@@ -10,26 +10,26 @@ from aip_plugins.optimizers.params import AdaBeliefParams
 from keras import ops
 
 RECTIFY_FROM = 5.0
-"""The length of the averaging window from which on the belief is trusted, as in the published implementations."""
+"""The length of the averaging window from which rectification applies, as in the published implementations."""
 
 
 @keras.saving.register_keras_serializable(package="aip")
 class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
-    """AdaBelief: a step is large where the gradient is what was expected of it, and small where it is not.
+    """AdaBelief: Adam variant that scales steps by the belief in the gradient.
 
-    With g the gradient, w a variable, t the update (from 1), a the learning rate and all products element by element:
+    With g the gradient, w a variable, t the update (from 1), a the learning rate and all products elementwise:
 
         m_t = b1 m_(t-1) + (1 - b1) g_t
         s_t = b2 s_(t-1) + (1 - b2) (g_t - m_t)^2 + eps
         m^ = m_t / (1 - b1^t),  s^ = s_t / (1 - b2^t)
         w_t = w_(t-1) - a weight_decay w_(t-1) - a r_t m^ / (sqrt(s^) + eps)
 
-    `amsgrad` puts max(s_1 ... s_t) in the place of s_t. Without `rectify`, r_t is 1. With it, following RAdam,
+    `amsgrad` replaces s_t by max(s_1 ... s_t). Without `rectify`, r_t is 1. With it, following RAdam,
 
         p_max = 2 / (1 - b2) - 1,  p_t = p_max - 2 t b2^t / (1 - b2^t)
         r_t = sqrt((p_t - 4) (p_t - 2) p_max / ((p_max - 4) (p_max - 2) p_t))    if p_t >= 5,
 
-    and as long as p_t < 5 the step is a m^, without the denominator.
+    and while p_t < 5 the step is a m^, without the denominator.
 
     The scalars are computed in float64, since 1 - b2^t loses most of float32's digits in the first updates; the
     moments have the dtype of their variable.
@@ -37,8 +37,7 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
     Args:
         learning_rate: a float or a schedule.
         beta_1, beta_2: b1 and b2.
-        epsilon: eps. The paper has 1e-8 and publishes 1e-14 to 1e-16 for its later experiments; the default follows
-            these.
+        epsilon: eps. The paper uses 1e-8, and 1e-14 to 1e-16 in its later experiments, like the default here.
         rectify: see above; on by default, as in version 0.2 of the authors' packages.
         amsgrad: see above.
         weight_decay: decoupled and scaled by the learning rate.
@@ -69,7 +68,7 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
         self.amsgrad = amsgrad
 
     def build(self, variables: Any) -> None:
-        """Makes a momentum and a belief for each variable, and the largest belief under `amsgrad`."""
+        """Create a momentum and a belief for each variable, and the largest belief under `amsgrad`."""
         if self.built:
             return
         super().build(variables)
@@ -77,7 +76,7 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
         self._largest = self.add_optimizer_variables(variables, "largest_belief") if self.amsgrad else []
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one variable."""
+        """Update one variable."""
         index = self._get_variable_index(variable)
         momentum, belief = self._momenta[index], self._beliefs[index]
         gradient = ops.cast(gradient, variable.dtype)
@@ -99,9 +98,9 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
         self.assign_sub(variable, step)
 
     def _scalars(self) -> tuple[Any, Any, Any, Any]:
-        """1 - b1^t, 1 - b2^t, r_t, and whether p_t has reached its threshold."""
+        """Return 1 - b1^t, 1 - b2^t, r_t, and True if p_t has reached its threshold."""
         t = ops.cast(self.iterations + 1, "float64")
-        # Given as they are: a cast would take Python's numbers through float32 first.
+        # Passed unconverted: a cast would round Python's numbers to float32 first.
         power_2 = ops.power(ops.convert_to_tensor(self.beta_2, "float64"), t)
         correct_1 = 1 - ops.power(ops.convert_to_tensor(self.beta_1, "float64"), t)
         correct_2 = 1 - power_2
@@ -117,7 +116,7 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
         return correct_1, correct_2, ops.sqrt(variance), trusted
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the constructor arguments."""
         return {
             **super().get_config(),
             "beta_1": self.beta_1,
@@ -129,7 +128,7 @@ class AdaBelief(DecayByPath, keras.optimizers.Optimizer):
 
 
 def build_adabelief(params: AdaBeliefParams, learning_rate: Any) -> AdaBelief:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         AdaBelief,
         params,

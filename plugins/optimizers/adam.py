@@ -1,4 +1,4 @@
-"""Adam and its relatives, as Keras has them."""
+"""Keras' Adam, AdamW, Adamax and Nadam."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Nadam(DecayByPath, keras.optimizers.Nadam):
 
 
 def build_adam(params: AdamParams, learning_rate: Any) -> Adam:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         Adam,
         params,
@@ -41,7 +41,7 @@ def build_adam(params: AdamParams, learning_rate: Any) -> Adam:
 
 
 def build_adamw(params: AdamWParams, learning_rate: Any) -> AdamW:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         AdamW,
         params,
@@ -52,7 +52,7 @@ def build_adamw(params: AdamWParams, learning_rate: Any) -> AdamW:
 
 
 def build_adamax(params: AdamaxParams, learning_rate: Any) -> Adamax:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         Adamax,
         params,
@@ -62,7 +62,7 @@ def build_adamax(params: AdamaxParams, learning_rate: Any) -> Adamax:
 
 
 def build_nadam(params: NadamParams, learning_rate: Any) -> Nadam:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         Nadam,
         params,

@@ -1,4 +1,4 @@
-"""Decoupled weight decay that leaves out variables by the regular expressions of their paths."""
+"""Decoupled weight decay that excludes variables by regular expressions for their paths."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from aipcore.scenario.paths import matching
 
 
 class DecayByPath:
-    """Mixed into a Keras optimizer: decays all variables but those whose path matches a pattern.
+    """A mixin for Keras optimizers that decays all variables except those whose path matches a pattern.
 
-    Keras itself compares patterns with a variable's bare name ("kernel"), which cannot tell layers apart.
+    Keras itself compares patterns with a variable's bare name ("kernel"), which does not distinguish layers.
 
     Attributes:
         exclude_paths: the patterns.
-        excluded: the paths of the variables that do not decay, once the optimizer is built.
+        excluded: the paths of the variables without decay, once the optimizer is built.
     """
 
     exclude_paths: tuple[str, ...] = ()
     excluded: frozenset[str] = frozenset()
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Finds the variables that do not decay, then makes the optimizer's own.
+        """Find the variables without decay, then create the optimizer's own variables.
 
         Raises:
             ParamsError: a pattern matches no variable.
@@ -38,12 +38,12 @@ class DecayByPath:
         super().build(variables)  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
-        """The optimizer's configuration and the patterns."""
+        """Return the optimizer's configuration and the patterns."""
         return {**super().get_config(), "exclude_paths": list(self.exclude_paths)}  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Rebuilds the optimizer from `get_config`."""
+        """Create the optimizer from the result of `get_config`."""
         config = dict(config)
         exclude = config.pop("exclude_paths", ())
         made = super().from_config(config, custom_objects)  # type: ignore[misc]
@@ -52,7 +52,7 @@ class DecayByPath:
 
 
 def matching_any(patterns: Sequence[str], variables: Sequence[Any], option: str) -> frozenset[str]:
-    """Returns the paths of the variables that one of the patterns matches.
+    """Return the paths of the variables that match any pattern.
 
     Raises:
         ParamsError: a pattern matches no variable.
@@ -64,8 +64,8 @@ def matching_any(patterns: Sequence[str], variables: Sequence[Any], option: str)
 
 
 def decaying(cls: type, params: DecayingParams, **arguments: Any) -> Any:
-    """Makes an optimizer of a class with `DecayByPath`, its weight decay as the parameters say."""
-    # AdamW insists on a number, the others take None to skip the work.
+    """Return an optimizer of a class with `DecayByPath`, with the weight decay of the parameters."""
+    # AdamW requires a number; the others accept None to skip the decay.
     none = 0.0 if issubclass(cls, keras.optimizers.AdamW) else None
     optimizer = cls(weight_decay=params.weight_decay or none, **arguments)
     optimizer.exclude_paths = params.exclude_from_weight_decay
@@ -73,5 +73,5 @@ def decaying(cls: type, params: DecayingParams, **arguments: Any) -> Any:
 
 
 def moments(params: MomentsParams) -> dict[str, float]:
-    """The arguments that optimizers of Adam's family share."""
+    """Return the arguments shared by optimizers of the Adam family."""
     return {"beta_1": params.beta_1, "beta_2": params.beta_2, "epsilon": params.epsilon}

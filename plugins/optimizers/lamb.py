@@ -12,7 +12,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="aip")
 class LAMB(DecayByPath, keras.optimizers.Optimizer):
-    """LAMB: Adam's direction, with a step for each variable in proportion to the variable's norm.
+    """LAMB: Adam's direction, with the step of each variable proportional to the variable's norm.
 
     With g the gradient, w a variable, t the update (from 1) and a the learning rate:
 
@@ -20,8 +20,8 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
         u = (m_t / (1 - b1^t)) / (sqrt(v_t / (1 - b2^t)) + eps) + weight_decay w_(t-1)
         w_t = w_(t-1) - a (|w_(t-1)| / |u|) u
 
-    where the ratio of norms is 1 if either norm is 0. `keras.optimizers.Lamb` takes weight decay out of u, which
-    loses the paper's bound on the step; this class keeps it there.
+    where the ratio of norms is 1 if either norm is 0. `keras.optimizers.Lamb` moves weight decay out of u, which loses
+    the paper's bound on the step. This class keeps it in u.
 
     Args:
         learning_rate: a float or a schedule.
@@ -43,7 +43,7 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
         name: str = "lamb",
         **kwargs: Any,
     ) -> None:
-        # Keras would apply its weight_decay before the step: it must not know of ours.
+        # Not passed on: Keras would apply its weight_decay before the step.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -51,23 +51,23 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
         self.decay = weight_decay or 0.0
 
     def build(self, variables: Any) -> None:
-        """Makes both moments for each variable."""
+        """Create both moments for each variable."""
         if self.built:
             return
         super().build(variables)
-        # update_step sees TensorFlow's variables, which have no path.
+        # update_step receives TensorFlow's variables, which have no path.
         self._kept = {index for index, variable in enumerate(variables) if variable.path in self.excluded}
         self._momenta, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one variable."""
+        """Update one variable."""
         index = self._get_variable_index(variable)
         momentum, velocity = self._momenta[index], self._velocities[index]
         gradient = ops.cast(gradient, variable.dtype)
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
         t = ops.cast(self.iterations + 1, "float64")
-        # Given as they are: a cast would take Python's numbers through float32 first.
+        # Passed unconverted: a cast would round Python's numbers to float32 first.
         correct_1 = ops.cast(1 - ops.power(ops.convert_to_tensor(self.beta_1, "float64"), t), variable.dtype)
         correct_2 = ops.cast(1 - ops.power(ops.convert_to_tensor(self.beta_2, "float64"), t), variable.dtype)
         step = (momentum / correct_1) / (ops.sqrt(velocity / correct_2) + self.epsilon)
@@ -80,7 +80,7 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * ratio * step)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the constructor arguments."""
         return {
             **super().get_config(),
             "beta_1": self.beta_1,
@@ -91,7 +91,7 @@ class LAMB(DecayByPath, keras.optimizers.Optimizer):
 
 
 def build_lamb(params: LAMBParams, learning_rate: Any) -> LAMB:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         LAMB,
         params,

@@ -1,4 +1,4 @@
-"""Lion, as Keras has it."""
+"""Keras' Lion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Lion(DecayByPath, keras.optimizers.Lion):
 
 
 def build_lion(params: LionParams, learning_rate: Any) -> Lion:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         Lion,
         params,

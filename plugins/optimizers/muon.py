@@ -1,4 +1,4 @@
-"""Muon, as Keras has it."""
+"""Keras' Muon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Muon(DecayByPath, keras.optimizers.Muon):
     """See `keras.optimizers.Muon`."""
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Makes the optimizer's variables.
+        """Create the optimizer's variables.
 
         Raises:
             ParamsError: a pattern matches no variable.
@@ -25,7 +25,7 @@ class Muon(DecayByPath, keras.optimizers.Muon):
 
 
 def build_muon(params: MuonParams, learning_rate: Any) -> Muon:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         Muon,
         params,

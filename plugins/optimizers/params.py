@@ -1,4 +1,4 @@
-"""Parameters of the shipped optimizers; the docstring of each class recommends a learning rate for the tutorial."""
+"""Parameters of the built-in optimizers; each class docstring recommends a learning rate for the tutorial."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ class LionParams(DecayingParams):
 class MuonParams(DecayingParams):
     """Jordan et al., "Muon", 2024, scaled as by Liu et al., 2025. For the tutorial: --learning_rate.lr 0.002.
 
-    Matrices (two axes) get Newton-Schulz-orthogonalised momentum. Embeddings, all other shapes, and what
-    `adam_layers` matches get Adam, with the same weight decay.
+    Matrices (two axes) use Newton-Schulz-orthogonalised momentum. Embeddings, all other shapes, and layers matched by
+    `adam_layers` use Adam, with the same weight decay.
     """
 
     momentum: float = field(0.95, help="Decay of the average of gradients, per update.", check=fraction())

@@ -1,4 +1,4 @@
-"""RMSprop, as Keras has it."""
+"""Keras' RMSprop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RMSprop(DecayByPath, keras.optimizers.RMSprop):
 
 
 def build_rmsprop(params: RMSpropParams, learning_rate: Any) -> RMSprop:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         RMSprop,
         params,

@@ -1,4 +1,4 @@
-"""Gradient descent, as Keras has it."""
+"""Keras' SGD: gradient descent with optional momentum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SGD(DecayByPath, keras.optimizers.SGD):
 
 
 def build_sgd(params: SGDParams, learning_rate: Any) -> SGD:
-    """Makes the optimizer."""
+    """Return the optimizer."""
     return decaying(
         SGD,
         params,

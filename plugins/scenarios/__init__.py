@@ -1,4 +1,4 @@
-"""Shipped scenarios."""
+"""Built-in scenarios."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aipcore.plugin import ScenarioRecord, hookimpl
 
 @hookimpl
 def aip_scenarios() -> list[ScenarioRecord]:
-    """The scenarios of this package."""
+    """Return the scenarios of this package."""
     return [
         ScenarioRecord(
             name="tutorial",
@@ -27,5 +27,5 @@ def aip_scenarios() -> list[ScenarioRecord]:
     ]
 
 
-# Few printed lines are soon printed, and a hundred updates are enough for eight of them.
+# Few lines print quickly, and a hundred updates are enough to overfit eight of them.
 AIP_TESTING = {"text_line_recognition": {"params": {"data.printed_lines": 60}, "steps": 150}}

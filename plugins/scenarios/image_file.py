@@ -11,16 +11,16 @@ from PIL import Image, ImageOps
 from aipcore.errors import DataError
 
 PHOTOMETRIC = 262
-"""TIFF tag that is 0 if the value 0 is white. Pillow honours it for 8 bits only."""
+"""TIFF tag that is 0 if the value 0 is white. Pillow honors it for 8 bits only."""
 
 
 def read_image(path: Path, mode: str) -> Any:
-    """Return the pixels of an image file, upright, uint8 of shape [height, width] or [height, width, 3].
+    """Return the pixels of an image file, upright, as uint8 of shape [height, width] or [height, width, 3].
 
-    Values of 16 bits are scaled by their range, floats by the range from 0 to 1. Transparent pixels show white.
+    16-bit values are scaled by their range, floats by the range from 0 to 1. Transparent pixels become white.
 
     Args:
-        path: of the file.
+        path: the image file.
         mode: `L` (gray) or `RGB`.
 
     Raises:
@@ -28,10 +28,10 @@ def read_image(path: Path, mode: str) -> Any:
             unknown range.
     """
     try:
-        # From its path, Pillow 13 maps a TIFF that lies on its side into memory with height and width exchanged.
+        # Given a path, Pillow 13 maps a rotated TIFF into memory with height and width exchanged.
         with path.open("rb") as file, Image.open(file) as image:
             limit = Image.MAX_IMAGE_PIXELS
-            # Nothing but the header is read so far.
+            # Only the header has been read so far.
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError
             return np.asarray(_with_8_bits(image, path).convert(mode))
@@ -54,7 +54,7 @@ def _with_8_bits(image: Image.Image, path: Path) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image, np.float64) / white
-        # Not a number is not in the range either.
+        # NaN is not in the range either.
         if (image.mode == "I" and white == 1) or not ((values >= 0) & (values <= 1)).all():
             kind = "floats beyond 0 to 1" if image.mode == "F" else "32-bit integers"
             raise DataError(

@@ -1,4 +1,4 @@
-"""Shipped learning-rate schedules."""
+"""Built-in learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BUILD = "aip_plugins.schedules.build"
 
 @hookimpl
 def aip_schedules() -> list[ScheduleRecord]:
-    """The schedules of this package."""
+    """Return the schedules of this package."""
     return [
         ScheduleRecord(
             name="Constant",

@@ -1,4 +1,4 @@
-"""From parameters and horizon to a schedule."""
+"""Construction of schedules from their parameters and the horizon of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aip_plugins.schedules.phases import PhasedSchedule
 from aipcore.training.engine.learning_rate import Horizon
 
 SHORTEST = 1e-9
-"""Epochs; a fall that has no time left is a step down."""
+"""Epochs. A decay without remaining time is a single step down."""
 
 
 def constant(params: ConstantParams, horizon: Horizon) -> PhasedSchedule:

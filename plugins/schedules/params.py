@@ -1,9 +1,9 @@
-"""Parameters of the shipped learning-rate schedules.
+"""Parameters of the built-in learning-rate schedules.
 
-In the equations e is the time in epochs, a fraction within an epoch: updates done / updates per epoch, less
-`offset_epochs`, and not less than 0. So an offset above 0 delays a schedule, which keeps its rate at e = 0 until then,
-and one below 0 leaves out its first epochs. E is the number of epochs of the run, less `offset_epochs`: a schedule that
-lasts as long as the run ends with it, whatever the offset.
+In the equations, e is the time in epochs, including fractions: updates done / updates per epoch, minus
+`offset_epochs`, and at least 0. A positive offset therefore delays a schedule, which keeps its rate at e = 0 until
+then; a negative one skips its first epochs. E is the number of epochs of the run, minus `offset_epochs`. A schedule
+as long as the run ends with the run, whatever the offset.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CosineDecayParams(ScheduleParams):
 
 @params
 class WarmupCosineDecayParams(CosineDecayParams):
-    """Linear from warmup_fraction * lr to lr over warmup_epochs, then CosineDecay over what is left of the run."""
+    """Linear from warmup_fraction * lr to lr over warmup_epochs, then CosineDecay over the rest of the run."""
 
     warmup_epochs: float = field(1.0, help="Epochs until the full rate is reached.", check=at_least(0))
     warmup_fraction: float = field(0.0, help="The rate begins at this fraction of lr.", check=between(0.0, 1.0))
@@ -54,7 +54,7 @@ class WarmupCosineDecayParams(CosineDecayParams):
 
 @params
 class WarmupConstantCosineDecayParams(WarmupCosineDecayParams):
-    """As WarmupCosineDecay, with constant_epochs at the full rate between rise and fall."""
+    """WarmupCosineDecay with constant_epochs at the full rate between rise and fall."""
 
     constant_epochs: float = field(1.0, help="Epochs at the full rate before it falls.", check=at_least(0))
 

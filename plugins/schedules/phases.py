@@ -1,4 +1,4 @@
-"""One schedule made of phases: rise, plateau, fall. All shipped schedules are cases of it."""
+"""A schedule of phases: rise, plateau, fall. All built-in schedules are special cases."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 ROUNDING = 1e-9
-"""Far above the rounding errors of float64, and far below the share of an update in the length of a fall."""
+"""Far above the rounding errors of float64, and far below the length of one update relative to a fall."""
 
 
 @keras.saving.register_keras_serializable(package="aip")
 class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """`lr` times a factor that depends on the time in epochs only.
+    """`lr` times a factor that depends only on the time in epochs.
 
     For a time e in epochs, counted from `offset_epochs`, the factor is
 
@@ -26,14 +26,14 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         "cosine"        min_fraction + (1 - min_fraction) * (1 + cos(pi * min(1, t / length))) / 2
         "inverse_sqrt"  sqrt(warmup / e)
 
-    The step is an integer; whole epochs and the rest are separated in integers, so that long runs lose no precision.
+    The step is an integer. Whole epochs and the rest are separated in integers, so long runs lose no precision.
     The result is a float32 scalar, computed in float64.
 
     Args:
         lr: the rate at factor 1.
         updates_per_epoch: optimizer updates in an epoch.
-        fall: which of the falls above.
-        offset: epochs before the schedule begins; until then it has its value at 0. Below 0: its first epochs are cut.
+        fall: the kind of fall, one of the above.
+        offset: epochs before the schedule begins; until then the value at 0 applies. Negative: skip its first epochs.
         warmup, warmup_fraction, constant, decay, min_fraction, length, staircase: see above; times in epochs.
     """
 
@@ -78,7 +78,7 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.staircase = staircase
 
     def __call__(self, step: Any) -> Any:
-        """The rate for the optimizer update number `step` (an integer scalar, counted from 0)."""
+        """Return the rate for the optimizer update number `step` (an integer scalar, counted from 0)."""
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
         per_epoch = tf.constant(self.updates_per_epoch, tf.int64)
         time = tf.cast(step // per_epoch, tf.float64) + tf.cast(step % per_epoch, tf.float64) / self.updates_per_epoch
@@ -94,7 +94,7 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.fall == "exponential":
             times = since / self.length
             if self.staircase:
-                # A fractional offset or length leaves times a rounding error below whole numbers.
+                # A fractional offset or length can leave times a rounding error below whole numbers.
                 times = tf.floor(times + ROUNDING)
             return tf.maximum(tf.exp(math.log(self.decay) * times), self.min_fraction)
         if self.fall == "cosine":
@@ -105,5 +105,5 @@ class PhasedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return tf.ones_like(time)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the constructor arguments."""
         return dict(self.config)

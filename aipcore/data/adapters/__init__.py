@@ -1,4 +1,4 @@
-"""Adapters: from what a scenario returns as its data to samples by index, one module for each kind of data."""
+"""Adapters from a scenario's data to samples by index, one module per kind of data."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def as_samples(data: Any, origin: str) -> Samples:
 
     Args:
         data: see `Pipeline`.
-        origin: how errors call the data, e.g. "Tutorial.train_data()".
+        origin: the name of the data in errors, e.g. "Tutorial.train_data()".
 
     Raises:
-        DataError: `data` is of no kind that there is an adapter for, or is empty.
+        DataError: `data` is empty or has no adapter.
     """
     if isinstance(data, MemoryDataset) or is_arrays(data):
         return as_dataset(data, origin)
@@ -39,11 +39,11 @@ def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
 
     Args:
         data: see `Pipeline`; all samples are read.
-        origin: how errors call the data.
-        weighted: whether to keep the weights.
+        origin: the name of the data in errors.
+        weighted: True to keep the weights.
 
     Raises:
-        DataError: `data` is of no kind that there is an adapter for, is empty, or its samples do not fit together.
+        DataError: `data` has no adapter, is empty, or has samples of incompatible shapes or names.
     """
     if isinstance(data, MemoryDataset):
         dataset = data if weighted else attrs.evolve(data, weights=Fields())
@@ -61,9 +61,9 @@ def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
 
 
 def first_samples(data: Any, count: int) -> Any:
-    """Return the first `count` samples of what a scenario returned as its data, in the same form.
+    """Return the first `count` samples of a scenario's data, in the same form.
 
-    Of an iterable, no more are read; an object by index is not asked for others.
+    An iterable is read no further. An indexed object is asked for no other samples.
     """
     if isinstance(data, MemoryDataset):
         inputs, targets, weights = (attrs.evolve(side, columns=first_rows(side.columns, count)) for side in data.sides)
@@ -72,7 +72,7 @@ def first_samples(data: Any, count: int) -> Any:
         return tuple(first_rows(side, count) for side in data)
     if is_indexed(data):
         return FirstSamples(data, count)
-    # What is neither arrays nor samples is left for `as_samples` to refuse.
+    # `as_samples` rejects data of any other kind.
     return islice(data, count) if is_iterable(data) else data
 
 

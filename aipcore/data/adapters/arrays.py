@@ -1,4 +1,4 @@
-"""Stacked arrays: a tuple (inputs, targets) or (inputs, targets, weights), the first axes counting the samples."""
+"""Stacked arrays: a tuple (inputs, targets) or (inputs, targets, weights) with samples along the first axis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aipcore.errors import DataError
 
 
 def is_arrays(data: Any) -> bool:
-    """Whether data is a tuple (inputs, targets) or (inputs, targets, weights) of stacked arrays."""
+    """Return True if data is a tuple (inputs, targets) or (inputs, targets, weights) of stacked arrays."""
     return isinstance(data, tuple) and len(data) in (2, 3) and not any(isinstance(part, Sample) for part in data)
 
 
@@ -25,8 +25,8 @@ def stacked_arrays(data: tuple[Any, ...], origin: str, *, weighted: bool = True)
 
     Args:
         data: two or three arrays, mappings of arrays, or None.
-        origin: how errors call the data.
-        weighted: whether to keep the weights.
+        origin: the name of the data in errors.
+        weighted: True to keep the weights.
 
     Raises:
         DataError: an array cannot be stacked, or the arrays have different lengths.
@@ -58,7 +58,7 @@ def first_rows(side: Any, count: int) -> Any:
 
 
 def _fields(tree: Any, origin: str) -> Fields:
-    """The columns of stacked arrays; a bare array becomes a single column without a name."""
+    """Return the columns of stacked arrays. A bare array becomes a single unnamed column."""
     if tree is None:
         return Fields()
     if isinstance(tree, Mapping):

@@ -1,4 +1,4 @@
-"""Objects with `__len__` and `__getitem__`, asked for a sample whenever it is needed."""
+"""Objects with `__len__` and `__getitem__`, read on demand."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from aipcore.errors import located_sentence
 
 
 def is_indexed(data: Any) -> bool:
-    """Whether data is an author's object that is asked for a sample whenever it is needed."""
+    """Return True if data is an author's object that is read on demand."""
     plain = isinstance(data, str | bytes | np.ndarray | Mapping | list | tuple)
     return not plain and hasattr(data, "__len__") and hasattr(data, "__getitem__")
 
 
 @attrs.frozen(eq=False)
 class IndexedSamples:
-    """The samples of an author's object, which may read a file each time.
+    """The samples of an author's object, which may read a file on each access.
 
     Attributes:
         given: the object.
-        origin: how errors call it.
+        origin: the name of the object in errors.
     """
 
     given: Any

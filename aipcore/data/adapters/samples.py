@@ -1,4 +1,4 @@
-"""Iterables of `Sample`, read once: kept as they are, or stacked into columns."""
+"""Iterables of `Sample`, read once and kept unchanged or stacked into columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aipcore.errors import AipError, DataError, located_sentence
 
 
 def is_iterable(data: Any) -> bool:
-    """Whether data may be an iterable of samples."""
+    """Return True if data may be an iterable of samples."""
     return isinstance(data, Iterable) and not isinstance(data, str | bytes | np.ndarray | Mapping)
 
 
@@ -24,7 +24,7 @@ def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
     """Yield the samples of an iterable.
 
     Raises:
-        DataError: it is no iterable, fails, or yields something that is not a `Sample`.
+        DataError: the data is not iterable, fails, or yields something other than a `Sample`.
     """
     if not is_iterable(data):
         raise DataError(
@@ -46,10 +46,10 @@ def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
 
 
 def checked(sample: Any, index: int, origin: str) -> Sample:
-    """Return a sample that an author gave.
+    """Return an author's sample after checking its type.
 
     Raises:
-        DataError: it is not a `Sample`.
+        DataError: the sample is not a `Sample`.
     """
     if not isinstance(sample, Sample):
         raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
@@ -60,8 +60,8 @@ def checked(sample: Any, index: int, origin: str) -> Sample:
 class SampleList:
     """Samples in memory, unchanged.
 
-    They are pickled as `StackedSamples`: few large arrays are quickly sent to worker processes, and shared by them;
-    many small ones are not.
+    Pickled as `StackedSamples`: a few large arrays are sent to worker processes quickly and shared between them, many
+    small ones are not.
     """
 
     samples: list[Sample]
@@ -79,7 +79,7 @@ class SampleList:
 
 @attrs.frozen(eq=False)
 class StackedSamples:
-    """A `SampleList` in a worker process: columns of `stacked`, one for each attribute of `Sample`."""
+    """A `SampleList` in a worker process: columns made by `stacked`, one per attribute of `Sample`."""
 
     count: int
     columns: dict[str, Any]
@@ -94,16 +94,16 @@ class StackedSamples:
 def stack(
     samples: Iterable[Sample], origin: str, indices: Iterable[int] | None = None, *, weighted: bool = True
 ) -> MemoryDataset:
-    """Stack samples one by one, or keep them side by side where their shapes differ.
+    """Stack samples as they come. Columns of varying shapes stay lists of arrays.
 
     Args:
         samples: the samples.
-        origin: how errors call them.
-        indices: how errors number them; by default from 0.
-        weighted: whether to keep their weights.
+        origin: the name of the samples in errors.
+        indices: the sample indices used in errors; by default counted from 0.
+        weighted: True to keep the weights.
 
     Raises:
-        DataError: they do not have the same names, a column has arrays of different ranks, or some have weights.
+        DataError: the samples differ in names, a column has arrays of different ranks, or only some have weights.
     """
     inputs, targets = GrowingSide(f"{origin}: inputs"), GrowingSide(f"{origin}: targets")
     weights = GrowingSide(f"{origin}: weights")
@@ -136,7 +136,7 @@ def stack(
 
 
 def _weight(given: Any, origin: str) -> Any:
-    """The weight of a sample in float32."""
+    """Return the weight of a sample in float32."""
     if isinstance(given, Mapping):
         return {str(name): as_weight(value, f"{origin} for {name!r}") for name, value in given.items()}
     return as_weight(given, origin)

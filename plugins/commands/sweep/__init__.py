@@ -1,1 +1,1 @@
-"""`aip sweep`: trains a scenario many times under parameters that Optuna chooses, each time in its own process."""
+"""`aip sweep`: many training runs with hyperparameters chosen by Optuna, each run in its own process."""

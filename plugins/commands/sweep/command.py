@@ -1,4 +1,4 @@
-"""`aip sweep`: its options, and the order of things. Everything is checked first, then trials run until the end."""
+"""`aip sweep`: its options and its main sequence. All checks come first, then trials run until the end."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, qu
 
     if request.settings.sampler == "grid":
         request.space.grid()
-    # A database that cannot be used leaves no folder behind.
+    # Opened first, so that an unusable database leaves no folder behind.
     shared = None if request.settings.storage is None else open_study(request.settings, request.space)
     folder = request.claim()
     settings, space = request.settings, request.space

@@ -1,4 +1,4 @@
-"""One parameter that varies: a value of `--space`, and what it may be."""
+"""One hyperparameter of a sweep: a value of `--space` and its range or choices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LOG = "log:"
 
 @attrs.frozen(kw_only=True)
 class Dimension:
-    """One parameter that varies.
+    """One hyperparameter of a sweep.
 
     Attributes:
         name: its dotted name, in its short form if it has one.
         text: the value of `--space`.
         kind: a range of numbers, or a choice of values or of components.
-        low, high: the range, both included.
-        step: the distance of neighbours in the range, None for any number.
-        log: whether the range is sampled by its logarithm.
+        low, high: the range, inclusive.
+        step: the distance between neighbours in the range; None for any number.
+        log: True for logarithmic sampling.
         choices: the words to choose from.
-        numbers: whether all choices are numbers.
+        numbers: True if all choices are numbers.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Dimension:
         return self.choices or (self.word(self.low), self.word(self.high))
 
     def word(self, value: float | str) -> str:
-        """Return the word of the command line from which exactly this value is read again."""
+        """Return the command-line word that parses to exactly this value."""
         return value if isinstance(value, str) else repr(int(value) if self.kind == "int" else float(value))
 
     def points(self) -> list[float | str]:
         """Return all values in order.
 
         Raises:
-            UsageError: it is a range of real numbers without a step.
+            UsageError: the dimension is a range of real numbers without a step.
         """
         if self.choices:
             return list(self.choices)
@@ -68,10 +68,10 @@ class Dimension:
 
 
 def split(text: str) -> tuple[str, str]:
-    """Return the name and the values of one `--space` value.
+    """Return the name and the values of one `--space` option.
 
     Raises:
-        UsageError: one of the two is missing.
+        UsageError: one of them is missing.
     """
     name, equals, values = text.partition("=")
     if not equals or not name or not values:
@@ -80,10 +80,10 @@ def split(text: str) -> tuple[str, str]:
 
 
 def make_dimension(name: str, text: str, node: Node) -> Dimension:
-    """Read what is written for a parameter.
+    """Return the dimension of a parameter.
 
     Args:
-        name: how the parameter is shown.
+        name: the displayed name of the parameter.
         text: the value of `--space`.
         node: the parameter.
 
@@ -122,7 +122,7 @@ def _component_name(word: str, node: Component) -> str:
 
 
 def _number(leaf: LeafType) -> Literal["int", "float"] | None:
-    """Return which numbers a parameter takes, if it takes one."""
+    """Return the kind of numbers that a parameter takes, or None."""
     if leaf.form != "one":
         return None
     kinds = (leaf.items[0], *getattr(leaf.items[0], "__args__", ()))
@@ -162,7 +162,7 @@ def _plain(value: Decimal, kind: str) -> float:
 
 
 def _as_number(word: str) -> Decimal | None:
-    """Return the number that a word is, exactly; None if it is not a finite number."""
+    """Return the exact number of a word; None if it is not a finite number."""
     try:
         value = Decimal(word)
     except InvalidOperation:

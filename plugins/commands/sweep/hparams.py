@@ -19,19 +19,19 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 FILE = "events.out.tfevents.0000000000.sweep.v2"
-"""Its name sorts it before the other event files of a trial."""
+"""A file name that sorts before the other event files of a trial."""
 
 STATUS = {"complete": STATUS_SUCCESS, "pruned": STATUS_SUCCESS, "failed": STATUS_FAILURE}
 
 
 def write_experiment(folder: Path, dimensions: Sequence[Dimension], mode: str, monitor: str) -> None:
-    """Write the parameters that vary and the values that are compared.
+    """Write the hyperparameters and the monitored value of a sweep.
 
     Args:
-        folder: the sweep's.
-        dimensions: the parameters.
-        mode: whether small (`min`) or large (`max`) values are good.
-        monitor: the value's name.
+        folder: the folder of the sweep.
+        dimensions: the hyperparameters.
+        mode: `min` if small values are better, `max` if large ones are.
+        monitor: the name of the monitored value.
     """
     params = []
     for each in dimensions:
@@ -48,13 +48,13 @@ def write_experiment(folder: Path, dimensions: Sequence[Dimension], mode: str, m
 
 
 def write_session(folder: Path, row: Row, dimensions: Sequence[Dimension], monitor: str) -> None:
-    """Write a trial's parameters and results, in the place of earlier ones.
+    """Write a trial's hyperparameters and results, replacing earlier ones.
 
     Args:
-        folder: the trial's.
+        folder: the folder of the trial.
         row: the trial.
-        dimensions: the parameters that vary.
-        monitor: the monitored value's name.
+        dimensions: the hyperparameters.
+        monitor: the name of the monitored value.
     """
     numbers = {each.name for each in dimensions if each.numbers}
     params = {name: float(value) if name in numbers else value for name, value in row.params.items()}

@@ -1,4 +1,4 @@
-"""A request for a sweep, read from a command line or a folder and checked; computes nothing."""
+"""A request for a sweep, read from a command line or a folder and checked, without any computation."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from aipcore.training.run_folder import choose_output_dir
 
 DEFAULT_TRIALS = 20
 BESIDE_RESUME = ("--trials", "--timeout", "--storage", "--trust", "--quiet")
-"""The options that may stand beside `--resume`."""
+"""The options allowed with `--resume`."""
 
 
 @attrs.define(kw_only=True)
 class SweepRequest:
-    """A sweep that can begin, or be resumed.
+    """A sweep to start or resume.
 
     Attributes:
-        settings: of the sweep.
-        space: its parameters.
-        epochs: the most that one of its trials has, as far as is known.
-        folder: its folder, None for a new one.
-        name: the scenario's name, which a new folder is called by.
+        settings: the settings of the sweep.
+        space: the search space.
+        epochs: the most epochs of a trial, as far as known.
+        folder: the folder of the sweep; None for a new one.
+        name: the scenario's name, used to name a new folder.
     """
 
     settings: Settings
@@ -57,10 +57,10 @@ class SweepRequest:
     name: str
 
     def claim(self) -> Path:
-        """Create the folder. One that holds this very sweep gives the settings that no option sets.
+        """Create the folder. A folder of the same sweep supplies the settings that no option sets.
 
         Raises:
-            UsageError: it holds something else, or cannot be written.
+            UsageError: the folder contains something else, or is not writable.
         """
         folder = self._make_folder()
         with lock_when_free(folder, SETTINGS_LOCK):
@@ -110,10 +110,10 @@ class SweepRequest:
 
 
 def from_command_line(arguments: Arguments) -> SweepRequest:
-    """Return the sweep that a command line describes.
+    """Return the sweep of a command line.
 
     Raises:
-        UsageError: something in it is not allowed.
+        UsageError: an option or a parameter is invalid.
     """
     given = arguments.options
     if ("--storage" in given) != ("--study" in given):
@@ -149,13 +149,13 @@ def from_command_line(arguments: Arguments) -> SweepRequest:
 
 
 def from_folder(given: Mapping[str, Any]) -> SweepRequest:
-    """Return the sweep that the folder `--resume` holds, and enter the working folder that it was begun in.
+    """Return the sweep in the folder of `--resume`, and enter its original working folder.
 
     Args:
         given: the options of the command line.
 
     Raises:
-        UsageError: there is none, or it needs `--trust`.
+        UsageError: the folder has no sweep, or needs `--trust`.
     """
     folder = Path(given["--resume"]).resolve()
     if folder.is_dir():
@@ -202,15 +202,15 @@ def _request(settings: Settings, space: Space, resolved: Resolved[Any], folder: 
 
 
 def _resolved(space: Space) -> Resolved[Any]:
-    """Return the parameters of a trial, as the scenario completes them.
+    """Return the parameters of a trial, as completed by the scenario.
 
     Raises:
-        AipError: the scenario refuses both the first and the last values of all that varies.
+        AipError: the scenario rejects both the first and the last values of all dimensions.
     """
     try:
         return space.with_chosen(space.walk(lambda each: each.ends[0])).checked()
     except AipError:
-        # The scenario may allow only some combinations: trials of the others fail, with the reason.
+        # The scenario may allow only some combinations. Trials of the others fail with the reason.
         return space.with_chosen(space.walk(lambda each: each.ends[-1])).checked()
 
 
@@ -219,10 +219,10 @@ def _monitor(given: str | None, scenario: Scenario) -> tuple[Literal["min", "max
 
     Args:
         given: the value of `--monitor`.
-        scenario: has one of its own.
+        scenario: the scenario, which defines the default.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such value.
     """
     own: Any = scenario.monitor
     pair = isinstance(own, tuple) and len(own) == 2

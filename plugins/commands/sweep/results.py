@@ -23,10 +23,10 @@ from rich.table import Table
 from aipcore.params.names import count
 
 SHOWN = 20
-"""Rows of the table on the terminal."""
+"""The most rows of the table on the terminal."""
 
 MONITORED = "aip_monitored"
-"""The study's attribute for the monitored value's name, once it is known."""
+"""The study attribute with the name of the monitored value, once known."""
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 ORDER = ("complete", "pruned", "running", "failed")
@@ -34,17 +34,17 @@ ORDER = ("complete", "pruned", "running", "failed")
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """A trial.
+    """The result of a trial.
 
     Attributes:
-        trial: its number.
-        state: `complete`, `pruned`, `running` (which an interrupted one is too), or `failed`.
-        value: the best value of the monitored metric; for a pruned trial up to where it was stopped.
-        epoch: the epoch that gave it, counted from 1.
-        seconds: how long its processes ran.
-        params: the values that vary, by name.
-        reason: why it failed.
-        folder: its output folder.
+        trial: the number of the trial.
+        state: `complete`, `pruned`, `running` (also for an interrupted trial), or `failed`.
+        value: the best monitored value; for a pruned trial, up to the pruning.
+        epoch: the epoch of that value, counted from 1.
+        seconds: the running time of its processes.
+        params: the hyperparameters by name.
+        reason: the reason of a failure.
+        folder: the folder of the trial.
         logs: all values of the best epoch.
     """
 
@@ -60,7 +60,7 @@ class Row:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Row:
-        """Return the row of a trial, whose attributes hold what `RESULT` names."""
+        """Return the row of a trial from its attributes in `RESULT`."""
         known = {name: value for name, value in trial.user_attrs.items() if name in RESULT}
         return cls(trial=trial.number, state=STATES.get(trial.state, "running"), params=dict(trial.params), **known)
 
@@ -78,7 +78,7 @@ def rows_of(study: optuna.Study, mode: str) -> list[Row]:
 
 
 def write_results(folder: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
-    """Write `trials.csv` and `trials.json`, each whole or not at all."""
+    """Write `trials.csv` and `trials.json`, each completely or not at all."""
     write_whole(folder / "trials.json", json.dumps([attrs.asdict(row) for row in rows], indent=2) + "\n")
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -94,7 +94,7 @@ def write_results(folder: Path, rows: Sequence[Row], names: Sequence[str]) -> No
 def show_results(
     console: Console, study: optuna.Study, settings: Settings, space: Space, rows: Sequence[Row], folder: Path
 ) -> None:
-    """Print the table, the importances, the best trial with the command that trains it again, and the files."""
+    """Print the table, the importances, the best trial with the command that repeats its training, and the files."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -133,5 +133,5 @@ def headings(names: Sequence[str]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """Return a value as it stands in a table."""
+    """Return a value as text for the table."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

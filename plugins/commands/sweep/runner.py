@@ -1,4 +1,4 @@
-"""The sweep: one trial after the other, each in its own process, until there are enough."""
+"""The sweep: trials one after another, each in its own process."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from aipcore.params import Layer
 from aipcore.training.run_folder import locked
 
 ALIKE = 3
-"""The sweep ends after this many trials if all failed for the same reason."""
+"""The sweep ends if the first trials, this many, all fail for the same reason."""
 
 FOLDER = "aip_folder:"
-"""Prefix of the study's attributes that hold the sweep's folders; the folder's `home` follows."""
+"""Prefix of the study attributes that hold the sweep's folders, followed by the folder's `home`."""
 
 
 @attrs.define
@@ -40,13 +40,13 @@ class Sweep:
     """A running sweep.
 
     Attributes:
-        settings: of the sweep.
-        space: its parameters.
-        study: its trials.
-        folder: its folder.
-        console: for progress.
-        quiet: whether only the result is printed.
-        stop: receives signals.
+        settings: the settings of the sweep.
+        space: the search space.
+        study: the study with its trials.
+        folder: the folder of the sweep.
+        console: the console for progress.
+        quiet: True to print only the result.
+        stop: the signal handler.
     """
 
     settings: Settings
@@ -58,10 +58,10 @@ class Sweep:
     stop: Stop = attrs.field(kw_only=True)
 
     def run(self, timeout: float | None) -> None:
-        """Run trials until there are enough, the time is over, or a signal came.
+        """Run trials up to the required number, the timeout, or a signal.
 
         Raises:
-            TrainingError: all of the first trials failed alike, or none has the monitored value.
+            TrainingError: the first trials all failed for the same reason, or none logs the monitored value.
         """
         started = time.monotonic()
         self.study.set_user_attr(FOLDER + self.settings.home, str(self.folder))
@@ -76,13 +76,13 @@ class Sweep:
             self._refuse_hopeless()
 
     def write_tables(self) -> list[Row]:
-        """Write the tables of all folders that share the study and are on this host.
+        """Write the tables of all folders on this host that share the study.
 
-        A folder's tables are read and written under one lock. So they are complete even if the process of another
-        folder ends last.
+        The tables of a folder are read and written under one lock. They are therefore complete even if the process of
+        another folder ends last.
 
         Returns:
-            All trials, the best first.
+            all trials, the best first.
         """
         for name, path in self.study.user_attrs.items():
             home = name.removeprefix(FOLDER)
@@ -100,7 +100,7 @@ class Sweep:
         return rows
 
     def _claim(self, held: ExitStack) -> optuna.Trial | None:
-        """Return a trial of this folder that no process runs, or else a new one; None if there are enough.
+        """Return an idle trial of this folder, or else a new one; None if there are enough.
 
         Args:
             held: receives the trial's lock.
@@ -108,7 +108,7 @@ class Sweep:
         with study_locked(self.settings, self.folder):
             trials = begun(self.study)
             for frozen in trials:
-                # A process that was killed right after it asked for a trial leaves one without a home.
+                # A process killed right after it asked for a trial leaves one without a home.
                 home = frozen.user_attrs.get("home", self.settings.home)
                 if frozen.state == TrialState.RUNNING and home == self.settings.home:
                     try:
@@ -139,7 +139,7 @@ class Sweep:
         chosen = suggest(self.study, trial, self.settings, self.space)
         folder = self._folder_of(trial.number)
         with lock_when_free(folder):
-            # The run of a sweep that was killed may not have ended yet.
+            # The run of a killed sweep may not have ended yet.
             resumes = (folder / "run.json").is_file() and (folder / "params.json").is_file()
         if not resumes:
             _clear(folder)
@@ -220,14 +220,14 @@ class Sweep:
 
 
 def withheld_words(settings: Settings) -> list[str]:
-    """Return the options that a run does not record, and needs again to be resumed."""
+    """Return the options that a run does not record and that are needed to resume it."""
     given = Layer.from_arguments(settings.words).options
     kept = Layer.from_arguments(settings.recorded_words).options
     return [word for one, other in zip(given, kept, strict=True) if one != other for word in written(one)]
 
 
 def _clear(folder: Path) -> None:
-    """Remove what is left of a trial that was killed before its run began."""
+    """Remove the remains of a trial killed before its run began."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

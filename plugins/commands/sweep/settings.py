@@ -1,4 +1,4 @@
-"""The sweep's folder: `sweep.json`, from which the sweep can be resumed, and the locks of several processes."""
+"""The sweep's folder: `sweep.json` to resume the sweep, and locks between processes."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from aipcore.training.run_folder import LOCK, locked
 
 FILE = "sweep.json"
 STORAGE_VARIABLE = f"{PREFIX}STORAGE"
-"""The environment variable that the address of the storage is taken from, if its password is not known."""
+"""The environment variable with the address of the storage, used if its password is unknown."""
 
 SETTINGS_LOCK = ".asking.lock"
-"""In the sweep's folder, held while a process starts the sweep."""
+"""Lock in the sweep's folder, held while a process starts the sweep."""
 
 TABLES_LOCK = ".tables.lock"
-"""In the sweep's folder, held while a process reads the trials and writes them to the tables."""
+"""Lock in the sweep's folder, held while a process reads the trials and writes the tables."""
 
 TRIAL_LOCK = ".trial.lock"
-"""In a trial's folder, held by the process that answers for the trial; the trial's own process holds `.lock`."""
+"""Lock in a trial's folder, held by the process that runs the trial; the trial's own process holds `.lock`."""
 
 PATIENCE = 300.0
-"""Seconds to wait for a lock, such as that of a trial whose sweep was killed while it still saves."""
+"""Seconds to wait for a lock, such as that of a trial that still saves after its sweep was killed."""
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """A sweep.
+    """The settings of a sweep.
 
     Attributes:
-        scenario: the scenario as the user named it.
+        scenario: the user's name of the scenario.
         params: the parameter file, or None.
-        words: the parameters that do not vary, as on the command line.
+        words: the fixed parameters, as on the command line.
         space: the values of `--space`.
         sampler, pruner: the names of Optuna's sampler and pruner.
-        seed: of the sampler.
-        monitor: the direction and the name of the value that is optimized.
-        own_monitor: whether this is what the scenario monitors, which is the value of the validation if there is one.
-        trials: how many there are in all, None for no end.
+        seed: the seed of the sampler.
+        monitor: the direction and the name of the value to optimize.
+        own_monitor: True if this is the scenario's monitor, which stands for the validation value if there is one.
+        trials: the total number of trials; None for no limit.
         storage: the address of the database, None for a file in the sweep's folder.
         study: the study's name in the database.
-        cwd: the working folder, which relative paths refer to.
-        recorded_words: `words` without secrets, which is what the file holds.
-        home: tells this folder from others that share the study.
+        cwd: the working folder, to which relative paths refer.
+        recorded_words: `words` without secrets, as in the file.
+        home: distinguishes this folder from others that share the study.
     """
 
     scenario: str
@@ -76,10 +76,10 @@ class Settings:
     home: str = attrs.field(factory=lambda: uuid.uuid4().hex)
 
     def train_words(self, *, recorded: bool = False) -> list[str]:
-        """Return the words after `aip train` that all trials have in common.
+        """Return the words after `aip train` shared by all trials.
 
         Args:
-            recorded: without secrets.
+            recorded: True to leave out secrets.
         """
         words = self.recorded_words if recorded else self.words
         return [self.scenario, *(() if self.params is None else ("--params", self.params)), *words]
@@ -102,7 +102,7 @@ FIXED = {
     "monitor": "--monitor",
     "study": "--study",
 }
-"""The settings that all trials of a sweep share, with their names for users."""
+"""The settings shared by all trials of a sweep, with their names for users."""
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
@@ -114,7 +114,7 @@ def write_settings(folder: Path, settings: Settings) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file of the sweep's folder, so that other processes find the old or the new text."""
+    """Write a file of the sweep's folder atomically."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     with open(fresh, "x", encoding="utf-8", newline="", opener=no_follow) as file:
@@ -127,10 +127,10 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
 
     Args:
         folder: the sweep's folder.
-        storage: the address of the database, if the user gives it again.
+        storage: the address of the database if given again, or None.
 
     Raises:
-        UsageError: it is missing or cannot be read, or the storage's password is not known.
+        UsageError: the file is missing or unreadable, or the password of the storage is unknown.
     """
     path = folder / FILE
     if not path.is_file():
@@ -154,7 +154,7 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
 
 
 def is_home(folder: Path, home: str) -> bool:
-    """Return whether a folder is the one of this host that calls itself `home`."""
+    """Return True if a folder is the one on this host with the given `home`."""
     try:
         return bool(read_json(folder / FILE)["home"] == home)
     except (OSError, ValueError, TypeError, KeyError):
@@ -162,10 +162,10 @@ def is_home(folder: Path, home: str) -> bool:
 
 
 def refuse_changes(found: Settings, given: Settings) -> None:
-    """Check that a command that resumes a sweep means the same sweep.
+    """Check that a command that resumes a sweep describes the same sweep.
 
     Raises:
-        UsageError: it does not.
+        UsageError: the sweeps differ.
     """
     for name, called in FIXED.items():
         values = getattr(found, name), getattr(given, name)
@@ -179,10 +179,10 @@ def refuse_changes(found: Settings, given: Settings) -> None:
 
 @contextmanager
 def lock_when_free(folder: Path, name: str = LOCK) -> Iterator[None]:
-    """Hold a lock, after waiting for the process that has it. The end of a process releases its locks.
+    """Hold a lock, after waiting for its holder. A process releases its locks when it ends.
 
     Raises:
-        UsageError: it is not free after five minutes, or the folder is not writable.
+        UsageError: the lock is not free after five minutes, or the folder is not writable.
     """
     end = time.monotonic() + PATIENCE
     with ExitStack() as held:

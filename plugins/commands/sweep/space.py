@@ -17,15 +17,15 @@ from aipcore.params.tree import Component, Group, Leaf, find, shown
 from aipcore.training.request import Request
 
 MOST_POINTS = 10_000
-"""The largest grid."""
+"""The most points of a grid."""
 
 
 @attrs.frozen
 class Branch:
-    """The parameters that exist under one choice of all components that vary.
+    """The parameters that exist for one choice of all varied components.
 
     Attributes:
-        components: the chosen words by name, in the order in which they are chosen.
+        components: the chosen words by name, in the order of choice.
         free: the other parameters, in the user's order.
     """
 
@@ -34,21 +34,21 @@ class Branch:
 
     @property
     def first(self) -> dict[str, str]:
-        """The branch's first point."""
+        """The first point of the branch."""
         return self.components | {each.name: each.ends[0] for each in self.free}
 
 
 @attrs.frozen(kw_only=True)
 class Space:
-    """The parameters that vary.
+    """The search space of a sweep.
 
-    A parameter may exist only under some choices of a component, as the options of an optimizer do.
+    A parameter may exist only for some choices of a component, such as the options of an optimizer.
 
     Attributes:
-        dimensions: in the order in which the user named them.
-        branches: one for each choice of the components.
-        request: the scenario with everything that does not vary.
-        words: the parameters of the command line that do not vary.
+        dimensions: the hyperparameters in the user's order.
+        branches: one branch for each choice of the components.
+        request: the scenario with all fixed parameters.
+        words: the fixed parameters of the command line.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -57,7 +57,7 @@ class Space:
     words: tuple[str, ...]
 
     def walk(self, choose: Callable[[Dimension], str]) -> dict[str, str]:
-        """Choose a word for each parameter that exists, components before their options."""
+        """Choose a word for each existing parameter, components before their options."""
         by_name = {each.name: each for each in self.dimensions}
         chosen: dict[str, str] = {}
         branches: Sequence[Branch] = self.branches
@@ -68,7 +68,7 @@ class Space:
         return {name: chosen[name] for name in by_name if name in chosen}
 
     def options(self, chosen: Mapping[str, str]) -> list[str]:
-        """Return the words of the command line for what was chosen."""
+        """Return the command-line words of a choice."""
         return [f"--{name}={word}" for name, word in chosen.items()]
 
     def with_chosen(self, chosen: Mapping[str, str]) -> Request:
@@ -77,10 +77,10 @@ class Space:
         return attrs.evolve(self.request, layers=[*self.request.layers[:-1], layer])
 
     def grid(self) -> list[dict[str, float | str]]:
-        """Return every point of the space, the last parameter changing fastest.
+        """Return all points of the space; the last parameter changes fastest.
 
         Raises:
-            UsageError: there are too many.
+            UsageError: there are too many points.
         """
         found: list[dict[str, float | str]] = []
         for branch in self.branches:
@@ -94,7 +94,7 @@ class Space:
         return found
 
     def contacts(self) -> list[Contact]:
-        """Return the addresses that the words of the command line and of the space name."""
+        """Return the addresses named by the command line and the space."""
         found: dict[Contact, None] = {}
         for branch in self.branches:
             others = [{each.name: word} for each in branch.free for word in each.choices]
@@ -104,7 +104,7 @@ class Space:
         return list(found)
 
     def recorded_words(self) -> tuple[str, ...]:
-        """Return `words` with `***` in the place of secrets."""
+        """Return `words` with `***` in place of secrets."""
         options = Layer.from_arguments(self.words).options
         specs: dict[str, FieldSpec] = {}
         for branch in self.branches:
@@ -120,15 +120,15 @@ class Space:
 
 
 def make_space(texts: Sequence[str], request: Request, words: Sequence[str]) -> Space:
-    """Read the values of `--space` and check each with the scenario's parameters.
+    """Return the search space of the values of `--space`, after checking each with the scenario's parameters.
 
     Args:
-        texts: the values.
-        request: the scenario.
+        texts: the values of `--space`.
+        request: the request of the scenario.
         words: the parameters on the command line.
 
     Raises:
-        UsageError: a parameter is unknown, cannot vary like that, or is given a value as well.
+        UsageError: a parameter is unknown, cannot vary in this way, or also has a fixed value.
     """
     by_name = {split(text)[0]: text for text in texts}
     if len(by_name) < len(texts):
@@ -162,14 +162,14 @@ def _branches(
     chosen: dict[str, str],
     known: dict[str, Dimension],
 ) -> Iterator[Branch]:
-    """Choose each component in turn, since each leads to further parameters, which may be components again.
+    """Yield the branches: each component is chosen in turn, since it may lead to further components.
 
     Args:
-        texts: the values of `--space`, by the names in them.
-        request: the scenario.
+        texts: the values of `--space`, by parameter name.
+        request: the request of the scenario.
         words: the parameters on the command line.
-        chosen: the components so far.
-        known: receives the dimensions, by the names in the values.
+        chosen: the components chosen so far.
+        known: receives the dimensions by parameter name.
     """
     tree = _structure(request, words, chosen)
     given = {id(find(tree, option.name)): option for option in Layer.from_arguments(words).options}
@@ -189,7 +189,7 @@ def _branches(
         exist.append(known[name])
     components = [each for each in exist if each.kind == "component" and each.name not in chosen]
     if components:
-        # An outer component comes before one that it has.
+        # An outer component precedes its own components.
         outer = min(components, key=lambda each: each.name.count("."))
         for word in outer.choices:
             yield from _branches(texts, request, words, {**chosen, outer.name: word}, known)
@@ -198,7 +198,7 @@ def _branches(
 
 
 def _structure(request: Request, words: Sequence[str], chosen: Mapping[str, str]) -> Group:
-    """Return the parameters that exist once the components of the command line and `chosen` are chosen."""
+    """Return the parameters that exist for the components of the command line and `chosen`."""
     pending = Layer.from_arguments([*words, *(f"--{name}={word}" for name, word in chosen.items())])
     choosing: list[Option] = []
     while True:
@@ -219,7 +219,7 @@ def _filled(request: Request) -> Group:
 
 
 def _check(space: Space) -> None:
-    """Try the ends and choices of every parameter under every choice of components."""
+    """Check the ends and choices of every parameter for every choice of components."""
     for branch in space.branches:
         try:
             _filled(space.with_chosen(branch.components))
@@ -238,7 +238,7 @@ def _check(space: Space) -> None:
 
 def _explain_unknown(name: str, text: str, request: Request, words: Sequence[str]) -> None:
     try:
-        # The error for an option of this name: the nearest one, or the component that it belongs to.
+        # The error for an unknown option names the nearest one, or the component with this option.
         layer = Layer.from_arguments([*words, f"--{name}=0"])
         _filled(attrs.evolve(request, layers=[*request.layers[:-1], layer]))
     except AipError as error:

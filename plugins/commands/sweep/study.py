@@ -1,4 +1,4 @@
-"""The study: what Optuna stores of a sweep, and the sampler and pruner that it is asked with."""
+"""The Optuna study of a sweep, with its sampler and pruner."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from aipcore.errors import AipError, UsageError
 from aipcore.params.secret import redacted
 
 WAIT = 60.0
-"""Seconds that a process waits for another that writes to the SQLite file."""
+"""Seconds to wait for another process that writes to the SQLite file."""
 
 TRIES = 4
-"""Attempts to make the lock's table, which another process may be making too."""
+"""Attempts to create the lock table, which another process may be creating too."""
 
 LOCKS = sqlalchemy.Table(
     "aip_sweeps", sqlalchemy.MetaData(), sqlalchemy.Column("study", sqlalchemy.String(512), primary_key=True)
 )
-"""Table with one row per study. Whoever locks the row may change the study."""
+"""Table with one row per study. The holder of the row's lock may change the study."""
 
 
 def open_study(settings: Settings, space: Space, folder: Path | None = None) -> optuna.Study:
     """Open the study of a sweep, or create it.
 
     Args:
-        settings: the sweep.
-        space: its parameters.
-        folder: holds the database if `settings` names none.
+        settings: the settings of the sweep.
+        space: the search space.
+        folder: the folder of the database if `settings` names none.
 
     Raises:
-        UsageError: the database cannot be used, or its study of this name is another one.
+        UsageError: the database cannot be used, or contains another study of this name.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = _url(settings, folder)
@@ -83,19 +83,19 @@ def _begin_study(study: optuna.Study, settings: Settings, space: Space) -> None:
 
 @contextmanager
 def study_locked(settings: Settings, folder: Path | None) -> Iterator[None]:
-    """Keep every other sweep from changing the study, on this host and on others.
+    """Lock the study against all other sweeps, on this host and on others.
 
-    SQLite is locked by a file beside the database: a transaction would lock out Optuna itself. Other databases are
-    locked by a row of `LOCKS`. The end of the process releases either.
+    SQLite is locked by a file beside the database, since a transaction would lock out Optuna itself. Other databases
+    are locked by a row of `LOCKS`. Both locks are released when the process ends.
 
     Args:
-        settings: the sweep.
-        folder: holds the database if `settings` names none.
+        settings: the settings of the sweep.
+        folder: the folder of the database if `settings` names none.
     """
     url = sqlalchemy.make_url(_url(settings, folder))
     if url.get_backend_name() == "sqlite":
         file = Path((url.database or "").removeprefix("file:")).resolve()
-        # Without this folder SQLite fails, and names the reason.
+        # Without this folder SQLite fails and reports the reason.
         lockable = url.database not in (None, "", ":memory:") and file.parent.is_dir()
         with lock_when_free(file.parent, f".{file.name}.lock") if lockable else nullcontext():
             yield
@@ -130,8 +130,8 @@ def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
     """Return the pruner of this name.
 
     Args:
-        name: of `--pruner`.
-        epochs: the most that a trial has.
+        name: the value of `--pruner`.
+        epochs: the most epochs of a trial.
     """
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs)
@@ -139,10 +139,10 @@ def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
 
 
 def suggest(study: optuna.Study, trial: optuna.Trial, settings: Settings, space: Space) -> dict[str, str]:
-    """Choose a trial's parameters; those that it has already stay.
+    """Choose a trial's hyperparameters; existing choices stay.
 
-    The choice follows from the seed, the number of the trial and the trials before it, so that neither an interruption
-    nor another process of the same seed repeats one.
+    The choice depends on the seed, the number of the trial and the earlier trials. Neither an interruption nor another
+    process with the same seed therefore repeats a choice.
     """
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}:{trial.number}".encode()).digest()[:4], "big")
     kind = optuna.samplers.TPESampler if settings.sampler == "tpe" else optuna.samplers.RandomSampler
@@ -161,14 +161,14 @@ def _suggest(trial: optuna.Trial, each: Dimension) -> Any:
 
 
 def begun(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that have ended or are running, in their order."""
+    """Return the trials that have ended or are running, in order."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return the share of each parameter in the differences between trials, largest first; they sum to 1.
+    """Return the importance of each hyperparameter for the differences between trials, largest first; the sum is 1.
 
-    Empty if there are too few trials, or they are all alike.
+    Empty if there are too few trials or all have the same value.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     common = set.intersection(*(set(trial.params) for trial in complete)) if complete else set()
@@ -184,20 +184,20 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 @contextmanager
 def database_errors(settings: Settings, remedy: str, kind: type[AipError] = UsageError) -> Iterator[None]:
-    """Turn a failure of the database into one sentence.
+    """Convert a database failure to an error of one sentence.
 
     Args:
-        settings: the sweep.
-        remedy: completes the sentence.
+        settings: the settings of the sweep.
+        remedy: the end of the sentence.
         kind: the error to raise.
 
     Raises:
-        AipError: it failed.
+        AipError: the database failed.
     """
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
-        # The database's own words, without the statement and SQLAlchemy's link to its manual.
+        # The database's own text, without the statement and the link to SQLAlchemy's manual.
         known = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError) else error
         cause = " ".join(re.split(r"\n\[SQL|\n\(Background", str(known))[0].split())
         raise kind(f"The storage {settings.place} cannot be used ({redacted(cause)}): {remedy}.") from error

@@ -1,4 +1,4 @@
-"""A trial in a process of its own: starting it, answering after each epoch, and judging how it ended."""
+"""A trial in its own process: start, answers after each epoch, and outcome."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, Literal
 import attrs
 
 LOG = "output.log"
-"""The output of a trial, in its folder."""
+"""The file with the output of a trial, in its folder."""
 
 LEAVING = 60.0
-"""Seconds that a trial's process has to end once its run has."""
+"""Seconds for a trial's process to exit after its run."""
 
 PRUNED = "Pruned by the sweep: other trials were better by this epoch."
 
@@ -30,12 +30,12 @@ class Score:
     """The best epoch of a trial.
 
     Attributes:
-        mode: whether small (`min`) or large (`max`) values are good.
-        name: the value's name among the logs of an epoch.
-        own: whether the name is that of the scenario, which stands for the value of the validation if there is one.
-        value: the best so far, None if there is none.
-        epoch: the epoch that gave it, counted from 1.
-        logs: all values of that epoch that are finite.
+        mode: `min` if small values are better, `max` if large ones are.
+        name: the name of the value in the logs of an epoch.
+        own: True if the name is the scenario's, which stands for the validation value if there is one.
+        value: the best value so far; None if there is none.
+        epoch: the epoch of that value, counted from 1.
+        logs: all finite values of that epoch.
     """
 
     def __init__(self, mode: Literal["min", "max"], name: str, *, own: bool = False) -> None:
@@ -47,7 +47,7 @@ class Score:
         self.logs: dict[str, float] = {}
 
     def take(self, history: Sequence[Logs]) -> None:
-        """Find the best of all epochs of the trial. An epoch whose loss is not finite does not count."""
+        """Find the best of all epochs of the trial. Epochs with a non-finite loss are ignored."""
         validated = f"val_{self.name.removeprefix('val_')}"
         if self.own and any(validated in logs for logs in history):
             self.name = validated
@@ -63,14 +63,14 @@ class Score:
             self.logs = {name: value for name, value in logs.items() if math.isfinite(value)}
 
     def unknown(self, history: Sequence[Logs], *, final: bool) -> str:
-        """Return why the monitored value will never be there; empty if it is, or may still come.
+        """Return the reason why the monitored value will never be logged; empty if it is, or may still be.
 
         Args:
             history: the logs of some epochs.
-            final: whether these are all.
+            final: True if these are all epochs.
         """
         names = {name for logs in history for name in logs}
-        # Validation and its extension may run in some of the epochs only.
+        # Validation and LAV may run in some of the epochs only.
         late = self.name.startswith(("val_", "lav_")) and not any(name.startswith(self.name[:4]) for name in names)
         if not names or self.name in names or (late and not final):
             return ""
@@ -78,19 +78,19 @@ class Score:
 
 
 def diverged(epoch: int, logs: Logs) -> str:
-    """Return why the trial cannot recover; empty if it can."""
+    """Return the reason why the trial cannot recover; empty if it can."""
     loss = logs.get("loss", 0.0)
     return "" if math.isfinite(loss) else f"the loss is {loss} in epoch {epoch}"
 
 
 @attrs.frozen
 class Outcome:
-    """The end of a trial.
+    """The outcome of a trial.
 
     Attributes:
-        state: `complete`, `pruned`, `failed`, or `interrupted`, which is to be resumed.
-        reason: why, if it failed.
-        fatal: why no other trial can do better.
+        state: `complete`, `pruned`, `failed`, or `interrupted`, to be resumed.
+        reason: the reason of a failure.
+        fatal: the reason why no other trial can succeed.
     """
 
     state: str
@@ -99,7 +99,7 @@ class Outcome:
 
 
 class Stop:
-    """Hands SIGINT and SIGTERM to the running trial, which saves its state; a second one ends it immediately.
+    """Passes SIGINT and SIGTERM to the running trial, which saves its state. A second signal ends it immediately.
 
     Attributes:
         received: the first signal, or None.
@@ -121,7 +121,7 @@ class Stop:
             signal.signal(number, handler)
 
     def watch(self, process: subprocess.Popen[str] | None) -> None:
-        """Hand signals to this process from now on."""
+        """Pass signals to this process from now on."""
         self._process = process
         if process is not None and self.received is not None:
             process.send_signal(self.received)
@@ -142,16 +142,16 @@ class TrialProcess:
     """The process of one trial.
 
     Args:
-        request: for the worker.
-        folder: of the trial, whose log takes the output.
-        cwd: its working folder.
-        stop: hands signals on to it.
+        request: the request for the worker.
+        folder: the folder of the trial, whose log receives the output.
+        cwd: the working folder of the process.
+        stop: passes signals to the process.
     """
 
     def __init__(self, request: Mapping[str, Any], folder: Path, cwd: str, stop: Stop) -> None:
         self._log, self._stop = folder / LOG, stop
         with self._log.open("a", encoding="utf-8") as output:
-            # Without the working folder on the path, as `aip` itself is; in a session of its own, so that Ctrl-C
+            # Started as `aip` itself, without the working folder on the path; in its own session, so that Ctrl-C
             # reaches it once, through `stop`.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "aip_plugins.commands.sweep.worker"],
@@ -167,11 +167,11 @@ class TrialProcess:
         self._send(request)
 
     def follow(self, score: Score, report: Callable[[int, int, Logs], bool]) -> Outcome:
-        """Answer the trial until it ends.
+        """Exchange messages with the trial until it ends.
 
         Args:
-            score: takes its epochs.
-            report: takes the epoch, the number of epochs and the logs; returns whether the trial is to be pruned.
+            score: receives the epochs of the trial.
+            report: receives the epoch, the number of epochs and the logs; returns True to prune the trial.
         """
         assert self._process.stdout is not None
         pruned = bad = failed = ""
@@ -217,12 +217,12 @@ class TrialProcess:
             self._process.stdin.flush()
 
     def _leave(self) -> None:
-        """Let the process end; callbacks may still have something to send."""
+        """Wait for the process to exit; callbacks may still have data to send."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVING)
 
     def _end(self) -> str:
-        """Return how the process ended, and the last line that it printed."""
+        """Return the way the process ended, and the last line of its output."""
         code = self._process.wait()
         how = f"ended with exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
@@ -231,7 +231,7 @@ class TrialProcess:
         return f"{how}; {self._log} {f'ends with: {last[0]}' if last else 'is empty'}"
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, even in the middle of its work."""
         _kill(self._process)
         self._process.wait()
         self._stop.watch(None)
@@ -242,7 +242,7 @@ class TrialProcess:
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it started, without waiting: the signal may have interrupted a wait."""
+    """End a process and its children without waiting: the signal may have interrupted a wait."""
     if process.returncode is not None:
         return
     if hasattr(os, "killpg"):

@@ -1,7 +1,7 @@
-"""The process of one trial: a training run that asks the sweep after each epoch whether to continue.
+"""The process of one trial: a training run that asks the sweep after each epoch if it should continue.
 
 It reads its request and the answers from standard input, and writes events to standard output, as lines of JSON. All
-other output of the process goes to its standard error.
+other output of the process goes to standard error.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ORPHANED = "The sweep is gone, so the trial stops here."
 
 
 class SweepReporter(Reporter):
-    """Sends each epoch to the sweep, and stops the run if the answer says so."""
+    """Sends each epoch to the sweep, and stops the run if the sweep requests it."""
 
     def __init__(self) -> None:
-        # Out of reach of all that prints or reads.
+        # Protected from code that prints or reads.
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         self._in = os.fdopen(os.dup(0), encoding="utf-8")
         os.dup2(2, 1)
@@ -50,11 +50,11 @@ class SweepReporter(Reporter):
         for text in self._in:
             self._answers.put(json.loads(text))
         self._answers.put(None)
-        # The sweep was killed, so nobody reads the result.
+        # The sweep was killed, so nothing reads the result.
         os.kill(os.getpid(), signal.SIGTERM)
 
     def receive(self) -> Any:
-        """Return the next message of the sweep, None if it is gone."""
+        """Return the next message of the sweep; None if the sweep has ended."""
         return self._answers.get()
 
     def send(self, event: str, **content: Any) -> None:
@@ -101,17 +101,17 @@ def main() -> int:
 
 
 def _run(words: list[str], folder: str | None, sweep: SweepReporter) -> TrainResult:
-    """Train.
+    """Train the scenario.
 
     Args:
-        words: the scenario and its parameters; of a run that is resumed, the parameters that change.
-        folder: of the run to resume, None for a new run.
+        words: the scenario and its parameters; for a resumed run, the changed parameters.
+        folder: the folder of the run to resume; None for a new run.
         sweep: receives the epochs.
     """
     output = run_output({}, sweep)
     if folder is None:
         return train_request(make_request(split_arguments(words, (PARAMS,), "train"), "train"), output)
-    # The run is the sweep's own, and of the scenario that the user named to the sweep.
+    # The run belongs to the sweep, and uses the scenario that the user named to the sweep.
     return resume_run(find_stored_run(Path(folder), [Layer.from_arguments(words)], trust=True), output)
 
 

@@ -1,1 +1,1 @@
-"""Telling images apart: folders or lists of images to classes."""
+"""Image classification: folders or lists of images to classes."""

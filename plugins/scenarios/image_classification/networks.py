@@ -9,7 +9,7 @@ from aip_plugins.scenarios.image_classification.params import CNN, GraphParams, 
 
 
 def logits(images: Any, params: GraphParams, classes: int) -> Any:
-    """Applies the network that `params` describes."""
+    """Return the logits of the network described by `params`."""
     match params:
         case CNN():
             features = _cnn(images, params)
@@ -51,6 +51,6 @@ def _residual(x: Any, filters: int, *, strides: int, name: str) -> Any:
 
 
 def _convolution(x: Any, filters: int, kernel_size: int, *, strides: int = 1, name: str) -> Any:
-    # The normalisation that follows has a bias of its own.
+    # The following normalization has its own bias.
     x = keras.layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False, name=name)(x)
     return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)

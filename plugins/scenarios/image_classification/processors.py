@@ -1,4 +1,4 @@
-"""From an image file's pixels to what the network sees, and from logits to a class."""
+"""Preprocessing of images and classes, and post-processing of logits."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from aipcore.scenario import Mode, PostProcessor, Processor, RandomProcessor, Sa
 
 
 class Resize(Processor):
-    """Scales images to one size, whatever their proportions."""
+    """Scales images to one size, without keeping their proportions."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height = height
         self.width = width
 
     def process(self, sample: Sample) -> Sample:
-        """A uint8 image of any size to uint8 [height, width, channels]."""
+        """Return a uint8 image of shape [height, width, channels], from one of any size."""
         image = Image.fromarray(sample.inputs).resize((self.width, self.height), Image.Resampling.BILINEAR)
         return attrs.evolve(sample, inputs=np.atleast_3d(np.asarray(image)))
 
 
 class Augment(RandomProcessor):
-    """Flips, moves, turns and changes the contrast."""
+    """Random flips, shifts, rotations and changes of contrast."""
 
     def __init__(self, params: ImageData) -> None:
         self.params = params
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A uint8 image of shape [height, width, channels] to another one."""
+        """Return a changed uint8 image of shape [height, width, channels]."""
         pixels = sample.inputs
         height, width, channels = pixels.shape
         image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
@@ -51,15 +51,15 @@ class Augment(RandomProcessor):
 
 
 class Normalize(Processor):
-    """Pixels from 0 to 1."""
+    """Scales pixels to the range from 0 to 1."""
 
     def process(self, sample: Sample) -> Sample:
-        """uint8 to float32."""
+        """Return float32 pixels from uint8."""
         return attrs.evolve(sample, inputs={"image": sample.inputs.astype(np.float32) / 255})
 
 
 class EncodeClass(Processor):
-    """The name of the class as a number, int32 []."""
+    """Converts the name of the class to a number, int32 []."""
 
     modes = frozenset({Mode.TRAINING, Mode.EVALUATION, Mode.TARGETS})
 
@@ -67,7 +67,7 @@ class EncodeClass(Processor):
         self.numbers = {name: number for number, name in enumerate(classes)}
 
     def process(self, sample: Sample) -> Sample:
-        """A name to its number."""
+        """Return the number of the class name."""
         if sample.targets not in self.numbers:
             raise DataError(
                 f"The class {sample.targets!r} is none of {', '.join(self.numbers)}: add it to --data.classes."
@@ -76,13 +76,13 @@ class EncodeClass(Processor):
 
 
 class DecodeClass(PostProcessor):
-    """The most probable class."""
+    """Decodes logits to the most probable class."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
 
     def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
-        """Logits of shape [classes] to the name `class` and its `probability`."""
+        """Return the name `class` and its `probability`, from logits of shape [classes]."""
         del meta
         logits = outputs["class"].astype(np.float64)
         weights = np.exp(logits - logits.max())

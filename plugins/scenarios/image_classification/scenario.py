@@ -16,7 +16,7 @@ MODES = {"gray": "L", "rgb": "RGB"}
 
 
 class ImageClassification(ListFileScenario):
-    """Tells images apart by the folders they lie in; without lists it learns handwritten digits."""
+    """Classifies images by the folders they are in; without lists it trains on handwritten digits."""
 
     params_class = ImageParams
     params: ImageParams
@@ -29,7 +29,7 @@ class ImageClassification(ListFileScenario):
     suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
     def derived_params(self) -> ImageParams:
-        """The classes, which are the names of the folders if none are given."""
+        """Return the parameters with the classes, by default the names of the folders."""
         if self.params.data.classes:
             return self.params
         if self.params.train.lists:
@@ -39,35 +39,35 @@ class ImageClassification(ListFileScenario):
         return attrs.evolve(self.params, data=attrs.evolve(self.params.data, classes=tuple(classes)))
 
     def own_train_data(self) -> Any:
-        """The digits of the tutorial, as images."""
+        """Return the digits of the tutorial, as images."""
         return _digits(0)
 
     def own_val_data(self) -> Any:
-        """The held-out digits."""
+        """Return the held-out digits."""
         return _digits(1)
 
     def train_data(self) -> Any:
-        """The images to learn from, whose classes are all known."""
+        """Return the training images, after checking that their classes are known."""
         return self._known(super().train_data(), "training")
 
     def val_data(self) -> Any:
-        """The images to validate with, whose classes are all known."""
+        """Return the validation images, after checking that their classes are known."""
         return self._known(super().val_data(), "validation")
 
     def lav_data(self) -> Mapping[str, Any] | None:
-        """The images of each list, whose classes are all known."""
+        """Return the images of each list, after checking that their classes are known."""
         lists = super().lav_data()
         return lists and {name: self._known(data, name) for name, data in lists.items()}
 
     def predict_data(self) -> Any:
-        """The images of `data.files` or of the validation data, whose classes are not read."""
+        """Return the images of `data.files` or of the validation data, without reading their classes."""
         return super().predict_data() if self.params.data.files else super().val_data()
 
     def _known(self, data: Any, what: str) -> Any:
-        """Return the data, if a class for each image is among those that the model tells apart.
+        """Return the data, after checking that the class of each image is known to the model.
 
         Raises:
-            DataError: an image is of another class.
+            DataError: an image has another class.
         """
         classes = self.params.data.classes
         unknown = [path for path in getattr(data, "paths", ()) if path.parent.name not in classes]
@@ -79,14 +79,14 @@ class ImageClassification(ListFileScenario):
         return data
 
     def read(self, path: Path, *, targets: bool) -> Sample:
-        """An image, and the name of its folder."""
+        """Return an image, and the name of its folder as its class."""
         from aip_plugins.scenarios.image_file import read_image
 
         pixels = read_image(path, MODES[self.params.data.colors])
         return Sample(inputs=pixels, targets=path.parent.name if targets else None, meta={"path": str(path)})
 
     def processors(self) -> Sequence[Any]:
-        """Scale, augment in training, normalise; the class as a number."""
+        """Return the processors: scale, augment in training, normalize; encode the class."""
         from aip_plugins.scenarios.image_classification.processors import Augment, EncodeClass, Normalize, Resize
 
         data = self.params.data
@@ -94,38 +94,38 @@ class ImageClassification(ListFileScenario):
         return [Resize(data.height, data.width), *augment, Normalize(), EncodeClass(data.classes)]
 
     def post_processors(self) -> Sequence[Any]:
-        """The most probable class."""
+        """Return the post-processor for the most probable class."""
         from aip_plugins.scenarios.image_classification.processors import DecodeClass
 
         return [DecodeClass(self.params.data.classes)]
 
     def build(self, inputs: Any) -> Any:
-        """Images to logits."""
+        """Return the logits of images."""
         from aip_plugins.scenarios.image_classification.networks import logits
 
         return {"class": logits(inputs["image"], self.params.model.graph.params, len(self.params.data.classes))}
 
     def losses(self) -> Any:
-        """Cross-entropy."""
+        """Return the cross-entropy loss."""
         import keras
 
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> Any:
-        """Accuracy."""
+        """Return the accuracy."""
         import keras
 
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def evaluator(self) -> Evaluator:
-        """What is confused with what."""
+        """Return a confusion evaluator."""
         from aip_plugins.scenarios.tutorial.evaluator import ConfusionEvaluator
 
         classes = self.params.data.classes
         return ConfusionEvaluator(len(classes), "class", classes)
 
     def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
-        """The names of both classes."""
+        """Return the names of both classes."""
         return self.params.data.classes[int(targets["class"])], str(outputs["class"])
 
 

@@ -1,1 +1,1 @@
-"""Reading lines of text: images of varying width to characters."""
+"""Text line recognition: images of varying width to characters."""

@@ -14,7 +14,7 @@ from aipcore.files import read_text
 
 @attrs.frozen
 class Codec:
-    """The characters that a model can read.
+    """The alphabet of a model.
 
     Attributes:
         alphabet: each character once; the character at position i has the number i + 1.
@@ -24,25 +24,25 @@ class Codec:
 
     @property
     def classes(self) -> int:
-        """How many numbers there are, the blank included."""
+        """The number of classes, including the blank."""
         return len(self.alphabet) + 1
 
     @property
     def unknown(self) -> str:
-        """The character that stands for every one that is not in the alphabet."""
+        """The character that replaces characters outside the alphabet."""
         return next(mark for mark in map(chr, range(0xFFFD, 0, -1)) if mark not in self.alphabet)
 
     def encode(self, text: str) -> list[int]:
-        """The numbers of a text. A character that is not in the alphabet has the number `classes`."""
+        """Return the numbers of a text. A character outside the alphabet has the number `classes`."""
         return [self.alphabet.find(character) + 1 or self.classes for character in text]
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of numbers; blanks are left out."""
+        """Return the text of numbers, without blanks."""
         characters = self.alphabet + self.unknown
         return "".join(characters[number - 1] for number in numbers if number > 0)
 
     def read(self, logits: Any) -> tuple[str, float]:
-        """The text of the most probable path, and the geometric mean of the probabilities of its steps.
+        """Return the text of the most probable path, and the geometric mean of the probabilities of its steps.
 
         Args:
             logits: float array of shape [steps, classes].
@@ -57,15 +57,15 @@ class Codec:
 
 
 def alphabet_of(texts: Iterable[str]) -> str:
-    """The characters of some texts, in the order of their code points."""
+    """Return the characters of some texts, sorted by code point."""
     return "".join(sorted(set("".join(texts))))
 
 
 def read_codec(path: Path) -> str:
-    """The alphabet of a codec file: UTF-8, one character a line.
+    """Return the alphabet of a codec file: UTF-8, one character per line.
 
     Raises:
-        UsageError: the file cannot be read, is empty, or a line is no single character or is there twice.
+        UsageError: the file cannot be read or is empty, or a line is not a single character or occurs twice.
     """
     try:
         lines = read_text(path).removeprefix("\ufeff").split("\n")

@@ -1,4 +1,4 @@
-"""How much of the text is read wrongly."""
+"""Error rates of recognized text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aipcore.scenario import Evaluator
 
 @keras.saving.register_keras_serializable(package="aip")
 class CharacterErrorRate(keras.metrics.Metric):
-    """Edit distance between the most probable path and the text, over the number of characters of all texts."""
+    """Edit distance between the most probable path and the text, divided by the number of characters of all texts."""
 
     def __init__(self, name: str = "character_error_rate", **arguments: Any) -> None:
         super().__init__(name=name, **arguments)
@@ -22,7 +22,7 @@ class CharacterErrorRate(keras.metrics.Metric):
         self.characters = self.add_variable((), initializer="zeros", name="characters")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes in texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
+        """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del sample_weight
         best = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
         before = tf.pad(best[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
@@ -33,12 +33,12 @@ class CharacterErrorRate(keras.metrics.Metric):
         self.characters.assign_add(tf.cast(tf.size(truth.values), tf.float32))
 
     def result(self) -> Any:
-        """A float32 scalar; 0 if nothing was read, above 1 if more is wrong than there is."""
+        """Return a float32 scalar; 0 without any text, above 1 with more errors than characters."""
         return tf.math.divide_no_nan(self.errors.value, self.characters.value)
 
 
 def _sparse(numbers: Any, kept: Any) -> tf.SparseTensor:
-    """The kept numbers of each row, moved together."""
+    """Return the kept numbers of each row, moved together."""
     positions = tf.cumsum(tf.cast(kept, tf.int64), axis=1) - 1
     rows = tf.where(kept)[:, 0]
     shape = tf.shape(numbers, out_type=tf.int64)
@@ -48,7 +48,7 @@ def _sparse(numbers: Any, kept: Any) -> tf.SparseTensor:
 
 
 class ReadingEvaluator(Evaluator):
-    """Character and line error rate, and the lines that are read worst."""
+    """Character and line error rate, and the lines with the most errors."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -56,7 +56,7 @@ class ReadingEvaluator(Evaluator):
         self.worst: list[tuple[int, str, str]] = []
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
-        """Takes in texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
+        """Update with texts, int32 [batch, characters] padded with 0, and logits, [batch, steps, classes]."""
         del meta
         for numbers, logits in zip(targets["text"], outputs["text"], strict=True):
             truth, read = self.codec.decode(numbers.tolist()), self.codec.read(logits)[0]
@@ -69,21 +69,21 @@ class ReadingEvaluator(Evaluator):
                 self.worst = sorted([*self.worst, (errors, truth, read)], key=lambda line: -line[0])[:3]
 
     def result(self) -> dict[str, float]:
-        """Rates of characters and of lines."""
+        """Return the character and line error rates."""
         return {
             "character_error_rate": self.errors / max(1, self.characters),
             "line_error_rate": self.wrong_lines / max(1, self.lines),
         }
 
     def report(self) -> str:
-        """The worst lines."""
+        """Return the worst lines."""
         if not self.worst:
             return "All lines were read right."
         return "Read worst: " + ", ".join(f"{truth!r} as {read!r}" for _, truth, read in self.worst) + "."
 
 
 def edit_distance(one: str, other: str) -> int:
-    """The least number of characters to insert, delete or replace to make one text the other (Levenshtein, 1966)."""
+    """Return the edit distance: the fewest insertions, deletions and replacements of characters (Levenshtein, 1966)."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
         diagonal, row[0] = row[0], i

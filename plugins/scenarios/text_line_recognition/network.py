@@ -9,15 +9,15 @@ from aip_plugins.scenarios.text_line_recognition.params import TextLineModel
 from keras import ops
 
 CERTAIN = 1e4
-"""Added to the blank's logit where a line has ended: no other class stands a chance there."""
+"""Added to the blank's logit after the end of a line: no other class has a chance there."""
 
 
 @keras.saving.register_keras_serializable(package="aip")
 class LineMask(keras.layers.Layer):
-    """1 within a line and 0 in the padding behind it.
+    """A mask: 1 within a line and 0 in the padding after it.
 
     Args:
-        stride: how many pixels of the line one step of the features stands for.
+        stride: pixels of the line per step of the features.
     """
 
     def __init__(self, stride: int, **arguments: Any) -> None:
@@ -25,31 +25,31 @@ class LineMask(keras.layers.Layer):
         self.stride = stride
 
     def call(self, features: Any, width: Any) -> Any:
-        """Features of shape [batch, steps, ...] and widths in pixels, [batch, 1], to float32 [batch, steps]."""
+        """Return float32 [batch, steps] for features of shape [batch, steps, ...] and widths in pixels, [batch, 1]."""
         steps = ops.arange(ops.shape(features)[1], dtype="int32")
         return ops.cast(steps[None, :] * self.stride < width, "float32")
 
     def compute_output_spec(self, features: Any, width: Any) -> Any:
-        """One number a step."""
+        """Return the spec of one number per step."""
         del width
         return keras.KerasTensor((features.shape[0], features.shape[1]), "float32")
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the constructor arguments."""
         return {**super().get_config(), "stride": self.stride}
 
 
 def logits(image: Any, width: Any, params: TextLineModel, classes: int) -> Any:
-    """The logits of each step, [batch, steps, classes], class 0 being the blank.
+    """Return the logits of each step, [batch, steps, classes], where class 0 is the blank.
 
-    Padding is put back to zero after each layer, so that what a line is read as does not depend on the lines that it
-    shares a batch with; the steps behind the end of a line are blank.
+    Padding is reset to zero after each layer, so that the result for a line does not depend on the other lines of its
+    batch. The steps after the end of a line are blank.
 
     Args:
         image: float32 [batch, width, height, 1].
-        width: of each line without padding, int32 [batch, 1].
+        width: the width of each line without padding, int32 [batch, 1].
         params: the size of the network.
-        classes: characters and the blank.
+        classes: number of classes, including the blank.
     """
     x, stride = image, 1
     for number, filters in enumerate(params.filters, start=1):
@@ -57,7 +57,7 @@ def logits(image: Any, width: Any, params: TextLineModel, classes: int) -> Any:
             x
         )
         x = _masked(x, LineMask(stride, name=f"pixels_{number}")(x, width))
-        # "same" keeps the last columns of a line whose width is odd.
+        # "same" keeps the last column of a line of odd width.
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
         stride *= 2
     mask = LineMask(stride, name="steps")(x, width)

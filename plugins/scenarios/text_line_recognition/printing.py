@@ -1,4 +1,4 @@
-"""Lines of text printed in a free font (Aileron, CC0, which comes with Pillow), for a first run and for tests."""
+"""Lines of text printed in a free font (Aileron, CC0, included in Pillow), for a first run and for tests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aipcore.scenario import Sample
 
 @attrs.frozen
 class PrintedLines:
-    """A source of samples: line number i is a function of (seed, i) alone.
+    """A source of samples: line number i depends only on (seed, i).
 
-    A sample has the image as its input (uint8, [height, width], black on white), and the text as its target.
+    The input of a sample is the image (uint8, [height, width], black on white), and its target is the text.
 
     Attributes:
-        count: lines in all.
-        seed: of text, size, contrast, slant and noise.
+        count: number of lines.
+        seed: the seed of text, size, contrast, slant and noise.
     """
 
     count: int
@@ -29,7 +29,7 @@ class PrintedLines:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        """Prints a line."""
+        """Print a line."""
         import numpy as np
 
         generator = np.random.default_rng((self.seed, index))
@@ -37,14 +37,14 @@ class PrintedLines:
         return Sample(inputs=_printed(text, generator), targets=text, meta={"text": text})
 
     def texts(self) -> list[str]:
-        """All texts, without printing them."""
+        """Return all texts, without printing them."""
         import numpy as np
 
         return [self.text(np.random.default_rng((self.seed, index))) for index in range(self.count)]
 
     @staticmethod
     def text(generator: Any) -> str:
-        """One to three words or numbers, some of them capitalised, with a point or a comma at times."""
+        """Return one to three words or numbers, some capitalized, sometimes with a period or a comma."""
         parts = []
         for _ in range(generator.integers(1, 4)):
             if generator.random() < 0.2:
@@ -70,5 +70,5 @@ def _printed(text: str, generator: Any) -> Any:
 
 @cache
 def words() -> list[str]:
-    """Common words, from which lines are made."""
+    """Return common words, from which lines are made."""
     return (files(__package__) / "words.txt").read_text(encoding="utf-8").split()

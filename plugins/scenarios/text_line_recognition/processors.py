@@ -1,4 +1,4 @@
-"""From the image and the text of a line to what the network reads and learns, and back to text."""
+"""Preprocessing of line images and texts, and post-processing to text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ScaleToHeight(Processor):
         self.height = height
 
     def process(self, sample: Sample) -> Sample:
-        """A uint8 image of shape [any, width] to uint8 [height, scaled width]."""
+        """Return a uint8 image of shape [height, scaled width], from one of shape [any, width]."""
         image = Image.fromarray(sample.inputs)
         width = max(1, round(image.width * self.height / image.height))
         scaled = image.resize((width, self.height), Image.Resampling.BILINEAR)
@@ -29,10 +29,10 @@ class ScaleToHeight(Processor):
 
 
 class Distort(RandomProcessor):
-    """Stretches, shears, blurs, and adds noise, a little of each."""
+    """Slight random stretching, shearing, blur and noise."""
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A uint8 image to a uint8 image of the same height."""
+        """Return a distorted uint8 image of the same height."""
         image = Image.fromarray(sample.inputs)
         stretched = max(1, round(image.width * rng.uniform(0.9, 1.1)))
         image = image.resize((stretched, image.height), Image.Resampling.BILINEAR)
@@ -48,17 +48,17 @@ class Distort(RandomProcessor):
 
 
 class Normalize(Processor):
-    """Ink becomes 1 and paper 0, with the line along the first axis; the width goes beside it."""
+    """Converts ink to 1 and paper to 0, with the line along the first axis, and adds the width."""
 
     def process(self, sample: Sample) -> Sample:
-        """A uint8 image of shape [height, width] to float32 [width, height, 1] and its width, int32 [1]."""
+        """Return float32 [width, height, 1] and the width, int32 [1], from a uint8 image of shape [height, width]."""
         ink = 1 - sample.inputs.astype(np.float32) / 255
         columns = np.ascontiguousarray(ink.T)[:, :, None]
         return attrs.evolve(sample, inputs={"image": columns, "width": np.array([len(columns)], np.int32)})
 
 
 class RefuseUnknown(Processor):
-    """Check that the alphabet has all characters of a training text: no model can learn others."""
+    """Checks that the alphabet contains all characters of a training text: a model cannot learn others."""
 
     modes = frozenset({Mode.TRAINING})
 
@@ -66,7 +66,7 @@ class RefuseUnknown(Processor):
         self.codec = codec
 
     def process(self, sample: Sample) -> Sample:
-        """Return the sample as it is.
+        """Return the sample unchanged.
 
         Raises:
             DataError: a character is not in the alphabet.
@@ -81,11 +81,11 @@ class RefuseUnknown(Processor):
 
 
 class Encode(Processor):
-    """The text as numbers; where only inputs matter, there is none.
+    """Converts the text to numbers; without targets there is no text.
 
     Args:
-        codec: the characters.
-        stride: pixels of the line for each step of the network.
+        codec: the alphabet of the model.
+        stride: pixels of the line per step of the network.
     """
 
     modes = frozenset({Mode.TRAINING, Mode.EVALUATION, Mode.TARGETS})
@@ -95,11 +95,11 @@ class Encode(Processor):
         self.stride = stride
 
     def process(self, sample: Sample) -> Sample:
-        """A text to its numbers, int32 [characters].
+        """Return the numbers of the text, int32 [characters].
 
         Raises:
             DataError: the image is too narrow: CTC needs a step for each character, and one between two equal ones.
-                Characters that are not in the alphabet need none.
+                Characters outside the alphabet need none.
         """
         numbers = self.codec.encode(sample.targets)
         known = [number for number in numbers if number < self.codec.classes]
@@ -113,13 +113,13 @@ class Encode(Processor):
 
 
 class Decode(PostProcessor):
-    """The most probable path as text."""
+    """Decodes the most probable path to text."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
 
     def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
-        """Logits of shape [steps, classes] to `text` and `confidence`, from 0 to 1."""
+        """Return `text` and `confidence`, from 0 to 1, from logits of shape [steps, classes]."""
         del meta
         text, confidence = self.codec.read(outputs["text"])
         return {"text": text, "confidence": confidence}

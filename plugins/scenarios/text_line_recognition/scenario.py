@@ -18,13 +18,13 @@ from aipcore.scenario import Evaluator, ListFileScenario, Sample
 
 TEXT_SUFFIX = ".gt.txt"
 LONGEST_TEXT = 100_000
-"""Characters of a text, far more than a line has."""
+"""The most characters of a text, far more than a line has."""
 
 logger = logging.getLogger("aipcore.scenarios")
 
 
 class TextLineRecognition(ListFileScenario):
-    """Reads lines of text; without lists it learns from lines that it prints itself."""
+    """Reads lines of text; without lists it trains on lines that it prints."""
 
     params_class = TextLineParams
     params: TextLineParams
@@ -38,13 +38,13 @@ class TextLineRecognition(ListFileScenario):
     suffixes = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
     def check(self) -> None:
-        """Also reads the codec."""
+        """Check the parameters and read the codec."""
         super().check()
         if self.params.data.codec is not None:
             read_codec(self.params.data.codec)
 
     def derived_params(self) -> TextLineParams:
-        """The alphabet, which the training texts have if no codec gives it."""
+        """Return the parameters with the alphabet, by default that of the training texts."""
         data = self.params.data
         if data.alphabet:
             return self.params
@@ -59,28 +59,28 @@ class TextLineRecognition(ListFileScenario):
 
     @cached_property
     def codec(self) -> Codec:
-        """The characters of the model."""
+        """The alphabet of the model."""
         return Codec(self.params.data.alphabet)
 
     def own_train_data(self) -> PrintedLines:
-        """Printed lines."""
+        """Return printed lines."""
         return PrintedLines(self.params.data.printed_lines, self.params.data.printed_seed)
 
     def own_val_data(self) -> PrintedLines:
-        """A tenth as many other ones."""
+        """Return other printed lines, a tenth as many."""
         return PrintedLines(max(1, self.params.data.printed_lines // 10), self.params.data.printed_seed + 1_000_000)
 
     def val_data(self) -> Any:
-        """The lines to validate with; a warning names their characters that the alphabet lacks."""
+        """Return the validation lines, with a warning about characters outside the alphabet."""
         return self._noted(super().val_data(), "validation lines")
 
     def lav_data(self) -> Mapping[str, Any] | None:
-        """The lines of each list; warnings name their characters that the alphabet lacks."""
+        """Return the lines of each list, with warnings about characters outside the alphabet."""
         lists = super().lav_data()
         return lists and {name: self._noted(data, f"lines of {name}") for name, data in lists.items()}
 
     def predict_data(self) -> Any:
-        """The images of `data.files` or of the validation data, whose texts are not read."""
+        """Return the images of `data.files` or of the validation data, without reading their texts."""
         return super().predict_data() if self.params.data.files else super().val_data()
 
     def _noted(self, data: Any, what: str) -> Any:
@@ -98,7 +98,7 @@ class TextLineRecognition(ListFileScenario):
         return data
 
     def read(self, path: Path, *, targets: bool) -> Sample:
-        """An image in shades of grey, and the text beside it."""
+        """Return a grayscale image, and the text beside it."""
         from aip_plugins.scenarios.image_file import read_image
 
         pixels = read_image(path, "L")
@@ -106,7 +106,7 @@ class TextLineRecognition(ListFileScenario):
         return Sample(inputs=pixels, targets=text, meta={"path": str(path)})
 
     def processors(self) -> Sequence[Any]:
-        """Scale, distort in training, and normalise the image; encode the text."""
+        """Return the processors: scale, distort in training, and normalize the image; encode the text."""
         from aip_plugins.scenarios.text_line_recognition.processors import (
             Distort,
             Encode,
@@ -125,13 +125,13 @@ class TextLineRecognition(ListFileScenario):
         ]
 
     def post_processors(self) -> Sequence[Any]:
-        """Decode the logits."""
+        """Return the post-processor that decodes the logits."""
         from aip_plugins.scenarios.text_line_recognition.processors import Decode
 
         return [Decode(self.codec)]
 
     def build(self, inputs: Any) -> Any:
-        """Images and widths to logits of shape [batch, steps, characters + 1]."""
+        """Return logits of shape [batch, steps, characters + 1] for images and widths."""
         from aip_plugins.scenarios.text_line_recognition.network import logits
 
         return {"text": logits(inputs["image"], inputs["width"], self.params.model, self.codec.classes)}
@@ -139,9 +139,9 @@ class TextLineRecognition(ListFileScenario):
     def loss_values(
         self, inputs: Mapping[str, Any], targets: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """CTC (Graves et al., 2006): minus the log probability of all paths that spell the text.
+        """Return the CTC loss (Graves et al., 2006): minus the log probability of all paths that spell the text.
 
-        No path spells a character that is not in the alphabet, so these are left out of the text.
+        Characters outside the alphabet are removed from the text, since no path can spell them.
         """
         from keras import ops
 
@@ -156,24 +156,24 @@ class TextLineRecognition(ListFileScenario):
         return {"ctc": ops.ctc_loss(text, logits, lengths, steps, mask_index=0)}
 
     def metrics(self) -> Any:
-        """The rate of wrong characters."""
+        """Return the character error rate."""
         from aip_plugins.scenarios.text_line_recognition.metrics import CharacterErrorRate
 
         return [CharacterErrorRate()]
 
     def evaluator(self) -> Evaluator:
-        """Error rates and the worst lines."""
+        """Return the evaluator for error rates and the worst lines."""
         from aip_plugins.scenarios.text_line_recognition.metrics import ReadingEvaluator
 
         return ReadingEvaluator(self.codec)
 
     def describe(self, targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, str]:
-        """Both texts."""
+        """Return both texts."""
         return self.codec.decode(targets["text"].tolist()), str(outputs["text"])
 
 
 def _text_path(image: Path) -> Path:
-    """Return the text file of an image, whose name lacks one extension of the image's name, or more of them."""
+    """Return the text file of an image; its name is the image's name without one or more of its extensions."""
     stem = image.stem
     while stem:
         path = image.with_name(stem + TEXT_SUFFIX)

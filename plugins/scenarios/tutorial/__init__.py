@@ -1,1 +1,1 @@
-"""The tutorial: handwritten digits, on data that comes with aip."""
+"""The tutorial: handwritten digits, with data included in aip."""

@@ -1,4 +1,4 @@
-"""The images: digits that come with aip, or what Keras fetches."""
+"""The datasets of the tutorial: digits included in aip, or datasets fetched by Keras."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Labels = npt.NDArray[np.int32]
 Part = tuple[Images, Labels]
 
 SIZES = {"digits": 8, "mnist": 28, "fashion_mnist": 28}
-"""Height and width of the images of each data set."""
+"""Height and width of the images of each dataset."""
 
 
 def load(name: str) -> tuple[Part, Part]:
-    """The training and the validation part of a data set.
+    """Return the training part and the validation part of a dataset.
 
     Args:
         name: `digits`, `mnist` or `fashion_mnist`.
@@ -28,7 +28,7 @@ def load(name: str) -> tuple[Part, Part]:
         two pairs of images (float32, [samples, height, width], from 0 to 1) and labels (int32, [samples], 0 to 9).
 
     Raises:
-        DataError: Keras has no copy of the data and cannot fetch one.
+        DataError: Keras has no copy of the dataset and cannot fetch one.
     """
     return _digits() if name == "digits" else _from_keras(name)
 
@@ -42,7 +42,7 @@ def _digits() -> tuple[Part, Part]:
 
 
 def every_fifth_of_each_class(labels: Labels) -> npt.NDArray[np.bool_]:
-    """Marks every fifth sample of each class: a split of 80 to 20 with equal shares of the classes."""
+    """Return a mask of every fifth sample of each class: a stratified split of 80 to 20."""
     marked = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         marked[np.flatnonzero(labels == label)[4::5]] = True

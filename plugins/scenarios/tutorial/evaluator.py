@@ -1,4 +1,4 @@
-"""What is confused with what."""
+"""An evaluator for the confusion of classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aipcore.scenario import Evaluator
 
 
 class ConfusionEvaluator(Evaluator):
-    """Counts, for every pair of classes, how often the first was taken for the second.
+    """Counts the confusions for every pair of a true class and a predicted class.
 
     Args:
-        classes: how many there are.
+        classes: number of classes.
         output: the name of the output and its target.
-        names: what to call the classes; by default by their numbers.
+        names: the names of the classes; by default their numbers.
     """
 
     def __init__(self, classes: int, output: str = "digit", names: Sequence[str] = ()) -> None:
@@ -25,12 +25,12 @@ class ConfusionEvaluator(Evaluator):
         self.counts = np.zeros((classes, classes), np.int64)
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
-        """Takes in labels of shape [batch] and logits of shape [batch, classes]."""
+        """Process labels of shape [batch] and logits of shape [batch, classes]."""
         del meta
         np.add.at(self.counts, (targets[self.output], outputs[self.output].argmax(axis=-1)), 1)
 
     def result(self) -> dict[str, float]:
-        """The error rate, and the recall of the class that is recognised worst."""
+        """Return the error rate, and the lowest recall of any class."""
         per_class = self.counts.sum(axis=1)
         right = self.counts.diagonal()
         seen = per_class > 0
@@ -40,7 +40,7 @@ class ConfusionEvaluator(Evaluator):
         }
 
     def report(self) -> str:
-        """The three most frequent confusions."""
+        """Return the three most frequent confusions."""
         wrong = self.counts - np.diag(self.counts.diagonal())
         worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:3]
         pairs = [divmod(int(index), len(wrong)) for index in worst if wrong.flat[index] > 0]

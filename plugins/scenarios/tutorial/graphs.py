@@ -11,7 +11,7 @@ CLASSES = 10
 
 
 def logits(images: Any, params: GraphParams) -> Any:
-    """Applies the network that `params` describes."""
+    """Return the logits of the network described by `params`."""
     match params:
         case MLP():
             hidden = _mlp(images, params)

@@ -1,4 +1,4 @@
-"""Images of digits from files, and the model's answer in words."""
+"""Images of digits from files, and the model's prediction in words."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aipcore.scenario import PostProcessor, Sample
 
 @attrs.frozen(eq=False)
 class ImageFiles:
-    """Images that are read when they are asked for: PNG and the like, or arrays in `.npy` files.
+    """Images read from files on demand: PNG and similar formats, or arrays in `.npy` files.
 
     Attributes:
-        paths: of the files.
-        dataset: whose images the model was trained on.
+        paths: the image files.
+        dataset: the dataset that the model was trained on.
     """
 
     paths: Sequence[Path]
@@ -49,7 +49,7 @@ def _array(path: Path) -> npt.NDArray[np.float32]:
             f"The array {path} has shape {array.shape} and type {array.dtype}: give numbers of shape [height, width]."
         )
     white = 1 if array.dtype.kind == "f" else 65_535 if array.dtype == np.uint16 else 255
-    # Not a number is not in the range either.
+    # NaN is not in the range either.
     if not ((array >= 0) & (array <= white)).all():
         raise DataError(f"The array {path} has {array.dtype} values outside 0 to {white}: scale them to that range.")
     return array.astype(np.float32) / np.float32(white)
@@ -63,10 +63,10 @@ def _scaled(pixels: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float3
 
 
 class NameDigit(PostProcessor):
-    """The most probable digit and its probability."""
+    """Decodes logits to the most probable digit and its probability."""
 
     def process(self, outputs: dict[str, Any], meta: Any) -> dict[str, Any]:
-        """Logits of shape [10] to `digit` and `probability`."""
+        """Return `digit` and `probability` from logits of shape [10]."""
         del meta
         logits = outputs["digit"].astype(np.float64)
         weights = np.exp(logits - logits.max())

@@ -10,7 +10,7 @@ from aipcore.scenario import DataParams, ModelParams, ScenarioParams
 
 @params
 class TutorialData(DataParams):
-    """Which images to learn."""
+    """Parameters of the images."""
 
     dataset: Literal["digits", "mnist", "fashion_mnist"] = field(
         "digits",

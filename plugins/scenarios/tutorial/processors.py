@@ -1,4 +1,4 @@
-"""How the tutorial's images are varied."""
+"""Augmentation of the tutorial's images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class RandomShift(RandomBatchProcessor):
-    """Shifts an image by up to `pixels` in each direction; what moves in is 0."""
+    """Shifts an image at random by up to `pixels` in each direction, filled with 0."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
-        """Takes `image` of shape [n, height, width]."""
+        """Shift the input `image` of shape [n, height, width]."""
         images = batch.inputs["image"]
         count, height, width = images.shape
         frame = self.pixels

@@ -19,15 +19,15 @@ class Tutorial(Scenario):
     monitor = ("max", "accuracy")
 
     def train_data(self) -> Any:
-        """Images (float32, [samples, height, width], from 0 to 1) and labels (int32, [samples])."""
+        """Return images (float32, [samples, height, width], from 0 to 1) and labels (int32, [samples])."""
         return self._part(0)
 
     def val_data(self) -> Any:
-        """The held-out part, of the same form."""
+        """Return the held-out part, in the same form."""
         return self._part(1)
 
     def predict_data(self) -> Any:
-        """The images of `data.files`, or the held-out digits."""
+        """Return the images of `data.files`, or the held-out digits."""
         if not self.params.data.files:
             return self.val_data()
         from aip_plugins.scenarios.tutorial.images import ImageFiles
@@ -35,37 +35,37 @@ class Tutorial(Scenario):
         return ImageFiles(matching_files(self.params.data.files), self.params.data.dataset)
 
     def post_processors(self) -> Sequence[PostProcessor]:
-        """The digit and its probability."""
+        """Return the post-processor for the digit and its probability."""
         from aip_plugins.scenarios.tutorial.images import NameDigit
 
         return [NameDigit()]
 
     def processors(self) -> Sequence[RandomBatchProcessor]:
-        """Random shifts of the training images, if asked for."""
+        """Return the processor for random shifts of the training images, if enabled."""
         from aip_plugins.scenarios.tutorial.processors import RandomShift
 
         return [RandomShift(self.params.data.shift)] if self.params.data.shift else []
 
     def build(self, inputs: Any) -> Any:
-        """Images to logits of the ten digits."""
+        """Return the logits of the ten digits for images."""
         from aip_plugins.scenarios.tutorial.graphs import logits
 
         return {"digit": logits(inputs["image"], self.params.model.graph.params)}
 
     def losses(self) -> Any:
-        """Cross-entropy."""
+        """Return the cross-entropy loss."""
         import keras
 
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> Any:
-        """Accuracy."""
+        """Return the accuracy."""
         import keras
 
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def evaluator(self) -> Evaluator:
-        """What is confused with what."""
+        """Return a confusion evaluator."""
         from aip_plugins.scenarios.tutorial.evaluator import ConfusionEvaluator
         from aip_plugins.scenarios.tutorial.graphs import CLASSES
 
@@ -78,7 +78,7 @@ class Tutorial(Scenario):
         outputs: Mapping[str, Any],
         meta: Sequence[Any] | None,
     ) -> list[Summary]:
-        """Misread digits, and how the logits and the answers are distributed."""
+        """Return misread digits, and the distributions of the logits and predictions."""
         from aip_plugins.scenarios.tutorial.summaries import digit_summaries
 
         del meta

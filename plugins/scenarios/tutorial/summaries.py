@@ -1,4 +1,4 @@
-"""What the tutorial shows in TensorBoard."""
+"""TensorBoard records of the tutorial."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aipcore.scenario import Histogram, ImageGrid, PRCurve, Summary
 
 
 def digit_summaries(images: npt.NDArray[Any], labels: npt.NDArray[Any], logits: npt.NDArray[Any]) -> list[Summary]:
-    """Misread digits, the logits, and how well the answers can be trusted.
+    """Return misread digits, the logits, and precision-recall curves of the predictions.
 
     Args:
-        images: from 0 to 1, shape [samples, height, width].
-        labels: from 0 to 9, shape [samples].
+        images: shape [samples, height, width], from 0 to 1.
+        labels: shape [samples], from 0 to 9.
         logits: shape [samples, 10].
     """
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -28,7 +28,7 @@ def digit_summaries(images: npt.NDArray[Any], labels: npt.NDArray[Any], logits: 
     ]
     misread = logits.argmax(axis=-1) != labels
     if misread.any():
-        # The surest mistakes first: they tell most about the data.
+        # The most confident mistakes first: they reveal the most about the data.
         order = np.argsort(-probabilities[misread].max(axis=-1), kind="stable")
         records.append(ImageGrid("misread", images[misread][order], text="Misread digits, the surest mistakes first."))
     return records
