@@ -15,7 +15,7 @@ from typing import Any
 
 from aipcore.distributed.channel import Arrays, Channel, Message
 from aipcore.distributed.cluster import Cluster
-from aipcore.errors import AipError, ParamsError, TrainingError
+from aipcore.errors import AipError, ParamsError, TrainingError, sentence
 from aipcore.params.names import printable
 
 GRACE = 3.0
@@ -263,5 +263,4 @@ def describe(error: BaseException) -> str:
     """Describe an error in one sentence."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AipError) and text else f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) or type(error).__name__ if isinstance(error, AipError) else sentence(error)

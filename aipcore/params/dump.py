@@ -36,6 +36,15 @@ def _recorded(leaf: Leaf) -> Any:
     return recorded(leaf.spec, to_plain(leaf.value))
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a nested mapping by dotted path; an empty mapping is a value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        below = isinstance(value, Mapping) and value
+        found |= flat(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
+    return found
+
+
 def to_json(plain: Mapping[str, Any]) -> str:
     """Return the text of a JSON file."""
     return json.dumps(plain, indent=2) + "\n"

@@ -190,7 +190,7 @@ def unknown(
         if node.several:
             return ParamsError(f"{where} belongs to {names}, which is not chosen: {add}.")
         chosen = f"the {node.path[-1].replace('_', ' ')} is {node}"
-        return ParamsError(f"{where} belongs to {names}, but {chosen}: {add}, or leave it out.")
+        return ParamsError(f"{where} belongs to {names}, but {chosen}: {add}, or leave the option out.")
     dashes = "" if option is None else "--"
     start = f"{where} is unknown" if option is None else f"There is no option {where}"
     meant = meant_option(name)

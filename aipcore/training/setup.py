@@ -17,6 +17,7 @@ from aipcore.data.processor import as_post_processors
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import Distribution, path_of
 from aipcore.errors import ParamsError, ScenarioError
+from aipcore.params.dump import flat
 from aipcore.scenario.losses import Objective
 from aipcore.scenario.model import (
     Graph,
@@ -77,17 +78,10 @@ def require_same_run(processes: ProcessGroup, about: Mapping[str, Any], samples:
     Raises:
         ParamsError: a value differs.
     """
-    params = _flat(about.get("params", {}))
+    params = flat(about.get("params", {}))
     params.pop("trainer.output_dir", None)  # Only the chief writes.
-    versions = _flat({"version": about.get("versions", {})})
+    versions = flat({"version": about.get("versions", {})})
     processes.require_same({"the number of training samples": samples, **params, **versions})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
 
 
 @attrs.frozen(kw_only=True, eq=False)

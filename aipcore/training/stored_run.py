@@ -11,6 +11,7 @@ import attrs
 from aipcore.errors import PluginError, UsageError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, fill
+from aipcore.params.dump import flat
 from aipcore.params.names import normalize
 from aipcore.params.resources import localized, places, places_layer
 from aipcore.scenario.loader import LoadedScenario
@@ -51,7 +52,7 @@ class Change:
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return the differences between two nested mappings of parameters (see `to_dict`). Lists are compared whole."""
-    old, new = dict(_flat(before)), dict(_flat(after))
+    old, new = flat(before), flat(after)
     return [
         Change(path, old.get(path), new.get(path))
         for path in dict.fromkeys([*old, *new])
@@ -86,16 +87,6 @@ def _refusal(change: Change, reason: str, as_shown: Callable[[str], str]) -> Usa
 
 def _text(value: Any) -> str:
     return "none" if value is None else str(value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found += _flat(value, f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", value))
-    return found
 
 
 KINDS = ("scenario", "optimizer", "schedule", "callback", "exporter")

@@ -187,6 +187,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     _need_packages(subject)
     graph = small_graph(Blobs)
     place = subject.folder / "place"
+    place.mkdir()
     export = subject.build(subject.params())
     full: list[bool] = []
 

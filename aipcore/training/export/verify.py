@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.sample import ColumnSpec
-from aipcore.errors import AipError, FormatError
+from aipcore.errors import AipError, FormatError, sentence
 from aipcore.scenario.model import BARE_OUTPUT, Graph, argument_names
 from aipcore.scenario.record import ALWAYS_WRITTEN
 from aipcore.training.export.formats import Arrays, Format, layers_of
@@ -82,7 +82,7 @@ def write_format(name: str, form: Format, exportable: Exportable, folder: Path, 
             raise
         except Exception as error:
             # Exporters may be third-party, and converters raise arbitrary exceptions.
-            raise FormatError(f"The model cannot be written as {name} ({_sentence(error)}): leave it out.") from error
+            raise FormatError(f"The model cannot be written as {name} ({sentence(error)}): leave it out.") from error
         if not batches or form.read is None:
             return 0.0
         worst = _compare(name, form, exportable.graph, folder, batches)
@@ -181,7 +181,7 @@ def _as_format_error(what: str, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FormatError(f"{what} ({_sentence(error)}): leave {name} out.") from error
+        raise FormatError(f"{what} ({sentence(error)}): leave {name} out.") from error
 
 
 @contextmanager
@@ -203,9 +203,3 @@ def _full_precision() -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(before)
-
-
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else f"{text[:300]}..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aipcore.errors import FormatError, ScenarioError, TrainingError
+from aipcore.errors import FormatError, ScenarioError, TrainingError, sentence
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.model import Graph
 from aipcore.scenario.record import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
@@ -65,8 +65,7 @@ class ModelWriter:
         try:
             self._module = ServedModule(self._graph, self._further)
         except (ValueError, TypeError, tf.errors.OpError) as error:
-            reason = " ".join(str(error).split())
-            raise ScenarioError(f"The model trains but cannot be exported: {reason}") from error
+            raise ScenarioError(f"The model trains but cannot be exported: {sentence(error)}") from error
         others = {name: form for name, form in self._formats.items() if name != ALWAYS_WRITTEN}
         if not others:
             return

@@ -227,7 +227,11 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
     assert begun.info.status == "RUNNING"
     environment = {**os.environ, "GO_ON": "1"}
     subprocess.run(
-        [sys.executable, "-c", KILLED, "resume", "out"], cwd=tmp_path, check=True, timeout=120, env=environment
+        [sys.executable, "-c", KILLED, "resume", "out", "--trust"],
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+        env=environment,
     )
     ended = the_run(store, "tutorial")
     assert (ended.info.run_id, ended.info.status) == (begun.info.run_id, "FINISHED")

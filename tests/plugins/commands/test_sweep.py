@@ -222,7 +222,7 @@ def test_pruning(line, fork_aip, tmp_path) -> None:
     assert "Stopped early, in epoch 1" in log
     resumed = fork_aip("resume", "s/trial-0006", "--trust")
     assert resumed.returncode == 0, resumed.stderr
-    assert "Trained 4 epochs" in resumed.stdout
+    assert "Trained 3 epochs (4 in all)" in resumed.stdout
 
 
 @pytest.mark.slow
