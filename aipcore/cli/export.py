@@ -47,7 +47,7 @@ SUMMARY = "Write a trained model in another format; what it answers is compared 
 
 @params
 class ExportCommandParams:
-    """What to write."""
+    """Parameters of the export itself."""
 
     format: Choice[ExporterParams] | None = component("exporter", default=None, help="The format, by exporter plugin.")
 

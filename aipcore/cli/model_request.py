@@ -70,7 +70,7 @@ def split_model_arguments(
     """Sort the words of a command.
 
     Raises:
-        UsageError: an option lacks its value or is repeated, the model does not come first, or there are too many models.
+        UsageError: an option lacks its value or is repeated, or the models do not come first or are too many.
     """
     given, rest = sort_words(words, options)
     models: list[str] = []
