@@ -30,7 +30,7 @@ def open_pipeline(
     preload: Preload = "auto",
     limit: int | None = None,
 ) -> Iterator[Pipeline]:
-    """Process data as in training, without the targets if only inputs are needed. Worker processes end with the context."""
+    """Process data as in training, without the targets if only inputs are needed. The context ends the workers."""
     workers = make_workers(scenario.params)
     given = _without_targets(data) if mode is Mode.PREDICTION else data
     try:

@@ -50,8 +50,8 @@ class Exported:
     """The result of an export.
 
     Attributes:
-        deviation: largest difference between the outputs of the model and of the export, relative to the largest absolute
-            value of the output or to 1 if that is greater.
+        deviation: largest difference between the outputs of the model and of the export, relative to the largest
+            absolute value of the output or to 1 if that is greater.
         inputs: description of the compared inputs, as part of a sentence.
     """
 
@@ -72,8 +72,8 @@ def export_model(
     """Build the Keras model of a model on disk, and write it in another format.
 
     The outputs of the Keras model are compared with those of the model on disk (for a checkpoint, the weights are
-    compared one by one). The outputs of the export are then compared with those of the Keras model. Both comparisons use
-    validation samples, or random inputs without validation data.
+    compared one by one). The outputs of the export are then compared with those of the Keras model. Both comparisons
+    use validation samples, or random inputs without validation data.
 
     Args:
         model: model to export.
@@ -85,7 +85,7 @@ def export_model(
         changed: changed parameters to build the model with. The weights stay the same.
 
     Raises:
-        UsageError: the weights are damaged or do not fit the model that the scenario builds, or the graph does not exist.
+        UsageError: the weights are damaged or do not fit the model that the scenario builds, or there is no such graph.
         FormatError: the format cannot express the model, or the outputs of the export differ. The output is removed.
         TrainingError: the outputs of the two models differ, or the folder cannot be written. The output is removed.
     """

@@ -46,7 +46,7 @@ class Prediction:
             one.
         outputs: outputs after post-processing; a single unnamed output has the name "". The masked end of a sequence is
             cut off before post-processing.
-        raw: outputs of the model, arrays without a batch axis, padded to the batch; a single unnamed output has the name "".
+        raw: outputs of the model, arrays without a batch axis, padded to the batch; "" is a single unnamed output.
         meta: meta of the sample.
         targets: targets of the sample as used in training, if requested.
         batch: index of the batch of the sample.
@@ -244,7 +244,7 @@ class Predictor:
         return [text for text in (pipeline.skipped() for pipeline in self._pipelines) if text]
 
     def padded(self) -> str:
-        """Return a sentence on outputs with values at padded positions that are not post-processed; empty without any."""
+        """Return a sentence on unmasked outputs for padding that are not post-processed; empty without any."""
         names = self.voters[0].member.padded()
         if self._post or not names:
             return ""
@@ -280,7 +280,7 @@ class Predictor:
             batch_size: number of samples per batch.
 
         Yields:
-            per batch: its block and inputs in each dataset, the outputs of each model, and the masks of the first model.
+            per batch: its block and inputs in each dataset, the outputs of each model, and the first model's masks.
 
         Raises:
             UsageError: the datasets have different sample counts.
@@ -306,7 +306,7 @@ class Predictor:
     def _processed(
         self, taken: Sequence[tuple[int, Sample]], batch_size: int
     ) -> Iterator[list[tuple[int, list[Sample]]]]:
-        """Yield batches of samples, processed for each group of models, each sample with the index of its origin."""
+        """Yield batches of processed samples: each with the index of the given sample, and its form for each group."""
         ready: list[tuple[int, list[Sample]]] = []
         for index, sample in taken:
             made = [group[0].processors.apply(sample, index) for group in self._groups]
