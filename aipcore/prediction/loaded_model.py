@@ -113,7 +113,7 @@ class LoadedModel:
 
 
 def takes(model: ModelDir, graph: Model, inputs: Iterable[str]) -> bool:
-    """Return True if data with these inputs fits a model: none is missing, and additional ones are for training only."""
+    """Return True if data with these inputs fits a model: none is missing, and extra ones are for training only."""
     given, wanted = set(inputs), set(graph.inputs)
     return wanted <= given <= wanted | set(inputs_of(model.about["signature"]))
 

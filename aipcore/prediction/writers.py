@@ -18,7 +18,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], about: Mapp
 
     A JSON line has `index`, `meta` if there is any, and the post-processed `outputs` by name. NaN and infinity become
     null. It has `masks` if positions before the last valid one are masked. The other two formats store the
-    post-processed outputs as `predictions`. If the predictions have targets, they store these and the raw `outputs` too.
+    post-processed outputs as `predictions`. If the predictions have targets, they store these and the raw `outputs`.
 
     Returns:
         the number of predictions.
