@@ -10,7 +10,7 @@ from aipcore.testing.subject import Subject
 
 @conformance_check("command", light=True)
 def is_a_command(subject: Subject) -> None:
-    """`build` names a `click.Command` that has its registered name."""
+    """`build` names a `click.Command`, which gets the registered name."""
     import click
 
     built = subject.build
