@@ -26,8 +26,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class OptimizerParams:
     """Parameters of every optimizer.
 
-    Clipping is done by the training loop, on the gradient of a whole optimizer update, before the optimizer sees it.
-    Given together, the three are applied in the order in which they stand here.
+    The training loop clips the gradient of a whole optimizer update, before the optimizer step. Several kinds of
+    clipping are applied in the order of these fields.
     """
 
     clip_value: float | None = field(
@@ -128,8 +128,7 @@ class ScenarioRecord(PluginRecord):
 class CallbackRecord(PluginRecord):
     """A training callback. `build(params, context)` returns a `keras.callbacks.Callback`.
 
-    `context` is an `aipcore.training.callbacks.context.RunContext`: output directory, monitored value, schedule
-    control.
+    `context` is an `aipcore.training.callbacks.context.RunContext`: run folder, monitored value, schedule control.
     """
 
     kind: ClassVar[str] = "callback"

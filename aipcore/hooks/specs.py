@@ -36,7 +36,7 @@ def aip_optimizers() -> Iterable[OptimizerRecord]:  # type: ignore[empty-body]
             return [
                 OptimizerRecord(
                     name="SignSGD",
-                    summary="Steps by the sign of the gradient.",
+                    summary="Updates by the sign of the gradient.",
                     params="aip_plugin_sign.params:SignSGDParams",
                     build="aip_plugin_sign.optimizer:build",
                 )

@@ -25,8 +25,8 @@ LIKE = 0.8
 def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
     """Compare the public names of an author's class with those of its base class in aip.
 
-    A name is the author's own if it begins with `_`, or if the code of the class or its module uses it, as `self.NAME`
-    or `scenario.NAME`.
+    A name belongs to the author if it begins with `_`, or if the class or its module uses it as `self.NAME` or
+    `scenario.NAME`.
 
     Args:
         cls: author's class.

@@ -69,7 +69,7 @@ P_co = TypeVar("P_co", covariant=True)
 
 @attrs.frozen
 class Choice(Generic[P_co]):
-    """The value of a field declared by `component`; `components` holds a tuple of them.
+    """The value of a field declared by `component`. A field declared by `components` has a tuple of them.
 
     Attributes:
         name: displayed name of the component.
@@ -169,7 +169,7 @@ def field(
     )
     validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):
-        # Instances must not share one table.
+        # Instances must not share a table.
         default = attrs.Factory(default.copy)
     return attrs.field(
         default=default,

@@ -1,4 +1,4 @@
-"""An exported model behind the interface of a graph: named tensors to named tensors, and the inputs of the losses."""
+"""An exported model with the interface of a graph: named tensors to named tensors, and the inputs of the losses."""
 
 from __future__ import annotations
 

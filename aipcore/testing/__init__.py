@@ -1,4 +1,4 @@
-"""The conformance kit: named checks that every plugin of a kind must pass.
+"""The conformance kit: named checks for every plugin of a kind.
 
 `aip plugins check NAME` runs them without a test suite. In a test suite, use the decorator::
 

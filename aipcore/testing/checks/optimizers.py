@@ -119,7 +119,7 @@ def minimises_a_quadratic(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def descends_rosenbrock(subject: Subject) -> None:
-    """With one of the declared learning rates, the optimizer gets from (-1, 1) to within 0.1 of Rosenbrock's minimum."""
+    """With one of the declared rates, Rosenbrock's function is minimised from (-1, 1) to within 0.1 of (1, 1)."""
     import numpy as np
     import tensorflow as tf
 

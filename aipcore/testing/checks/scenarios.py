@@ -190,7 +190,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=FITS)
 def exports(subject: Subject) -> None:
-    """As a reloaded SavedModel, the model and its further graphs give equal outputs for batches of 1 and 3 samples."""
+    """A reloaded SavedModel of the model and its further graphs gives equal outputs for batches of 1 and 3 samples."""
     from aipcore.scenario.model import build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.export.formats import Format
