@@ -46,7 +46,7 @@ class Prediction:
             one.
         outputs: outputs after post-processing; a single unnamed output has the name "". The masked end of a sequence is
             cut off before post-processing.
-        raw: outputs of the model, arrays without a batch axis, padded to the batch; "" is a single unnamed output.
+        raw: model outputs, arrays without a batch axis, padded like the batch; a single unnamed output has the name "".
         meta: meta of the sample.
         targets: targets of the sample as used in training, if requested.
         batch: index of the batch of the sample.
@@ -244,7 +244,7 @@ class Predictor:
         return [text for text in (pipeline.skipped() for pipeline in self._pipelines) if text]
 
     def padded(self) -> str:
-        """Return a sentence on unmasked outputs for padding that are not post-processed; empty without any."""
+        """Return a warning about unmasked outputs for padding that are not post-processed; empty without any."""
         names = self.voters[0].member.padded()
         if self._post or not names:
             return ""
