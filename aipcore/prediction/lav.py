@@ -265,7 +265,7 @@ class Recorder(Evaluator):
                 self._stored.add_values(group, {name: row})
 
     def add_extras(self, graph: Model, dataset: Dataset, batching: Batching) -> None:
-        """Store the penalty and masks for the losses, if the model has any. This may run the model a second time."""
+        """Store the weights, and the penalty and masks if the model has any, which runs the model a second time."""
         extra = has_extras(graph)
         if not extra and not dataset.specs()[2]:
             return

@@ -83,7 +83,7 @@ def same_bits(some: Sequence[Any], others: Sequence[Any]) -> bool:
 def minimised(
     subject: Subject, start: Sequence[Any], gradients: Callable[[list[Any]], list[Any]], steps: int, mode: Any
 ) -> list[tuple[float, list[Any]]]:
-    """Run the optimizer from `start` with each of the learning rates in turn, as long as results are requested.
+    """Run the optimizer from `start` with each of the declared learning rates.
 
     Args:
         subject: optimizer under test.
@@ -92,8 +92,8 @@ def minimised(
         steps: number of steps.
         mode: compilation mode of the loop.
 
-    Yields:
-        the learning rate and the final values of the variables.
+    Returns:
+        each learning rate with the final values of the variables.
     """
     variables = [keras.Variable(value, dtype="float32", name=f"point_{index}") for index, value in enumerate(start)]
     schedule = TriedRate(steps)
