@@ -27,7 +27,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    # What needs TensorFlow is imported when it is used, and without TensorFlow's notices.
+    # Modules that need TensorFlow are imported on first use, with its start-up notices held back.
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("Predictor", "Trainer"):

@@ -1,4 +1,4 @@
-"""`python -m aipcore`: the command `aip`, for debuggers and for where no script is installed."""
+"""`python -m aipcore`: the command `aip`, for debuggers and for environments without the installed script."""
 
 import sys
 

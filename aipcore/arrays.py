@@ -1,4 +1,4 @@
-"""Arrays from files that a stranger may have prepared: their sizes are known to be small before they are read."""
+"""Safe reading of arrays from untrusted files: sizes are checked before any data is read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aipcore.errors import UsageError
 from aipcore.files import open_regular, read_limit
 
 HEADER_BYTES = 2**14
-"""Most bytes that NumPy's header of one array takes."""
+"""Maximum size of the NumPy header of one array, in bytes."""
 
 
 def too_large(path: Path, size: int) -> UsageError:
-    """Return the error of a file whose arrays take more memory than `read_limit`."""
+    """Return the error for a file whose arrays need more memory than `read_limit`."""
     return UsageError(
         f"{path} unpacks to {size / 2**30:,.1f} GiB, more than the {read_limit() / 2**30:g} GiB that are read. Set "
         "AIP_READ_GIB to a larger number if it is right."
@@ -25,13 +25,13 @@ def too_large(path: Path, size: int) -> UsageError:
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read the arrays of an `.npz` file by name. Nothing is unpickled.
+    """Read the arrays of an `.npz` file by name, without unpickling.
 
     Raises:
-        UsageError: the arrays take more memory than `read_limit`, and than the file itself.
-        OSError: it is missing or not a regular file.
-        ValueError: an array is not what the file says it is.
-        zipfile.BadZipFile: it is not an archive.
+        UsageError: the arrays need more memory than `read_limit` and than the size of the file.
+        OSError: the file is missing or not a regular file.
+        ValueError: an array does not match its header.
+        zipfile.BadZipFile: the file is not a zip archive.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""The terminal as every command writes to it."""
+"""The console through which all commands write to the terminal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Console(RichConsole):
-    """Rich's console, on which control characters of names and paths are shown and not obeyed, in pipes too."""
+    """Rich console that escapes control characters in names and paths, also in pipes."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as Rich does, with escaped text. Rich's own control codes are not text."""
+        """Render like Rich, with escaped text. Rich's own control codes pass through."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(escaped(segment.text), segment.style)

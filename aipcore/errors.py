@@ -1,4 +1,4 @@
-"""The errors aip raises on purpose: one sentence each, saying what was given, what is allowed and what to do."""
+"""The exceptions that aip raises on purpose. A message says what was given, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from pathlib import Path
 from typing import Any
 
 IN_GRAPH = "defined at (most recent call last)"
-"""How TensorFlow begins the lines that made the operation that failed in a compiled function, each a `FRAME`."""
+"""The marker before TensorFlow's traceback of the failed operation in a compiled function; each line is a `FRAME`."""
 
 FRAME = r'File "([^"\n]+)", line (\d+), in (\S+)'
 
 
 TRACEBACK = "(--debug shows the traceback)"
-"""The end of a sentence on an error whose traceback is of use."""
+"""The suffix of a message whose traceback is useful."""
 
 
 class AipError(Exception):
-    """Root of every error that aip raises on purpose; the command line prints it without a traceback.
+    """Root of all errors that aip raises on purpose. The command line prints them without a traceback.
 
-    The message is one sentence for the user. `exit_code` is what `aip` returns to the shell.
+    The message is one sentence for the user. `exit_code` is the exit code of `aip`.
     """
 
     exit_code = 1
 
 
 class UsageError(AipError):
-    """The user gave something that is not allowed; nothing was computed or written."""
+    """Invalid input from the user. Nothing was computed or written."""
 
     exit_code = 2
 
 
 class ParamsError(UsageError):
-    """A parameter is unknown, misplaced, missing, or has a value that is not allowed."""
+    """An unknown, misplaced or missing parameter, or a value that is not allowed."""
 
 
 class PluginError(UsageError):
-    """A plugin is unknown, broken, disabled, or registered twice."""
+    """An unknown, broken, disabled or doubly registered plugin."""
 
 
 class ScenarioError(UsageError):
-    """A scenario could not be found, loaded, or used as written."""
+    """A scenario that cannot be found, loaded or used as written."""
 
 
 class DataError(AipError):
-    """The data set is empty, or a sample does not fit the scenario."""
+    """An empty dataset, or a sample that does not fit the scenario."""
 
 
 class TrainingError(AipError):
-    """Training cannot go on, and the message says why and what was saved."""
+    """A failure that stops training. The message says why, and what was saved."""
 
 
 class FolderMovedError(TrainingError):
-    """The folder of a run is no longer where it was when the run began.
+    """A run folder that was moved or deleted during the run.
 
     Attributes:
-        found: where it is now, or None if it was deleted or cannot be found.
+        found: the current path of the folder; None if it was deleted or cannot be found.
     """
 
     def __init__(self, path: Path, found: Path | None) -> None:
@@ -69,30 +69,30 @@ class FolderMovedError(TrainingError):
 
 
 class FormatError(TrainingError):
-    """A model cannot be written in a format, or what was written does not answer like it; no such file is left."""
+    """A model that a format cannot express, or an exported file with different outputs. The file is removed."""
 
 
 class Terminated(KeyboardInterrupt):
-    """A second SIGTERM: it ends whatever Ctrl-C ends, and only the exit code is another."""
+    """A second SIGTERM. It acts like Ctrl-C, with another exit code."""
 
 
 class AuthorError(AipError):
-    """An exception of the author's own code, such as `Scenario.build`; its cause is the original."""
+    """An exception raised by the author's own code, such as `Scenario.build`. Its cause is the original exception."""
 
 
 def sentence(error: BaseException) -> str:
-    """Return an exception on one line."""
-    # Keras prints in bold and appends all arguments of the call. TensorFlow begins with the lines of an operation.
+    """Return the message of an exception on one line."""
+    # Keras adds bold type and all call arguments. TensorFlow puts the lines of an operation first.
     text = re.sub(r"\x1b\[\d*m", "", str(error)).split("Arguments received by")[0]
     text = re.sub(rf"^.*{FRAME}", "", text, flags=re.DOTALL) if IN_GRAPH in text else text
-    # The names of nodes and kernels tell an author nothing.
+    # The names of nodes and kernels do not help an author.
     text = re.sub(r"\{\{\w+ \S+\}\} *|\s*\[(\[|Op:).*", "", " ".join(text.split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextmanager
 def author_errors() -> Iterator[None]:
-    """Raise an exception of the author's own code as an `AuthorError` that names its line; for `with`, or above `def`.
+    """Convert an exception of the author's code to an `AuthorError` that names its line. Context manager or decorator.
 
     Raises:
         AuthorError: the exception comes from the author's code, or from an operation of the author's model.
@@ -110,7 +110,7 @@ def author_errors() -> Iterator[None]:
 
 @contextmanager
 def python_arguments() -> Iterator[None]:
-    """Name an option in an error as the argument of a Python function; for `with`, or above `def`."""
+    """Rewrite command-line options in an error as Python arguments. Context manager or decorator."""
     try:
         yield
     except UsageError as error:
@@ -120,7 +120,7 @@ def python_arguments() -> Iterator[None]:
 
 
 def author_error(error: Exception) -> AuthorError | None:
-    """Return an exception of the author's own code as an `AuthorError`; None if it is none."""
+    """Return an exception of the author's own code as an `AuthorError`; None for other exceptions."""
     if type(error).__name__ == "ResourceExhaustedError":
         return AuthorError(f"The memory of the device is exhausted ({sentence(error)}). Lower --train.batch_size.")
     line = author_line(error)
@@ -134,16 +134,16 @@ def author_error(error: Exception) -> AuthorError | None:
 
 
 def located_sentence(error: BaseException) -> str:
-    """Return an exception on one line, with the author's line that it comes from, if there is one."""
+    """Return the message of an exception on one line, after the author's line that raised it, if there is one."""
     line = author_line(error)
     return sentence(error) if line is None else f"{sentence(error)} ({line})"
 
 
 def author_line(error: BaseException) -> str | None:
-    """Return the innermost line of the author's own that aip called, as `FILE, line N, in FUNCTION`; None without one.
+    """Return the innermost line of the author's code that aip called, as `FILE, line N, in FUNCTION`, or None.
 
-    The author's own is what lies outside of Python itself, installed packages and aip: a scenario file, say, a
-    notebook's cell, or a package that is being written.
+    The author's code is all code outside Python, the installed packages and aip: for example a scenario file, a
+    notebook cell or a package under development.
     """
     import traceback
 
@@ -188,9 +188,9 @@ def _is_authors(file: str, line: int) -> bool:
 
     path = Path(file).resolve()
     if not path.is_file():
-        # The cell of a notebook; attrs keeps the source of what it makes in the same place.
+        # A notebook cell. attrs keeps the source of its generated methods in the same cache.
         return bool(linecache.getline(file, line)) and not file.startswith("<attrs generated")
-    # Environments can stand on top of one another: each has such a folder.
+    # Environments can be stacked, and each has such a folder.
     if {"site-packages", "dist-packages"} & set(path.parts) or path.name.startswith("__autograph_generated_file"):
         return False
     return not any(path.is_relative_to(folder) for folder in _installed_folders(tuple(sys.path)))
@@ -198,7 +198,7 @@ def _is_authors(file: str, line: int) -> bool:
 
 @cache
 def _installed_folders(entries: tuple[str, ...]) -> list[Path]:
-    """The folders of Python itself and of installed packages; samples that cannot be read ask for them often."""
+    """Return the folders of Python and of installed packages. Cached, since unreadable samples cause many lookups."""
     import sysconfig
 
     folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]

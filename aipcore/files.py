@@ -1,6 +1,6 @@
-"""Files and folders that a stranger may have prepared: opened without following links, and read within limits.
+"""Safe access to untrusted files and folders: links are not followed, and reads are limited in size.
 
-Everything that is wrong with a file is an `OSError` whose `strerror` completes "FILE cannot be read (...)".
+Every problem with a file is an `OSError` whose `strerror` completes "FILE cannot be read (...)".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from aipcore.errors import UsageError
 
-# Windows has none of these, and needs O_BINARY.
+# Windows lacks these flags and needs O_BINARY.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -23,28 +23,28 @@ _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 MEBIBYTE = 2**20
 
 RECORD_BYTES = 4 * MEBIBYTE
-"""Most bytes of a file of parameters, of `run.json`, `aip.json` and the like."""
+"""Maximum size of a record such as a parameter file, `run.json` or `aip.json`, in bytes."""
 
 MANIFEST_BYTES = 16 * MEBIBYTE
-"""Most bytes of the manifest of a checkpoint, which names every variable."""
+"""Maximum size of a checkpoint's manifest, in bytes. It lists all variables."""
 
 _UNUSED = re.compile(r"(.*/)?wandb/[^/]+/logs/debug-core\.log")
-"""W&B's link to its own log in the cache of the user. Each start of W&B makes a new folder, so no old one is used."""
+"""W&B's link to its log in the user's cache. Each start of W&B makes a new folder, so old links are unused."""
 
 PROGRESS_BYTES = 64 * MEBIBYTE
-"""Most bytes of `progress.json`, which holds a row for each epoch of the run and of callbacks."""
+"""Maximum size of `progress.json`, in bytes. It has a row for each epoch of the run and of callbacks."""
 
 
 def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -> BinaryIO:
-    """Open a regular file for reading. A pipe, a device or a socket is refused before anything waits for it.
+    """Open a regular file for reading. Pipes, devices and sockets are refused without blocking.
 
     Args:
-        path: of the file.
-        limit: most bytes that the file may have, None for any number.
-        follow: whether `path` may be a symbolic link.
+        path: path of the file.
+        limit: maximum size of the file in bytes; None for no limit.
+        follow: if True, `path` may be a symbolic link.
 
     Raises:
-        OSError: it is missing, not a regular file, larger than `limit`, or a link.
+        OSError: the file is missing, not a regular file, larger than `limit`, or a link.
     """
     descriptor = _opened(path, os.O_RDONLY | _NO_WAIT | _COMMON | (0 if follow else _NO_FOLLOW))
     size = os.fstat(descriptor).st_size
@@ -55,7 +55,7 @@ def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -
 
 
 def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
-    """Read a regular file whole. See `open_regular`.
+    """Read a whole regular file. See `open_regular`.
 
     Raises:
         OSError: see `open_regular`.
@@ -68,21 +68,21 @@ def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
 
 
 def read_text(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> str:
-    """Read a regular file of UTF-8 text whole. See `open_regular`.
+    """Read a whole regular file of UTF-8 text. See `open_regular`.
 
     Raises:
         OSError: see `open_regular`.
-        UnicodeDecodeError: it is not UTF-8.
+        UnicodeDecodeError: the file is not UTF-8.
     """
     return read_bytes(path, limit=limit, follow=follow).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> Any:
-    """Read a regular file of JSON. See `open_regular`.
+    """Read a regular JSON file. See `open_regular`.
 
     Raises:
         OSError: see `open_regular`.
-        ValueError: it is not valid JSON, or nested too deeply.
+        ValueError: the file is not valid JSON, or nested too deeply.
     """
     try:
         return json.loads(read_bytes(path, limit=limit, follow=follow))
@@ -91,18 +91,18 @@ def read_json(path: Path, *, limit: int = RECORD_BYTES, follow: bool = True) -> 
 
 
 def expanded(path: str) -> Path:
-    """Return a path whose `~` or `~user` is replaced, as a shell does it: only if there is such a user."""
+    """Expand `~` and `~user` in a path as a shell does. Unknown users are left unchanged."""
     try:
         return Path(path).expanduser()
-    except (RuntimeError, ValueError):  # No such user, or a text that cannot be a name.
+    except (RuntimeError, ValueError):  # No such user, or a string that cannot be a user name.
         return Path(path)
 
 
 def read_limit() -> int:
-    """Return the most bytes that the arrays of one file may unpack to, unless the file itself holds as many.
+    """Return the maximum unpacked size in bytes of the arrays of one file. Larger files may unpack to their own size.
 
     Raises:
-        UsageError: the environment variable AIP_READ_GIB is not a number above 0.
+        UsageError: the environment variable AIP_READ_GIB is not a number greater than 0.
     """
     text = os.environ.get("AIP_READ_GIB", "2")
     try:
@@ -115,12 +115,12 @@ def read_limit() -> int:
 
 
 def no_follow(path: str, flags: int) -> int:
-    """Open a file for writing, but not through a link: the `opener` of every file that aip writes in a run.
+    """Open a file for writing without following links. The `opener` of all files that aip writes in a run.
 
-    A file with another name somewhere, a hard link, is not written either: it would change there too.
+    Files with several hard links are refused, since the other names would change too.
 
     Raises:
-        OSError: it is a link or not a regular file, or cannot be opened.
+        OSError: the file is a link or not a regular file, or cannot be opened.
     """
     truncates = flags & os.O_TRUNC
     descriptor = _opened(Path(path), (flags & ~os.O_TRUNC) | _NO_FOLLOW | _NO_WAIT | _COMMON)
@@ -149,17 +149,17 @@ def _opened(path: Path, flags: int) -> int:
 
 
 def refuse_links(folder: Path, *, reading: bool = False) -> None:
-    """Refuse a folder that holds anything through which a run would write outside of it, or wait for ever.
+    """Refuse a folder that contains links out of it, or files on which a run would block.
 
-    The folder itself may be a link, since the user named it. A link in a subfolder may lead to what lies beside it, as
-    `wandb/latest-run` does.
+    The folder itself may be a link, since the user named it. A link in a subfolder may point next to or below itself,
+    like `wandb/latest-run`.
 
     Args:
-        folder: of a run or a model.
-        reading: whether it is only read, so that links may lead to any regular file or folder.
+        folder: folder of a run or a model.
+        reading: if True, the folder is only read, so links may point to any regular file or folder.
 
     Raises:
-        UsageError: it holds another link, a pipe, a device or a socket, or a subfolder that cannot be read.
+        UsageError: the folder contains another link, a pipe, a device, a socket or an unreadable subfolder.
     """
     top = os.fspath(folder)
     pending = [top]
@@ -174,7 +174,7 @@ def refuse_links(folder: Path, *, reading: bool = False) -> None:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
         except FileNotFoundError:
-            # A checkpoint that the process that has the lock removes at this moment.
+            # The process that holds the lock has just removed this checkpoint.
             continue
         except OSError as error:
             raise UsageError(f"{here} cannot be read ({error.strerror}). Fix its permissions.") from error
@@ -184,12 +184,12 @@ def refuse_link(folder: Path, entry: os.DirEntry[str], *, may_stay: bool = False
     """Refuse an entry of a folder that is neither a regular file nor a folder.
 
     Args:
-        folder: what the error calls the whole.
-        entry: what lies in it.
-        may_stay: whether the entry may be a link to what lies beside or below it.
+        folder: the folder, as named in the error.
+        entry: the entry of the folder.
+        may_stay: if True, links to targets next to or below the entry are allowed.
 
     Raises:
-        UsageError: it is another link, a pipe, a device or a socket.
+        UsageError: the entry is another link, a pipe, a device or a socket.
     """
     name = os.path.relpath(entry.path, folder)
     if entry.is_symlink():

@@ -1,4 +1,4 @@
-"""Log messages of a run: from all loggers and from `warnings` to the terminal and to `train.log`."""
+"""Logging of a run: messages from all loggers and from `warnings`, to the terminal and to `train.log`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LIBRARIES = (
     "PIL", "absl", "alembic", "asyncio", "botocore", "filelock", "fsspec", "git", "grain", "h5py", "httpcore", "httpx",
     "jax", "matplotlib", "numba", "tensorflow", "urllib3",
 )  # fmt: skip
-"""Loggers of libraries that log much of their inner work: from warnings on, unless a program sets their level."""
+"""Loggers of verbose libraries. They log from level warning on, unless the program sets their level."""
 
 
 def log_level() -> int:
-    """Return the level that `AIP_LOG_LEVEL` asks for; info if unset.
+    """Return the log level from `AIP_LOG_LEVEL`; info if unset.
 
     Raises:
-        UsageError: it is not a level.
+        UsageError: the value is not a log level.
     """
     text = os.environ.get("AIP_LOG_LEVEL", "info").strip().lower()
     if text not in LEVELS:
@@ -42,21 +42,21 @@ def log_level() -> int:
 
 
 class _Formatter(logging.Formatter):
-    """The form of a line, without passwords, and with control characters of names and paths written out."""
+    """Log formatter that redacts passwords and escapes control characters in names and paths."""
 
     def format(self, record: logging.LogRecord) -> str:
         return escaped(redacted(super().format(with_origin(record))))
 
 
 def with_origin(record: logging.LogRecord, *, level: bool = False) -> logging.LogRecord:
-    """Return a record whose message begins with the name of its logger, if that is not one of aip's.
+    """Return a record whose message begins with its logger's name, except for aip's own loggers.
 
     Args:
-        record: of any logger.
-        level: whether the level stands before that: for other loggers always, for those of aip unless it is info.
+        record: a record of any logger.
+        level: if True, the level precedes the name. aip's own loggers omit the level info.
     """
     own = record.name.partition(".")[0] in ("aipcore", "aip_plugins")
-    # A warning has its own file and line, and the root logger has no name to find it by.
+    # A warning has a file and a line, and the root logger has no useful name.
     name = "" if own or record.name in ("py.warnings", "root") else f"{record.name}: "
     shown = f"{record.levelname.lower()}: " if level and not (own and record.levelno == logging.INFO) else ""
     if not name and not shown:
@@ -67,7 +67,7 @@ def with_origin(record: logging.LogRecord, *, level: bool = False) -> logging.Lo
 
 
 class _LogFile(logging.StreamHandler[LineFile]):
-    """A log file that may run out of room: the run goes on, and one message says so."""
+    """A log file that tolerates a full disk: the run continues, and one message reports it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(LineFile(path, "a", self._cannot_write))
@@ -82,7 +82,7 @@ class _LogFile(logging.StreamHandler[LineFile]):
 
 
 class RunLog:
-    """The handlers of a run on the root logger: one for the terminal, one for a file that is named later."""
+    """The root logger's handlers for a run: one for the terminal, and one for a file that is set later."""
 
     def __init__(self, handler: logging.Handler, *, file_follows: bool) -> None:
         self._early = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, flushOnClose=False)
@@ -91,7 +91,7 @@ class RunLog:
             self._add(each)
 
     def write_to(self, path: Path) -> None:
-        """Append messages to a file from now on, after those since the run began."""
+        """Append all messages since the start of the run, and all later ones, to a file."""
         file = _LogFile(path)
         file.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         self._early.setTarget(file)
@@ -101,7 +101,7 @@ class RunLog:
         logging.getLogger().removeHandler(self._early)
 
     def close(self) -> None:
-        """Take the handlers off the root logger."""
+        """Remove the handlers from the root logger."""
         for each in self._handlers:
             logging.getLogger().removeHandler(each)
             each.close()
@@ -113,17 +113,17 @@ class RunLog:
 
 @contextmanager
 def logging_to(handler: logging.Handler, *, file_follows: bool = False) -> Iterator[RunLog]:
-    """Log what any module sends to `logging` or `warnings` to `handler` while the context lasts.
+    """Send all messages from `logging` and `warnings` to `handler` inside the context.
 
-    The handler is on the root logger, at the level of `AIP_LOG_LEVEL`. Other handlers that write to the terminal are
-    off meanwhile, since each message would be printed twice. Afterwards logging is as it was before.
+    The handler is attached to the root logger, at the level of `AIP_LOG_LEVEL`. Other terminal handlers are disabled
+    inside the context, to avoid duplicate lines. The previous logging setup is restored at the end.
 
     Args:
-        handler: prints messages.
-        file_follows: whether to keep messages for `RunLog.write_to`.
+        handler: handler that prints messages.
+        file_follows: if True, keep messages for `RunLog.write_to`.
 
     Yields:
-        the log, which can also write a file.
+        the log, which can also write to a file.
     """
     with _terminal_handlers_off(), captured_messages(log_level()):
         log = RunLog(handler, file_follows=file_follows)
@@ -135,7 +135,7 @@ def logging_to(handler: logging.Handler, *, file_follows: bool = False) -> Itera
 
 @contextmanager
 def captured_messages(level: int) -> Iterator[None]:
-    """Let messages of `level` pass all loggers without a level of their own, and turn warnings into messages."""
+    """Let messages of `level` pass all loggers that have no level, and turn warnings into log messages."""
     root = logging.getLogger()
     before = root.level
     quiet = [logger for logger in map(logging.getLogger, LIBRARIES) if logger.level == logging.NOTSET]

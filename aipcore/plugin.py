@@ -1,4 +1,4 @@
-"""All that the author of a plugin imports; nothing here is heavy."""
+"""The complete API for plugin authors. Importing it is cheap."""
 
 from aipcore.hooks.records import (
     API_VERSION,

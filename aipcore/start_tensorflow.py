@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its start-up notices."""
+"""Import of TensorFlow without its start-up notices."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 KERAS_STATE = threading.RLock()
-"""Held while a run is made and while it trains: Keras' seeds, names and dtype policy are global."""
+"""Lock for creating and training a run: Keras' seeds, names and dtype policy are global."""
 
 
 @contextmanager
 def held_back_stderr(*, forget: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Holds back what is written to standard error, and shows it only if the body fails.
+    """Buffer standard error, and print it only if the body fails.
 
-    Native code writes below `sys.stderr`: only the file descriptor catches it. What other threads write meanwhile is
-    held back too, so let the body be short.
+    Native code bypasses `sys.stderr`, so the file descriptor is redirected. Output of other threads is buffered too, so
+    keep the body short.
 
     Args:
-        forget: with these exceptions it is not shown either: they say it all.
+        forget: exceptions whose message is complete; the buffered output is dropped.
     """
-    if sys.stderr is None:  # A program without a terminal, such as `pythonw`, has nobody to keep notices from.
+    if sys.stderr is None:  # A program without a terminal, such as `pythonw`, has no standard error to protect.
         yield
         return
     sys.stderr.flush()
@@ -48,13 +48,12 @@ def held_back_stderr(*, forget: tuple[type[Exception], ...] = ()) -> Iterator[No
 
 
 def import_tensorflow(*, verbose: bool = False) -> None:
-    """Imports TensorFlow and finds its devices, keeping notices about missing GPUs and instruction sets to itself.
+    """Import TensorFlow and find its devices, without the notices about missing GPUs and instruction sets.
 
-    They are written before any log level is heeded, and help nobody who trains on what there is. If the import fails,
-    they are shown.
+    TensorFlow writes these notices before it reads any log level. They are shown only if the import fails.
 
     Args:
-        verbose: show everything.
+        verbose: if True, show all notices.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _late_interrupt():
@@ -68,9 +67,9 @@ def import_tensorflow(*, verbose: bool = False) -> None:
 
 @contextmanager
 def _late_interrupt() -> Iterator[None]:
-    """Raise the first Ctrl-C at the end of the context, and a second one immediately.
+    """Delay the first Ctrl-C to the end of the context. Raise a second one immediately.
 
-    Native code that calls Python while it is imported loses an exception that a signal raises there.
+    Native code that calls Python during its import would lose an exception raised by a signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

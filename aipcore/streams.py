@@ -1,4 +1,4 @@
-"""Output that may fail: the streams of the process, and the files that a run adds lines to."""
+"""Output that may fail: the standard streams of the process, and the line-based files of a run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aipcore.errors import AipError
 from aipcore.files import no_follow
 
 MOST_WAITING_BYTES = 2**20
-"""Most bytes of lines that wait for room on the disk."""
+"""Maximum size of the lines that wait for free disk space, in bytes."""
 
 
 class OutputError(AipError):
-    """The standard output cannot be written.
+    """A failed write to standard output.
 
     Attributes:
-        closed_pipe: whether the reader has ended, which is not worth a message.
+        closed_pipe: True if the reader has exited; no message is needed then.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -32,13 +32,13 @@ class OutputError(AipError):
 
 
 class _Descriptor(io.FileIO):
-    """The raw layer of a standard stream. After the first error the descriptor leads to the null device.
+    """The raw layer of a standard stream. After the first error its descriptor points to the null device.
 
-    So neither native code, nor worker processes, nor Python at its end meet the error again.
+    Native code, worker processes and Python's shutdown therefore do not meet the error again.
 
     Attributes:
-        optional: whether the process may go on without its output.
-        error: what was lost by, or None.
+        optional: True if the process may continue without this output.
+        error: the first write error, or None.
     """
 
     def __init__(self, descriptor: int, *, optional: bool, closed: bool) -> None:
@@ -49,7 +49,7 @@ class _Descriptor(io.FileIO):
         self._closed_from_start = closed
 
     def write(self, data: Any) -> int:
-        """Write as `FileIO` does, and wait for a reader that is slow where the descriptor itself would not.
+        """Write like `FileIO`, and wait for a slow reader of a non-blocking descriptor.
 
         Raises:
             OutputError: the stream cannot be written and is not optional.
@@ -79,20 +79,20 @@ class _Descriptor(io.FileIO):
 
 
 _guarded: list[_Descriptor] = []
-"""Those of the output and of the error output, while they are guarded."""
+"""The guarded standard output and error streams."""
 
 
 @contextmanager
 def guarded_output(*, optional: bool = False) -> Iterator[None]:
-    """Replace the standard streams by such that fail in one way, or not at all, until the context ends.
+    """Replace the standard streams with streams that fail in a defined way, until the context ends.
 
-    Errors of the error output are ignored. Those of the output are raised as `OutputError` unless it is optional.
-    Characters that a stream's encoding lacks are written as escapes. A descriptor that was closed is taken by the null
-    device: the next file that is opened would receive what native code prints. Streams that a program or a test put
-    in the place of those of the process are left alone.
+    Errors of standard error are ignored. Errors of standard output are raised as `OutputError`, unless it is optional.
+    Characters outside a stream's encoding are written as escapes. Closed descriptors are opened on the null device;
+    otherwise the next opened file would receive the output of native code. Streams that were replaced by a program or a
+    test are left unchanged.
 
     Args:
-        optional: whether nothing fails if the output cannot be written. See also `make_output_optional`.
+        optional: if True, write errors of standard output are ignored. See also `make_output_optional`.
     """
     before = sys.stdout, sys.stderr
     if os.name != "posix" or before != (sys.__stdout__, sys.__stderr__):
@@ -116,16 +116,16 @@ def guarded_output(*, optional: bool = False) -> Iterator[None]:
 
 
 def make_output_optional() -> None:
-    """Let the process go on when its output cannot be written: what it does is worth more than what it prints."""
+    """Let the process continue if its output cannot be written: its results matter more than its output."""
     for raw in _guarded:
         raw.optional = True
 
 
 def require_output() -> None:
-    """Write what is buffered for the output.
+    """Flush standard output.
 
     Raises:
-        OutputError: the output is not optional, and this or an earlier part of it was lost.
+        OutputError: the output is not optional, and some of it was lost.
     """
     sys.stdout.flush()
     for raw in _guarded:
@@ -145,7 +145,7 @@ def _fill_standard_descriptors() -> set[int]:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is this one, since those below it are taken.
+            # The lower descriptors are taken, so this is the lowest free one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             closed.add(descriptor)
     return closed
@@ -158,26 +158,26 @@ def _to_null_device(descriptor: int) -> None:
 
 
 class LineFile:
-    """A file that lines are added to. Lines that it has no room for wait, and are written before the next ones.
+    """A file for appending lines. Lines that do not fit on the disk wait and are written before the next ones.
 
     Args:
-        path: of the file, which is not opened through a link.
-        mode: `a`, or `x` for a file that must not exist.
-        failed: is called with the first error of writing.
+        path: path of the file; links are not followed.
+        mode: `a`, or `x` for a new file.
+        failed: called with the first write error.
 
     Raises:
         OSError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, mode: str, failed: Callable[[OSError], object]) -> None:
-        # No `with`: it is open as long as the run, and wherever its folder is moved to.
+        # No `with`: the file stays open for the whole run, even if its folder is moved.
         self._file = open(path, f"{mode}b", buffering=0, opener=no_follow)  # noqa: SIM115
         self._failed = failed
         self._has_failed = False
         self._waiting = b""
 
     def write(self, text: str) -> None:
-        """Write lines, and those that wait. An error is passed on once and never raised."""
+        """Write lines, after any waiting ones. The first error is passed to `failed` and never raised."""
         if len(self._waiting) < MOST_WAITING_BYTES:
             self._waiting += text.encode("utf-8", "backslashreplace")
         try:
@@ -189,11 +189,11 @@ class LineFile:
                 self._failed(error)
 
     def flush(self) -> None:
-        """Do nothing: lines are written when they are given."""
+        """Do nothing: lines are written immediately."""
 
     def close(self) -> None:
-        """Try once more to write what waits, and close the file."""
+        """Try once more to write the waiting lines, and close the file."""
         self.write("")
-        # A network drive may report only here what it could not store.
+        # A network drive may report a failed write only on close.
         with suppress(OSError):
             self._file.close()

@@ -1,4 +1,4 @@
-"""`aip benchmark-input-pipeline`: how fast the training data comes, and what limits it."""
+"""`aip benchmark-input-pipeline`: the throughput of the training data, and its bottleneck."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ WITH_MODEL = command_option(
 OPTIONS = (HELP, PARAMS, SECONDS, WITH_MODEL)
 
 INTERVAL = 1.0
-"""Seconds between two measurements that are shown."""
+"""Time between two displayed measurements, in seconds."""
 
 CHUNK = 8
-"""Batches that are taken at once."""
+"""Number of batches taken per step of the measurement."""
 
 
 @attrs.define(kw_only=True)
 class Progress:
-    """What was measured so far.
+    """The measurements so far.
 
     Attributes:
-        samples: that came.
-        nbytes: their size.
-        seconds: since the first.
-        filled: the mean share of batches made ahead that were ready, over all looks at them.
-        looks: how many.
+        samples: number of samples received.
+        nbytes: their size in bytes.
+        seconds: time since the first batch.
+        filled: mean fraction of prefetched batches that were ready.
+        looks: number of checks behind that mean.
     """
 
     samples: int = 0
@@ -65,7 +65,7 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Samples a second."""
+        """Samples per second."""
         return self.samples / self.seconds if self.seconds else 0.0
 
 
@@ -146,7 +146,7 @@ def _report(
     console.print(pipeline.describe() or "samples in memory, nothing to process", highlight=False)
     parts = shares(dataset)
     progress = Progress()
-    # Ctrl-C is how this is ended: the numbers so far count.
+    # The user ends the measurement with Ctrl-C. The results so far count.
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, transient=True) as live:
         _measure(progress, pipeline, loader, seconds, lambda line: _show(console, live, line))
     _show_shares(console, parts)

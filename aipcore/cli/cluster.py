@@ -1,4 +1,4 @@
-"""What a command shows and writes when it is one of several workers: the chief everything, the others only trouble."""
+"""Terminal output and log files of a distributed command: the chief writes everything, other workers only errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def find_cluster(params: DeviceParams) -> Cluster | None:
-    """Return the workers that the environment names, and prefix the errors of all but the chief.
+    """Return the cluster described by the environment, and prefix the errors of all workers except the chief.
 
     Raises:
-        UsageError: the environment is wrong, and how.
+        UsageError: the environment is wrong; the message says how.
     """
     cluster = session.find_cluster(params)
     if cluster is not None and cluster.index:
@@ -31,11 +31,11 @@ def find_cluster(params: DeviceParams) -> Cluster | None:
 
 
 def run_output(options: Mapping[str, Any], listener: Reporter | None = None) -> session.Output:
-    """Return how `aip train` and `aip resume` talk to the user.
+    """Return the output of `aip train` and `aip resume` to the user.
 
     Args:
-        options: `--quiet`, and `--json-log` with a file that gets the progress too.
-        listener: receives the progress too.
+        options: `--quiet`, and `--json-log` with a file for the progress.
+        listener: additional receiver of the progress.
     """
 
     def listeners() -> list[Reporter]:
@@ -55,11 +55,11 @@ def run_output(options: Mapping[str, Any], listener: Reporter | None = None) -> 
 
 
 def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:
-    """How the workers tell the user what they wait for and why they end.
+    """Return the functions that tell the user why the workers wait or stop.
 
     Args:
-        output_dir: of the run, if this process writes it.
-        close: gives the terminal back.
+        output_dir: folder of the run, if this process writes it.
+        close: function that releases the terminal.
     """
     from aipcore.distributed.rendezvous import Tell
 

@@ -1,4 +1,4 @@
-"""Shell completion: what can come next on a command line, and the script for a shell."""
+"""Shell completion: the candidates for the next word of a command line, and the scripts for the shells."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ FOLDERS = CompletionItem("", type="dir")
 
 
 class WordsCommand(Command):
-    """A command whose own options and the parameters of a scenario may stand in any order.
+    """A command that accepts its own options and the parameters of a scenario in any order.
 
-    Its callback receives all words unchanged, and reads them by `sort_words`.
+    The callback receives all words unchanged, and parses them with `sort_words`.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the words as they are."""
+        """Keep the words unchanged."""
         ctx.params["words"] = tuple(args)
         return []
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return what can stand where `incomplete` stands."""
+        """Return the completions of `incomplete`."""
         words = list(ctx.params.get("words") or [])
         if not incomplete.startswith("-"):
             if not any(word.startswith("-") for word in words):
@@ -66,14 +66,14 @@ class WordsCommand(Command):
                 yield CompletionItem(f"--{parameter.name}", help=parameter.help)
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
-        """What can stand before the options, behind `words`."""
+        """Return the candidates that may precede the options and follow `words`."""
         raise NotImplementedError
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """The parameters that the words so far leave to choose from.
+        """Return the parameters that are available after these words.
 
         Raises:
-            AipError: the words are wrong, or half typed.
+            AipError: the words are invalid or incomplete.
         """
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class ParametersCommand(WordsCommand):
     """A command that takes a scenario and its parameters."""
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
-        """The scenarios, and files."""
+        """Return the scenarios, and request file completion."""
         if words:
             return
         plugins = get_plugin_manager()
@@ -92,25 +92,25 @@ class ParametersCommand(WordsCommand):
         yield FILES
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """Those of the scenario and the components chosen so far."""
+        """Return the parameters of the scenario and the chosen components."""
         command = self.name or ""
         request = make_request(split_arguments(words, (), command), command)
         return _described(fill(request.root, request.layers, request.plugins))
 
 
 class RunCommand(WordsCommand):
-    """A command that takes the folder of a run and parameters of the run."""
+    """A command that takes a run folder and parameters of the run."""
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
-        """Folders."""
+        """Request folder completion."""
         return [] if words else [FOLDERS]
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """Those of the run, if its scenario is an installed plugin: completing a word runs no other code."""
+        """Return the parameters of the run if its scenario is an installed plugin: completion runs no other code."""
         arguments = split_arguments(words, (), self.name or "", first="DIR")
         if arguments.scenario is None:
             return []
-        # What only completing needs is not imported by the commands themselves.
+        # Only completion needs this import.
         from aipcore.training.run_folder import find_run
 
         folder = find_run(Path(arguments.scenario))
@@ -124,22 +124,22 @@ class RunCommand(WordsCommand):
 
 
 class ModelFolderCommand(WordsCommand):
-    """A command that takes one trained model or several, and parameters that they are applied with.
+    """A command that takes one or several trained models, and the parameters to apply them with.
 
     Attributes:
-        fixed: the groups of parameters that have no effect in it; None: those that no such command has.
-        several: whether it takes more than one model.
+        fixed: parameter groups without effect in this command; None for the default ones.
+        several: True if the command takes more than one model.
     """
 
     fixed: Sequence[str] | None = None
     several = False
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
-        """Folders."""
+        """Request folder completion."""
         return [] if words and not self.several else [FOLDERS]
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """Those of the first model, if its scenario is an installed plugin."""
+        """Return the parameters of the first model if its scenario is an installed plugin."""
         from aipcore.cli.model_request import split_model_arguments
         from aipcore.prediction.locate import find_model, recorded_layer, scenario_of
         from aipcore.prediction.params import FIXED, applied_params_class
@@ -154,12 +154,12 @@ class ModelFolderCommand(WordsCommand):
 
 
 class ExportFolderCommand(ModelFolderCommand):
-    """The command that takes a trained model and the parameters of a format."""
+    """A command that takes a trained model and the parameters of an export format."""
 
     root: type
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """The format with its options, and the parameters of the model that can be changed."""
+        """Return the format with its options, and the parameters of the model that can be changed."""
         from aipcore.cli.model_request import split_changeable, split_model_arguments
         from aipcore.prediction.params import CHANGEABLE
 
@@ -170,32 +170,32 @@ class ExportFolderCommand(ModelFolderCommand):
         try:
             own = super().parameters([*arguments.models, *given])
         except AipError:
-            # The scenario may be none that can be looked at without --trust.
+            # The scenario may not be loadable without --trust.
             return found
         return [*found, *(each for each in own if each.name.split(".")[0] in CHANGEABLE)]
 
 
 class FileCommand(WordsCommand):
-    """A command that takes a file, and no parameters."""
+    """A command that takes a file and no parameters."""
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
-        """Files."""
+        """Request file completion."""
         return [] if words else [FILES]
 
     def parameters(self, words: list[str]) -> list[Description]:
-        """None."""
+        """Return no parameters."""
         return []
 
 
 def words_command(
     name: str, cls: type[WordsCommand], options: Sequence[click.Option]
 ) -> Callable[[Callable[[tuple[str, ...]], None]], WordsCommand]:
-    """Return the decorator of a command's callback, which takes all words after the command's name.
+    """Return the decorator for the callback of a command that takes all words after its name.
 
     Args:
-        name: of the command.
-        cls: its kind, which knows the parameters that it takes.
-        options: of the command itself.
+        name: name of the command.
+        cls: class of the command, which determines its parameters.
+        options: options of the command itself.
     """
 
     def decorate(callback: Callable[[tuple[str, ...]], None]) -> WordsCommand:
@@ -207,18 +207,18 @@ def words_command(
 
 
 def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Have the command complete the next word of its argument `words`."""
+    """Complete the next word of the argument `words` through its command."""
     del parameter
     return ctx.command.shell_complete(ctx, incomplete)
 
 
 def _dashes(option: str) -> str:
-    """The option with `_` for `-` but in front."""
+    """Replace `-` with `_` in an option, except for the leading dashes."""
     return "--" + option.removeprefix("--").replace("-", "_") if option.startswith("--") else option
 
 
 def _parameters(words: list[str], parameters: Callable[[list[str]], list[Description]]) -> list[Description]:
-    """The parameters of the selection so far; what is half typed or wrong is left out."""
+    """Return the parameters of the selection so far, ignoring an incomplete or invalid end."""
     rest = list(words)
     while rest:
         try:
@@ -251,7 +251,7 @@ def _values(parameter: Description, incomplete: str) -> Iterator[CompletionItem]
 
 
 VARIABLE = "_AIP_COMPLETE"
-"""What the scripts set to have `aip` answer with completions."""
+"""Environment variable with which the scripts request completions."""
 
 WHERE = {
     "bash": 'eval "$(aip completion bash)"   # in ~/.bashrc',
@@ -277,11 +277,11 @@ def command(ctx: click.Context, shell: str) -> None:
 
 
 def complete(app: click.Command, instruction: str) -> int:
-    """Answers a completion script.
+    """Answer a request of a completion script.
 
     Args:
         app: the command `aip`.
-        instruction: what the script put into the variable, such as `bash_complete`.
+        instruction: value of the variable, such as `bash_complete`.
 
     Returns:
         the exit code.

@@ -1,4 +1,4 @@
-"""`aip evaluate`: scores answers that were stored, without the model."""
+"""`aip evaluate`: scores of stored outputs, without the model."""
 
 from __future__ import annotations
 

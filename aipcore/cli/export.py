@@ -1,4 +1,4 @@
-"""`aip export`: writes a trained model in another format."""
+"""`aip export`: conversion of a trained model to another format."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SUMMARY = "Write a trained model in another format; what it answers is compared 
 
 @params
 class ExportCommandParams:
-    """What to write."""
+    """Parameters of the export itself."""
 
     format: Choice[ExporterParams] | None = component("exporter", default=None, help="The format, by exporter plugin.")
 
@@ -122,7 +122,7 @@ def _check_new(output: Path) -> None:
 
 
 def _refuse_resources(recorded: Any, changed: Any) -> None:
-    """Refuse another file for a parameter whose file is part of the model. Its copy would still be the old one."""
+    """Refuse a new file for a resource parameter: its copy in the model's folder would still be the old one."""
     before, after = (planned_copies(each) for each in (recorded, changed))
     if before == after:
         return

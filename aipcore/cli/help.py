@@ -15,7 +15,7 @@ from aipcore.training.request import Request
 
 
 def show_usage(console: Console, command: click.Command) -> None:
-    """Prints the help of a command before a scenario is named."""
+    """Print the help of a command before a scenario is named."""
     show_summary(console, command, "SCENARIO")
     plugins = get_plugin_manager()
     console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
@@ -29,19 +29,19 @@ def show_usage(console: Console, command: click.Command) -> None:
 
 
 def show_summary(console: Console, command: click.Command, first: str) -> None:
-    """Print how a command is written, what it does, and its own options.
+    """Print the usage, summary and options of a command.
 
     Args:
-        console: to print on.
-        command: the command.
-        first: the name of its first word.
+        console: console to print to.
+        command: command to describe.
+        first: placeholder of its first word.
     """
     console.print(f"Usage: [bold]aip {command.name} {first} \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{command.help}\n")
     show_options(console, options_of(command))
 
 
 def show_help(console: Console, request: Request, command: click.Command) -> None:
-    """Prints the help of a command for one scenario, with the parameters as this very command line sets them."""
+    """Print the help of a command for one scenario, with the parameter values of this command line."""
     console.print(f"Usage: [bold]aip {command.name} {request.scenario.name} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
     summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
     if summary:
@@ -52,7 +52,7 @@ def show_help(console: Console, request: Request, command: click.Command) -> Non
 
 
 def show_options(console: Console, options: Sequence[click.Option]) -> None:
-    """Prints the options of a command itself."""
+    """Print the options of a command itself."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()

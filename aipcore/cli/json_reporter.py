@@ -1,4 +1,4 @@
-"""Training as lines of JSON, one event a line, for programs that watch a run."""
+"""Training progress as JSON lines, one event per line, for programs that monitor a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("aipcore.training")
 
 
 class JsonReporter(Reporter):
-    """Writes `plan`, `warm_start`, `message`, `epoch` and `summary` events to a file, each as soon as it is known."""
+    """Reporter that writes `plan`, `warm_start`, `message`, `epoch` and `summary` events to a file immediately."""
 
     def __init__(self, path: Path) -> None:
         def cannot_write(error: OSError) -> None:
@@ -34,11 +34,11 @@ class JsonReporter(Reporter):
             raise UsageError(f"--json-log {path} cannot be written ({error.strerror}): give another file.") from error
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
-        """The plan as one event."""
+        """Write the plan."""
         self._write("plan", dict(rows))
 
     def warm_start(self, done: WarmStart) -> None:
-        """The weights to begin with as one event: each variable with what became of it."""
+        """Write the warm start: each variable with its outcome."""
         rows = [
             {"path": row.path or None, "source": row.source or None, "shape": row.shape,
              "source_shape": row.source_shape, "status": row.status}
@@ -47,15 +47,15 @@ class JsonReporter(Reporter):
         self._write("warm_start", {"model": str(done.path), "kind": done.kind, "variables": rows})
 
     def message(self, text: str) -> None:
-        """A sentence as one event."""
+        """Write a message."""
         self._write("message", {"level": "info", "text": text})
 
     def warning(self, text: str) -> None:
-        """A sentence as one event."""
+        """Write a warning as a message."""
         self._write("message", {"level": "warning", "text": text})
 
     def epoch_ended(self, report: EpochReport) -> None:
-        """An epoch as one event."""
+        """Write the results of an epoch."""
         self._write(
             "epoch",
             {"epoch": report.epoch, "epochs": report.epochs, "seconds": report.seconds, "is_best": report.is_best,
@@ -63,7 +63,7 @@ class JsonReporter(Reporter):
         )  # fmt: skip
 
     def summary(self, result: TrainResult) -> None:
-        """The end as one event."""
+        """Write the end of the run."""
         self._write(
             "summary",
             {"status": result.status, "epochs": result.epochs,
@@ -75,7 +75,7 @@ class JsonReporter(Reporter):
         )  # fmt: skip
 
     def close(self) -> None:
-        """Ends the file."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, event: str, content: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class JsonReporter(Reporter):
 
 
 def _finite(value: Any) -> Any:
-    # JSON has no NaN and no infinity; null is what readers of such logs expect.
+    # JSON has neither NaN nor infinity. Readers of such logs expect null.
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""`aip launch`: several workers of a run as processes of this machine, to try `multi_worker` out."""
+"""`aip launch`: a distributed run with all worker processes on this machine, for trying out `multi_worker`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRATEGY = "--device.strategy"
 
 class _Launch(Command):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Behind the name of a command, what can come next in that; before it, options and the names there are."""
+        """Complete the words of the launched command after its name; before it, options and command names."""
         words = list(ctx.params.get("words") or [])
         if not words:
             if incomplete.startswith("-"):

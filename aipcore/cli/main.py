@@ -1,4 +1,4 @@
-"""The command `aip`: a table of subcommands, each imported only when it runs, and one way to show errors."""
+"""The command `aip`: a table of subcommands, each imported only when it runs, and the output of errors."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ COMMANDS: Final = {
     "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),
     "completion": ("aipcore.cli.completion", "Print the completion script of a shell: bash, zsh or fish."),
 }
-"""From each command to its module, which holds it as `command`, and its summary."""
+"""From each command to its module, which defines it as `command`, and its summary."""
 
 INTERRUPTED: Final = 130
-"""What a shell reports of a process that Ctrl-C ended: 128 + SIGINT."""
+"""Exit code after Ctrl-C: 128 + SIGINT."""
 
 TERMINATED: Final = 143
-"""That of a process that SIGTERM ended."""
+"""Exit code after SIGTERM: 128 + SIGTERM."""
 
 CLOSED_PIPE: Final = 141
-"""What a shell reports of a process that wrote to a closed pipe: 128 + SIGPIPE."""
+"""Exit code after a write to a closed pipe: 128 + SIGPIPE."""
 
 
 class AipGroup(Group):
-    """The subcommands of `aip`: ours from the table, those of plugins from their records."""
+    """The subcommands of `aip`: built-in ones from the table, those of plugins from their records."""
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """The option `--help`, which waits for the plugin switches since it lists the commands of plugins."""
+        """Return the option `--help`. It is processed after the plugin switches, since it lists plugin commands."""
         option = super().get_help_option(ctx)
         if option is not None:
             option.is_eager = False
         return option
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, ours first."""
+        """Return the names of all commands, built-in ones first."""
         _switch_plugins(ctx)
         return [*COMMANDS, *get_plugin_manager().names("command")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a command; None if there is none of this name."""
+        """Import a command. Return None for an unknown name."""
         _switch_plugins(ctx)
         for name, (module, _) in COMMANDS.items():
             if normalize(name) == normalize(cmd_name):
@@ -85,7 +85,7 @@ class AipGroup(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds a command, or says which is near."""
+        """Find a command. The error for an unknown name suggests similar ones."""
         command = self.get_command(ctx, args[0])
         if command is None:
             names = self.list_commands(ctx)
@@ -95,7 +95,7 @@ class AipGroup(Group):
         return args[0], command, args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands without importing any."""
+        """List the commands without importing them."""
         _switch_plugins(ctx)
         rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
         rows += [(record.name, record.summary) for record in get_plugin_manager().records("command")]
@@ -104,7 +104,7 @@ class AipGroup(Group):
 
 
 def _switch_plugins(ctx: click.Context) -> None:
-    """Hands the switches of the command line to the plugin manager, once and before it is first asked."""
+    """Pass the plugin switches of the command line to the plugin manager, once and before its first use."""
     if not ctx.meta.setdefault("aipcore.plugins_switched", False):
         ctx.meta["aipcore.plugins_switched"] = True
         disabled, third_party = ctx.params.get("disabled") or (), not ctx.params.get("no_plugins")
@@ -150,10 +150,10 @@ def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: 
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs `aip` and returns its exit code: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
+    """Run `aip` and return its exit code: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
-        words: the command line after `aip`; by default that of this process.
+        words: command line after `aip`; by default that of this process.
     """
     with guarded_output():
         try:
@@ -209,9 +209,9 @@ def _run(arguments: list[str], running: list[str]) -> int:
 
 
 def global_options_first(words: Sequence[str]) -> list[str]:
-    """The words with the options of `aip` itself moved to the front, so that they may stand anywhere.
+    """Move the options of `aip` itself to the front, so that they may stand anywhere.
 
-    Who reads "--debug shows the traceback" appends it.
+    Users append `--debug` to a failed command line.
     """
     first: list[str] = []
     rest: list[str] = []
@@ -243,7 +243,7 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
 
 
 def _plugin_of(error: BaseException) -> str | None:
-    """Return the third-party plugin that an exception comes from, if it does."""
+    """Return the third-party plugin that raised an exception, or None."""
     packages = {each.module.partition(".")[0]: each.source for each in get_plugin_manager().plugins if not each.is_own}
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     tops = [name.partition(".")[0] for name in frames]

@@ -27,7 +27,7 @@ from aipcore.training.params import run_params_class
 
 
 def start_computing(device: GpuParams | None = None) -> None:
-    """Imports TensorFlow and chooses the devices.
+    """Import TensorFlow and select the devices.
 
     Raises:
         ParamsError: a device does not exist.
@@ -51,12 +51,12 @@ TRUST = command_option(
 
 @attrs.frozen(kw_only=True)
 class ModelArguments:
-    """The words after the command's name, sorted.
+    """The sorted words after a command's name.
 
     Attributes:
-        models: the words before the first option.
-        options: values of the command's own options by long name; a flag's value is "".
-        rest: the words that are parameters.
+        models: words before the first option.
+        options: values of the command's own options by long name; "" for a flag.
+        rest: words of the parameters.
     """
 
     models: list[str]
@@ -67,10 +67,10 @@ class ModelArguments:
 def split_model_arguments(
     words: Sequence[str], options: Sequence[click.Option], command: str, *, several: bool = False
 ) -> ModelArguments:
-    """Sorts the words of a command.
+    """Sort the words of a command.
 
     Raises:
-        UsageError: an option lacks its value or comes twice, the model does not come first, or there are too many.
+        UsageError: an option lacks its value or is repeated, or the models do not come first or are too many.
     """
     given, rest = sort_words(words, options)
     models: list[str] = []
@@ -88,7 +88,7 @@ def split_model_arguments(
 
 
 def split_changeable(given: Layer) -> tuple[Layer, Layer]:
-    """Split what `aip export` is given into the options of the format and the changed parameters of the scenario."""
+    """Split the words of `aip export` into options of the format and changed parameters of the scenario."""
     changed = {name: value for name, value in given.values.items() if name.split(".")[0] in CHANGEABLE}
     others = {name: value for name, value in given.values.items() if name not in changed}
     return attrs.evolve(given, values=others), attrs.evolve(given, values=changed)
@@ -96,15 +96,15 @@ def split_changeable(given: Layer) -> tuple[Layer, Layer]:
 
 @attrs.frozen(kw_only=True)
 class ModelRequest:
-    """One model, its scenario and what the user wants otherwise than recorded.
+    """A model, its scenario and the parameters that differ from the recorded ones.
 
     Attributes:
-        model: what is on disk.
-        scenario: that it was trained with.
-        overrides: the parameters on the command line.
-        fixed: the groups that have no effect in this command.
-        plugins: the installed plugins.
-        trust: whether addresses that the model names may be contacted.
+        model: model on disk.
+        scenario: scenario that the model was trained with.
+        overrides: parameters of the command line.
+        fixed: parameter groups without effect in this command.
+        plugins: installed plugins.
+        trust: if True, addresses in the model's record may be contacted.
     """
 
     model: ModelDir
@@ -115,15 +115,15 @@ class ModelRequest:
     trust: bool = False
 
     def resolved(self, tell: Callable[[str], object]) -> Resolved[Any]:
-        """The parameters, complete and checked; see `resolved_params`."""
+        """Return the complete, checked parameters; see `resolved_params`."""
         return resolved_params(self.model, self.scenario, self.plugins, self.overrides, trust=self.trust, tell=tell)
 
 
 def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[str, ...] = FIXED) -> list[ModelRequest]:
-    """Reads the records of models, without loading them.
+    """Read the records of models without loading the models.
 
     Raises:
-        UsageError: a path holds no model, its scenario cannot be used, or an option has no effect.
+        UsageError: a path does not contain a model, a scenario cannot be used, or an option has no effect.
     """
     plugins = get_plugin_manager()
     overrides, trust = Layer.from_arguments(arguments.rest), "--trust" in arguments.options
@@ -145,12 +145,12 @@ class ModelCommand:
     """A command that applies models to data.
 
     Attributes:
-        name: what it is called.
-        usage: how it is written, after `aip`.
-        summary: what it does.
-        options: its own options.
-        fixed: the groups of parameters that have no effect in it.
-        several: whether it takes more than one model.
+        name: name of the command.
+        usage: usage line, after `aip`.
+        summary: one sentence.
+        options: options of the command itself.
+        fixed: parameter groups without effect in this command.
+        several: True if the command takes more than one model.
     """
 
     name: str
@@ -161,7 +161,7 @@ class ModelCommand:
     several: bool = False
 
     def read(self, words: Sequence[str], console: Console) -> tuple[dict[str, str], list[ModelRequest]]:
-        """The options and models on a command line; no models if it asks for help, which is then shown.
+        """Return the options and models of a command line. If it asks for help, show it and return no models.
 
         Raises:
             UsageError: see `split_model_arguments` and `make_model_requests`.
@@ -193,7 +193,7 @@ def _refuse_fixed(
 def show_model_usage(
     console: Console, usage: str, summary: str, options: Sequence[click.Option], *, parameters: bool = True
 ) -> None:
-    """Prints the help of a command before a model is named."""
+    """Print the help of a command before a model is named."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
@@ -207,7 +207,7 @@ def show_model_usage(
 def show_model_help(
     console: Console, request: ModelRequest, usage: str, summary: str, options: Sequence[click.Option]
 ) -> None:
-    """Prints the help of a command for a model, with the parameters as this very command line sets them."""
+    """Print the help of a command for a model, with the parameter values of this command line."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(f"\nParameters of {request.scenario.name}, with the values they have in this command:")

@@ -1,4 +1,4 @@
-"""`aip params`: what a command line would train with, and where each value came from."""
+"""`aip params`: the resolved parameters of a command line, and the origin of each value."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def command(words: tuple[str, ...]) -> None:
 def _plot(plugins: PluginManager, trainer: TrainerParams) -> None:
     from aipcore.cli.plot import schedule_plot
 
-    # What has been printed can be read while TensorFlow is being imported.
+    # The output can be read while TensorFlow is being imported.
     sys.stdout.flush()
     name, schedule = trainer.learning_rate.name, trainer.learning_rate.params
     width = Console().width - 2

@@ -1,4 +1,4 @@
-"""Pictures of learning-rate schedules in the terminal."""
+"""Plots of learning-rate schedules in the terminal."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from aipcore.hooks.manager import PluginManager
 
 HEIGHT = 12
 LABELS = 24
-"""Columns that the labels of the axes take."""
+"""Width of the axis labels, in columns."""
 
 POINTS = 400
-"""About how many updates are drawn; the shape of a schedule depends on the time in epochs only."""
+"""Approximate number of plotted updates. The shape of a schedule depends only on the time in epochs."""
 
 
 def schedule_plot(plugins: PluginManager, name: str, params: Any, *, epochs: int, width: int) -> str:
-    """The learning rate over a run as text.
+    """Plot the learning rate over a run as text.
 
-    Imports TensorFlow: what is drawn is what the schedule computes.
+    This imports TensorFlow, since the plot shows the values that the schedule computes.
 
     Args:
-        plugins: where the schedule is built.
-        name: the schedule's.
-        params: its parameters.
-        epochs: of the run.
-        width: of the text, in characters.
+        plugins: plugin manager that builds the schedule.
+        name: name of the schedule.
+        params: parameters of the schedule.
+        epochs: number of epochs of the run.
+        width: width of the text, in characters.
     """
     from aipcore.start_tensorflow import import_tensorflow
 
@@ -37,7 +37,7 @@ def schedule_plot(plugins: PluginManager, name: str, params: Any, *, epochs: int
 
 
 def plot(epochs: Sequence[float], rates: Sequence[float], *, width: int) -> str:
-    """A curve of learning rates over epochs, from 0 to a little above the highest rate."""
+    """Plot learning rates over epochs. The y-axis runs from 0 to slightly above the highest rate."""
     import plotille
 
     figure = plotille.Figure()

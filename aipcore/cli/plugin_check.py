@@ -1,4 +1,4 @@
-"""What `aip plugins check` does: runs the checks, and prints a line for each."""
+"""The implementation of `aip plugins check`: it runs the checks and prints a line for each."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MARKS = {"passed": "✓", "failed": "✗", "skipped": "-", "expected failure": "
 
 
 def chosen_entries(manager: PluginManager, names: Sequence[str], kind: str | None, *, every: bool) -> list[Entry]:
-    """The plugins to check.
+    """Return the plugins to check.
 
     Raises:
-        PluginError: a name means none, or one that cannot be used.
+        PluginError: a name is unknown or belongs to an unusable plugin.
     """
     if every:
         return [entry for each in KINDS if kind in (None, each) for entry in manager.of_kind(each)]
@@ -34,19 +34,19 @@ def chosen_entries(manager: PluginManager, names: Sequence[str], kind: str | Non
 
 
 def check_plugins(manager: PluginManager, entries: Sequence[Entry], broken: Sequence[str], *, as_json: bool) -> bool:
-    """Runs all checks of these plugins and prints what became of them.
+    """Run all checks of these plugins and print the results.
 
     Args:
-        manager: where they were found.
-        entries: the plugins.
-        broken: sentences about what cannot even be loaded, each of which counts as a failure.
-        as_json: whether to print one JSON object at the end instead of lines.
+        manager: plugin manager.
+        entries: plugins to check.
+        broken: errors of plugins that failed to load, each of which counts as a failure.
+        as_json: if True, print one JSON object at the end instead of lines.
 
     Returns:
-        whether nothing failed.
+        True if nothing failed.
     """
     started = time.perf_counter()
-    # Numbers are compared to the last bit, which sums on a GPU, taken in any order, do not have twice.
+    # Some checks compare bit-identical results. GPUs sum in a varying order, which changes the last bits.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     results: list[CheckResult] = []
     show = _show_nothing if as_json else _show_on_terminal if sys.stdout.isatty() else _show_line

@@ -1,4 +1,4 @@
-"""What `aip plugins show` says of a plugin."""
+"""The output of `aip plugins show`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHOSEN_BY = {
     "exporter": "aip train SCENARIO --export.formats {name}",
     "command": "aip {name} --help",
 }
-"""How a plugin of each kind is put to use."""
+"""The option or command that selects a plugin, by kind."""
 
 SHOWN_EPOCHS = 20
 
@@ -36,14 +36,14 @@ PREFIXES = {
     "callback": "callbacks.{name}.",
     "exporter": "export.formats.{name}.",
 }
-"""What the options of a plugin of each kind begin with."""
+"""The prefix of a plugin's options, by kind."""
 
 
 def show_plugin(manager: PluginManager, name: str, kind: str | None, *, debug: bool) -> None:
-    """Prints all plugins and entry points of this name.
+    """Print all plugins and entry points with this name.
 
     Raises:
-        PluginError: there is none, or its parameters cannot be imported.
+        PluginError: the name is unknown, or the parameters cannot be imported.
     """
     console = Console(highlight=False)
     entries = [
@@ -56,7 +56,7 @@ def show_plugin(manager: PluginManager, name: str, kind: str | None, *, debug: b
         raise PluginError(_unknown(manager, name, kind))
     for entry in entries:
         _show_entry(console, manager, entry)
-    # A plugin mostly has the name of its entry point, and that has been told then.
+    # A plugin usually has the name of its entry point, which the entry already shows.
     told = [entry.plugin for entry in entries]
     for plugin in points:
         if plugin not in told:
@@ -100,7 +100,7 @@ def _print_curve(console: Console, manager: PluginManager, name: str, cls: type)
     from aipcore.cli.plot import schedule_plot
 
     console.print(Text(f"\n  Over a run of {SHOWN_EPOCHS} epochs, with these defaults\n", "bold"))
-    # What has been printed can be read while TensorFlow is being imported.
+    # The output can be read while TensorFlow is being imported.
     console.file.flush()
     drawn = schedule_plot(manager, name, cls(), epochs=SHOWN_EPOCHS, width=console.width - 2)
     console.print(Padding(Text(drawn), (0, 0, 0, 2)))

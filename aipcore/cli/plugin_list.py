@@ -1,4 +1,4 @@
-"""The list of `aip plugins list`: as a table, as lines, as JSON."""
+"""The output of `aip plugins list`: as a table, as lines, as JSON."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ STYLES = {"ok": "green", "disabled": "yellow", "broken": "red"}
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """A plugin, or an entry point that is not loaded and so registers none.
+    """A plugin, or an entry point that is not loaded and therefore has no plugins.
 
     Attributes:
-        kind: of plugin; None if the entry point is not loaded.
-        name: of the plugin, else of the entry point.
-        summary: one sentence; empty if it is not loaded.
-        distribution: the installed package it comes from.
-        version: of that package.
-        status: whether it can be used.
-        reason: why it cannot.
-        entry_point: of that package.
-        seconds: that loading the entry point took, with all that it registers.
+        kind: kind of the plugin; None if the entry point is not loaded.
+        name: name of the plugin, otherwise of the entry point.
+        summary: one sentence; empty if the entry point is not loaded.
+        distribution: name of the installed package.
+        version: version of that package.
+        status: status of the plugin.
+        reason: reason why it cannot be used.
+        entry_point: name of the entry point.
+        seconds: load time of the entry point and all its records, in seconds.
     """
 
     kind: str | None
@@ -42,16 +42,16 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The summary, or the reason if that is what matters."""
+        """The summary, or the reason for a plugin that cannot be used."""
         return self.reason or self.summary
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, in JSON's types."""
+        """Return all fields in JSON types."""
         return attrs.asdict(self)
 
 
 def rows(manager: PluginManager, kind: str | None = None) -> list[Row]:
-    """The rows of one kind or of all, in the order of kinds, ours first; at the end what is not loaded."""
+    """Return the rows of one kind or of all kinds: by kind, built-in plugins first, unloaded entry points last."""
     found = [
         Row(
             kind=entry.record.kind,
@@ -87,7 +87,7 @@ def rows(manager: PluginManager, kind: str | None = None) -> list[Row]:
 
 
 def as_lines(found: Iterable[Row]) -> Iterator[str]:
-    """A line for each row, in columns, for `grep` and the like."""
+    """Yield a line for each row, in columns, for tools such as `grep`."""
     listed = [
         (row.kind or NOT_LOADED, row.name, row.status, f"{row.distribution} {row.version}", row.text) for row in found
     ]
@@ -95,7 +95,7 @@ def as_lines(found: Iterable[Row]) -> Iterator[str]:
 
 
 def timing_lines(manager: PluginManager) -> Iterator[str]:
-    """A line for each entry point, the slowest first, with the milliseconds it took to load."""
+    """Yield a line for each entry point with its load time in milliseconds, the slowest first."""
     loaded = sorted(
         (plugin for plugin in manager.plugins if plugin.status != "disabled"), key=lambda plugin: -plugin.seconds
     )
@@ -111,15 +111,15 @@ def _columns(lines: list[tuple[str, ...]]) -> Iterator[str]:
 
 
 def print_table(found: list[Row]) -> None:
-    """Prints a table for each kind, as wide as the terminal."""
+    """Print a table for each kind, as wide as the terminal."""
     from rich.table import Table
     from rich.text import Text
 
     from aipcore.console import Console
 
     console = Console(highlight=False)
-    # Sources and states stand below one another throughout; names take what their kind needs, and leave the rest to
-    # the summaries.
+    # Sources and statuses are aligned across all tables. Names are as wide as their kind needs, and summaries take the
+    # rest.
     source_width = min(max((len(f"{row.distribution} {row.version}") for row in found), default=0), 30)
     status_width = max((len(row.status) for row in found), default=0)
     for kind in (*KINDS, None):

@@ -1,4 +1,4 @@
-"""`aip plugins`: what there is, where it comes from, and whether it works."""
+"""`aip plugins`: commands to list, describe, check and create plugins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND = click.Choice(KINDS, case_sensitive=False)
 
 
 def complete_plugins(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of plugins, of the kind that the command line may have given already."""
+    """Complete the names of plugins, of the kind given on the command line if there is one."""
     del parameter
     kind = ctx.params.get("kind")
     records = [entry.record for entry in get_plugin_manager().entries if kind in (None, entry.record.kind)]

@@ -1,4 +1,4 @@
-"""`aip predict`: applies one or several models."""
+"""`aip predict`: predictions of one or several models."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def command(words: tuple[str, ...]) -> None:
     targets = "--targets" in options
     output = Path(options["--output"]) if "--output" in options else None
     for each in resolved:
-        # Files that are not there are told before TensorFlow is imported.
+        # Missing files are reported before TensorFlow is imported.
         matching_files(getattr(each.value.data, "files", ()))
     if output is not None:
         check_output(output, "--output", PREDICTIONS if not targets else PREDICTIONS[1:])

@@ -1,4 +1,4 @@
-"""What `aip train`, `aip params` and their like are given: a scenario, options of the command, and parameters."""
+"""The arguments of commands such as `aip train` and `aip params`: scenario, options of the command, and parameters."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def command_option(
     """Return an option of a command itself, as opposed to a parameter of a scenario.
 
     Args:
-        names: how it is written, the long form first.
+        names: spellings, the long form first.
         help: one sentence.
-        metavar: the name of its value; empty for a flag.
-        type: what its value may be; by default any text, or a path if the metavar is FILE or DIR.
-        multiple: whether it takes several values, and may come several times.
+        metavar: placeholder of the value; empty for a flag.
+        type: type of the value; by default any text, or a path if the metavar is FILE or DIR.
+        multiple: if True, the option takes several values and may be repeated.
     """
     if not metavar:
         return click.Option(names, help=help, is_flag=True)
@@ -54,12 +54,12 @@ PARAMS = command_option(
 
 @attrs.frozen(kw_only=True)
 class Arguments:
-    """The words after the command's name, sorted.
+    """The sorted words after a command's name.
 
     Attributes:
-        scenario: the first word, None if it is missing.
+        scenario: first word; None if it is missing.
         options: values of the command's own options by long name.
-        rest: the words that are parameters.
+        rest: words of the parameters.
     """
 
     scenario: str | None
@@ -68,13 +68,13 @@ class Arguments:
 
 
 def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[dict[str, Any], list[str]]:
-    """Take the command's own options out of its words.
+    """Separate the command's own options from its other words.
 
     Returns:
-        the values of the options by long name, of `multiple` ones in lists; and the other words.
+        the values of the options by long name (lists for `multiple` ones), and the other words.
 
     Raises:
-        UsageError: an option lacks its value, has a value that is not allowed, or comes twice.
+        UsageError: an option lacks its value, has a value that is not allowed, or is repeated.
     """
     by_name = {name: option for option in options for name in option.opts}
     given: dict[str, Any] = {}
@@ -112,10 +112,10 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
 
 
 def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
-    """Return the value that a word stands for.
+    """Convert a word to the value of an option.
 
     Raises:
-        UsageError: it is not allowed.
+        UsageError: the value is not allowed.
     """
     if isinstance(kind, click.Choice) and word not in kind.choices:
         near = nearest(word, kind.choices)
@@ -135,10 +135,10 @@ def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
 def split_arguments(
     words: Sequence[str], options: Sequence[click.Option], command: str, *, first: str = "SCENARIO"
 ) -> Arguments:
-    """Sorts the words of a command.
+    """Sort the words of a command.
 
     Raises:
-        UsageError: an option of the command lacks its value or comes twice, or the scenario does not come first.
+        UsageError: an option lacks its value or is repeated, or the scenario does not come first.
     """
     given, rest = sort_words(words, options)
     scenario = rest.pop(0) if rest and not rest[0].startswith("-") else None
@@ -149,10 +149,10 @@ def split_arguments(
 
 
 def make_request(arguments: Arguments, command: str) -> Request:
-    """Loads the scenario and reads the parameters given for it, without computing anything.
+    """Load the scenario and read its parameters, without computing anything.
 
     Raises:
-        UsageError: no scenario is named, it cannot be loaded, or the parameters cannot be read.
+        UsageError: the scenario is missing or cannot be loaded, or the parameters cannot be read.
     """
     plugins = get_plugin_manager()
     names = list(plugins.names("scenario"))
@@ -166,10 +166,10 @@ def make_request(arguments: Arguments, command: str) -> Request:
 
 
 def given_layers(arguments: Arguments) -> list[Layer]:
-    """Return the layers of a parameter file and of the command line, which wins.
+    """Return the layers of a parameter file and of the command line, which overrides the file.
 
     Raises:
-        ParamsError: they cannot be read.
+        ParamsError: the file or the command line cannot be read.
     """
     file = arguments.options.get("--params")
     return [*([] if file is None else [Layer.from_file(Path(file))]), Layer.from_arguments(arguments.rest)]

@@ -1,4 +1,4 @@
-"""`aip resume`: resumes a run from its newest complete checkpoint, under changed parameters if asked to."""
+"""`aip resume`: continues a run from its newest complete checkpoint, with changed parameters if any are given."""
 
 from __future__ import annotations
 

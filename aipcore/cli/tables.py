@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
-    """Prints a row for each value, a column for each list, and what evaluators have to say; plain lines into a pipe.
+    """Print a row for each value, a column for each list, and the evaluators' reports. Pipes get plain lines.
 
-    Of models that vote, each model's own values follow those of the vote.
+    For an ensemble, the values of the single models follow those of the vote.
     """
     columns = list(_columns(scores))
     names = list(dict.fromkeys(name for _, _, values in columns for name in values))
@@ -51,7 +51,7 @@ def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
 
 
 def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[str, float]]]:
-    """Yield the heading, number of samples and values of each list, and of each model that voted on it."""
+    """Yield the heading, sample count and values of each list, followed by those of each model of an ensemble."""
     for score in scores:
         yield (
             " ".join(part for part in (score.name, "vote" if score.models else "") if part),
@@ -63,10 +63,10 @@ def _columns(scores: Sequence[ListScore]) -> Iterator[tuple[str, int, Mapping[st
 
 
 def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any]) -> None:
-    """Writes scores to a JSON file.
+    """Write scores to a JSON file.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     lists = [
         {"name": each.name, "samples": each.samples, "values": each.values, "report": each.report, "notes": each.notes}
@@ -85,11 +85,11 @@ def _number(value: float | None) -> str:
 
 
 SHOWN = 200
-"""Most rows of a table; a pipe gets all."""
+"""Maximum number of rows in a table. Pipes get all rows."""
 
 
 def show_predictions(console: Console, predictions: Iterable[Prediction]) -> None:
-    """Prints predictions: what was predicted of, by its path if its meta has one, and each output."""
+    """Print predictions: the label of the sample and each output."""
     if not console.is_terminal:
         for each in predictions:
             values = "\t".join(
@@ -116,7 +116,7 @@ def show_predictions(console: Console, predictions: Iterable[Prediction]) -> Non
 
 
 def label(prediction: Prediction) -> str:
-    """What a prediction is of: the path in its meta, other short meta, or the number of the sample."""
+    """Return the label of a sample: the path in its meta, other short meta, or its index."""
     meta = prediction.meta
     if isinstance(meta, Mapping) and "path" in meta:
         return str(meta["path"])

@@ -1,4 +1,4 @@
-"""`aip train`: checks everything first, then trains."""
+"""`aip train`: checks everything, then trains."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The plugin system: hook specifications, the records plugins hand over, and the manager that finds them."""
+"""The plugin system: hook specifications, plugin records, and the plugin manager."""

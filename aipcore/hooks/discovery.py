@@ -1,4 +1,4 @@
-"""Discovery of plugins: which are installed, chosen and sound, and which of their records can be used."""
+"""Discovery of plugins: the installed entry points, the switches that disable them, and checks of their records."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Status = Literal["ok", "disabled", "broken"]
 
 @attrs.frozen(kw_only=True)
 class Plugin:
-    """One entry point and what became of it.
+    """An entry point and the result of loading it.
 
     Attributes:
-        name: of the entry point; what `-p no:NAME` takes.
-        module: what the entry point names, a module or `module:attribute`.
-        distribution: the installed package it belongs to.
-        version: of that package.
-        status: whether it was loaded.
-        reason: why it is disabled or broken.
-        error: what it raised, for a traceback.
-        seconds: that loading took.
-        records: what it registered.
+        name: name of the entry point, as in `-p no:NAME`.
+        module: target of the entry point: a module or `module:attribute`.
+        distribution: name of the installed package.
+        version: version of that package.
+        status: load status.
+        reason: reason why the plugin is disabled or broken.
+        error: exception raised while loading, for a traceback.
+        seconds: load time in seconds.
+        records: registered records.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Plugin:
 
     @property
     def is_own(self) -> bool:
-        """Whether it comes with aip."""
+        """True for built-in plugins."""
         return normalize(self.distribution) == OWN_DISTRIBUTION
 
     @property
@@ -58,19 +58,19 @@ class Plugin:
         return f"{self.distribution} {self.version}"
 
     def answers_to(self, name: str) -> bool:
-        """Whether a switch that names an entry point or a distribution means this plugin."""
+        """Return True if `name` is the entry point or the distribution of this plugin."""
         return normalize(name) in (normalize(self.name), normalize(self.distribution))
 
 
 @attrs.frozen(kw_only=True)
 class Switches:
-    """Which plugins to leave out.
+    """The switches that disable plugins.
 
     Attributes:
-        disabled: entry points or distributions, from `-p no:NAME`.
-        third_party: whether plugins that do not come with aip are loaded; `--no-plugins` turns them off.
-        only: the third-party entry points or distributions to load, from `AIP_LOAD_PLUGINS`; None for all.
-        strict: whether a broken plugin is an error, from `AIP_STRICT_PLUGINS=1`.
+        disabled: entry points or distributions from `-p no:NAME`.
+        third_party: True if third-party plugins are loaded; `--no-plugins` disables them.
+        only: third-party entry points or distributions to load, from `AIP_LOAD_PLUGINS`; None for all.
+        strict: if True, a broken plugin is an error; from `AIP_STRICT_PLUGINS=1`.
     """
 
     disabled: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Switches:
 
     @classmethod
     def from_environment(cls, *, disabled: Sequence[str] = (), third_party: bool = True) -> Switches:
-        """The switches of the command line together with those of the environment."""
+        """Combine the switches of the command line with those of the environment."""
         only = os.environ.get("AIP_LOAD_PLUGINS")
         return cls(
             disabled=tuple(disabled),
@@ -90,7 +90,7 @@ class Switches:
         )
 
     def reason_against(self, plugin: Plugin) -> str:
-        """Why a plugin is disabled; empty if it is not."""
+        """Return the reason why a plugin is disabled; empty if it is enabled."""
         for name in self.disabled:
             if plugin.answers_to(name):
                 return f"disabled by -p no:{name}"
@@ -103,10 +103,10 @@ class Switches:
         return ""
 
     def check(self, plugins: Sequence[Plugin]) -> None:
-        """Sees that every name means an installed plugin.
+        """Check that every name refers to an installed plugin.
 
         Raises:
-            PluginError: a name means none.
+            PluginError: a name does not match any plugin.
         """
         for switch, names in (("-p no:", self.disabled), ("AIP_LOAD_PLUGINS=", self.only or ())):
             for name in names:
@@ -119,9 +119,9 @@ class Switches:
 
 
 def installed() -> list[tuple[EntryPoint, Plugin]]:
-    """The entry points of the group `aip`, ours first, then by distribution and name.
+    """Return the entry points of the group `aip`: built-in ones first, then by distribution and name.
 
-    Of two copies of one distribution on `sys.path`, the first counts, as it does for `import`.
+    If `sys.path` has two copies of a distribution, the first one counts, as for `import`.
     """
     pairs = [(point, _plugin(point)) for point in entry_points(group=PROJECT)]
     pairs.sort(key=lambda pair: (not pair[1].is_own, normalize(pair[1].distribution), pair[1].name))
@@ -134,8 +134,8 @@ def _plugin(point: EntryPoint) -> Plugin:
 
 
 def _identity(distribution: Distribution) -> tuple[str, str]:
-    # Distribution.name and .version parse the whole metadata, README included, as an e-mail: with hundreds of plugins
-    # that takes longer than importing them.
+    # Distribution.name and .version parse the whole metadata, README included, as an e-mail. With hundreds of plugins
+    # this is slower than importing them.
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     found = {"name": "unknown", "version": "unknown"}
     for line in text.splitlines():
@@ -161,18 +161,18 @@ RESERVED_COMMANDS = (
     "resume",
     "train",
 )
-"""Commands that no plugin may register: those of aip, and those that it is going to have."""
+"""Reserved command names: those of current and planned commands of aip."""
 
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """A record and the plugin it came from.
+    """A record and its plugin.
 
     Attributes:
-        record: what was registered.
-        plugin: by whom.
+        record: registered record.
+        plugin: plugin that registered it.
         status: "ok", or "broken" if the name is taken.
-        reason: why it is broken.
+        reason: reason why it is broken.
     """
 
     record: PluginRecord
@@ -187,7 +187,7 @@ class Entry:
 
 
 def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
-    """All records of all plugins, each marked as broken if its name is reserved or registered more than once."""
+    """Return all records of all plugins. Records with a reserved or duplicate name are marked as broken."""
     entries = [Entry(record=record, plugin=plugin) for plugin in plugins for record in plugin.records]
     by_name: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
@@ -211,7 +211,7 @@ def _same_name(rivals: Sequence[Entry]) -> str:
         return f"{rivals[0].plugin.source} registers {what} twice: disable it by -p no:{rivals[0].plugin.name}"
     sources = [entry.plugin.source for entry in rivals]
     both = f"{sources[0]} and {sources[1]} both register" if len(sources) == 2 else f"{' and '.join(sources)} register"
-    # Ours can be left out too, but only all of a kind together.
+    # Built-in plugins can be disabled too, but only all of a kind together.
     points = dict.fromkeys(entry.plugin.name for entry in rivals if not entry.plugin.is_own)
     if len(points) == 1:
         return f"{both} {what}: disable the latter by -p no:{next(iter(points))}"
@@ -219,24 +219,24 @@ def _same_name(rivals: Sequence[Entry]) -> str:
 
 
 HOOKS: dict[str, type[PluginRecord]] = {f"{PROJECT}_{record.kind}s": record for record in RECORD_TYPES}
-"""From each hook to the class of the records it collects."""
+"""From each hook to the class of its records."""
 
 KINDS: tuple[str, ...] = tuple(record.kind for record in RECORD_TYPES)
-"""The kinds of plugins, in the order in which they are listed."""
+"""The kinds of plugins, in display order."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class BrokenPluginError(Exception):
-    """Why a plugin cannot be used, as the end of a sentence that begins with the plugin."""
+    """A plugin that cannot be used. The message completes a sentence that begins with the plugin."""
 
 
 def import_plugin(point: EntryPoint) -> Any:
-    """What the entry point names, checked as a whole: its API version and the names of its hooks.
+    """Import the target of an entry point, and check its API version and the names of its hooks.
 
     Raises:
-        BrokenPluginError: it cannot be imported, is made for another API, or has hooks that aip does not know.
+        BrokenPluginError: it cannot be imported, targets another API version, or has unknown hooks.
     """
     try:
         plugin = point.load()
@@ -260,7 +260,7 @@ def _check_version(plugin: Any) -> None:
 def _check_hooks(plugin: Any, target: str) -> None:
     unmarked: list[str] = []
     found = False
-    # Of a module, only what is in it: to ask for names that it makes on demand could import anything.
+    # Only the module's own attributes: a lookup of lazy attributes could import anything.
     names = list(vars(plugin)) if isinstance(plugin, ModuleType) else dir(plugin)
     for name in names:
         routine = getattr(plugin, name, None)
@@ -290,14 +290,14 @@ def _meant(hook: str) -> str:
 
 
 def collect(call: Callable[[], list[Any]], hook: str) -> list[PluginRecord]:
-    """The records that one hook of one plugin returns.
+    """Return the records from one hook of one plugin.
 
     Args:
-        call: calls the implementations and returns the list of their results.
-        hook: its name.
+        call: function that calls the implementations and returns the list of their results.
+        hook: name of the hook.
 
     Raises:
-        BrokenPluginError: the hook raises, or returns something else than valid records.
+        BrokenPluginError: the hook raises, or returns anything but valid records.
     """
     records: list[PluginRecord] = []
     try:
@@ -331,7 +331,7 @@ def _check_record(record: PluginRecord) -> None:
     if not (isinstance(record.summary, str) and record.summary.strip()):
         raise BrokenPluginError(f"{what} without a summary: say in one sentence what it does")
     references = {"build": record.build}
-    # Not every kind has parameters of its own.
+    # Not every kind has parameters.
     params = getattr(record, "params", record.build)
     if not isinstance(params, type):
         references["params"] = params

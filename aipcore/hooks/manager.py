@@ -1,4 +1,4 @@
-"""The plugin manager: which plugins there are, and their records by kind and name. Only this module calls hooks."""
+"""The plugin manager: all plugins, and their records by kind and name. Only this module calls hooks."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ BASES: dict[str, type] = {
     "callback": CallbackParams,
     "exporter": ExporterParams,
 }
-"""What the parameter class of each kind must extend."""
+"""Required base class of the parameter class, by kind."""
 
 
 class PluginManager:
-    """All plugins, found and loaded on creation; implements `aipcore.params.Choices`.
+    """All installed plugins, loaded on creation. Implements `aipcore.params.Choices`.
 
-    A plugin that cannot be loaded is kept with the reason, and harms no other.
+    A plugin that fails to load is kept with the reason, and does not affect other plugins.
 
     Args:
-        switches: what to leave out.
+        switches: switches that disable plugins.
 
     Attributes:
         switches: as given.
-        plugins: every entry point that is installed, loaded or not; ours first.
-        entries: every record of those that were loaded.
+        plugins: all installed entry points, loaded or not; built-in ones first.
+        entries: all records of the loaded plugins.
 
     Raises:
-        PluginError: a switch names no plugin, or plugins are broken and `switches.strict` is set.
+        PluginError: a switch does not match any plugin, or plugins are broken and `switches.strict` is True.
     """
 
     def __init__(self, switches: Switches | None = None) -> None:
@@ -84,34 +84,34 @@ class PluginManager:
             raise PluginError(f"AIP_STRICT_PLUGINS is set, and {'; '.join(broken)}.") from cause
 
     def broken(self) -> list[Plugin]:
-        """The plugins that could not be loaded."""
+        """The plugins that failed to load."""
         return [plugin for plugin in self.plugins if plugin.status == "broken"]
 
     def versions(self) -> dict[str, str]:
-        """The version of each distribution that has a working plugin."""
+        """Return the version of each distribution with a working plugin."""
         return {plugin.distribution: plugin.version for plugin in self.plugins if plugin.status == "ok"}
 
     def of_kind(self, kind: str) -> list[Entry]:
-        """The usable entries of a kind, ours first."""
+        """Return the usable entries of a kind, built-in ones first."""
         return [entry for entry in self.entries if entry.record.kind == kind and entry.status == "ok"]
 
     def records(self, kind: str) -> list[PluginRecord]:
-        """The usable records of a kind, ours first."""
+        """Return the usable records of a kind, built-in ones first."""
         return [entry.record for entry in self.of_kind(kind)]
 
     def names(self, kind: str) -> list[str]:
-        """The usable names of a kind, ours first."""
+        """Return the usable names of a kind, built-in ones first."""
         return [entry.record.name for entry in self.of_kind(kind)]
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether any plugin, usable or not, registers this name."""
+        """Return True if any plugin, usable or not, registers this name."""
         return (kind, normalize(name)) in self._by_name
 
     def entry(self, kind: str, name: str) -> Entry:
-        """The entry of this kind and name.
+        """Return the entry with this kind and name.
 
         Raises:
-            PluginError: there is none, or the name is taken twice.
+            PluginError: the name is unknown or registered twice.
         """
         found = self._by_name.get((kind, normalize(name)))
         if found is None:
@@ -126,7 +126,7 @@ class PluginManager:
         near = nearest(name, names)
         message = f"There is no {kind} {name!r}; "
         message += f"did you mean {one_of(near)}?" if near else f"there are {', '.join(names) or 'none'}."
-        # It may well be in a plugin that is not there to tell.
+        # A disabled or broken plugin may provide it.
         silent = [
             f"{plugin.name} of {plugin.distribution} is {plugin.status}"
             for plugin in self.plugins
@@ -138,7 +138,7 @@ class PluginManager:
         return message
 
     def get(self, kind: str, name: str) -> PluginRecord:
-        """The record of this kind and name.
+        """Return the record with this kind and name.
 
         Raises:
             PluginError: see `entry`.
@@ -146,7 +146,7 @@ class PluginManager:
         return self.entry(kind, name).record
 
     def canonical(self, kind: str, name: str) -> str:
-        """The name as its plugin writes it.
+        """Return the name as spelled by its plugin.
 
         Raises:
             PluginError: see `entry`.
@@ -154,7 +154,7 @@ class PluginManager:
         return self.get(kind, name).name
 
     def summary(self, kind: str, name: str) -> str:
-        """One sentence on a plugin.
+        """Return one sentence that describes a plugin.
 
         Raises:
             PluginError: see `entry`.
@@ -162,10 +162,10 @@ class PluginManager:
         return self.get(kind, name).summary
 
     def params_class(self, kind: str, name: str) -> type:
-        """The parameter class of a plugin; for a scenario, that of its class.
+        """Return the parameter class of a plugin; for a scenario, that of its class.
 
         Raises:
-            PluginError: see `entry`; or it cannot be imported, or is not of the right kind.
+            PluginError: see `entry`; or the class cannot be imported or has the wrong base.
         """
         entry = self.entry(kind, name)
         key = kind, entry.record.name
@@ -182,17 +182,17 @@ class PluginManager:
             if isinstance(found, str):
                 found = self.load(entry, found)
         base = BASES.get(kind, object)
-        # A class without @params has no fields, or only those that it inherits.
+        # A class without @params has no fields, or only inherited ones.
         if not (isinstance(found, type) and issubclass(found, base) and "__attrs_attrs__" in vars(found)):
             wanted = f" that extends {base.__name__}" if base is not object else ""
             raise PluginError(f"{entry.title} is broken: its parameters must be a @params class{wanted}.")
         return found
 
     def load_build(self, kind: str, name: str) -> Callable[..., Any]:
-        """What a plugin's `build` names, imported now.
+        """Import and return the target of a plugin's `build`.
 
         Raises:
-            PluginError: see `entry`; or it cannot be imported.
+            PluginError: see `entry`; or the target cannot be imported.
         """
         entry = self.entry(kind, name)
         built: Callable[..., Any] = self.load(entry, entry.record.build)
@@ -202,7 +202,7 @@ class PluginManager:
         """Return the `build` of a chosen plugin, bound to its parameters.
 
         Raises:
-            PluginError: see `load_build`; or the parameters are those of another plugin.
+            PluginError: see `load_build`; or the parameters belong to another plugin.
         """
         build, cls = self.load_build(kind, chosen.name), self.params_class(kind, chosen.name)
         if not isinstance(chosen.params, cls):
@@ -213,10 +213,10 @@ class PluginManager:
         return partial(build, chosen.params)
 
     def load(self, entry: Entry, reference: str) -> Any:
-        """What a reference of a plugin names, imported now.
+        """Import and return the target of a plugin's reference.
 
         Raises:
-            PluginError: it cannot be imported.
+            PluginError: the target cannot be imported.
         """
         try:
             return import_reference(reference)
@@ -226,10 +226,10 @@ class PluginManager:
             ) from error
 
     def find_scenario(self, text: str) -> tuple[str, object] | None:
-        """The name and class of a scenario plugin, or None if no plugin has this name.
+        """Return the name and class of a scenario plugin; None if the name is unknown.
 
         Raises:
-            PluginError: it is broken.
+            PluginError: the plugin is broken.
         """
         if not self.has("scenario", text):
             return None
@@ -268,7 +268,7 @@ def _load(point: EntryPoint, plugin: Plugin, registry: pluggy.PluginManager) -> 
     records: list[PluginRecord] = []
     try:
         module = import_plugin(point)
-        # Each is alone in the registry while its hooks are called, so that a failing one stops no other.
+        # Each plugin is alone in the registry while its hooks are called, so that a failure does not affect others.
         registry.register(module, name=f"{plugin.distribution}:{plugin.name}")
         try:
             for hook in HOOKS:
@@ -287,7 +287,7 @@ _switches = Switches()
 
 
 def configure_plugins(switches: Switches) -> None:
-    """Sets which plugins this process leaves out; what was loaded before is forgotten."""
+    """Set the plugins that this process disables, and discard the loaded ones."""
     global _switches  # noqa: PLW0603 - the command line has one say, at the start
     _switches = switches
     get_plugin_manager.cache_clear()
@@ -295,7 +295,7 @@ def configure_plugins(switches: Switches) -> None:
 
 @cache
 def get_plugin_manager() -> PluginManager:
-    """The plugin manager of this process.
+    """Return the plugin manager of this process.
 
     Raises:
         PluginError: see `PluginManager`.

@@ -1,4 +1,4 @@
-"""Records of plugins and the parameters that every plugin of a kind shares. Nothing here imports an implementation."""
+"""Plugin records, and the parameters common to all plugins of a kind. Nothing here imports an implementation."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pluggy
 from aipcore.params import above, field, params
 
 PROJECT: Final = "aip"
-"""Name of the pluggy project, of the entry-point group, and the prefix of every hook."""
+"""Name of the pluggy project and of the entry-point group, and prefix of all hooks."""
 
 API_VERSION: Final = 1
-"""Major version of the hooks and records. A plugin may say for which it is made: `AIP_API = 1` in its module."""
+"""Major version of the hooks and records. A plugin can declare its version: `AIP_API = 1` in its module."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
-"""Marks the specification of a hook; only `specs` uses it."""
+"""Marker of hook specifications, used only in `specs`."""
 
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""Marks a function of a plugin as the implementation of the hook of the same name."""
+"""Marker of a plugin's function as the implementation of the hook with the same name."""
 
 
 @params
 class OptimizerParams:
     """Parameters of every optimizer.
 
-    Clipping is done by the training loop, on the gradient of a whole optimizer update, before the optimizer sees it.
-    Given together, the three are applied in the order in which they stand here.
+    The training loop clips the gradient of a whole optimizer update, before the optimizer step. Several kinds of
+    clipping are applied in the order of these fields.
     """
 
     clip_value: float | None = field(
@@ -58,10 +58,10 @@ class CallbackParams:
     """Parameters of every callback."""
 
     def check(self) -> None:
-        """Looks for what the parameters need, such as a package, before TensorFlow is imported.
+        """Check the requirements of the parameters, such as a package, before TensorFlow is imported.
 
         Raises:
-            UsageError: something is missing.
+            UsageError: a requirement is missing.
         """
 
 
@@ -71,18 +71,18 @@ class ExporterParams:
 
 
 Reference = str
-"""`"package.module:attribute"`, imported only when it is used."""
+"""A string `"package.module:attribute"`, imported on first use."""
 
 
 @attrs.frozen(kw_only=True)
 class PluginRecord:
-    """What every kind of plugin says of itself.
+    """Common description of a plugin of any kind.
 
     Attributes:
-        name: what the user types, compared without case, `-` and `_`. Unique within its kind.
+        name: name typed by users, compared without case, `-` and `_`; unique within its kind.
         summary: one sentence for `aip plugins list`.
-        build: the callable that makes the real thing, as `"module:attribute"`; its signature depends on the kind.
-        docs: address or file of further documentation; by default the docstring of what `build` names.
+        build: callable that builds the object, as `"module:attribute"`; its signature depends on the kind.
+        docs: address or file of further documentation; by default the docstring of `build`.
     """
 
     kind: ClassVar[str]
@@ -96,7 +96,7 @@ class PluginRecord:
 class OptimizerRecord(PluginRecord):
     """An optimizer. `build(params, learning_rate)` returns a `keras.optimizers.Optimizer`.
 
-    `learning_rate` is what Keras takes: a float or a `keras.optimizers.schedules.LearningRateSchedule`.
+    `learning_rate` is a float or a `keras.optimizers.schedules.LearningRateSchedule`.
     """
 
     kind: ClassVar[str] = "optimizer"
@@ -107,7 +107,7 @@ class OptimizerRecord(PluginRecord):
 class ScheduleRecord(PluginRecord):
     """A learning-rate schedule. `build(params, horizon)` returns a `keras.optimizers.schedules.LearningRateSchedule`.
 
-    `horizon` is an `aipcore.training.engine.learning_rate.Horizon`: optimizer updates per epoch, and epochs.
+    `horizon` is an `aipcore.training.engine.learning_rate.Horizon` with the optimizer updates per epoch and the epochs.
     """
 
     kind: ClassVar[str] = "schedule"
@@ -118,7 +118,7 @@ class ScheduleRecord(PluginRecord):
 class ScenarioRecord(PluginRecord):
     """A scenario. `build` names the `aipcore.scenario.Scenario` subclass, whose `params_class` are the parameters.
 
-    The module that holds the class must import neither TensorFlow nor Keras at its top.
+    The module of the class must not import TensorFlow or Keras at module level.
     """
 
     kind: ClassVar[str] = "scenario"
@@ -128,8 +128,7 @@ class ScenarioRecord(PluginRecord):
 class CallbackRecord(PluginRecord):
     """A training callback. `build(params, context)` returns a `keras.callbacks.Callback`.
 
-    `context` is an `aipcore.training.callbacks.context.RunContext`: output directory, monitored value, schedule
-    control.
+    `context` is an `aipcore.training.callbacks.context.RunContext`: run folder, monitored value, schedule control.
     """
 
     kind: ClassVar[str] = "callback"
@@ -141,15 +140,15 @@ class ExporterRecord(PluginRecord):
     """A model exporter. `build(params)` returns a callable `export(model, path)` that writes the model at `path`.
 
     Attributes:
-        suffix: what the exporter's file name ends in; empty if it writes a directory.
-        load: how to read back what it wrote: `load(folder)` returns a function from NumPy arrays by input name to
-            NumPy arrays by output name, the names being those of the serving signature (`inputs` and `outputs` where
-            the model has one without a name). What was written is compared with the model through it. None if this is
-            not possible.
-        tolerance: how far an output may be from the model's, relative to the largest of its numbers or to 1 if that is
-            more; or `"module:function"`, a function from the exporter's parameters to that.
-        packages: what must be importable to export, by import name.
-        install: what to give to `pip install` if one of them is missing.
+        suffix: suffix of the exported file; empty if the exporter writes a directory.
+        load: reference to a function that reads the export: `load(folder)` returns a function from NumPy arrays by
+            input name to NumPy arrays by output name. The names are those of the serving signature (`inputs` and
+            `outputs` for a single unnamed input or output). aip uses it to compare the export with the model. None if
+            this is not possible.
+        tolerance: largest allowed difference from an output of the model, relative to the largest absolute value of the
+            output or to 1 if that is greater; or `"module:function"`, a function from the exporter's parameters to it.
+        packages: import names of the packages that the exporter requires.
+        install: argument of `pip install` for a missing package.
     """
 
     kind: ClassVar[str] = "exporter"

@@ -1,4 +1,4 @@
-"""References `"module:attribute"`: importing what they name, and finding its source without importing it."""
+"""References `"module:attribute"`: import of their target, and lookup of its source without import."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def import_reference(reference: str) -> Any:
-    """What a reference names.
+    """Import and return the target of a reference.
 
     Raises:
-        Exception: whatever importing raises; AttributeError if the module has no such attribute.
+        Exception: any exception of the import; AttributeError if the module lacks the attribute.
     """
     module, _, attribute = reference.partition(":")
     return reduce(getattr, attribute.split("."), importlib.import_module(module))
@@ -28,12 +28,12 @@ def import_reference(reference: str) -> Any:
 
 @attrs.frozen
 class Source:
-    """Where something is written.
+    """A location in the source code.
 
     Attributes:
-        file: the module's file.
-        line: where its definition begins; None if the module only passes it on.
-        docstring: of the definition; empty if there is none.
+        file: file of the module.
+        line: first line of the definition; None if the module only re-exports it.
+        docstring: docstring of the definition; empty if it has none.
     """
 
     file: Path
@@ -42,13 +42,13 @@ class Source:
 
 
 def find_source(reference: str, name: str) -> Source | None:
-    """The source of what a reference names, read and not run, since running it may load all of TensorFlow.
+    """Find the source of a reference's target by parsing, since executing it may load all of TensorFlow.
 
-    Where the reference names a function and its module has a class called `name`, that class is what is looked for:
-    the function only makes it.
+    If the reference names a function and its module has a class called `name`, the class is used: the function only
+    creates it.
 
     Returns:
-        None if the module is not there or is not written in Python.
+        the location; None if the module does not exist or is not written in Python.
     """
     module, _, attribute = reference.partition(":")
     try:
@@ -56,7 +56,7 @@ def find_source(reference: str, name: str) -> Source | None:
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             return None
         tree = ast.parse(Path(spec.origin).read_bytes())
-    except Exception:  # to find a module its packages are imported, and those may fail in any way
+    except Exception:  # The lookup imports the parent packages, which may fail in any way.
         return None
     classes = {normalize(node.name): node for node in tree.body if isinstance(node, ast.ClassDef)}
     found: Definition | None = classes.get(normalize(name))

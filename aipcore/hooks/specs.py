@@ -1,4 +1,4 @@
-"""The hooks of aip. Each collects the records of one kind of plugin; none of them should import anything heavy.
+"""The hooks of aip. Each collects the records of one kind of plugin. Implementations must not import heavy packages.
 
 A plugin is a module named by an entry point of the group `aip`. It implements any of these hooks::
 
@@ -20,12 +20,12 @@ from aipcore.hooks.records import (
     hookspec,
 )
 
-# ---- What computes an update --------------------------------------------------------------------------------------
+# ---- Optimizers and schedules -------------------------------------------------------------------------------------
 
 
 @hookspec
 def aip_optimizers() -> Iterable[OptimizerRecord]:  # type: ignore[empty-body]
-    """Optimizers that `--optimizer NAME` can choose.
+    """Register optimizers for `--optimizer NAME`.
 
     Example::
 
@@ -36,7 +36,7 @@ def aip_optimizers() -> Iterable[OptimizerRecord]:  # type: ignore[empty-body]
             return [
                 OptimizerRecord(
                     name="SignSGD",
-                    summary="Steps by the sign of the gradient.",
+                    summary="Updates by the sign of the gradient.",
                     params="aip_plugin_sign.params:SignSGDParams",
                     build="aip_plugin_sign.optimizer:build",
                 )
@@ -46,7 +46,7 @@ def aip_optimizers() -> Iterable[OptimizerRecord]:  # type: ignore[empty-body]
 
 @hookspec
 def aip_schedules() -> Iterable[ScheduleRecord]:  # type: ignore[empty-body]
-    """Learning-rate schedules that `--learning_rate NAME` can choose.
+    """Register learning-rate schedules for `--learning_rate NAME`.
 
     Example::
 
@@ -57,7 +57,7 @@ def aip_schedules() -> Iterable[ScheduleRecord]:  # type: ignore[empty-body]
             return [
                 ScheduleRecord(
                     name="Triangle",
-                    summary="Up and down again, linearly.",
+                    summary="Rises linearly, then falls linearly.",
                     params="aip_plugin_triangle.params:TriangleParams",
                     build="aip_plugin_triangle.schedule:build",
                 )
@@ -65,12 +65,12 @@ def aip_schedules() -> Iterable[ScheduleRecord]:  # type: ignore[empty-body]
     """
 
 
-# ---- What is trained ----------------------------------------------------------------------------------------------
+# ---- Scenarios ----------------------------------------------------------------------------------------------------
 
 
 @hookspec
 def aip_scenarios() -> Iterable[ScenarioRecord]:  # type: ignore[empty-body]
-    """Scenarios that `aip train NAME` can train.
+    """Register scenarios for `aip train NAME`.
 
     Example::
 
@@ -81,19 +81,19 @@ def aip_scenarios() -> Iterable[ScenarioRecord]:  # type: ignore[empty-body]
             return [
                 ScenarioRecord(
                     name="birdsong",
-                    summary="Tells birds by their song.",
+                    summary="Classifies birds by their song.",
                     build="aip_plugin_birdsong.scenario:Birdsong",
                 )
             ]
     """
 
 
-# ---- What happens around training ---------------------------------------------------------------------------------
+# ---- Callbacks, exporters and commands ----------------------------------------------------------------------------
 
 
 @hookspec
 def aip_callbacks() -> Iterable[CallbackRecord]:  # type: ignore[empty-body]
-    """Callbacks that `--callbacks NAME ...` can choose.
+    """Register callbacks for `--callbacks NAME ...`.
 
     Example::
 
@@ -104,7 +104,7 @@ def aip_callbacks() -> Iterable[CallbackRecord]:  # type: ignore[empty-body]
             return [
                 CallbackRecord(
                     name="Bell",
-                    summary="Rings when the run is over.",
+                    summary="Rings when the run has ended.",
                     params="aip_plugin_bell.params:BellParams",
                     build="aip_plugin_bell.callback:build",
                 )
@@ -114,7 +114,7 @@ def aip_callbacks() -> Iterable[CallbackRecord]:  # type: ignore[empty-body]
 
 @hookspec
 def aip_exporters() -> Iterable[ExporterRecord]:  # type: ignore[empty-body]
-    """Formats that `--export.formats NAME ...` can choose.
+    """Register export formats for `--export.formats NAME ...`.
 
     Example::
 
@@ -135,7 +135,7 @@ def aip_exporters() -> Iterable[ExporterRecord]:  # type: ignore[empty-body]
 
 @hookspec
 def aip_commands() -> Iterable[CommandRecord]:  # type: ignore[empty-body]
-    """Subcommands of `aip`.
+    """Register subcommands of `aip`.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Typed parameters: attrs classes that become command-line options, files, help and error messages."""
+"""Typed parameters: attrs classes that define command-line options, files, help and error messages."""
 
 from aipcore.params.checks import Check, above, at_least, between, fraction, positions, regex
 from aipcore.params.declare import (

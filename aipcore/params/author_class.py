@@ -1,6 +1,6 @@
-"""Checks of a class that an author derives from one of aip's, such as `Scenario`: its names and its methods' arguments.
+"""Checks of the names and method signatures of an author's subclass of an aip class, such as `Scenario`.
 
-aip calls an author's methods by name, so that one with another name would be ignored.
+aip calls an author's methods by name. A method with another name would be ignored silently.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from aipcore.errors import ScenarioError, defined_at
 from aipcore.params.names import nearest, normalize, one_of
 
 INSIDE = ("__func__", "fget", "func", "__wrapped__")
-"""Where class methods, properties, cached properties and decorated functions keep their function."""
+"""Attributes in which class methods, properties, cached properties and decorators store the wrapped function."""
 
 LIKE = 0.8
-"""How much a name must be like one of aip's, from 0 to 1, to be taken for it."""
+"""Minimum similarity, from 0 to 1, at which a name is considered a misspelling of one of aip's."""
 
 
 def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
-    """Compare the public names of a class with those of the class of aip that it extends.
+    """Compare the public names of an author's class with those of its base class in aip.
 
-    A name is the author's own if it begins with `_`, or if the code of the class or its module uses it, as `self.NAME`
-    or `scenario.NAME`.
+    A name belongs to the author if it begins with `_`, or if the class or its module uses it as `self.NAME` or
+    `scenario.NAME`.
 
     Args:
-        cls: the author's class.
-        ways: what does in aip what a name asks for, by normalized name.
+        cls: author's class.
+        ways: from normalized foreign names to their equivalent in aip.
 
     Raises:
-        ScenarioError: a name stands in `ways` or is like one of aip's, or a method cannot be called as aip calls it.
+        ScenarioError: a name is in `ways` or similar to one of aip's, or a method has an incompatible signature.
     """
     known = _known(cls)
     for name, value in _own(cls):
@@ -54,7 +54,7 @@ def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
 
 
 def unused_names(cls: type) -> list[tuple[str, Any]]:
-    """Return the public names that neither aip nor the author's code uses, with their values."""
+    """Return the public names that are unknown to aip and unused in the author's code, with their values."""
     known = _known(cls)
     own = {name: value for name, value in _own(cls) if name not in known}
     if not own:
@@ -64,7 +64,7 @@ def unused_names(cls: type) -> list[tuple[str, Any]]:
 
 
 def describe_unused(cls: type) -> str:
-    """Return the methods and attributes that `unused_names` finds as a list, empty without any."""
+    """Return a list of the methods and attributes from `unused_names` as text; empty if there are none."""
     unused = [(name, value) for name, value in unused_names(cls) if not isinstance(value, type) and not name.isupper()]
     return ", ".join(_shown(name, value) for name, value in unused)
 
@@ -78,7 +78,7 @@ def _of_aip(cls: type) -> bool:
 
 
 def _known(cls: type) -> dict[str, Any]:
-    """Return the public names of the classes of aip, with their values there."""
+    """Return the public names of the base classes in aip, with their values."""
     bases = [base for base in reversed(cls.__mro__) if _of_aip(base)]
     return {name: value for base in bases for name, value in vars(base).items() if not name.startswith("_")}
 
@@ -110,12 +110,12 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
             f"def {name}({call})."
         ) from None
     except ValueError:
-        # Something callable without a signature.
+        # A callable without a signature.
         return
 
 
 def _function(value: Any) -> Any:
-    """Return the function inside a class method or what a decorator made; None for a property."""
+    """Return the function inside a class method or decorator; None for a property."""
     for name in INSIDE:
         if isinstance(inner := getattr(value, name, None), FunctionType):
             return None if name in ("fget", "func") else inner
@@ -123,7 +123,7 @@ def _function(value: Any) -> Any:
 
 
 def _names_used(cls: type) -> set[str]:
-    """Return the names that the author's classes use of themselves, and all else in their modules of a scenario."""
+    """Return the names that the author's classes use on themselves, and that their modules use on a scenario."""
     names: set[str] = set()
     for base in cls.__mro__:
         if _of_aip(base):
@@ -139,7 +139,7 @@ def _names_used(cls: type) -> set[str]:
 
 
 def _codes(value: Any) -> Iterator[CodeType]:
-    """Yield the code of a function, or of all methods of a class, with what is nested in it."""
+    """Yield the code objects of a function or of all methods of a class, nested ones included."""
     if isinstance(value, type):
         for member in list(vars(value).values()):
             if not isinstance(member, type):
@@ -158,7 +158,7 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _attributes_read(code: CodeType, owners: tuple[str, ...]) -> Iterator[str]:
-    """Yield the attributes that code reads or calls of a variable or an attribute of these names, or of `super()`."""
+    """Yield the attributes that code accesses on variables or attributes with these names, or on `super()`."""
     previous: Any = None
     for step in dis.get_instructions(code):
         if "ATTR" in step.opname or step.opname == "LOAD_METHOD":

@@ -1,4 +1,4 @@
-"""Limits of parameter values, each of which can say in words what it allows."""
+"""Limits of parameter values. Each limit describes in words which values it allows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import attrs
 
 @attrs.frozen
 class Check:
-    """A limit of a value.
+    """A limit of a parameter value.
 
     Attributes:
-        allowed: completes the sentence "it must be ...", e.g. "at least 1".
-        test: whether one value is inside the limit. None, and the items of tuples and tables, are handled by `accepts`.
+        allowed: the end of the sentence "it must be ...", e.g. "at least 1".
+        test: predicate for a single value. `accepts` handles None, and the items of tuples and tables.
     """
 
     allowed: str
     test: Callable[[Any], bool]
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` is allowed; None always is, and a tuple or table is when each of its items or values is."""
+        """Return True if `value` is allowed. None always is; items and table values are tested one by one."""
         if value is None:
             return True
         if isinstance(value, tuple):
@@ -34,40 +34,40 @@ class Check:
 
 @attrs.frozen
 class WholeCheck(Check):
-    """A limit of a tuple or table as a whole instead of each of its items."""
+    """A limit of a whole tuple or table, rather than of each item."""
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` is allowed; None always is."""
+        """Return True if `value` is allowed. None always is."""
         return value is None or self.test(value)
 
 
 def at_least(low: float) -> Check:
-    """Allows `value >= low`."""
+    """Allow `value >= low`."""
     return Check(f"at least {low}", lambda value: bool(value >= low))
 
 
 def above(low: float) -> Check:
-    """Allows `value > low`."""
+    """Allow `value > low`."""
     return Check(f"above {low}", lambda value: bool(value > low))
 
 
 def between(low: float, high: float) -> Check:
-    """Allows `low <= value <= high`."""
+    """Allow `low <= value <= high`."""
     return Check(f"from {low} to {high}", lambda value: bool(low <= value <= high))
 
 
 def fraction() -> Check:
-    """Allows `0 <= value < 1`, the range of decay rates such as Adam's betas."""
+    """Allow `0 <= value < 1`, the range of decay rates such as Adam's betas."""
     return Check("at least 0 and below 1", lambda value: bool(0 <= value < 1))
 
 
 def positions() -> WholeCheck:
-    """Allows a first and a last position, counted from 1: `(10, 20)`."""
+    """Allow a first and a last position, counted from 1: `(10, 20)`."""
     return WholeCheck("a first and a last number in order, both at least 1", lambda pair: 1 <= pair[0] <= pair[1])
 
 
 def regex() -> Check:
-    """Allows text that compiles as a Python regular expression."""
+    """Allow strings that compile as a Python regular expression."""
     return Check("a valid regular expression", _compiles)
 
 

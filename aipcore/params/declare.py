@@ -1,4 +1,4 @@
-"""Declarations of typed parameters: what an author writes."""
+"""Declarations of typed parameters: the functions and classes for parameter classes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from aipcore.params.names import nearest, normalize, one_of
 
 
 class Choices(Protocol):
-    """The components of each plugin kind; names are compared by `normalize`."""
+    """Registry of the components of each plugin kind. Names are compared by `normalize`."""
 
     def names(self, kind: str) -> Sequence[str]:
-        """The names that can be chosen, as they are shown."""
+        """Return the available names, as displayed."""
 
     def canonical(self, kind: str, name: str) -> str:
-        """The name as it is shown; raises `AipError`, naming near ones, if there is none."""
+        """Return the displayed form of a name. Unknown names raise `AipError` with similar ones."""
 
     def params_class(self, kind: str, name: str) -> type:
-        """The parameter class of that name."""
+        """Return the parameter class of a component."""
 
     def summary(self, kind: str, name: str) -> str:
-        """One sentence on that component."""
+        """Return one sentence that describes a component."""
 
 
 class StaticChoices:
-    """Components from mappings: per kind, from name to parameter class."""
+    """Components from mappings: kind to name to parameter class."""
 
     def __init__(self, kinds: Mapping[str, Mapping[str, type]]) -> None:
         self._kinds = kinds
@@ -54,13 +54,13 @@ class StaticChoices:
         return self._kinds[kind][self.canonical(kind, name)]
 
     def summary(self, kind: str, name: str) -> str:
-        """See `Choices`: the first line of the class's docstring."""
+        """Return the first line of the class's docstring; see `Choices`."""
         lines = (self.params_class(kind, name).__doc__ or "").strip().splitlines()
         return lines[0] if lines else ""
 
 
 NO_CHOICES = StaticChoices({})
-"""For parameter classes without plugin components."""
+"""Choices for parameter classes without plugin components."""
 
 
 T = TypeVar("T")
@@ -69,11 +69,11 @@ P_co = TypeVar("P_co", covariant=True)
 
 @attrs.frozen
 class Choice(Generic[P_co]):
-    """The value of a field declared by `component`; `components` holds a tuple of them.
+    """The value of a field declared by `component`. A field declared by `components` has a tuple of them.
 
     Attributes:
-        name: of the component, as it is shown.
-        params: an instance of its parameter class.
+        name: displayed name of the component.
+        params: instance of its parameter class.
     """
 
     name: str
@@ -91,12 +91,12 @@ class _Required:
 
 
 REQUIRED: Final = _Required()
-"""Default of a field that the user must give; checked before anything heavy is imported."""
+"""Default of a required field. Missing values are reported before any heavy import."""
 
 METADATA_KEY: Final = "aip"
 
 SECRET: Final = "***"
-"""What stands for a secret wherever a value is recorded or shown."""
+"""Replacement of a secret in every recorded or displayed value."""
 
 _DECLARED: Final = type(attrs.field())
 
@@ -105,21 +105,21 @@ FieldKind = Literal["value", "group", "component"]
 
 @attrs.frozen(kw_only=True)
 class FieldSpec:
-    """What aip knows of a field beyond its attrs name, type and default.
+    """Metadata of a field in addition to its attrs name, type and default.
 
     Attributes:
         kind: `value` (a leaf), `group` (a nested parameter class) or `component` (chosen by name).
         help: one sentence for `--help`.
-        check: the limit of a leaf, or None.
-        several: whether any number of components can be chosen, each at most once.
+        check: limit of a leaf, or None.
+        several: True if any number of components can be chosen, each at most once.
         choices: for components, either the plugin kind (`"optimizer"`) or a mapping from name to parameter class.
-        short: whether the group's or component's options also exist without the parent's prefix
+        short: True if the options of the group or component also exist without the parent's prefix
             (`--optimizer.epsilon` for `--trainer.optimizer.epsilon`).
-        resource: whether a leaf names files that go into the model's folder.
-        secret: whether a leaf's value is recorded nowhere, or returns what is recorded of it.
-        contacts: whether a leaf's value is an address that is contacted, or returns that address for a value, or an
-            empty text.
-        convert: turns other forms of a leaf's value, as a file or Python may give it, into one of its type.
+        resource: True if a leaf names files that are copied into the model's folder.
+        secret: True if a leaf's value is never recorded, or a function from the value to its recorded form.
+        contacts: True if a leaf's value is an address that a run connects to, or a function from the value to that
+            address or an empty string.
+        convert: function that converts other forms of a leaf's value, from files or Python, to its type.
     """
 
     kind: FieldKind
@@ -144,32 +144,32 @@ def field(
     contacts: bool | Callable[[Any], str] = False,
     convert: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Declares a leaf.
+    """Declare a leaf.
 
-    Its type is bool, int, float, str, Path, an Enum, a Literal, `int | Literal`, `X | None`, `tuple[X, ...]`,
+    The type is bool, int, float, str, Path, an Enum, a Literal, `int | Literal`, `X | None`, `tuple[X, ...]`,
     `tuple[X, Y]` or `dict[str, X]`.
 
     Args:
-        default: the value that the user need not give; without one, it is required.
+        default: value of the field if the user gives none. A field without a default is required.
         help: one sentence for `--help`.
-        check: the limit of the value.
-        resource: for a `Path`, `Path | None` or `tuple[Path, ...]`: the files are part of the model. They must exist,
-            and are copied into its folder, where they are found again wherever that folder is.
+        check: limit of the value.
+        resource: for a `Path`, `Path | None` or `tuple[Path, ...]`: the files are part of the model. They must exist.
+            They are copied into the model's folder, and found there even after the folder has moved.
         secret: for `str` or `str | None`: the value is a password or a token. It is recorded and shown as `***`.
-            Who resumes the run gives it again, as an option or in the environment variable `AIP_SECRET_` + OPTION.
-            A function returns what is recorded of a value, with `***` in the place of what is not.
-        contacts: the value is an address, such as a URL, that a run connects to. One that comes from the folder of a
-            run or a model needs `--trust`. A password in it is treated as a secret is. A function returns the address
-            for a value, or an empty text where nothing is contacted.
-        convert: turns another form of the value that a file or Python may give, such as a mapping, into a value of the
-            field's type. It returns anything else unchanged.
+            To resume a run, pass the value again, as an option or in the environment variable `AIP_SECRET_` + OPTION.
+            A function returns the recorded form of a value, with `***` in place of the secret parts.
+        contacts: the value is an address, such as a URL, that a run connects to. An address from the folder of a run or
+            a model requires `--trust`. A password in it is treated as a secret. A function returns the address for a
+            value, or an empty string if nothing is contacted.
+        convert: function that converts other forms of the value from files or Python, such as a mapping, to the field's
+            type. It returns all other values unchanged.
     """
     spec = FieldSpec(
         kind="value", help=help, check=check, resource=resource, secret=secret, contacts=contacts, convert=convert
     )
     validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):
-        # Instances must not share one table.
+        # Instances must not share a table.
         default = attrs.Factory(default.copy)
     return attrs.field(
         default=default,
@@ -180,7 +180,7 @@ def field(
 
 
 def group(cls: type[Any], *, help: str = "", short: bool = False) -> Any:
-    """Declares a nested parameter class; its default is `cls()`."""
+    """Declare a nested parameter class. Its default is `cls()`."""
     return attrs.field(factory=cls, metadata={METADATA_KEY: FieldSpec(kind="group", help=help, short=short)})
 
 
@@ -191,14 +191,14 @@ def component(
     help: str,
     short: bool = False,
 ) -> Any:
-    """Declares one of several components, chosen by name. The value is a `Choice`, or None if there is none.
+    """Declare a component that is chosen by name. The value is a `Choice`, or None if no component is chosen.
 
-    Several names may share one parameter class. In Python, the name alone stands for a choice of a mapping with its
-    defaults.
+    Several names may share one parameter class. In Python, a name alone selects an entry of a mapping with its default
+    parameters.
 
     Args:
         choices: a plugin kind (`"optimizer"`), open to plugins, or a mapping from name to parameter class.
-        default: the name chosen when the user names none. None: no component (the field's type is
+        default: name of the default component; None for no component (the field's type is
             `Choice[X] | None`).
         help: one sentence for `--help`.
         short: see `FieldSpec`.
@@ -218,7 +218,7 @@ def components(
     help: str,
     short: bool = False,
 ) -> Any:
-    """Declares any number of components of one kind, each chosen by name at most once.
+    """Declare any number of components of one kind, each chosen by name at most once.
 
     The value is a tuple of `Choice`.
     """
@@ -231,7 +231,7 @@ def components(
 
 
 def _converter(convert: Callable[[Any, str], Any]) -> Any:
-    """Return the converter of a field that `convert` makes from a value and the name of the field."""
+    """Return an attrs converter that calls `convert` with the value and the name of the field."""
 
     def named(value: Any, owner: Any, field: attrs.Attribute[Any]) -> Any:
         return convert(value, f"{type(owner).__name__}.{field.name}")
@@ -251,17 +251,17 @@ def _several(value: Any, spec: FieldSpec, where: str) -> tuple[Choice[Any], ...]
 
 
 def _choice(value: Any, spec: FieldSpec, where: str) -> Choice[Any]:
-    """Return what a class holds for a component that Python code gives.
+    """Return the `Choice` for a component value that was given in Python.
 
     Raises:
-        ParamsError: it is not a `Choice`, or one of another component.
+        ParamsError: the value is not a `Choice`, or is one of another component.
     """
     kind, names = where.rpartition(".")[2], spec.choices if isinstance(spec.choices, Mapping) else {}
     given = Choice(value, None) if names and isinstance(value, str) else value
     if not isinstance(given, Choice):
         raise ParamsError(f"{where} is not a Choice. Write {how_to_choose(value, names)}.")
     if not names:
-        # Which plugins there are is known to `resolve`, which replaces a default that has its name alone.
+        # Only `resolve` knows the available plugins. It replaces a default that has only a name.
         return given
     source = StaticChoices({kind: names})
     name = source.canonical(kind, given.name)
@@ -273,7 +273,7 @@ def _choice(value: Any, spec: FieldSpec, where: str) -> Choice[Any]:
 
 
 def how_to_choose(value: Any, names: Mapping[str, type]) -> str:
-    """Return the code of the `Choice` that Python code meant by the name or the parameters alone."""
+    """Return the `Choice(...)` code to suggest for a value that is only a name or only parameters."""
     if value is None or isinstance(value, str):
         return f"Choice({value!r}, its parameters)" if value else "Choice(name, parameters)"
     name = next((repr(name) for name, cls in names.items() if cls is type(value)), "its name")
@@ -282,7 +282,7 @@ def how_to_choose(value: Any, names: Mapping[str, type]) -> str:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, group, component, components))
 def params(cls: type[T]) -> type[T]:
-    """Makes a parameter class: frozen, keyword-only, every field declared by `field`, `group` or `component(s)`.
+    """Turn a class into a parameter class: frozen, keyword-only, all fields by `field`, `group` or `component(s)`.
 
     Raises:
         ParamsError: a field has no type or is not declared.
@@ -292,7 +292,7 @@ def params(cls: type[T]) -> type[T]:
     inherited = {attribute.name for base in cls.__mro__[1:] if attrs.has(base) for attribute in attrs.fields(base)}
     annotated = vars(cls).get("__annotations__", {})
     for name, value in vars(cls).items():
-        # attrs would leave out the one, and ignore the other in favour of the inherited field.
+        # attrs would drop the one, and replace the other by the inherited field.
         if name not in annotated and (isinstance(value, _DECLARED) or name in inherited):
             raise ParamsError(f"{cls.__name__}.{name} has no type: write {name}: TYPE = field(..., help='...').")
         if name not in annotated and _is_plain(name, value):
@@ -311,7 +311,7 @@ def params(cls: type[T]) -> type[T]:
 
 
 def require_decorated(cls: type) -> None:
-    """Refuse a class that extends a parameter class or uses `field`, but lacks `@params` and would lose its fields.
+    """Refuse a class that extends a parameter class or uses `field` but lacks `@params`: its fields would be lost.
 
     Raises:
         ParamsError: `@params` is missing.
@@ -327,14 +327,14 @@ def require_decorated(cls: type) -> None:
 
 
 def _is_plain(name: str, value: Any) -> bool:
-    """Whether an attribute of a class is a value rather than a method, a nested class, a constant or Python's own."""
+    """Return True if a class attribute is a value, not a method, nested class, constant or internal of Python."""
     return isinstance(value, bool | int | float | str | list | tuple | dict | set | None) and not (
         name.startswith("_") or name.isupper()
     )
 
 
 def spec_of(attribute: attrs.Attribute[Any]) -> FieldSpec:
-    """The `FieldSpec` of an attrs attribute of a parameter class."""
+    """Return the `FieldSpec` of an attrs attribute of a parameter class."""
     spec = attribute.metadata[METADATA_KEY]
     assert isinstance(spec, FieldSpec)
     return spec
@@ -345,7 +345,7 @@ def _attrs_validator(check: Check, spec: FieldSpec) -> Callable[[Any, attrs.Attr
         if value is REQUIRED or check.accepts(value):
             return
         if (spec.secret or spec.contacts) and SECRET in str(value):
-            # What a record holds; whoever needs the value asks for it.
+            # A value from a record. The code that needs the value asks for it.
             return
         given = SECRET if spec.secret or spec.contacts else repr(value)
         raise ParamsError(

@@ -1,4 +1,4 @@
-"""From an instance back to plain values, and to the text of a file."""
+"""Conversion of a parameter instance to plain values and to the text of a file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aipcore.params.types import to_plain
 
 
 def to_dict(value: Any, *, reveal: bool = False) -> dict[str, Any]:
-    """Return the nested mapping that `from_dict` turns back into an equal instance; only JSON's types.
+    """Return a nested mapping of JSON types that `from_dict` converts back to an equal instance.
 
     Args:
-        value: an instance of a parameter class, or a filled tree.
-        reveal: whether secrets are in it; without, `***` stands in their place.
+        value: instance of a parameter class, or a filled tree.
+        reveal: if True, the mapping contains secrets; otherwise `***` replaces them.
     """
 
     def leaf(node: Leaf) -> Any:
@@ -46,16 +46,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_json(plain: Mapping[str, Any]) -> str:
-    """Return the text of a JSON file."""
+    """Return parameters as the text of a JSON file."""
     return json.dumps(plain, indent=2) + "\n"
 
 
 def to_yaml(tree: Group, *, origins: bool = False) -> str:
-    """Return the text of a YAML file for a filled tree, in the order of declaration.
+    """Return a filled tree as the text of a YAML file, in the order of declaration.
 
     Args:
-        tree: from `resolve(...).tree`.
-        origins: whether to add where each value came from, as a comment; defaults have none.
+        tree: the tree from `resolve(...).tree`.
+        origins: if True, add the origin of each value that is not a default as a comment.
     """
     lines = [line for node in tree.children.values() for line in _yaml(node, "")]
     if not origins:
@@ -65,7 +65,7 @@ def to_yaml(tree: Group, *, origins: bool = False) -> str:
 
 
 def _yaml(node: Node, pad: str) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a node, each with the origin of its value."""
+    """Yield the YAML lines of a node, each with the origin of its value."""
     inner = f"{pad}  "
     match node:
         case Leaf():
@@ -83,14 +83,14 @@ def _yaml(node: Node, pad: str) -> Iterator[tuple[str, str]]:
 
 
 def _scalar(value: Any) -> str:
-    # JSON's notation of a value is YAML too, and leaves no doubt about its type.
+    # JSON notation is valid YAML, and its type is unambiguous.
     if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit() and not _reserved(value):
         return value
     return re.sub(r"[^\x20-\x7e]", _escaped, json.dumps(value, ensure_ascii=False))
 
 
 def _escaped(match: re.Match[str]) -> str:
-    # JSON writes a character beyond 16 bits as two, which YAML would read as two.
+    # JSON writes a character beyond 16 bits as a surrogate pair, which YAML would read as two characters.
     code = ord(match[0])
     return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 

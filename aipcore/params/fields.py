@@ -1,4 +1,4 @@
-"""The fields of a parameter class, read and checked once."""
+"""The fields of a parameter class, cached after the first check."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Field:
     """A field of a parameter class.
 
     Attributes:
-        name: of the attribute.
-        spec: what is declared of it.
+        name: attribute name.
+        spec: declared metadata.
         default: the value of a leaf, the class of a group, the `Choice` of a component or a tuple of them.
-        type: of a leaf.
+        type: type of a leaf.
     """
 
     name: str
@@ -37,11 +37,11 @@ _READ: WeakKeyDictionary[type, tuple[Field, ...]] = WeakKeyDictionary()
 
 
 def fields_of(cls: type) -> tuple[Field, ...]:
-    """Return the fields in the order in which they were first declared.
+    """Return the fields in the order of their first declaration.
 
     Raises:
-        ParamsError: it is not a parameter class, or a field has no type, a type that no option can have, or a default
-            that is not allowed.
+        ParamsError: `cls` is not a parameter class, or a field has no type, a type that options do not support, or a
+            default that is not allowed.
     """
     if cls not in _READ:
         _READ[cls] = tuple(_read(cls))
@@ -53,7 +53,7 @@ def _read(cls: type) -> Iterator[Field]:
     if not attrs.has(cls):
         raise ParamsError(f"{cls.__name__} is no parameter class: decorate it with @params.")
     attributes = attrs.fields_dict(cls)
-    # One that a subclass declares anew keeps its place.
+    # A redeclared field keeps its place.
     bases = [base for base in reversed(cls.__mro__) if attrs.has(base)]
     for name in dict.fromkeys(attribute.name for base in bases for attribute in attrs.fields(base)):
         attribute = attributes[name]
@@ -74,7 +74,7 @@ def _read(cls: type) -> Iterator[Field]:
 
 
 def _annotation(cls: type, name: str) -> Any:
-    """Return the type of one field: the class of another may be imported for type checkers only."""
+    """Return the type of one field. Other fields may use classes that only type checkers import."""
     for base in cls.__mro__:
         written = vars(base).get("__annotations__", {})
         if name not in written:
@@ -99,7 +99,7 @@ def _checked(default: Any, spec: FieldSpec, leaf: LeafType, where: str) -> Any:
         value = leaf.from_plain(default)
     except NotAllowedError:
         raise ParamsError(f"{wrong} {leaf.words} ({type_name(leaf.annotation)}).") from None
-    # A file may hold text for a path and a list for a tuple, but an instance made in Python would keep them.
+    # Files may give text for a path and a list for a tuple, but a Python instance would keep these types.
     if type(value) is not type(default) and not (type(value), type(default)) == (float, int):
         raise ParamsError(f"{wrong} of the type {type_name(leaf.annotation)}.")
     if spec.check is not None and not spec.check.accepts(value):

@@ -1,4 +1,4 @@
-"""Sources of values: parameter files, defaults of a scenario, and the command line, as layers."""
+"""Layers of parameter values: from files, from a scenario's defaults and from the command line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 YAML_BYTES = 2**19
-"""Most bytes of a YAML file, which takes far longer to read than JSON."""
+"""Maximum size of a YAML file in bytes. YAML is far slower to parse than JSON."""
 
 MOST_VALUES = 100_000
-"""Most values in a YAML file with its aliases written out."""
+"""Maximum number of values in a YAML file with all aliases expanded."""
 
 WHOLE = r"(0|[1-9][0-9]*)"
 FLOAT = re.compile(rf"^[-+]?(\.[0-9]+|{WHOLE}(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$")
@@ -31,12 +31,12 @@ INT = re.compile(rf"^[-+]?{WHOLE}$")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that a `.json`, `.yaml` or `.yml` file holds; an empty file is an empty mapping.
+    """Read the mapping in a `.json`, `.yaml` or `.yml` file. An empty file is an empty mapping.
 
-    YAML is read by the rules of version 1.2 (`1e-7` is a number, `no` is text), and a key given twice is an error.
+    YAML follows version 1.2 (`1e-7` is a number, `no` is a string). Duplicate keys are an error.
 
     Raises:
-        ParamsError: the file cannot be read, or is no mapping in its format.
+        ParamsError: the file cannot be read, or does not contain a mapping in its format.
     """
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ParamsError(f"The parameter file {path} must end in .json, .yaml or .yml, which says how to read it.")
@@ -76,7 +76,7 @@ def _read_json(path: Path, text: str) -> Any:
     except RecursionError as error:
         raise ParamsError(f"The parameter file {path} is no valid JSON: it is nested too deeply.") from error
     except ValueError as error:
-        # Python limits the digits of a whole number.
+        # Python limits the number of digits of an integer.
         raise ParamsError(f"The parameter file {path} holds a number that is too long: shorten it.") from error
 
 
@@ -99,7 +99,7 @@ def _read_yaml(path: Path, text: str) -> Any:
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values there are once every alias is written out."""
+    """Return the number of values with all aliases expanded."""
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
@@ -109,7 +109,7 @@ def _size(value: Any, known: dict[int, int]) -> int:
 
 
 DEPTH = 100
-"""Most collections within each other in YAML."""
+"""Maximum nesting depth of collections in YAML."""
 
 
 @cache
@@ -120,7 +120,7 @@ def _loader() -> type[yaml.SafeLoader]:
         return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
     class Loader(yaml.SafeLoader):
-        """Safe YAML by the core schema of version 1.2, without repeated keys."""
+        """Safe YAML loader with the core schema of version 1.2. Duplicate keys are an error."""
 
         yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - as the base class declares it
         yaml_constructors: ClassVar[Any] = {
@@ -132,19 +132,19 @@ def _loader() -> type[yaml.SafeLoader]:
         depth = 0
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            """Refuses a value that contains itself, and deep ones, for which PyYAML takes ever longer."""
+            """Refuse values that contain themselves, and deep nesting, on which PyYAML becomes very slow."""
             if self.depth == DEPTH:
                 raise RecursionError
             self.depth += 1
             node = super().compose_node(parent, index)
             self.depth -= 1
-            # A collection has no end as long as its parts are being read.
+            # A collection has no end mark while its parts are being read.
             if node is not None and node.end_mark is None:
                 raise _refused("an alias stands inside of what it names", node)
             return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-            """Refuses a key given twice."""
+            """Refuse duplicate keys."""
             seen = set()
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
@@ -156,7 +156,7 @@ def _loader() -> type[yaml.SafeLoader]:
             return super().construct_mapping(node, deep)
 
         def construct_object(self, node: Any, deep: bool = False) -> Any:
-            """Says where a scalar is that does not have the type that it is tagged with, or is too long."""
+            """Add the position to the error for a scalar that does not match its tag or is too long."""
             try:
                 return super().construct_object(node, deep)
             except (ValueError, LookupError) as error:
@@ -178,12 +178,12 @@ COMMAND_LINE = "command line"
 
 @attrs.frozen
 class Option:
-    """A value that came as words, as the user wrote it.
+    """A value from the command line, as typed by the user.
 
     Attributes:
-        written: the option with its dashes, e.g. `--train.batch-size`.
-        words: its values, as text.
-        closed: whether it was written `--name=`, so that having no words means an empty list.
+        written: option with its dashes, e.g. `--train.batch-size`.
+        words: values as text.
+        closed: True for the form `--name=`, in which no words mean an empty list.
     """
 
     written: str
@@ -198,13 +198,13 @@ class Option:
 
 @attrs.frozen
 class Layer:
-    """Values of one origin.
+    """Values from one origin.
 
     Attributes:
-        name: how users are told of the origin.
-        values: a nested mapping; keys may be dotted. A value of the command line is an `Option`.
-        outlasts: whether values stay where a later layer chooses another component that has the same field.
-        repeats: whether this is a record of all values of a run: what it repeats keeps its origin.
+        name: origin, as displayed to users.
+        values: nested mapping; keys may be dotted. A value from the command line is an `Option`.
+        outlasts: True if values are kept when a later layer chooses another component with the same field.
+        repeats: True for a record of all values of a run: values that it repeats keep their origin.
     """
 
     name: str
@@ -214,42 +214,42 @@ class Layer:
 
     @property
     def options(self) -> list[Option]:
-        """The values that came as words."""
+        """The values from the command line."""
         return [value for value in self.values.values() if isinstance(value, Option)]
 
     @classmethod
     def of_options(cls, name: str, options: Iterable[Option]) -> Layer:
-        """A layer of values that came as words."""
+        """Return a layer of command-line values."""
         return cls(name, {option.name: option for option in options})
 
     @classmethod
     def from_mapping(cls, name: str, values: Mapping[str, Any]) -> Layer:
-        """A layer of Python values."""
+        """Return a layer of Python values."""
         return cls(name, values)
 
     @classmethod
     def of_scenario(cls, name: str, defaults: Mapping[str, Any]) -> Layer:
-        """The layer of a scenario's defaults, which outlast the choice of another component."""
+        """Return the layer of a scenario's defaults. They are kept when another component is chosen."""
         return cls(f"scenario {name}", defaults, outlasts=True)
 
     @classmethod
     def from_file(cls, path: Path) -> Layer:
-        """A layer of a JSON or YAML file.
+        """Return the layer of a JSON or YAML file.
 
         Raises:
-            ParamsError: the file is missing, or is no mapping in that format.
+            ParamsError: the file is missing, or does not contain a mapping in its format.
         """
         return cls(str(path), read_mapping(path))
 
     @classmethod
     def from_arguments(cls, words: Sequence[str]) -> Layer:
-        """A layer of command-line words: `--name value`, `--name=value`, `--name value value`, `--flag`.
+        """Return the layer of command-line words: `--name value`, `--name=value`, `--name value value`, `--flag`.
 
-        A word that begins with `--` is an option; all others up to the next option are its values, so that `-1` and
-        `-x` are values too.
+        A word that begins with `--` is an option. All words up to the next option are its values, so `-1` and `-x` are
+        values too.
 
         Raises:
-            ParamsError: a value stands before the first option, or an option comes twice.
+            ParamsError: a value precedes the first option, or an option is repeated.
         """
         options: list[Option] = []
         for word in words:

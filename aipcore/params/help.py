@@ -1,4 +1,4 @@
-"""The help of a filled tree: for each group and component a panel with exactly the options there are now."""
+"""The help of a filled tree: one panel for each group and component, with the options of the current selection."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Description:
-    """One option in words.
+    """The displayed facts of one option.
 
     Attributes:
-        name: dotted, in its short form, without dashes.
-        metavar: what its value looks like.
-        default: its value in the tree, as it would be typed; empty if there is none.
-        origin: where that value came from, or "default".
-        required: whether the user must give it.
-        limit: what the value must be, completing "must be ..."; empty if its type says all.
+        name: dotted name in its short form, without dashes.
+        metavar: placeholder of the value.
+        default: value in the tree, as it would be typed; empty without one.
+        origin: origin of that value, or "default".
+        required: True if the user must give a value.
+        limit: end of the sentence "must be ..."; empty if the type is the only limit.
         help: one sentence.
-        choices: for components, the names that can be chosen with a sentence each.
+        choices: for components, the available names, each with a sentence.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Description:
 
 @attrs.frozen(kw_only=True)
 class Section:
-    """Options that belong together: a title, a sentence, the options."""
+    """A group of options with a title and a sentence."""
 
     title: str
     help: str
@@ -54,14 +54,14 @@ class Section:
 
 
 def describe(cls: type, choices: Choices = NO_CHOICES, prefix: str = "") -> list[Description]:
-    """All options of a parameter class with its defaults, under names that begin with `prefix`."""
+    """Return all options of a parameter class with its defaults, under names that begin with `prefix`."""
     tree = build_tree(cls, choices)
     found = [option for section in sections(tree) for option in section.options]
     return [attrs.evolve(option, name=prefix + option.name) for option in found]
 
 
 def sections(tree: Group) -> list[Section]:
-    """Return the options of a filled tree, section by section, in the order of declaration."""
+    """Return the options of a filled tree in sections, in the order of declaration."""
     found: list[Section] = []
     for node in walk(tree):
         name, options = shown(node.path, tree.shorts), []
@@ -110,7 +110,7 @@ def _describe_component(node: Component, name: str) -> Description:
 
 
 def as_typed(value: Any) -> str:
-    """A value as it would be typed on the command line."""
+    """Return a value as it would be typed on the command line."""
     plain = to_plain(value)
     if value is REQUIRED:
         return ""
@@ -126,17 +126,17 @@ def as_typed(value: Any) -> str:
 def render_help(
     root: type, layers: Sequence[Layer], choices: Choices, console: Console, hidden: Sequence[str] = ()
 ) -> None:
-    """Prints a panel for each section of `root` with the layers applied; required values may be missing.
+    """Print a panel for each section of `root` with the layers applied. Required values may be missing.
 
     Args:
-        root: the parameter class.
-        layers: where values come from.
-        choices: of the components.
-        console: where to print.
-        hidden: fields of `root` that are left out.
+        root: parameter class.
+        layers: layers of values.
+        choices: available components.
+        console: console to print to.
+        hidden: fields of `root` to omit.
 
     Raises:
-        ParamsError: a layer holds something that is not allowed.
+        ParamsError: a value in a layer is not allowed.
     """
     from rich.box import ROUNDED
     from rich.console import Group as Lines
@@ -161,7 +161,7 @@ def _lines(option: Description, width: int) -> Iterator[Any]:
     from rich.table import Table
 
     left, right = _columns(option)
-    # The same in all panels, and never so narrow that a name has to be broken: a longer one gets a line of its own.
+    # Equal in all panels. Names are never broken: one that is too long gets its own line.
     left_width = min(48, (width - 4) * 2 // 5)
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(width=left_width, overflow="fold")

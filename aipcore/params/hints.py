@@ -1,4 +1,4 @@
-"""Errors on options and names that aip does not have, with those that do the same, also of other frameworks."""
+"""Errors for unknown options and names, with the equivalents in aip of options from other frameworks."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ OPTIONS: Final = _by_name(
         "checkpoint.every_steps": "saveevery savesteps savefreq",
     }
 )
-"""From an option, normalized part by part, to the path of the parameter that does the same."""
+"""From a normalized option of another framework to the path of the equivalent parameter."""
 
 VALUES: Final = {"schedule": "learning_rate.lr"}
-"""From a kind of components to the parameter that is meant by a number in place of a name."""
+"""From a component kind to the parameter that a number in place of a name probably means."""
 
 NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "callback": {
@@ -84,27 +84,27 @@ NAMES: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("warmup", "linear"), "Write WarmupCosineDecay."),
     },
 }
-"""From a kind of components and a name, normalized, to what to write instead."""
+"""From a component kind and a normalized name to the replacement."""
 
 
 PLUGIN_KINDS: Final = ("optimizer", "schedule", "callback", "exporter")
-"""Kinds of components that plugins provide."""
+"""The component kinds that plugins provide."""
 
 
 def meant_option(name: str) -> str | None:
-    """Return the path of the parameter that an unknown option asks for, if the table has it."""
+    """Return the path of the parameter that an unknown option means, or None."""
     return OPTIONS.get(".".join(normalize(part) for part in name.split(".")))
 
 
 def of_tfaip(option: str) -> str | None:
-    """Return the sentence on an option of tfaip that aip calls otherwise or does not have, if it is one."""
+    """Return a sentence on an option of tfaip that aip renamed or does not have; None for other options."""
     *groups, name = option.split(".")
-    # Made of the tables in docs/coming-from-tfaip.md.
+    # Generated from the tables in docs/coming-from-tfaip.md.
     rows = json.loads(files("aipcore.params").joinpath("tfaip.json").read_text(encoding="utf-8")).get(name, [])
     classes = {f"{normalize(group)}{end}" for group in groups for end in ("params", "configparams")}
     classes |= {"datapipelineparams"} if {"train", "val", "lav"} & set(groups) else set()
     fitting = [row for row in rows if normalize(row[0]) in classes]
-    # A short name such as `files` may be meant for anything.
+    # A short name such as `files` is ambiguous.
     if not fitting and "_" in name:
         fitting = rows
     if not fitting:
@@ -114,7 +114,7 @@ def of_tfaip(option: str) -> str | None:
 
 
 def meant_name(kind: str, name: str, known: Sequence[str]) -> str | None:
-    """Return what to write instead of a name that no component of a kind has, if the tables have it."""
+    """Return the replacement for an unknown component name, or None."""
     shown = {normalize(each): each for each in known}
     if normalize(name) in shown:
         return None
@@ -132,7 +132,7 @@ def meant_name(kind: str, name: str, known: Sequence[str]) -> str | None:
 
 
 def split_words(words: Sequence[str], is_allowed: Callable[[Sequence[str]], bool]) -> list[str] | None:
-    """Return the values of words like `64,64` or `[64, 64]` one by one, if these would be allowed."""
+    """Split words like `64,64` or `[64, 64]` into single values, if these would be allowed."""
     text = " ".join(words)
     parts = [part for part in re.split(r"[\s,;]+", text.strip("[](){} ")) if part]
     return parts if parts != list(words) and is_allowed(parts) else None
@@ -147,7 +147,7 @@ def _is_number(text: str) -> bool:
 
 
 def refuse_commas(leaf: Leaf, option: Option, words: Sequence[str]) -> None:
-    """Refuse values in one word that would be allowed one by one."""
+    """Refuse several values in one word that would be allowed as separate words."""
     if (
         leaf.type.form != "one"
         and not _is_of(leaf.type, words)
@@ -165,7 +165,7 @@ def _is_of(kind: LeafType, words: Sequence[str]) -> bool:
 
 
 def refuse_foreign(node: Component, written: str, name: str) -> None:
-    """Refuse a name of another framework with what to write in its place."""
+    """Refuse a name from another framework, with its replacement."""
     if (hint := meant_name(node.kind, name, node.names)) is not None:
         raise ParamsError(f"{written}: there is no {node.kind} {name!r}. {hint}")
 
@@ -173,14 +173,14 @@ def refuse_foreign(node: Component, written: str, name: str) -> None:
 def unknown(
     name: str, where: str, tree: Group, *, option: Option | None = None, siblings: Sequence[str] = ()
 ) -> ParamsError:
-    """Return the error on a parameter that the tree does not have.
+    """Return the error for an unknown parameter.
 
     Args:
-        name: dotted.
-        where: how the user wrote it.
-        tree: of the parameters.
-        option: the option, if it is one of the command line.
-        siblings: the names that there are in the same mapping of a file.
+        name: dotted name.
+        where: the name as typed.
+        tree: tree of the parameters.
+        option: the option, if it is from the command line.
+        siblings: existing names in the same mapping of a file.
     """
     if elsewhere := owners(tree, name):
         node = elsewhere[0][0]
@@ -210,7 +210,7 @@ def unknown(
 
 
 def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:
-    """Return the error on a group of options that is given a value."""
+    """Return the error for a group of options that was given a value."""
     start = f"{option.written} is a group of options"
     if (meant := meant_option(option.name)) is not None and isinstance(find(tree, meant), Leaf):
         return ParamsError(f"{start}; did you mean {_with_words(f'--{meant}', option)}?")

@@ -1,4 +1,4 @@
-"""Names: compared as users type them, and shown as they are."""
+"""Names: normalized for comparison, matched to similar ones, and formatted for display."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from difflib import SequenceMatcher
 
 
 def normalize(name: str) -> str:
-    """The form in which component names are compared: without case, `-` and `_`."""
+    """Return the form of a component name used in comparisons: lower case, without `-` and `_`."""
     return name.casefold().replace("-", "").replace("_", "")
 
 
 def nearest(name: str, candidates: Iterable[str], *, most: int = 3, least: float = 0.7) -> list[str]:
-    """The candidates that `name` was probably meant to be, most likely first.
+    """Return the candidates that are most similar to `name`, best first.
 
-    Dotted names are compared as a whole and by their last part, so that `--epochs` finds `--trainer.epochs`.
+    Dotted names are compared as a whole and by their last part, so `--epochs` finds `--trainer.epochs`.
     """
     wanted = normalize(name.removeprefix("--"))
     last = wanted.rpartition(".")[2]
@@ -24,7 +24,7 @@ def nearest(name: str, candidates: Iterable[str], *, most: int = 3, least: float
         plain = normalize(candidate.removeprefix("--"))
         whole = _likeness(wanted, plain)
         tail = _likeness(last, plain.rpartition(".")[2])
-        # A tail alone is weaker evidence than the whole name, unless it is the very word.
+        # A match of the tail alone is weaker evidence than one of the whole name, unless it is exact.
         score = max(whole, 0.95 if tail == 1 else tail * 0.85 if "." in plain and "." not in wanted else 0)
         if score >= least:
             scored.append((-score, candidate))
@@ -38,7 +38,7 @@ def _likeness(a: str, b: str) -> float:
 
 
 def one_of(words: Iterable[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
+    """Join words as `a`, `a or b`, `a, b or c`."""
     listed = list(words)
     return " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
 
@@ -53,13 +53,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: object) -> str:
-    """Return text from elsewhere on one line, with line ends and all other control characters written out."""
+    """Return foreign text on one line, with newlines and all other control characters escaped."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
 
 
 def escaped(text: str) -> str:
-    """Return a text in which control characters, which a terminal would obey, are written out.
+    """Escape the control characters of a text, which a terminal would execute.
 
-    Line ends and tabs stay.
+    Newlines and tabs are kept.
     """
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))

@@ -1,4 +1,4 @@
-"""From layers of values to one complete, checked instance, and where each of its values came from."""
+"""Resolution of parameter layers into one complete, checked instance, with the origin of each value."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Resolved(Generic[T]):
     """Complete parameters.
 
     Attributes:
-        value: the instance.
-        origins: for each leaf and each component, by dotted path, the name of the layer that gave it, or "default".
-        tree: the tree it was made from.
+        value: parameter instance.
+        origins: for each leaf and component, by dotted path, the name of its layer, or "default".
+        tree: tree that the instance was made from.
     """
 
     value: T
@@ -48,10 +48,10 @@ class Resolved(Generic[T]):
 
 
 def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> Resolved[T]:
-    """Make an instance of `root` from its defaults and the layers, later ones winning over earlier ones.
+    """Make an instance of `root` from its defaults and the layers. Later layers override earlier ones.
 
-    A layer that names a component replaces it together with its options. A value that a layer which `outlasts` gave to
-    one of them stays, if both components have that field from a class in common, such as the `lr` of all schedules.
+    A layer that names a component replaces it together with its options. A value from a layer that `outlasts` is kept
+    if both components inherit its field from the same class, such as the `lr` of all schedules.
 
     Raises:
         ParamsError: an option is unknown or misplaced, a value is not allowed, or required ones are missing.
@@ -68,7 +68,7 @@ def resolve(root: type[T], layers: Sequence[Layer], choices: Choices = NO_CHOICE
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], choices: Choices = NO_CHOICES, origin: str = "values") -> T:
-    """Return an instance of `cls` from what `to_dict` or a file gave, strictly.
+    """Return an instance of `cls` from the output of `to_dict` or from a file, strictly checked.
 
     Raises:
         ParamsError: see `resolve`.
@@ -94,12 +94,12 @@ def fill(root: type, layers: Sequence[Layer], choices: Choices = NO_CHOICES) -> 
 
 
 def apply(tree: Group, layer: Layer, outlasting: Collection[str] = ()) -> None:
-    """Set the values of a layer in a tree, the choice of a component before its options.
+    """Apply the values of a layer to a tree. The choice of a component precedes its options.
 
     Args:
-        tree: is changed.
-        layer: of values.
-        outlasting: the origins whose values stay where the layer chooses another component with the same field.
+        tree: tree to change.
+        layer: layer to apply.
+        outlasting: origins whose values are kept when the layer chooses another component with the same field.
 
     Raises:
         ParamsError: see `resolve`.
@@ -108,11 +108,11 @@ def apply(tree: Group, layer: Layer, outlasting: Collection[str] = ()) -> None:
 
 
 WHOLE: Final[Any] = object()
-"""The key of what is given for a whole, such as the name of a component, in the nested mapping of its parts."""
+"""Key of the value of a whole, such as the name of a component, in the nested mapping of its parts."""
 
 
 class _Layer:
-    """A layer as one nested mapping, while it is applied to a tree."""
+    """A layer as one nested mapping, during its application to a tree."""
 
     def __init__(self, tree: Group, layer: Layer, outlasting: Collection[str]) -> None:
         self.tree = tree
@@ -129,7 +129,7 @@ class _Layer:
         self._group(self.tree, values, ())
 
     def _nested(self, values: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
-        """Return values with dotted keys as a nested mapping, which may be changed."""
+        """Return values with dotted keys as a new nested mapping."""
         nested: dict[Any, Any] = {}
         for key, value in values.items():
             if key is not WHOLE and not (isinstance(key, str) and (key or any(_options(value)))):
@@ -139,7 +139,7 @@ class _Layer:
         return nested
 
     def _merge(self, into: dict[Any, Any], steps: Sequence[Any], value: Any, path: Path) -> None:
-        """Put a value into a nested mapping, beside what is there of its whole and its parts."""
+        """Insert a value into a nested mapping, and keep existing values of its whole and its parts."""
         first, *inner = steps
         here = path if first is WHOLE else (*path, first)
         old = into.get(first)
@@ -159,7 +159,7 @@ class _Layer:
             into[first] = value
 
     def _where(self, value: Any, path: Path) -> str:
-        """Return how the user wrote where a value goes."""
+        """Return the key of a value as typed by the user."""
         option = next(_options(value), None)
         return f"{self.layer.name}: {shown(path, self.written_short)}" if option is None else option.written
 
@@ -171,7 +171,7 @@ class _Layer:
             raise ParamsError(
                 f"{self._where(None, path)}: {whole!r} is not allowed, it must be a mapping of parameters."
             )
-        # What is unknown comes last, since the choice of a component may be what is missing.
+        # Unknown keys come last: their component may be chosen in the same layer.
         nested = sorted(self._nested(values, path).items(), key=lambda item: group.child(item[0]) is None)
         for key, value in nested:
             child, here = group.child(key), (*path, key)
@@ -190,7 +190,7 @@ class _Layer:
         if option is None:
             known = [*group.children, *(() if group.path else self.tree.shorts)]
             return unknown(shown(path, self.written_short), self._where(value, path), self.tree, siblings=known)
-        # It may be an option of a default that cannot be used, which is then what there is to say.
+        # It may belong to a default that cannot be used. That error is then the relevant one.
         refuse_problems(self.tree)
         return unknown(option.name, option.written, self.tree, option=option)
 
@@ -250,7 +250,7 @@ class _Layer:
         if not node.several and node.chosen:
             self._group(next(iter(node.chosen.values())), options, path)
             return
-        # The same component may be written in several ways.
+        # One component may be spelled in several ways.
         written: dict[str, str] = {}
         for name in list(options):
             group = node.child(name) if node.several else None
@@ -268,7 +268,7 @@ class _Layer:
         return ParamsError(f"{self._where(value, path[:-1])} has options but no {COMPONENT_KEY}: name the component.")
 
     def _names_in_list(self, node: Component, given: Any, options: dict[Any, Any], path: Path) -> list[str]:
-        """Return the names of several components; what a list says of them beside is merged into the options."""
+        """Return the names of several components. Options given in the list are merged into `options`."""
         where = self._where(options, path)
         if not isinstance(given, list | tuple):
             raise ParamsError(f"{where}: {given!r} is not allowed, it must be a list of components.")
@@ -298,7 +298,7 @@ class _Layer:
 
 
 def _options(value: Any) -> Iterator[Option]:
-    """Yield the values in a nested mapping that came as words."""
+    """Yield the command-line values in a nested mapping."""
     if isinstance(value, Option):
         yield value
     elif isinstance(value, Mapping):
@@ -307,7 +307,7 @@ def _options(value: Any) -> Iterator[Option]:
 
 
 def _plain_choice(value: Any) -> Any:
-    """Return a choice made in Python as a file would hold it."""
+    """Return a choice made in Python in the form of a file."""
     return {COMPONENT_KEY: value.name, **to_dict(value.params, reveal=True)} if isinstance(value, Choice) else value
 
 
@@ -335,7 +335,7 @@ def _name_in(node: Component, given: Any, where: str) -> list[str]:
 
 
 def _not_a_choice(node: Component, given: Any) -> str:
-    """Return the sentence on parameters without their name, empty if something else is given."""
+    """Return the sentence for parameters without a name; empty for other values."""
     if not attrs.has(type(given)):
         return ""
     names = node.spec.choices if isinstance(node.spec.choices, Mapping) else {}

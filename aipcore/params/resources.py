@@ -1,4 +1,4 @@
-"""Files among parameters: relative paths in another working folder, and copies beside a model."""
+"""Files among parameters: relative paths after a change of the working folder, and copies in a model's folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aipcore.params.tree import COMPONENT_KEY, Group, Leaf, leaves, tree_of
 
 @attrs.frozen
 class Place:
-    """A parameter whose relative paths mean something in the folder that they were recorded in.
+    """A parameter with relative paths that refer to the folder in which they were recorded.
 
     Attributes:
-        option: the parameter with the paths to take, those of that folder absolute; None if nothing changes.
-        sentences: what the user should know.
+        option: parameter with the paths to use, absolute where they are in that folder; None if nothing changes.
+        sentences: messages for the user.
     """
 
     option: Option | None
@@ -29,15 +29,15 @@ class Place:
 
 
 def places(tree: Group, recorded_in: Path, origins: Collection[str]) -> list[Place]:
-    """Finds relative paths that are not there from the working folder, but from the one that they were recorded in.
+    """Find relative paths that exist only in the folder in which they were recorded.
 
-    A path that is there from both is that of the working folder; if it is another file, the user hears of it. Only
-    parameters of the type `Path`, or a tuple of these, are known to be paths; resources have copies.
+    A path that exists in both folders refers to the working folder. If the files differ, the user gets a message. Only
+    parameters of type `Path`, or tuples of these, are paths. Resources are excluded, since they have copies.
 
     Args:
-        tree: the filled parameters.
-        recorded_in: an absolute folder.
-        origins: where the values come from that were recorded there; others are left alone.
+        tree: filled parameters.
+        recorded_in: absolute path of the folder in which the values were recorded.
+        origins: origins of the recorded values; other values are skipped.
     """
     found: list[Place] = []
     for leaf in leaves(tree):
@@ -60,7 +60,7 @@ def places(tree: Group, recorded_in: Path, origins: Collection[str]) -> list[Pla
 
 
 def places_layer(name: str, found: list[Place]) -> Layer:
-    """The paths to take, as values of the origin `name`."""
+    """Return the paths to use, as values of the origin `name`."""
     return Layer.of_options(name, (place.option for place in found if place.option is not None))
 
 
@@ -88,17 +88,17 @@ def _sentence(name: str, path: Path, taken: Path) -> str:
 
 
 FOLDER = "resources"
-"""The folder of the copies, inside of that of a run or a model."""
+"""Name of the folder with the copies, inside the folder of a run or a model."""
 
 Copies = dict[str, str | list[str]]
-"""By the dotted name of a parameter: where the copy of its file is, or of each, relative to the folder of the model."""
+"""From the dotted name of a parameter to the path of its copy, or of each copy, relative to the model's folder."""
 
 
 def check_resources(params: Any) -> None:
-    """Looks whether all files that are to become part of a model are there.
+    """Check that all resource files of the parameters exist and are readable.
 
     Raises:
-        ParamsError: one is no file, or cannot be read.
+        ParamsError: a resource is not a file, or cannot be read.
     """
     for leaf, paths in _resources(params):
         for path in paths:
@@ -113,11 +113,11 @@ def check_resources(params: Any) -> None:
 
 
 def planned_copies(params: Any) -> tuple[Copies, dict[str, Path]]:
-    """Where the copies of all files of the parameters go.
+    """Return the destinations of the copies of all resource files.
 
     Returns:
-        the copies by parameter, as they are recorded; and the source of each copy. Two files of one name get different
-        copies, and one that is named twice gets one.
+        the copies by parameter, in recorded form; and the source of each copy. Files with the same name get different
+        copies. A file that is named twice gets one copy.
     """
     copies: Copies = {}
     sources: dict[str, Path] = {}
@@ -135,12 +135,12 @@ def planned_copies(params: Any) -> tuple[Copies, dict[str, Path]]:
 
 
 def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
-    """Writes the copies into the folder of a run or a model; a copy that is its own source stays.
+    """Copy the resource files into the folder of a run or a model. A copy that is its own source is kept.
 
     Raises:
-        OSError: a file is gone, or the copy cannot be written.
+        OSError: a file is missing, or the copy cannot be written.
     """
-    # Copies that get another name come first, since a new file may take the old one.
+    # Renamed copies come first, since a new file may take the old name.
     inside = folder.absolute()
     for place, source in sorted(sources.items(), key=lambda pair: not pair[1].is_relative_to(inside)):
         target = folder / place
@@ -148,22 +148,22 @@ def copy_resources(sources: Mapping[str, Path], folder: Path) -> None:
         if target.exists() and target.samefile(source):
             continue
         fresh = target.with_name(f".{target.name}.new")
-        # What lies there, a link above all, is not written through.
+        # An existing file is replaced rather than written through, since it may be a link.
         fresh.unlink(missing_ok=True)
         shutil.copyfile(source, fresh)
         fresh.replace(target)
 
 
 def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[str, Any]:
-    """Recorded parameters, with the copies in `folder` in the place of the files that were copied.
+    """Return recorded parameters with the copies in `folder` in place of the original files.
 
     Args:
-        recorded: nested, as `to_dict` gave them.
-        copies: what `planned_copies` gave, as it was read from the folder: not to be trusted.
-        folder: of the run or the model.
+        recorded: nested mapping from `to_dict`.
+        copies: result of `planned_copies` as read from the folder; untrusted.
+        folder: folder of the run or the model.
 
     Raises:
-        ParamsError: a copy lies outside of the folder or is missing, or belongs to no parameter.
+        ParamsError: a copy is outside the folder, is missing, or does not belong to a parameter.
     """
     result = copy.deepcopy(dict(recorded))
     if not isinstance(copies, Mapping):
@@ -182,10 +182,10 @@ def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[st
 
 
 def refuse_foreign_resources(params: Any, folder: Path) -> None:
-    """Makes sure that every file that is part of a model is a copy in its folder.
+    """Check that every resource file of a model is a copy in its folder.
 
     Raises:
-        ParamsError: one is not.
+        ParamsError: a file is outside the folder.
     """
     home = folder.resolve() / FOLDER
     for leaf, paths in _resources(params):
@@ -200,7 +200,7 @@ def refuse_foreign_resources(params: Any, folder: Path) -> None:
 def _inside(place: Any, folder: Path) -> str:
     pure = PurePosixPath(place) if isinstance(place, str) else PurePosixPath("/")
     wrong = pure.is_absolute() or ".." in pure.parts or pure.parts[:1] != (FOLDER,) or "\\" in str(place)
-    # A link in the folder, or the folder itself, could lead out, too.
+    # A link in the folder, or the folder itself, could also lead outside.
     path = folder / pure if not wrong else folder
     if wrong or not path.resolve().is_relative_to(folder.resolve() / FOLDER):
         raise ParamsError(
@@ -220,7 +220,7 @@ def _below(parent: Any, step: str) -> Any:
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:
-    # Some file systems do not tell upper from lower case.
+    # Some file systems are case-insensitive.
     used = {each.casefold() for each in taken}
     stem, suffix = Path(name).stem, Path(name).suffix
     number = 1

@@ -1,7 +1,7 @@
-"""Secrets and addresses among parameters: recorded without what is secret, and asked for when a record is read.
+"""Secrets and addresses among parameters: redaction in records, and their restoration when a record is read.
 
-A record holds `***` in the place of a secret. A parameter that is read with it takes its value from an option, or from
-an environment variable that is named for it.
+A record contains `***` in place of a secret. When the record is read, the value comes from an option, or from an
+environment variable named after the option.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from aipcore.params.declare import REQUIRED, SECRET, FieldSpec
 from aipcore.params.tree import DEFAULT, Group, Leaf, components, leaves, shown
 
 PREFIX = "AIP_SECRET_"
-"""What the names of environment variables that hold secrets begin with."""
+"""Prefix of the environment variables that hold secrets."""
 
-# As SQLAlchemy reads it, whose passwords may hold any character; of HTTP, a user alone may be a token.
+# As parsed by SQLAlchemy, whose passwords may contain any character. In HTTP, a user name alone may be a token.
 _WEB = re.compile(r"(?P<scheme>\b(?:https?|wss?))://(?P<login>[^\s\"'/?#]+)@", re.IGNORECASE)
 _OTHER = re.compile(r"(?P<scheme>\b(?!https?:|wss?:)[A-Za-z][\w+.-]*)://(?P<login>[^/\s\"'][^\s\"']*)@", re.IGNORECASE)
 _QUERY = re.compile(r"(?P<name>[?&;][^=&;#\s]*=)(?P<value>[^&;#\s\"']+)")
@@ -29,7 +29,7 @@ _SECRET_NAME = re.compile(r"pass|pwd|secret|token|cred|auth|sig|api_?key|access_
 
 
 def redacted(text: str) -> str:
-    """Return a text with `***` in the place of passwords and tokens in the URLs that it holds."""
+    """Replace passwords and tokens in the URLs of a text with `***`."""
     return _QUERY.sub(_query, _OTHER.sub(_login, _WEB.sub(_login, text)))
 
 
@@ -42,20 +42,20 @@ def _login(match: re.Match[str]) -> str:
 
 def _query(match: re.Match[str]) -> str:
     name, value = unquote(match["name"][1:-1]), unquote(match["value"])
-    # A value may be the address of a database itself, such as odbc_connect=DRIVER=...;PWD=...
+    # The value may itself be a database address, such as odbc_connect=DRIVER=...;PWD=...
     if _SECRET_NAME.search(name) or re.search(r"(pass|pwd|secret|token)\w*=", value, re.IGNORECASE):
         return f"{match['name']}{SECRET}"
     return match[0]
 
 
 def host_alone(url: str) -> str:
-    """Return a web address with `***` in the place of its path and query, where some services put a token."""
+    """Replace the path and query of a web address, where some services put a token, with `***`."""
     found = re.match(r"(https?://)(?:[^/?#]*@)?([^/?#]*)/?(.*)", url, re.IGNORECASE | re.DOTALL)
     return url if found is None or not found[3] else f"{found[1]}{found[2]}/{SECRET}"
 
 
 def recorded(spec: FieldSpec, plain: Any) -> Any:
-    """Return what a record holds for a plain value of a leaf."""
+    """Return the recorded form of a leaf's plain value."""
     if plain is None or plain == "" or plain is REQUIRED:
         return plain
     if spec.secret:
@@ -64,7 +64,7 @@ def recorded(spec: FieldSpec, plain: Any) -> Any:
 
 
 def is_withheld(spec: FieldSpec, plain: Any) -> bool:
-    """Return whether a plain value is what `recorded` left of another."""
+    """Return True if a plain value is the redacted form of another value."""
     if not (spec.secret or spec.contacts):
         return False
     found: list[bool] = []
@@ -83,12 +83,12 @@ def _each(function: Any, plain: Any) -> Any:
 
 
 def variable(leaf: Leaf, tree: Group) -> str:
-    """Return the name of the environment variable of a leaf: `AIP_SECRET_` and the option in capitals."""
+    """Return the environment variable of a leaf: `AIP_SECRET_` and the option in capitals."""
     return PREFIX + re.sub(r"\W", "_", shown(leaf.path, tree.shorts)).upper()
 
 
 def from_environment(tree: Group) -> None:
-    """Give secrets that no layer gave, or that a record withheld, the values that the environment has for them.
+    """Set secrets that are missing or redacted from their environment variables.
 
     Raises:
         ParamsError: a value is not allowed.
@@ -110,10 +110,10 @@ def from_environment(tree: Group) -> None:
 
 
 def refuse_withheld(tree: Group) -> None:
-    """Ask for the secrets that a record withheld.
+    """Check that no secret of a record is still missing.
 
     Raises:
-        ParamsError: there is one.
+        ParamsError: a secret is missing.
     """
     missing = [leaf for leaf in leaves(tree) if leaf.withheld]
     if missing:
@@ -125,11 +125,11 @@ def refuse_withheld(tree: Group) -> None:
 
 @attrs.frozen
 class Contact:
-    """An address that a parameter names.
+    """An address in a parameter.
 
     Attributes:
-        option: the parameter as it is shown.
-        address: without secrets.
+        option: displayed name of the parameter.
+        address: address without secrets.
     """
 
     option: str
@@ -137,11 +137,11 @@ class Contact:
 
 
 def contacts(tree: Group, origins: Sequence[str]) -> list[Contact]:
-    """Return the addresses that a program would contact because a layer of `origins` names them."""
+    """Return the addresses that a program would contact because of layers with these `origins`."""
     found = []
     chosen = [each.path for each in components(tree) if each.origin in origins]
     for leaf in leaves(tree):
-        # The default of a component that a layer chooses is that layer's, too.
+        # A default of a component counts as named by the layer that chose the component.
         named_by = leaf.origin in origins or (leaf.origin == DEFAULT and any(leaf.path[: len(p)] == p for p in chosen))
         if not (named_by and leaf.spec.contacts) or leaf.missing:
             continue
@@ -159,10 +159,10 @@ def _text(value: Any) -> str:
 
 
 def refuse_contacts(found: Sequence[Contact], where: object) -> None:
-    """Refuse addresses that a folder names and nobody trusts.
+    """Refuse untrusted addresses from a folder.
 
     Raises:
-        UsageError: there is one; it names them all.
+        UsageError: there are such addresses. The message lists all of them.
     """
     if found:
         listed = ", ".join(f"{each.address} (--{each.option})" for each in found)

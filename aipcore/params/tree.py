@@ -1,7 +1,7 @@
 """The tree of a parameter class: groups, leaves, and components with their choice.
 
-The tree holds what the command line, a file, a record and the help have in common. It begins with the defaults, and
-each layer changes it in turn. `walk` leads through it.
+The command line, files, records and the help share this tree. It starts with the defaults, and each layer changes it
+in turn. `walk` iterates over it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from aipcore.params.names import normalize
 from aipcore.params.types import LeafType
 
 DEFAULT = "default"
-"""The origin of a value that no layer gave."""
+"""Origin of default values."""
 
 COMPONENT_KEY = "name"
-"""The key that names a component in files; no component may have a field of this name."""
+"""Key for the name of a component in files. Components cannot have a field with this name."""
 
 Path = tuple[str, ...]
 
 
 @attrs.define(kw_only=True, eq=False)
 class Leaf:
-    """One value."""
+    """A single value."""
 
     path: Path
     spec: FieldSpec
@@ -36,7 +36,7 @@ class Leaf:
     value: Any
     origin: str = DEFAULT
     withheld: bool = False
-    """Whether the value is what a record holds for a secret."""
+    """True if the value is the redacted form of a secret."""
 
     @property
     def name(self) -> str:
@@ -45,13 +45,13 @@ class Leaf:
 
     @property
     def missing(self) -> bool:
-        """Whether the user still has to give it."""
+        """True if the user still has to give the value."""
         return self.value is REQUIRED
 
 
 @attrs.define(kw_only=True, eq=False)
 class Group:
-    """The fields of one parameter class, which may be that of a chosen component."""
+    """The fields of one parameter class, also of a chosen component."""
 
     path: Path
     cls: type
@@ -59,26 +59,26 @@ class Group:
     children: dict[str, Node] = attrs.field(factory=dict)
     component: Component | None = None
     choice: str = ""
-    """The name in `component` by which the group was chosen."""
+    """Name in `component` by which the group was chosen."""
     shorts: dict[str, Path] = attrs.field(factory=dict)
-    """Of the root: from each short form to the path it stands for, such as `optimizer` to `trainer.optimizer`."""
+    """Of the root: from each short form to its path, such as `optimizer` to `trainer.optimizer`."""
 
     def child(self, name: str) -> Node | None:
-        """Return the field of this name; `-` is `_`."""
+        """Return the field with this name. `-` and `_` are equivalent."""
         return self.children.get(name.replace("-", "_"))
 
 
 @attrs.define(kw_only=True, eq=False)
 class Component:
-    """A choice of components of one kind: of one or none, or of several.
+    """A choice of one component, of at most one, or of several, all of one kind.
 
     Attributes:
-        source: knows the components that can be chosen.
-        kind: theirs in `source`.
-        optional: whether none may be chosen.
-        choices: the components of fields further inside.
-        chosen: the parameters by name.
-        problem: why the default cannot be used.
+        source: registry of the available components.
+        kind: kind of the components in `source`.
+        optional: True if the choice may be empty.
+        choices: registry for nested component fields.
+        chosen: parameters of the chosen components, by name.
+        problem: reason why the default cannot be used.
     """
 
     path: Path
@@ -93,25 +93,25 @@ class Component:
 
     @property
     def several(self) -> bool:
-        """Whether any number can be chosen."""
+        """True if any number of components can be chosen."""
         return self.spec.several
 
     @property
     def names(self) -> Sequence[str]:
-        """The names that can be chosen."""
+        """The available names."""
         return self.source.names(self.kind)
 
     def __str__(self) -> str:
         return " ".join(self.chosen) or "none"
 
     def child(self, name: str) -> Node | None:
-        """Return the field of this name of the chosen component; if there may be several, the component itself."""
+        """Return a component by name if several can be chosen, otherwise a field of the chosen one."""
         if self.several:
             return next((group for known, group in self.chosen.items() if normalize(known) == normalize(name)), None)
         return next((group.child(name) for group in self.chosen.values()), None)
 
     def choose(self, names: Iterable[str], origin: str, outlasting: Collection[str] = ()) -> None:
-        """Replace the components and their options, except values of `outlasting` origins for fields that both have.
+        """Replace the components and their options. Values of `outlasting` origins are kept for fields that both have.
 
         Raises:
             AipError: a component is unknown or cannot be used.
@@ -127,14 +127,14 @@ class Component:
         self.keep(before, outlasting)
 
     def keep(self, before: Mapping[str, Group], outlasting: Collection[str]) -> None:
-        """Take the values of components that were chosen before whose origin is one of `outlasting`."""
+        """Copy the values with an origin in `outlasting` from the previously chosen components."""
         for name, group in self.chosen.items():
             old = before.get(name) if self.several else next(iter(before.values()), None)
             if old is not None:
                 _take_over(old, group, outlasting)
 
     def made(self, name: str, value: Any = None) -> Group:
-        """Return the parameters of a component: those of an instance, or the defaults."""
+        """Return the parameters of a component, from an instance or from the defaults."""
         cls = self.source.params_class(self.kind, name) if value is None else type(value)
         path = (*self.path, name) if self.several else self.path
         group = _group(cls, path, "", self.choices, value)
@@ -181,13 +181,13 @@ def made_of(
     group: Callable[[Group, dict[str, Any]], Any],
     choice: Callable[[str, Any], Any],
 ) -> Any:
-    """Return what is made of a node from what is made of the nodes below it.
+    """Fold a node bottom-up: combine the results of the nodes below it.
 
     Args:
-        node: a node.
-        leaf: what is made of a leaf.
-        group: what is made of a group, from that of its fields.
-        choice: what is made of a chosen component, from its name and that of its group.
+        node: node to fold.
+        leaf: function from a leaf to its result.
+        group: function from a group and the results of its fields to its result.
+        choice: function from the name of a chosen component and the result of its group to its result.
     """
     match node:
         case Leaf():
@@ -241,7 +241,7 @@ def _node(field: Field, value: Any, path: Path, choices: Choices, *, is_default:
     if not is_default:
         node.chosen = {each.name: node.made(each.name, each.params) for each in chosen}
         return node
-    # A default whose plugin is broken or disabled matters only to those who choose no other.
+    # A broken or disabled default plugin is an error only if no other is chosen.
     try:
         node.choose([each.name for each in chosen], DEFAULT)
     except AipError as error:
@@ -250,14 +250,14 @@ def _node(field: Field, value: Any, path: Path, choices: Choices, *, is_default:
 
 
 def refuse_problems(node: Node) -> None:
-    """Raise what is wrong with a default component for which no other was chosen."""
+    """Raise the error of a default component that cannot be used and was not replaced."""
     for each in components(node):
         if each.problem is not None:
             raise each.problem
 
 
 def _take_over(before: Group, after: Group, outlasting: Collection[str]) -> None:
-    """Give `after` the values of `before` whose origin is one of `outlasting`, for fields of classes in common."""
+    """Copy values with an origin in `outlasting` from `before` to `after`, for fields inherited from the same class."""
     for name, old in before.children.items():
         new = after.children.get(name)
         if new is None or not _same_field(before.cls, after.cls, name):
@@ -277,12 +277,12 @@ def _take_over(before: Group, after: Group, outlasting: Collection[str]) -> None
 
 
 def _same_field(one: type, other: type, name: str) -> bool:
-    """Whether two parameter classes have a field from a class in common; names alone may coincide."""
+    """Return True if two parameter classes inherit a field from the same class. Names alone may coincide."""
     return any(attrs.has(base) and name in attrs.fields_dict(base) for base in one.__mro__ if issubclass(other, base))
 
 
 def shown(path: Path, shorts: Mapping[str, Path]) -> str:
-    """Return the dotted name that users see, in its short form if it has one."""
+    """Return the dotted name shown to users, in its short form if it has one."""
     for name, long in shorts.items():
         if path[: len(long)] == long:
             return ".".join((name, *path[len(long) :]))
@@ -290,7 +290,7 @@ def shown(path: Path, shorts: Mapping[str, Path]) -> str:
 
 
 def find(root: Group, name: str) -> Node | None:
-    """Return the node that a dotted name (long or short form) leads to in the current selection."""
+    """Return the node with a dotted name (long or short form) in the current selection, or None."""
     steps = name.split(".")
     first = steps[0].replace("-", "_")
     if first not in root.children and first in root.shorts:
@@ -305,7 +305,7 @@ def _below(node: Node | None, steps: Iterable[str]) -> Node | None:
 
 
 def owners(root: Group, name: str) -> list[tuple[Component, str]]:
-    """Return the components, with the choices not taken, under which an option of this name exists."""
+    """Return the components and their unselected choices that have an option with this name."""
     steps = name.split(".")
     found: list[tuple[Component, str]] = []
     for cut in range(1, len(steps)):
@@ -320,7 +320,7 @@ def owners(root: Group, name: str) -> list[tuple[Component, str]]:
             try:
                 group = node.made(known)
             except AipError:
-                # A plugin that cannot be used owns nothing; choosing it says why.
+                # An unusable plugin has no options. Choosing it reports the reason.
                 continue
             if _below(group, rest) is not None:
                 found.append((node, known))

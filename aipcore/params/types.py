@@ -1,4 +1,4 @@
-"""The types a leaf may have: from text, from a file's values, to a file's values, and in words."""
+"""The types of leaves: conversion from text and from plain values, to plain values, and description in words."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a
 
 
 class NotAllowedError(ValueError):
-    """A value is not of a leaf's type."""
+    """A value that does not match the type of a leaf."""
 
 
 @attrs.frozen
 class LeafType:
-    """The type of a leaf, taken apart.
+    """The parsed type of a leaf.
 
     Attributes:
-        annotation: the type as the author wrote it.
-        form: `one` value, any number of `many`, a `fixed` number of them, or a `table` from text to value.
-        items: the type of the value, of each of many, of each position of a fixed number, or of a table's values.
-        optional: whether None is allowed.
+        annotation: type annotation of the author.
+        form: `one` value, `many` values, a `fixed` number of values, or a `table` from string to value.
+        items: type of the value, of the items, of each position of a fixed number, or of the values of a table.
+        optional: True if None is allowed.
     """
 
     annotation: Any
@@ -47,7 +47,7 @@ class LeafType:
 
     @property
     def words(self) -> str:
-        """Completes "it must be ..."."""
+        """Return the end of the sentence "it must be ..."."""
         first = _words(self.items[0])
         match self.form:
             case "one":
@@ -64,7 +64,7 @@ class LeafType:
 
     @property
     def metavar(self) -> str:
-        """What `--help` shows for the value."""
+        """Return the placeholder for the value in `--help`."""
         first = _metavar(self.items[0])
         match self.form:
             case "one":
@@ -78,11 +78,11 @@ class LeafType:
 
     @property
     def is_flag(self) -> bool:
-        """Whether naming the option alone means True."""
+        """True if the option without a value means True."""
         return self.form == "one" and self.items[0] is bool
 
     def from_words(self, words: Sequence[str]) -> Any:
-        """The value of an option that was given these words.
+        """Convert the command-line words of an option to a value.
 
         Raises:
             NotAllowedError: the words are not of this type.
@@ -115,7 +115,7 @@ class LeafType:
         return table
 
     def from_plain(self, value: Any) -> Any:
-        """The value that a file or a Python mapping gives, without any conversion that could lose something.
+        """Convert a value from a file or a Python mapping. Lossy conversions are refused.
 
         Raises:
             NotAllowedError: the value is not of this type.
@@ -131,10 +131,10 @@ class LeafType:
 
 
 def leaf_type(annotation: Any, where: str) -> LeafType:
-    """Takes an annotation apart.
+    """Parse a type annotation.
 
     Raises:
-        ParamsError: a leaf cannot have this type; `where` names the field.
+        ParamsError: leaves do not support this type. `where` names the field in the message.
     """
     whole = annotation
     optional = False
@@ -158,25 +158,25 @@ def leaf_type(annotation: Any, where: str) -> LeafType:
         raise _unsupported(annotation, where)
     for item in items:
         if isinstance(item, type) and issubclass(item, Enum):
-            # One by one, since an Enum that is a text or a number too would be taken for its other base.
+            # One by one, since an Enum that is also a str or int would be treated as its other base.
             converter().register_structure_hook(item, _member)
             converter().register_unstructure_hook(item, _value)
     return LeafType(whole, form, items, optional)  # type: ignore[arg-type]
 
 
 def type_name(annotation: Any) -> str:
-    """An annotation as an author writes it."""
+    """Return an annotation in the form an author writes it."""
     return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
 
 
 def to_plain(value: Any) -> Any:
-    """What a file holds for a leaf's value: only text, numbers, booleans, None, lists and mappings."""
+    """Convert a leaf's value for a file: only text, numbers, booleans, None, lists and mappings."""
     return converter().unstructure(value)
 
 
 @cache
 def converter() -> Converter:
-    """The cattrs converter of leaf values: nothing is converted that could lose something, no 1.7 to 1, no "3" to 3."""
+    """Return the cattrs converter of leaf values. It refuses lossy conversions: neither 1.7 to 1 nor "3" to 3."""
     from cattrs import Converter
 
     made = Converter(detailed_validation=False)
@@ -197,14 +197,14 @@ def _is_literal(kind: Any) -> bool:
 
 
 def _exactly(value: Any, kind: Any) -> Any:
-    # bool is a subclass of int, and True is no number of epochs.
+    # bool is a subclass of int, but True is not a valid number of epochs.
     if type(value) is kind:
         return value
     raise NotAllowedError
 
 
 def _number(value: Any, _: Any) -> float:
-    # JSON has no notation for NaN and the infinities, so what a run saves could not be read back.
+    # JSON has no NaN or infinity, so a saved run could not be read back.
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -220,7 +220,7 @@ def _path(value: Any, _: Any) -> Path:
         try:
             return Path(value).expanduser()
         except (RuntimeError, ValueError):
-            # ~somebody without a home directory, or with a NUL in the name.
+            # ~user without a home directory, or a NUL in the name.
             raise NotAllowedError from None
     raise NotAllowedError
 
@@ -241,7 +241,7 @@ def _either(made: Converter, value: Any, kind: Any) -> Any:
 
 
 def _is_number_or_word(kind: Any) -> bool:
-    """Whether a type is `int | Literal["auto"]` or the like, with or without None."""
+    """Return True if a type is an int or float with literals, e.g. `int | Literal["auto"]`, with or without None."""
     if get_origin(kind) not in (Union, types.UnionType):
         return False
     parts = {part for part in get_args(kind) if part is not type(None)}

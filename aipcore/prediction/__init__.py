@@ -1,4 +1,4 @@
-"""Applying models: prediction, extended validation, and conversion of what training left."""
+"""Application of trained models: prediction, LAV and export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Prediction", "Predictor"]
 
 
 def __getattr__(name: str) -> Any:
-    # The command line imports what is light from here, and must not import TensorFlow by that.
+    # The command line imports light names from here, which must not import TensorFlow.
     if name in __all__:
         from aipcore.prediction import predictor
 

@@ -1,4 +1,4 @@
-"""The data of a scenario for applying a model: pipelines for evaluation or prediction."""
+"""The data pipelines of a scenario for evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_pipeline(
     preload: Preload = "auto",
     limit: int | None = None,
 ) -> Iterator[Pipeline]:
-    """Processes data as training does, without the targets if only inputs matter; ends its workers at last."""
+    """Process data as in training, without the targets if only inputs are needed. The context ends the workers."""
     workers = make_workers(scenario.params)
     given = _without_targets(data) if mode is Mode.PREDICTION else data
     try:
@@ -53,10 +53,10 @@ Array = npt.NDArray[Any]
 
 
 def lav_lists(scenario: Scenario) -> dict[str, Any]:
-    """The data of the extended validation by name; the validation data alone have the name "".
+    """Return the LAV datasets by name. If there is only the validation data, its name is "".
 
     Raises:
-        DataError: there is none.
+        DataError: the scenario has no such data.
     """
     lists = lav_data_of(scenario)
     if lists is not None:
@@ -74,7 +74,7 @@ def _without_targets(data: Any) -> Any:
         return (data[0], None)
     if not isinstance(data, list | tuple) and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return _InputsOnly(data)
-    # Whatever is no sample is left for the pipeline to name.
+    # Invalid items are left to the pipeline, whose error names them.
     return (_stripped(sample) for sample in data) if hasattr(data, "__iter__") else data
 
 
@@ -94,9 +94,9 @@ class _InputsOnly:
 
 
 def cut_masked_end(values: Array, mask: Array | None) -> Array:
-    """Return values without the positions at their end that the mask, of shape [positions, ...], leaves out.
+    """Remove the masked positions at the end of values. The mask has shape [positions, ...].
 
-    What is left out before the last position that counts stays, so that positions keep their numbers.
+    Masked positions before the last valid one are kept, so that positions keep their indices.
     """
     if mask is None or not mask.ndim or len(mask) != len(values):
         return values

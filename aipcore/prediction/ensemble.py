@@ -1,4 +1,4 @@
-"""What several models answer together."""
+"""The joint outputs of several models."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def vote(scenario: Scenario, outputs: Sequence[Arrays]) -> dict[str, npt.NDArray[Any]]:
-    """Joins the outputs of several models for one batch.
+    """Combine the outputs of several models for one batch.
 
     Args:
-        scenario: its `vote` joins them if it is overridden.
-        outputs: of each model, by name, arrays of shape [batch, ...].
+        scenario: scenario whose `vote` combines the outputs if it is overridden.
+        outputs: outputs of each model by name, arrays of shape [batch, ...].
 
     Raises:
-        UsageError: the models gave arrays of different names or shapes.
-        ScenarioError: an output is no floating-point number and the scenario does not say how to join it.
+        UsageError: the models have outputs with different names or shapes.
+        ScenarioError: an output is not floating-point, and the scenario does not define `vote`.
     """
     first = outputs[0]
     for number, other in enumerate(outputs[1:], start=2):
@@ -44,11 +44,11 @@ def vote(scenario: Scenario, outputs: Sequence[Arrays]) -> dict[str, npt.NDArray
 
 
 def mean_vote(outputs: Sequence[Arrays], kind: str) -> dict[str, npt.NDArray[Any]]:
-    """The mean of each output over the models, computed in float64, in the type of the output.
+    """Return the mean of each output over the models, computed in float64, in the dtype of the output.
 
     Args:
-        outputs: of each model, with the same names and shapes.
-        kind: the scenario's class, for errors.
+        outputs: outputs of each model, with equal names and shapes.
+        kind: class name of the scenario, for errors.
     """
     joined = {}
     for name, array in outputs[0].items():

@@ -1,4 +1,4 @@
-"""Losses, metrics and evaluator results of stored answers, without the model."""
+"""Losses, metrics and evaluator results of stored outputs, without the model."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from aipcore.scenario.shown_samples import ShownSample, show_samples
 
 @attrs.frozen(kw_only=True)
 class ListScore:
-    """How good a model is on one list.
+    """The scores of a model on one list of data.
 
     Attributes:
-        name: of the list; "" for the validation data.
-        samples: how many there were.
+        name: name of the list; "" for the validation data.
+        samples: number of samples.
         values: losses, metrics and evaluator results by name.
-        report: what the evaluator has to say; may be empty.
-        notes: what could not be computed, and why.
+        report: text of the evaluator; may be empty.
+        notes: values that could not be computed, with the reason.
         shown: samples to print.
-        models: of a vote, the values of each model alone, by its path.
+        models: for an ensemble, the values of each model by its path.
     """
 
     name: str
@@ -46,16 +46,16 @@ class ListScore:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Answers:
-    """What was answered for one batch, as arrays of shape [batch, ...] by name.
+    """Targets and outputs of one batch, as arrays of shape [batch, ...] by name.
 
     Attributes:
-        targets: what was right.
-        outputs: what was answered.
-        weights: of the samples.
-        masks: of what Keras masks in the outputs.
-        penalty: of the model's regularizers.
-        meta: of each sample, or None.
-        inputs: what losses may need besides, or None if they are not known.
+        targets: targets.
+        outputs: outputs of the model.
+        weights: sample weights.
+        masks: Keras masks of the outputs.
+        penalty: regularization penalty of the model.
+        meta: meta of each sample, or None.
+        inputs: inputs, for losses that need them; None if they are unknown.
     """
 
     targets: Mapping[str, Any]
@@ -68,11 +68,11 @@ class Answers:
 
 
 class _NotStoredError(AipError):
-    """A loss needs the inputs."""
+    """A loss that needs the inputs, which are not stored."""
 
 
 class _NoInputs(Mapping[str, Any]):
-    """The inputs of stored answers, which are not stored: says so to a loss that asks for one."""
+    """Placeholder for the missing inputs of stored outputs. Access raises an error for the loss."""
 
     def __getitem__(self, name: str) -> Any:
         raise _NotStoredError(f"the input {name or 'of the model'} is not stored")
@@ -85,10 +85,10 @@ class _NoInputs(Mapping[str, Any]):
 
 
 def score_stored(stored: Stored, scenario: Scenario) -> list[ListScore]:
-    """Scores each list of a file.
+    """Score each list in a file.
 
     Raises:
-        DataError: the file holds no targets or no outputs.
+        DataError: the file lacks targets or outputs.
     """
     for group in ("targets", "outputs"):
         if not stored.group(group):
@@ -131,17 +131,17 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
 
 
 class Scorer:
-    """Losses, metrics and evaluator results of answers, batch by batch.
+    """Losses, metrics and evaluator results, accumulated over batches.
 
     Attributes:
-        notes: what could not be computed, and why.
+        notes: values that could not be computed, with the reason.
 
     Args:
-        scenario: says what the losses and metrics are.
-        trained: the outputs of the model that was trained.
-        targets: of the data.
-        outputs: those that there are.
-        evaluator: a new one, if there is one.
+        scenario: scenario with the losses and metrics.
+        trained: output names of the trained model.
+        targets: target names of the data.
+        outputs: names of the available outputs.
+        evaluator: new evaluator, or None.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Scorer:
         self.notes: list[str] = []
 
     def add(self, batch: Answers) -> None:
-        """Takes in one batch."""
+        """Add one batch."""
         tensors = {key: tf.constant(value) for key, value in batch.outputs.items()}
         for key, mask in batch.masks.items():
             set_mask(tensors[key], tf.constant(mask))
@@ -184,7 +184,7 @@ class Scorer:
             self._evaluator.update(batch.targets, batch.outputs, batch.meta)
 
     def values(self) -> dict[str, float]:
-        """The results by name, after at least one batch."""
+        """Return the results by name. Requires at least one batch."""
         assert self._running is not None
         values = self._running.result()
         if self.notes:

@@ -1,4 +1,4 @@
-"""Converting a trained model with any exporter, and making sure that nothing was lost on the way."""
+"""Export of a trained model through any exporter, with a comparison of the outputs before and after."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from aipcore.training.export.writer import ModelWriter
 Arrays = dict[str, npt.NDArray[Any]]
 
 TOLERANCE = 1e-4
-"""How far outputs may differ, relative to the largest of them: other kernels add up in another order."""
+"""Largest allowed relative difference of outputs. Other kernels sum in another order."""
 
 
 @attrs.frozen(kw_only=True)
 class Changed:
-    """Parameters that a model is exported with, where they are not the recorded ones.
+    """Changed parameters of an exported model.
 
     Attributes:
-        scenario: made with them.
-        params: these parameters as a nested mapping, by group.
-        options: the options that the user gave, as written.
+        scenario: scenario made with the changed parameters.
+        params: changed parameters as a nested mapping, by group.
+        options: options as typed by the user.
     """
 
     scenario: Scenario
@@ -47,12 +47,12 @@ class Changed:
 
 @attrs.frozen(kw_only=True)
 class Exported:
-    """What came of an export.
+    """The result of an export.
 
     Attributes:
-        deviation: the largest difference between an output of the model and of what was written, relative to the
-            largest of its numbers or to 1 if that is more.
-        inputs: what both were given, as part of a sentence.
+        deviation: largest difference between the outputs of the model and of the export, relative to the largest
+            absolute value of the output or to 1 if that is greater.
+        inputs: description of the compared inputs, as part of a sentence.
     """
 
     deviation: float
@@ -69,25 +69,25 @@ def export_model(
     graph: str = DEFAULT_GRAPH,
     changed: Changed | None = None,
 ) -> Exported:
-    """Builds the Keras model of a model on disk and writes it in another format.
+    """Build the Keras model of a model on disk, and write it in another format.
 
-    Its answers are compared with those of the model on disk (of a checkpoint, the weights are checked one by one), and
-    those of what was written with its own, for validation samples or, if there are none, for random inputs.
+    The outputs of the Keras model are compared with those of the model on disk (for a checkpoint, the weights are
+    compared one by one). The outputs of the export are then compared with those of the Keras model. Both comparisons
+    use validation samples, or random inputs without validation data.
 
     Args:
-        model: what to convert.
-        scenario: made with the parameters of the model.
-        form: the format, from an exporter plugin.
-        name: of the format.
-        output: a folder that is new or empty.
-        graph: the name of one of the scenario's export graphs, to write that one alone.
-        changed: other parameters to build the model with. The weights stay as they are.
+        model: model to export.
+        scenario: scenario made with the parameters of the model.
+        form: format, from an exporter plugin.
+        name: name of the format.
+        output: new or empty folder.
+        graph: name of one of the scenario's export graphs, to export only this graph.
+        changed: changed parameters to build the model with. The weights stay the same.
 
     Raises:
-        UsageError: the weights are damaged, or of another model than the scenario builds now, or there is no such
-            graph.
-        FormatError: the format cannot express the model, or what was written answers otherwise; there is no output.
-        TrainingError: the two models differ, or the folder cannot be written; there is no output then.
+        UsageError: the weights are damaged or do not fit the model that the scenario builds, or there is no such graph.
+        FormatError: the format cannot express the model, or the outputs of the export differ. The output is removed.
+        TrainingError: the outputs of the two models differ, or the folder cannot be written. The output is removed.
     """
     built = rebuild(model, scenario)
     known = _read_samples(model, scenario)
@@ -129,9 +129,9 @@ class _Samples:
     """Some validation samples.
 
     Attributes:
-        batches: their inputs, arrays of shape [batch, ...] by name.
-        specs: of all of the data's inputs.
-        missing: why there are none; empty if there are.
+        batches: inputs of the samples, arrays of shape [batch, ...] by name.
+        specs: specs of all inputs in the data.
+        missing: reason why there are no samples; empty if there are some.
     """
 
     batches: list[Arrays]
@@ -155,14 +155,14 @@ def _read_samples(model: ModelDir, scenario: Scenario) -> _Samples:
 
 
 def _batches(known: _Samples, graph: Graph) -> tuple[list[Arrays], str]:
-    """Return batches to compare answers for, and the words for them."""
+    """Return batches for the comparison of outputs, and their description."""
     if not known.missing and graph.inputs.keys() <= known.specs.keys():
         return known.batches, "validation samples"
     return random_batches(graph.inputs), f"random inputs, since {known.missing or 'the validation data has others'}"
 
 
 def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) -> dict[str, ColumnSpec]:
-    """Return the recorded inputs in the sizes that the data has under changed parameters."""
+    """Return the recorded inputs, with the sizes of the data under the changed parameters."""
     inputs = inputs_of(model.about["signature"])
     for option in options:
         if known.missing and option.startswith("--data."):
@@ -176,7 +176,7 @@ def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) ->
 def _resized(recorded: ColumnSpec, found: ColumnSpec) -> ColumnSpec:
     if len(recorded.shape) != len(found.shape):
         return recorded
-    # An axis that may have any length in training data keeps that.
+    # An axis of variable length in the training data stays variable.
     pairs = zip(recorded.shape, found.shape, strict=True)
     return attrs.evolve(recorded, shape=tuple(old if None in (old, new) else new for old, new in pairs))
 

@@ -1,4 +1,4 @@
-"""The files that results are written to, checked before anything is computed."""
+"""The formats of result files, and checks of their paths before any computation."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from aipcore.params import one_of
 NEEDS_PYARROW = "Parquet files need pyarrow: install aipcore[parquet], or give a file that ends in .npz."
 
 STORED = (".npz", ".parquet")
-"""Files that hold targets and outputs, for `aip evaluate`."""
+"""Suffixes of files with targets and outputs, for `aip evaluate`."""
 
 PREDICTIONS = (".jsonl", *STORED)
-"""Files that hold predictions."""
+"""Suffixes of files with predictions."""
 
 
 def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
-    """Looks whether a file may be written.
+    """Check that a file can be written.
 
     Args:
-        path: of the file.
-        option: how the user named it.
-        suffixes: the endings that are allowed.
+        path: path of the file.
+        option: option that names the file.
+        suffixes: allowed suffixes.
 
     Raises:
-        UsageError: it ends otherwise, its folder is not there or not writable, or pyarrow is missing.
+        UsageError: the suffix is not allowed, the folder is missing or read-only, or pyarrow is missing.
     """
     if path.suffix not in suffixes:
         raise UsageError(f"{option} {path} is not allowed, the file must end in {one_of(suffixes)}.")
@@ -41,10 +41,10 @@ def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
 
 
 def check_stored(path: Path, suffixes: Sequence[str]) -> None:
-    """Looks whether a file of answers is there.
+    """Check that a file of stored outputs exists.
 
     Raises:
-        UsageError: it is not, ends otherwise, or pyarrow is missing.
+        UsageError: the file or pyarrow is missing, or the suffix is not allowed.
     """
     if not path.is_file():
         raise UsageError(f"There is no file {path}: give one that aip lav --dump or aip predict --output wrote.")

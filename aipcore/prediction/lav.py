@@ -1,4 +1,4 @@
-"""Load and validate: losses, metrics and evaluator results of one or several models on disk."""
+"""LAV (load and validate): losses, metrics and evaluator results of one or several models on disk."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ NO_PENALTY = "The loss is that of the voted outputs, without the penalties of th
 
 
 class Jury(Predictor):
-    """Several models of one scenario whose joint outputs are scored, as `aip predict` joins them.
+    """Several models of one scenario, scored on their joint outputs, which are combined as in `aip predict`.
 
-    The first model's scenario has the losses, metrics and evaluator. Batches are those of validation in training.
+    The first model's scenario defines the losses, metrics and evaluator. Batches are those of validation in training.
     """
 
     def score(self, stored: Stored | None = None) -> tuple[list[ListScore], list[str]]:
-        """Score the joint outputs, and those of each model alone, on each list of the models' data.
+        """Score the joint outputs and those of each model on each list of data.
 
         Args:
-            stored: takes in targets and joint outputs, if given.
+            stored: storage for the targets and joint outputs, or None.
 
         Returns:
-            the scores of each list, and a sentence for each list of which samples were left out.
+            the scores of each list, and for each list with omitted samples a sentence about them.
 
         Raises:
-            UsageError: the models have different lists of data or numbers of samples.
-            DataError: there is no data, or it does not fit a model.
+            UsageError: the models have different lists of data or sample counts.
+            DataError: the data is missing or does not fit a model.
         """
         lists = [lav_lists(group[0].scenario) for group in self._groups]
         for group, other in zip(self._groups, lists, strict=True):
@@ -135,22 +135,22 @@ def _listed(lists: Any) -> str:
 def run_lav(
     model: ModelDir, scenario: Scenario, *, eager: bool = False, stored: Stored | None = None
 ) -> tuple[list[ListScore], list[str]]:
-    """Scores a model on each list of the scenario's data for it.
+    """Score a model on each LAV dataset of the scenario.
 
-    Batches are those of validation in training, so that the numbers are too.
+    Batches are those of validation in training, so the results are equal too.
 
     Args:
-        model: what to load.
-        scenario: made with the parameters to apply the model with.
-        eager: whether to compile nothing, to debug a scenario.
-        stored: takes in targets and outputs, if given.
+        model: model to load.
+        scenario: scenario made with the parameters to apply the model with.
+        eager: if True, do not compile, to debug a scenario.
+        stored: storage for the targets and outputs, or None.
 
     Returns:
-        the scores of each list, and a sentence for each list of which samples were left out.
+        the scores of each list, and for each list with omitted samples a sentence about them.
 
     Raises:
         UsageError: the model cannot be loaded.
-        DataError: there is no data, or it does not fit the model.
+        DataError: the data is missing or does not fit the model.
     """
     graph = load_graph(model, scenario)
     params = scenario.params
@@ -208,7 +208,7 @@ def _evaluation(
 def _first_sample(
     objective: Objective, graph: Model, dataset: Dataset, origin: str
 ) -> tuple[Mapping[str, LossTerm], Example]:
-    """The losses of one sample, its targets, outputs and weights; finds what does not fit."""
+    """Return the losses, targets, outputs and weights of one sample. Raise an error for anything that does not fit."""
     sides = dataset.known().batch(np.arange(1)).sides
     inputs, targets, weights = ({name: tf.constant(column) for name, column in side.items()} for side in sides)
     try:
@@ -223,12 +223,12 @@ def _first_sample(
 
 
 class Recorder(Evaluator):
-    """Keeps what an evaluator sees, batch by batch.
+    """Evaluator that stores its inputs batch by batch.
 
     Args:
-        evaluator: hears of everything too, if there is one.
-        stored: where it is kept.
-        name: of the list.
+        evaluator: evaluator that receives all calls too, or None.
+        stored: storage.
+        name: name of the list.
     """
 
     def __init__(self, evaluator: Evaluator | None, stored: Stored, name: str) -> None:
@@ -239,7 +239,7 @@ class Recorder(Evaluator):
         self._batches = 0
 
     def update(self, targets: Mapping[str, Any], outputs: Mapping[str, Any], meta: Sequence[Any] | None) -> None:
-        """Keeps a batch."""
+        """Store a batch."""
         size = len(next(iter(outputs.values())))
         for row in range(size):
             self._stored.add_sample(
@@ -255,17 +255,17 @@ class Recorder(Evaluator):
             self._evaluator.update(targets, outputs, meta)
 
     def result(self) -> dict[str, float]:
-        """That of the evaluator."""
+        """Return the result of the evaluator."""
         return {} if self._evaluator is None else self._evaluator.result()
 
     def add_rows(self, group: str, columns: Mapping[str, Any]) -> None:
-        """Keep further columns of the last batch, arrays of shape [batch, ...] by name: its masks or weights."""
+        """Add columns to the last batch, such as masks or weights: arrays of shape [batch, ...] by name."""
         for name, column in columns.items():
             for row in column:
                 self._stored.add_values(group, {name: row})
 
     def add_extras(self, graph: Model, dataset: Dataset, batching: Batching) -> None:
-        """Adds what losses depend on besides the outputs, if they do: the model may run a second time for that."""
+        """Store the weights, and the penalty and masks if the model has any, which runs the model a second time."""
         extra = has_extras(graph)
         if not extra and not dataset.specs()[2]:
             return

@@ -1,4 +1,4 @@
-"""One model among those that predict: arrays to arrays, at little more than the cost of the model itself."""
+"""A single loaded model: arrays to arrays, with little overhead."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Model = Graph | ServedModel
 
 
 def load_graph(model: ModelDir, scenario: Scenario) -> Model:
-    """Loads a SavedModel, or builds the model of a checkpoint.
+    """Load a SavedModel, or build the model of a checkpoint.
 
     Raises:
-        UsageError: it is damaged, or does not fit its record or scenario.
+        UsageError: the model is damaged, or does not fit its record or scenario.
     """
     return ServedModel(model) if model.kind == "model" else rebuild(model, scenario).graph
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Extras:
-    """What losses depend on besides the outputs of a batch: a penalty, and masks of shape [batch, ...] by output."""
+    """Inputs of the losses besides the outputs of a batch: a penalty, and masks of shape [batch, ...] by output."""
 
     penalty: float = 0.0
     masks: dict[str, Array] = attrs.field(factory=dict)
@@ -45,9 +45,9 @@ class LoadedModel:
     """A loaded model.
 
     Attributes:
-        graph: the model.
-        inputs: the spec of each input; a bare one has the name "".
-        outputs: the names of the outputs; a bare one has the name "".
+        graph: model.
+        inputs: spec of each input; a single unnamed input has the name "".
+        outputs: names of the outputs; a single unnamed output has the name "".
     """
 
     def __init__(self, graph: Model) -> None:
@@ -69,10 +69,10 @@ class LoadedModel:
         self._masks = [(name, _mask(name)) for name in masked]
 
     def run(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return the outputs for arrays of shape [batch, ...] by name, and the masks that Keras attached to some.
+        """Return the outputs for arrays of shape [batch, ...] by name, and the Keras masks of some of them.
 
         Raises:
-            DataError: an input is missing or does not have the shape of the model's.
+            DataError: an input is missing or has the wrong shape.
         """
         try:
             tensors = {key: tf.constant(inputs[name], dtype) for name, key, dtype in self._from}
@@ -83,7 +83,7 @@ class LoadedModel:
         return outputs, masks
 
     def padded(self) -> list[str]:
-        """Return the outputs that have a position for each one that an input is padded with, and no mask for them."""
+        """Return the outputs that have a position for each padded input position, and no mask."""
         if not any(spec.shape and spec.shape[0] is None for spec in self.inputs.values()):
             return []
         shapes = {name: self._function.structured_outputs[key].shape for name, key in self._to}
@@ -91,7 +91,7 @@ class LoadedModel:
         return [name for name, shape in shapes.items() if name not in masked and len(shape) > 1 and shape[1] is None]
 
     def extras(self, inputs: Mapping[str, Any]) -> Extras:
-        """What losses depend on besides the outputs; runs the model a second time, if it has such things."""
+        """Return the inputs of the losses besides the outputs. Runs the model a second time if there are any."""
         if not has_extras(self.graph):
             return Extras()
         tensors = {name: tf.constant(inputs[name], dtype) for name, _, dtype in self._from}
@@ -113,13 +113,13 @@ class LoadedModel:
 
 
 def takes(model: ModelDir, graph: Model, inputs: Iterable[str]) -> bool:
-    """Whether data with these inputs is for a model: it has all of them, and others only if they were for training."""
+    """Return True if data with these inputs fits a model: none is missing, and extra ones are for training only."""
     given, wanted = set(inputs), set(graph.inputs)
     return wanted <= given <= wanted | set(inputs_of(model.about["signature"]))
 
 
 def has_extras(graph: Model) -> bool:
-    """Whether losses depend on more than the outputs; of a Keras model, it may be."""
+    """Return True if losses depend on more than the outputs. For a Keras model, True means that they may."""
     return graph.scores if isinstance(graph, ServedModel) else True
 
 

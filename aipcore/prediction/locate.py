@@ -1,4 +1,4 @@
-"""Models on disk: `best`, `export`, a run folder, a checkpoint; located without loading them."""
+"""Models on disk: `best`, `export`, a run folder or a checkpoint, located without loading them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class ModelDir:
     """A model on disk.
 
     Attributes:
-        path: of the SavedModel, or of one checkpoint.
-        kind: which of these.
-        about: what is recorded about it.
-        home: the folder that its resources lie below.
+        path: path of the SavedModel or checkpoint.
+        kind: kind of the model.
+        about: recorded metadata.
+        home: folder that contains its resources.
     """
 
     path: Path
@@ -49,19 +49,19 @@ class ModelDir:
 
     @property
     def seed(self) -> int:
-        """The seed of the run, on which random processors depend."""
+        """Return the seed of the run, which random processors depend on."""
         seed = self.about.get("seed", 0)
         return seed if isinstance(seed, int) else 0
 
 
 def find_model(path: Path) -> ModelDir:
-    """Find a model and read what is recorded about it; see `find_artifact`.
+    """Find a model and read its record; see `find_artifact`.
 
     Args:
-        path: of a model (`best`, `export`), a run folder, its `checkpoint` folder, or one checkpoint.
+        path: path of a model (`best`, `export`), a run folder, its `checkpoint` folder or one checkpoint.
 
     Raises:
-        UsageError: it is none of these, is damaged, or was written by a newer aip.
+        UsageError: the path is none of these, is damaged, or was written by a newer aip.
     """
     found = find_artifact(path, MODELS)
     for warning in found.warnings:
@@ -70,15 +70,15 @@ def find_model(path: Path) -> ModelDir:
 
 
 def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> LoadedScenario:
-    """The scenario that a model was trained with; see `recorded_scenario`."""
+    """Return the scenario that a model was trained with; see `recorded_scenario`."""
     return recorded_scenario(model.about, plugins, trust=trust, where=model.path)
 
 
 def recorded_layer(model: ModelDir) -> Layer:
-    """The parameters that a model was trained with, its resources found where they are now.
+    """Return the parameters that a model was trained with, with the current paths of its resources.
 
     Raises:
-        UsageError: a resource is missing, or lies where it must not.
+        UsageError: a resource is missing or in the wrong place.
     """
     recorded = {name: value for name, value in model.about["params"].items() if name not in ("trainer", "device")}
     return Layer.from_mapping("the model", localized(recorded, model.about.get("resources", {}), model.home))
@@ -93,21 +93,21 @@ def resolved_params(
     trust: bool = False,
     tell: Callable[[str], object] = logger.info,
 ) -> Resolved[Any]:
-    """The parameters to apply a model with.
+    """Return the parameters to apply a model with.
 
-    Relative paths are those of the working folder, or if there is nothing, of the one that the run was started in.
+    A relative path refers to the working folder, or if nothing is there, to the folder in which the run was started.
 
     Args:
-        model: the model.
-        scenario: its scenario.
-        plugins: the installed plugins.
-        overrides: what the user gave.
-        trust: whether addresses that the record names may be contacted.
-        tell: is told of paths that are taken from elsewhere; by default a log.
+        model: model to apply.
+        scenario: scenario of the model.
+        plugins: installed plugins.
+        overrides: parameters from the user.
+        trust: if True, addresses in the record may be contacted.
+        tell: receiver of messages about paths in another folder; by default a log.
 
     Raises:
-        UsageError: a parameter is not allowed, names an address and is not trusted, or the record does not fit the
-            scenario as it is installed.
+        UsageError: a parameter is not allowed or names an untrusted address, or the record does not fit the installed
+            scenario.
     """
     root = applied_params_class(scenario.cls.params_class)
     layer = recorded_layer(model)

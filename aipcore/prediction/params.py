@@ -1,4 +1,4 @@
-"""Parameters of what applies a model: those of its scenario that still have an effect, and the device."""
+"""Parameters for applying a model: the scenario's parameters that still have an effect, and the device."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from aipcore.params import group
 from aipcore.scenario.params import ScenarioParams
 
 FIXED = ("model", "train")
-"""The groups of a scenario that only training heeds."""
+"""The groups of a scenario that only affect training."""
 
 CHANGEABLE = ("model", "data")
-"""The groups of a scenario whose parameters `aip export` can change."""
+"""The groups of a scenario that `aip export` can change."""
 
 
 def applied_params_class(scenario_params: type[ScenarioParams]) -> type[ScenarioParams]:
-    """The parameters of a command that applies a model: those of the scenario, and the device."""
+    """Return the parameter class for applying a model: the scenario's parameters and the device."""
     return attrs.make_class(
         scenario_params.__name__,
         {"device": group(GpuParams, help="What computes.")},

@@ -1,4 +1,4 @@
-"""The predictor: samples to answers, by one model or by the vote of several."""
+"""The predictor: from samples to predictions, by one model or by the vote of several."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ from aipcore.training.request import load_any
 Array = npt.NDArray[Any]
 
 BATCH_SIZE = 32
-"""Samples that are predicted together, if nobody says otherwise."""
+"""Default number of samples per batch."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Prediction:
-    """What was predicted for one sample.
+    """The prediction for one sample.
 
     Attributes:
-        index: the number of the sample among those given, from 0; several predictions share it if a processor makes
-            several samples of one.
-        outputs: after post-processing; a bare output has the name "". The masked end of a sequence is cut off first.
-        raw: the model's outputs, arrays without a batch axis, padded as the batch was; a bare output has the name "".
-        meta: the sample's.
-        targets: the sample's, as the model is trained with them, if they were asked for.
-        batch: the number of the batch that it was part of.
-        extras: of that batch, if the targets were asked for.
-        masks: of `raw`, by output that Keras masks: False where a position does not count.
+        index: index of the given sample, from 0. Several predictions share it if a processor makes several samples of
+            one.
+        outputs: outputs after post-processing; a single unnamed output has the name "". The masked end of a sequence is
+            cut off before post-processing.
+        raw: model outputs, arrays without a batch axis, padded like the batch; a single unnamed output has the name "".
+        meta: meta of the sample.
+        targets: targets of the sample as used in training, if requested.
+        batch: index of the batch of the sample.
+        extras: extras of that batch, if the targets were requested.
+        masks: masks of `raw`, by output with a Keras mask: False for positions that do not count.
     """
 
     index: int
@@ -68,11 +69,11 @@ class Ensemble:
     """A loaded model with its scenario.
 
     Attributes:
-        model: where it is.
-        scenario: made with the parameters that it is applied with.
-        member: the model.
-        processors: the processors of prediction.
-        layout: what its samples must look like.
+        model: location of the model.
+        scenario: scenario made with the parameters that the model is applied with.
+        member: loaded model.
+        processors: processors of the prediction pipeline.
+        layout: layout of its samples.
     """
 
     model: ModelDir
@@ -86,10 +87,10 @@ class Predictor:
     """One or several loaded models.
 
     Args:
-        voters: the models; the first one's scenario post-processes and votes.
+        voters: models; the first one's scenario post-processes and votes.
 
     Raises:
-        UsageError: they do not have the same inputs and outputs.
+        UsageError: the models have different inputs or outputs.
     """
 
     def __init__(self, voters: Sequence[Ensemble]) -> None:
@@ -109,7 +110,7 @@ class Predictor:
         self._pipelines: list[Pipeline] = []
         origin = f"{type(self.scenario).__name__}.post_processors()"
         self._post = as_post_processors(self.scenario.post_processors(), origin)
-        # Models that process samples alike, as most do, have them processed once.
+        # Models with equal preprocessing, which is the usual case, share it.
         self._groups: list[list[Ensemble]] = []
         for voter in self.voters:
             alike = next((group for group in self._groups if _process_alike(group[0], voter)), None)
@@ -129,16 +130,16 @@ class Predictor:
         params: Mapping[str, Any] | None = None,
         scenario: type[Scenario] | None = None,
     ) -> Predictor:
-        """Loads one model, or several that vote.
+        """Load one model, or several models that vote.
 
         Args:
-            path: what `aip predict` takes: `best`, `export`, a run's folder or a checkpoint, or several of these.
-            trust: whether to import a scenario that is no installed plugin.
-            params: parameters that differ from those recorded, by dotted name: `{"data.on_error": "skip"}`.
-            scenario: the scenario, in the place of the one that the model names, such as a class of a notebook.
+            path: a `best` or `export` folder, a run folder or a checkpoint, or several of these.
+            trust: if True, import a scenario that is not an installed plugin.
+            params: changed parameters, by dotted name: `{"data.on_error": "skip"}`.
+            scenario: scenario to use in place of the recorded one, such as a class in a notebook.
 
         Raises:
-            UsageError: a path holds no model, its scenario is missing or not trusted, or models do not fit together.
+            UsageError: a path does not contain a model, a scenario is missing or untrusted, or the models do not match.
         """
         plugins = get_plugin_manager()
         paths = [path] if isinstance(path, str | Path) else list(path)
@@ -155,17 +156,17 @@ class Predictor:
         return cls(voters)
 
     def predict(self, samples: Iterable[Any], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
-        """Pre-processes samples, applies the models, and post-processes what they answer.
+        """Preprocess samples, apply the models, and post-process their outputs.
 
         Args:
-            samples: `Sample` objects, or inputs alone; read as they are needed.
-            batch_size: samples that are predicted together; shorter arrays are padded.
+            samples: `Sample` objects or only inputs; consumed lazily.
+            batch_size: number of samples per batch; shorter arrays are padded.
 
         Yields:
             the predictions in the order of the samples.
 
         Raises:
-            DataError: a sample cannot be processed or does not fit the model; names it.
+            DataError: a sample cannot be processed or does not fit the model. The message names the sample.
         """
         source = enumerate(each if isinstance(each, Sample) else Sample(inputs=each) for each in samples)
         number = 0
@@ -177,13 +178,13 @@ class Predictor:
 
     @author_errors()
     def predict_raw(self, inputs: Any) -> Any:
-        """Applies the models to arrays, without any processing.
+        """Apply the models to arrays, without any processing.
 
         Args:
-            inputs: an array of shape [batch, ...], or a mapping from name to array, as the model takes it.
+            inputs: array of shape [batch, ...] or mapping from name to array, as in the signature of the model.
 
         Returns:
-            an array of shape [batch, ...], or a dict of these, as the model gives it.
+            an array of shape [batch, ...] or a dict of such arrays, as in the signature of the model.
 
         Raises:
             DataError: the arrays do not fit the model.
@@ -195,30 +196,30 @@ class Predictor:
     def predict_dataset(
         self, dataset: Dataset, *, batch_size: int = BATCH_SIZE, targets: bool = False
     ) -> Iterator[Prediction]:
-        """Applies the models to a data set whose samples are processed already, such as `Pipeline.dataset()`.
+        """Apply the models to a dataset of processed samples, such as `Pipeline.dataset()`.
 
         Args:
-            dataset: for all models.
-            batch_size: samples that are predicted together.
-            targets: whether the predictions shall have the data set's targets.
+            dataset: dataset for all models.
+            batch_size: number of samples per batch.
+            targets: if True, the predictions include the targets of the dataset.
 
         Yields:
-            the predictions in the order of the data set; post-processed.
+            the predictions after post-processing, in the order of the dataset.
         """
         return self._predict_datasets([dataset] * len(self._groups), batch_size, targets=targets)
 
     def predict_data(
         self, *, batch_size: int = BATCH_SIZE, targets: bool = False, origin: str = "predict_data()"
     ) -> Iterator[Prediction]:
-        """Applies the models to what the scenario's parameters name as the data to predict.
+        """Apply the models to the prediction data in the scenario's parameters.
 
         Args:
-            batch_size: samples that are predicted together.
-            targets: whether the data's targets are to be read and processed too.
-            origin: how errors call the data.
+            batch_size: number of samples per batch.
+            targets: if True, read and process the targets too.
+            origin: name of the data in errors.
 
         Raises:
-            DataError: there is no data, or a sample cannot be processed; names it.
+            DataError: the data is missing, or a sample cannot be processed. The message names the sample.
         """
         with author_errors(), ExitStack() as stack:
             datasets = []
@@ -239,11 +240,11 @@ class Predictor:
             yield from self._predict_datasets(datasets, batch_size, targets=targets)
 
     def skipped(self) -> list[str]:
-        """A sentence on the samples that `predict_data` left out since the last call, if it did."""
+        """Return sentences on the samples that `predict_data` has left out since the last call."""
         return [text for text in (pipeline.skipped() for pipeline in self._pipelines) if text]
 
     def padded(self) -> str:
-        """Return a sentence on outputs that hold values for padding and go to the user as they are, or ""."""
+        """Return a warning about unmasked outputs for padding that are not post-processed; empty without any."""
         names = self.voters[0].member.padded()
         if self._post or not names:
             return ""
@@ -272,18 +273,18 @@ class Predictor:
     def _answers(
         self, datasets: Sequence[Dataset], batch_size: int
     ) -> Iterator[tuple[Sequence[Block], list[dict[str, Array]], list[dict[str, Array]], dict[str, Array]]]:
-        """Apply each model to its group's data set.
+        """Apply each model to the dataset of its group.
 
         Args:
             datasets: processed samples for each group of models.
-            batch_size: samples that are predicted together.
+            batch_size: number of samples per batch.
 
         Yields:
-            per batch: its block and its inputs in each data set, the outputs of each model, and the first one's masks.
+            per batch: its block and inputs in each dataset, the outputs of each model, and the first model's masks.
 
         Raises:
-            UsageError: the data sets have different numbers of samples.
-            DataError: a data set lacks an input of a model.
+            UsageError: the datasets have different sample counts.
+            DataError: a dataset lacks an input of a model.
         """
         sizes = {len(dataset) for dataset in datasets}
         if len(sizes) > 1:
@@ -299,13 +300,13 @@ class Predictor:
                 yield blocks, sides, *self._outputs(sides)
 
     def _vote(self, answers: list[dict[str, Array]]) -> dict[str, Array]:
-        """Join the outputs of all models for one batch; those of one model alone stay as they are."""
+        """Combine the outputs of all models for one batch. Those of a single model stay unchanged."""
         return answers[0] if len(answers) == 1 else vote(self.scenario, answers)
 
     def _processed(
         self, taken: Sequence[tuple[int, Sample]], batch_size: int
     ) -> Iterator[list[tuple[int, list[Sample]]]]:
-        """Samples as each group of models takes them, in batches: for each, the index it was made of."""
+        """Yield batches of processed samples: each with the index of the given sample, and its form for each group."""
         ready: list[tuple[int, list[Sample]]] = []
         for index, sample in taken:
             made = [group[0].processors.apply(sample, index) for group in self._groups]
@@ -329,7 +330,7 @@ class Predictor:
             yield self._prediction(index, _row(raw, row), _row(masks, row), meta, Mode.PREDICTION, batch=number)
 
     def _outputs(self, sides: Sequence[Mapping[str, Array]]) -> tuple[list[dict[str, Array]], dict[str, Array]]:
-        """The outputs of each model for a batch, as each group takes it, and the masks of the first one's."""
+        """Return the outputs of each model for a batch, processed for each group, and the masks of the first model."""
         answers = {
             id(voter): voter.member.run(side)
             for side, group in zip(sides, self._groups, strict=True)
@@ -346,14 +347,14 @@ class Predictor:
 
 
 def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:
-    """Loads a model for a scenario that was made with its parameters.
+    """Load a model for a scenario that was made with its parameters.
 
     Raises:
-        UsageError: it is damaged, or does not fit its record or scenario.
+        UsageError: the model is damaged, or does not fit its record or scenario.
     """
     origin = f"{type(scenario).__name__}.processors()"
     member = LoadedModel(load_graph(model, scenario))
-    # The name of a bare input, as an author writes it and as columns are called.
+    # From internal input names to column names: a single unnamed input has a column name too.
     given = {name: name or BARE_INPUT for name in member.inputs}
     padding = {name: scenario.padding[key] for name, key in given.items() if key in scenario.padding}
     return Ensemble(

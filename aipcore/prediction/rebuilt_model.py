@@ -1,4 +1,4 @@
-"""A Keras model built anew by its scenario, with the weights of an exported model or a checkpoint."""
+"""A Keras model rebuilt by its scenario, with the weights of an exported model or a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SEED = re.compile(r"(^|/)seed_generator_state$")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Rebuilt:
-    """The models that a scenario builds, with the weights on disk.
+    """The rebuilt models of a scenario, with the weights on disk.
 
     Attributes:
-        trained: the one that is trained.
-        graph: the one that is applied; the same object, if that is no other.
-        further: graphs that are exported beside that, by name.
+        trained: model that is trained.
+        graph: model that is applied; the same object if there is only one.
+        further: additional export graphs, by name.
     """
 
     trained: Graph
@@ -41,19 +41,19 @@ class Rebuilt:
 
 
 def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, ColumnSpec] | None = None) -> Rebuilt:
-    """Builds the Keras models of a scenario, and gives them the weights on disk.
+    """Build the Keras models of a scenario, and load the weights on disk.
 
-    Where a run averaged its weights, a checkpoint gives the averages.
+    If the run used an EMA of the weights, a checkpoint provides the averages.
 
     Args:
-        model: what is on disk.
-        scenario: made with the parameters to build with.
-        changed: the inputs, if these parameters are not the recorded ones; by default the recorded inputs.
+        model: model on disk.
+        scenario: scenario made with the parameters to build with.
+        changed: inputs under changed parameters; by default the recorded inputs.
 
     Raises:
-        UsageError: the weights are damaged, or of another model than the scenario builds now.
+        UsageError: the weights are damaged or do not fit the model that the scenario builds.
     """
-    # As in training: names of variables must not depend on what else was built in this process.
+    # As in training: variable names must not depend on earlier models of this process.
     keras.utils.clear_session(free_memory=False)
     trainer = model.about["params"].get("trainer")
     precision = trainer.get("precision", "float32") if isinstance(trainer, Mapping) else "float32"
@@ -67,12 +67,12 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
         further = further_graphs(scenario, trained)
     finally:
         keras.config.set_dtype_policy(before)
-    # A SavedModel has the variables of what is exported alone.
+    # A SavedModel contains only the variables of the exported models.
     graphs = [trained] if model.kind == "checkpoint" else [graph, *further.values()]
     named = {variable.path: variable for each in graphs for variable in each.model.variables}
     arrays = checkpoint_weights(model.path) if model.kind == "checkpoint" else _of_saved_model(model.path)
     if changed is not None:
-        # Where random numbers stand is no weight: a layer that draws some in training may come or go.
+        # The state of random generators is not a weight: layers with random draws in training may be added or removed.
         named, arrays = (
             {name: value for name, value in one.items() if name in other or not _SEED.search(name)}
             for one, other in ((named, arrays), (arrays, named))

@@ -1,4 +1,4 @@
-"""Saved predictions: npz or Parquet files, read back exactly, and the scenario that they belong to."""
+"""Saved predictions: lossless npz and Parquet files, and the scenario of the model that made them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from aipcore.scenario.scenario import Scenario
 
 
 def to_json(value: Any) -> Any:
-    """A value of JSON's types: arrays become lists, bytes text, and what is no finite number None.
+    """Convert a value to JSON types: arrays to lists, bytes to text, NaN and infinity to None.
 
-    Anything else becomes its `str`, as a `Path` in meta does.
+    Other values, such as a `Path` in meta, are converted by `str`.
     """
     if isinstance(value, np.ndarray | np.generic):
         return to_json(value.astype(np.float32).tolist() if value.dtype.isbuiltin == 2 else value.tolist())
@@ -44,23 +44,23 @@ def to_json(value: Any) -> Any:
 Array = npt.NDArray[Any]
 
 FORMAT = 1
-"""Version of the layout."""
+"""Version of the file layout."""
 
 SHAPE = "#shape"
 
 
 @attrs.define(kw_only=True, eq=False)
 class Stored:
-    """What a model answered for some samples.
+    """The outputs of a model for some samples.
 
     Attributes:
-        about: the record of the model, with the parameters it was applied with.
-        index: for each sample, its number in its list.
-        lists: the name of the list of each sample; "" for the validation data and for prediction.
-        batch: the number of the batch that each sample was part of: padding depends on it.
-        meta: `Sample.meta` of each as JSON text; empty for none.
-        penalty: of the model's regularizers, in the batch of each sample.
-        columns: by group and name (`outputs/digit`), an array for each sample.
+        about: record of the model, with the parameters it was applied with.
+        index: index of each sample in its list.
+        lists: name of each sample's list; "" for the validation data and for prediction.
+        batch: batch index of each sample. Padding depends on the batch.
+        meta: `Sample.meta` of each sample as JSON text; empty for none.
+        penalty: regularization penalty of the model for the batch of each sample.
+        columns: array for each sample, by group and name (`outputs/digit`).
     """
 
     about: dict[str, Any]
@@ -77,7 +77,7 @@ class Stored:
     def add_sample(
         self, *, index: int, batch: int, list_name: str = "", meta: Any = None, penalty: float = 0.0
     ) -> None:
-        """Adds what is known of a sample beside its arrays."""
+        """Add the metadata of one sample."""
         self.index.append(index)
         self.batch.append(batch)
         self.lists.append(list_name)
@@ -85,22 +85,22 @@ class Stored:
         self.penalty.append(penalty)
 
     def add_values(self, group: str, values: Mapping[str, Any]) -> None:
-        """Adds the values of one sample to the columns of a group."""
+        """Add the values of one sample to the columns of a group."""
         for name, value in values.items():
             self.columns.setdefault(f"{group}/{name}", []).append(value)
 
     def group(self, group: str) -> dict[str, list[Any]]:
-        """The columns of a group by name."""
+        """Return the columns of a group by name."""
         return {
             name.partition("/")[2]: values for name, values in self.columns.items() if name.partition("/")[0] == group
         }
 
 
 def write_stored(path: Path, stored: Stored) -> None:
-    """Writes a file, by its ending `.npz` or `.parquet`.
+    """Write a file in the format of its suffix, `.npz` or `.parquet`.
 
     Raises:
-        UsageError: it cannot be written, or pyarrow is missing.
+        UsageError: the file cannot be written, or pyarrow is missing.
     """
     columns = {name: _packed(values) for name, values in stored.columns.items()}
     header = json.dumps({"format": FORMAT, "about": stored.about})
@@ -116,10 +116,10 @@ def write_stored(path: Path, stored: Stored) -> None:
 
 
 def read_stored(path: Path) -> Stored:
-    """Reads what `write_stored` wrote.
+    """Read a file from `write_stored`.
 
     Raises:
-        UsageError: it is no such file, is damaged, or was written by a newer aip.
+        UsageError: the file has another format, is damaged, or was written by a newer aip.
     """
     try:
         header, plain, columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
@@ -128,7 +128,7 @@ def read_stored(path: Path) -> Stored:
     except UsageError:
         raise
     except Exception as error:
-        # Whatever NumPy, zipfile or pyarrow find wrong with a file that may hold anything.
+        # NumPy, zipfile and pyarrow raise many kinds of errors for damaged files.
         raise UsageError(
             f"{path} is no file that aip lav --dump or aip predict --output wrote, or it is damaged "
             f"({type(error).__name__}: {' '.join(str(error).split())})."
@@ -142,12 +142,12 @@ def read_stored(path: Path) -> Stored:
 
 
 PLAIN: Mapping[str, Any] = {"index": int, "lists": str, "batch": int, "meta": str, "penalty": float}
-"""The columns that every file has, and the type of each."""
+"""The required columns of every file, and their types."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Packed:
-    """A column: one array of shape [samples, ...], or all elements in one row and the shape of each sample."""
+    """A column: one array of shape [samples, ...], or the flattened elements with the shape of each sample."""
 
     values: Array
     shapes: Array | None
@@ -156,7 +156,7 @@ class _Packed:
 def _packed(values: Sequence[Any]) -> _Packed:
     arrays = [_array(value) for value in values]
     if any(array is None for array in arrays):
-        # What is neither number nor text, such as a list of boxes, each with a label.
+        # Neither numbers nor text, such as a list of labelled boxes.
         arrays = [np.asarray(json.dumps(to_json(value))) for value in values]
     known = [array for array in arrays if array is not None]
     dtype = np.result_type(*{array.dtype for array in known})
@@ -181,7 +181,7 @@ def _array(value: Any) -> Array | None:
     if array.dtype.kind == "f":
         return array
     if array.dtype.isbuiltin == 2 and np.can_cast(array.dtype, np.float32):
-        # bfloat16, which neither format knows; every value of it is a float32.
+        # bfloat16 is unknown to both formats. float32 represents all its values exactly.
         return array.astype(np.float32)
     return None
 
@@ -281,10 +281,10 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def scenario_of_stored(stored: Stored, path: Path, plugins: PluginManager, *, trust: bool) -> Scenario:
-    """Makes the scenario with the parameters that the model was applied with.
+    """Make the scenario with the parameters that the model was applied with.
 
     Raises:
-        UsageError: the file does not name a scenario, or that is not installed or not trusted.
+        UsageError: the file does not name a scenario, or the scenario is not installed or not trusted.
     """
     about = checked_record(stored.about, path)
     scenario = recorded_scenario(about, plugins, trust=trust, where=path)

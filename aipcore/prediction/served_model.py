@@ -1,4 +1,4 @@
-"""An exported model as the rest of aip calls it: named tensors to named tensors, with what losses need besides."""
+"""An exported model with the interface of a graph: named tensors to named tensors, and the inputs of the losses."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class ServedModel:
     """A SavedModel with the interface of `Graph`, in inference mode only.
 
     Attributes:
-        inputs: the spec of each input, by name; a bare input has the name "".
-        outputs: the names of the outputs; a bare output has the name "".
-        signature: the serving function: keyword tensors to a dict of tensors.
-        score: the function that also returns penalty and masks, if the model has any; see `ServedModule`.
+        inputs: spec of each input, by name; a single unnamed input has the name "".
+        outputs: names of the outputs; a single unnamed output has the name "".
+        signature: serving function: keyword tensors to a dict of tensors.
+        score: function that also returns penalty and masks, if the model has any; see `ServedModule`.
 
     Args:
-        model: where it is.
+        model: location of the model.
 
     Raises:
-        UsageError: TensorFlow cannot load it, or it is not what its record says.
+        UsageError: TensorFlow cannot load the model, or it does not match its record.
     """
 
     def __init__(self, model: ModelDir) -> None:
         try:
             open_variables(model.path)
-            # Held, since the functions do not keep the variables alive.
+            # The functions do not keep the variables alive.
             self._loaded = tf.saved_model.load(str(model.path))
             self.signature = self._loaded.signatures[SIGNATURE]
             self.inputs: dict[str, ColumnSpec] = inputs_of(applied_signature(model.about))
             self.outputs = [str(name) for name in applied_signature(model.about)["outputs"]]
         except Exception as error:
-            # TensorFlow raises whatever comes of a damaged file: IndexError, DecodeError, OpError and others.
+            # A damaged file causes many kinds of errors in TensorFlow: IndexError, DecodeError, OpError and others.
             reason = " ".join(str(getattr(error, "message", None) or error).split())
             raise UsageError(f"The model {model.path} cannot be loaded ({reason}): take another copy.") from error
         self.score = getattr(self._loaded, "score", None)
@@ -53,7 +53,7 @@ class ServedModel:
             raise UsageError(f"The model {model.path} has other inputs or outputs than its record says: it is damaged.")
 
     def __call__(self, inputs: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
-        """Runs the model on tensors of shape [batch, ...] by name."""
+        """Run the model on tensors of shape [batch, ...] by name."""
         if training:
             raise ValueError("An exported model cannot be trained.")
         arguments = argument_names(self.inputs)
@@ -66,7 +66,7 @@ class ServedModel:
         self._penalty = result[PENALTY]
         outputs = {}
         for name in self.outputs:
-            # A copy: the mask becomes an attribute of the tensor.
+            # Copied, since the mask becomes an attribute of the tensor.
             outputs[name] = tf.identity(result[f"{OUTPUT}{name or BARE_OUTPUT}"])
             mask = result.get(f"{MASK}{name or BARE_OUTPUT}")
             if mask is not None:
@@ -74,16 +74,16 @@ class ServedModel:
         return outputs
 
     def penalty(self) -> Any:
-        """The sum of what regularizers and `add_loss` gave in the last call, a float32 scalar."""
+        """Return the sum of the regularizers' and `add_loss` penalties of the last call, a float32 scalar."""
         return tf.constant(0.0) if self._penalty is None else self._penalty
 
     @property
     def scores(self) -> bool:
-        """Whether losses depend on more than the outputs: on a penalty or on masks."""
+        """True if losses depend on more than the outputs: on a penalty or on masks."""
         return self.score is not None
 
     @property
     def masked(self) -> list[str]:
-        """The names of the outputs that have a mask."""
+        """The names of the outputs with a mask."""
         found = {} if self.score is None else self.score.structured_outputs
         return [name for name in self.outputs if f"{MASK}{name or BARE_OUTPUT}" in found]

@@ -1,4 +1,4 @@
-"""Writing predictions to a file."""
+"""Output of predictions to files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aipcore.prediction.saved_predictions import Stored, to_json, write_stored
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], about: Mapping[str, Any]) -> int:
-    """Writes predictions: `.jsonl` line by line, `.npz` and `.parquet` at the end.
+    """Write predictions: `.jsonl` line by line, `.npz` and `.parquet` at the end.
 
-    A line of JSON has `index`, `meta` if there is any, and `outputs` after post-processing, by name; numbers that are
-    not finite are null. It has `masks` if positions before the last one that counts are masked. The other two hold the
-    outputs as `predictions`, and if the predictions have targets, these and the raw `outputs`.
+    A JSON line has `index`, `meta` if there is any, and the post-processed `outputs` by name. NaN and infinity become
+    null. It has `masks` if positions before the last valid one are masked. The other two formats store the
+    post-processed outputs as `predictions`. If the predictions have targets, they store these and the raw `outputs`.
 
     Returns:
-        how many there were.
+        the number of predictions.
 
     Raises:
         UsageError: the file cannot be written.

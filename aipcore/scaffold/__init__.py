@@ -1,1 +1,1 @@
-"""Makes new plugin packages from templates."""
+"""Templates for new plugin packages, and their rendering."""

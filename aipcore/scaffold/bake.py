@@ -1,4 +1,4 @@
-"""Fills templates in and writes the package."""
+"""Rendering of templates and writing of new packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aipcore.hooks.discovery import KINDS
 from aipcore.scaffold.names import Names
 
 COMMON = "common"
-"""Templates of every kind; those of a kind, in a folder of its name, come on top."""
+"""Folder of the templates for all kinds. Those in the folder of a kind are added."""
 
 SUFFIX = ".in"
 
@@ -31,27 +31,27 @@ FACTS = {
     "exporter": ("aip train tutorial --export.formats {plugin}", "An exporter", "aip_exporters", '"numpy"'),
     "command": ("aip {plugin}", "A command", "aip_commands", '"click"'),
 }
-"""How a plugin of each kind is used, and what it is called."""
+"""Usage, noun, hook and required package, by kind."""
 
 
 class Template(string.Template):
-    """Text with `@@name` to be filled in: `$` and braces have a meaning in what is written."""
+    """Text with `@@name` placeholders: `$` and braces occur in the templates themselves."""
 
     delimiter = "@@"
 
 
 def bake(names: Names, folder: Path) -> list[Path]:
-    """Writes a new package.
+    """Write a new package.
 
     Args:
-        names: of the plugin.
-        folder: to make; nothing may be there yet.
+        names: names of the plugin.
+        folder: folder to create; it must not exist.
 
     Returns:
-        the files, relative to `folder`.
+        the paths of the files, relative to `folder`.
 
     Raises:
-        PluginError: there is something at `folder`, or it cannot be written.
+        PluginError: `folder` exists or cannot be written.
     """
     if os.path.lexists(folder):
         raise PluginError(f"{folder} exists already: give another folder with --output.")
@@ -74,7 +74,7 @@ def bake(names: Names, folder: Path) -> list[Path]:
 
 
 def render(names: Names) -> dict[str, str]:
-    """The text of each file of the package, by its path in it."""
+    """Return the text of each file of the package, by its path in the package."""
     use, article, hook, requirement = FACTS[names.kind]
     values = {
         **attrs.asdict(names),
@@ -102,7 +102,7 @@ def _templates(folder: Traversable, path: PurePosixPath) -> Iterator[tuple[PureP
 
 
 def next_commands(names: Names, folder: Path) -> list[str]:
-    """What an author types next."""
+    """Return the commands that an author runs next."""
     return [
         f"cd {folder}",
         "python -m pip install --editable '.[test]'",

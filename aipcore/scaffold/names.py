@@ -1,4 +1,4 @@
-"""From the name that an author gives to those of distribution, package and class."""
+"""Names of distribution, package and class, derived from the name of a plugin."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Names:
     """The names of one plugin and its package.
 
     Attributes:
-        kind: of plugin.
-        plugin: what users type; as it was given.
-        distribution: what pip installs, normalised as by PEP 503.
-        package: what Python imports.
-        point: the entry point.
-        cls: the beginning of class names.
-        snake: for functions and the like.
+        kind: kind of the plugin.
+        plugin: name typed by users, as given.
+        distribution: pip name, normalized as in PEP 503.
+        package: import name.
+        point: entry point.
+        cls: prefix of class names.
+        snake: snake_case form, for functions and the like.
     """
 
     kind: str
@@ -41,10 +41,10 @@ class Names:
 
 
 def names_for(kind: str, given: str, manager: PluginManager) -> Names:
-    """The names that follow from one.
+    """Derive all names from the given one.
 
     Raises:
-        PluginError: it cannot be a name, or a plugin of this kind has it already.
+        PluginError: the name is invalid, or already taken by a plugin of this kind.
     """
     bare = given[len(PREFIX) :] if given.lower().startswith(PREFIX) else given
     if len(bare) > 40 or not GIVEN.fullmatch(bare):

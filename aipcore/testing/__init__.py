@@ -1,6 +1,6 @@
-"""The conformance kit: named checks that every plugin of a kind must pass.
+"""The conformance kit: named checks for every plugin of a kind.
 
-`aip plugins check NAME` runs them and needs nothing else; in a test-suite it takes one decorator::
+`aip plugins check NAME` runs them without a test suite. In a test suite, use the decorator::
 
     from aipcore.testing import parametrize_checks
 
@@ -37,19 +37,19 @@ __all__ = [
 def parametrize_checks(
     name: str, *, kind: str | None = None, expected_failures: Mapping[str, str] | None = None, **declared: Any
 ) -> pytest.MarkDecorator:
-    """Makes a test function of one argument, `check`, a test for each check of a plugin.
+    """Parametrize a test function with the argument `check`: one test for each check of a plugin.
 
-    The function calls `check()`, which raises with the reason if the plugin fails, and has pytest skip or xfail what
-    is skipped or expected to fail.
+    The function calls `check()`, which raises an error with the reason if the plugin fails. Checks that are skipped or
+    expected to fail become skips and xfails in pytest.
 
     Args:
-        name: of an installed plugin.
-        kind: of the plugin, if plugins of several kinds have that name.
+        name: name of an installed plugin.
+        kind: kind of the plugin, if several kinds have a plugin with that name.
         expected_failures: from the name of a check to the reason why the plugin fails it.
         declared: other fields of `Declaration`.
 
     Raises:
-        PluginError: there is no such plugin, or no such check.
+        PluginError: the plugin or a check does not exist.
     """
     from aipcore.testing.pytest_checks import parametrized
 

@@ -1,4 +1,4 @@
-"""What the author of a plugin tells the conformance kit about it."""
+"""Declarations of a plugin's author for the conformance kit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aipcore.hooks.discovery import Entry
 from aipcore.params.names import nearest, normalize, one_of
 
 ATTRIBUTE = "AIP_TESTING"
-"""The mapping from plugin name to declaration, in the module that an entry point names."""
+"""Name of the mapping from plugin name to declaration, in the module that an entry point names."""
 
 
 def _frozen_mapping(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,24 +22,24 @@ def _frozen_mapping(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class Declaration:
-    """Capabilities of a plugin, and checks it is known to fail.
+    """Capabilities of a plugin, and its known failures.
 
     Attributes:
-        expected_failures: from the name of a check to the reason why the plugin fails it. A check that passes all the
-            same is a failure: the list must be true.
-        params: values of parameters for all checks, by dotted name; needed if some have no default.
-        rates: optimizer: learning rates to try on the two functions that it has to minimise; one must do.
-        dtypes: optimizer: types of variables that it supports.
-        xla: optimizer: whether XLA can compile it.
-        golden: optimizer: `"module:function"`; the function returns a `GoldenSteps`.
-        samples: scenario: how many samples it must be able to learn by heart.
-        steps: scenario: in how many optimizer updates.
-        learning_rate: scenario: at which rate of Adam.
-        overfit: scenario: to which fraction of the first loss.
-        observer: callback: whether training goes on as if it were not there.
-        images: callback: whether it needs a scenario whose input is an image.
-        tolerance: exporter: how far an output may be from the model's, relative to the largest of its numbers or to
-            1 if that is more.
+        expected_failures: from the name of a check to the reason why the plugin fails it. A listed check that passes
+            counts as a failure, so that the list stays correct.
+        params: parameter values for all checks, by dotted name; required if some parameters have no default.
+        rates: optimizer: learning rates to try on the two functions to minimise; one of them must succeed.
+        dtypes: optimizer: supported dtypes of variables.
+        xla: optimizer: True if XLA can compile it.
+        golden: optimizer: `"module:function"`, a function that returns `GoldenSteps`.
+        samples: scenario: number of samples to overfit.
+        steps: scenario: number of optimizer updates for this.
+        learning_rate: scenario: learning rate of Adam for this.
+        overfit: scenario: largest allowed final loss, as a fraction of the initial loss.
+        observer: callback: True if the callback does not influence training.
+        images: callback: True if the callback requires a scenario with an image input.
+        tolerance: exporter: largest allowed difference from an output of the model, relative to the largest absolute
+            value of the output or to 1 if that is greater.
     """
 
     expected_failures: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen_mapping)
@@ -59,15 +59,15 @@ class Declaration:
 
 @attrs.frozen(kw_only=True, eq=False)
 class GoldenSteps:
-    """Steps of an optimizer as an independent computation has them.
+    """Reference steps of an optimizer from an independent computation.
 
     Attributes:
         params: options of the optimizer.
-        learning_rate: constant.
-        start: the weights before the first step.
-        gradients: shape [steps, *start.shape].
-        weights: the weights after each step, of the same shape.
-        tolerance: absolute and relative.
+        learning_rate: constant learning rate.
+        start: weights before the first step.
+        gradients: gradients of shape [steps, *start.shape].
+        weights: weights after each step, shape [steps, *start.shape].
+        tolerance: absolute and relative tolerance.
     """
 
     params: Mapping[str, Any]
@@ -79,10 +79,10 @@ class GoldenSteps:
 
 
 def declared_for(entry: Entry, given: Mapping[str, Any] | None = None) -> Declaration:
-    """The declaration of a plugin: that of its module, with what a call gives on top.
+    """Return the declaration of a plugin: that of its module, updated by `given`.
 
     Raises:
-        PluginError: a declaration has a key that does not exist.
+        PluginError: a declaration has an unknown key.
     """
     module = sys.modules.get(entry.plugin.module.partition(":")[0])
     found: dict[str, Any] = {}

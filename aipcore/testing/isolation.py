@@ -1,4 +1,4 @@
-"""Puts Keras' state of this process back to its beginnings, so that no check depends on another."""
+"""Isolation of checks: resets the Keras state of this process, so that checks do not depend on each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 
 
 def start_anew(seed: int = 7) -> None:
-    """Forgets names and policies, and seeds every generator."""
+    """Clear Keras' names and policies, and seed all generators."""
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
@@ -18,7 +18,7 @@ def start_anew(seed: int = 7) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what is only worth a warning in a run: many small functions are compiled on purpose."""
+    """Hide warnings that are irrelevant here: the checks compile many small functions on purpose."""
     loggers = {logging.getLogger(name): logging.ERROR for name in ("tensorflow", "aipcore.callbacks", "absl")}
     before = {logger: logger.level for logger in loggers}
     for logger, level in loggers.items():

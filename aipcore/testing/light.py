@@ -1,7 +1,7 @@
-"""Looks plugins up as `aip --help` does, in a process of its own, and tells what that imports.
+"""Subprocess that looks up plugins like `aip --help`, and reports the imports that this causes.
 
-Reads one JSON request from standard input and writes one line of JSON for each plugin, until one has imported something
-heavy: what comes after that could not be told apart.
+It reads one JSON request from standard input and writes one line of JSON for each plugin. It stops after the first
+heavy import, since later ones could not be attributed to a plugin.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from aipcore.hooks.manager import PluginManager
 
 
 def main() -> None:
-    """Answers the request."""
+    """Answer the request."""
     request = json.load(sys.stdin)
-    # What plugins print is none of our answers.
+    # The output of plugins must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     heavy: Sequence[str] = request["heavy"]

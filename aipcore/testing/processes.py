@@ -1,4 +1,4 @@
-"""Other processes that checks ask: one without TensorFlow, and one that has not made what it reads."""
+"""Subprocesses of the checks: one without TensorFlow, and one that reads exported models."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from aipcore.params.names import normalize
 from aipcore.testing.results import CheckFailedError
 
 HEAVY = ("tensorflow", "keras", "numpy", "grain", "tensorboard")
-"""What is not to be imported before it is needed."""
+"""Libraries that must not be imported early."""
 
 SECONDS = 300
-"""A process that takes longer hangs."""
+"""Timeout of a process, in seconds."""
 
 
 class Processes:
-    """Starts processes when they are first asked, and ends them; a context manager.
+    """Subprocesses that start on first use. A context manager, which ends them.
 
     Args:
-        plugins: kind and name of every plugin that will be asked about, so that one process answers for all.
-        switches: which plugins those processes leave out.
+        plugins: kind and name of all plugins under test, so that one process handles all of them.
+        switches: switches that disable plugins in the subprocesses.
     """
 
     def __init__(self, plugins: Sequence[tuple[str, str]], switches: Switches) -> None:
@@ -47,15 +47,15 @@ class Processes:
             self._reader = None
 
     def light(self, kind: str, name: str) -> Mapping[str, Any]:
-        """What a process finds that only looks the plugin up.
+        """Return the findings of a process that only looks up the plugin.
 
         Returns:
-            `heavy`: the libraries of `HEAVY` that this imported; `error`: why it failed, or empty; for a command also
-            `help`: its help, and `help_heavy`: what that imported.
+            `heavy`: the libraries of `HEAVY` that were imported; `error`: the reason of a failure, or empty; for a
+            command also `help`: its help, and `help_heavy`: the libraries imported for it.
         """
         key = kind, normalize(name)
         while key not in self._light:
-            # A process in which something heavy is loaded can tell nothing about the plugins after that.
+            # After a heavy import, a process cannot judge further plugins.
             asked = [plugin for plugin in self._plugins if (plugin[0], normalize(plugin[1])) not in self._light]
             asked.sort(key=lambda plugin: (plugin[0], normalize(plugin[1])) != key)
             for answer in self._ask_light(asked or [(kind, name)]):
@@ -74,16 +74,16 @@ class Processes:
         return answers
 
     def read_model(self, load: str, folder: Path, inputs: Path, outputs: Path) -> str:
-        """Has a process that did not write a model load it and run it on batches.
+        """Load a model in a process that did not write it, and run it on batches.
 
         Args:
-            load: the `load` of the exporter's record.
-            folder: what was exported.
-            inputs: an `.npz` file of arrays `BATCH/NAME`.
-            outputs: where to write its answers, in the same form.
+            load: the `load` reference of the exporter's record.
+            folder: folder of the export.
+            inputs: `.npz` file with arrays `BATCH/NAME`.
+            outputs: `.npz` file to write the outputs to, with the same names.
 
         Returns:
-            why it failed, or empty.
+            the reason of a failure, or an empty string.
         """
         if self._reader is None:
             self._reader = subprocess.Popen(
@@ -103,7 +103,7 @@ class Processes:
 
 
 def _environment() -> dict[str, str]:
-    # What this process can import, the other can too. A GPU that this process holds has no room for another.
+    # The subprocess can import the same modules as this process. It gets no GPU, since this process may occupy it.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 

@@ -1,4 +1,4 @@
-"""Checks as pytest's tests; the one module that imports pytest."""
+"""Checks as pytest tests. Only this module imports pytest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aipcore.testing.runner import declaration, find_entries, run_check
 
 @attrs.frozen(kw_only=True, eq=False)
 class BoundCheck:
-    """A check of one plugin; calling it is the test."""
+    """A check of one plugin as a callable test."""
 
     check: ConformanceCheck
     entry: Entry
@@ -30,7 +30,7 @@ class BoundCheck:
     before: dict[str, CheckResult]
 
     def __call__(self) -> None:
-        """Runs the check.
+        """Run the check.
 
         Raises:
             AssertionError: the plugin fails it.
@@ -48,7 +48,7 @@ class BoundCheck:
 
 
 def parametrized(name: str, kind: str | None, declared: Mapping[str, Any]) -> pytest.MarkDecorator:
-    """See `aipcore.testing.parametrize_checks`."""
+    """Return the mark for `aipcore.testing.parametrize_checks`."""
     manager = get_plugin_manager()
     bound = []
     for entry in find_entries(manager, name, kind):
@@ -65,7 +65,7 @@ def parametrized(name: str, kind: str | None, declared: Mapping[str, Any]) -> py
 
 @cache
 def _processes(manager: PluginManager) -> Processes:
-    """Shared by all tests of this process, and ended with it."""
+    """Return the subprocesses shared by all tests. They end with this process."""
     processes = Processes([], manager.switches)
     atexit.register(processes.__exit__)
     return processes

@@ -1,6 +1,6 @@
-"""Loads exported models and runs them, in a process that did not write them.
+"""Subprocess that loads and runs exported models written by another process.
 
-Reads a line of JSON for each model from standard input and answers with a line of JSON.
+It reads a line of JSON for each model from standard input, and answers with a line of JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aipcore.hooks.references import import_reference
 
 
 def main() -> None:
-    """Answers requests until standard input ends."""
+    """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     CheckFunction = Callable[[Subject], None]
 
 MODULES = ("basics", "parameters", "optimizers", "schedules", "scenarios", "callbacks", "exporters", "commands")
-"""Where the checks are, in the order in which they run."""
+"""The modules with the checks, in execution order."""
 
 WITH_PARAMS = ("optimizer", "schedule", "scenario", "callback", "exporter")
-"""The kinds that have parameters."""
+"""The kinds with parameters."""
 
 
 @attrs.frozen(kw_only=True)
 class ConformanceCheck:
-    """One thing that every plugin of some kinds must do.
+    """A single requirement for plugins of some kinds.
 
     Attributes:
-        name: unique within a kind.
-        kinds: the kinds that it is for.
+        name: unique name within a kind.
+        kinds: kinds that the check applies to.
         summary: one sentence.
-        needs: names of checks without which it says nothing: if one of them does not pass, it is skipped.
-        light: whether it works without TensorFlow in this process.
-        run: returns if the plugin passes; raises `CheckFailedError`, or anything else, if it fails.
+        needs: names of prerequisite checks. If one of them does not pass, this check is skipped.
+        light: True if the check runs without TensorFlow in this process.
+        run: function that returns if the plugin passes, and raises `CheckFailedError` or another exception if it fails.
     """
 
     name: str
@@ -50,7 +50,7 @@ _CHECKS: list[ConformanceCheck] = []
 def conformance_check(
     *kinds: str, needs: tuple[str, ...] = (), light: bool = False
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """Registers a function as the check of its name for some kinds; its docstring is the summary."""
+    """Register a function as a check for some kinds. Its name and docstring become the name and summary."""
 
     def register(function: CheckFunction) -> CheckFunction:
         summary = (function.__doc__ or "").strip()
@@ -66,12 +66,12 @@ def conformance_check(
 
 @cache
 def checks_of(kind: str) -> tuple[ConformanceCheck, ...]:
-    """The checks of a kind, in the order in which they run."""
+    """Return the checks of a kind in execution order."""
     for module in MODULES:
         importlib.import_module(f"aipcore.testing.checks.{module}")
     return tuple(check for check in _CHECKS if kind in check.kinds)
 
 
 def all_checks() -> dict[str, tuple[ConformanceCheck, ...]]:
-    """The checks of every kind."""
+    """Return the checks of every kind."""
     return {kind: checks_of(kind) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""What a conformance check says: results, and the two ways in which a check ends early."""
+"""The results of conformance checks, and the two exceptions that end a check early."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Status = Literal["passed", "failed", "skipped", "expected failure"]
 
 
 class CheckFailedError(AssertionError):
-    """A plugin does not do what a check asks of it; the message is the reason."""
+    """A failed check. The message is the reason."""
 
 
 class CheckSkippedError(Exception):
-    """A check does not apply to a plugin; the message is the reason."""
+    """A check that does not apply to a plugin. The message is the reason."""
 
 
 @attrs.frozen(kw_only=True)
 class CheckResult:
-    """What became of one check of one plugin.
+    """The result of one check of one plugin.
 
     Attributes:
-        kind: of the plugin.
-        plugin: its name.
-        check: the name of the check.
+        kind: kind of the plugin.
+        plugin: name of the plugin.
+        check: name of the check.
         status: "passed", "failed", "skipped" or "expected failure".
-        reason: why it did not pass; empty if it did.
-        seconds: that the check took.
-        unmet: the checks without which this one says nothing and which did not pass; it is skipped then.
+        reason: reason of any status but "passed"; empty otherwise.
+        seconds: duration in seconds.
+        unmet: prerequisite checks that did not pass; the check is skipped if there are any.
     """
 
     kind: str
@@ -41,21 +41,21 @@ class CheckResult:
 
     @property
     def is_failure(self) -> bool:
-        """Whether the plugin breaks its contract."""
+        """True if the plugin violates the requirement."""
         return self.status == "failed"
 
     @property
     def holds_up_others(self) -> bool:
-        """Whether checks that need this one say nothing; one that does not apply to a plugin holds up none."""
+        """True if dependent checks must be skipped. A check that does not apply to the plugin does not block others."""
         return self.status in ("failed", "expected failure") or bool(self.unmet)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, in JSON's types."""
+        """Return all fields in JSON types."""
         return attrs.asdict(self)
 
 
 def require(condition: object, reason: str) -> None:
-    """Ends a check that does not hold.
+    """Fail the check if a condition is false.
 
     Raises:
         CheckFailedError: `condition` is false.

@@ -1,4 +1,4 @@
-"""Runs checks and says what became of them."""
+"""Execution of checks and collection of their results."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from aipcore.testing.subject import Subject
 
 
 def find_entries(manager: PluginManager, name: str, kind: str | None = None) -> list[Entry]:
-    """The plugins of a name, or all that the entry point of this name registers.
+    """Return the plugins with a name, or all plugins of the entry point with this name.
 
     Raises:
-        PluginError: there is none, or it cannot be used.
+        PluginError: the name is unknown, or the plugin cannot be used.
     """
     kinds = [each for each in KINDS if kind in (None, each)]
     named = [manager.entry(each, name) for each in kinds if manager.has(each, name)]
@@ -50,15 +50,15 @@ def run_checks(
     manager: PluginManager | None = None,
     declared: Mapping[str, Any] | None = None,
 ) -> Iterator[CheckResult]:
-    """Runs all checks of some plugins, one after another, and yields each result as soon as it is there.
+    """Run all checks of some plugins, one after another, and yield each result immediately.
 
     Args:
-        entries: the plugins.
-        manager: where they were found; by default that of this process.
-        declared: fields of `Declaration`, on top of what the plugins' modules declare.
+        entries: plugins to check.
+        manager: plugin manager; by default that of this process.
+        declared: fields of `Declaration` that override those of the plugins' modules.
 
     Raises:
-        PluginError: something is declared that does not exist.
+        PluginError: a declared name does not exist.
     """
     manager = manager or get_plugin_manager()
     told = [(entry, declaration(entry, declared)) for entry in entries]
@@ -73,10 +73,10 @@ def run_checks(
 
 
 def declaration(entry: Entry, given: Mapping[str, Any] | None = None) -> Declaration:
-    """What is declared for a plugin.
+    """Return the declaration of a plugin.
 
     Raises:
-        PluginError: something is declared that does not exist.
+        PluginError: a declared name does not exist.
     """
     declared = declared_for(entry, given)
     names = [check.name for check in checks_of(entry.record.kind)]
@@ -98,15 +98,15 @@ def run_check(
     processes: Processes,
     before: Mapping[str, CheckResult] | None = None,
 ) -> CheckResult:
-    """Runs one check.
+    """Run one check.
 
     Args:
-        check: what to run.
-        entry: the plugin.
-        manager: where it was found.
-        declared: what its author says of it.
-        processes: further processes.
-        before: what became of the checks before; one that needs a check that did not pass is skipped.
+        check: check to run.
+        entry: plugin to check.
+        manager: plugin manager.
+        declared: declaration of the plugin.
+        processes: shared subprocesses.
+        before: results of earlier checks. A check is skipped if a prerequisite did not pass.
     """
     if not check.light:
         _load_tensorflow()
@@ -136,7 +136,7 @@ def run_check(
 
 
 def _load_tensorflow() -> None:
-    """Before a check, which is not to be blamed for the seconds that this takes."""
+    """Import TensorFlow before a check, so that the import does not count towards its duration."""
     from aipcore.start_tensorflow import import_tensorflow
 
     if "tensorflow" not in sys.modules:

@@ -1,4 +1,4 @@
-"""The data of a scenario under test, as a run sees it: completed parameters, processors, no worker processes."""
+"""The data of a scenario under test: completed parameters and processors as in a run, without worker processes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SEED = 11
 
 
 def made_scenario(subject: Subject, cls: type[Scenario], values: Mapping[str, Any] | None = None) -> Scenario:
-    """The scenario with the parameters of a run, completed as `aip train` completes them.
+    """Return the scenario with parameters completed as in `aip train`.
 
     Args:
-        subject: says what its author declares.
-        cls: the scenario, or one that extends it.
-        values: parameters of the run that win over all others.
+        subject: plugin under test, with its declaration.
+        cls: scenario class, or a subclass of it.
+        values: parameters of the run that override all others.
     """
     layers = [
         Layer.from_mapping("check", {"data.workers": 0}),
@@ -35,7 +35,7 @@ def made_scenario(subject: Subject, cls: type[Scenario], values: Mapping[str, An
 
 
 def dataset_of(scenario: Scenario, part: Literal["train", "val"]) -> Dataset | None:
-    """The processed samples of the training or the validation data; None if there is none."""
+    """Return the processed training or validation samples; None if there is no such data."""
     data = scenario.train_data() if part == "train" else scenario.val_data()
     if data is None:
         return None

@@ -1,4 +1,4 @@
-"""Small scenarios, and short runs of them, in which checks put plugins."""
+"""Small scenarios and short runs for the checks of plugins."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def _blobs(samples: int, seed: int) -> tuple[Any, Any]:
 
 
 class Blobs(Scenario):
-    """Noisy points around three centres; one input, one output, dropout and batch normalisation."""
+    """Noisy points around three centres, with one input, one output, dropout and batch normalization."""
 
     monitor = ("max", "accuracy")
 
     def train_data(self) -> Any:
-        """48 points, float32 [48, 6], and their classes."""
+        """Return 48 points, float32 [48, 6], and their classes."""
         return _blobs(48, 1)
 
     def val_data(self) -> Any:
-        """16 others."""
+        """Return 16 other points and their classes."""
         return _blobs(16, 2)
 
     def build(self, inputs: Any) -> Any:
-        """Points to logits."""
+        """Return logits for points."""
         hidden = keras.layers.Dense(8, activation="relu")(inputs)
         hidden = keras.layers.Dropout(0.2)(keras.layers.BatchNormalization()(hidden))
         return keras.layers.Dense(CLASSES)(hidden)
 
     def losses(self) -> Any:
-        """Cross-entropy."""
+        """Return the cross-entropy."""
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> Any:
-        """Accuracy."""
+        """Return the accuracy."""
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
 
@@ -63,45 +63,45 @@ class Images(Blobs):
     """The points of `Blobs` as images of 2 by 3 pixels."""
 
     def train_data(self) -> Any:
-        """48 images, float32 [48, 2, 3], and their classes."""
+        """Return 48 images, float32 [48, 2, 3], and their classes."""
         points, labels = super().train_data()
         return points.reshape(-1, 2, 3), labels
 
     def val_data(self) -> Any:
-        """16 others."""
+        """Return 16 other images and their classes."""
         points, labels = super().val_data()
         return points.reshape(-1, 2, 3), labels
 
     def build(self, inputs: Any) -> Any:
-        """Images to logits."""
+        """Return logits for images."""
         return super().build(keras.layers.Flatten()(inputs))
 
 
 class Pairs(Scenario):
-    """Two named inputs, one of them of integers, and two named outputs."""
+    """Two named inputs, one of integers, and two named outputs."""
 
     def train_data(self) -> Any:
-        """Points and words to two targets."""
+        """Return points and words with two targets."""
         points, labels = _blobs(16, 3)
         words = np.random.default_rng(4).integers(0, 7, (16, 2)).astype(np.int32)
         return {"point": points, "words": words}, {"label": labels, "sum": points.sum(axis=1, keepdims=True)}
 
     def build(self, inputs: Any) -> Any:
-        """Both inputs to both outputs."""
+        """Return both outputs for both inputs."""
         words = keras.layers.Flatten()(keras.layers.Embedding(7, 3)(inputs["words"]))
         hidden = keras.layers.Concatenate()([inputs["point"], words])
         return {"label": keras.layers.Dense(CLASSES)(hidden), "sum": keras.layers.Dense(1)(hidden)}
 
 
 def small_graph(cls: type[Scenario]) -> Graph:
-    """The model of one of these scenarios, its weights seeded."""
+    """Return the model of one of these scenarios, with seeded weights."""
     keras.utils.set_random_seed(5)
     scenario = cls(from_dict(ScenarioParams, {}))
     return build_graph(scenario, as_dataset(scenario.train_data(), f"{cls.__name__}.train_data()"))
 
 
 def batch_of(cls: type[Scenario], samples: int) -> dict[str, Any]:
-    """The inputs of the first samples by name, as a served model is given them."""
+    """Return the inputs of the first samples by name, in the form of a serving signature."""
     inputs, _ = cls(from_dict(ScenarioParams, {})).train_data()
     named = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
     return {name: column[:samples] for name, column in named.items()}
@@ -115,18 +115,18 @@ def make_trainer(
     scenario: type[Scenario] = Blobs,
     **values: Any,
 ) -> Trainer:
-    """A run with Keras' Adam at a constant rate.
+    """Return a run with Keras' Adam at a constant learning rate.
 
     Args:
-        manager: where the defaults of parameters come from.
-        callbacks: by name.
-        folder: for output, or None.
-        scenario: what is trained.
-        values: of `TrainerParams`.
+        manager: plugin manager for parameter defaults.
+        callbacks: names of the callbacks.
+        folder: output folder, or None.
+        scenario: scenario to train.
+        values: values of `TrainerParams`.
     """
     layer = {
         "trainer.random_seed": 11,
-        # A few steps are done sooner than compiled, and callbacks see no difference.
+        # A few eager steps are faster than compilation, and equivalent for callbacks.
         "trainer.force_eager": True,
         "trainer.export_best": False,
         "trainer.export_final": False,

@@ -1,4 +1,4 @@
-"""Running an optimizer without a model: variables, gradients, loops."""
+"""Optimizer steps without a model: variables, gradients and compiled loops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 from aipcore.testing.subject import Subject
 
 STEPS = 8
-"""Of the fixed gradients."""
+"""Number of fixed gradients."""
 
 SHAPES = {"tall": (6, 4), "wide": (4, 6), "bias": (5,), "kernel": (3, 3, 2, 4)}
 
@@ -20,35 +20,35 @@ Gradients = Callable[[Any], list[Any]]
 
 
 class TriedRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A rate that can be changed without compiling anew, falling to 0 along half a cosine over `steps` updates."""
+    """A learning rate that can be changed without retracing. It falls to 0 along a half cosine over `steps` updates."""
 
     def __init__(self, steps: int) -> None:
         self.rate = tf.Variable(0.0, trainable=False)
         self.steps = steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate of an update."""
+        """Return the learning rate of an update."""
         part = tf.cast(step, tf.float32) / self.steps
         return self.rate * 0.5 * (1 + tf.cos(np.pi * tf.minimum(part, 1.0)))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the arguments of the constructor."""
         return {"steps": self.steps}
 
 
 def make_optimizer(subject: Subject, learning_rate: Any, **options: Any) -> Any:
-    """The optimizer as a run builds it."""
+    """Build the optimizer as a run does."""
     return subject.build(subject.params(options), learning_rate)
 
 
 def make_variables(dtype: str = "float32") -> list[Any]:
-    """Variables of several shapes with fixed values."""
+    """Return variables of several shapes with fixed values."""
     generator = np.random.default_rng(1)
     return [keras.Variable(generator.normal(size=shape), dtype=dtype, name=name) for name, shape in SHAPES.items()]
 
 
 def fixed_gradients(dtype: str = "float32") -> Gradients:
-    """Gradients of these variables for each step below `STEPS`, a scalar int32 tensor."""
+    """Return a function from a step below `STEPS`, a scalar int32 tensor, to the gradients of these variables."""
     generator = np.random.default_rng(2)
     tables = [tf.cast(generator.normal(size=(STEPS, *shape)), dtype) for shape in SHAPES.values()]
     return lambda step: [table[step] for table in tables]
@@ -57,7 +57,7 @@ def fixed_gradients(dtype: str = "float32") -> Gradients:
 def compiled_loop(
     optimizer: Any, variables: Sequence[Any], gradients: Gradients, steps: int, mode: Literal["graph", "xla"] = "graph"
 ) -> Any:
-    """A function that runs all steps in one loop, as the training loop does."""
+    """Return a function that runs all steps in one loop, like the training loop."""
     optimizer.build(variables)
 
     def loop() -> None:
@@ -71,29 +71,29 @@ def compiled_loop(
 
 
 def numbers(variables: Sequence[Any]) -> list[Any]:
-    """Copies of the values."""
+    """Return copies of the values."""
     return [np.array(variable.numpy()) for variable in variables]
 
 
 def same_bits(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Whether all arrays are equal to the last bit."""
+    """Return True if all arrays are bit-identical."""
     return len(some) == len(others) and all(a.tobytes() == b.tobytes() for a, b in zip(some, others, strict=True))
 
 
 def minimised(
     subject: Subject, start: Sequence[Any], gradients: Callable[[list[Any]], list[Any]], steps: int, mode: Any
 ) -> list[tuple[float, list[Any]]]:
-    """Where the optimizer gets from `start`, for each of the rates to try, up to the first that is asked for.
+    """Run the optimizer from `start` with each of the declared learning rates.
 
     Args:
-        subject: the optimizer.
-        start: the values of the variables.
-        gradients: from the variables to their gradients.
-        steps: to take.
-        mode: how the loop is compiled.
+        subject: optimizer under test.
+        start: initial values of the variables.
+        gradients: function from the variables to their gradients.
+        steps: number of steps.
+        mode: compilation mode of the loop.
 
-    Yields:
-        the rate and the variables' last values.
+    Returns:
+        each learning rate with the final values of the variables.
     """
     variables = [keras.Variable(value, dtype="float32", name=f"point_{index}") for index, value in enumerate(start)]
     schedule = TriedRate(steps)

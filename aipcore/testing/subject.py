@@ -1,4 +1,4 @@
-"""The plugin under test, as checks see it."""
+"""The plugin under test, in the form that checks receive."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from aipcore.testing.processes import Processes
 
 
 class Subject:
-    """A plugin, what its author declared, and what a check may use.
+    """A plugin, its declaration, and resources for a check.
 
     Attributes:
-        entry: the plugin's record and where it came from.
-        manager: where it was found.
-        declared: capabilities.
-        processes: further processes that checks of several plugins share.
-        folder: an empty folder that is removed after the check.
+        entry: record and source of the plugin.
+        manager: plugin manager.
+        declared: declaration of the plugin.
+        processes: subprocesses shared by the checks of several plugins.
+        folder: empty folder that is removed after the check.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Subject:
 
     @cached_property
     def build(self) -> Callable[..., Any]:
-        """What the record's `build` names."""
+        """The object that the record's `build` names."""
         return self.manager.load_build(self.kind, self.name)
 
     def resolved(self, values: Mapping[str, Any] | None = None) -> Resolved[Any]:
-        """The parameters: defaults, then what the author declared, then `values` by dotted name."""
+        """Return the resolved parameters: defaults, declared values, then `values` by dotted name."""
         layers = [Layer.from_mapping("declared", self.declared.params), Layer.from_mapping("check", values or {})]
         return resolve(self.params_class, layers, self.manager)
 
     def params(self, values: Mapping[str, Any] | None = None) -> Any:
-        """As `resolved`, but the instance alone."""
+        """Return the parameter instance of `resolved`."""
         return self.resolved(values).value

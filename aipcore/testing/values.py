@@ -1,4 +1,4 @@
-"""Values to try on a parameter, made from its type and its limit."""
+"""Test values for a parameter, derived from its type and limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def allowed_values(leaf: Leaf) -> list[Any]:
-    """Values of a leaf's type that its limit accepts, those a user would give first."""
+    """Return values of a leaf's type that its limit accepts, the most common ones first."""
     found = [value for value in _values(leaf.type) if leaf.spec.check is None or leaf.spec.check.accepts(value)]
     return [None, *found] if leaf.type.optional else found
 
@@ -59,7 +59,7 @@ def _items(item: Any) -> tuple[Any, ...]:
 
 
 def words_of(leaf: Leaf, value: Any) -> list[str]:
-    """The option that gives `value` on the command line."""
+    """Return the command-line words that set a leaf to `value`."""
     option = f"--{leaf.name}"
     plain = to_plain(value)
     match plain:
@@ -80,7 +80,7 @@ def _word(plain: Any) -> str:
 
 
 def limits(leaf: Leaf) -> list[float]:
-    """The numbers that a numeric leaf's limit names in words, such as 0 and 1 in "at least 0 and below 1"."""
+    """Return the numbers in the description of a numeric leaf's limit, such as 0 and 1 in "at least 0 and below 1"."""
     kind = _number_type(leaf)
     if leaf.spec.check is None or kind is None:
         return []
@@ -88,21 +88,21 @@ def limits(leaf: Leaf) -> list[float]:
 
 
 def _number_type(leaf: Leaf) -> type[float] | None:
-    """The type of number that a leaf holds, alone or beside words such as "auto"."""
+    """Return the number type of a leaf, alone or next to literals such as "auto"; None for other leaves."""
     item = leaf.type.items[0]
     parts = get_args(item) if get_origin(item) in (Union, types.UnionType) else (item,)
     return next((part for part in parts if part in (int, float)), None)
 
 
 def around(leaf: Leaf, limit: float) -> tuple[float, float, float]:
-    """The next value below a limit, the limit, and the next above, in the leaf's type."""
+    """Return the next value below a limit, the limit, and the next value above, in the leaf's type."""
     if _number_type(leaf) is int:
         return limit - 1, limit, limit + 1
     return math.nextafter(limit, -math.inf), limit, math.nextafter(limit, math.inf)
 
 
 def formed(leaf: Leaf, value: Any) -> Any:
-    """A single value in the form that the leaf has."""
+    """Return a single value in the form of the leaf, such as a tuple."""
     match leaf.type.form:
         case "one":
             return value
@@ -115,7 +115,7 @@ def formed(leaf: Leaf, value: Any) -> Any:
 
 
 def edge_values(leaf: Leaf) -> list[Any]:
-    """The allowed values next to the limits that a numeric leaf names, in the leaf's form."""
+    """Return the allowed values next to the limits of a numeric leaf, in the form of the leaf."""
     check = leaf.spec.check
     found = [formed(leaf, value) for limit in limits(leaf) for value in around(leaf, limit)]
     return [value for value in found if check is not None and check.accepts(value)]

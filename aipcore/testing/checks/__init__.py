@@ -1,1 +1,1 @@
-"""The checks themselves, a module for each kind of plugin; see `aipcore.testing.registry`."""
+"""The checks, in one module for each kind of plugin; see `aipcore.testing.registry`."""

@@ -1,4 +1,4 @@
-"""Checks of every kind: what a plugin says of itself, and what that costs."""
+"""Checks of all kinds of plugins: cheap discovery and a valid summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aipcore.testing.subject import Subject
 
 @conformance_check(*KINDS, light=True)
 def discovered_without_tensorflow(subject: Subject) -> None:
-    """A process that looks the plugin and its parameters up imports neither TensorFlow nor Keras, NumPy or grain."""
+    """Looking up the plugin and its parameters does not import TensorFlow, Keras, NumPy or grain."""
     answer = subject.processes.light(subject.kind, subject.name)
     require(not answer["error"], answer["error"])
     record = subject.entry.record

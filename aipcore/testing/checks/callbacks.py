@@ -23,7 +23,7 @@ RUNS = ("runs_in_training",)
 
 
 def _trainer(subject: Subject, name: str, *, with_it: bool = True, **values: Any) -> Trainer:
-    """A short run with the callback, or without."""
+    """Return a short run, with or without the callback."""
     from aipcore.testing.small import Blobs, Images, make_trainer
 
     scenario = Images if subject.declared.images else Blobs
@@ -38,7 +38,7 @@ def _made(trainer: Trainer) -> Any:
 
 
 def _state(trainer: Trainer) -> dict[str, bytes]:
-    """Everything of the run that computes."""
+    """Return the complete state of the computation."""
     return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
@@ -56,7 +56,7 @@ def builds(subject: Subject) -> None:
 
 @conformance_check("callback", needs=BUILT)
 def builds_at_its_limits(subject: Subject) -> None:
-    """What the limits of the parameters allow, `build` takes, up to the last value."""
+    """`build` accepts every value inside the limits of the parameters, the limits included."""
     from aipcore.testing.small import make_trainer
 
     contexts: list[RunContext] = []
@@ -73,7 +73,7 @@ def builds_at_its_limits(subject: Subject) -> None:
 
 @conformance_check("callback", needs=BUILT)
 def runs_in_training(subject: Subject) -> None:
-    """No hook raises in a run that validates only now and then, and the run reaches its last epoch."""
+    """No hook raises in a run with infrequent validation, and the run reaches its last epoch."""
     trainer = _trainer(subject, "run", epochs=3, val_every_n=2, write_checkpoints=False)
     trainer.fit()
     require(
@@ -84,7 +84,7 @@ def runs_in_training(subject: Subject) -> None:
 
 @conformance_check("callback", needs=RUNS)
 def keeps_the_order_of_hooks(subject: Subject) -> None:
-    """Each hook is called in its order, with the model at hand, and leaves the logs as they are for the next."""
+    """Hooks are called in order and with access to the model, and leave the logs unchanged for other callbacks."""
     trainer = _trainer(subject, "run", epochs=2, write_checkpoints=False)
     callback = _made(trainer)
     called: list[str] = []
@@ -116,7 +116,7 @@ def _record(callback: Any, hook: str, called: list[str], changed: list[str]) -> 
 
 @conformance_check("callback", needs=RUNS)
 def changes_nothing(subject: Subject) -> None:
-    """Weights and optimizer are the same to the last bit with and without the callback, if it is an `observer`."""
+    """Weights and optimizer are bit-identical with and without the callback, if it is an `observer`."""
     if not subject.declared.observer:
         raise CheckSkippedError("declared as no observer")
     states = []
@@ -130,7 +130,7 @@ def changes_nothing(subject: Subject) -> None:
 
 @conformance_check("callback", needs=RUNS)
 def keeps_its_state(subject: Subject) -> None:
-    """What `get_state` gives goes through a checkpoint and `set_state` into a new callback, which gives the same."""
+    """The state from `get_state` survives a checkpoint and `set_state` on a new callback, which returns it again."""
     from aipcore.errors import TrainingError
     from aipcore.training.checkpoint import callback_state
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
@@ -143,7 +143,7 @@ def keeps_its_state(subject: Subject) -> None:
     require(len(has) == 2, f"it has {has[0]} alone: a state is both given and taken")
     trainer.fit()
     second = _made(_trainer(subject, "second", epochs=2, write_checkpoints=False))
-    # As it was within the run: afterwards files are closed.
+    # The state during the run: later, files are closed.
     saved = read_checkpoint(newest_checkpoint(subject.folder / "first" / "checkpoint"))
     state = saved.progress["callbacks"][subject.name]
     arrays = {name: array for name, array in saved.arrays.items() if name.startswith(callback_state.PREFIX)}
@@ -152,7 +152,7 @@ def keeps_its_state(subject: Subject) -> None:
         back, arrays_back = callback_state.get_state(subject.name, second)
     except TrainingError as error:
         raise AssertionError(str(error)) from error
-    # As text: NaN equals itself there.
+    # Compared as text, in which NaN equals itself.
     given, taken = (json.dumps(each, sort_keys=True) for each in (state, back))
     require(given == taken, f"the state {given[:200]} comes back as {taken[:200]}")
     for name, array in arrays.items():
@@ -165,7 +165,7 @@ def keeps_its_state(subject: Subject) -> None:
 
 @conformance_check("callback", needs=RUNS)
 def goes_on_when_resumed(subject: Subject) -> None:
-    """A run that is resumed after half of its epochs ends as one that was not, to the last bit."""
+    """A run resumed after half of its epochs is bit-identical to an uninterrupted run."""
     from aipcore.training.checkpoint.format import newest_checkpoint
 
     whole = _trainer(subject, "whole", epochs=4, write_checkpoints=False)
@@ -182,7 +182,7 @@ def goes_on_when_resumed(subject: Subject) -> None:
 
 @conformance_check("callback", needs=RUNS)
 def writes_into_its_folder(subject: Subject) -> None:
-    """Files appear in the run's output folder alone."""
+    """The callback writes files only into the run's output folder."""
     from contextlib import chdir
 
     here = subject.folder / "here"

@@ -10,7 +10,7 @@ from aipcore.testing.subject import Subject
 
 @conformance_check("command", light=True)
 def is_a_command(subject: Subject) -> None:
-    """`build` names a `click.Command` that takes the name it is registered under."""
+    """`build` names a `click.Command`, which gets the registered name."""
     import click
 
     built = subject.build
@@ -19,7 +19,7 @@ def is_a_command(subject: Subject) -> None:
 
 @conformance_check("command", needs=("is_a_command",), light=True)
 def has_help_without_tensorflow(subject: Subject) -> None:
-    """`--help` says what the command does, in a process that imports neither TensorFlow nor Keras, NumPy or grain."""
+    """`--help` describes the command without importing TensorFlow, Keras, NumPy or grain."""
     answer = subject.processes.light("command", subject.name)
     require(not answer["error"], answer["error"])
     new = [name for name in answer["help_heavy"] if name not in answer["heavy"]]
@@ -30,12 +30,12 @@ def has_help_without_tensorflow(subject: Subject) -> None:
 
 @conformance_check("command", needs=("is_a_command",), light=True)
 def refuses_unknown_options(subject: Subject) -> None:
-    """An option that does not exist is an error, before anything is done."""
+    """An unknown option is an error, raised before the command starts its work."""
     import click
 
     try:
         subject.build.main(["--no-such-option-exists"], prog_name=subject.name, standalone_mode=False)  # type: ignore[attr-defined]
     except (click.UsageError, UsageError):
-        # Either becomes one sentence and exit code 2.
+        # Both become one sentence and exit code 2.
         return
     raise AssertionError("it accepts --no-such-option-exists")

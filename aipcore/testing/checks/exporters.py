@@ -38,7 +38,7 @@ def _writer(subject: Subject, graph: Graph) -> ModelWriter:
 
 
 def _read_back(subject: Subject, cls: type[Scenario], folder: Path, batches: Sequence[int]) -> dict[str, Any]:
-    """The answers of the exported model by `BATCH/OUTPUT`, from another process."""
+    """Return the outputs of the exported model by `BATCH/OUTPUT`, computed in another process."""
     import numpy as np
 
     from aipcore.testing.small import batch_of
@@ -56,7 +56,7 @@ def _read_back(subject: Subject, cls: type[Scenario], folder: Path, batches: Seq
 
 
 def _expected(graph: Graph, cls: type[Scenario], batches: Sequence[int]) -> dict[str, Any]:
-    """The model's own answers, likewise."""
+    """Return the outputs of the model itself by `BATCH/OUTPUT`."""
     import numpy as np
 
     from aipcore.testing.small import batch_of
@@ -83,7 +83,7 @@ def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) 
 
 @conformance_check("exporter", needs=MADE)
 def builds(subject: Subject) -> None:
-    """`build` returns a function; this and all below are skipped where a package that the exporter needs is missing."""
+    """`build` returns a function. This check and all below are skipped if a required package is missing."""
     _need_packages(subject)
     made = subject.build(subject.params())
     require(callable(made), f"build returned {type(made).__name__}: return a function export(exportable, folder)")
@@ -91,14 +91,14 @@ def builds(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=BUILT)
 def builds_at_its_limits(subject: Subject) -> None:
-    """What the limits of the parameters allow, `build` takes, up to the last value."""
+    """`build` accepts every value inside the limits of the parameters, the limits included."""
     _need_packages(subject)
     build_at_limits(subject, subject.build)
 
 
 @conformance_check("exporter", needs=BUILT)
 def writes_into_its_folder(subject: Subject) -> None:
-    """Something is written into the folder that it is given, and nothing beside it or into the working folder."""
+    """The exporter writes into its folder, and neither next to it nor into the working folder."""
     from aipcore.testing.small import Blobs, small_graph
 
     here, place = subject.folder / "here", subject.folder / "place"
@@ -114,7 +114,7 @@ def writes_into_its_folder(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=WRITES)
 def reloads_in_another_process(subject: Subject) -> None:
-    """A process that did not write it loads it as the record's `load` says, and gets each output by its name."""
+    """Another process loads the export with the record's `load`, and gets each output by name."""
     from aipcore.testing.small import Blobs, small_graph
 
     graph = small_graph(Blobs)
@@ -128,7 +128,7 @@ def reloads_in_another_process(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=("reloads_in_another_process",))
 def gives_the_same_numbers(subject: Subject) -> None:
-    """What is loaded answers as the model does, within `tolerance`."""
+    """The outputs of the loaded export equal those of the model within `tolerance`."""
     from aipcore.testing.small import Blobs, small_graph
 
     graph = small_graph(Blobs)
@@ -140,7 +140,7 @@ def gives_the_same_numbers(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))
 def takes_any_batch(subject: Subject) -> None:
-    """What is loaded takes batches of 1 and of 3 samples."""
+    """The loaded export accepts batches of 1 and of 3 samples."""
     from aipcore.testing.small import Blobs, small_graph
 
     graph = small_graph(Blobs)
@@ -151,7 +151,7 @@ def takes_any_batch(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))
 def writes_current_weights(subject: Subject) -> None:
-    """Written again after a change of the weights, as `best` is, the file has the new ones."""
+    """A second export after a change of the weights, as for `best`, contains the new weights."""
     from aipcore.testing.small import Blobs, small_graph
 
     graph = small_graph(Blobs)
@@ -166,7 +166,7 @@ def writes_current_weights(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=(*WRITES, "gives_the_same_numbers"))
 def takes_several_inputs_and_outputs(subject: Subject) -> None:
-    """A model with two named inputs, one of integers, and two named outputs is written, and read back if that works."""
+    """A model with two named inputs, one of integers, and two named outputs is exported, and read back if possible."""
     from aipcore.testing.small import Pairs, small_graph
 
     graph = small_graph(Pairs)
@@ -178,7 +178,7 @@ def takes_several_inputs_and_outputs(subject: Subject) -> None:
 
 @conformance_check("exporter", needs=WRITES)
 def a_failing_write_leaves_nothing(subject: Subject) -> None:
-    """On a full disk it raises, so that the model that was there before stays, and no half of another."""
+    """On a full disk the exporter raises an error. The previous model is kept, and no partial export is left."""
     from aipcore.errors import TrainingError
     from aipcore.testing.small import Blobs, small_graph
     from aipcore.training.export.formats import Format
@@ -192,7 +192,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     full: list[bool] = []
 
     def limited(exportable: Any, folder: Path) -> None:
-        # The exporter alone has no room: what is written beside it would fail too.
+        # Only the exporter runs out of space: aip's own files would fail too.
         with _no_room() if full else nullcontext():
             export(exportable, folder)
 
@@ -218,7 +218,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def _no_room() -> Iterator[None]:
-    """As long as it lasts, no file of this process can grow beyond 64 bytes."""
+    """Prevent all files of this process from growing beyond 64 bytes inside the context."""
     try:
         import resource
     except ImportError:

@@ -17,7 +17,7 @@ ROSENBROCK_STEPS = 10_000
 
 @conformance_check("optimizer", needs=MADE)
 def builds(subject: Subject) -> None:
-    """`build` returns a Keras optimizer, with a number and with a schedule, and a new one each time."""
+    """`build` returns a new Keras optimizer on each call, for a number and for a schedule."""
     import keras
 
     from aipcore.testing.steps import TriedRate
@@ -33,13 +33,13 @@ def builds(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def builds_at_its_limits(subject: Subject) -> None:
-    """What the limits of the parameters allow, `build` takes, up to the last value."""
+    """`build` accepts every value inside the limits of the parameters, the limits included."""
     build_at_limits(subject, lambda params: subject.build(params, 0.01))
 
 
 @conformance_check("optimizer", needs=BUILT)
 def uses_the_learning_rate(subject: Subject) -> None:
-    """The optimizer steps by the rate that it was given: a rate of 0 moves nothing, a schedule is followed."""
+    """The optimizer uses the given learning rate: a rate of 0 changes nothing, and a schedule is followed."""
     from aipcore.testing.steps import TriedRate, fixed_gradients, make_variables, numbers, same_bits
 
     schedule = TriedRate(10)
@@ -49,7 +49,7 @@ def uses_the_learning_rate(subject: Subject) -> None:
     optimizer.apply(gradients(0), variables)
     require(same_bits(numbers(variables), before), "a learning rate of 0 moves the weights")
     schedule.rate.assign(0.01)
-    # Some take their first steps from slow weights, or only now and then.
+    # Some optimizers update the weights from slow weights, or only every few steps.
     for step in range(1, 8):
         optimizer.apply(gradients(step), variables)
     require(not same_bits(numbers(variables), before), "7 updates at a learning rate of 0.01 move no weight")
@@ -57,7 +57,7 @@ def uses_the_learning_rate(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def leaves_the_rest_to_the_loop(subject: Subject) -> None:
-    """Clipping, gradient accumulation and averaging of weights are left to the training loop."""
+    """Gradient clipping, gradient accumulation and averaging of weights are left to the training loop."""
     from aipcore.testing.steps import fixed_gradients, make_optimizer, make_variables, numbers, same_bits
 
     results = []
@@ -75,7 +75,7 @@ def leaves_the_rest_to_the_loop(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def golden_steps(subject: Subject) -> None:
-    """The steps are those of an independent computation, if the author declares one as `golden`."""
+    """The steps equal those of an independent computation, if the author declares one as `golden`."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -98,7 +98,7 @@ def golden_steps(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def minimises_a_quadratic(subject: Subject) -> None:
-    """One of the rates to try reaches the minimum of a quadratic of a matrix and a vector within 0.05."""
+    """With one of the declared learning rates, a quadratic of a matrix and a vector is minimised to within 0.05."""
     import numpy as np
     import tensorflow as tf
 
@@ -119,7 +119,7 @@ def minimises_a_quadratic(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def descends_rosenbrock(subject: Subject) -> None:
-    """One of the rates to try gets from (-1, 1) around the bend of Rosenbrock's valley to within 0.1 of (1, 1)."""
+    """With one of the declared rates, Rosenbrock's function is minimised from (-1, 1) to within 0.1 of (1, 1)."""
     import numpy as np
     import tensorflow as tf
 
@@ -135,7 +135,7 @@ def descends_rosenbrock(subject: Subject) -> None:
 
 
 def _one_arrives(tried: list[tuple[float, float]], within: float, steps: int) -> None:
-    # NaN is no distance: it compares false to everything.
+    # Comparisons with NaN are false.
     if any(distance <= within for distance, _ in tried):
         return
     listed = ", ".join(f"{distance:.2g} away at {rate}" for distance, rate in tried)
@@ -144,7 +144,7 @@ def _one_arrives(tried: list[tuple[float, float]], within: float, steps: int) ->
 
 @conformance_check("optimizer", needs=BUILT)
 def is_traced_once(subject: Subject) -> None:
-    """A compiled loop is traced once, counts its updates, and makes no variables later on."""
+    """A compiled loop is traced once, counts its updates, and does not create variables later."""
     from aipcore.testing.steps import STEPS, TriedRate, compiled_loop, fixed_gradients, make_variables
 
     optimizer = subject.build(subject.params(), TriedRate(100))
@@ -161,7 +161,7 @@ def is_traced_once(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def keeps_dtypes(subject: Subject) -> None:
-    """Variables of each type in `dtypes` keep it, move, and stay finite."""
+    """Variables of each dtype in `dtypes` keep it, change, and stay finite."""
     import numpy as np
 
     from aipcore.testing.steps import STEPS, compiled_loop, fixed_gradients, make_variables, numbers
@@ -179,7 +179,7 @@ def keeps_dtypes(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def resumes_at_every_step(subject: Subject) -> None:
-    """From copies of all variables after any step, a new optimizer makes the next step to the last bit."""
+    """From a copy of all variables after any step, a new optimizer makes a bit-identical next step."""
     import tensorflow as tf
 
     from aipcore.testing.steps import STEPS, fixed_gradients, make_variables, numbers, same_bits
@@ -211,7 +211,7 @@ def resumes_at_every_step(subject: Subject) -> None:
 
 @conformance_check("optimizer", needs=BUILT)
 def same_under_xla(subject: Subject) -> None:
-    """Compiled by XLA, a loop gives what it gives as a graph, within 1e-5."""
+    """A loop compiled by XLA gives the same results as a graph, within 1e-5."""
     import numpy as np
 
     from aipcore.testing.steps import STEPS, compiled_loop, fixed_gradients, make_variables, numbers

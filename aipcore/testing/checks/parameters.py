@@ -16,7 +16,7 @@ from aipcore.testing.values import allowed_values, around, edge_values, formed, 
 
 @conformance_check(*WITH_PARAMS, light=True)
 def parameters_can_be_made(subject: Subject) -> None:
-    """The parameters can be made from their defaults, and from `params` of the declaration where there are none."""
+    """The parameters can be created from their defaults, and from the declared `params` where there are none."""
     tree = fill(subject.params_class, [Layer.from_mapping("declared", subject.declared.params)], subject.manager)
     missing = [leaf.name for leaf in leaves(tree) if leaf.missing]
     require(not missing, f"{', '.join(missing)} must be given: declare a value in `params` of AIP_TESTING")
@@ -29,7 +29,7 @@ def parameters_can_be_made(subject: Subject) -> None:
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
 def parameters_are_documented(subject: Subject) -> None:
-    """The parameter class has a docstring, and each parameter a sentence for `--help`."""
+    """The parameter class has a docstring, and each parameter has a sentence for `--help`."""
     cls = subject.params_class
     require((cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring: say in a sentence what it describes")
     for leaf in leaves(subject.resolved().tree):
@@ -39,7 +39,7 @@ def parameters_are_documented(subject: Subject) -> None:
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
 def parameters_round_trip(subject: Subject) -> None:
-    """Parameters come back equal from a mapping, a JSON file, a YAML file and the command line."""
+    """Parameters are equal after a round trip through a mapping, a JSON file, a YAML file and the command line."""
     for varied in _variations(subject):
         value, choices = varied.value, subject.manager
         plain = to_dict(value, reveal=True)
@@ -58,7 +58,7 @@ def parameters_round_trip(subject: Subject) -> None:
 
 
 def _variations(subject: Subject) -> Iterator[Resolved[Any]]:
-    """The parameters as they are, then with each leaf changed to another allowed value, all at once."""
+    """Yield the given parameters, then the parameters with every leaf changed to another allowed value."""
     first = subject.resolved()
     yield first
     for number in range(3):
@@ -84,7 +84,7 @@ def _same(back: Any, value: Any, way: str) -> None:
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
 def limits_hold(subject: Subject) -> None:
-    """Every number that a limit names in words is one: just outside of it, values are refused."""
+    """Every number in the description of a limit is effective: values just outside are refused."""
     for leaf in leaves(subject.resolved().tree):
         check = leaf.spec.check
         if check is None:
@@ -103,10 +103,10 @@ def limits_hold(subject: Subject) -> None:
 
 
 def build_at_limits(subject: Subject, build: Callable[[Any], Any]) -> None:
-    """Has `build` make something from each allowed value next to each limit, one at a time.
+    """Call `build` with each allowed value next to each limit, one at a time.
 
     Raises:
-        CheckFailedError: it raises; names the parameter.
+        CheckFailedError: `build` raises. The message names the parameter.
     """
     declared = Layer.from_mapping("declared", subject.declared.params)
     for leaf in leaves(subject.resolved().tree):

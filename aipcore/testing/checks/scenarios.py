@@ -26,7 +26,7 @@ def _scenario(subject: Subject) -> Scenario:
 
 
 def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
-    """A run as `aip train` sets it up, on few samples, with Keras' Adam at a constant rate."""
+    """Return a run as set up by `aip train`, on few samples, with Keras' Adam at a constant learning rate."""
     import keras
 
     from aipcore.testing.scenario_data import SEED, made_scenario
@@ -44,14 +44,14 @@ def _short_run(subject: Subject, cls: Any, **values: Any) -> Trainer:
 
 
 def _few(subject: Subject) -> dict[str, int]:
-    """Samples of a short epoch: two full batches and a partial one."""
+    """Return the sample limits of a short epoch: two full batches and a partial one."""
     size = _scenario(subject).params.train.batch_size
     return {"samples_per_epoch": 2 * size + max(1, size // 2)}
 
 
 @conformance_check("scenario", light=True)
 def is_a_scenario(subject: Subject) -> None:
-    """`build` names a class that extends `aipcore.scenario.Scenario`, and its defaults are parameters of a run."""
+    """`build` names a subclass of `aipcore.scenario.Scenario`, and its defaults are valid parameters of a run."""
     from aipcore.params import Layer, resolve
     from aipcore.scenario import Scenario
     from aipcore.training.params import run_params_class
@@ -67,7 +67,7 @@ def is_a_scenario(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=MADE)
 def data_comes_twice(subject: Subject) -> None:
-    """The same parameters give the same data, from one scenario asked twice and from another."""
+    """Equal parameters give equal data, from a second call as well as from a second scenario."""
     import numpy as np
 
     from aipcore.testing.scenario_data import dataset_of
@@ -89,7 +89,7 @@ def data_comes_twice(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=MADE)
 def data_fits_the_model(subject: Subject) -> None:
-    """Model and losses take the data; validation data has the names, shapes and types of training data."""
+    """Model and losses accept the data. Validation data has the names, shapes and dtypes of the training data."""
     from aipcore.scenario.losses import Objective
     from aipcore.scenario.model import build_graph, symbolic_targets_and_outputs
     from aipcore.testing.scenario_data import dataset_of
@@ -106,7 +106,7 @@ def data_fits_the_model(subject: Subject) -> None:
     graph = build_graph(scenario, train)
     objective = Objective(scenario, graph.outputs, list(train.specs()[1]))
     objective.resolve(*symbolic_targets_and_outputs(graph, train))
-    # Of a data set that is too large to keep, the few samples that were read to know it.
+    # For a dataset that is too large to keep, only the samples read for its specs.
     known = train.known()
     check_data(known, "train_data()")
     check_targets(objective, graph, known, "train_data()")
@@ -123,7 +123,7 @@ def _alike(what: str, ours: Any, theirs: Any) -> None:
 
 @conformance_check("scenario", needs=FITS)
 def monitor_exists(subject: Subject) -> None:
-    """After an epoch the monitored value is there, and a number; the evaluator reports too, if there is one."""
+    """After an epoch the monitored value exists and is a number. The evaluator, if any, reports results too."""
     import math
 
     trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
@@ -136,7 +136,7 @@ def monitor_exists(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def seed_decides(subject: Subject) -> None:
-    """Two runs of one seed have the same weights at their beginning and after an epoch, to the last bit."""
+    """Two runs with the same seed have bit-identical weights at the start and after an epoch."""
     runs = []
     for _ in range(2):
         trainer = _short_run(subject, subject.build, epochs=1, **_few(subject))
@@ -153,25 +153,25 @@ def _weights(trainer: Trainer) -> list[bytes]:
 
 @conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
 def learns_a_few_by_heart(subject: Subject) -> None:
-    """Trained on a few samples alone, the loss falls to a fraction `overfit` of what it was in `steps` updates."""
+    """Overfitting a few samples reduces the loss to the fraction `overfit` of its initial value in `steps` updates."""
     from aipcore.data.adapters import first_samples
 
     declared = subject.declared
     original: Any = subject.build
 
     class Few(original):  # type: ignore[misc]
-        """The scenario with its first samples only."""
+        """The scenario restricted to its first samples."""
 
         def train_data(self) -> Any:
-            """Those samples."""
+            """Return the first samples."""
             return first_samples(super().train_data(), declared.samples)
 
         def val_data(self) -> Any:
-            """The same, for a loss without dropout."""
+            """Return the same samples, for a loss without dropout."""
             return self.train_data()
 
         def lav_data(self) -> Any:
-            """Only those."""
+            """Return only the same samples."""
             return None
 
     size = _scenario(subject).params.train.batch_size
@@ -190,7 +190,7 @@ def learns_a_few_by_heart(subject: Subject) -> None:
 
 @conformance_check("scenario", needs=FITS)
 def exports(subject: Subject) -> None:
-    """As a SavedModel, loaded again, the model and its further graphs answer batches of 1 and 3 samples as before."""
+    """A reloaded SavedModel of the model and its further graphs gives equal outputs for batches of 1 and 3 samples."""
     from aipcore.scenario.model import build_graph, further_graphs
     from aipcore.testing.scenario_data import dataset_of
     from aipcore.training.export.formats import Format

@@ -12,7 +12,7 @@ from aipcore.testing.subject import Subject
 MADE = ("parameters_can_be_made",)
 BUILT = ("builds",)
 HORIZONS = ((1, 1), (10, 5), (1, 40), (977, 3))
-"""Updates in an epoch, and epochs."""
+"""Pairs of updates per epoch and number of epochs."""
 
 
 def _horizon(updates_per_epoch: int = 10, epochs: int = 5) -> Any:
@@ -43,13 +43,13 @@ def builds(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=BUILT)
 def builds_at_its_limits(subject: Subject) -> None:
-    """What the limits of the parameters allow, `build` takes, up to the last value."""
+    """`build` accepts every value inside the limits of the parameters, the limits included."""
     build_at_limits(subject, lambda params: subject.build(params, _horizon()))
 
 
 @conformance_check("schedule", needs=BUILT)
 def gives_a_float32_scalar(subject: Subject) -> None:
-    """The rate is a float32 tensor without axes, for steps of either integer type."""
+    """The learning rate is a float32 scalar tensor, for steps of either integer type."""
     import tensorflow as tf
 
     schedule = subject.build(subject.params(), _horizon())
@@ -60,7 +60,7 @@ def gives_a_float32_scalar(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=BUILT)
 def is_pure(subject: Subject) -> None:
-    """The rate depends on the step alone: not on what was asked before, nor on which of two schedules is asked."""
+    """The learning rate depends only on the step: not on earlier calls, and not on the instance of the schedule."""
     import tensorflow as tf
 
     first, second = (subject.build(subject.params(), _horizon()) for _ in range(2))
@@ -73,7 +73,7 @@ def is_pure(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=BUILT)
 def is_finite_everywhere(subject: Subject) -> None:
-    """The rate is a number at every step of the run, and far beyond its end."""
+    """The learning rate is finite at every step of the run, and far beyond its end."""
     import math
 
     for updates, epochs in HORIZONS:
@@ -87,7 +87,7 @@ def is_finite_everywhere(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=BUILT)
 def is_never_negative(subject: Subject) -> None:
-    """The rate is never below 0, and in each epoch of the run at some step above it."""
+    """The learning rate is never negative, and positive at some step of each epoch of the run."""
     schedule = subject.build(subject.params(), _horizon())
     steps = [*range(51), 100, 1000, 10**6]
     rates = _rates(schedule, steps)
@@ -99,7 +99,7 @@ def is_never_negative(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure"))
 def works_when_compiled(subject: Subject) -> None:
-    """In a graph and under XLA, traced once, the rates are those of step by step, within 1e-6 of their size."""
+    """In a graph and under XLA, traced once, the learning rates equal those of eager calls, within a relative 1e-6."""
     import tensorflow as tf
 
     schedule = subject.build(subject.params(), _horizon())
@@ -116,7 +116,7 @@ def works_when_compiled(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure"))
 def follows_lr(subject: Subject) -> None:
-    """Twice the `lr` is twice the rate at every step."""
+    """Doubling `lr` doubles the learning rate at every step."""
     steps = [0, 1, 5, 10, 30, 49, 60]
     low, high = (_rates(subject.build(subject.params({"lr": lr}), _horizon()), steps) for lr in (0.01, 0.02))
     for step, one, two in zip(steps, low, high, strict=True):
@@ -125,7 +125,7 @@ def follows_lr(subject: Subject) -> None:
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure"))
 def follows_offset_epochs(subject: Subject) -> None:
-    """At epoch e the rate is that of epoch `e - offset_epochs`, not below 0, of a run as long or so much shorter."""
+    """The learning rate at epoch e is that at epoch max(e - `offset_epochs`, 0) of an equally long or shortened run."""
     steps = [0, 5, 10, 19, 20, 21, 30, 49, 60]
     for offset in (2, -2):
         found = _rates(subject.build(subject.params({"offset_epochs": float(offset)}), _horizon()), steps)
