@@ -141,6 +141,7 @@ class _Layer:
     def _merge(self, into: dict[Any, Any], steps: Sequence[Any], value: Any, path: Path) -> None:
         """Insert a value into a nested mapping, and keep existing values of its whole and its parts."""
         first, *inner = steps
+        value = _plain_choice(value)
         here = path if first is WHOLE else (*path, first)
         old = into.get(first)
         for step in reversed(inner):

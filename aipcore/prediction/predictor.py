@@ -225,15 +225,18 @@ class Predictor:
             datasets = []
             self._pipelines.clear()
             for group in self._groups:
-                data = group[0].scenario.predict_data()
+                scenario = group[0].scenario
+                data = scenario.predict_data()
                 if data is None:
                     raise DataError(
                         f"{type(self.scenario).__name__} has nothing to predict: give --data.files if it has that "
                         "option, or call Predictor.predict with samples."
                     )
                 mode = Mode.EVALUATION if targets else Mode.PREDICTION
+                # The default of `predict_data` is the validation data.
+                limit = scenario.params.val.limit if type(scenario).predict_data is Scenario.predict_data else None
                 pipeline = stack.enter_context(
-                    open_pipeline(group[0].scenario, data, origin, mode=mode, seed=group[0].model.seed)
+                    open_pipeline(scenario, data, origin, mode=mode, seed=group[0].model.seed, limit=limit)
                 )
                 self._pipelines.append(pipeline)
                 datasets.append(pipeline.dataset())

@@ -110,8 +110,8 @@ def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trus
         return load_scenario(name, names=plugins.names("scenario"), find=plugins.find_scenario)
     if kind == "class":
         raise ScenarioError(
-            f"The scenario {reference} is a class of a program or notebook and cannot be imported. Pass the class: "
-            f"aipcore.resume(folder, scenario={reference.rpartition('.')[2].rpartition(':')[2]})."
+            f"The scenario {reference} is a class of a program or notebook and cannot be imported. Pass the class, "
+            f"as in aipcore.resume(folder, scenario={reference.rpartition('.')[2].rpartition(':')[2]})."
         )
     if not trust:
         raise ScenarioError(

@@ -434,7 +434,8 @@ def test_choices_in_a_mapping(refused: Any) -> None:
     made = given(file=values).value.trainer
     assert made.optimizer == Choice("RMSprop", RMS(rho=0.1))
     assert made.callbacks == (Choice("Stop", Stop(after=7)), Choice("CSVLog", Log(file="mine.csv")))
-    for wrong in ({"optimizer": RMS()}, {"callbacks": [Log()]}):
+    twice = {"optimizer": Choice("rmsprop", RMS(rho=0.1)), "optimizer.rho": 0.2}
+    for wrong in ({"optimizer": RMS()}, {"callbacks": [Log()]}, twice):
         with refused(ParamsError):
             given(file=wrong)
 

@@ -27,6 +27,9 @@ def test_predict_equals_the_dump_of_lav(request: Any, lav: Any, tmp_path: Path, 
     run = request.getfixturevalue(name)
     dump, predictions = tmp_path / "dump.npz", tmp_path / "predictions.npz"
     expected = lav(str(run.folder), "--dump", str(dump))[""]
+    limited = tmp_path / "limited.jsonl"
+    assert main(["predict", str(run.folder), "--trust", "--val.limit", "3", "--output", str(limited)]) == 0
+    assert len(limited.read_text().splitlines()) == 3
     assert main(["predict", str(run.folder), "--trust", "--targets", "--output", str(predictions)]) == 0
     ours, theirs = stored(predictions), stored(dump)
     columns = [column for column in theirs if column.partition("/")[0] in ("outputs", "targets", "masks")]

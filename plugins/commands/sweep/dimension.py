@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from aipcore.errors import AipError, UsageError
+from aipcore.params.secret import recorded
 from aipcore.params.tree import Component, Group, Leaf, Node
 from aipcore.params.types import LeafType
 
@@ -93,6 +94,8 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
     values = split(text)[1]
     if isinstance(node, Group):
         raise UsageError(f"--space {text}: {name} is a group of parameters: name one of them.")
+    if isinstance(node, Leaf) and any(recorded(node.spec, word) != word for word in values.split(",")):
+        raise UsageError(f"--space {name}: the values hold a secret, and a sweep records them. Give one fixed value.")
     if isinstance(node, Leaf) and ".." in values and "," not in values and (number := _number(node.type)):
         return _range(name, text, values, number)
     if values.startswith(LOG):

@@ -80,6 +80,7 @@ class TestForms:
         (["trainer.optimizer=adam,sgd", "optimizer=adam,lion"], (), "are the same parameter"),
         (["trainer.epochs=1,2", "trainer.epochs=3,4"], (), "--space names a parameter twice"),
         (["model.graph.kernel_size=1..5"], (), "--model.graph.kernel_size belongs to CNN, but the graph is MLP"),
+        (["callbacks.webhook.url=https://a.example/x,https://b.example"], ("--callbacks", "Webhook"), "hold a secret"),
         (["trainer.epochs=1,2"], ("--trainer.epochs", "3"), "--trainer.epochs is given, and varies by --space too"),
         (["trainer.epochs=1,2"], ("--trainer.epoch", "3"), "There is no option --trainer.epoch; did you mean"),
         (["optimizer=adam,sgd"], ("--optimizer.beta_1=0.8",), "With optimizer SGD: --optimizer.beta_1 belongs to Adam"),
