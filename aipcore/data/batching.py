@@ -1,4 +1,4 @@
-"""Batching: from single samples to the checked columns of a batch."""
+"""Batching: the division of an epoch into batches, and the checked columns of a batch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,31 @@ from aipcore.data.processing import SampleError
 from aipcore.data.sample import SIDES, ColumnSpec, Sample, Specs, present
 
 Array = npt.NDArray[Any]
+
+
+@attrs.frozen(kw_only=True)
+class Batching:
+    """The division of an epoch into batches.
+
+    Attributes:
+        samples: the number of samples in all batches of an epoch.
+        batch_size: samples in each batch, except a possibly smaller last one.
+        dropped: samples at the end of an epoch that are in no batch.
+    """
+
+    samples: int
+    batch_size: int
+    dropped: int = 0
+
+    @property
+    def steps(self) -> int:
+        """The number of batches in an epoch, including a partial one."""
+        return -(-self.samples // self.batch_size)
+
+    @property
+    def full_steps(self) -> int:
+        """The number of full batches in an epoch."""
+        return self.samples // self.batch_size
 
 
 @attrs.frozen(kw_only=True, eq=False)

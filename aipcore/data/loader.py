@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from aipcore.data.batching import Batching
 from aipcore.data.dataset import Batch, Columns, Dataset
 from aipcore.data.sampler import SampleOrder, Visits
 from aipcore.errors import DataError
@@ -102,31 +103,6 @@ class Block:
     targets: Columns
     weights: Columns = attrs.field(factory=dict)
     meta: Sequence[Any] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Batching:
-    """The division of an epoch into batches.
-
-    Attributes:
-        samples: the number of samples in all batches of an epoch.
-        batch_size: samples in each batch, except a possibly smaller last one.
-        dropped: samples at the end of an epoch that are in no batch.
-    """
-
-    samples: int
-    batch_size: int
-    dropped: int = 0
-
-    @property
-    def steps(self) -> int:
-        """The number of batches in an epoch, including a partial one."""
-        return -(-self.samples // self.batch_size)
-
-    @property
-    def full_steps(self) -> int:
-        """The number of full batches in an epoch."""
-        return self.samples // self.batch_size
 
 
 @attrs.frozen

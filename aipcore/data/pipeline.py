@@ -9,11 +9,11 @@ from aipcore.data.adapters import as_dataset, as_samples, first_samples
 from aipcore.data.adapters.arrays import is_arrays
 from aipcore.data.adapters.indexed import IndexedSamples, is_indexed
 from aipcore.data.adapters.samples import stack
-from aipcore.data.batching import Layout
+from aipcore.data.batching import Batching, Layout
 from aipcore.data.cache import cache, count_generated
 from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
-from aipcore.data.loader import Batching, DataLoader
+from aipcore.data.loader import DataLoader
 from aipcore.data.parallel import ParallelDataset
 from aipcore.data.processed import GeneratedSamples, ProcessedDataset, ProcessedSamples, probe
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from aipcore.data.batching import Batching
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, DataLoader
+from aipcore.data.loader import DataLoader
 from aipcore.data.processor import Mode
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution

@@ -12,9 +12,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.batching import Collector, Layout
+from aipcore.data.batching import Batching, Collector, Layout
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, Block, DataLoader, prefetch
+from aipcore.data.loader import Block, DataLoader, prefetch
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processing import Processors
 from aipcore.data.processor import Mode, as_post_processors, as_processors, post_process
@@ -65,7 +65,7 @@ class Prediction:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Ensemble:
+class EnsembleMember:
     """A loaded model with its scenario.
 
     Attributes:
@@ -93,7 +93,7 @@ class Predictor:
         UsageError: the models have different inputs or outputs.
     """
 
-    def __init__(self, voters: Sequence[Ensemble]) -> None:
+    def __init__(self, voters: Sequence[EnsembleMember]) -> None:
         self.voters = list(voters)
         self.scenario = self.voters[0].scenario
         first = self.voters[0]
@@ -111,7 +111,7 @@ class Predictor:
         origin = f"{type(self.scenario).__name__}.post_processors()"
         self._post = as_post_processors(self.scenario.post_processors(), origin)
         # Models with equal preprocessing, which is the usual case, share it.
-        self._groups: list[list[Ensemble]] = []
+        self._groups: list[list[EnsembleMember]] = []
         for voter in self.voters:
             alike = next((group for group in self._groups if _process_alike(group[0], voter)), None)
             if alike is None:
@@ -349,7 +349,7 @@ class Predictor:
         return Prediction(index=index, outputs=outputs, raw=raw, masks=masks, meta=meta, **known)
 
 
-def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:
+def load_voter(model: ModelDir, scenario: Scenario) -> EnsembleMember:
     """Load a model for a scenario that was made with its parameters.
 
     Raises:
@@ -360,7 +360,7 @@ def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:
     # From internal input names to column names: a single unnamed input has a column name too.
     given = {name: name or BARE_INPUT for name in member.inputs}
     padding = {name: scenario.padding[key] for name, key in given.items() if key in scenario.padding}
-    return Ensemble(
+    return EnsembleMember(
         model=model,
         scenario=scenario,
         member=member,
@@ -371,11 +371,11 @@ def load_voter(model: ModelDir, scenario: Scenario) -> Ensemble:
     )
 
 
-def _process_alike(one: Ensemble, other: Ensemble) -> bool:
+def _process_alike(one: EnsembleMember, other: EnsembleMember) -> bool:
     return type(one.scenario) is type(other.scenario) and one.scenario.params == other.scenario.params
 
 
-def _check_inputs(dataset: Dataset, voter: Ensemble) -> None:
+def _check_inputs(dataset: Dataset, voter: EnsembleMember) -> None:
     specs, _, _ = dataset.specs()
     if not takes(voter.model, voter.member.graph, specs):
         raise DataError(

@@ -9,9 +9,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
+from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, DataLoader
+from aipcore.data.loader import DataLoader
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processor import Mode
 from aipcore.data.worker_pool import WorkerPool

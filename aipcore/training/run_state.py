@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from aipcore.data.loader import Batching
+from aipcore.data.batching import Batching
 from aipcore.distributed.strategy import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from aipcore.data.adapters import as_dataset
-from aipcore.data.loader import Batching, DataLoader, prefetch
+from aipcore.data.batching import Batching
+from aipcore.data.loader import DataLoader, prefetch
 from aipcore.data.sample import Sample
 from aipcore.data.sampler import SampleOrder
 

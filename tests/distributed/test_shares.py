@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.loader import Batching, Block, DataLoader
+from aipcore.data.batching import Batching
+from aipcore.data.loader import Block, DataLoader
 from aipcore.data.pipeline import Pipeline
 from aipcore.distributed.cluster import Cluster
 from aipcore.distributed.process_group import ProcessGroup

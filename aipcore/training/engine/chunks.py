@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from aipcore.data.loader import Batching, Block, DataLoader, Prefetcher
+from aipcore.data.batching import Batching
+from aipcore.data.loader import Block, DataLoader, Prefetcher
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
 from aipcore.training.engine.train_step import TrainingLoop

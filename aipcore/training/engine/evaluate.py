@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from aipcore.data.batching import Batching
 from aipcore.data.dataset import Dataset
-from aipcore.data.loader import Batching, Block, DataLoader, prefetch
+from aipcore.data.loader import Block, DataLoader, prefetch
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
 from aipcore.scenario.evaluator import Evaluator
