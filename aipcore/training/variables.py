@@ -19,6 +19,11 @@ _REPLICA = re.compile(r"@\d+$")
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+def without_replica(key: str) -> str:
+    """Return the name of a variable from its key in a checkpoint, which ends in @NUMBER if replicas differ."""
+    return _REPLICA.sub("", key)
+
+
 class VariableState:
     """The variables of a run by name: `GROUP/PATH`, such as `model/encoder/dense/kernel` or `optimizer/adam/iteration`.
 
@@ -57,7 +62,7 @@ class VariableState:
         prints = [f"{blake2b(_bytes(array).data).hexdigest()} {name}" for name, array in own.items()]
         found = [set(each) for each in processes.exchange("digests", prints)]
         unshared = set.union(*found) - set.intersection(*found)
-        differing = {_REPLICA.sub("", each.partition(" ")[2]) for each in unshared}
+        differing = {without_replica(each.partition(" ")[2]) for each in unshared}
         sent = {
             f"{name}@{number}": _frozen(part)
             for name in self.variables
@@ -78,7 +83,7 @@ class VariableState:
             TrainingError: a variable is missing, unknown, or of another shape; nothing was assigned.
         """
         missing = self.variables.keys() - arrays.keys()
-        unknown = {_REPLICA.sub("", name) for name in arrays} - self.variables.keys()
+        unknown = {without_replica(name) for name in arrays} - self.variables.keys()
         if missing or unknown:
             raise TrainingError(
                 "The saved state is of another model or optimizer: "

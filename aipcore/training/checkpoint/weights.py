@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import tensorflow as tf
 from aipcore.files import read_json, refuse_links
 from aipcore.scenario.record import ABOUT_FILE
 from aipcore.training.checkpoint.format import read_checkpoint
+from aipcore.training.variables import without_replica
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """The end of a variable's key in a SavedModel."""
-
-_REPLICA = re.compile(r"@\d+$")
 
 
 def checkpoint_weights(path: Path) -> Arrays:
@@ -36,7 +34,7 @@ def checkpoint_weights(path: Path) -> Arrays:
     for name, array in read_checkpoint(path).arrays.items():
         group, _, rest = name.partition("/")
         if group in groups:
-            groups[group].setdefault(_REPLICA.sub("", rest), []).append(array)
+            groups[group].setdefault(without_replica(rest), []).append(array)
     return {name: _mean(values) for name, values in (groups["model"] | groups["ema"]).items()}
 
 
