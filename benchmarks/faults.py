@@ -113,7 +113,7 @@ class Place:
             process.communicate()
             raise WrongError("it did not end within 120 s") from None
         text = (output or "") + (errors or "")
-        for fault in ("Traceback", "failed in a way it should not"):
+        for fault in ("Traceback", "failed in a way it should not", "failed unexpectedly"):
             expect(fault not in text, text[-800:])
         expect(process.returncode == status, f"exit {process.returncode}, not {status}: {text[-400:]}")
         found = [line for line in text.splitlines() if says in line]
@@ -337,7 +337,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/step-0000000016")
     for worker in children(process.pid):
         os.kill(worker, signal.SIGKILL)
-    return place.end(process, status=1, says="ended by itself (signal SIGKILL")
+    return place.end(process, status=1, says="ended unexpectedly (signal SIGKILL")
 
 
 @row("worker process killed")

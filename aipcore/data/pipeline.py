@@ -162,7 +162,7 @@ class Pipeline:
         if dropped == samples:
             raise DataError(
                 f"An epoch of {self.origin} has {names.count(samples, 'sample')}, fewer than one batch of "
-                f"{batch_size}, so --train.batch_drop_remainder leaves out all. Give more samples or "
+                f"{batch_size}, so --train.batch_drop_remainder drops all of them. Give more samples or "
                 "a smaller --train.batch_size."
             )
         buckets = None
@@ -183,9 +183,9 @@ class Pipeline:
         once = once[: len(once) - len(again)]
         parts = [f"{_names(once)} once, kept in memory"] if once else []
         if again:
-            parts.append(f"{_names(again)} anew in each epoch")
+            parts.append(f"{_names(again)} in each epoch")
         elif isinstance(dataset, ParallelDataset):
-            parts.append("samples are read anew in each epoch")
+            parts.append("samples are read in each epoch")
         if isinstance(dataset, ParallelDataset):
             parts[-1] += f" {dataset.choice().reason}"
         return "; ".join(parts)
@@ -266,8 +266,8 @@ class Pipeline:
         if unknown and self.mode in (Mode.TRAINING, Mode.EVALUATION):
             raise DataError(
                 f"There is a padding value for {', '.join(map(repr, sorted(unknown)))}, but {self.origin} has "
-                f"{', '.join(map(repr, sorted(names)))}: name an input or target, or 'inputs' or 'targets' if it "
-                "is a single array."
+                f"{', '.join(map(repr, sorted(names)))}. Name an input or a target, or use 'inputs' or 'targets' for "
+                "a single array."
             )
         return inputs, targets, {}
 

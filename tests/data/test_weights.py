@@ -119,7 +119,7 @@ class Cut(RandomProcessor):
 PIPELINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "no processors": ([], {}),
     "kept": ([Same()], {}),
-    "read anew": ([Same()], {"preload": "off"}),
+    "read again": ([Same()], {"preload": "off"}),
     "random": ([Same(), Jitter()], {}),
     "batches": ([Same(), Shift()], {}),
     "batches alone": ([Shift(), Jitter()], {"preload": "off"}),

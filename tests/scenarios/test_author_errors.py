@@ -126,7 +126,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "lav_data": ({"lav_data": fails}, FAILED),
     "lav_data's type": ({"lav_data": returns([1])}, r"Case.lav_data\(\) returned list. Return a mapping"),
     "processors": ({"processors": fails}, FAILED),
-    "a processor": ({"processors": returns([Broken()])}, rf"Broken failed on sample 0 of .*: {WITHIN}; mend"),
+    "a processor": ({"processors": returns([Broken()])}, rf"Broken failed on sample 0 of .*: {WITHIN}\. Fix"),
     "reading": ({"train_data": lambda self: (fails() for _ in range(3))}, rf"failed at sample 0: {WITHIN}"),
     "build": ({"build": fails}, rf"build\(\) cannot take the data's inputs \(inputs \(2,\) float32\): {WITHIN}"),
     "a layer": ({"build": lambda self, inputs: Layer()(inputs)}, rf"build\(\) cannot take .* \({LINE}\)"),

@@ -28,7 +28,7 @@ def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
     """
     if not is_iterable(data):
         raise DataError(
-            f"{origin} returned {type(data).__name__}: return a tuple (inputs, targets) or (inputs, targets, weights) "
+            f"{origin} returned {type(data).__name__}. Return a tuple (inputs, targets) or (inputs, targets, weights) "
             "of arrays whose first axis counts the samples, an iterable of Sample, or an object with __len__ and "
             "__getitem__."
         )
@@ -52,7 +52,7 @@ def checked(sample: Any, index: int, origin: str) -> Sample:
         DataError: the sample is not a `Sample`.
     """
     if not isinstance(sample, Sample):
-        raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
+        raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}. Yield Sample objects.")
     return sample
 
 
@@ -122,8 +122,8 @@ def stack(
         elif first_has_weight is (weight is None):
             missing, there = (index, first) if weight is None else (first, index)
             raise DataError(
-                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a weight, "
-                "or none."
+                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give all samples a weight, "
+                "or none of them."
             )
         if weight is not None:
             weights.add(_weight(weight, f"The weight of sample {index} of {origin}"), index)
