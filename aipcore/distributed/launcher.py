@@ -63,8 +63,8 @@ def gpu_shares(workers: int, environment: Mapping[str, str]) -> list[dict[str, s
         gpus = [str(number) for number in range(_count_gpus())]
     if len(gpus) % workers:
         raise UsageError(
-            f"{count(len(gpus), 'GPU')} cannot be shared evenly by {count(workers, 'worker')}: give another number of "
-            "--workers, or choose GPUs with CUDA_VISIBLE_DEVICES (-1 for none)."
+            f"{count(len(gpus), 'GPU')} cannot be shared evenly by {count(workers, 'worker')}. Change --workers, or "
+            "select GPUs with CUDA_VISIBLE_DEVICES (-1 for none)."
         )
     share = len(gpus) // workers
     if not share:

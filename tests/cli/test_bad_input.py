@@ -27,7 +27,7 @@ def aip(folder: Path, *words: str) -> tuple[int, str, str, set[str]]:
 
 CASES = {
     "no scenario": (("train",), "Name a scenario: aip train SCENARIO"),
-    "unknown scenario": (("train", "tutorail"), "There is no scenario 'tutorail'; did you mean tutorial?"),
+    "unknown scenario": (("train", "tutorail"), "There is no scenario 'tutorail'. Did you mean tutorial?"),
     "option first": (("train", "--trainer.epochs", "3", "tutorial"), "The scenario comes first"),
     "unknown optimizer": (
         ("train", "tutorial", "--optimizer", "adabelif"),
@@ -69,7 +69,7 @@ CASES = {
     "missing scenario file": (("train", "none.py"), "There is no scenario file none.py"),
     "syntax error": (("train", "broken.py"), "broken.py, line 2"),
     "two scenarios": (("train", "two.py"), "two.py:One or two.py:Two"),
-    "no scenario in file": (("train", "empty.py"), "holds no scenario"),
+    "no scenario in file": (("train", "empty.py"), "contains no scenario"),
     "failing import": (("train", "failing.py"), "ModuleNotFoundError: No module named 'surely_missing'"),
     "run exists": (
         ("train", "tutorial", "--trainer.output_dir", "taken"),

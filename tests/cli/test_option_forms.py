@@ -59,4 +59,4 @@ def test_missing_gpus(fork_aip: Callable[..., Any], words: tuple[str, ...]) -> N
         pytest.skip("this machine has two GPUs")
     done = fork_aip("train", "tutorial", *words, "--trainer.output_dir", "out")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --device.gpus 0 1: there is no GPU")
+    assert done.stderr.startswith("error: --device.gpus 0 1: GPU ")

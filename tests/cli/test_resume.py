@@ -242,8 +242,8 @@ def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
     done = aip(run.parent, "resume", "run")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: run: The scenario is no plugin but the {kind} {reference}, whose code would be run: look at it, and "
-        "add --trust.\n"
+        f"error: run: The scenario is not a plugin but the {kind} {reference}, and loading it runs its code. Review "
+        "the code and add --trust.\n"
     )
     assert not (run.parent / "ran").exists()
     aip(run.parent, "resume", "run", "--trust")
@@ -258,7 +258,7 @@ def test_a_plugin_name_is_only_that(run: Path, name: str) -> None:
     done = aip(run.parent, "resume", "run", "--trust")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: run: The scenario {name} is not installed: install aipcore==0.1.0, or enable the plugin if it is "
+        f"error: run: The scenario {name} is not installed. Install aipcore==0.1.0, or enable the plugin if it is "
         "disabled.\n"
     )
     assert not (run.parent / "ran").exists()
@@ -292,7 +292,11 @@ HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda about: about.update(resources={"trainer.output_dir": "resources/link.txt"}),
         "holds the symbolic link resources/link.txt",
     ),
-    "folder as a number": ("run", lambda about: about["scenario"].update(reference=7), "does not say what it is of"),
+    "folder as a number": (
+        "run",
+        lambda about: about["scenario"].update(reference=7),
+        "is not a record of aip, or it is damaged",
+    ),
 }
 
 
@@ -378,8 +382,9 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     home.rename(copy)
     done = aip(copy, "resume", "out", "--trust", "--trainer.epochs", "2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"The scenario {home / 'lines.py'}:Lines is gone: {copy / 'lines.py'}:Lines is taken." in done.stdout
-    assert done.stdout.count("is taken") == 1
+    moved = f"The scenario {home / 'lines.py'}:Lines no longer exists. {copy / 'lines.py'}:Lines is used instead."
+    assert done.stdout.count("is used instead") == 1
+    assert moved in done.stdout
     # From another folder, a model is scored on the data that its run named.
     done = aip(tmp_path, "lav", "copy/out", "--trust")
     assert done.returncode == 0, done.stderr

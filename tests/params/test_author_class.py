@@ -26,7 +26,7 @@ def method(*arguments: str) -> Any:
 
 CASES = {
     "metric": (method("self"), "Case defines metric(), which aip does not know. Return Keras metrics from metrics()."),
-    "callbacks": (method("self"), "Case defines callbacks(), which aip does not know. Name callbacks with --callbacks"),
+    "callbacks": (method("self"), "Case defines callbacks(), which aip does not know. Select callbacks with --callbacks"),
     "optimizer": (method("self"), "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."),
     "configure_optimizers": (method("self"), "Write defaults = {'optimizer': 'SGD'}"),
     "train_step": (method("self", "data"), "loss_values(inputs, targets, outputs)."),
@@ -39,12 +39,12 @@ CASES = {
     "val_dat": (method("self"), "Did you mean val_data?"),
     "postprocessors": (method("self"), "Did you mean post_processors?"),
     "default": ({}, "Did you mean defaults?"),
-    "on_epoch_end": (method("self", "epoch"), "Name callbacks with --callbacks"),
+    "on_epoch_end": (method("self", "epoch"), "Select callbacks with --callbacks"),
     "build": (method("self"), "does not take what aip calls it with"),
     "losses": ("mse", "Case.losses is a str. Make it a method: def losses(...)."),
     "metrics": (property(method("self")), "Case.metrics is a property. Make it a method"),
     "monitor": (method("self"), "Case.monitor is a method. Make it an attribute: monitor = ..."),
-    "params_class": (3, "Case.params_class is not a class of parameters. Extend ScenarioParams."),
+    "params_class": (3, "Case.params_class is not a parameter class. Extend ScenarioParams."),
     "defaults": ([], "Case.defaults is not a mapping."),
 }
 

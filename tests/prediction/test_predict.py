@@ -257,7 +257,7 @@ def test_files_of_the_tutorial(digits: Any, tmp_path: Path, capsys: Any) -> None
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no image", "bad.png cannot be read"), (None, "bad.png names no file")],
+    [(b"no image", "bad.png cannot be read"), (None, "bad.png matches no file")],
 )
 def test_files_that_cannot_be_read(
     digits: Any, tmp_path: Path, capsys: Any, content: bytes | None, message: str

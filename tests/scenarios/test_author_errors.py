@@ -145,7 +145,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "class numbers": (classes(rows=False, loss="categorical_crossentropy"), NUMBERS),
     "a column of class numbers": (classes(rows=False, loss="categorical_crossentropy", column=True), NUMBERS),
     "class numbers for another loss": (classes(rows=False, loss="kl_divergence"), "The loss kl_divergence of Case"),
-    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned no model"),
+    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned outputs that"),
     "two layers": (
         {"build": dense("d", "d")},
         r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a name",

@@ -106,6 +106,6 @@ def test_plan(found: dict[str, Any]) -> None:
 def test_refusals(found: dict[str, Any]) -> None:
     """Invalid combinations are refused in one sentence."""
     assert found["refused --train.batch_size"] == (
-        "--train.batch_size 1 cannot be split among 2 devices: give at least 2, or use fewer devices."
+        "--train.batch_size 1 cannot be split among 2 devices. Use at least 2, or fewer devices."
     )
     assert "--device.strategy none" in found["refused --trainer.jit_compile"]
