@@ -26,7 +26,7 @@ def method(*arguments: str) -> Any:
 
 CASES = {
     "metric": (method("self"), "Case defines metric(), which aip does not know. Return Keras metrics from metrics()."),
-    "callbacks": (method("self"), "Case defines callbacks(), which aip does not know. Select callbacks with --callbacks"),
+    "callbacks": (method("self"), "Case defines callbacks(), which aip does not know. Select callbacks with"),
     "optimizer": (method("self"), "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."),
     "configure_optimizers": (method("self"), "Write defaults = {'optimizer': 'SGD'}"),
     "train_step": (method("self", "data"), "loss_values(inputs, targets, outputs)."),
