@@ -10,8 +10,8 @@ from aipcore.params import at_least, field, params
 from aipcore.params.checks import WholeCheck
 
 PRELOAD = (
-    "Keep the results of deterministic processors in memory. auto keeps them if they fit into --data.preload_mib. Other "
-    "samples are read and processed again in each epoch."
+    "Keep the results of deterministic processors in memory. auto keeps them if they fit into --data.preload_mib. "
+    "Other samples are read and processed again in each epoch."
 )
 
 BALANCED = "balanced"

@@ -95,11 +95,11 @@ def verdict(parts: list[Share], *, workers: int, filled: float, data: float, mod
         )
     start = "The data pipeline is limited by"
     if model is not None:
-        start = f"The data pipeline is the bottleneck: the model processes {model:,.0f} samples/s. It is limited by"
+        start = f"The data pipeline is the bottleneck: the model processes {model:,.0f} samples/s. The pipeline is limited by"
     if not parts:
         return f"{start} the gathering of batches in memory."
     if workers and filled >= FULL:
-        return f"{start} the transfer of batches from the worker processes, which are ahead of it."
+        return f"{start} the transfer of batches from the worker processes, which have batches ready."
     longest = max(parts, key=lambda part: part.seconds)
     share = longest.seconds / max(sum(part.seconds for part in parts), 1e-12)
     hint = "" if workers else " Set --data.workers to share the work among worker processes."
