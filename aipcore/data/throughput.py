@@ -95,7 +95,10 @@ def verdict(parts: list[Share], *, workers: int, filled: float, data: float, mod
         )
     start = "The data pipeline is limited by"
     if model is not None:
-        start = f"The data pipeline is the bottleneck: the model processes {model:,.0f} samples/s. The pipeline is limited by"
+        start = (
+            f"The data pipeline is the bottleneck: the model processes {model:,.0f} samples/s. The pipeline is limited "
+            "by"
+        )
     if not parts:
         return f"{start} the gathering of batches in memory."
     if workers and filled >= FULL:
