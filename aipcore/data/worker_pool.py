@@ -295,9 +295,9 @@ class WorkerPool:
             raise
         except Exception as error:
             raise UnshippableError(
-                "The data or the processors cannot be pickled for the worker processes "
-                f"({type(error).__name__}: {' '.join(str(error).split())}). Open files and create locks on first use, "
-                "not in constructors, or set --data.workers 0."
+                f"The data or the processors cannot be pickled ({type(error).__name__}: "
+                f"{' '.join(str(error).split())}). Open files and create locks on first use, not in constructors, or "
+                "set --data.workers 0."
             ) from error
         call = crew.send(number, None)
         crew.wait(call)

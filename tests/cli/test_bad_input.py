@@ -87,7 +87,7 @@ CASES = {
         ("train", "tutorial", "--callbacks.CSVLog.file", "x"),
         "belongs to CSVLog, which is not chosen: add --callbacks CSVLog.",
     ),
-    "params of unknown scenario": (("params", "tutorail"), "did you mean tutorial?"),
+    "params of unknown scenario": (("params", "tutorail"), "Did you mean tutorial?"),
     "unknown command": (("trian",), "did you mean train?"),
 }
 

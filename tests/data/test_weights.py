@@ -326,7 +326,7 @@ def test_wrong_weights_on_demand(form: str, weight: Any, refused: Any) -> None:
         blocks(Pipeline(source, [SomeUnfit(weight)], workers=0))
     pipeline = Pipeline(source, [SomeUnfit(weight)], workers=0, on_error="skip")
     assert sum(block.steps * block.batch_size for block in blocks(pipeline)) == 59
-    assert "1 sample was left out" in str(pipeline.skipped())
+    assert "1 sample of the source was skipped" in str(pipeline.skipped())
 
 
 @pytest.mark.parametrize(

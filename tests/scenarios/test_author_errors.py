@@ -148,7 +148,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned outputs that"),
     "two layers": (
         {"build": dense("d", "d")},
-        r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a name",
+        r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a unique",
     ),
     "a layer's name": ({"build": dense("my layer")}, "gives a layer the name 'my layer', which Tens"),
     "build_prediction": ({"build_prediction": fails}, FAILED),

@@ -14,7 +14,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
     [
         ((), "Name a scenario: aip sweep SCENARIO"),
         (("tutorial",), "Name the parameters that vary: --space NAME=LO..HI"),
-        (("tutoral", *SPACE), "did you mean tutorial?"),
+        (("tutoral", *SPACE), "Did you mean tutorial?"),
         (("tutorial", "--space"), "--space needs a value"),
         (("tutorial", "--space", "optimizer.epsilonn=1..2"), "did you mean --optimizer.epsilon?"),
         (("tutorial", *SPACE, "--trials", "0"), "--trials: 0 is not allowed, it must be a whole number, at least 1."),
