@@ -337,7 +337,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/step-0000000016")
     for worker in children(process.pid):
         os.kill(worker, signal.SIGKILL)
-    return place.end(process, status=1, says="(signal SIGKILL")
+    return place.end(process, status=1, says="ended by itself (signal SIGKILL")
 
 
 @row("worker process killed")

@@ -170,11 +170,11 @@ class TrainerParams:
     )
     calc_ema: float = field(
         0.0,
-        help="Rate of the EMA of the weights. Validation and export use the averaged weights. 0 disables it. A "
+        help="Decay rate of the EMA of the weights. Validation and export use the averaged weights. 0 disables it. A "
         "negative value computes the rate from the length of an epoch.",
         check=Check("below 1", lambda rate: rate < 1),
     )
-    ema_batch_norm: bool = field(False, help="Include batch normalisation statistics in the EMA.")
+    ema_batch_norm: bool = field(False, help="Include batch-norm statistics in the EMA.")
     skip_sanity_check: bool = field(
         False,
         help="Skip the checks before the first epoch. They test the data, the targets, the first losses and the "
@@ -190,7 +190,7 @@ class TrainerParams:
     )
     export_final: bool = field(True, help="Export the final model to OUTPUT_DIR/export.")
     optimizer: Choice[OptimizerParams] = component(
-        "optimizer", default="Adam", help="Optimizer of the weights.", short=True
+        "optimizer", default="Adam", help="Algorithm that updates the weights.", short=True
     )
     learning_rate: Choice[ScheduleParams] = component(
         "schedule", default="ExponentialDecay", help="Learning-rate schedule.", short=True
@@ -198,7 +198,7 @@ class TrainerParams:
     callbacks: tuple[Choice[CallbackParams], ...] = components(
         "callback", help="Callbacks to run during training.", short=True
     )
-    device: DeviceParams = group(DeviceParams, help="Devices and their use.", short=True)
+    device: DeviceParams = group(DeviceParams, help="Devices that train the model.", short=True)
     early_stopping: EarlyStoppingParams = group(
         EarlyStoppingParams, help="Conditions for stopping before the last epoch.", short=True
     )

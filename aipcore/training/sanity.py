@@ -179,7 +179,8 @@ def check_first_evaluation(
     for name, value in results.items():
         if not _is_number(value):
             raise ScenarioError(
-                f"{type(evaluator).__name__}.result() of {kind} returns {value!r} for {name!r}. Results must be numbers."
+                f"{type(evaluator).__name__}.result() of {kind} returns {value!r} for {name!r}. "
+                "Results must be numbers."
             )
 
 
