@@ -269,7 +269,7 @@ OTHER = (ARRAYS[0], np.concatenate([ARRAYS[1][:23], ARRAYS[1][23:] + 1]))
 
 
 CHANGES = [
-    (ARRAYS, (ARRAYS[0][:20], ARRAYS[1][:20]), "20 samples, 24 before"),
+    (ARRAYS, (ARRAYS[0][:20], ARRAYS[1][:20]), "20 samples instead of 24"),
     (ARRAYS, OTHER, "sample 23 is different"),
     (ARRAYS, (ARRAYS[0] + 1, ARRAYS[1]), "sample 0 is different, and 15 more of the 16 compared"),
     (Folder([1, 2, 3]), Folder([2, 1, 3]), "the files or their order are different"),

@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, refused: Any) -> None:
         assert found.path == older
         (warning,) = found.warnings
         assert f"The checkpoint {newest} is damaged" in warning
-        assert warning.endswith(f"{older.name} is used.")
+        assert warning.endswith(f"{older.name} is used instead.")
     hidden = older.rename(older.with_name(f".{older.name}.old"))
     with refused(UsageError):
         find_artifact(run, MODELS)
