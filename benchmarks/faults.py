@@ -151,7 +151,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/.step-000000001*.new")
     process.kill()
     process.communicate()
-    said = place.aip("resume", "k", status=0, says="Goes on from")
+    said = place.aip("resume", "k", status=0, says="Resuming from")
     expect(not list(place.folder.glob("k/checkpoint/.*.new")), "the unfinished folder still exists")
     return said
 
@@ -188,7 +188,7 @@ def _(place: Place) -> str:
 @row("no room for a checkpoint, on_error warn")
 def _(place: Place) -> str:
     words = (*TRAIN, "--trainer.epochs", 1, "--checkpoint.on_error", "warn", "--trainer.output_dir", "k")
-    return place.aip(*words, status=0, says="Training goes on", preexec_fn=small_files)
+    return place.aip(*words, status=0, says="Training continues", preexec_fn=small_files)
 
 
 @row("output folder that cannot be written")
@@ -202,7 +202,7 @@ def _(place: Place) -> str:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    return place.aip("resume", "run", status=0, says="is damaged (variables.npz differs from the manifest)")
+    return place.aip("resume", "run", status=0, says="is damaged (variables.npz does not match the manifest)")
 
 
 @row("truncated file in the newest checkpoint")

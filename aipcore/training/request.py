@@ -91,7 +91,7 @@ def params_layer(params: Mapping[str, Any] | None) -> Layer:
     """
     if params is not None and not isinstance(params, Mapping):
         raise ParamsError(
-            f"params is {type(params).__name__}, not a mapping. Give {{'trainer.epochs': 5}} or the like."
+            f"params is {type(params).__name__}, not a mapping. Give a mapping such as {{'trainer.epochs': 5}}."
         )
     return Layer.from_mapping("params", {} if params is None else _plain(params))
 

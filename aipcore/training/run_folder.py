@@ -45,19 +45,21 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
     else:
         path = given
     if path.exists() and not path.is_dir():
-        raise UsageError(f"--trainer.output_dir {path} is a file: give a folder, existing or not.")
+        raise UsageError(f"--trainer.output_dir {path} is a file. Give a new or an existing folder.")
     refuse_links_of_run(path)
     found = [name for name in RUN_FILES if (path / name).exists()]
     if found:
         raise UsageError(
-            f"--trainer.output_dir {path} already holds a run (it has {', '.join(found)}): "
-            "give another folder, or move that one away."
+            f"--trainer.output_dir {path} already contains a run ({', '.join(found)}). "
+            "Give another folder, or move this one."
         )
     parent = path
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"--trainer.output_dir {path} cannot be written, since {parent} may not be written to.")
+        raise UsageError(
+            f"--trainer.output_dir {path} cannot be written, because {parent} is not writable. Give another folder."
+        )
     return path
 
 
@@ -85,9 +87,9 @@ def claim_output_dir(path: Path) -> Path:
         with (path / "train.log").open("x", encoding="utf-8"):
             pass
     except FileExistsError as error:
-        raise UsageError(f"{path} was just claimed by another run: give another --trainer.output_dir.") from error
+        raise UsageError(f"{path} was just claimed by another run. Give another --trainer.output_dir.") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): give another --trainer.output_dir.") from error
+        raise UsageError(f"{path} cannot be written ({error.strerror}). Give another --trainer.output_dir.") from error
     return path
 
 
@@ -145,14 +147,14 @@ def locked(path: Path, name: str = LOCK) -> Iterator[None]:
         descriptor = no_follow(str(path / name), os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror}): mend its permissions, or copy it elsewhere and resume there."
+            f"{path} cannot be written ({error.strerror}). Fix its permissions, or copy it elsewhere and resume there."
         ) from error
     try:
         try:
             _lock(descriptor)
         except OSError as error:
             raise UsageError(
-                f"{path} is being written to by another process: wait for it to end, or stop it."
+                f"{path} is being written to by another process. Wait for it to end, or stop it."
             ) from error
         yield
     finally:

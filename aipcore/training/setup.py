@@ -55,8 +55,8 @@ def alone(strategy: str) -> ProcessGroup:
     """
     if strategy == "multi_worker":
         raise ParamsError(
-            "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those "
-            "of aipcore.distributed.strategy.joined_processes."
+            "--device.strategy multi_worker needs the other workers. Train with aip train, or pass the processes "
+            "of aipcore.distributed.strategy.joined_processes to the trainer."
         )
     return ProcessGroup()
 
@@ -197,8 +197,8 @@ def prepare_model(
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if trainer.input_gradient_penalty and not any(spec.dtype.startswith("float") for spec in graph.inputs.values()):
         raise ParamsError(
-            f"--trainer.input_gradient_penalty {trainer.input_gradient_penalty:g}: {kind} has no floating-point "
-            "input. Leave the option out."
+            f"--trainer.input_gradient_penalty {trainer.input_gradient_penalty:g} needs a floating-point input, but "
+            f"{kind} has none. Leave the option out."
         )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")

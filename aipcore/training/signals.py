@@ -90,8 +90,8 @@ class LastResort:
 
     def _say(self) -> None:
         self._notify(
-            f"The run did not end within {self._grace:g} s (trainer.grace_seconds): it ends here, "
-            "and the last complete checkpoint is what there is."
+            f"The run did not end within {self._grace:g} s (trainer.grace_seconds). The process exits now. "
+            "The last complete checkpoint remains."
         )
         sys.stdout.flush()
 
@@ -161,7 +161,7 @@ class Interruption:
             index, number = told[0]
             self.received = signal.Signals(number)
             if self.noted is None:
-                self._notify(f"Stopping and saving, since worker {index} received {self.received.name}.")
+                self._notify(f"Stopping and saving, because worker {index} received {self.received.name}.")
             self.noted = self.received
         return any(wish for _, wish in wishes)
 
@@ -188,8 +188,8 @@ class Interruption:
         if self.noted is not None:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.noted = signal.Signals(number)
-        what = "now" if self._breaks else "after this chunk"
-        self._notify(f"Stopping {what} and saving; press Ctrl-C again to stop at once.")
+        what = "now" if self._breaks else "after the current batches"
+        self._notify(f"Stopping {what} and saving. Press Ctrl-C again to stop immediately.")
         if self._breaks:
             self._breaks = False
             self.received = self.noted

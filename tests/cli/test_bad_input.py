@@ -73,7 +73,7 @@ CASES = {
     "failing import": (("train", "failing.py"), "ModuleNotFoundError: No module named 'surely_missing'"),
     "run exists": (
         ("train", "tutorial", "--trainer.output_dir", "taken"),
-        "--trainer.output_dir taken already holds a run (it has train.log)",
+        "--trainer.output_dir taken already contains a run (train.log)",
     ),
     "output is a file": (("train", "tutorial", "--trainer.output_dir", "bad.yaml"), "bad.yaml is a file"),
     "given twice": (

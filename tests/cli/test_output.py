@@ -136,7 +136,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
     plan, profiled, first, confused, _, _, summary = events
     assert plan["scenario"] == "tutorial"
     assert plan["seed"] == "1"
-    assert profiled == {"event": "message", "level": "info", "text": "Profiled the batches 2 to 3."}
+    assert profiled == {"event": "message", "level": "info", "text": "Profiled batches 2 to 3."}
     assert "confused" in confused["text"]
     assert set(first) == {"event", "epoch", "epochs", "seconds", "is_best", "lav", "logs"}
     assert (first["epoch"], first["epochs"], first["is_best"], first["lav"]) == (1, 2, True, ["lav"])
@@ -152,13 +152,13 @@ def test_quiet(train: Any, tmp_path: Path) -> None:
     code, output, errors = train("--quiet", "--trainer.profile", "True", "--trainer.profile_steps", "900", "901")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
-        "warning: Nothing is profiled: trainer.profile_steps is 900 901, but the run has 182 batches only; give "
-        "earlier ones."
+        "warning: Nothing was profiled. trainer.profile_steps is 900 901, but the run has only 182 batches. Give "
+        "earlier batches."
     ]
     log = (tmp_path / "out" / "train.log").read_text()
     for text in (
         "INFO    scenario: tutorial",
-        "WARNING Nothing is profiled",
+        "WARNING Nothing was profiled",
         "INFO    epoch 2/2",
         "INFO    Trained 2 epochs",
     ):

@@ -71,17 +71,17 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
     (
         ["run", "--model.graph", "CNN"],
-        "--model.graph cannot change from MLP to CNN when a run goes on: the",
+        "--model.graph cannot change from MLP to CNN when a run is resumed. The",
     ),
-    (["run", "--model.graph.units", "7"], "--model.graph.units cannot change from [128] to [7] when a run goes on"),
+    (["run", "--model.graph.units", "7"], "--model.graph.units cannot change from [128] to [7] when a run is resumed"),
     (
         ["run", "--optimizer", "sgd"],
-        "--optimizer cannot change from Adam to SGD when a run goes on: the",
+        "--optimizer cannot change from Adam to SGD when a run is resumed. The",
     ),
     (["run", "--trainer.precision", "float16"], "--trainer.precision cannot change from float32 to float16"),
     (["run", "--trainer.random_seed", "5"], "--trainer.random_seed cannot change from"),
     (["run", "--trainer.calc_ema", "0.9"], "--trainer.calc_ema cannot change from 0.0 to 0.9"),
-    (["run", "--trainer.output_dir", "x"], "--trainer.output_dir cannot change from run to x when a run goes on"),
+    (["run", "--trainer.output_dir", "x"], "--trainer.output_dir cannot change from run to x when a run is resumed"),
     (["run", "--train.batch_size", "0"], "--train.batch_size: 0 is not allowed, it must be at least 1."),
 ]
 
@@ -130,8 +130,8 @@ def test_nothing_to_do(run: Path) -> None:
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The run has finished its 2 epochs, so there is nothing to do; to go on, give more, such as "
-        "--trainer.epochs 4.\n"
+        "The run has finished after 2 epochs. There is nothing left to train. To continue, give more epochs, for "
+        "example --trainer.epochs 4.\n"
     )
     assert contents(run) == before
 
@@ -168,8 +168,8 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     """Resuming an older checkpoint changes the course; newer ones are set aside and reported."""
     done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step-0000000182 is newer than where the run goes on" in done.stdout
-    assert "Goes on from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
+    assert "step-0000000182 is newer than the point where the run resumes" in done.stdout
+    assert "Resuming from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
     assert "Trained 1 epoch (2 in all) in " in done.stdout
     assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
@@ -184,7 +184,7 @@ def test_damaged_newest(run: Path) -> None:
     shutil.rmtree(run / "export")
     done = aip(run.parent, "resume", "run/checkpoint")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step-0000000182 is damaged (variables.npz differs from the manifest) and is set aside." in done.stdout
+    assert "step-0000000182 is damaged (variables.npz does not match the manifest) and is set aside." in done.stdout
     assert "epoch 2/2" in done.stdout
     assert (run / "export").is_dir()
 
@@ -196,7 +196,7 @@ def test_killed_before_the_first_checkpoint(run: Path) -> None:
     seed = json.loads((run / "run.json").read_text())["seed"]
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Goes on from the beginning, since there is no checkpoint yet." in done.stdout
+    assert "Resuming from the beginning, because there is no checkpoint yet." in done.stdout
     assert read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["seed"] == seed
     assert len((run / "log.csv").read_text().splitlines()) == 3
 
@@ -209,7 +209,7 @@ def test_two_processes_for_one_run(run: Path) -> None:
         time.sleep(0.05)
     second = aip(run.parent, "resume", "run", "--trainer.epochs", "100000")
     assert second.returncode == 2
-    assert second.stderr == "error: run is being written to by another process: wait for it to end, or stop it.\n"
+    assert second.stderr == "error: run is being written to by another process. Wait for it to end, or stop it.\n"
     first.send_signal(signal.SIGKILL)
     first.communicate()
     epoch = read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["epoch"]
@@ -413,15 +413,15 @@ def test_missing_and_other_plugin(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: The optimizer Lookahead of this run came from aip-plugin-lookahead 1.0, which is not installed: "
-        "install it (pip install aip-plugin-lookahead==1.0).\n"
+        "error: The optimizer Lookahead of this run came from aip-plugin-lookahead 1.0, which is not installed. "
+        "Run pip install aip-plugin-lookahead==1.0.\n"
     )
     second = site_with_lookahead(tmp_path / "second", "2.0")
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", path=second)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        "The optimizer Lookahead was that of aip-plugin-lookahead 1.0 so far and is that of aip-plugin-lookahead 2.0 "
-        "now" in done.stdout
+        "The optimizer Lookahead came from aip-plugin-lookahead 1.0 and now comes from aip-plugin-lookahead 2.0"
+        in done.stdout
     )
 
 
@@ -450,7 +450,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "10")
     assert done.returncode == 0
     assert "stopped after epoch 1 (early stopping: val_accuracy" in done.stdout
-    assert "to go on, change what stopped it" in done.stdout
+    assert "To continue, change the cause of the stop" in done.stdout
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", "--early_stopping.upper_threshold", "2")
     assert done.returncode == 0
     assert "epoch 2/2" in done.stdout

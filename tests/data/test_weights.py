@@ -332,7 +332,7 @@ def test_wrong_weights_on_demand(form: str, weight: Any, refused: Any) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.where(IDS == 7, np.nan, 1), "Sample 7 of x has nan in its weight: only finite"),
+        (np.where(IDS == 7, np.nan, 1), "Sample 7 of x has nan in its weight. Training needs finite"),
         ({"a": np.where(IDS == 3, np.inf, 1)}, "Sample 3 of x has inf in its weight 'a'"),
         (np.ones((COUNT, 3)), r"The weight of sample 0 of x has shape \(3,\), but its target has shape \(2,\)"),
         (np.ones((COUNT, 2, 2)), r"The weight of sample 0 of x has shape \(2, 2\)"),

@@ -223,7 +223,7 @@ def test_variables_that_claim_much(tmp_path: Path) -> None:
     assert open_variables(tmp_path).get_tensor("a").shape == (1000,)
     for file in (tmp_path / "variables").glob("variables.data-*"):
         os.truncate(file, 10)
-    with pytest.raises(ValueError, match="its variables take 4,000 bytes, and 10 are there"):
+    with pytest.raises(ValueError, match="its variables need 4,000 bytes, but its files have 10"):
         open_variables(tmp_path)
 
 

@@ -101,7 +101,7 @@ def test_a_format_that_cannot_express_the_model(tmp_path: Path, capsys: Any) -> 
     assert not out.exists()
     assert main([*words, "--trainer.skip_sanity_check", "true"]) == 1
     said = capsys.readouterr()
-    assert f"error: A format is missing in best and export, the rest is complete: {sentence}" in said.err
+    assert f"error: A format is missing in best and export. Everything else is complete. {sentence}" in said.err
     assert "Trained 2 epochs" in said.out
     assert len(list((out / "checkpoint").glob("step-*"))) == 2
     for name in ("best", "export"):
@@ -116,8 +116,8 @@ def test_missing_packages(fork_aip: Any, install: Any, tmp_path: Path) -> None:
     result = fork_aip("train", "tutorial", "--export.formats", "odd", AIP_LOG_LEVEL="debug")
     assert result.returncode == 2
     assert result.stderr == (
-        "error: --export.formats Odd needs the packages json, no_such_package and nor_this, of which no_such_package "
-        "and nor_this are missing: pip install 'odd[all]'.\n"
+        "error: --export.formats Odd needs the packages json, no_such_package and nor_this, but no_such_package "
+        "and nor_this are not installed. Run pip install 'odd[all]'.\n"
     )
     result = fork_aip("export", str(tmp_path / "none"), "--format", "odd")
     assert result.stderr.startswith("error: --format Odd needs the packages json, no_such_package and nor_this")

@@ -192,7 +192,7 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
         steps = sorted(path.name for path in (tmp_path / "o" / "checkpoint").iterdir())
         assert steps == sorted(set(steps))
     if number == signal.SIGTERM:
-        assert "Stopping and saving, since worker 1 received SIGTERM." in out
+        assert "Stopping and saving, because worker 1 received SIGTERM." in out
 
 
 @pytest.mark.slow

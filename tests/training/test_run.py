@@ -146,7 +146,7 @@ def test_never_writes_into_another_run(run: tuple[Path, str, str]) -> None:
     process = start(run[0], "train", "tutorial", "--trainer.output_dir", "out")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "already holds a run" in errors
+    assert "already contains a run" in errors
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
 
 
@@ -175,7 +175,7 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
     assert process.returncode == code
     assert "Traceback" not in output + errors
     # A signal during the validation interrupts it.
-    assert "Stopping after this chunk" in output or "Stopping now and saving" in output
+    assert "Stopping after the current batches" in output or "Stopping now and saving" in output
     assert "Interrupted after" in output
     assert "out/checkpoint" in output
     assert not (tmp_path / "out" / "export").exists()

@@ -63,8 +63,8 @@ def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -
             _set_keras_state(callback, state)
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise TrainingError(
-            f"The callback {name} cannot go on from its saved state ({type(error).__name__}: {error}): "
-            "resume with other --callbacks, or with the version of its plugin that wrote it."
+            f"The callback {name} cannot restore its saved state ({type(error).__name__}: {error}). "
+            "Resume with other --callbacks, or with the version of its plugin that saved the state."
         ) from error
 
 
@@ -110,13 +110,13 @@ def _set_keras_state(callback: Any, state: Mapping[str, Any]) -> None:
 def _check_csv(text: Any, keys: Any, separator: str) -> None:
     """Reject text other than a table of numbers: a checkpoint may be untrusted, and the text is written to a file."""
     if not isinstance(text, str) or not isinstance(keys, list | None):
-        raise ValueError("it holds no table of a CSVLogger")
+        raise ValueError("it is not the table of a CSVLogger")
     header, *rows = [line.split(separator) for line in text.splitlines()] or [[]]
     if header and (header != ["epoch", *(keys or [])] or not "".join(header).isprintable()):
-        raise ValueError("the columns of its table are not epoch and names of values")
+        raise ValueError("the columns of its table are not epoch and the names of values")
     for row in rows:
         if any(not CSV_CELL.fullmatch(cell) for cell in row):
-            raise ValueError("its table holds something else than numbers")
+            raise ValueError("its table contains values other than numbers")
 
 
 def _taken_apart(value: Any, name: str, arrays: Arrays) -> Any:
@@ -132,8 +132,8 @@ def _taken_apart(value: Any, name: str, arrays: Arrays) -> Any:
         arrays[key] = np.array(value)
         return {ARRAY_KEY: key}
     raise TrainingError(
-        f"The state of the callback {name} holds {type(value).__name__}: "
-        "get_state() must return None, numbers, text, lists, mappings with text as keys, and NumPy arrays."
+        f"The state of the callback {name} contains a value of type {type(value).__name__}. "
+        "get_state() must return None, numbers, text, lists, mappings with text keys, or NumPy arrays."
     )
 
 

@@ -90,11 +90,10 @@ def choose_compilation(
         return Compilation(mode="graph", chunk=1, reason="samples vary in size")
     full = loader.batching.full_steps
     if full == 0:
-        return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
+        return Compilation(mode="graph", chunk=1, reason="the dataset is smaller than a batch")
     if loop.distribution.replicas > 1 and jit_compile == "on":
         raise TrainingError(
-            "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
-            "--device.strategy none."
+            "XLA cannot compile a loop over several devices. Use --trainer.jit_compile auto or --device.strategy none."
         )
     sides = loader.dataset.specs()
     batch_bytes = loader.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
@@ -164,9 +163,7 @@ def _under_xla(loop: TrainingLoop, loader: DataLoader, chunk: int, *, must: bool
         if not must:
             return None
         message = (error.message or str(error)).splitlines()[0]
-        raise TrainingError(
-            f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
-        ) from error
+        raise TrainingError(f"XLA cannot compile this model ({message}). Use --trainer.jit_compile auto.") from error
     return block
 
 

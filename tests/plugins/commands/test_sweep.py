@@ -126,7 +126,7 @@ def test_kill_and_resume(line, fork_aip, tmp_path) -> None:
     about = json.loads((first / "run.json").read_text())
     assert about["resumed"][0]["checkpoint"] is not None
     log = (first / "output.log").read_text()
-    assert re.search(r"Stopping (now|after this chunk) and saving", log)
+    assert re.search(r"Stopping (now|after the current batches) and saving", log)
 
 
 @pytest.mark.slow
