@@ -35,7 +35,7 @@ class CSVLog(keras.callbacks.Callback):
             UsageError: the path is a link.
         """
         if self.path.is_symlink():
-            raise UsageError(f"{self.path} is a symbolic link. aip does not write through links: remove it.")
+            raise UsageError(f"{self.path} is a symbolic link. aip does not write through links. Remove the link.")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Append a row."""
@@ -78,11 +78,11 @@ def _check(columns: list[Any], rows: list[dict[str, Any]]) -> None:
     """Check that a state contains only numbers under valid names: a checkpoint may be untrusted."""
     named = columns[:1] == ["epoch"] and all(isinstance(name, str) and name.isprintable() for name in columns)
     if not named or len(set(columns)) < len(columns):
-        raise ValueError("the columns are not epoch and names of values")
+        raise ValueError("the columns are not epoch and value names")
     for row in rows:
         numbers = all(type(value) in (int, float) for value in row.values())
         if not row.keys() <= set(columns) or not numbers or type(row.get("epoch")) is not int:
-            raise ValueError(f"a row does not hold one number for each of its columns {', '.join(columns)}")
+            raise ValueError(f"a row does not have one number for each of its columns {', '.join(columns)}")
 
 
 def build(params: CSVLogParams, context: RunContext) -> CSVLog:

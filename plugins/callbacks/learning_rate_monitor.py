@@ -65,7 +65,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
             self._failed = True
             reason = getattr(error, "message", None) or str(error)
             logger.warning(
-                "The learning rates cannot be written (%s): they are no longer, and training goes on.", reason
+                "The learning rates cannot be written (%s). Recording stops, and training continues.", reason
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -94,7 +94,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
         """Continue after the rows of a checkpoint."""
         length = state["bytes"]
         if length is not None and (type(length) is not int or not len(HEAD) <= length):
-            raise ValueError(f"{length!r} is not a length of learning_rate.csv")
+            raise ValueError(f"{length!r} is not a valid length of learning_rate.csv")
         self._bytes = length
         if self._bytes is None:
             self._csv_path.unlink(missing_ok=True)

@@ -69,7 +69,7 @@ class Tracker(keras.callbacks.Callback):
             left = len(self._unsent)
             missing = f" ({count(left, 'epoch')} {'is' if left == 1 else 'are'} missing)" if self._unsent else ""
             logger.warning(
-                "%s did not get all of this run%s; all values are in %s.",
+                "%s did not receive all data of this run%s. All values are in %s.",
                 self._what, missing, self.context.output_dir / "tensorboard",
             )  # fmt: skip
 
@@ -84,7 +84,7 @@ class Tracker(keras.callbacks.Callback):
         run_id = state["run_id"]
         if not isinstance(run_id, str) or not re.fullmatch(r"[0-9a-f]{32}", run_id):
             # The id becomes part of a query of the tracker, and of file names.
-            raise ValueError(f"{run_id!r} is not the name of a run")
+            raise ValueError(f"{run_id!r} is not the id of a run")
         self._unsent = {
             int(epoch): (float(when), {str(name): float(value) for name, value in values.items()})
             for epoch, when, values in state["unsent"]
