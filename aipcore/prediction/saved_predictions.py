@@ -130,7 +130,7 @@ def read_stored(path: Path) -> Stored:
     except Exception as error:
         # NumPy, zipfile and pyarrow raise many kinds of errors for damaged files.
         raise UsageError(
-            f"{path} is damaged, or it is not a file of aip lav --dump or aip predict --output "
+            f"{path} is not a file of aip lav --dump or aip predict --output, or it is damaged "
             f"({type(error).__name__}: {' '.join(str(error).split())})."
         ) from error
     if version > FORMAT:

@@ -51,4 +51,4 @@ class ConfusionEvaluator(Evaluator):
             for truth, guess in pairs
             for count in [wrong[truth, guess]]
         )
-        return f"Most frequent confusions: {listed}."
+        return f"Most confused: {listed}."
