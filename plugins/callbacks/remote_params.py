@@ -54,7 +54,9 @@ class WebhookParams(CallbackParams):
     every_n_epochs: int = field(0, help="Epochs between two progress messages. 0 sends none.", check=at_least(0))
     new_best: bool = field(False, help="Send a message for each epoch with a new best value.")
     timeout: float = field(
-        5.0, help="Seconds to wait for an answer. At the end, the limit for all answers.", check=above(0)
+        5.0,
+        help="Seconds to wait for an answer. Also the limit for all pending messages at the end of the run.",
+        check=above(0),
     )
 
     def check(self) -> None:
@@ -187,7 +189,9 @@ class WandBParams(CallbackParams):
         contacts=lambda mode: "Weights & Biases" if mode == "online" else "",
     )
     project: str | None = field(None, help="Name of the project. none uses WANDB_PROJECT, or else the scenario's name.")
-    entity: str | None = field(None, help="User or team of the project. none uses WANDB_ENTITY, or else the user.")
+    entity: str | None = field(
+        None, help="User or team of the project. none uses WANDB_ENTITY, or else the logged-in user."
+    )
     run_name: str | None = field(None, help="Name of the run. none uses the name of the output folder.")
     group: str | None = field(None, help="Name of a group of runs.")
     tags: tuple[str, ...] = field((), help="Tags of the run.")

@@ -21,7 +21,7 @@ def aip_scenarios() -> list[ScenarioRecord]:
         ),
         ScenarioRecord(
             name="text_line_recognition",
-            summary="Recognizes lines of text in images, with CTC. Without lists, it generates lines.",
+            summary="Recognizes lines of text in images, with CTC. Without lists, it renders lines.",
             build="aip_plugins.scenarios.text_line_recognition.scenario:TextLineRecognition",
         ),
     ]

@@ -23,9 +23,11 @@ class TextLineData(ListFileData):
     )
     augment: bool = field(True, help="Stretch, shear, blur and add noise to training images.")
     printed_lines: int = field(
-        3000, help="Training lines to print if no lists are given. Validation uses a tenth as many.", check=at_least(10)
+        3000,
+        help="Training lines to render if no lists are given. Validation uses a tenth as many.",
+        check=at_least(10),
     )
-    printed_seed: int = field(1, help="Seed of the printed lines.", check=at_least(0))
+    printed_seed: int = field(1, help="Seed of the rendered lines.", check=at_least(0))
 
 
 @params

@@ -24,7 +24,7 @@ logger = logging.getLogger("aipcore.scenarios")
 
 
 class TextLineRecognition(ListFileScenario):
-    """Recognizes lines of text in images. Without lists, it trains on generated lines."""
+    """Recognizes lines of text in images. Without lists, it trains on rendered lines."""
 
     params_class = TextLineParams
     params: TextLineParams

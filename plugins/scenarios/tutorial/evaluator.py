@@ -47,7 +47,7 @@ class ConfusionEvaluator(Evaluator):
         if not pairs:
             return "No classes were confused."
         listed = ", ".join(
-            f"{self.names[truth]} as {self.names[guess]} ({count} time{'' if count == 1 else 's'})"
+            f"{self.names[truth]} predicted as {self.names[guess]} ({count} time{'' if count == 1 else 's'})"
             for truth, guess in pairs
             for count in [wrong[truth, guess]]
         )
