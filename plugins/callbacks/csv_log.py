@@ -78,11 +78,11 @@ def _check(columns: list[Any], rows: list[dict[str, Any]]) -> None:
     """Check that a state contains only numbers under valid names: a checkpoint may be untrusted."""
     named = columns[:1] == ["epoch"] and all(isinstance(name, str) and name.isprintable() for name in columns)
     if not named or len(set(columns)) < len(columns):
-        raise ValueError("the columns are not epoch and value names")
+        raise ValueError("the columns are not epoch and names of values")
     for row in rows:
         numbers = all(type(value) in (int, float) for value in row.values())
         if not row.keys() <= set(columns) or not numbers or type(row.get("epoch")) is not int:
-            raise ValueError(f"a row does not have one number for each of its columns {', '.join(columns)}")
+            raise ValueError(f"a row does not hold one number for each of its columns {', '.join(columns)}")
 
 
 def build(params: CSVLogParams, context: RunContext) -> CSVLog:

@@ -94,7 +94,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
         """Continue after the rows of a checkpoint."""
         length = state["bytes"]
         if length is not None and (type(length) is not int or not len(HEAD) <= length):
-            raise ValueError(f"{length!r} is not a valid length of learning_rate.csv")
+            raise ValueError(f"{length!r} is not a length of learning_rate.csv")
         self._bytes = length
         if self._bytes is None:
             self._csv_path.unlink(missing_ok=True)

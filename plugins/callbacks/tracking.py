@@ -84,7 +84,7 @@ class Tracker(keras.callbacks.Callback):
         run_id = state["run_id"]
         if not isinstance(run_id, str) or not re.fullmatch(r"[0-9a-f]{32}", run_id):
             # The id becomes part of a query of the tracker, and of file names.
-            raise ValueError(f"{run_id!r} is not the id of a run")
+            raise ValueError(f"{run_id!r} is not the name of a run")
         self._unsent = {
             int(epoch): (float(when), {str(name): float(value) for name, value in values.items()})
             for epoch, when, values in state["unsent"]
