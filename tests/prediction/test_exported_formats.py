@@ -85,8 +85,8 @@ def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Pa
     for words in (["lav"], ["predict"], ["export", "--format", "keras"]):
         assert main([words[0], str(out), "--trust", *words[1:]]) == 2
         assert capsys.readouterr().err == (
-            f"error: The model {out} was exported as ONNX alone, which aip itself does not apply: give the model that "
-            "it was exported from, best, export or checkpoint of a run.\n"
+            f"error: The model {out} contains only ONNX, which aip does not apply. Give the model that "
+            "it was exported from: best, export or checkpoint of a run.\n"
         )
 
 
@@ -96,7 +96,7 @@ def test_a_format_that_cannot_express_the_model(tmp_path: Path, capsys: Any) -> 
     out = tmp_path / "out"
     words = ["train", str(tmp_path / "gammas.py"), "--export.formats", "onnx", "--trainer.output_dir", str(out)]
     assert main([*words, "--quiet"]) == 1
-    sentence = "ONNX (opset 18) cannot express the op Lgamma of TensorFlow: leave ONNX out, or do what needs it in "
+    sentence = "ONNX (opset 18) does not support the op Lgamma of TensorFlow. Leave out ONNX, or move it to "
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
     assert not out.exists()
     assert main([*words, "--trainer.skip_sanity_check", "true"]) == 1

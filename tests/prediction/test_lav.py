@@ -73,7 +73,7 @@ def test_eager_gives_the_same(points: Any, lav: Any) -> None:
         (["--trainer.epochs", "3"], "--trainer.epochs has no effect in aip lav"),
         (["--train.batch_size", "3"], "--train.batch_size has no effect in aip lav"),
         (["--data.nose", "3"], "There is no option --data.nose; did you mean --data.noise?"),
-        (["--dump", "x.pkl"], "--dump x.pkl is not allowed, the file must end in .npz or .parquet."),
+        (["--dump", "x.pkl"], "--dump x.pkl is not allowed. The file must end in .npz or .parquet."),
     ],
 )
 def test_invalid_options(points: Any, capsys: Any, words: list[str], message: str) -> None:

@@ -113,7 +113,7 @@ def show_results(
     if rows:
         console.print(table)
     if len(rows) > SHOWN:
-        say(f"{len(rows) - SHOWN} more are in trials.csv.")
+        say(f"{count(len(rows) - SHOWN, 'more trial')} in trials.csv.")
     for row in [each for each in rows if each.state == "failed"][:3]:
         say(f"Trial {row.trial} failed: {row.reason}")
     if found := importances(study):
@@ -123,7 +123,7 @@ def show_results(
         chosen = {e.name: e.word(first.params[e.name]) for e in space.dimensions if e.name in first.params}
         say(f"Best: trial {first.trial} in {first.folder}. To train it again:")
         say(f"  aip train {shlex.join([*settings.train_words(recorded=True), *space.options(chosen)])}")
-    say(f"Compare the trials: tensorboard --logdir {folder} (HPARAMS); {folder / 'trials.csv'}")
+    say(f"To compare the trials: tensorboard --logdir {folder} (tab HPARAMS), or {folder / 'trials.csv'}")
 
 
 def headings(names: Sequence[str]) -> list[str]:

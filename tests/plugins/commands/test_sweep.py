@@ -62,7 +62,7 @@ def test_sweep(line, fork_aip, tmp_path) -> None:
     assert (good["state"], good["epoch"], good["params"]) == ("complete", 3, {"model.kill": "no"})
     assert good["value"] == good["logs"]["val_loss"]
     assert (bad["state"], bad["value"]) == ("failed", None)
-    assert bad["reason"].startswith("killed by SIGKILL, as happens when the memory is used up")
+    assert bad["reason"].startswith("killed by SIGKILL, possibly because memory ran out")
     with (folder / "trials.csv").open(newline="") as file:
         assert [row["state"] for row in csv.DictReader(file)] == ["complete", "failed"]
     # Each trial is a whole run with all its parameters.
@@ -82,7 +82,7 @@ def test_sweep(line, fork_aip, tmp_path) -> None:
     assert (more.returncode, len(trials(folder))) == (0, 2)
     other = fork_aip("sweep", line, "--space", "model.kill=no,yes", "--sampler", "grid", "--sweep_dir", str(folder))
     assert other.returncode == 2
-    assert "has the parameters --trainer.epochs 3 and this command none" in " ".join(other.stderr.split())
+    assert "has the parameters --trainer.epochs 3, but this command has none" in " ".join(other.stderr.split())
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_kill_and_resume(line, fork_aip, tmp_path) -> None:
     assert "add --trust" in refused.stderr
     done = fork_aip("sweep", "--resume", "s", "--trust", timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "Trial 0 goes on" in done.stdout
+    assert "Trial 0 resumes" in done.stdout
     rows = trials(tmp_path / "s")
     assert {number: row["state"] for number, row in rows.items()} == {0: "complete", 1: "complete"}
     assert rows[0]["params"] == {"model.units": units}
@@ -141,7 +141,7 @@ def test_interrupt_and_resume(line, fork_aip, tmp_path) -> None:
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 130, said
     assert "Stopping: the trial saves its state first" in said
-    assert "To go on: aip sweep --resume s --trust" in said
+    assert "To resume: aip sweep --resume s --trust" in said
     assert trials(tmp_path / "s")[0]["state"] == "running"
     done = fork_aip("sweep", *words, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -218,7 +218,7 @@ def test_pruning(line, fork_aip, tmp_path) -> None:
     row = trials(tmp_path / "s")[6]
     assert (row["state"], row["epoch"]) == ("pruned", 1)
     log = (tmp_path / "s" / "trial-0006" / "output.log").read_text()
-    assert "Pruned by the sweep: other trials were better by this epoch." in log
+    assert "Pruned by the sweep: other trials were better at this epoch." in log
     assert "Stopped early, in epoch 1" in log
     resumed = fork_aip("resume", "s/trial-0006", "--trust")
     assert resumed.returncode == 0, resumed.stderr
@@ -231,7 +231,7 @@ def test_all_fail_alike(line, fork_aip, tmp_path) -> None:
     done = fork_aip("sweep", line, "--space", "model.units=2..9", "--model.broken", "--sweep_dir", "s", timeout=300)
     assert done.returncode == 1
     errors = " ".join(done.stderr.split())
-    assert "The first 3 trials all failed alike, so the sweep ends here: " in errors
+    assert "The first 3 trials failed for the same reason, so the sweep ends: " in errors
     assert "RuntimeError: the model has a mistake (" in errors
     assert "Traceback" not in done.stderr
     assert "Traceback" in (tmp_path / "s" / "trial-0000" / "output.log").read_text()
@@ -248,5 +248,5 @@ def test_no_numbers_and_no_such_value(line, fork_aip, tmp_path) -> None:
     assert (bad["state"], bad["reason"]) in [("failed", f"the loss is {what} in epoch 1") for what in ("nan", "inf")]
     done = fork_aip("sweep", line, *words, "--monitor", "min:val_lss", "--sweep_dir", "t")
     assert done.returncode == 1
-    assert "There is no val_lss to optimize, only" in " ".join(done.stderr.split())
+    assert "The value val_lss is not logged, only" in " ".join(done.stderr.split())
     assert len(trials(tmp_path / "t")) == 1
