@@ -39,7 +39,7 @@ class _Lav(ModelFolderCommand):
 
 @words_command("lav", _Lav, LAV.options)
 def command(words: tuple[str, ...]) -> None:
-    """Score a trained model, or the vote of several, on validation or other data."""
+    """Score one or several trained models on validation or other data."""
     console = Console()
     options, requests = LAV.read(words, console)
     if not requests:

@@ -27,7 +27,7 @@ COMMANDS: Final = {
         "aipcore.cli.benchmark_input_pipeline",
         "Measure the throughput of the training data and find its bottleneck.",
     ),
-    "lav": ("aipcore.cli.lav", "Score a trained model, or the vote of several, on validation or other data."),
+    "lav": ("aipcore.cli.lav", "Score one or several trained models on validation or other data."),
     "predict": ("aipcore.cli.predict", "Apply one or several trained models to data."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),

@@ -79,8 +79,8 @@ def split_model_arguments(
     if not models and "--help" not in given:
         dots = "MODEL ..." if several else "MODEL"
         raise UsageError(
-            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is best, export "
-            "or checkpoint of a run, or the run folder."
+            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is a run "
+            "folder or its folder best, export or checkpoint."
         )
     if len(models) > 1 and not several:
         raise UsageError(f"aip {command} takes one model, not {len(models)}: {' '.join(models)}.")
@@ -197,7 +197,7 @@ def show_model_usage(
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
-        "\nMODEL is [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold] of a run, or the run folder."
+        "\nMODEL is a run folder or its folder [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold]."
     )
     if parameters:
         console.print(f"\nAll parameters of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")

@@ -46,7 +46,7 @@ def test_show_draws_schedules(fork_aip: Callable[..., Any]) -> None:
     """A schedule's page ends with its curve, in which the rate rises and falls."""
     done = fork_aip("plugins", "show", "WarmupCosineDecay")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Over a run of 20 epochs" in done.stdout
+    assert "Learning rate over 20 epochs" in done.stdout
     heights = [height for height in columns(done.stdout.partition("Over a run")[2]) if height is not None]
     top = heights.index(max(heights))
     assert 0 < top < 10

@@ -95,8 +95,8 @@ def test_failing_pages_fail(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     for text, said in {
         "```console\n$ aip params tutorial --optimizer.rho 1\nerror: something else\n```": "does not print",
-        "```console\n$ aip --version\nerror: no\n```": "ended with 0",
-        "```console\naip params nonsense\n```": "ended with 2",
+        "```console\n$ aip --version\nerror: no\n```": "exited with 0",
+        "```console\naip params nonsense\n```": "exited with 2",
         "```console\n$ aip params tutorial\nno such line\n```": "does not print",
         "```python\nx = 1\nassert x == 2\n```": "AssertionError",
     }.items():

@@ -17,7 +17,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
         (("tutoral", *SPACE), "did you mean tutorial?"),
         (("tutorial", "--space"), "--space needs a value"),
         (("tutorial", "--space", "optimizer.epsilonn=1..2"), "did you mean --optimizer.epsilon?"),
-        (("tutorial", *SPACE, "--trials", "0"), "--trials: 0 is not allowed, it must be a whole number, at least 1."),
+        (("tutorial", *SPACE, "--trials", "0"), "--trials: 0 is not allowed. It must be a whole number, at least 1."),
         (("tutorial", *SPACE, "--timeout", "soon"), "--timeout: soon is not allowed"),
         (("tutorial", *SPACE, "--sampler", "tpee"), "--sampler: tpee is not allowed; did you mean tpe?"),
         (("tutorial", *SPACE, "--sampler", "grid"), "has no end of values for a grid"),
