@@ -52,7 +52,7 @@ def _read_array(stream: BinaryIO, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
         raise ValueError(f"{member.filename} has version {version} of NumPy's format, which is not supported")
     shape, fortran, dtype = readers[version](stream)
     if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects")
+        raise ValueError(f"{member.filename} contains Python objects")
     size = dtype.itemsize
     for length in shape:
         size *= length

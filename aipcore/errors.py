@@ -62,7 +62,7 @@ class FolderMovedError(TrainingError):
     """
 
     def __init__(self, path: Path, found: Path | None) -> None:
-        end = f"Resume the run there: aip resume {found}" if found else "Nothing more is written."
+        end = f"Resume it there: aip resume {found}" if found else "Nothing more is written."
         where = f"was moved to {found}" if found else "was deleted or moved to an unknown place"
         super().__init__(f"The run stops because its folder {path} {where}. {end}")
         self.found = found

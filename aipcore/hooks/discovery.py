@@ -197,7 +197,7 @@ def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
     for entry in entries:
         rivals = by_name[entry.record.kind, normalize(entry.record.name)]
         if entry.record.kind == "command" and normalize(entry.record.name) in reserved:
-            reason = f"{entry.plugin.source} registers the command {entry.record.name}, a name that is reserved for aip"
+            reason = f"{entry.plugin.source} registers the command {entry.record.name}, which is a reserved name"
             entry = attrs.evolve(entry, status="broken", reason=reason)  # noqa: PLW2901 - the same entry, marked
         elif len(rivals) > 1:
             entry = attrs.evolve(entry, status="broken", reason=_same_name(rivals))  # noqa: PLW2901

@@ -207,7 +207,7 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
             if not field.spec.short:
                 continue
             if field.name in root.children or field.name in root.shorts:
-                raise ParamsError(f"The short form {field.name} stands for two parameters of {cls.__name__}.")
+                raise ParamsError(f"The short form {field.name} fits two parameters of {cls.__name__}. Rename one.")
             root.shorts[field.name] = (*group.path, field.name)
     return root
 
