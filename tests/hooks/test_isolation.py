@@ -66,7 +66,7 @@ BROKEN = {
         f"AIP_API = 0\n{RECORD}return []",
         "targets version 0 of the plugin API, but this aip has version 1",
     ),
-    "odd API": (f"AIP_API = '1'\n{RECORD}return []", "has AIP_API = '1': it must be a whole number"),
+    "odd API": (f"AIP_API = '1'\n{RECORD}return []", "has AIP_API = '1', which is not a whole number"),
 }
 
 

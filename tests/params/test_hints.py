@@ -54,7 +54,7 @@ WORDS = {
     "--gpus 0 1": "did you mean --device.gpus 0 1?",
     "--weight_decay 0.1": "did you mean --optimizer.weight_decay 0.1?",
     "--clipnorm 1": "did you mean --optimizer.clip_norm 1?",
-    "--momentum 0.9": "--optimizer.momentum belongs to RMSprop, SGD or Muon, but the optimizer is Adam: add",
+    "--momentum 0.9": "--optimizer.momentum belongs to RMSprop, SGD or Muon, but the optimizer is Adam. Add",
     "--optimizer SGD --momentum 0.9": "did you mean --optimizer.momentum 0.9?",
     "--callbacks EarlyStopping": "Write --early_stopping.n_to_go 5",
     "--callbacks early_stopping": "Write --early_stopping.n_to_go 5",

@@ -313,7 +313,7 @@ ERRORS = {
     "--trainer..epochs 3": "There is no option --trainer..epochs; did you mean --trainer.epochs?",
     "--rate.x 1": "There is no option --rate.x; did you mean --rate?",
     "--rate 1 --rate.x 1": "There is no option --rate.x; did you mean --rate?",
-    "--callbacks stop --callbacks.stop 3": "--callbacks.stop is a group of options, not an option: ",
+    "--callbacks stop --callbacks.stop 3": "--callbacks.stop is a group of options, not an option. It",
     "--optimizer adam --trainer.optimizer adam": "are the same option. Give it once.",
     "--callbacks csvlog --callbacks.csvlog.file a --callbacks.csv_log.file b": "are the same option. Give it once.",
     "stray": "'stray' does not belong to an option. Write --NAME stray.",
@@ -339,7 +339,7 @@ def test_wrong_command_lines(words: str) -> None:
         ({"trainer": {"epoch": 3}}, "p.yaml: trainer.epoch is unknown; did you mean epochs?"),
         (
             {"optimizer": {"name": "adam", "rho": 1}},
-            "p.yaml: optimizer.rho belongs to RMSprop, but the optimizer is Adam: write optimizer: RMSprop, or",
+            "p.yaml: optimizer.rho belongs to RMSprop, but the optimizer is Adam. Write optimizer: RMSprop, or",
         ),
         ({"optimizer": 3}, "p.yaml: optimizer: 3 is not allowed. It must be one of Adam or RMSprop."),
         ({"optimizer": "adma"}, "p.yaml: optimizer: There is no optimizer 'adma'; did you mean Adam?"),
