@@ -54,13 +54,13 @@ CASES = {
         "--trainer.epochs: three is not allowed. It must be a whole number, at least 1.",
     ),
     "negative": (("train", "tutorial", "--trainer.epochs", "-1"), "--trainer.epochs: -1 is not allowed"),
-    "batch size 0": (("train", "tutorial", "--train.batch_size", "0"), "it must be at least 1."),
+    "batch size 0": (("train", "tutorial", "--train.batch_size", "0"), "It must be at least 1."),
     "no boolean": (
         ("train", "tutorial", "--train.shuffle", "maybe"),
         "--train.shuffle: maybe is not allowed. It must be true or false.",
     ),
     "missing params file": (("train", "tutorial", "--params", "none.yaml"), "none.yaml cannot be read"),
-    "malformed params file": (("train", "tutorial", "--params", "bad.yaml"), "no valid YAML, line 2, column"),
+    "malformed params file": (("train", "tutorial", "--params", "bad.yaml"), "not valid YAML at line 2, column"),
     "wrong type in params file": (
         ("train", "tutorial", "--params", "typed.json"),
         "typed.json: trainer.epochs: True is not allowed. It must be a whole number",

@@ -54,7 +54,7 @@ def greeting(install):
     ("words", "message"),
     [
         (["trainn"], "There is no command 'trainn'; did you mean train?"),
-        (["zzz"], "There is no command 'zzz'; there are train, "),
+        (["zzz"], "There is no command 'zzz'; available: train, "),
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
         (
             ["-p", "optimizers", "plugins", "list"],

@@ -62,7 +62,7 @@ def test_answers_that_unpack_to_much(tmp_path: Path, monkeypatch: Any, capsys: A
         archive(path, {"index.npy": npy((2**20,), bytes(2**23))})
         monkeypatch.setenv("AIP_READ_GIB", "0.001")
         assert main(["evaluate", str(path)]) == 2
-        assert "unpacks to 0.0 GiB, more than the 0.001 GiB" in capsys.readouterr().err
+        assert "unpacks to 0.0 GiB, more than the limit of 0.001 GiB" in capsys.readouterr().err
         monkeypatch.setenv("AIP_READ_GIB", "much")
         assert main(["evaluate", str(path)]) == 2
         assert "AIP_READ_GIB is 'much'. Set it to a number of GiB" in capsys.readouterr().err
