@@ -21,7 +21,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
         (("tutorial", *SPACE, "--timeout", "soon"), "--timeout: soon is not allowed"),
         (("tutorial", *SPACE, "--sampler", "tpee"), "--sampler: tpee is not allowed; did you mean tpe?"),
         (("tutorial", *SPACE, "--sampler", "grid"), "has no end of values for a grid"),
-        (("tutorial", *SPACE, "--pruner", "fast"), "it must be median, hyperband or none."),
+        (("tutorial", *SPACE, "--pruner", "fast"), "It must be median, hyperband or none."),
         (("tutorial", *SPACE, "--monitor", "val_loss"), "write min:NAME or max:NAME"),
         (("tutorial", *SPACE, "--storage", "sqlite:///a.db"), "--storage URL and --study NAME belong together"),
         (("tutorial", *SPACE, "--trainer.output_dir", "x"), "give --sweep_dir, which holds them all"),
