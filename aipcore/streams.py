@@ -75,7 +75,7 @@ class _Descriptor(io.FileIO):
 
     def _tell_other_stream(self, error: OSError) -> None:
         if self.fileno() == 1:
-            print(f"warning: {OutputError(error)} Training goes on without it.", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"warning: {OutputError(error)} Training continues without it.", file=sys.stderr, flush=True)  # noqa: T201
 
 
 _guarded: list[_Descriptor] = []

@@ -1,4 +1,4 @@
-"""Writes docs/parameters.md from the parameter classes and plugins; `--check` only says whether it is up to date."""
+"""Write docs/parameters.md from the parameter classes and plugins. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aipcore.training.params import run_params_class
 
 HEAD = """# Parameters
 
-Every parameter of `aip train`, with its default. This page is made by `make docs` from the parameter classes; `aip
-train SCENARIO ... --help` shows the same for one command, and `aip plugins show NAME` for one plugin. The options of a
-component exist only when it is chosen.
+The parameters of `aip train` with their defaults. This page is made by `make docs` from the parameter classes. `aip
+train SCENARIO ... --help` shows the parameters of one command line, and `aip plugins show NAME` those of one plugin.
+The options of a component exist only if it is selected.
 """
 
 
 def reference() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     plugins = get_plugin_manager()
     parts = [HEAD, "## Every scenario\n"]
     components = {"optimizer": "optimizer.", "schedule": "learning_rate."}

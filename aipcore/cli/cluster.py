@@ -68,13 +68,13 @@ def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:
 
     def last_words(reason: str) -> None:
         close()
-        sentence = f"{reason}; all workers end."
+        sentence = f"{reason}; all workers stop."
         record = logging.LogRecord("aipcore.devices", logging.ERROR, __file__, 0, sentence, None, None)
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.emit(record)
         report("error", sentence)
         if output_dir is not None and output_dir.exists():
-            report("next", f"aip resume {output_dir} goes on from the last checkpoint.")
+            report("next", f"aip resume {output_dir} continues from the last checkpoint.")
 
     return Tell(note=note, last_words=last_words)

@@ -264,7 +264,7 @@ WHERE = {
 @click.argument("shell", type=click.Choice(list(WHERE)))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell: bash, zsh or fish.
+    """Print the completion script for bash, zsh or fish.
 
     \b
       bash   eval "$(aip completion bash)"   in ~/.bashrc

@@ -32,24 +32,26 @@ from aipcore.training.export.requirements import require_packages
 
 OUTPUT = command_option(
     "--output",
-    help="The new folder to write to; by default MODEL-FORMAT beside the model.",
+    help="Folder to create. By default MODEL-FORMAT next to the model.",
     metavar="DIR",
 )
 GRAPH = command_option(
     "--graph",
-    help="Write this export graph of the scenario alone; by default the model that is applied.",
+    help="Export only this graph of the scenario. By default, the serving model is exported.",
     metavar="NAME",
 )
 OPTIONS = (HELP, OUTPUT, GRAPH, TRUST)
 USAGE = "export MODEL --format NAME \\[OPTIONS] \\[PARAMETERS]"
-SUMMARY = "Write a trained model in another format; what it answers is compared before the folder is put in place."
+SUMMARY = "Write a trained model in another format. Its outputs are verified before the folder is moved into place."
 
 
 @params
 class ExportCommandParams:
     """Parameters of the export itself."""
 
-    format: Choice[ExporterParams] | None = component("exporter", default=None, help="The format, by exporter plugin.")
+    format: Choice[ExporterParams] | None = component(
+        "exporter", default=None, help="Export format, the name of an exporter plugin."
+    )
 
 
 class _Export(ExportFolderCommand):
@@ -75,7 +77,7 @@ def command(words: tuple[str, ...]) -> None:
     scenario = scenario_of(model, plugins, trust=trust)
     graph = arguments.options.get("--graph", DEFAULT_GRAPH)
     if not graph.isidentifier():
-        raise UsageError(f"--graph {graph} is not the name of a graph: give a key of the scenario's export_graphs().")
+        raise UsageError(f"--graph {graph} is not the name of a graph. Give a key of the scenario's export_graphs().")
     given = arguments.options.get("--output")
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
     output = model.path.with_name(f"{stem}-{chosen.name.lower()}") if given is None else expanded(given)
@@ -118,7 +120,9 @@ def _show_help(
 
 def _check_new(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"--output {output} exists already: give a new or an empty folder, nothing is overwritten.")
+        raise UsageError(
+            f"--output {output} already exists. Give a new or an empty folder. Existing files are not overwritten."
+        )
 
 
 def _refuse_resources(recorded: Any, changed: Any) -> None:
@@ -128,7 +132,7 @@ def _refuse_resources(recorded: Any, changed: Any) -> None:
         return
     names = sorted(before[0].keys() | after[0].keys())
     raise UsageError(
-        f"aip export cannot change the files that are part of a model ({', '.join(names)}): leave their options out."
+        f"aip export cannot change the files that are part of a model ({', '.join(names)}). Leave their options out."
     )
 
 

@@ -44,8 +44,8 @@ def start_computing(device: GpuParams | None = None) -> None:
 
 TRUST = command_option(
     "--trust",
-    help="Run the code of a scenario that is no installed plugin, and contact the addresses that the model names; "
-    "only for models whose origin you know.",
+    help="Trust the code and the addresses that the model names. The code is a scenario outside the installed plugins. "
+    "Use this only for models from a known source.",
 )
 
 
@@ -79,11 +79,11 @@ def split_model_arguments(
     if not models and "--help" not in given:
         dots = "MODEL ..." if several else "MODEL"
         raise UsageError(
-            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}; a model is best, export "
-            "or checkpoint of a run, or the run's folder."
+            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is a run "
+            "folder or its folder best, export or checkpoint."
         )
     if len(models) > 1 and not several:
-        raise UsageError(f"aip {command} takes one model, and was given {len(models)}: {' '.join(models)}.")
+        raise UsageError(f"aip {command} takes one model, not {len(models)}: {' '.join(models)}.")
     return ModelArguments(models=models, options=given, rest=rest)
 
 
@@ -186,8 +186,8 @@ def _refuse_fixed(
         first = option.name.split(".")[0]
         group = first if first in own else shorts.get(first, (first,))[0]
         if group in (*fixed, "trainer"):
-            why = "the model is as it was trained" if group in (*FIXED, "trainer") else "it belongs to aip lav"
-            raise UsageError(f"{option.written} has no effect in aip {command}, since {why}: leave it out.")
+            why = "the model is already trained" if group in (*FIXED, "trainer") else "it belongs to aip lav"
+            raise UsageError(f"{option.written} has no effect in aip {command}, since {why}. Leave it out.")
 
 
 def show_model_usage(
@@ -197,11 +197,10 @@ def show_model_usage(
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
-        "\nMODEL is what training left: [bold]best[/bold], [bold]export[/bold], [bold]checkpoint[/bold], or the folder "
-        "of the run."
+        "\nMODEL is a run folder or its folder [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold]."
     )
     if parameters:
-        console.print(f"\nAll parameters of one: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
+        console.print(f"\nAll parameters of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
 
 
 def show_model_help(
@@ -210,7 +209,7 @@ def show_model_help(
     """Print the help of a command for a model, with the parameter values of this command line."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
-    console.print(f"\nParameters of {request.scenario.name}, with the values they have in this command:")
+    console.print(f"\nParameters of {request.scenario.name}, with their values in this command:")
     layers = [recorded_layer(request.model), request.overrides]
     root = applied_params_class(request.scenario.cls.params_class)
     render_help(root, layers, request.plugins, console, hidden=request.fixed)

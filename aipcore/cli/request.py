@@ -46,9 +46,9 @@ def options_of(command: click.Command) -> list[click.Option]:
     return [each for each in command.params if isinstance(each, click.Option)]
 
 
-HELP = command_option("--help", "-h", help="Show this message, with the options and defaults of exactly this command.")
+HELP = command_option("--help", "-h", help="Show this message, with the values of this command line.")
 PARAMS = command_option(
-    "--params", help="Read parameters from a JSON or YAML file; options on the command line win.", metavar="FILE"
+    "--params", help="Read parameters from a JSON or YAML file. Command-line options override it.", metavar="FILE"
 )
 
 
@@ -97,10 +97,10 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
             given.setdefault(key, []).extend(values)
             continue
         if key in given:
-            raise UsageError(f"{name} is given twice: give it once.")
+            raise UsageError(f"{name} is given twice. Give it once.")
         if option.is_flag:
             if equals:
-                raise UsageError(f"{name} takes no value: write just {name}.")
+                raise UsageError(f"{name} takes no value. Write just {name}.")
             given[key] = True
         else:
             if not equals:
@@ -119,8 +119,8 @@ def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
     """
     if isinstance(kind, click.Choice) and word not in kind.choices:
         near = nearest(word, kind.choices)
-        hint = f"did you mean {one_of(near)}?" if near else f"it must be {one_of(kind.choices)}."
-        raise UsageError(f"{name}: {word} is not allowed; {hint}")
+        hint = f"; did you mean {one_of(near)}?" if near else f". It must be {one_of(kind.choices)}."
+        raise UsageError(f"{name}: {word} is not allowed{hint}")
     try:
         value = kind.convert(word, None, None)
         if not isinstance(value, float) or math.isfinite(value):
@@ -129,7 +129,7 @@ def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
         pass
     low = getattr(kind, "min", None)
     must = f"a whole number, at least {low}" if isinstance(kind, click.IntRange) else f"a number above {low}"
-    raise UsageError(f"{name}: {word} is not allowed, it must be {must}.")
+    raise UsageError(f"{name}: {word} is not allowed. It must be {must}.")
 
 
 def split_arguments(
@@ -158,7 +158,7 @@ def make_request(arguments: Arguments, command: str) -> Request:
     names = list(plugins.names("scenario"))
     if arguments.scenario is None:
         raise ScenarioError(
-            f"Name a scenario: aip {command} SCENARIO; there are {', '.join(names) or 'none'}, "
+            f"Name a scenario: aip {command} SCENARIO. Available: {', '.join(names) or 'none'}, "
             "and any package.module:Class or .py file."
         )
     scenario = load_scenario(arguments.scenario, names=names, find=plugins.find_scenario)

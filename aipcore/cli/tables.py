@@ -77,7 +77,7 @@ def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any])
     try:
         path.write_text(json.dumps({**about, "lists": lists}, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--json {path} cannot be written ({error.strerror}): give another file.") from error
+        raise UsageError(f"--json {path} cannot be written ({error.strerror}). Give another file.") from error
 
 
 def _number(value: float | None) -> str:
@@ -112,7 +112,7 @@ def show_predictions(console: Console, predictions: Iterable[Prediction]) -> Non
     if table is not None:
         console.print(table)
     if count > SHOWN:
-        echo(f"... and {count - SHOWN:,} more: write them all to a file by --output FILE.")
+        echo(f"... and {count - SHOWN:,} more. Write all predictions to a file with --output FILE.")
 
 
 def label(prediction: Prediction) -> str:

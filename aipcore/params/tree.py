@@ -121,7 +121,7 @@ class Component:
         for name in names:
             known = self.source.canonical(self.kind, name)
             if known in chosen:
-                raise ParamsError(f"The {self.kind} {known} is named twice: name it once.")
+                raise ParamsError(f"The {self.kind} {known} is named twice. Name it once.")
             chosen[known] = self.made(known)
         self.chosen, self.origin, self.problem = chosen, origin, None
         self.keep(before, outlasting)
@@ -140,7 +140,7 @@ class Component:
         group = _group(cls, path, "", self.choices, value)
         group.component, group.choice = self, name
         if COMPONENT_KEY in group.children:
-            raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved: call it otherwise.")
+            raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved. Rename it.")
         return group
 
 
@@ -207,7 +207,7 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
             if not field.spec.short:
                 continue
             if field.name in root.children or field.name in root.shorts:
-                raise ParamsError(f"The short form {field.name} stands for two parameters of {cls.__name__}.")
+                raise ParamsError(f"The short form {field.name} fits two parameters of {cls.__name__}. Rename one.")
             root.shorts[field.name] = (*group.path, field.name)
     return root
 

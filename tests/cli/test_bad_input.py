@@ -35,11 +35,11 @@ CASES = {
     ),
     "option of another optimizer": (
         ("train", "tutorial", "--optimizer.rho", "0.8"),
-        "--optimizer.rho belongs to RMSprop, but the optimizer is Adam: add --optimizer RMSprop, or leave",
+        "--optimizer.rho belongs to RMSprop, but the optimizer is Adam. Add --optimizer RMSprop, or leave",
     ),
     "option of another graph": (
         ("train", "tutorial", "--model.graph.filters", "8"),
-        "--model.graph.filters belongs to CNN, but the graph is MLP: add --model.graph CNN",
+        "--model.graph.filters belongs to CNN, but the graph is MLP. Add --model.graph CNN",
     ),
     "misspelt option": (
         ("train", "tutorial", "--trainer.epcohs", "3"),
@@ -51,19 +51,19 @@ CASES = {
     ),
     "no number": (
         ("train", "tutorial", "--trainer.epochs", "three"),
-        "--trainer.epochs: three is not allowed, it must be a whole number, at least 1.",
+        "--trainer.epochs: three is not allowed. It must be a whole number, at least 1.",
     ),
     "negative": (("train", "tutorial", "--trainer.epochs", "-1"), "--trainer.epochs: -1 is not allowed"),
-    "batch size 0": (("train", "tutorial", "--train.batch_size", "0"), "it must be at least 1."),
+    "batch size 0": (("train", "tutorial", "--train.batch_size", "0"), "It must be at least 1."),
     "no boolean": (
         ("train", "tutorial", "--train.shuffle", "maybe"),
-        "--train.shuffle: maybe is not allowed, it must be true or false.",
+        "--train.shuffle: maybe is not allowed. It must be true or false.",
     ),
     "missing params file": (("train", "tutorial", "--params", "none.yaml"), "none.yaml cannot be read"),
-    "malformed params file": (("train", "tutorial", "--params", "bad.yaml"), "no valid YAML, line 2, column"),
+    "malformed params file": (("train", "tutorial", "--params", "bad.yaml"), "not valid YAML at line 2, column"),
     "wrong type in params file": (
         ("train", "tutorial", "--params", "typed.json"),
-        "typed.json: trainer.epochs: True is not allowed, it must be a whole number",
+        "typed.json: trainer.epochs: True is not allowed. It must be a whole number",
     ),
     "unknown key in params file": (("train", "tutorial", "--params", "key.yaml"), "did you mean epochs?"),
     "missing scenario file": (("train", "none.py"), "There is no scenario file none.py"),
@@ -80,12 +80,12 @@ CASES = {
         ("train", "tutorial", "--trainer.epochs", "3", "--trainer.epochs", "4"),
         "--trainer.epochs is given twice",
     ),
-    "stray word": (("train", "tutorial", "extra"), "'extra' belongs to no option"),
+    "stray word": (("train", "tutorial", "extra"), "'extra' does not belong to an option"),
     "no value": (("train", "tutorial", "--trainer.output_dir"), "--trainer.output_dir needs a value"),
     "unknown callback": (("train", "tutorial", "--callbacks", "CSVLgo"), "did you mean CSVLog?"),
     "option of a callback not chosen": (
         ("train", "tutorial", "--callbacks.CSVLog.file", "x"),
-        "belongs to CSVLog, which is not chosen: add --callbacks CSVLog.",
+        "belongs to CSVLog, which is not selected. Add --callbacks CSVLog.",
     ),
     "params of unknown scenario": (("params", "tutorail"), "Did you mean tutorial?"),
     "unknown command": (("trian",), "did you mean train?"),

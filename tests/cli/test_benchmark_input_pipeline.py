@@ -67,7 +67,7 @@ def test_names_the_bottleneck(workers: str, tmp_path: Path) -> None:
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if workers != "0" and "parts made ahead are ready" in line:
+        if workers != "0" and "prefetched parts are ready" in line:
             process.send_signal(signal.SIGINT)
             break
     rest, errors = process.communicate(timeout=60)
@@ -95,4 +95,4 @@ def test_seconds_must_be_positive(seconds: str, tmp_path: Path) -> None:
     process = run(tmp_path, f"--seconds={seconds}")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"--seconds: {seconds} is not allowed, it must be a number above 0." in errors
+    assert f"--seconds: {seconds} is not allowed. It must be a number above 0." in errors

@@ -14,10 +14,13 @@ from aipcore.errors import UsageError
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--workers", "2"], "aip launch starts train or resume, which is missing"),
-        (["--workers", "2", "params", "tutorial"], "aip launch starts train or resume, not 'params'"),
-        (["--workers", "2", "train", "tutorial", "--device.strategy", "mirror"], "mirror does not go with aip launch"),
-        (["--workers", "2", "train", "tutorial", "--device.strategy=none"], "none does not go with aip launch"),
+        (["--workers", "2"], "aip launch needs a command. Give train or resume"),
+        (["--workers", "2", "params", "tutorial"], "aip launch cannot start 'params'. Give train or resume"),
+        (
+            ["--workers", "2", "train", "tutorial", "--device.strategy", "mirror"],
+            "mirror cannot be used with aip launch",
+        ),
+        (["--workers", "2", "train", "tutorial", "--device.strategy=none"], "none cannot be used with aip launch"),
         (["--workers", "9", "--port-base", "65530", "train", "tutorial"], "leaves no room for 9 workers"),
         (["--workers", "0", "train", "tutorial"], "--workers"),
         (["train", "tutorial"], "--workers"),

@@ -188,7 +188,8 @@ def test_log_level_nonsense(train: Any, tmp_path: Path, monkeypatch: pytest.Monk
     code, output, errors = train()
     assert (code, output) == (2, "")
     assert errors == (
-        "error: AIP_LOG_LEVEL is 'nonsense': set it to one of debug, info, warning, error, critical, or unset it.\n"
+        "error: AIP_LOG_LEVEL is 'nonsense', which is not a log level. Set it to one of debug, info, warning, error, "
+        "critical, or unset it.\n"
     )
     assert not (tmp_path / "out").exists()
 

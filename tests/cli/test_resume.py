@@ -64,7 +64,7 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
 
 
 REFUSED: list[tuple[list[str], str]] = [
-    ([], "Name the folder of a run: aip resume DIR; aip resume --help shows more."),
+    ([], "Name a run folder: aip resume DIR. aip resume --help shows the options."),
     (["nowhere"], "nowhere does not exist. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["."], ". is not a run folder: run.json is missing. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
@@ -82,7 +82,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "--trainer.random_seed", "5"], "--trainer.random_seed cannot change from"),
     (["run", "--trainer.calc_ema", "0.9"], "--trainer.calc_ema cannot change from 0.0 to 0.9"),
     (["run", "--trainer.output_dir", "x"], "--trainer.output_dir cannot change from run to x when a run is resumed"),
-    (["run", "--train.batch_size", "0"], "--train.batch_size: 0 is not allowed, it must be at least 1."),
+    (["run", "--train.batch_size", "0"], "--train.batch_size: 0 is not allowed. It must be at least 1."),
 ]
 
 CODES = """
@@ -285,12 +285,12 @@ HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "resource outside": (
         "run",
         lambda about: about.update(resources={"trainer.output_dir": "resources/../../evil.py"}),
-        "lies outside of its resources folder",
+        "is outside its resources folder",
     ),
     "resource behind a link": (
         "run",
         lambda about: about.update(resources={"trainer.output_dir": "resources/link.txt"}),
-        "holds the symbolic link resources/link.txt",
+        "contains the symbolic link resources/link.txt",
     ),
     "folder as a number": (
         "run",
@@ -371,8 +371,11 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     done = aip(away, "resume", "out", "--trust", "--trainer.epochs", "2")
     assert (done.returncode, done.stderr) == (0, "")
     list_file = home / "all.txt"
-    taken = f"all.txt (train.lists) is not in this folder: {list_file} is taken, since the run was started there."
-    other = f"data (val.lists) is taken from this folder; the run was started in {home}, where it is another."
+    taken = f"all.txt (train.lists) is not in the current folder. {list_file} is read, since the run was started there."
+    other = (
+        f"data (val.lists) is read from the current folder. The run was started in {home}, where this path is a "
+        "different file."
+    )
     assert done.stdout.count(taken) == done.stdout.count(other) == 1
     recorded = json.loads((away / "out" / "run.json").read_text())
     assert recorded["params"]["train"]["lists"] == [str(list_file)]
@@ -388,7 +391,7 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     # From another folder, a model is scored on the data that its run named.
     done = aip(tmp_path, "lav", "copy/out", "--trust")
     assert done.returncode == 0, done.stderr
-    assert f"data (val.lists) is not in this folder: {copy / 'data'} is taken" in done.stderr
+    assert f"data (val.lists) is not in the current folder. {copy / 'data'} is read" in done.stderr
 
 
 LOOKAHEAD = ROOT / "examples" / "aip-plugin-lookahead" / "src"

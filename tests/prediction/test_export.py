@@ -44,7 +44,7 @@ def test_nothing_is_overwritten(points: Any, tmp_path: Path, capsys: Any) -> Non
     (tmp_path / "file").write_text("mine")
     words = ["export", str(points.folder), "--trust", "--format", "keras", "--output"]
     assert main([*words, str(tmp_path)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -260,7 +260,7 @@ def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], t
     ("words", "message"),
     [
         (["--graph", "encode"], "Helped has no export graph 'encode'. Its graphs are serving_default, encoder, "),
-        (["--graph", "../x"], "--graph ../x is not the name of a graph: "),
+        (["--graph", "../x"], "--graph ../x is not the name of a graph. "),
         (["--model.units", "5"], "(3, 4), but the scenario now builds it with shape (3, 5). Change only parameters "),
         (["--model.unit", "5"], "There is no option --model.unit; did you mean --model.units?"),
         (["--val.batch_size", "5"], "There is no option --val.batch_size"),

@@ -170,7 +170,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "evaluator's type": ({"evaluator": returns(3)}, "returned int. Return an Evaluator"),
     "update": ({"evaluator": lambda self: Breaking()}, rf"The evaluator Breaking of Case fails .*{WITHIN}"),
     "result": ({"evaluator": lambda self: Late()}, FAILED),
-    "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not know"),
+    "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not use"),
 }  # fmt: skip
 
 
@@ -271,7 +271,7 @@ FILES = {
     "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
     "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
     "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
-    "name": ("def metric(self): return []", "Case defines metric(), which aip does not know."),
+    "name": ("def metric(self): return []", "Case defines metric(), which aip does not use."),
 }  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def test_moved(
     with pytest.raises(FolderMovedError) as caught:
         trainer.fit()
     assert str(caught.value) == (
-        f"The folder {old} of this run was moved to {new}, so the run ends. Resume the run there: aip resume {new}"
+        f"The run stops because its folder {old} was moved to {new}. Resume it there: aip resume {new}"
     )
     assert not old.exists()
     assert {"checkpoint", "tensorboard", "learning_rate.csv"} <= files_of(new)

@@ -62,9 +62,9 @@ class TestForms:
     [
         (["optimizer.epsilonn=1..2"], (), "There is no option --optimizer.epsilonn; did you mean --optimizer.epsilon?"),
         (["optimizer=adam,lyon"], (), "There is no optimizer 'lyon'; did you mean Lion?"),
-        (["train.batch_size=0..8"], (), "--train.batch_size: 0 is not allowed, it must be at least 1."),
+        (["train.batch_size=0..8"], (), "--train.batch_size: 0 is not allowed. It must be at least 1."),
         (["train.batch_size=1.5..8"], (), "train.batch_size takes integers only."),
-        (["train.batch_size=8,many"], (), "--train.batch_size: many is not allowed, it must be a whole number"),
+        (["train.batch_size=8,many"], (), "--train.batch_size: many is not allowed. It must be a whole number"),
         (["train.batch_size=8..2"], (), "8 is not less than 2. Write the smaller end first."),
         (["train.batch_size=1..8:2"], (), "8 is not a whole number of steps from 1. End the range at 7."),
         (["train.batch_size=1..8:0"], (), "is not a range of numbers"),
