@@ -163,8 +163,6 @@ def _export(
         graph=graph,
         changed=changed,
     )
-    what = str(model.path) if graph == DEFAULT_GRAPH else f"The graph {graph} of {model.path}"
-    echo(
-        f"{what} written as {chosen.name} to {output}; outputs differ by at most {exported.deviation:.2g} "
-        f"for {exported.inputs}."
-    )
+    what = str(model.path) if graph == DEFAULT_GRAPH else f"the graph {graph} of {model.path}"
+    echo(f"Exported {what} as {chosen.name} to {output}.")
+    echo(f"Largest difference of an output: {exported.deviation:.2g}, for {exported.inputs}.")

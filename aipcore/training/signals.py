@@ -29,13 +29,13 @@ class LastResort:
     Args:
         signals: the handled signals.
         grace_seconds: seconds after the first signal; after a second one, `AT_ONCE_SECONDS` apply.
-        notify: receives the sentence that the grace period is over.
+        say_killed: called when the grace period is over.
     """
 
-    def __init__(self, signals: Collection[int], grace_seconds: float, notify: Callable[[str], object]) -> None:
+    def __init__(self, signals: Collection[int], grace_seconds: float, say_killed: Callable[[], object]) -> None:
         self._signals = signals
         self._grace = grace_seconds
-        self._notify = notify
+        self._say_killed = say_killed
         self._previous = -1
         self._thread: threading.Thread | None = None
 
@@ -89,10 +89,7 @@ class LastResort:
         os._exit(128 + received[-1])
 
     def _say(self) -> None:
-        self._notify(
-            f"The run did not end within {self._grace:g} s (trainer.grace_seconds): it ends here, "
-            "and the last complete checkpoint is what there is."
-        )
+        self._say_killed()
         sys.stdout.flush()
 
 
@@ -113,18 +110,26 @@ class Interruption:
     Args:
         notify: shows a message to the user.
         grace_seconds: seconds after which the process is forced to exit; see `LastResort`.
+        resume: returns the command that resumes the run from its last checkpoint; empty if there is none.
         alone: True if there are no other workers to agree with.
         owns_process: True if the process may be ended; otherwise `grace_seconds` has no effect.
     """
 
     def __init__(
-        self, notify: Callable[[str], None], grace_seconds: float, *, alone: bool = True, owns_process: bool = True
+        self,
+        notify: Callable[[str], None],
+        grace_seconds: float,
+        resume: Callable[[], str],
+        *,
+        alone: bool = True,
+        owns_process: bool = True,
     ) -> None:
         self.noted: signal.Signals | None = None
         self._alone = alone
         self.received: signal.Signals | None = None
-        self._notify = notify
-        self._last_resort = LastResort(SIGNALS, grace_seconds, notify) if owns_process else None
+        self._notify, self._resume = notify, resume
+        over = f"The run did not stop within {grace_seconds:g} s (trainer.grace_seconds) and is killed."
+        self._last_resort = LastResort(SIGNALS, grace_seconds, lambda: self._killed(over)) if owns_process else None
         self._breaks = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -161,7 +166,7 @@ class Interruption:
             index, number = told[0]
             self.received = signal.Signals(number)
             if self.noted is None:
-                self._notify(f"Stopping and saving, since worker {index} received {self.received.name}.")
+                self._notify(f"Worker {index} received {self.received.name}. Stopping and saving.")
             self.noted = self.received
         return any(wish for _, wish in wishes)
 
@@ -186,11 +191,16 @@ class Interruption:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.noted is not None:
+            self._killed("Stopped without saving.")
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.noted = signal.Signals(number)
-        what = "now" if self._breaks else "after this chunk"
-        self._notify(f"Stopping {what} and saving; press Ctrl-C again to stop at once.")
+        self._notify("Stopping and saving. Press Ctrl-C again to stop without saving.")
         if self._breaks:
             self._breaks = False
             self.received = self.noted
             raise Interrupted
+
+    def _killed(self, sentence: str) -> None:
+        self._notify(sentence)
+        if command := self._resume():
+            self._notify(f"Resume with: {command}")

@@ -110,7 +110,7 @@ class BatchProfiler:
             save = self._traced is not None and self._folder is not None and self._folder.parent.is_dir()
             tf.profiler.experimental.stop(save=save)
             if save:
-                self._reporter.message(f"Profiled the batches {self._first} to {self._traced}.")
+                self._reporter.message(f"Profiled batches {self._first} to {self._traced}.")
 
     def end(self, batches: int) -> None:
         """Finish the trace at the end of the run, after `batches` batches."""

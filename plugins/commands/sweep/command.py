@@ -148,7 +148,7 @@ def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, qu
     if failure is not None:
         raise failure
     if stop.received is not None:
-        tell(f"To go on: {request.again(folder)}")
+        tell(f"Resume with: {request.again(folder)}")
         sys.exit(128 + stop.received)
     if not any(row.state in ("complete", "running") for row in rows):
         raise TrainingError("No trial of the sweep was completed: the table says why.")
