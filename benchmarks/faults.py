@@ -151,7 +151,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/.step-000000001*.new")
     process.kill()
     process.communicate()
-    said = place.aip("resume", "k", status=0, says="Goes on from")
+    said = place.aip("resume", "k", status=0, says="Resuming from")
     expect(not list(place.folder.glob("k/checkpoint/.*.new")), "the unfinished folder still exists")
     return said
 

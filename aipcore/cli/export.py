@@ -164,5 +164,5 @@ def _export(
         changed=changed,
     )
     what = str(model.path) if graph == DEFAULT_GRAPH else f"the graph {graph} of {model.path}"
-    echo(f"Exported {what} as {chosen.name} to {output}.")
-    echo(f"Largest difference of an output: {exported.deviation:.2g}, for {exported.inputs}.")
+    differ = f"differ by at most {exported.deviation:.2g}" if exported.deviation else "are identical"
+    echo(f"Exported {what} as {chosen.name} to {output}. The outputs {differ} for {exported.inputs}.")

@@ -22,6 +22,8 @@ AT_ONCE_SECONDS = 2.0
 NOTICE_SECONDS = 1.0
 """Seconds for the final notice, which may hang too."""
 
+UNSAVED = "Stopped without saving."
+
 
 class LastResort:
     """A watchdog that forces exit if a signal is ignored for `grace_seconds`. Start and stop it in the main thread.
@@ -29,13 +31,20 @@ class LastResort:
     Args:
         signals: the handled signals.
         grace_seconds: seconds after the first signal; after a second one, `AT_ONCE_SECONDS` apply.
-        say_killed: called when the grace period is over.
+        notify: receives the reason and the command that resumes the run.
+        advice: returns this command on a line of its own; empty if there is none.
     """
 
-    def __init__(self, signals: Collection[int], grace_seconds: float, say_killed: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        signals: Collection[int],
+        grace_seconds: float,
+        notify: Callable[[str], object],
+        advice: Callable[[], str],
+    ) -> None:
         self._signals = signals
         self._grace = grace_seconds
-        self._say_killed = say_killed
+        self._notify, self._advice = notify, advice
         self._previous = -1
         self._thread: threading.Thread | None = None
 
@@ -81,15 +90,15 @@ class LastResort:
                     deadline = time.monotonic() + (self._grace if len(received) == 1 else AT_ONCE_SECONDS)
 
     def _end(self, received: list[int]) -> None:
-        if len(received) == 1:
-            notice = threading.Thread(target=self._say, daemon=True)
-            notice.start()
-            notice.join(NOTICE_SECONDS)
+        reason = f"The run did not stop within {self._grace:g} s (trainer.grace_seconds) and is killed."
+        notice = threading.Thread(target=self._say, args=(reason if len(received) == 1 else UNSAVED,), daemon=True)
+        notice.start()
+        notice.join(NOTICE_SECONDS)
         # Do not wait for other threads or exit handlers: they may be the cause of the hang.
         os._exit(128 + received[-1])
 
-    def _say(self) -> None:
-        self._say_killed()
+    def _say(self, reason: str) -> None:
+        self._notify(f"{reason}{self._advice()}")
         sys.stdout.flush()
 
 
@@ -128,8 +137,7 @@ class Interruption:
         self._alone = alone
         self.received: signal.Signals | None = None
         self._notify, self._resume = notify, resume
-        over = f"The run did not stop within {grace_seconds:g} s (trainer.grace_seconds) and is killed."
-        self._last_resort = LastResort(SIGNALS, grace_seconds, lambda: self._killed(over)) if owns_process else None
+        self._last_resort = LastResort(SIGNALS, grace_seconds, notify, self._advice) if owns_process else None
         self._breaks = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -191,8 +199,7 @@ class Interruption:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.noted is not None:
-            self._killed("Stopped without saving.")
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            raise (Terminated if number == signal.SIGTERM else KeyboardInterrupt)(f"{UNSAVED}{self._advice()}")
         self.noted = signal.Signals(number)
         self._notify("Stopping and saving. Press Ctrl-C again to stop without saving.")
         if self._breaks:
@@ -200,7 +207,6 @@ class Interruption:
             self.received = self.noted
             raise Interrupted
 
-    def _killed(self, sentence: str) -> None:
-        self._notify(sentence)
-        if command := self._resume():
-            self._notify(f"Resume with: {command}")
+    def _advice(self) -> str:
+        command = self._resume()
+        return f"\nResume with: {command}" if command else ""

@@ -130,8 +130,7 @@ def test_nothing_to_do(run: Path) -> None:
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The run has finished its 2 epochs, so there is nothing to do; to go on, give more, such as "
-        "--trainer.epochs 4.\n"
+        "The run finished after 2 epochs. To train further, give more epochs, such as --trainer.epochs 4.\n"
     )
     assert contents(run) == before
 
@@ -168,9 +167,9 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     """Resuming an older checkpoint changes the course; newer ones are set aside and reported."""
     done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step-0000000182 is newer than where the run goes on" in done.stdout
-    assert "Goes on from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
-    assert "Trained 1 epoch (2 in all) in " in done.stdout
+    assert "The newer checkpoint step-0000000182 was moved to run/checkpoint/aside." in done.stdout
+    assert "Resuming from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
+    assert "Trained 1 more epoch (2 total) in " in done.stdout
     assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
 
@@ -196,7 +195,7 @@ def test_killed_before_the_first_checkpoint(run: Path) -> None:
     seed = json.loads((run / "run.json").read_text())["seed"]
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Goes on from the beginning, since there is no checkpoint yet." in done.stdout
+    assert "Starting from the beginning, because the run has no checkpoint yet." in done.stdout
     assert read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["seed"] == seed
     assert len((run / "log.csv").read_text().splitlines()) == 3
 
@@ -445,7 +444,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "10")
     assert done.returncode == 0
     assert "stopped after epoch 1 (early stopping: val_accuracy" in done.stdout
-    assert "to go on, change what stopped it" in done.stdout
+    assert "To train further, change what stopped it" in done.stdout
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", "--early_stopping.upper_threshold", "2")
     assert done.returncode == 0
     assert "epoch 2/2" in done.stdout

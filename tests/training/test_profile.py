@@ -65,7 +65,7 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
     assert steps == list(range(first, last + 1))
     assert gradients == last - first + 1
     assert result.profiled == (first, last)
-    assert heard.messages == [f"Profiled the batches {first} to {last}."]
+    assert heard.messages == [f"Profiled batches {first} to {last}."]
     assert heard.warnings == []
 
     plain = make_trainer(blobs_class, *QUICK, "--train.batch_size", "16", output="plain")
