@@ -111,7 +111,7 @@ def test_columns_are_aligned() -> None:
     file = io.StringIO()
     reporter = ConsoleReporter(Console(file=file, width=250))
     with logging_to(ConsoleHandler(reporter._console, quiet=False)):
-        for epoch, (loss, seconds) in enumerate([(1.5, 75), (0.0005, 0.1), (0.25, 10), (1e-8, 3700)], start=1):
+        for epoch, (loss, seconds) in enumerate([(1.5, 75), (0.0005, 0.1), (0.25, 10), (1e-8, 3725)], start=1):
             logs = {"loss": loss, "learning_rate": 0.1**epoch, "val_loss": 0.5}
             reporter.epoch_ended(
                 EpochReport(epoch=epoch, epochs=10, seconds=seconds, logs=logs, monitor="loss", previous_best=None,

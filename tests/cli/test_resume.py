@@ -167,10 +167,11 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     """Resuming an older checkpoint changes the course; newer ones are set aside and reported."""
     done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "The newer checkpoint step-0000000182 was moved to run/checkpoint/aside." in done.stdout
+    aside = run / "checkpoint" / "aside"
+    assert f"The newer checkpoint step-0000000182 was moved to {aside}." in done.stdout
     assert "Resuming from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
     assert "Trained 1 more epoch (2 total) in " in done.stdout
-    assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
+    assert (aside / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
 
 
