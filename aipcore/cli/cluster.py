@@ -10,6 +10,7 @@ from aipcore.cli.style import prefix_reports, report
 from aipcore.distributed.cluster import Cluster
 from aipcore.distributed.params import DeviceParams
 from aipcore.training import session
+from aipcore.training.run_folder import resume_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +76,6 @@ def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:
                 handler.emit(record)
         report("error", sentence)
         if output_dir is not None and output_dir.exists():
-            report("next", f"aip resume {output_dir} continues from the last checkpoint.")
+            report("resume with", resume_command(output_dir))
 
     return Tell(note=note, last_words=last_words)

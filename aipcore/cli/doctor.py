@@ -57,7 +57,7 @@ def command(as_json: bool) -> None:
     else:
         width = max(map(len, facts))
         click.echo("".join(f"{name:<{width}}  {text}\n" for name, text in facts.items()))
-        click.echo("No known problems." if not problems else "Problems:")
+        click.echo("No problems found." if not problems else "Problems:")
         click.echo("".join(f"- {problem}\n" for problem in problems), nl=False)
     if problems:
         sys.exit(1)
@@ -86,8 +86,8 @@ def _devices() -> Iterator[str]:
 
 def _plugins(plugins: PluginManager) -> str:
     strangers = [plugin for plugin in plugins.plugins if not plugin.is_own]
-    listed = ", ".join(f"{plugin.source} ({plugin.status})" for plugin in strangers)
-    return f"{len(plugins.plugins) - len(strangers)} built-in, third-party: {listed or 'none'}"
+    listed = "".join(f", {plugin.source} ({plugin.status})" for plugin in strangers)
+    return f"{len(plugins.plugins) - len(strangers)} built-in, {len(strangers)} third-party{listed}"
 
 
 def _problems(plugins: PluginManager) -> Iterator[str]:

@@ -167,8 +167,6 @@ def _export(
         graph=graph,
         changed=changed,
     )
-    what = str(model.path) if graph == DEFAULT_GRAPH else f"The graph {graph} of {model.path}"
-    echo(
-        f"{what} written as {chosen.name} to {output}; outputs differ by at most {exported.deviation:.2g} "
-        f"for {exported.inputs}."
-    )
+    what = str(model.path) if graph == DEFAULT_GRAPH else f"the graph {graph} of {model.path}"
+    differ = f"differ by at most {exported.deviation:.2g}" if exported.deviation else "are identical"
+    echo(f"Exported {what} as {chosen.name} to {output}. The outputs {differ} for {exported.inputs}.")

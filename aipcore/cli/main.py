@@ -174,11 +174,11 @@ def _ended(words: Sequence[str] | None) -> int:
         code = _run(arguments, running)
     except OutputError:
         raise
-    except Terminated:
-        report("aip", "terminated")
+    except Terminated as end:
+        report("aip", str(end) or "terminated")
         return TERMINATED
-    except (KeyboardInterrupt, click.Abort):
-        report("aip", "interrupted")
+    except (KeyboardInterrupt, click.Abort) as end:
+        report("aip", str(end) or "interrupted")
         return INTERRUPTED
     except click.exceptions.Exit as end:
         return end.exit_code

@@ -102,6 +102,6 @@ def _predict(
         show_predictions(console, predictions)
     else:
         written = write_predictions(output, predictions, applied_record(requests[0], resolved[0]))
-        click.echo(f"{count(written, 'prediction')} written to {output}.")
+        click.echo(f"Wrote {count(written, 'prediction')} to {output}.")
     for text in predictor.skipped():
         report("warning", text)

@@ -21,6 +21,9 @@ SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_S
 SECRET = "AIP_CLUSTER_SECRET"
 """The environment variable with the secret that all workers of a run share."""
 
+LAUNCHER = "AIP_LAUNCHER"
+"""The environment variable with the command that started the workers, such as `aip launch --workers 2`."""
+
 LEAST_CHARACTERS = 16
 """Minimum length of a secret: anyone who observes one connection can test guesses."""
 

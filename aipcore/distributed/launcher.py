@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO
 
-from aipcore.distributed.cluster import SECRET, Cluster
+from aipcore.distributed.cluster import LAUNCHER, SECRET, Cluster
 from aipcore.errors import UsageError
 from aipcore.params.names import count
 
@@ -120,6 +120,7 @@ class Launch:
     def _start(self, index: int) -> list[threading.Thread]:
         """Start a worker and the threads that relay its output."""
         own = {"TF_CONFIG": Cluster(self._addresses, index).tf_config, SECRET: self._secret}
+        own[LAUNCHER] = f"aip launch --workers {len(self._addresses)}"
         environment = {**os.environ, **self._shares[index], **own}
         chief = index == 0
         worker = subprocess.Popen(

@@ -240,9 +240,7 @@ def _opening(
         for warning in resumption.warnings:
             reporter.warning(warning)
         for each in moved:
-            reporter.warning(
-                f"{each.name} is newer than the point where the run resumes. It was moved to {each.parent}."
-            )
+            reporter.warning(f"The newer checkpoint {each.name} was moved to {each.parent}.")
         reporter.message(_begin(resumption.path, epoch, step, resumption.found))
         yield lambda result: record_result(folder.path, about, result)
 
@@ -283,11 +281,11 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
         return _finished_without_checkpoint(resumption)
     epoch, stopped = checkpoint.progress.get("epoch"), _stopped(checkpoint)
     if stopped and not _restarts(stopped, resumption):
-        why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})"
-        how = "To continue, change the cause of the stop, for example --early_stopping.n_to_go"
+        why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})."
+        how = "To train further, change what stopped it, such as --early_stopping.n_to_go."
     elif isinstance(epoch, int) and epoch >= params.epochs:
-        why = f"The run has finished after {count(epoch, 'epoch')}"
-        how = f"To continue, give more epochs, for example --trainer.epochs {2 * epoch}"
+        why = f"The run finished after {count(epoch, 'epoch')}."
+        how = f"To train further, give more epochs, such as --trainer.epochs {2 * epoch}."
     else:
         return None
     if params.export_final and exported_epoch(folder) != epoch:
@@ -295,7 +293,7 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
         return None
     result = {**checkpoint.progress, **_mapping(checkpoint.progress.get("monitor")), "epochs": epoch}
     result["status"] = "stopped" if stopped else "finished"
-    return f"{why}. There is nothing left to train. {how}.", _result(resumption, result)
+    return f"{why} {how}", _result(resumption, result)
 
 
 def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainResult] | None:
@@ -349,7 +347,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _begin(path: Path | None, epoch: int, step: int, found: Sequence[Change]) -> str:
-    where = "from the beginning, because there is no checkpoint yet" if path is None else f"from {path}"
-    place = "" if path is None else f", in epoch {epoch + 1} after {step} batches" if step else f", after epoch {epoch}"
+    if path is None:
+        where = "Starting from the beginning, because the run has no checkpoint yet"
+    else:
+        place = f"after epoch {epoch}" if epoch else "before the first epoch"
+        place = f"in epoch {epoch + 1}, after {count(step, 'batch')}" if step else place
+        where = f"Resuming from {path}, {place}"
     with_ = ", ".join(f"{change.path} {change.after}" for change in found)
-    return f"Resuming {where}{place}{f', with {with_}' if with_ else ''}."
+    return f"{where}{f', with {with_}' if with_ else ''}."

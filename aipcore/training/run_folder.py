@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from aipcore.distributed.cluster import LAUNCHER
 from aipcore.errors import FolderMovedError, UsageError
 from aipcore.files import no_follow, read_json, refuse_link, refuse_links
 from aipcore.scenario.record import read_record
@@ -61,6 +63,11 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
             f"--trainer.output_dir {path} cannot be written, because {parent} is not writable. Give another folder."
         )
     return path
+
+
+def resume_command(folder: Path, *, trust: bool = False) -> str:
+    """Return the command that resumes a run, with the launcher that started this process if there is one."""
+    return f"{os.environ.get(LAUNCHER, 'aip')} resume {shlex.quote(str(folder))}{' --trust' if trust else ''}"
 
 
 def refuse_links_of_run(path: Path) -> None:

@@ -14,8 +14,8 @@ def test_facts(fork_aip: Callable[..., Any]) -> None:
     lines = dict(line.split("  ", 1) for line in done.stdout.splitlines() if "  " in line)
     assert lines["tensorflow"].strip().startswith("2.21")
     assert "CPU:0" in lines["devices"]
-    assert lines["plugins"].endswith("third-party: none")
-    assert "No known problems." in done.stdout
+    assert "built-in, 0 third-party" in lines["plugins"]
+    assert "No problems found." in done.stdout
 
 
 def test_problems(run_aip: Callable[..., Any], install: Callable[..., Any]) -> None:

@@ -130,8 +130,7 @@ def test_nothing_to_do(run: Path) -> None:
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The run has finished after 2 epochs. There is nothing left to train. To continue, give more epochs, for "
-        "example --trainer.epochs 4.\n"
+        "The run finished after 2 epochs. To train further, give more epochs, such as --trainer.epochs 4.\n"
     )
     assert contents(run) == before
 
@@ -168,10 +167,11 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     """Resuming an older checkpoint changes the course; newer ones are set aside and reported."""
     done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step-0000000182 is newer than the point where the run resumes" in done.stdout
+    aside = run / "checkpoint" / "aside"
+    assert f"The newer checkpoint step-0000000182 was moved to {aside}." in done.stdout
     assert "Resuming from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
-    assert "Trained 1 epoch (2 in all) in " in done.stdout
-    assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
+    assert "Trained 1 more epoch (2 total) in " in done.stdout
+    assert (aside / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
 
 
@@ -196,7 +196,7 @@ def test_killed_before_the_first_checkpoint(run: Path) -> None:
     seed = json.loads((run / "run.json").read_text())["seed"]
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Resuming from the beginning, because there is no checkpoint yet." in done.stdout
+    assert "Starting from the beginning, because the run has no checkpoint yet." in done.stdout
     assert read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["seed"] == seed
     assert len((run / "log.csv").read_text().splitlines()) == 3
 
@@ -453,7 +453,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "10")
     assert done.returncode == 0
     assert "stopped after epoch 1 (early stopping: val_accuracy" in done.stdout
-    assert "To continue, change the cause of the stop" in done.stdout
+    assert "To train further, change what stopped it" in done.stdout
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", "--early_stopping.upper_threshold", "2")
     assert done.returncode == 0
     assert "epoch 2/2" in done.stdout

@@ -222,7 +222,7 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
     words = ["export", str(run / "export"), "--trust", "--format", "keras", "--output", str(tmp_path / "k")]
     assert main([*words, "--graph", "encoder"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"The graph encoder of {run / 'export'} written as Keras to {tmp_path / 'k'}")
+    assert said.startswith(f"Exported the graph encoder of {run / 'export'} as Keras to {tmp_path / 'k'}. ")
     assert said.endswith("for validation samples.\n")
     import keras
 

@@ -152,7 +152,7 @@ def test_fit_again(tmp_path: Path) -> None:
     notes.texts.clear()
     assert trainer.fit() is result
     assert notes.texts == [
-        "The run has finished its 1 epoch, so there is nothing to train; to train further, make a new trainer."
+        "The run finished after 1 epoch, so this trainer has nothing to train. Create a new trainer to train further."
     ]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 

@@ -204,7 +204,7 @@ def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
 
     trainer = make_trainer(Lines, "--train.bucket_window", "100")
     assert trainer.data.train.specs()[0][""].shape == (None,)
-    assert trainer.compile().reason == "samples vary in size"
+    assert trainer.compile().reason == "the samples differ in size"
     assert np.isfinite(trainer.fit().history[-1]["val_loss"])
     assert min(block.inputs[""].min() for block in trainer.data.loader.blocks(0, chunk=1)) <= -1
 

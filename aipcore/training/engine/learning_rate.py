@@ -121,6 +121,14 @@ class CurrentRate:
         return ScaledSchedule.from_config(config)
 
 
+def last_rate(optimizer: Any) -> float:
+    """Return the learning rate of the optimizer's last update; before the first update, the rate of that one."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, CurrentRate | keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(tf.constant(max(0, int(optimizer.iterations.numpy()) - 1), tf.int64))
+    return float(rate)
+
+
 def make_settable(optimizer: Any, schedule: ScaledSchedule) -> None:
     """Make `optimizer.learning_rate` assignable, if it is this schedule and was not replaced by a plugin."""
     if getattr(optimizer, "_learning_rate", None) is schedule:

@@ -28,14 +28,14 @@ def warm_start_lines(rows: Sequence[Row], *, brief: bool = False) -> list[str]:
     if loaded:
         lines.append(f"and {loaded:,} loaded under the same name")
     if len(counted) > loaded:
-        lines.append(f"and {len(counted) - loaded:,} only in the source")
+        lines.append(f"and {len(counted) - loaded:,} in the file only")
     return lines if len(lines) > 1 or not brief else []
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     shape = _shape(row.shape)
     if row.status == "shape mismatch" and row.source_shape is not None:
-        shape = f"{shape}, source {_shape(row.source_shape)}"
+        shape = f"{shape}, in the file {_shape(row.source_shape)}"
     source = "same" if row.source == row.path else row.source or "-"
     return row.path or "not in this model", source, shape, row.status
 

@@ -153,7 +153,7 @@ def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, qu
     if failure is not None:
         raise failure
     if stop.received is not None:
-        tell(f"To resume: {request.again(folder)}")
+        tell(f"Resume with: {request.again(folder)}")
         sys.exit(128 + stop.received)
     if not any(row.state in ("complete", "running") for row in rows):
         raise TrainingError("No trial of the sweep was completed. The table shows the reasons.")

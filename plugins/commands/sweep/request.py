@@ -97,11 +97,11 @@ class SweepRequest:
     def plan(self) -> str:
         """Return the plan in a few words."""
         settings = self.settings
-        many = "unlimited trials" if settings.trials is None else count(settings.trials, "trial")
+        many = "trials without a limit" if settings.trials is None else count(settings.trials, "trial")
         names = ", ".join(each.text for each in self.space.dimensions)
         mode, name = settings.monitor
         return (
-            f"{many} of {settings.scenario} to {'minimize' if mode == 'min' else 'maximize'} {name}, over {names} "
+            f"{many} of {settings.scenario} for the {'lowest' if mode == 'min' else 'highest'} {name}, over {names} "
             f"(sampler {settings.sampler}, pruner {settings.pruner}, seed {settings.seed})"
         )
 

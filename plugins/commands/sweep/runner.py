@@ -144,7 +144,7 @@ class Sweep:
         if not resumes:
             _clear(folder)
         shown = ", ".join(f"{name} {_short(word)}" for name, word in chosen.items())
-        self._tell(f"Trial {trial.number}{' resumes' if resumes else ''}: {shown}")
+        self._tell(f"Trial {trial.number}{' resumed' if resumes else ''}: {shown}")
         score = Score(*self.settings.monitor, own=self.settings.own_monitor)
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         visible = self.console if self.console.is_terminal and not self.quiet else Console(quiet=True)

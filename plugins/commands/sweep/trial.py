@@ -134,7 +134,7 @@ class Stop:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
         if self._process is not None:
-            self._notify("Stopping: the trial saves its state first. Press Ctrl-C again to stop immediately.")
+            self._notify("Stopping and saving the trial. Press Ctrl-C again to stop without saving.")
             self._process.send_signal(number)
 
 
