@@ -64,7 +64,7 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
     if name not in COMMANDS:
         given = f"not {name!r}" if name else "which is missing"
         raise UsageError(f"aip launch starts {' or '.join(COMMANDS)}, {given}: aip launch --workers N train SCENARIO.")
-    if "--help" in words or "-h" in words:
+    if {"--help", "-h"} & {word.partition("=")[0] for word in words}:
         from aipcore.cli.main import main
 
         sys.exit(main(words))

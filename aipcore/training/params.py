@@ -55,7 +55,10 @@ class EarlyStoppingParams:
     """Conditions for stopping before the last epoch. The scenario defines the monitored value."""
 
     n_to_go: int | None = field(
-        None, help="Stop after this many epochs without improvement; none: never.", check=at_least(1)
+        None,
+        help="Stop after this many epochs without improvement; none: never.",
+        check=at_least(1),
+        aliases=("patience",),
     )
     frequency: int = field(
         1,
@@ -89,7 +92,10 @@ class TrainerParams:
     )
     scale_epoch_size: float = field(1.0, help="Factor on the number of samples in one epoch.", check=above(0))
     accumulate_steps: int = field(
-        1, help="Batches whose gradients are summed for one optimizer update.", check=at_least(1)
+        1,
+        help="Batches whose gradients are summed for one optimizer update.",
+        check=at_least(1),
+        aliases=("gradient_accumulation_steps",),
     )
     input_gradient_penalty: float = field(
         0.0,
@@ -101,6 +107,7 @@ class TrainerParams:
         None,
         help="Seed of weights, data order and dropout; by default drawn at random and recorded.",
         check=at_least(0),
+        aliases=("seed",),
     )
     deterministic: bool = field(
         False,
@@ -112,7 +119,9 @@ class TrainerParams:
         help="Seconds after SIGINT or SIGTERM in which to finish the chunk and save; then the process ends at once.",
         check=above(0),
     )
-    force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
+    force_eager: bool = field(
+        False, help="Run step by step without compiling, to debug a model; slow.", aliases=("run_eagerly",)
+    )
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
     )
@@ -126,7 +135,10 @@ class TrainerParams:
         help="Number format of activations and gradients; weights stay float32. float16 scales the loss as needed.",
     )
     val_every_n: int = field(
-        1, help="Epochs between validations; the last epoch is always validated.", check=at_least(1)
+        1,
+        help="Epochs between validations; the last epoch is always validated.",
+        check=at_least(1),
+        aliases=("validation_freq",),
     )
     lav_every_n: int = field(
         0,
@@ -153,12 +165,14 @@ class TrainerParams:
         None,
         help="Freeze the layers whose path matches this regular expression, with all layers inside them.",
         check=regex(),
+        aliases=("freeze",),
     )
     calc_ema: float = field(
         0.0,
         help="Rate of a moving average of the weights, with which the model is validated and exported; 0: none, "
         "negative: computed from the length of an epoch.",
         check=Check("below 1", lambda rate: rate < 1),
+        aliases=("ema_momentum",),
     )
     ema_batch_norm: bool = field(False, help="Average the statistics of batch normalisation too.")
     skip_sanity_check: bool = field(
