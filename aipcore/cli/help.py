@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from aipcore.cli.request import options_of
+from aipcore.cli.columns import Row, column_width, show_rows, show_sections
+from aipcore.cli.request import Arguments, options_of
 from aipcore.errors import UsageError
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Description, Section, fill, nearest, one_of, sections
@@ -37,24 +38,8 @@ COMMON = (
 )
 """The options that most users of a training change."""
 
-WIDEST = 30
-"""Maximum width of the column of names. A longer name has a line of its own."""
-
 WIDEST_CHOICES = 40
 """Maximum width of the names of a component in place of `NAME`."""
-
-
-@attrs.frozen
-class Row:
-    """A name and a text beside it, in two columns.
-
-    Attributes:
-        column: width of the first column; 0 for that of the other rows.
-    """
-
-    name: Text
-    text: Text
-    column: int = 0
 
 
 def show_usage(console: Console, command: click.Command) -> None:
@@ -62,7 +47,7 @@ def show_usage(console: Console, command: click.Command) -> None:
     show_summary(console, command, "SCENARIO")
     plugins = get_plugin_manager()
     console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
-    _show_rows(
+    show_rows(
         console,
         [Row(Text(name, "cyan"), Text(plugins.summary("scenario", name))) for name in plugins.names("scenario")],
     )
@@ -85,9 +70,8 @@ def show_help(
     console: Console,
     request: Request,
     command: click.Command,
-    topic: str,
+    arguments: Arguments,
     *,
-    first: str = "",
     examples: Sequence[str] = EXAMPLES,
 ) -> None:
     """Print the help of a command for one scenario, with the parameter values of this command line.
@@ -96,12 +80,11 @@ def show_help(
         console: console to print to.
         request: the scenario and the parameters.
         command: command to describe.
-        topic: see `show_parameters`.
-        first: first word of the command; by default the name of the scenario.
+        arguments: words of the command line.
         examples: further words of example commands.
     """
-    first = first or request.scenario.name
-    start = f"aip {command.name} {first}"
+    topic = arguments.options["--help"]
+    start = f"aip {command.name} {arguments.scenario}"
     tree = fill(request.root, request.layers, request.plugins)
     about = About(
         start=start,
@@ -111,7 +94,7 @@ def show_help(
         standard=sections(fill(run_params_class(ScenarioParams), [], request.plugins)),
     )
     if not topic:
-        console.print(f"Usage: [bold]{start} \\[OPTIONS] \\[PARAMETERS][/bold]\n")
+        console.print(Text.assemble("Usage: ", (f"{start} [OPTIONS] [PARAMETERS]", "bold"), "\n"))
         summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
         if summary:
             console.print(summary[0] + "\n", markup=False)
@@ -172,16 +155,19 @@ def show_parameters(console: Console, trees: Sequence[Group], about: About, topi
         return
     selected = containing(found, topic)
     others = {name: choices for tree in trees for name, choices in of_other_choices(tree, topic).items()}
-    if not selected and not others:
+    word = topic.casefold()
+    own = [each for each in about.options if word in " ".join(each.opts).casefold()]
+    if not (selected or others or own):
         raise _unknown(found, about, topic)
     show_details(console, selected)
     rows = [Row(Text(f"--{name}", "cyan"), Text(f"Option of {one_of(choices)}.")) for name, choices in others.items()]
-    _show_sections(console, [("Options of components that are not chosen:", rows)])
+    show_sections(console, [("Options of components that are not chosen:", rows)])
+    show_sections(console, [("Options of the command:", list(_command_rows(own)))])
 
 
 def show_details(console: Console, found: Sequence[Section]) -> None:
     """Print sections with all facts of each option."""
-    _show_sections(
+    show_sections(
         console,
         [
             (each.title if each.options[0].choices else f"{each.title}: {each.help}", list(_details(each.options)))
@@ -215,7 +201,7 @@ def _show_overview(console: Console, found: Sequence[Section], about: About) -> 
             (own if about.is_own(option) else common if common_one else rest).append(option)
         component = section.options[0]
         if any(each.origin == COMMAND_LINE for each in (*rest, *([component] if component.choices else []))):
-            given.append((f"{section.title}:", list(_summaries(rest))))
+            given.append((f"Options of {section.choice or section.name}:", list(_summaries(rest))))
         elif rest:
             purpose = section.choice or purposes.get(section.name, section.help)
             groups.append(Row(Text(section.name, "cyan"), _listed(purpose, rest)))
@@ -227,10 +213,10 @@ def _show_overview(console: Console, found: Sequence[Section], about: About) -> 
         *given,
     ]
     command = list(_command_rows(about.options))
-    column = _column([*(row for _, rows in parts for row in rows), *command])
-    _show_sections(console, parts, column)
-    _show_sections(console, [("More options, by group:", groups)])
-    _show_sections(console, [("Options of the command:", command)], column)
+    column = column_width([*(row for _, rows in parts for row in rows), *command])
+    show_sections(console, parts, column)
+    show_sections(console, [("More options, by group:", groups)])
+    show_sections(console, [("Options of the command:", command)], column)
     console.print(f"Details and limits: {about.start} --help GROUP, --help WORD, --help {ALL}", markup=False)
 
 
@@ -259,7 +245,7 @@ def _details(options: Iterable[Description]) -> Iterator[Row]:
         text.append(" ").append_text(_value(option))
         yield Row(_name(option, option.metavar), text)
         choices = [Row(Text(f"  {name}", "cyan"), Text(summary)) for name, summary in option.choices]
-        column = _column(choices)
+        column = column_width(choices)
         yield from (attrs.evolve(row, column=column) for row in choices)
 
 
@@ -277,42 +263,10 @@ def _value(option: Description) -> Text:
 
 def show_options(console: Console, options: Sequence[click.Option]) -> None:
     """Print the options of a command itself."""
-    _show_rows(console, list(_command_rows(options)))
+    show_rows(console, list(_command_rows(options)))
 
 
 def _command_rows(options: Sequence[click.Option]) -> Iterator[Row]:
     for option in options:
         name = ", ".join(option.opts) + (f" {option.metavar}" if option.metavar else "")
         yield Row(Text(name, "cyan"), Text(option.help or ""))
-
-
-def _show_sections(console: Console, found: Sequence[tuple[str, list[Row]]], column: int | None = None) -> None:
-    """Print headings with the rows below them, in columns of the same width. A heading without rows is omitted."""
-    column = column or _column(row for _, rows in found for row in rows)
-    for heading, rows in found:
-        if rows:
-            console.print(Text(heading, "bold"))
-            _show_rows(console, rows, column)
-            console.print()
-
-
-def _column(rows: Iterable[Row]) -> int:
-    """Return the width of the column of names, with its margins."""
-    widths = [row.name.cell_len for row in rows if not row.column]
-    return max((width for width in widths if width <= WIDEST), default=WIDEST) + 4
-
-
-def _show_rows(console: Console, rows: Sequence[Row], column: int | None = None) -> None:
-    """Print names and texts in two columns. Names are never broken: a long one has a line of its own."""
-    column = column or _column(rows)
-    for row in rows:
-        margin = row.column or column
-        left = Text("  ").append_text(row.name)
-        if left.cell_len > margin - 2:
-            console.print(left, soft_wrap=True)
-            left = Text()
-        for line in row.text.wrap(console, max(console.width - margin, 20)):
-            line.rstrip()
-            left.pad_right(margin - left.cell_len)
-            console.print(left.append_text(line), soft_wrap=True)
-            left = Text()

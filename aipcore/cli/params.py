@@ -37,7 +37,7 @@ def command(words: tuple[str, ...]) -> None:
         raise UsageError("--plot is drawn as a comment, which JSON has none of: leave out --format json.")
     request = make_request(arguments, "params")
     if "--help" in arguments.options:
-        show_help(Console(), request, command, arguments.options["--help"])
+        show_help(Console(), request, command, arguments)
         return
     resolved = request.resolved()
     if form == "json":
