@@ -22,7 +22,7 @@ HEAD = """# Commands
 
 Every command of `aip` with its own options. This page is made by `make docs` from the commands themselves; `aip
 COMMAND --help` shows the same. Where PARAMETERS stands, the [parameters](parameters.md) of the scenario can be given;
-`aip train SCENARIO ... --help` lists those of one command line.
+`aip train SCENARIO ... --help all` lists those of one command line.
 
 The options of `aip` itself may stand anywhere:
 
