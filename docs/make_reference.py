@@ -15,8 +15,8 @@ from aipcore.training.params import run_params_class
 HEAD = """# Parameters
 
 Every parameter of `aip train`, with its default. This page is made by `make docs` from the parameter classes; `aip
-train SCENARIO ... --help all` shows the same for one command, and `aip plugins show NAME` for one plugin. The options of a
-component exist only when it is chosen.
+train SCENARIO ... --help all` shows the same for one command, and `aip plugins show NAME` for one plugin. The options
+of a component exist only when it is chosen.
 """
 
 

@@ -170,7 +170,10 @@ def show_details(console: Console, found: Sequence[Section]) -> None:
     show_sections(
         console,
         [
-            (each.title if each.options[0].choices else f"{each.title}: {each.help}", list(_details(each.options)))
+            (
+                each.title if each.choice or each.options[0].choices else f"{each.title}: {each.help}",
+                list(_details(each.options)),
+            )
             for each in found
         ],
     )
@@ -194,13 +197,15 @@ def _show_overview(console: Console, found: Sequence[Section], about: About) -> 
     given: list[tuple[str, list[Row]]] = []
     groups: list[Row] = []
     purposes = {each.name: each.help for each in about.standard}
+    chosen = {each.name for each in _options(found) if each.choices and each.origin == COMMAND_LINE}
     for section in found:
         rest: list[Description] = []
         for option in section.options:
             common_one = option.required or option.name in about.common
             (own if about.is_own(option) else common if common_one else rest).append(option)
-        component = section.options[0]
-        if any(each.origin == COMMAND_LINE for each in (*rest, *([component] if component.choices else []))):
+        if {section.name, section.name.rpartition(".")[0]} & chosen or any(
+            each.origin == COMMAND_LINE for each in rest
+        ):
             given.append((f"Options of {section.choice or section.name}:", list(_summaries(rest))))
         elif rest:
             purpose = section.choice or purposes.get(section.name, section.help)
@@ -230,7 +235,9 @@ def _summaries(options: Iterable[Description]) -> Iterator[Row]:
     """Yield a row with the first sentence of each option, and with the choices of a component if they are few."""
     for option in options:
         choices = "|".join(name for name, _ in option.choices)
-        metavar = choices if choices and len(choices) <= WIDEST_CHOICES else option.metavar
+        metavar = option.metavar
+        if choices and len(choices) <= WIDEST_CHOICES:
+            metavar = metavar.replace("NAME", choices)
         yield Row(_name(option, metavar), Text.assemble(option.summary, " ", _value(option)))
 
 

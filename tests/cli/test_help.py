@@ -110,8 +110,10 @@ def test_the_overview_names_every_option(ask: Ask, scenario: str) -> None:
 
 def test_options_of_this_command_line(ask: Ask) -> None:
     """Options of a component that the command line chooses are shown, and so are options that it sets."""
-    text = ask("train", "tutorial", "--trainer.optimizer", "adabelief", "--checkpoint.keep", "3", "--help")
+    words = ("--trainer.optimizer", "adabelief", "--callbacks", "CSVLog", "--checkpoint.keep", "3")
+    text = ask("train", "tutorial", *words, "--help")
     shown = options_in(text)
+    assert "callbacks.CSVLog.file" in shown
     assert {"optimizer.rectify", "optimizer.beta_1", "checkpoint.keep", "checkpoint.on_error"} <= set(shown)
     assert "trainer.precision" not in shown
     assert re.search(r"\[3,\s+command\s+line\]", text)
