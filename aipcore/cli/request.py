@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import click
+from click.shell_completion import CompletionItem
 
 from aipcore.errors import ScenarioError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
@@ -43,6 +44,10 @@ def command_option(
 
 class HelpOption(click.Option):
     """`--help`, optionally with a topic: a group, a word, or `all`."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the topic through the command."""
+        return ctx.command.shell_complete(ctx, incomplete)
 
 
 def options_of(command: click.Command) -> list[click.Option]:
