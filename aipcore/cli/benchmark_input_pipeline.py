@@ -79,7 +79,7 @@ def command(words: tuple[str, ...]) -> None:
         return
     request = make_request(arguments, NAME)
     if "--help" in arguments.options:
-        show_help(console, request, command)
+        show_help(console, request, command, arguments)
         return
     run = _with_model if "--with-model" in arguments.options else _alone
     run(request, request.resolved(), console, arguments.options.get("--seconds"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from aipcore.cli.completion import FileCommand, words_command
 from aipcore.cli.help import show_options
 from aipcore.cli.model_request import TRUST
-from aipcore.cli.request import HELP, command_option, sort_words
+from aipcore.cli.request import command_option, sort_words
 from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
@@ -16,7 +16,7 @@ from aipcore.hooks.manager import get_plugin_manager
 from aipcore.prediction.formats import STORED, check_output, check_stored
 
 JSON = command_option("--json", help="Also write the scores to FILE as JSON.", metavar="FILE")
-OPTIONS = (HELP, JSON, TRUST)
+OPTIONS = (command_option("--help", "-h", help="Show this message."), JSON, TRUST)
 
 
 @words_command("evaluate", FileCommand, OPTIONS)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from aipcore.cli.completion import ExportFolderCommand, words_command
-from aipcore.cli.help import show_options
+from aipcore.cli.help import show_details, show_parameters
 from aipcore.cli.model_request import (
     TRUST,
     ModelArguments,
+    about_model,
     show_model_usage,
     split_changeable,
     split_model_arguments,
@@ -21,9 +24,8 @@ from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.hooks.records import ExporterParams
-from aipcore.params import Choice, Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
+from aipcore.params import Choice, Layer, Resolved, component, fill, one_of, params, resolve, sections, to_dict
 from aipcore.params.resources import planned_copies
-from aipcore.params.tree import build_tree
 from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import CHANGEABLE, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
@@ -103,19 +105,24 @@ def _show_help(
 ) -> None:
     if not arguments.models:
         show_model_usage(console, USAGE, SUMMARY, OPTIONS)
-        render_help(ExportCommandParams, [layer], plugins, console)
+        console.print()
+        show_details(console, sections(fill(ExportCommandParams, [layer], plugins)))
         return
     model = find_model(expanded(arguments.models[0]))
     scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
-    console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
-    show_options(console, OPTIONS)
-    render_help(ExportCommandParams, [layer], plugins, console)
-    console.print(
-        f"\nParameters of {scenario.name} that may be changed, as long as the weights keep their names and shapes:"
-    )
-    root = applied_params_class(scenario.cls.params_class)
-    hidden = [name for name in build_tree(root, plugins).children if name not in CHANGEABLE]
-    render_help(root, [recorded_layer(model), overrides], plugins, console, hidden=hidden)
+    topic = arguments.options["--help"]
+    if not topic:
+        console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
+        console.print(
+            f"Parameters of {scenario.name} may be changed, as long as the weights keep their names and shapes.\n"
+        )
+    form = fill(ExportCommandParams, [layer], plugins)
+    tree = fill(applied_params_class(scenario.cls.params_class), [recorded_layer(model), overrides], plugins)
+    for name in [name for name in tree.children if name not in CHANGEABLE]:
+        del tree.children[name]
+    about = about_model(f"aip export {arguments.models[0]}", scenario, OPTIONS, plugins)
+    about = attrs.evolve(about, common=("format",), standard=[*sections(form), *about.standard])
+    show_parameters(console, [form, tree], about, topic)
 
 
 def _check_new(output: Path) -> None:

@@ -66,7 +66,7 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
         raise UsageError(
             f"aip launch {wrong}. Give {' or '.join(COMMANDS)}, such as aip launch --workers N train SCENARIO."
         )
-    if "--help" in words or "-h" in words:
+    if {"--help", "-h"} & {word.partition("=")[0] for word in words}:
         from aipcore.cli.main import main
 
         sys.exit(main(words))

@@ -37,7 +37,7 @@ def command(words: tuple[str, ...]) -> None:
         raise UsageError("--plot draws a comment, which JSON does not support. Leave out --format json.")
     request = make_request(arguments, "params")
     if "--help" in arguments.options:
-        show_help(Console(), request, command)
+        show_help(Console(), request, command, arguments)
         return
     resolved = request.resolved()
     if form == "json":

@@ -155,6 +155,8 @@ def _print_options(console: Console, options: Sequence[Description]) -> None:
             text.append(f" One of: {', '.join(known for known, _ in option.choices)}.", "cyan")
         if option.limit:
             text.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
+        if option.aliases:
+            text.append(f" Also: {', '.join(f'--{alias}' for alias in option.aliases)}.", "dim")
         if option.required:
             text.append(" Required.", "bold red")
         else:

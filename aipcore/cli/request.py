@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import click
+from click.shell_completion import CompletionItem
 
 from aipcore.errors import ScenarioError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
@@ -41,12 +42,24 @@ def command_option(
     return click.Option(names, help=help, metavar=metavar, type=type or path, multiple=multiple)
 
 
+class HelpOption(click.Option):
+    """`--help`, optionally with a topic: a group, a word, or `all`."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the topic through the command."""
+        return ctx.command.shell_complete(ctx, incomplete)
+
+
 def options_of(command: click.Command) -> list[click.Option]:
     """Return the options of a command itself."""
     return [each for each in command.params if isinstance(each, click.Option)]
 
 
-HELP = command_option("--help", "-h", help="Show this message, with the values of this command line.")
+HELP = HelpOption(
+    ("--help", "-h"),
+    help="Show this help, or the details of a part of it.",
+    metavar="[GROUP|WORD|all]",
+)
 PARAMS = command_option(
     "--params", help="Read parameters from a JSON or YAML file. Command-line options override it.", metavar="FILE"
 )
@@ -69,6 +82,8 @@ class Arguments:
 
 def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[dict[str, Any], list[str]]:
     """Separate the command's own options from its other words.
+
+    The word after `--help` is its topic if the first word of the command, such as the scenario, precedes it.
 
     Returns:
         the values of the options by long name (lists for `multiple` ones), and the other words.
@@ -98,17 +113,29 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
             continue
         if key in given:
             raise UsageError(f"{name} is given twice. Give it once.")
-        if option.is_flag:
-            if equals:
-                raise UsageError(f"{name} takes no value. Write just {name}.")
-            given[key] = True
+        if isinstance(option, HelpOption):
+            topic = bool(rest and words) and not equals and not words[0].startswith("-")
+            given[key] = words.pop(0) if topic else value
         else:
-            if not equals:
-                if not words or words[0].startswith("--"):
-                    raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
-                value = words.pop(0)
-            given[key] = _converted(option.type, name, value)
+            given[key] = _value(option, name, value if equals else None, words)
     return given, rest
+
+
+def _value(option: click.Option, name: str, value: str | None, words: list[str]) -> Any:
+    """Return the value of an option that was given as `name=value` or, if `value` is None, as `name`.
+
+    Raises:
+        UsageError: the value is missing or not allowed.
+    """
+    if option.is_flag:
+        if value is not None:
+            raise UsageError(f"{name} takes no value. Write just {name}.")
+        return True
+    if value is None:
+        if not words or words[0].startswith("--"):
+            raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
+        value = words.pop(0)
+    return _converted(option.type, name, value)
 
 
 def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:

@@ -41,7 +41,7 @@ def command(words: tuple[str, ...]) -> None:
         return
     stored = find_stored_run(Path(arguments.scenario), given_layers(arguments), trust="--trust" in arguments.options)
     if "--help" in arguments.options:
-        show_help(Console(), stored.request, command)
+        show_help(Console(), stored.request, command, arguments, examples=("", "--trainer.epochs 40"))
         return
     output = run_output(arguments.options)
     result = resume_run(stored, output, strict_data="--strict-data" in arguments.options)

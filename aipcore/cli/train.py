@@ -27,7 +27,7 @@ def command(words: tuple[str, ...]) -> None:
         return
     request = make_request(arguments, "train")
     if "--help" in arguments.options:
-        show_help(Console(), request, command)
+        show_help(Console(), request, command, arguments)
         return
     result = train_request(request, run_output(arguments.options))
     if result.signal is not None:

@@ -120,6 +120,7 @@ class FieldSpec:
         contacts: True if a leaf's value is an address that a run connects to, or a function from the value to that
             address or an empty string.
         convert: function that converts other forms of a leaf's value, from files or Python, to its type.
+        aliases: further names of a leaf, which options and files may use.
     """
 
     kind: FieldKind
@@ -132,6 +133,7 @@ class FieldSpec:
     secret: bool | Callable[[str], str] = False
     contacts: bool | Callable[[Any], str] = False
     convert: Callable[[Any], Any] | None = None
+    aliases: tuple[str, ...] = ()
 
 
 def field(
@@ -143,6 +145,7 @@ def field(
     secret: bool | Callable[[str], str] = False,
     contacts: bool | Callable[[Any], str] = False,
     convert: Callable[[Any], Any] | None = None,
+    aliases: Sequence[str] = (),
 ) -> Any:
     """Declare a leaf.
 
@@ -163,9 +166,18 @@ def field(
             value, or an empty string if nothing is contacted.
         convert: function that converts other forms of the value from files or Python, such as a mapping, to the field's
             type. It returns all other values unchanged.
+        aliases: names of the same parameter in other frameworks. Options and parameter files accept them in place of
+            the name. Records contain the name.
     """
     spec = FieldSpec(
-        kind="value", help=help, check=check, resource=resource, secret=secret, contacts=contacts, convert=convert
+        kind="value",
+        help=help,
+        check=check,
+        resource=resource,
+        secret=secret,
+        contacts=contacts,
+        convert=convert,
+        aliases=tuple(aliases),
     )
     validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):

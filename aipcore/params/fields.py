@@ -55,11 +55,18 @@ def _read(cls: type) -> Iterator[Field]:
     attributes = attrs.fields_dict(cls)
     # A redeclared field keeps its place.
     bases = [base for base in reversed(cls.__mro__) if attrs.has(base)]
+    aliased: dict[str, str] = {}
     for name in dict.fromkeys(attribute.name for base in bases for attribute in attrs.fields(base)):
         attribute = attributes[name]
         if METADATA_KEY not in attribute.metadata:
             raise ParamsError(f"{cls.__name__}.{name} is not declared. Use field(), group() or component().")
         spec = spec_of(attribute)
+        for alias in spec.aliases:
+            if alias in attributes or aliased.setdefault(alias, name) != name or not alias.isidentifier():
+                raise ParamsError(
+                    f"{cls.__name__}.{name} cannot have the alias {alias!r}. Choose an unused name of letters, digits "
+                    "and _."
+                )
         default: Any = attribute.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory if spec.kind == "group" else default.factory()

@@ -11,7 +11,7 @@ from typing import Final
 from aipcore.errors import ParamsError
 from aipcore.params.files import Option
 from aipcore.params.names import nearest, normalize, one_of
-from aipcore.params.tree import Component, Group, Leaf, find, leaves, owners, shown, walk
+from aipcore.params.tree import Component, Group, Leaf, also, find, leaves, owners, shown, walk
 from aipcore.params.types import LeafType, NotAllowedError
 
 
@@ -224,5 +224,7 @@ def _with_words(name: str, option: Option | None) -> str:
 
 
 def all_names(tree: Group) -> list[str]:
-    """Return the dotted names of all options."""
-    return [shown(node.path, tree.shorts) for node in walk(tree) if not isinstance(node, Group)]
+    """Return the dotted names and aliases of all options."""
+    nodes = [node for node in walk(tree) if not isinstance(node, Group)]
+    names = [shown(node.path, tree.shorts) for node in nodes]
+    return names + [name for node in nodes if isinstance(node, Leaf) for name in also(node, tree.shorts)]

@@ -174,6 +174,7 @@ class _Layer:
             )
         # Unknown keys come last: their component may be chosen in the same layer.
         nested = sorted(self._nested(values, path).items(), key=lambda item: group.child(item[0]) is None)
+        self._refuse_two_names(group, nested, path)
         for key, value in nested:
             child, here = group.child(key), (*path, key)
             match child:
@@ -185,6 +186,15 @@ class _Layer:
                     self._group(child, value, here)
                 case Component():
                     self._component(child, value, here)
+
+    def _refuse_two_names(self, group: Group, values: Sequence[tuple[str, Any]], path: Path) -> None:
+        """Refuse a parameter that is given by its name and by an alias."""
+        found: dict[str, str] = {}
+        for key, value in values:
+            name, where = group.aliases.get(key, key), self._where(value, (*path, key))
+            if name in found:
+                raise ParamsError(f"{found[name]} and {where} are the same option: give it once.")
+            found[name] = where
 
     def _unknown(self, value: Any, path: Path, group: Group) -> AipError:
         option = next(_options(value), None)

@@ -60,12 +60,15 @@ class Group:
     component: Component | None = None
     choice: str = ""
     """Name in `component` by which the group was chosen."""
+    aliases: dict[str, str] = attrs.field(factory=dict)
+    """From each alias to the name of its field."""
     shorts: dict[str, Path] = attrs.field(factory=dict)
     """Of the root: from each short form to its path, such as `optimizer` to `trainer.optimizer`."""
 
     def child(self, name: str) -> Node | None:
-        """Return the field with this name. `-` and `_` are equivalent."""
-        return self.children.get(name.replace("-", "_"))
+        """Return the field with this name or alias. `-` and `_` are equivalent."""
+        name = name.replace("-", "_")
+        return self.children.get(self.aliases.get(name, name))
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -221,6 +224,7 @@ def _group(cls: type, path: Path, text: str, choices: Choices, value: Any) -> Gr
     group = Group(path=path, cls=cls, help=text)
     for field in fields_of(cls):
         given = field.default if value is None else getattr(value, field.name)
+        group.aliases.update(dict.fromkeys(field.spec.aliases, field.name))
         group.children[field.name] = _node(field, given, (*path, field.name), choices, is_default=value is None)
     return group
 
@@ -287,6 +291,11 @@ def shown(path: Path, shorts: Mapping[str, Path]) -> str:
         if path[: len(long)] == long:
             return ".".join((name, *path[len(long) :]))
     return ".".join(path)
+
+
+def also(leaf: Leaf, shorts: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return the dotted aliases of a leaf, in their short form if they have one."""
+    return tuple(shown((*leaf.path[:-1], alias), shorts) for alias in leaf.spec.aliases)
 
 
 def find(root: Group, name: str) -> Node | None:

@@ -59,7 +59,10 @@ class EarlyStoppingParams:
     """Conditions for stopping before the last epoch. The scenario defines the monitored value."""
 
     n_to_go: int | None = field(
-        None, help="Epochs without improvement before training stops. none disables it.", check=at_least(1)
+        None,
+        help="Epochs without improvement before training stops. none disables it.",
+        check=at_least(1),
+        aliases=("patience",),
     )
     frequency: int = field(
         1,
@@ -94,7 +97,10 @@ class TrainerParams:
     )
     scale_epoch_size: float = field(1.0, help="Factor on the number of samples per epoch.", check=above(0))
     accumulate_steps: int = field(
-        1, help="Batches per optimizer update. Their gradients are summed.", check=at_least(1)
+        1,
+        help="Batches per optimizer update. Their gradients are summed.",
+        check=at_least(1),
+        aliases=("gradient_accumulation_steps",),
     )
     input_gradient_penalty: float = field(
         0.0,
@@ -106,6 +112,7 @@ class TrainerParams:
         None,
         help="Seed for weights, data order and dropout. none draws a seed at random and records it.",
         check=at_least(0),
+        aliases=("seed",),
     )
     deterministic: bool = field(
         False,
@@ -119,7 +126,9 @@ class TrainerParams:
         check=above(0),
     )
     force_eager: bool = field(
-        False, help="Run step by step without compilation. This is slow, and helps to debug a model."
+        False,
+        help="Run step by step without compilation. This is slow, and helps to debug a model.",
+        aliases=("run_eagerly",),
     )
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto",
@@ -137,7 +146,10 @@ class TrainerParams:
         help="Number format of activations and gradients. Weights stay float32. float16 scales the loss as needed.",
     )
     val_every_n: int = field(
-        1, help="Epochs between validations. The last epoch is always validated.", check=at_least(1)
+        1,
+        help="Epochs between validations. The last epoch is always validated.",
+        check=at_least(1),
+        aliases=("validation_freq",),
     )
     lav_every_n: int = field(
         0,
@@ -167,12 +179,14 @@ class TrainerParams:
         help="Regular expression for the paths of layers to freeze. It must match a whole path. All layers inside a "
         "matching layer are frozen too.",
         check=regex(),
+        aliases=("freeze",),
     )
     calc_ema: float = field(
         0.0,
         help="Decay rate of the EMA of the weights. Validation and export use the averaged weights. 0 disables it. A "
         "negative value computes the rate from the length of an epoch.",
         check=Check("below 1", lambda rate: rate < 1),
+        aliases=("ema_momentum",),
     )
     ema_batch_norm: bool = field(False, help="Include batch-norm statistics in the EMA.")
     skip_sanity_check: bool = field(

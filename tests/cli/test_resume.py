@@ -121,7 +121,7 @@ def test_help(run: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert "--trust" in done.stdout
-    assert "[2, run/params.json]" in " ".join(done.stdout.replace("│", " ").split())
+    assert "[2, run/params.json]" in " ".join(done.stdout.split())
 
 
 def test_nothing_to_do(run: Path) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from aipcore.cli.help import show_details
 from aipcore.cli.main import main
 from aipcore.cli.style import report
 from aipcore.console import Console
 from aipcore.errors import ParamsError, UsageError
 from aipcore.logs import logging_to
 from aipcore.params import (
-    NO_CHOICES,
     Layer,
     at_least,
     field,
@@ -25,8 +25,8 @@ from aipcore.params import (
     from_dict,
     group,
     params,
-    render_help,
     resolve,
+    sections,
     to_dict,
     to_yaml,
 )
@@ -91,7 +91,7 @@ def test_recorded_and_shown(refused: Any) -> None:
     assert plain == {"account": {"token": "***", "place": "http://me:***@host/x", "port": 1}}
     assert from_dict(Root, to_dict(resolved.value, reveal=True)) == resolved.value
     output = StringIO()
-    render_help(Root, [Layer.from_arguments(words)], NO_CHOICES, Console(file=output, width=200))
+    show_details(Console(file=output, width=200), sections(fill(Root, [Layer.from_arguments(words)])))
     text = output.getvalue() + to_yaml(resolved.tree, origins=True)
     assert PASSWORD not in text
     assert text.count("***") == 4

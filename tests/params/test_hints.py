@@ -44,7 +44,6 @@ WORDS = {
     "--trainer.learning_rate.learning-rate 0.1": "did you mean --learning_rate.lr 0.1?",
     "--lr 0.1": "did you mean --learning_rate.lr 0.1?",
     "--seed 3": "did you mean --trainer.random_seed 3?",
-    "--early_stopping.patience 3": "did you mean --early_stopping.n_to_go 3?",
     "--early_stopping 3": "did you mean --early_stopping.n_to_go 3?",
     "--callbacks.early_stopping.patience 3": "did you mean --early_stopping.n_to_go 3?",
     "--patience 3": "did you mean --early_stopping.n_to_go 3?",
@@ -114,7 +113,6 @@ def test_options_of_other_frameworks(words: str) -> None:
         ({"callbacks": ["EarlyStopping"]}, "Write --early_stopping.n_to_go 5"),
         ({"train": {"num_processes": 3}}, "train.num_processes is unknown. tfaip's num_processes is --data.workers in"),
         ({"callbacks": ["keras.callbacks:EarlyStopping"]}, "Write --early_stopping.n_to_go 5"),
-        ({"early_stopping": {"patience": 3}}, "did you mean early_stopping.n_to_go?"),
     ],
 )
 def test_in_python_and_files(values: dict[str, Any], hint: str) -> None:

@@ -101,7 +101,8 @@ def command(words: tuple[str, ...]) -> None:
         if arguments.scenario is None:
             show_usage(console, command)
         else:
-            show_help(console, make_request(arguments, "sweep"), command)
+            examples = ("--space learning_rate.lr=log:1e-4..1e-2 --trials 20",)
+            show_help(console, make_request(arguments, "sweep"), command, arguments, examples=examples)
         return
     if "--resume" in given:
         others = [arguments.scenario or "", *arguments.rest]
