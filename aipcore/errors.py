@@ -1,4 +1,4 @@
-"""The exceptions that aip raises on purpose. A message says what was given, what is allowed and what to do."""
+"""The exceptions that aip raises on purpose. A message names what was given, what is allowed and the next step."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class DataError(AipError):
 
 
 class TrainingError(AipError):
-    """A failure that stops training. The message says why, and what was saved."""
+    """A failure that stops training. The message names the cause and what was saved."""
 
 
 class FolderMovedError(TrainingError):

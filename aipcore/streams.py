@@ -192,7 +192,7 @@ class LineFile:
         """Do nothing: lines are written immediately."""
 
     def close(self) -> None:
-        """Try once more to write the waiting lines, and close the file."""
+        """Try again to write the waiting lines, and close the file."""
         self.write("")
         # A network drive may report a failed write only on close.
         with suppress(OSError):

@@ -21,8 +21,8 @@ from aipcore.hooks.manager import get_plugin_manager
 HEAD = """# Commands
 
 The commands of `aip` with their options. This page is made by `make docs` from the commands; `aip COMMAND --help`
-shows the same. PARAMETERS stands for the [parameters](parameters.md) of the scenario; `aip train SCENARIO ... --help all`
-lists those of one command line.
+shows the same. PARAMETERS stands for the [parameters](parameters.md) of the scenario; `aip train SCENARIO ... --help
+all` lists those of one command line.
 
 The options of `aip` itself are allowed anywhere:
 

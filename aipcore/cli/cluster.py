@@ -23,7 +23,7 @@ def find_cluster(params: DeviceParams) -> Cluster | None:
     """Return the cluster described by the environment, and prefix the errors of all workers except the chief.
 
     Raises:
-        UsageError: the environment is wrong; the message says how.
+        UsageError: the environment is wrong.
     """
     cluster = session.find_cluster(params)
     if cluster is not None and cluster.index:

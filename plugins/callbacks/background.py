@@ -53,7 +53,7 @@ class Background:
             self._changed.notify_all()
 
     def close(self, seconds: float) -> int:
-        """Wait up to `seconds` for the jobs, trying failed ones once more.
+        """Wait up to `seconds` for the jobs, trying failed ones again.
 
         Returns:
             the number of unfinished jobs.

@@ -220,12 +220,11 @@ def test_models(ask: Ask, tmp_path: Path) -> None:
     text = ask("lav", str(tmp_path), "--help")
     assert options_in(text)[:5] == ["data.dataset", "data.shift", "data.files", "val.batch_size", "lav.show_samples"]
     assert "train.batch_size" not in text
-    assert options_in(ask("lav", str(tmp_path), "--help", "limit"))[:2] == ["val.limit", "lav.limit"]
+    assert {"val.limit", "lav.limit"} <= set(options_in(ask("lav", str(tmp_path), "--help", "limit")))
     assert "--format SavedModel|" in ask("export", str(tmp_path), "--help")
     assert "At least 0" in ask("export", str(tmp_path), "--help", "data.preload_mib")
 
 
-@pytest.mark.xfail(strict=False, reason="the sentences are being rewritten")
 def test_first_sentences_are_short() -> None:
     """The first sentence of the help of every built-in parameter fits beside its name."""
     plugins = get_plugin_manager()

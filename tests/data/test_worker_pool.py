@@ -372,7 +372,7 @@ def test_a_forked_child_does_not_keep_workers_alive() -> None:
 
 
 def test_in_a_daemonic_process() -> None:
-    """A daemonic process has no workers, and the plan says so."""
+    """A daemonic process has no workers, and the plan reports it."""
     done = subprocess.run([sys.executable, SCRIPT, "daemon"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "Noise in each epoch in this process (a daemonic process cannot start workers) [] True\n"
 

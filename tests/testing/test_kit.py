@@ -134,7 +134,7 @@ def test_expected_failures(manager: PluginManager, refused: Any) -> None:
 
 
 def test_a_check_that_needs_another_is_skipped(manager: PluginManager) -> None:
-    """A plugin that cannot be built is not checked further, and the reason says so."""
+    """A plugin that cannot be built is not checked further, and the reason reports it."""
     [entry] = find_entries(manager, "builds", "optimizer")
     results = {result.check: result for result in run_checks([entry], manager=manager)}
     assert results["builds"].is_failure

@@ -111,7 +111,7 @@ def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
 
 
 def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
-    """If changed parameters change repeated values, the newest value counts, and a warning says so."""
+    """If changed parameters change repeated values, the newest value counts, and a warning reports it."""
     first = run(*options(store, "--trainer.epochs", "3", "--checkpoint.keep", "9"))
     before = first.fit().history
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
