@@ -97,11 +97,11 @@ def test_a_later_layer_wins_under_either_name() -> None:
         ),
         (
             Layer.from_arguments(["--early_stopping.patience", "0"]),
-            "--early_stopping.patience: 0 is not allowed, it must be at least 1.",
+            "--early_stopping.patience: 0 is not allowed. It must be at least 1.",
         ),
         (
             Layer.from_mapping("p.yaml", {"early_stopping.patience": "x"}),
-            "p.yaml: early_stopping.patience: 'x' is not allowed, it must be a whole number",
+            "p.yaml: early_stopping.patience: 'x' is not allowed. It must be a whole number",
         ),
         (
             Layer.from_arguments(["--early_stopping.patince", "3"]),
