@@ -69,6 +69,12 @@ class RunState:
         """Completed batches of the run."""
         return self.epoch * self.batching.steps + self.step
 
+    def outcome(self) -> dict[str, Any]:
+        """Return the epochs, the logs and the best epoch so far, as arguments of `TrainResult`."""
+        monitor = self.monitor
+        best = {"monitor": monitor.name, "best": monitor.best, "best_epoch": monitor.best_epoch}
+        return {"epochs": self.epoch, "history": self.history, **best}
+
     @property
     def position(self) -> tuple[int, int]:
         """Completed epochs, and completed batches of the current epoch."""

@@ -109,8 +109,8 @@ class Trainer:
         request = request_of(scenario, params, output_dir)
         resolved = request.checked()
         run = resolved.value.trainer
-        folder = run.output_dir and choose_output_dir(run.output_dir, request.scenario.name)
         start_tensorflow(run.device)
+        folder = run.output_dir and choose_output_dir(run.output_dir, request.scenario.name)
         shown = open_output(Output(reporter=reporter, quiet=quiet))
         opening = logged_folder(shown, folder, planned_copies(resolved.value)[1])
         return cls.from_request(request, resolved, output_dir=folder, reporter=shown.reporter, opening=opening)
@@ -153,7 +153,7 @@ class Trainer:
         owns_process: bool = False,
         resume: str = "",
     ) -> None:
-        self._opening, self._resume = opening, resume
+        self._opening = opening
         self._result: TrainResult | None = None
         check_scenario(type(scenario))
         self.scenario = scenario
@@ -192,13 +192,12 @@ class Trainer:
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
         )
-        grace, one = self._params.grace_seconds, self.processes.count == 1
-        self._interruption = Interruption(
-            self._reporter.message, grace, self._resume_command, alone=one, owns_process=owns_process
-        )
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
         self._run_writer = RunWriter(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
+        self._resume_command = self._run_writer.resume_command(resume)
+        grace, say, one = self._params.grace_seconds, self._reporter.message, self.processes.count == 1
+        self._interruption = Interruption(say, grace, self._resume_command, alone=one, owns_process=owns_process)
         self._checkpoints = CheckpointManager(
             self.state,
             self._run_writer,
@@ -215,9 +214,7 @@ class Trainer:
         self._profiler = BatchProfiler(traces, self._params.profile_steps, self.data.batching.steps, self._reporter)
         self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizer)
         self._chunks = ChunkLoop(
-            self.engine.loop,
-            self.engine.loader,
-            self.engine.metrics,
+            made,
             self._profiler,
             self.data.batching,
             accumulate_steps=self._params.accumulate_steps,
@@ -347,27 +344,15 @@ class Trainer:
 
     def plan(self) -> list[tuple[str, str]]:
         """Return the plan of the run: pairs of a heading and its text. The run must be compiled."""
-        assert self.state.compilation is not None
-        return describe_run(
-            type(self.scenario),
-            self.params,
-            self.data,
-            self.engine,
-            self.state.compilation,
-            steps_per_call=self._steps_per_call(self.state.compilation),
-            name=self._name,
-            seed=self.state.seed,
-            output_dir=self.output_dir,
-            warm_start=self._warm_start,
-            per_batch=self._per_batch,
-        )
+        compiled = self.state.compilation
+        assert compiled is not None
+        more: dict[str, Any] = {"name": self._name, "seed": self.state.seed, "output_dir": self.output_dir}
+        more |= {"steps_per_call": self._steps_per_call(compiled), "per_batch": self._per_batch}
+        more["warm_start"] = self._warm_start
+        return describe_run(type(self.scenario), self.params, self.data, self.engine, compiled, **more)
 
     def _steps_per_call(self, compilation: Compilation) -> int:
         return 1 if self._per_batch else self._checkpoints.chunk(compilation.chunk)
-
-    def _resume_command(self) -> str:
-        """Return the command that resumes the run from its newest checkpoint; empty without a checkpoint."""
-        return self._resume if "checkpoint" in self._run_writer.saved() else ""
 
     def _context(self) -> RunContext:
         """Return the run as callbacks see it."""
@@ -394,12 +379,8 @@ class Trainer:
         self._profiler.end(self.state.batches)
         result = TrainResult(
             status="interrupted" if received else "finished" if self.state.epoch == self._params.epochs else "stopped",
+            **self.state.outcome(),
             output_dir=self.output_dir,
-            epochs=self.state.epoch,
-            history=self.state.history,
-            monitor=self.state.monitor.name,
-            best=self.state.monitor.best,
-            best_epoch=self.state.monitor.best_epoch,
             seconds=time.perf_counter() - started,
             saved=self._run_writer.saved(),
             signal=received,

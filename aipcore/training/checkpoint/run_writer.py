@@ -274,6 +274,10 @@ class RunWriter:
         folder = self.folder
         return [name for name in FOLDERS if folder is not None and (folder / name).exists()]
 
+    def resume_command(self, command: str) -> Callable[[], str]:
+        """Return a function that returns the command that resumes the run; it is empty without a checkpoint."""
+        return lambda: command if "checkpoint" in self.saved() else ""
+
     def close(self) -> None:
         """Wait for the last checkpoint and close the event files.
 

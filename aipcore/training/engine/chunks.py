@@ -20,9 +20,7 @@ class ChunkLoop:
     """The compiled loop over the chunks of an epoch. A chunk is the batches of one call of the compiled function.
 
     Args:
-        loop: trains on a chunk.
-        loader: the batches.
-        metrics: the training metrics.
+        engine: its `loop` trains on a chunk; it also has the `loader` of the batches and the training `metrics`.
         profiler: cuts chunks where it traces.
         batching: the division of an epoch into batches.
         accumulate_steps: batches per optimizer update.
@@ -36,9 +34,7 @@ class ChunkLoop:
 
     def __init__(
         self,
-        loop: TrainingLoop,
-        loader: DataLoader,
-        metrics: ReplicaMetrics,
+        engine: Any,
         profiler: BatchProfiler,
         batching: Batching,
         *,
@@ -48,7 +44,10 @@ class ChunkLoop:
         check: Callable[[float, int], object] | None,
     ) -> None:
         self.chunk = 1
-        self._loop, self._loader, self._metrics, self._profiler = loop, loader, metrics, profiler
+        self._loop: TrainingLoop = engine.loop
+        self._loader: DataLoader = engine.loader
+        self._metrics: ReplicaMetrics = engine.metrics
+        self._profiler = profiler
         self._batching, self._group, self._check = batching, accumulate_steps, check
         self._prefetcher = Prefetcher(self.blocks, self._prepared, epochs=epochs, across=across)
 
