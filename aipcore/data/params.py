@@ -63,6 +63,11 @@ class TrainDataParams:
 
     batch_size: int = field(16, help="Samples in one training batch.", check=at_least(1))
     shuffle: bool = field(True, help="Visit the samples in a new random order each epoch, derived from the seed.")
+    shuffle_buffer: int = field(
+        0,
+        help="Samples of a stream that are shuffled together. A stream keeps its own order if this is 0.",
+        check=at_least(0),
+    )
     bucket_window: int = field(
         0,
         help="Batches within which samples are sorted by length, so that each batch pads little; 100 is a good number, "

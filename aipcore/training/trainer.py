@@ -188,6 +188,7 @@ class Trainer:
             self.data.batching,
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
+            stream=self.data.stream,
         )
         grace, one = self._params.grace_seconds, self.processes.count == 1
         self._interruption = Interruption(self._reporter.message, grace, alone=one, owns_process=owns_process)

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aipcore.data.adapters.elements import Convert, as_sample
 from aipcore.data.columns import GrowingSide, as_weight, row, stacked
 from aipcore.data.dataset import MemoryDataset
 from aipcore.data.sample import Sample, present
@@ -20,11 +21,16 @@ def is_iterable(data: Any) -> bool:
     return isinstance(data, Iterable) and not isinstance(data, str | bytes | np.ndarray | Mapping)
 
 
-def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
+def is_unsized(data: Any) -> bool:
+    """Return True if data is an iterable that does not know its length, such as a generator."""
+    return is_iterable(data) and not hasattr(data, "__len__")
+
+
+def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> Iterator[Sample]:
     """Yield the samples of an iterable.
 
     Raises:
-        DataError: the data is not iterable, fails, or yields something other than a `Sample`.
+        DataError: the data is not iterable, fails, or yields something that is not a sample; see `as_sample`.
     """
     if not is_iterable(data):
         raise DataError(
@@ -42,18 +48,7 @@ def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
             raise
         except Exception as error:
             raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
-        yield checked(sample, index, origin)
-
-
-def checked(sample: Any, index: int, origin: str) -> Sample:
-    """Return an author's sample after checking its type.
-
-    Raises:
-        DataError: the sample is not a `Sample`.
-    """
-    if not isinstance(sample, Sample):
-        raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}: yield Sample objects.")
-    return sample
+        yield as_sample(sample, index, origin, convert)
 
 
 @attrs.frozen(eq=False)
