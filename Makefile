@@ -25,6 +25,7 @@ check: $(VENV)/.installed-check $(VENV)/.installed-docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python docs/check_language.py
 	$(MKDOCS) build --strict --quiet --site-dir build/site
 
 format: $(VENV)/.installed-check

@@ -19,8 +19,8 @@ HEADER_BYTES = 2**14
 def too_large(path: Path, size: int) -> UsageError:
     """Return the error for a file whose arrays need more memory than `read_limit`."""
     return UsageError(
-        f"{path} unpacks to {size / 2**30:,.1f} GiB, more than the {read_limit() / 2**30:g} GiB that are read. Set "
-        "AIP_READ_GIB to a larger number if it is right."
+        f"{path} unpacks to {size / 2**30:,.1f} GiB, more than the limit of {read_limit() / 2**30:g} GiB. If the file "
+        "is correct, set AIP_READ_GIB to a larger number."
     )
 
 
@@ -49,17 +49,17 @@ def _read_array(stream: BinaryIO, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"{member.filename} has the version {version} of NumPy's format")
+        raise ValueError(f"{member.filename} has version {version} of NumPy's format, which is not supported")
     shape, fortran, dtype = readers[version](stream)
     if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects")
+        raise ValueError(f"{member.filename} contains Python objects")
     size = dtype.itemsize
     for length in shape:
         size *= length
     if not size < member.file_size <= size + HEADER_BYTES or min(shape, default=1) < 0:
-        raise ValueError(f"{member.filename} takes {member.file_size:,} bytes, and says {size:,}")
+        raise ValueError(f"{member.filename} has {member.file_size:,} bytes, but its header declares {size:,}")
     content = bytearray(stream.read(size))
     if len(content) != size:
-        raise ValueError(f"{member.filename} ends early")
+        raise ValueError(f"{member.filename} is truncated")
     array = np.frombuffer(content, dtype) if size else np.empty(0, dtype)
     return array.reshape(shape, order="F" if fortran else "C")

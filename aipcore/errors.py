@@ -1,4 +1,4 @@
-"""The exceptions that aip raises on purpose. A message says what was given, what is allowed and what to do."""
+"""The exceptions that aip raises on purpose. A message names what was given, what is allowed and the next step."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class DataError(AipError):
 
 
 class TrainingError(AipError):
-    """A failure that stops training. The message says why, and what was saved."""
+    """A failure that stops training. The message names the cause and what was saved."""
 
 
 class FolderMovedError(TrainingError):
@@ -62,9 +62,9 @@ class FolderMovedError(TrainingError):
     """
 
     def __init__(self, path: Path, found: Path | None) -> None:
-        end = f"Resume the run there: aip resume {found}" if found else "Nothing more is written."
-        where = f"was moved to {found}" if found else "was deleted, or moved to where it cannot be found"
-        super().__init__(f"The folder {path} of this run {where}, so the run ends. {end}")
+        end = f"Resume it there: aip resume {found}" if found else "Nothing more is written."
+        where = f"was moved to {found}" if found else "was deleted or moved to an unknown place"
+        super().__init__(f"The run stops because its folder {path} {where}. {end}")
         self.found = found
 
 
@@ -122,7 +122,7 @@ def python_arguments() -> Iterator[None]:
 def author_error(error: Exception) -> AuthorError | None:
     """Return an exception of the author's own code as an `AuthorError`; None for other exceptions."""
     if type(error).__name__ == "ResourceExhaustedError":
-        return AuthorError(f"The memory of the device is exhausted ({sentence(error)}). Lower --train.batch_size.")
+        return AuthorError(f"The device is out of memory ({sentence(error)}). Lower --train.batch_size.")
     line = author_line(error)
     if line is not None:
         return AuthorError(f"{line}: {sentence(error)}")
@@ -130,7 +130,7 @@ def author_error(error: Exception) -> AuthorError | None:
     if found is None:
         return None
     where = f"operation {found[1]}" if found[1] else f"layer {found[2]}"
-    return AuthorError(f"The model failed in its {where}: {sentence(error)}. Check what the layer is given.")
+    return AuthorError(f"The model failed in its {where}: {sentence(error)}. Check the inputs of the layer.")
 
 
 def located_sentence(error: BaseException) -> str:

@@ -50,7 +50,7 @@ def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -
     size = os.fstat(descriptor).st_size
     if limit is not None and size > limit:
         os.close(descriptor)
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the {limit:,} that are read", str(path))
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the limit of {limit:,}", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -63,7 +63,7 @@ def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
     with open_regular(path, limit=limit, follow=follow) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read", str(path))
+        raise OSError(errno.EFBIG, f"it has more bytes than the limit of {limit:,}", str(path))
     return content
 
 
@@ -126,7 +126,7 @@ def no_follow(path: str, flags: int) -> int:
     descriptor = _opened(Path(path), (flags & ~os.O_TRUNC) | _NO_FOLLOW | _NO_WAIT | _COMMON)
     if os.fstat(descriptor).st_nlink > 1:
         os.close(descriptor)
-        raise OSError(errno.EMLINK, "it is a hard link, and writing would change its other name", path)
+        raise OSError(errno.EMLINK, "it is a hard link, and writing would also change its other names", path)
     if truncates:
         os.ftruncate(descriptor, 0)
     return descriptor
@@ -197,8 +197,8 @@ def refuse_link(folder: Path, entry: os.DirEntry[str], *, may_stay: bool = False
         beside = may_stay and link.resolve().is_relative_to(link.parent.resolve())
         if not beside and not _UNUSED.fullmatch(name):
             raise UsageError(
-                f"{folder} holds the symbolic link {name} to {link.readlink()}. aip does not write through "
-                "links: remove it, or put what it leads to in its place."
+                f"{folder} contains the symbolic link {name} to {link.readlink()}. aip does not write through "
+                "links. Remove the link, or replace it with its target."
             )
     elif not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
-        raise UsageError(f"{folder} holds {name}, which is neither a regular file nor a folder. Remove it.")
+        raise UsageError(f"{folder} contains {name}, which is neither a regular file nor a folder. Remove it.")

@@ -37,7 +37,9 @@ def log_level() -> int:
     """
     text = os.environ.get("AIP_LOG_LEVEL", "info").strip().lower()
     if text not in LEVELS:
-        raise UsageError(f"AIP_LOG_LEVEL is {text!r}: set it to one of {', '.join(LEVELS)}, or unset it.")
+        raise UsageError(
+            f"AIP_LOG_LEVEL is {text!r}, which is not a log level. Set it to one of {', '.join(LEVELS)}, or unset it."
+        )
     return int(getattr(logging, text.upper()))
 
 
@@ -74,7 +76,7 @@ class _LogFile(logging.StreamHandler[LineFile]):
         self._path = path
 
     def _cannot_write(self, error: OSError) -> None:
-        logger.warning("%s cannot be written (%s). The run goes on without it.", self._path, error.strerror)
+        logger.warning("%s cannot be written (%s). The run continues without it.", self._path, error.strerror)
 
     def close(self) -> None:
         self.stream.close()

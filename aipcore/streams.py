@@ -75,7 +75,7 @@ class _Descriptor(io.FileIO):
 
     def _tell_other_stream(self, error: OSError) -> None:
         if self.fileno() == 1:
-            print(f"warning: {OutputError(error)} Training goes on without it.", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"warning: {OutputError(error)} Training continues without it.", file=sys.stderr, flush=True)  # noqa: T201
 
 
 _guarded: list[_Descriptor] = []
@@ -192,7 +192,7 @@ class LineFile:
         """Do nothing: lines are written immediately."""
 
     def close(self) -> None:
-        """Try once more to write the waiting lines, and close the file."""
+        """Try again to write the waiting lines, and close the file."""
         self.write("")
         # A network drive may report a failed write only on close.
         with suppress(OSError):

@@ -113,7 +113,7 @@ class Place:
             process.communicate()
             raise WrongError("it did not end within 120 s") from None
         text = (output or "") + (errors or "")
-        for fault in ("Traceback", "failed in a way it should not"):
+        for fault in ("Traceback", "failed unexpectedly"):
             expect(fault not in text, text[-800:])
         expect(process.returncode == status, f"exit {process.returncode}, not {status}: {text[-400:]}")
         found = [line for line in text.splitlines() if says in line]
@@ -151,7 +151,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/.step-000000001*.new")
     process.kill()
     process.communicate()
-    said = place.aip("resume", "k", status=0, says="Goes on from")
+    said = place.aip("resume", "k", status=0, says="Resuming from")
     expect(not list(place.folder.glob("k/checkpoint/.*.new")), "the unfinished folder still exists")
     return said
 
@@ -188,7 +188,7 @@ def _(place: Place) -> str:
 @row("no room for a checkpoint, on_error warn")
 def _(place: Place) -> str:
     words = (*TRAIN, "--trainer.epochs", 1, "--checkpoint.on_error", "warn", "--trainer.output_dir", "k")
-    return place.aip(*words, status=0, says="Training goes on", preexec_fn=small_files)
+    return place.aip(*words, status=0, says="Training continues", preexec_fn=small_files)
 
 
 @row("output folder that cannot be written")
@@ -202,7 +202,7 @@ def _(place: Place) -> str:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    return place.aip("resume", "run", status=0, says="is damaged (variables.npz differs from the manifest)")
+    return place.aip("resume", "run", status=0, says="is damaged (variables.npz does not match the manifest)")
 
 
 @row("truncated file in the newest checkpoint")
@@ -231,7 +231,7 @@ def _(place: Place) -> str:
 def _(place: Place) -> str:
     victim = place.folder / "victim"
     (place.run() / "log.csv").symlink_to(victim)
-    said = place.aip("resume", "run", status=2, says="holds the symbolic link log.csv")
+    said = place.aip("resume", "run", status=2, says="contains the symbolic link log.csv")
     expect(not victim.exists(), "aip wrote through the link")
     return said
 
@@ -337,7 +337,7 @@ def _(place: Place) -> str:
     place.when(process, "k/checkpoint/step-0000000016")
     for worker in children(process.pid):
         os.kill(worker, signal.SIGKILL)
-    return place.end(process, status=1, says="ended by itself (signal SIGKILL")
+    return place.end(process, status=1, says="ended unexpectedly (signal SIGKILL")
 
 
 @row("worker process killed")

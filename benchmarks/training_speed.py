@@ -23,7 +23,7 @@ from peers import machine
 
 WORKER = Path(__file__).parent / "engine" / "worker.py"
 PEERS = (
-    "aip", "Model.fit", "Model.fit, 50 steps a call", "Model.fit, XLA", "by hand, graph", "by hand, XLA", "PyTorch",
+    "aip", "Model.fit", "Model.fit, 50 steps per call", "Model.fit, XLA", "by hand, graph", "by hand, XLA", "PyTorch",
     "PyTorch, compiled", "Lightning", "JAX scan",
 )  # fmt: skip
 LIMIT_TARGET = 0.9

@@ -1,6 +1,6 @@
-"""Checks every `aip` command line of the pages: the command and its options exist for the scenario it names.
+"""Check every `aip` command line of the pages: the command and its options must exist for the named scenario.
 
-Nothing is computed and TensorFlow is not imported, so that all pages take a second. Python blocks are compiled.
+Nothing is computed and TensorFlow is not imported, so all pages take a second. Python blocks are compiled.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LANGUAGES = {"console", "python", "toml", "yaml", "json", "text", "bash", "html"
 
 
 class Checker:
-    """What is known of a page on the way from its top to its end.
+    """The state of the check of a page, from top to bottom.
 
     Attributes:
-        made: names of plugins that the page itself makes or installs, whose options are not known here.
-        runs: from the output folder of a run to its scenario; any other folder is taken for a run of the tutorial.
+        made: names of plugins that the page creates or installs; their options are not checked.
+        runs: from the output folder of a run to its scenario; other folders are considered runs of the tutorial.
     """
 
     def __init__(self, page: Path) -> None:
@@ -48,7 +48,7 @@ class Checker:
         self.runs: dict[str, str] = {}
 
     def check(self, command: Command) -> None:
-        """Raises an error of aip or click if the command line could not be used."""
+        """Raise an error of aip or click if the command line is not valid."""
         words = command.words
         while words and re.fullmatch(r"\w+=\S*", words[0]):
             words.pop(0)
@@ -68,7 +68,7 @@ class Checker:
             return
         command = app.get_command(_context(), name)
         if command is None:
-            raise AipError(f"there is no command {name}")
+            raise AipError(f"There is no command {name}.")
         if name in ("train", "params", "benchmark-input-pipeline"):
             self._check_training(name, rest)
         elif name in ("resume", "lav", "predict", "export", "evaluate"):
@@ -77,7 +77,7 @@ class Checker:
             with command.make_context(name, list(rest)) as ctx:
                 self._check(list(ctx.params["words"]))
         elif isinstance(command, WordsCommand):
-            # The command of a plugin that reads its words by itself.
+            # The command of a plugin that parses its own words.
             sort_words(rest, options_of(command))
         else:
             _check_click(command, rest)
@@ -111,7 +111,7 @@ class Checker:
                 self.runs[str(output)] = arguments.scenario
 
     def _resolve(self, root: Any, folder: str, words: list[str]) -> None:
-        """Resolves parameters for the scenario that a folder is a run of."""
+        """Resolve parameters for the scenario of a run folder."""
         known = [run for run in self.runs if folder == run or folder.startswith(f"{run}/")]
         numbered = re.match(r"runs/(\w+?)-\d+", folder)
         name = self.runs[known[0]] if known else numbered[1] if numbered else "tutorial"
@@ -125,7 +125,7 @@ class Checker:
 
 @cache
 def _context() -> click.Context:
-    """A context of `aip`, which finds the plugins once."""
+    """Return a context of `aip`. Cached, so that plugins are discovered once."""
     return app.make_context("aip", ["doctor"])
 
 
@@ -135,7 +135,7 @@ def _check_click(command: click.Command, words: list[str]) -> None:
             return
         inner = command.commands.get(words[0])
         if inner is None:
-            raise AipError(f"aip {command.name} has no command {words[0]}")
+            raise AipError(f"aip {command.name} has no command {words[0]}.")
         command, words = inner, words[1:]
     if {"--help", "-h"} & set(words):
         return
@@ -144,14 +144,14 @@ def _check_click(command: click.Command, words: list[str]) -> None:
 
 
 def check_page(page: Path) -> list[str]:
-    """What is wrong with the blocks of a page, in sentences."""
+    """Return the problems of the blocks of a page."""
     wrong = []
     checker = Checker(page)
     for block in blocks(page):
         place = f"{page.relative_to(ROOT)}:{block.line}"
         if block.language not in LANGUAGES:
             wrong.append(
-                f"{place}: a block of {block.language or 'no language'}; there are {', '.join(sorted(LANGUAGES))}"
+                f"{place}: the block has the language {block.language or 'none'}; use {', '.join(sorted(LANGUAGES))}"
             )
         elif block.title is not None:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
@@ -182,18 +182,18 @@ def _wrong(checker: Checker, commands: Any, place: str) -> list[str]:
 
 
 def _strange_lines(block: Block, place: str) -> list[str]:
-    """The lines of an excerpt that do not come in this order in the file."""
+    """Return a problem if the lines of an excerpt are not in the file in this order."""
     rest = (ROOT / block.notes["excerpt of"]).read_text(encoding="utf-8")
     for line in block.text.splitlines():
         if line.strip() not in ("", "..."):
             _, found, rest = rest.partition(line + "\n")
             if not found:
-                return [f"{place}: {line!r} does not stand there in {block.notes['excerpt of']}"]
+                return [f"{place}: {line!r} is not in {block.notes['excerpt of']} at this place"]
     return []
 
 
 def main() -> int:
-    """Checks the pages that are named, or all."""
+    """Check the named pages, or all."""
     chosen = [Path(name).resolve() for name in sys.argv[1:]] or pages()
     wrong = []
     for page in chosen:

@@ -30,9 +30,13 @@ PHRASES = {
     "by heart": "overfit a few samples",
     "by itself": "automatically, or nothing",
     "goes? on": "continue",
+    "as it is": "unchanged",
     "going on": "continuing",
     "hears? of": "receive",
     r"(?<!there\s)(?<!If\s)(is|are) no(?! (longer|more|less|fewer|other|matter|one|such)\b)": "is not a",
+    "once more": "again",
+    "says? so": "show it",
+    "so many": "the given number",
     "learnt": "trained, or: learned",
     "mend(s|ed|ing)?": "fix",
     "numbers of samples": "sample indices",
@@ -41,6 +45,9 @@ PHRASES = {
     "who ?ever": "name the reader or the process",
 }
 """Phrases that read as translated, with the words to use instead."""
+
+OWN = "docs/check_language.py"
+"""This file, which names the phrases."""
 
 ALLOWED: set[tuple[str, str]] = set()
 """Findings that are right as they are: the file and the matched text."""
@@ -100,12 +107,15 @@ def findings(path: Path) -> Iterator[tuple[int, str]]:
                     yield at, f"{' '.join(match[0].split())!r}: write {instead!r}"
 
 
+def tracked() -> list[Path]:
+    """Return the files to check: all that git tracks, except this one."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name.endswith(SUFFIXES) and name != OWN]
+
+
 def main() -> None:
     """Check the files of the command line."""
-    paths = [Path(word).resolve() for word in sys.argv[1:]]
-    if not paths:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        paths = [ROOT / name for name in listed.split("\0") if name.endswith(SUFFIXES)]
+    paths = [Path(word).resolve() for word in sys.argv[1:]] or tracked()
     found = [f"{path.relative_to(ROOT)}:{line}: {reason}" for path in paths for line, reason in findings(path)]
     sys.stdout.write("".join(f"{each}\n" for each in found))
     sys.exit(bool(found))

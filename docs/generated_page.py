@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_or_check(target: Path, text: str) -> int:
-    """Writes a page, or with `--check` on the command line only says whether it is up to date.
+    """Write a page, or with `--check` on the command line only report if it is out of date.
 
     Returns:
         the exit code: 1 if the page is not up to date.
@@ -62,7 +62,7 @@ def prose(docstring: str) -> str:
 
 
 def items(block: str) -> str:
-    """The entries `name: text` of a section, each of which may go on over indented lines."""
+    """The entries `name: text` of a section, each of which may continue on indented lines."""
     if not re.match(r"`?[\w. /*]+`?: ", block):
         return block
     items = []

@@ -1,6 +1,6 @@
-"""Writes docs/api.md from the source of what authors use in Python; `--check` only says whether it is up to date.
+"""Write docs/api.md from the source of the public Python API. `--check` only compares.
 
-The source is parsed and not imported, so that this takes no TensorFlow.
+The source is parsed instead of imported, so TensorFlow is not loaded.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from generated_page import items, prose, write_or_check
 ROOT = Path(__file__).parents[1]
 
 WIDTH = 120
-"""Of a line of code, as the formatter has it, which formats code in Markdown too."""
+"""Line length of the formatter, which also formats code in Markdown."""
 
 SECTIONS = {
     "Training": (
         "aipcore",
-        "Training and resuming from Python; see [Train from Python](howto/train-from-python.md). `Predictor` is among "
-        "what [applies models](#applying-models). None of these imports TensorFlow before it is used.",
+        "Training and resuming from Python; see [Train from Python](howto/train-from-python.md). [Applying "
+        "models](#applying-models) describes `Predictor`. TensorFlow is imported on first use.",
         {
             "training/train.py": ["train"],
             "training/resume.py": ["resume"],
@@ -32,8 +32,8 @@ SECTIONS = {
     ),
     "Scenarios": (
         "aipcore.scenario",
-        "What is learnt; see [Write a scenario](howto/write-a-scenario.md). `params_class` and its groups are classes "
-        "of [parameters](#parameters).",
+        "Data, model and loss; see [Write a scenario](howto/write-a-scenario.md). `params_class` and its groups are "
+        "[parameter](#parameters) classes.",
         {
             "scenario/scenario.py": ["Scenario"],
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
@@ -42,7 +42,7 @@ SECTIONS = {
     ),
     "Samples and processors": (
         "aipcore.scenario",
-        "What a scenario's data consists of and goes through; see [Data](data.md).",
+        "The samples of a scenario and their processing; see [Data](data.md).",
         {
             "data/sample.py": ["Sample", "SampleBatch", "ColumnSpec"],
             "data/processor.py": ["Mode",
@@ -51,38 +51,39 @@ SECTIONS = {
     ),
     "Images, histograms and PR curves": (
         "aipcore.scenario",
-        "What `Scenario.summaries` returns; see [TensorBoard](tensorboard.md).",
+        "The return values of `Scenario.summaries`; see [TensorBoard](tensorboard.md).",
         {"scenario/summaries.py": ["Image", "ImageGrid", "Histogram", "PRCurve", "Summary"]},
     ),
     "Parameters": (
         "aipcore.plugin",
-        "How classes of parameters are declared: `aipcore.plugin` and `aipcore.params` have all of these.",
+        "Declaration of parameter classes. `aipcore.plugin` and `aipcore.params` both provide all of these names.",
         {
             "params/declare.py": ["params", "field", "group", "component", "components", "Choice", "REQUIRED"],
             "params/checks.py": ["Check", "above", "at_least", "between", "fraction", "regex"],
         },
     ),
-    "Groups of parameters of a scenario": (
+    "Parameter groups of a scenario": (
         "aipcore.scenario",
-        "What an author's own groups extend; their fields are among the [parameters](parameters.md#every-scenario).",
+        "Base classes of an author's own groups. Their fields are listed under "
+        "[parameters](parameters.md#every-scenario).",
         {
             "scenario/params.py": ["ScenarioParams", "DataParams", "ModelParams"],
             "scenario/list_file.py": ["ListFileParams", "ListFileData"],
         },
     ),
-    "What plugins extend": (
+    "Base classes for plugins": (
         "aipcore.plugin",
-        "The mark of hooks, and base classes of the parameters of a plugin. The records that plugins return are among "
-        "the [hooks](hooks.md).",
+        "The hook marker, and the base classes of plugin parameters. [Hooks](hooks.md) describes the records of "
+        "plugins.",
         {
             "hooks/records.py": [
                 "hookimpl", "API_VERSION", "OptimizerParams", "ScheduleParams", "CallbackParams", "ExporterParams",
             ],
         },
     ),
-    "What plugins are handed": (
+    "Arguments of plugins": (
         "",
-        "The arguments of `build` and of what it returns.",
+        "The arguments of `build` and of the object that it returns.",
         {
             "training/engine/learning_rate.py": ["Horizon"],
             "training/callbacks/context.py": ["RunContext"],
@@ -92,15 +93,15 @@ SECTIONS = {
     ),
     "Applying models": (
         "aipcore.prediction",
-        "Trained models in a program of your own; see [Applying models](prediction.md).",
+        "Trained models in your own program; see [Applying models](prediction.md).",
         {"prediction/predictor.py": ["Predictor", "Prediction"]},
     ),
-    "The data pipeline by itself": (
+    "The data pipeline without a scenario": (
         "aipcore.data.pipeline",
-        "Sources and processors without a scenario; see [Data](data.md#without-a-scenario).",
+        "Data sources and processors; see [Data](data.md#without-a-scenario).",
         {"data/pipeline.py": ["Pipeline"]},
     ),
-    "Tests of a plugin": (
+    "Tests for plugins": (
         "aipcore.testing",
         "The conformance kit; see [Testing a plugin](testing-plugins.md).",
         {
@@ -113,7 +114,7 @@ SECTIONS = {
     ),
     "Errors": (
         "aipcore.errors",
-        "All that aip raises on purpose. The command line prints the message alone and ends with `exit_code`.",
+        "The errors that aip raises on purpose. The command line prints only the message and exits with `exit_code`.",
         {
             "errors.py": [
                 "AipError", "UsageError", "ParamsError", "PluginError", "ScenarioError", "DataError", "TrainingError",
@@ -121,17 +122,17 @@ SECTIONS = {
         },
     ),
 }  # fmt: skip
-"""From each heading to the module to import from, an introduction, and the names by the files that define them."""
+"""From each heading to the module to import from, an introduction, and the names by defining file."""
 
 HEAD = """# Python API
 
-What a program, a scenario or a plugin imports, by purpose. This page is made by `make docs` from the docstrings. All
-that is not here is aip's own business and may change in any version.
+The public names for programs, scenarios and plugins, by purpose. This page is made by `make docs` from the docstrings.
+All other names are internal and may change in any version.
 """
 
 
 def reference() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     parts = [HEAD]
     for title, (module, introduction, files) in SECTIONS.items():
         parts.append(f"## {title}\n\n{introduction}\n")
@@ -143,7 +144,7 @@ def reference() -> str:
             found = {name: (node, doc) for name, node, doc in _definitions(tree)}
             for name in names:
                 if name not in found:
-                    raise SystemExit(f"aipcore/{file} defines no {name}: mend SECTIONS in docs/make_api.py.")
+                    raise SystemExit(f"aipcore/{file} does not define {name}. Fix SECTIONS in docs/make_api.py.")
                 parts.append(_entry(name, *found[name], tree))
     return "\n".join(parts)
 
@@ -156,7 +157,7 @@ def _import(module: str, names: list[str]) -> str:
 
 
 def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, str]]:
-    """Each name that a module defines, with its docstring; that of a variable stands below it."""
+    """Yield each name that a module defines, with its docstring, which follows a variable."""
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.name, node, ast.get_docstring(node) or ""
@@ -169,7 +170,7 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, str]]:
 
 def _entry(name: str, node: ast.stmt, doc: str, tree: ast.Module) -> str:
     if not doc:
-        raise SystemExit(f"{name} has no docstring, and docs/api.md shows it.")
+        raise SystemExit(f"{name} is in docs/api.md but has no docstring.")
     if isinstance(node, ast.FunctionDef):
         return f"### `{name}`\n\n```python\n{_signature(node)}\n```\n\n{prose(doc)}"
     if not isinstance(node, ast.ClassDef):
@@ -186,7 +187,7 @@ def _entry(name: str, node: ast.stmt, doc: str, tree: ast.Module) -> str:
 
 
 def _members(node: ast.ClassDef, tree: ast.Module, owner: str) -> Iterator[str]:
-    """The public methods and properties of a class and of its private bases, which readers should not need to know."""
+    """Yield the public methods and properties of a class and of its private bases."""
     for base in node.bases:
         private = [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == ast.unparse(base)]
         for each in private:
@@ -199,12 +200,12 @@ def _members(node: ast.ClassDef, tree: ast.Module, owner: str) -> Iterator[str]:
             continue
         doc = ast.get_docstring(each)
         if not doc:
-            raise SystemExit(f"{node.name}.{each.name} has no docstring, and docs/api.md shows it.")
+            raise SystemExit(f"{node.name}.{each.name} is in docs/api.md but has no docstring.")
         yield f"#### `{owner}.{each.name}`\n\n```python\n{_signature(each)}\n```\n\n{prose(doc)}"
 
 
 def _signature(node: ast.FunctionDef) -> str:
-    """How a function is called, on one line or, where it is long, with an argument on each."""
+    """Return the signature of a function, with one argument per line if it is long."""
     kinds = [ast.unparse(each) for each in node.decorator_list]
     head = "".join(f"@{kind}\n" for kind in kinds if kind in ("property", "classmethod", "staticmethod"))
     returns = (f" -> {ast.unparse(node.returns)}" if node.returns else "") + ": ..."
@@ -216,7 +217,7 @@ def _signature(node: ast.FunctionDef) -> str:
 
 
 def _arguments(args: ast.arguments) -> list[str]:
-    """Each argument as it is written."""
+    """Return the arguments as text."""
     plain = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(plain) - len(args.defaults)) + [*args.defaults]
     written = [_argument(each, default) for each, default in zip(plain, defaults, strict=True)]

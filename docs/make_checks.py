@@ -1,4 +1,4 @@
-"""Writes the list of checks into docs/testing-plugins.md; `--check` only says whether it is up to date."""
+"""Write the list of checks into docs/testing-plugins.md. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TITLES = {"basics": "Every kind", "parameters": "Every kind with parameters"}
 
 
 def page(old: str) -> str:
-    """The text of the page, with the part after the mark made anew."""
+    """Return the text of the page with a new part after the mark."""
     groups: dict[str, list[ConformanceCheck]] = {module: [] for module in MODULES}
     for checks in all_checks().values():
         for check in checks:
@@ -26,7 +26,7 @@ def page(old: str) -> str:
     parts = [old.partition(MARK)[0] + MARK]
     for module, checks in groups.items():
         parts.append(f"### {TITLES.get(module, module.capitalize())}\n")
-        parts.append(table("check | what it asks", [(f"`{check.name}`", check.summary) for check in checks]))
+        parts.append(table("check | requirement", [(f"`{check.name}`", check.summary) for check in checks]))
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/commands.md from the commands of `aip`; `--check` only says whether it is up to date."""
+"""Write docs/commands.md from the commands of `aip`. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from aipcore.hooks.manager import get_plugin_manager
 
 HEAD = """# Commands
 
-Every command of `aip` with its own options. This page is made by `make docs` from the commands themselves; `aip
-COMMAND --help` shows the same. Where PARAMETERS stands, the [parameters](parameters.md) of the scenario can be given;
-`aip train SCENARIO ... --help` lists those of one command line.
+The commands of `aip` with their options. This page is made by `make docs` from the commands; `aip COMMAND --help`
+shows the same. PARAMETERS stands for the [parameters](parameters.md) of the scenario; `aip train SCENARIO ... --help
+all` lists those of one command line.
 
-The options of `aip` itself may stand anywhere:
+The options of `aip` itself are allowed anywhere:
 
 """
 
 
 def reference() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     with app.make_context("aip", ["doctor"]) as ctx:
         parts = [HEAD + _click_table(app, ctx)]
         own = [entry.record.name for entry in get_plugin_manager().of_kind("command") if entry.plugin.is_own]
@@ -45,7 +45,7 @@ def reference() -> str:
 
 
 def _section(words: list[str], command: click.Command) -> str:
-    """What a command does, how it is written, its options."""
+    """Return the usage, description and options of a command."""
     text = _help(words)
     usage = re.sub(r"\s+", " ", text.partition("\n\n")[0]).removeprefix("Usage: ").strip()
     own = isinstance(command, WordsCommand)
@@ -56,7 +56,7 @@ def _section(words: list[str], command: click.Command) -> str:
 
 
 def _description(docstring: str) -> str:
-    """The help of a click command; what click is told not to rewrap becomes a block of code."""
+    """Return the help of a click command. Paragraphs that click does not rewrap become code blocks."""
     parts = []
     for paragraph in inspect.cleandoc(docstring).split("\n\n"):
         if paragraph.startswith("\b"):
@@ -84,7 +84,7 @@ def _help(words: list[str]) -> str:
     with redirect_stdout(said):
         code = aip([*words, "--help"])
     if code:
-        raise SystemExit(f"aip {' '.join(words)} --help ended with {code}")
+        raise SystemExit(f"aip {' '.join(words)} --help exited with {code}.")
     return said.getvalue()
 
 

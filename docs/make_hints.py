@@ -1,7 +1,7 @@
-"""Writes aipcore/params/tfaip.json from the tables in docs/coming-from-tfaip.md; `--check` only compares.
+"""Write aipcore/params/tfaip.json from the tables in docs/coming-from-tfaip.md. `--check` only compares.
 
-The file has, for each option of tfaip that has another name in aip or none, rows of the parameter class, of what to use
-in aip ("" for nothing), and of the first sentence of the difference.
+The file lists the options of tfaip that have another name in aip or none. Each row has the parameter class, the
+equivalent in aip ("" for none), and the first sentence of the difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def hints(page: str) -> dict[str, list[tuple[str, str, str]]]:
             cells = [cell.strip() for cell in line.strip("| ").split(" | ")] if line.startswith("| ") else []
             if len(cells) < 2:
                 continue
-            # What stands after "of" or a colon are classes.
+            # The words after "of" or a colon are classes.
             names = [name for part in cells[0].split(";") for name in NAME.findall(re.split(r" of |: ", part)[0])]
             given = re.findall(r"`([^`]+)`", cells[1])
             if cells[1] != "none" and not cells[1].startswith("`"):

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/keras-parity.md from the parity suite; `--check` only says whether they are up to date."""
+"""Write the tables of docs/keras-parity.md from the parity suite. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIGURATIONS = 4
 
 
 def page(old: str) -> str:
-    """The text of the page, with the part after the mark made again."""
+    """Return the text of the page with a new part after the mark."""
     heads = collections.Counter(head.name.partition("-")[0] for head in test_losses.combinations())
     losses = [
         (f"`{function}`", f"`{cls}`", str(heads.pop(function) * CONFIGURATIONS))
@@ -39,12 +39,12 @@ def page(old: str) -> str:
         [
             old.partition(MARK)[0] + MARK,
             "## Losses compared\n",
-            "Each by name, class, instance, function and function of the author, for vectors and sequences, targets of "
-            "equal and of lower rank, integers and floats, with and without a mask and sample weights, where Keras "
-            "accepts the combination.\n",
+            "Each loss is given by name, class, instance, function and custom function. It is compared for vectors and "
+            "sequences, for targets of equal and of lower rank, for integers and floats, and with and without a mask "
+            "and sample weights, where Keras accepts the combination.\n",
             table("loss | class | combinations", losses + others),
             "## Metrics compared\n",
-            "Each plain and weighted, for vectors and sequences.\n",
+            "Each metric is compared without and with weights, for vectors and sequences.\n",
             table("targets | by name | by class", metrics),
         ]
     )

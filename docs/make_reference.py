@@ -1,4 +1,4 @@
-"""Writes docs/parameters.md from the parameter classes and plugins; `--check` only says whether it is up to date."""
+"""Write docs/parameters.md from the parameter classes and plugins. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from aipcore.training.params import run_params_class
 
 HEAD = """# Parameters
 
-Every parameter of `aip train`, with its default. This page is made by `make docs` from the parameter classes; `aip
-train SCENARIO ... --help` shows the same for one command, and `aip plugins show NAME` for one plugin. The options of a
-component exist only when it is chosen.
+The parameters of `aip train` with their defaults. This page is made by `make docs` from the parameter classes. `aip
+train SCENARIO ... --help all` shows the parameters of one command line, `aip plugins show NAME` those of one plugin.
+The options of a component exist only if it is selected.
 """
 
 
 def reference() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     plugins = get_plugin_manager()
     parts = [HEAD, "## Every scenario\n"]
     components = {"optimizer": "optimizer.", "schedule": "learning_rate."}
     for section in sections(fill(run_params_class(ScenarioParams), [], plugins)):
-        if ":" not in section.title:
-            parts.append(_table(f"`{section.title}`", section))
-        else:
-            first = Section(title=section.title, help=section.help, options=section.options[:1])
-            parts.append(_table(f"`{section.title.split(':')[0]}`", first))
+        shown = section
+        if section.choice:
+            shown = Section(name=section.name, help=section.help, options=section.options[:1])
+        parts.append(_table(f"`{section.name}`", shown))
     titles = {"optimizer": "Optimizers", "schedule": "Learning-rate schedules", "callback": "Callbacks"}
     titles |= {"exporter": "Exporters", "scenario": "Scenarios"}
     for kind, title in titles.items():
@@ -43,7 +42,7 @@ def reference() -> str:
                 kind, {"callback": f"callbacks.{name}.", "exporter": f"export.formats.{name}."}.get(kind, "")
             )
             options = tuple(describe(plugins.params_class(kind, name), plugins, prefix))
-            parts.append(_table(name, Section(title=name, help=entry.record.summary, options=options)))
+            parts.append(_table(name, Section(name=name, help=entry.record.summary, options=options)))
     return "\n".join(parts)
 
 
@@ -55,6 +54,8 @@ def _table(title: str, section: Section) -> str:
         text = option.help + (f" {option.limit[0].upper()}{option.limit[1:]}." if option.limit else "")
         if option.choices:
             text += " One of " + ", ".join(name for name, _ in option.choices) + "."
+        if option.aliases:
+            text += f" Also: {', '.join(f'`--{alias}`' for alias in option.aliases)}."
         default = "*required*" if option.required else f"`{option.default or 'none'}`"
         lines.append(f"| `--{option.name} {cell(option.metavar)}` | {default} | {cell(text)} |")
     return "\n".join(line for line in lines if line) + "\n"

@@ -1,6 +1,6 @@
-"""Remakes the pictures in docs/images/ from real runs; needs tmux and Chromium, takes a minute.
+"""Renew the pictures in docs/images/ from real runs. This needs tmux and Chromium, and takes a minute.
 
-Not part of `make docs`, since the pictures differ each time: to be run when what they show has changed.
+It is not part of `make docs`, since the pictures differ each time. Run it after a change of the pictured output.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SESSION = f"aip-screenshot-{os.getpid()}"
 WIDTH, HEIGHT = 118, 60
 MOST_BYTES = 150_000
 
-# Rich's own template asks for a font from the network; the widths are set for each piece of text in any case.
+# Rich's own template loads a font from the network. Each piece of text has a fixed width anyway.
 SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font-family: Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: {char_height}px;
@@ -45,7 +45,7 @@ SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 
 
 def terminal(command: str, picture: Path, folder: Path) -> None:
-    """Runs a command in a terminal, and draws what stands there at its end."""
+    """Run a command in a terminal, and draw the final screen."""
     done = folder / f"{picture.stem}.done"
     shell = f"printf '$ %s\\n' {command!r}; PATH={PROGRAMS}:$PATH {command}; touch {done}; sleep 600"
     size = ["-x", str(WIDTH), "-y", str(HEIGHT)]
@@ -67,7 +67,7 @@ def terminal(command: str, picture: Path, folder: Path) -> None:
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[str]:
-    """TensorBoard on a folder; gives its address."""
+    """Run TensorBoard on a folder, and yield its address."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--host", "127.0.0.1", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--load_fast", "false"],
@@ -86,10 +86,10 @@ def tensorboard(folder: Path) -> Iterator[str]:
 
 
 def page(address: str, picture: Path, size: tuple[int, int] = (1120, 720)) -> None:
-    """A picture of a page, when it has come to rest."""
+    """Take a picture of a page after it has loaded."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        raise SystemExit("Chromium is not installed: apt-get install chromium, or whatever your system has.")
+        raise SystemExit("Chromium is not installed. Install it, for example with apt-get install chromium.")
     subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
          "--virtual-time-budget=30000", f"--window-size={size[0]},{size[1]}", f"--screenshot={picture}", address],
@@ -99,11 +99,11 @@ def page(address: str, picture: Path, size: tuple[int, int] = (1120, 720)) -> No
         small = image.convert("RGB").quantize(128)
     small.save(picture, optimize=True)
     if picture.stat().st_size > MOST_BYTES:
-        raise SystemExit(f"{picture} has {picture.stat().st_size} bytes, more than {MOST_BYTES}: make it smaller.")
+        raise SystemExit(f"{picture} has {picture.stat().st_size} bytes, more than {MOST_BYTES}. Make it smaller.")
 
 
 def main() -> None:
-    """Trains, and takes the pictures."""
+    """Train, and take the pictures."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

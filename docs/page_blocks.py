@@ -1,20 +1,20 @@
-"""The blocks of code in a page, and what its comments say about running them.
+"""The code blocks of a page, and the comments that control their execution.
 
-A block is run as it stands, in the order of the page and in one folder:
+Blocks are run unchanged, in the order of the page and in one folder:
 
-* `console`: a line with a command each, or, where lines begin with `$ `, commands and what they print. What a command
-  that fails prints must be the same; of what others print, each line that is shown must come in this order, with any
-  numbers for the numbers. `...` stands for anything.
-* `python`: executed, with the names of earlier blocks.
+* `console`: one command per line. If lines begin with `$ `, these are commands, and the others their output. The output
+  of a failing command must be equal. For other commands, each shown line must occur in this order, with any numbers in
+  place of the numbers. `...` matches anything.
+* `python`: executed with the names of earlier blocks.
 * with `title="FILE"`: written to the file.
 * any other: text.
 
-A comment directly before a block changes that:
+A comment directly before a block changes this:
 
-* `<!-- not run: REASON -->`: its commands are only checked for options that exist.
-* `<!-- excerpt of PATH -->`: its lines stand in this file of the repository.
-* `<!-- run with: WORDS -->`: these words are added to each `aip train` and `aip resume`, so that it ends soon.
-* `<!-- run before: COMMANDS -->`: commands that get ready what the reader has, a line each.
+* `<!-- not run: REASON -->`: the options of its commands are checked, and nothing is run.
+* `<!-- excerpt of PATH -->`: its lines are part of this file of the repository.
+* `<!-- run with: WORDS -->`: these words are added to each `aip train` and `aip resume`, to shorten the run.
+* `<!-- run before: COMMANDS -->`: commands that prepare the reader's files, one per line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import attrs
 ROOT = Path(__file__).parents[1]
 
 GENERATED = "This page is made by `make docs`"
-"""What stands in pages that are made from code, whose examples are tested where the code is."""
+"""The mark of pages that are made from code. Their examples are tested with the code."""
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>\w*)(?P<info>[^`\n]*)$")
 COMMENT = re.compile(r"<!-- (not run|excerpt of|run with|run before):? *(.*?) *-->", re.DOTALL)
@@ -41,7 +41,7 @@ class Command:
 
     Attributes:
         text: the line, without prompt and comment.
-        shown: what the page shows as its output; None if it shows none.
+        shown: output on the page; None if the page shows none.
     """
 
     text: str
@@ -49,7 +49,7 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        """The words as a shell sees them, up to a pipe or redirection."""
+        """The words as parsed by a shell, up to a pipe or redirection."""
         words: list[str] = []
         for word in shlex.split(self.text, comments=True):
             if word in ("|", ">", "&&", ";"):
@@ -63,11 +63,11 @@ class Block:
     """A fenced block.
 
     Attributes:
-        line: the number of its first line in the page.
-        language: what stands behind the fence.
-        title: the name of the file that it is, if it is one.
-        text: what stands in it.
-        notes: what comments before it say, by the words they begin with.
+        line: number of its first line in the page.
+        language: word after the fence.
+        title: name of the file to write; None for other blocks.
+        text: content of the block.
+        notes: texts of the comments before the block, by their first words.
     """
 
     line: int
@@ -77,7 +77,7 @@ class Block:
     notes: dict[str, str]
 
     def commands(self) -> Iterator[Command]:
-        """The commands of a console block."""
+        """Yield the commands of a console block."""
         lines = _joined(self.text)
         if not any(line.startswith("$ ") for line in lines):
             yield from (Command(text) for line in lines if (text := line.strip()) and not text.startswith("#"))
@@ -94,19 +94,19 @@ class Block:
 
 
 def _joined(text: str) -> list[str]:
-    """The lines, with those that end in a backslash put together."""
+    """Return the lines, with continued lines joined."""
     return re.sub(r" *\\\n *", " ", text).splitlines()
 
 
 def pages() -> list[Path]:
-    """The README and all pages of the documentation that people write, but for the decisions."""
+    """Return the README and all hand-written pages of the documentation, without the decisions."""
     found = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "decisions"]
     written = [page for page in found if GENERATED not in " ".join(page.read_text(encoding="utf-8").split())]
     return [ROOT / "README.md", *written]
 
 
 def blocks(page: Path) -> list[Block]:
-    """The blocks of a page, in order."""
+    """Return the blocks of a page, in order."""
     lines = page.read_text(encoding="utf-8").splitlines()
     found = []
     number = 0
@@ -137,7 +137,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def _notes(text: str) -> dict[str, str]:
-    """The comments at the end of the text before a block."""
+    """Return the comments at the end of the text before a block."""
     notes = {}
     while True:
         text = text.rstrip()
@@ -151,7 +151,7 @@ def _notes(text: str) -> dict[str, str]:
 
 
 def inline_commands(page: Path) -> list[Command]:
-    """The commands within sentences and tables that stand for themselves: with what they are about, and no dots."""
+    """Return the complete commands in sentences and tables: those with arguments and without placeholders."""
     text = page.read_text(encoding="utf-8")
     for block in blocks(page):
         text = text.replace(block.text, "")

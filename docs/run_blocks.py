@@ -1,9 +1,8 @@
-"""Runs the blocks of a page in their order, in a new folder, as a reader would: `python docs/run_blocks.py PAGE ...`.
+"""Run the blocks of a page in order in a new folder, as a reader would: `python docs/run_blocks.py PAGE ...`.
 
-Commands of `aip` run in this process, since TensorFlow takes seconds to import, unless they choose devices, start
-workers, or are part of a longer shell command; those run as programs. A page that installs something has all of its
-commands run as programs of a virtual environment of its own, which sees the packages of this one; pip there takes
-nothing from a network.
+Commands of `aip` run in this process, since TensorFlow takes seconds to import. Commands that select devices, start
+workers or are part of a longer shell command run as programs. A page that installs packages runs all commands as
+programs of a separate virtual environment, which can import the packages of this one. pip has no network access there.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from typing import Any
 from page_blocks import ROOT, Block, Command, blocks
 
 TIMEOUT = 900
-"""Seconds after which a command is taken to hang."""
+"""Timeout of a command, in seconds."""
 
 ALONE = re.compile(r"--device\.|aip launch|[|>;&$(]|--trainer\.profile|--trainer\.deterministic")
-"""What a command of `aip` has that needs a process of its own."""
+"""Parts of an `aip` command that require a separate process."""
 
 
 class BlockError(Exception):
-    """A block does not do what its page says."""
+    """A block whose result differs from its page."""
 
 
 class Runner:
-    """Runs the blocks of one page in the working folder."""
+    """Runner of the blocks of one page in the working folder."""
 
     def __init__(self, page: Path) -> None:
         self.page = page
@@ -46,10 +45,10 @@ class Runner:
         self.path = _environment(Path(".venv").resolve()) if self.alone else Path(sys.executable).parent
 
     def run(self) -> None:
-        """Runs all blocks.
+        """Run all blocks.
 
         Raises:
-            BlockError: one does not do what the page says.
+            BlockError: the result of a block differs from the page.
         """
         for block in blocks(self.page):
             place = f"{self.page.name}:{block.line}"
@@ -83,12 +82,12 @@ class Runner:
         print(f"{place}: {text}: {code}, {time.monotonic() - began:.1f} s", flush=True)
         fails = command.shown is not None and command.shown.lstrip().startswith("error:")
         if fails != (code != 0):
-            raise BlockError(f"{place}: {text} ended with {code}:\n{said[-3000:]}")
+            raise BlockError(f"{place}: {text} exited with {code}:\n{said[-3000:]}")
         if command.shown is not None and not matches(command.shown, said, exact=fails):
-            raise BlockError(f"{place}: {text} does not print what the page shows, but:\n{said[-3000:]}")
+            raise BlockError(f"{place}: {text} prints other text than the page shows:\n{said[-3000:]}")
 
     def _done(self, text: str) -> tuple[int, str]:
-        """Runs a command; its exit code, and what it printed."""
+        """Run a command, and return its exit code and output."""
         if re.match(r"cd \S+$", text):
             os.chdir(text.removeprefix("cd "))
             return 0, ""
@@ -111,7 +110,7 @@ class Runner:
 
 
 def _environment(folder: Path) -> Path:
-    """Makes a virtual environment that sees the packages of this one; returns the folder of its programs."""
+    """Create a virtual environment with the packages of this one, and return the folder of its programs."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=TIMEOUT)
     (packages,) = folder.glob("lib/python*/site-packages")
     seen = [path for path in sys.path if path.endswith("-packages")]
@@ -136,12 +135,12 @@ def _in_this_process(words: list[str]) -> tuple[int, str]:
 
 
 def matches(shown: str, said: str, *, exact: bool) -> bool:
-    """Whether what was printed is what a page shows.
+    """Return True if an output matches that of a page.
 
     Args:
-        shown: on the page; `...` stands for anything.
-        said: what was printed.
-        exact: whether white space between lines and numbers count.
+        shown: output on the page; `...` matches anything.
+        said: printed output.
+        exact: if True, white space between lines and numbers must match too.
     """
     if exact:
         return re.fullmatch(_pattern(shown.strip()), said.strip()) is not None
@@ -163,7 +162,7 @@ def _pattern(text: str) -> str:
 
 
 def main() -> int:
-    """Runs the pages that are named."""
+    """Run the named pages."""
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
     # pip reads the last one as the value of --no-build-isolation, whose own meaning is "no".
     os.environ |= {

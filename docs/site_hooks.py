@@ -1,4 +1,4 @@
-"""What mkdocs does not do by itself: patterns in the navigation, and pages for the files of the repository."""
+"""Hooks for mkdocs: patterns in the navigation, and pages for the files of the repository."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mkdocs.structure.pages import Page
 log = get_plugin_logger(__name__)
 
 LINK = re.compile(r"(?<=\]\()(\.\./[\w./-]+)(?=[)#])")
-"""The target of a link that leads out of the page's folder."""
+"""Target of a link to a place outside the page's folder."""
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A block of commands."""
 
 CELL = re.compile(r"^\|.*\|$", re.MULTILINE)
 CODE = re.compile(r"`[^`\n]+`")
-"""Rows of tables, and code in them: there Markdown of GitHub wants `|` escaped, and MkDocs' would show that."""
+"""Rows of tables, and code in them. GitHub requires an escaped `|` there, and MkDocs would show the escape."""
 
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".md": "markdown"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Replaces the patterns of the navigation by the pages that they stand for."""
+    """Replace the patterns of the navigation with the matching pages."""
     docs = Path(config.docs_dir)
     named = set(_names(config.nav))
     config.nav = _expanded(config.nav, docs, named)
@@ -58,7 +58,7 @@ def _expanded(entry: Any, docs: Path, named: set[str]) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds a page for each file or folder outside of docs/ that a page links to."""
+    """Add a page for each linked file or folder outside docs/."""
     root = Path(config.config_file_path).parent
     for file in list(files.documentation_pages()):
         for target in LINK.findall(file.content_string):
@@ -69,7 +69,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leads the links out of docs/ to the pages that `on_files` made."""
+    """Redirect links that leave docs/ to the pages from `on_files`."""
     del config, files
 
     def led(match: re.Match[str]) -> str:
@@ -83,20 +83,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Warns of what a page would fetch from elsewhere; `--strict` makes an error of it."""
+    """Warn about external resources of a page. `--strict` turns this into an error."""
     del config
     for fetched in re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*", output):
-        log.warning("%s fetches something from elsewhere: %s", page.file.src_uri, fetched)
+        log.warning("%s loads an external resource: %s", page.file.src_uri, fetched)
     return output
 
 
 def _with_its_lexer(match: re.Match[str]) -> str:
-    """A block of commands without prompts, which would be taken for what commands print, as a script."""
+    """Return a block of commands without prompts as a script. Otherwise it would be highlighted as output."""
     return match[0] if match[1].startswith("$ ") else match[0].replace("```console", "```bash", 1)
 
 
 def _outside(page: str, target: str) -> str | None:
-    """The path within the repository that a link of a page leads to; None if that is within docs/."""
+    """Return the path in the repository of a link target; None if it is in docs/."""
     path = normpath((PurePosixPath("docs") / page).parent / target)
     return None if path == "docs" or path.startswith("docs/") else path
 
@@ -106,7 +106,7 @@ def _page(path: str) -> str:
 
 
 def _content(root: Path, path: str) -> str:
-    """The page of a file, or of all files of a folder."""
+    """Return the page of a file, or of all files of a folder."""
     place = root / path
     if place.is_file():
         return f"# `{path}`\n\n{_fence(place)}"

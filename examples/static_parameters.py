@@ -16,7 +16,8 @@ from aipcore.scenario import DataParams, PostProcessor, Scenario, ScenarioParams
 @params
 class Data(DataParams):
     table: Path | None = field(
-        None, help="CSV file: columns of numbers, then the class in the last column. Default: synthetic fruits."
+        None,
+        help="CSV file with the class in the last column. The other columns are numbers. Default: synthetic fruits.",
     )
     classes: tuple[str, ...] = field((), help="Names of the classes. Default: those of the training data.")
     mean: tuple[float, ...] = field((), help="Mean of each column. Default: that of the training data.")

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 NAME = "benchmark-input-pipeline"
 SECONDS = command_option(
     "--seconds",
-    help="Stop after N seconds; by default Ctrl-C does.",
+    help="Stop after N seconds. By default, Ctrl-C stops the measurement.",
     metavar="N",
     type=click.FloatRange(min=0, min_open=True),
 )
 WITH_MODEL = command_option(
     "--with-model",
-    help="Also build the model, time its training step, and say which is slower.",
+    help="Also time the training step of the model. The report names the slower of data and model.",
 )
 OPTIONS = (HELP, PARAMS, SECONDS, WITH_MODEL)
 
@@ -71,7 +71,7 @@ class Progress:
 
 @words_command(NAME, ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Measure how many samples a second the data pipeline makes, and what limits it."""
+    """Measure the throughput of the training data and find its bottleneck."""
     arguments = split_arguments(words, OPTIONS, NAME)
     console = Console()
     if "--help" in arguments.options and arguments.scenario is None:
@@ -79,7 +79,7 @@ def command(words: tuple[str, ...]) -> None:
         return
     request = make_request(arguments, NAME)
     if "--help" in arguments.options:
-        show_help(console, request, command)
+        show_help(console, request, command, arguments)
         return
     run = _with_model if "--with-model" in arguments.options else _alone
     run(request, request.resolved(), console, arguments.options.get("--seconds"))
@@ -143,7 +143,7 @@ def _report(
     dataset = pipeline.dataset()
     workers = dataset.choice().workers if isinstance(dataset, ParallelDataset) else 0
     console.print(f"{len(dataset):,} training samples in batches of {loader.batching.batch_size}", highlight=False)
-    console.print(pipeline.describe() or "samples in memory, nothing to process", highlight=False)
+    console.print(pipeline.describe() or "samples in memory, no processing", highlight=False)
     parts = shares(dataset)
     progress = Progress()
     # The user ends the measurement with Ctrl-C. The results so far count.
@@ -180,7 +180,7 @@ def _measure(progress: Progress, pipeline: Pipeline, loader: DataLoader, seconds
                 progress.filled += (ready / ahead - progress.filled) / progress.looks
             samples += count
             if now - shown >= INTERVAL:
-                queue = f", {ready} of {ahead} parts made ahead are ready" if ahead else ""
+                queue = f", {ready} of {ahead} prefetched parts are ready" if ahead else ""
                 show(f"{samples / (now - shown):,.0f} samples/s{queue}")
                 shown, samples = now, 0
             if seconds is not None and progress.seconds >= seconds:
@@ -203,5 +203,5 @@ def _show_shares(console: Console, parts: list[Share]) -> None:
     table.add_column(justify="right")
     table.add_column(justify="right")
     for part in parts:
-        table.add_row(part.name, f"{part.seconds * 1000:.3f} ms a sample", f"{part.seconds / total:.0%}")
+        table.add_row(part.name, f"{part.seconds * 1000:.3f} ms per sample", f"{part.seconds / total:.0%}")
     console.print(table, highlight=False)

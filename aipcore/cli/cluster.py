@@ -10,6 +10,7 @@ from aipcore.cli.style import prefix_reports, report
 from aipcore.distributed.cluster import Cluster
 from aipcore.distributed.params import DeviceParams
 from aipcore.training import session
+from aipcore.training.run_folder import resume_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ def find_cluster(params: DeviceParams) -> Cluster | None:
     """Return the cluster described by the environment, and prefix the errors of all workers except the chief.
 
     Raises:
-        UsageError: the environment is wrong; the message says how.
+        UsageError: the environment is wrong.
     """
     cluster = session.find_cluster(params)
     if cluster is not None and cluster.index:
@@ -68,13 +69,13 @@ def tell_user(output_dir: Path | None, close: Callable[[], None]) -> Tell:
 
     def last_words(reason: str) -> None:
         close()
-        sentence = f"{reason}; all workers end."
+        sentence = f"{reason}; all workers stop."
         record = logging.LogRecord("aipcore.devices", logging.ERROR, __file__, 0, sentence, None, None)
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.emit(record)
         report("error", sentence)
         if output_dir is not None and output_dir.exists():
-            report("next", f"aip resume {output_dir} goes on from the last checkpoint.")
+            report("resume with", resume_command(output_dir))
 
     return Tell(note=note, last_words=last_words)

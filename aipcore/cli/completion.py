@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from aipcore.cli.request import make_request, options_of, sort_words, split_arguments
+from aipcore.cli.request import HelpOption, make_request, options_of, sort_words, split_arguments
 from aipcore.cli.style import Command
 from aipcore.errors import AipError
 from aipcore.files import expanded
@@ -41,29 +41,48 @@ class WordsCommand(Command):
             if not any(word.startswith("-") for word in words):
                 return list(self.first_words(words, incomplete))
             for option in options_of(self):
+                if words[-1] in option.opts and isinstance(option, HelpOption):
+                    return list(self._topics(words, incomplete))
                 if words[-1] in option.opts and not option.is_flag:
                     return option.shell_complete(ctx, incomplete)
         return list(self._completions(words, incomplete))
 
-    def _completions(self, words: list[str], incomplete: str) -> Iterator[CompletionItem]:
+    def _topics(self, words: list[str], incomplete: str) -> Iterator[CompletionItem]:
+        """Yield the names of groups and options as topics of `--help`."""
+        names = [each.name.split(".") for each in self._parameters(words)]
+        groups = dict.fromkeys(".".join(name[:cut]) for name in names for cut in range(1, len(name) + 1))
+        yield from (CompletionItem(each) for each in ("all", *groups) if each.startswith(incomplete.replace("-", "_")))
+
+    def _parameters(self, words: list[str]) -> list[Description]:
         try:
             rest = sort_words(words, options_of(self))[1]
         except AipError:
             rest = words
-        parameters = _parameters(rest, self.parameters)
+        return _parameters(rest, self.parameters)
+
+    def _completions(self, words: list[str], incomplete: str) -> Iterator[CompletionItem]:
+        parameters = self._parameters(words)
         if not incomplete.startswith("-"):
             last = next((word for word in reversed(words) if word.startswith("--")), "")
             for parameter in parameters:
-                if f"--{parameter.name}" == _dashes(last):
+                if _dashes(last).removeprefix("--") in (parameter.name, *parameter.aliases):
                     yield from _values(parameter, incomplete)
             return
         for option in options_of(self):
             for name in option.opts:
                 if name.startswith("--") and name.startswith(incomplete):
                     yield CompletionItem(name, help=option.help)
-        for parameter in parameters:
-            if f"--{parameter.name}".startswith(_dashes(incomplete)):
-                yield CompletionItem(f"--{parameter.name}", help=parameter.help)
+        # Aliases are offered only if no name fits.
+        for names in (lambda each: (each.name,)), (lambda each: each.aliases):
+            found = [
+                CompletionItem(f"--{name}", help=parameter.help)
+                for parameter in parameters
+                for name in names(parameter)
+                if f"--{name}".startswith(_dashes(incomplete))
+            ]
+            if found:
+                yield from found
+                return
 
     def first_words(self, words: list[str], incomplete: str) -> Iterable[CompletionItem]:
         """Return the candidates that may precede the options and follow `words`."""
@@ -264,7 +283,7 @@ WHERE = {
 @click.argument("shell", type=click.Choice(list(WHERE)))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell: bash, zsh or fish.
+    """Print the completion script for bash, zsh or fish.
 
     \b
       bash   eval "$(aip completion bash)"   in ~/.bashrc

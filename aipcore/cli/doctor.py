@@ -57,7 +57,7 @@ def command(as_json: bool) -> None:
     else:
         width = max(map(len, facts))
         click.echo("".join(f"{name:<{width}}  {text}\n" for name, text in facts.items()))
-        click.echo("No known problem was found." if not problems else "Problems:")
+        click.echo("No problems found." if not problems else "Problems:")
         click.echo("".join(f"- {problem}\n" for problem in problems), nl=False)
     if problems:
         sys.exit(1)
@@ -86,34 +86,35 @@ def _devices() -> Iterator[str]:
 
 def _plugins(plugins: PluginManager) -> str:
     strangers = [plugin for plugin in plugins.plugins if not plugin.is_own]
-    listed = ", ".join(f"{plugin.source} ({plugin.status})" for plugin in strangers)
-    return f"{len(plugins.plugins) - len(strangers)} of aip" + (f", {listed}" if listed else ", none of others")
+    listed = "".join(f", {plugin.source} ({plugin.status})" for plugin in strangers)
+    return f"{len(plugins.plugins) - len(strangers)} built-in, {len(strangers)} third-party{listed}"
 
 
 def _problems(plugins: PluginManager) -> Iterator[str]:
     if not (3, 11) <= sys.version_info < (3, 14):
-        yield f"Python {platform.python_version()} is not supported: use 3.11 to 3.13."
+        yield f"Python {platform.python_version()} is not supported. Use Python 3.11 to 3.13."
     for name, wanted in (("tensorflow", "2.21."), ("keras", "3.15.")):
         found = _version(name)
         if not found.startswith(wanted):
-            yield f"{name} is {found}, aip is made for {wanted}x: pip install '{name}=={wanted}*'."
+            yield f"{name} is {found}, but aip requires {wanted}x. Run pip install '{name}=={wanted}*'."
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
-        yield f"KERAS_BACKEND is {backend!r}, aip trains with tensorflow: unset it."
+        yield f"KERAS_BACKEND is {backend!r}, but aip requires tensorflow. Unset it."
     level = os.environ.get("AIP_LOG_LEVEL", "info").strip().lower()
     if level not in LEVELS:
-        yield f"AIP_LOG_LEVEL is {level!r}: set it to one of {', '.join(LEVELS)}, or unset it."
+        allowed = ", ".join(LEVELS)
+        yield f"AIP_LOG_LEVEL is {level!r}, which is not a log level. Set it to one of {allowed}, or unset it."
     for plugin in plugins.plugins:
         if plugin.status == "broken":
-            yield f"The plugin {plugin.name} of {plugin.source} is broken: {plugin.reason}."
+            yield f"The plugin {plugin.name} of {plugin.source} {plugin.reason}."
     for entry in plugins.entries:
         if entry.status == "broken":
-            yield f"{entry.title} cannot be used: {entry.reason}."
+            yield f"{entry.title} cannot be used because {entry.reason}."
     if shutil.which("nvidia-smi") and not any("GPU" in device for device in _devices()):
-        yield "There is an NVIDIA driver, but TensorFlow sees no GPU: pip install 'aipcore[gpu]'."
+        yield "An NVIDIA driver is installed, but TensorFlow finds no GPU. Run pip install 'aipcore[gpu]'."
     free = shutil.disk_usage(Path.cwd()).free
     if free < LEAST_DISK:
-        yield f"{free / 2**20:.0f} MiB are free in {Path.cwd()}: a run may fill them; train elsewhere."
+        yield f"Only {free / 2**20:.0f} MiB are free in {Path.cwd()}, which a run may fill. Train in another folder."
     shared = Path("/dev/shm")
     if shared.is_dir() and (left := shutil.disk_usage(shared).free) < LEAST_SHARED_MEMORY:
-        yield f"{left / 2**20:.0f} MiB of shared memory are free: start the container with --shm-size 1g."
+        yield f"Only {left / 2**20:.0f} MiB of shared memory are free. Start the container with --shm-size 1g."

@@ -7,7 +7,7 @@ from pathlib import Path
 from aipcore.cli.completion import FileCommand, words_command
 from aipcore.cli.help import show_options
 from aipcore.cli.model_request import TRUST
-from aipcore.cli.request import HELP, command_option, sort_words
+from aipcore.cli.request import command_option, sort_words
 from aipcore.cli.tables import show_scores, write_scores
 from aipcore.console import Console
 from aipcore.errors import UsageError
@@ -15,26 +15,27 @@ from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
 from aipcore.prediction.formats import STORED, check_output, check_stored
 
-JSON = command_option("--json", help="Also write the scores to FILE, as JSON.", metavar="FILE")
-OPTIONS = (HELP, JSON, TRUST)
+JSON = command_option("--json", help="Also write the scores to FILE as JSON.", metavar="FILE")
+OPTIONS = (command_option("--help", "-h", help="Show this message."), JSON, TRUST)
 
 
 @words_command("evaluate", FileCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Score stored answers of a model."""
+    """Score stored outputs of a model."""
     options, rest = sort_words(words, OPTIONS)
     console = Console()
     if "--help" in options:
         console.print(
             "Usage: [bold]aip evaluate PREDICTIONS \\[OPTIONS][/bold]\n\n"
-            "Score what aip lav --dump or aip predict --targets --output wrote: losses, metrics and evaluator.\n"
+            "Compute losses, metrics and evaluator results from a file written by aip lav --dump or by aip predict "
+            "--targets --output.\n"
         )
         show_options(console, OPTIONS)
         return
     if len(rest) != 1 or rest[0].startswith("-"):
-        given = f"was given {' '.join(rest)}" if rest else "needs one"
+        wrong = f"takes one file, not {' '.join(rest)}" if rest else "needs a file"
         raise UsageError(
-            f"aip evaluate takes one file, which aip lav --dump or aip predict --targets --output wrote, and {given}."
+            f"aip evaluate {wrong}. Give a file written by aip lav --dump or aip predict --targets --output."
         )
     path = expanded(rest[0])
     check_stored(path, STORED)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from aipcore.cli.completion import ExportFolderCommand, words_command
-from aipcore.cli.help import show_options
+from aipcore.cli.help import show_details, show_parameters
 from aipcore.cli.model_request import (
     TRUST,
     ModelArguments,
+    about_model,
     show_model_usage,
     split_changeable,
     split_model_arguments,
@@ -21,9 +24,8 @@ from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.hooks.records import ExporterParams
-from aipcore.params import Choice, Layer, Resolved, component, one_of, params, render_help, resolve, to_dict
+from aipcore.params import Choice, Layer, Resolved, component, fill, one_of, params, resolve, sections, to_dict
 from aipcore.params.resources import planned_copies
-from aipcore.params.tree import build_tree
 from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import CHANGEABLE, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
@@ -32,24 +34,26 @@ from aipcore.training.export.requirements import require_packages
 
 OUTPUT = command_option(
     "--output",
-    help="The new folder to write to; by default MODEL-FORMAT beside the model.",
+    help="Folder to create. By default MODEL-FORMAT next to the model.",
     metavar="DIR",
 )
 GRAPH = command_option(
     "--graph",
-    help="Write this export graph of the scenario alone; by default the model that is applied.",
+    help="Export only this graph of the scenario. By default, the serving model is exported.",
     metavar="NAME",
 )
 OPTIONS = (HELP, OUTPUT, GRAPH, TRUST)
 USAGE = "export MODEL --format NAME \\[OPTIONS] \\[PARAMETERS]"
-SUMMARY = "Write a trained model in another format; what it answers is compared before the folder is put in place."
+SUMMARY = "Write a trained model in another format. Its outputs are verified before the folder is moved into place."
 
 
 @params
 class ExportCommandParams:
     """Parameters of the export itself."""
 
-    format: Choice[ExporterParams] | None = component("exporter", default=None, help="The format, by exporter plugin.")
+    format: Choice[ExporterParams] | None = component(
+        "exporter", default=None, help="Export format, the name of an exporter plugin."
+    )
 
 
 class _Export(ExportFolderCommand):
@@ -75,7 +79,7 @@ def command(words: tuple[str, ...]) -> None:
     scenario = scenario_of(model, plugins, trust=trust)
     graph = arguments.options.get("--graph", DEFAULT_GRAPH)
     if not graph.isidentifier():
-        raise UsageError(f"--graph {graph} is not the name of a graph: give a key of the scenario's export_graphs().")
+        raise UsageError(f"--graph {graph} is not the name of a graph. Give a key of the scenario's export_graphs().")
     given = arguments.options.get("--output")
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
     output = model.path.with_name(f"{stem}-{chosen.name.lower()}") if given is None else expanded(given)
@@ -101,24 +105,31 @@ def _show_help(
 ) -> None:
     if not arguments.models:
         show_model_usage(console, USAGE, SUMMARY, OPTIONS)
-        render_help(ExportCommandParams, [layer], plugins, console)
+        console.print()
+        show_details(console, sections(fill(ExportCommandParams, [layer], plugins)))
         return
     model = find_model(expanded(arguments.models[0]))
     scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
-    console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
-    show_options(console, OPTIONS)
-    render_help(ExportCommandParams, [layer], plugins, console)
-    console.print(
-        f"\nParameters of {scenario.name} that may be changed, as long as the weights keep their names and shapes:"
-    )
-    root = applied_params_class(scenario.cls.params_class)
-    hidden = [name for name in build_tree(root, plugins).children if name not in CHANGEABLE]
-    render_help(root, [recorded_layer(model), overrides], plugins, console, hidden=hidden)
+    topic = arguments.options["--help"]
+    if not topic:
+        console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")
+        console.print(
+            f"Parameters of {scenario.name} may be changed, as long as the weights keep their names and shapes.\n"
+        )
+    form = fill(ExportCommandParams, [layer], plugins)
+    tree = fill(applied_params_class(scenario.cls.params_class), [recorded_layer(model), overrides], plugins)
+    for name in [name for name in tree.children if name not in CHANGEABLE]:
+        del tree.children[name]
+    about = about_model(f"aip export {arguments.models[0]}", scenario, OPTIONS, plugins)
+    about = attrs.evolve(about, common=("format",), standard=[*sections(form), *about.standard])
+    show_parameters(console, [form, tree], about, topic)
 
 
 def _check_new(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"--output {output} exists already: give a new or an empty folder, nothing is overwritten.")
+        raise UsageError(
+            f"--output {output} already exists. Give a new or an empty folder. Existing files are not overwritten."
+        )
 
 
 def _refuse_resources(recorded: Any, changed: Any) -> None:
@@ -128,7 +139,7 @@ def _refuse_resources(recorded: Any, changed: Any) -> None:
         return
     names = sorted(before[0].keys() | after[0].keys())
     raise UsageError(
-        f"aip export cannot change the files that are part of a model ({', '.join(names)}): leave their options out."
+        f"aip export cannot change the files that are part of a model ({', '.join(names)}). Leave their options out."
     )
 
 
@@ -163,8 +174,6 @@ def _export(
         graph=graph,
         changed=changed,
     )
-    what = str(model.path) if graph == DEFAULT_GRAPH else f"The graph {graph} of {model.path}"
-    echo(
-        f"{what} written as {chosen.name} to {output}; outputs differ by at most {exported.deviation:.2g} "
-        f"for {exported.inputs}."
-    )
+    what = str(model.path) if graph == DEFAULT_GRAPH else f"the graph {graph} of {model.path}"
+    differ = f"differ by at most {exported.deviation:.2g}" if exported.deviation else "are identical"
+    echo(f"Exported {what} as {chosen.name} to {output}. The outputs {differ} for {exported.inputs}.")

@@ -24,14 +24,14 @@ class JsonReporter(Reporter):
 
     def __init__(self, path: Path) -> None:
         def cannot_write(error: OSError) -> None:
-            logger.warning("--json-log %s cannot be written (%s). The run goes on without it.", path, error.strerror)
+            logger.warning("--json-log %s cannot be written (%s). The run continues without it.", path, error.strerror)
 
         try:
             self._file = LineFile(path, "x", cannot_write)
         except FileExistsError as error:
-            raise UsageError(f"--json-log {path} exists already: give a file that does not.") from error
+            raise UsageError(f"--json-log {path} already exists. Give a new file.") from error
         except OSError as error:
-            raise UsageError(f"--json-log {path} cannot be written ({error.strerror}): give another file.") from error
+            raise UsageError(f"--json-log {path} cannot be written ({error.strerror}). Give another file.") from error
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """Write the plan."""

@@ -43,12 +43,12 @@ class _Launch(Command):
     cls=_Launch,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="How many processes to start.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="Number of worker processes.")
 @click.option(
     "--port-base",
     type=click.IntRange(1, 65535),
     metavar="N",
-    help="Port of the first worker, the others have the next ones; by default free ones are found.",
+    help="Port of the first worker. The others use the next ports. By default, free ports are used.",
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
@@ -58,19 +58,21 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
       aip launch --workers 2 train tutorial --train.batch_size 64
 
     Each process gets TF_CONFIG, a new AIP_CLUSTER_SECRET, --device.strategy multi_worker and its share of the GPUs.
-    The first one, the chief, prints as always; lines of the others begin with [worker N].
+    The first process, the chief, prints as usual. Lines of the others begin with [worker N].
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
     name = words[0] if words else ""
     if name not in COMMANDS:
-        given = f"not {name!r}" if name else "which is missing"
-        raise UsageError(f"aip launch starts {' or '.join(COMMANDS)}, {given}: aip launch --workers N train SCENARIO.")
-    if "--help" in words or "-h" in words:
+        wrong = f"cannot start {name!r}" if name else "needs a command"
+        raise UsageError(
+            f"aip launch {wrong}. Give {' or '.join(COMMANDS)}, such as aip launch --workers N train SCENARIO."
+        )
+    if {"--help", "-h"} & {word.partition("=")[0] for word in words}:
         from aipcore.cli.main import main
 
         sys.exit(main(words))
     ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
     if ports[-1] > 65535:
-        raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}: give a smaller one.")
+        raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}. Give a smaller port.")
     make_output_optional()
     launch = Launch([*words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
     sys.exit(launch.run())
@@ -82,6 +84,6 @@ def _strategy(words: Sequence[str]) -> list[str]:
         if option in ("__device.strategy", "__trainer.device.strategy"):
             given = value if equals else "".join(words[position + 1 : position + 2])
             if given.replace("-", "_").lower() != "multi_worker":
-                raise UsageError(f"{STRATEGY} {given} does not go with aip launch, which trains with multi_worker.")
+                raise UsageError(f"{STRATEGY} {given} cannot be used with aip launch. Write {STRATEGY} multi_worker.")
             return []
     return [STRATEGY, "multi_worker"]

@@ -15,18 +15,18 @@ from aipcore.errors import UsageError
 from aipcore.params import Resolved, to_dict
 from aipcore.prediction.formats import STORED, check_output
 
-JSON = command_option("--json", help="Also write the scores to FILE, as JSON.", metavar="FILE")
+JSON = command_option("--json", help="Also write the scores to FILE as JSON.", metavar="FILE")
 DUMP = command_option(
     "--dump",
-    help="Write targets and outputs to FILE, which ends in .npz or .parquet, for aip evaluate.",
+    help="Also write targets and outputs to FILE for aip evaluate. FILE ends in .npz or .parquet.",
     metavar="FILE",
 )
-EAGER = command_option("--eager", help="Compile nothing, to debug a scenario; slow.")
+EAGER = command_option("--eager", help="Run without compilation, to debug a scenario. This is slow.")
 LAV = ModelCommand(
     name="lav",
     usage="lav MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Score a trained model, or the vote of several: losses, metrics and evaluator, on the validation data or "
-    "what parameters name.",
+    summary="Score a trained model, or the vote of several. Computes losses, metrics and evaluator results on the "
+    "validation data, or on the data that the parameters select.",
     options=(HELP, JSON, DUMP, EAGER, TRUST),
     several=True,
 )
@@ -39,7 +39,7 @@ class _Lav(ModelFolderCommand):
 
 @words_command("lav", _Lav, LAV.options)
 def command(words: tuple[str, ...]) -> None:
-    """Score a trained model, or the vote of several, on validation data or other data."""
+    """Score one or several trained models on validation or other data."""
     console = Console()
     options, requests = LAV.read(words, console)
     if not requests:
@@ -56,7 +56,7 @@ def command(words: tuple[str, ...]) -> None:
         check_output(dump, "--dump", STORED)
     if len(requests) > 1 and "--eager" in options:
         raise UsageError(
-            "--eager has no effect on models that vote, whose losses and metrics are not compiled: leave it out."
+            "--eager has no effect on models that vote, whose losses and metrics are not compiled. Leave it out."
         )
     _lav(requests, resolved, console, json_file=json_file, dump=dump, eager="--eager" in options)
 
@@ -66,8 +66,8 @@ def _refuse_other_scenarios(requests: list[ModelRequest]) -> None:
     for other in requests[1:]:
         if other.scenario.name != first.scenario.name:
             raise UsageError(
-                f"{other.model.path} is of the scenario {other.scenario.name}, but {first.model.path} is of "
-                f"{first.scenario.name}: models that vote must be of one scenario."
+                f"{other.model.path} has the scenario {other.scenario.name}, but {first.model.path} has "
+                f"{first.scenario.name}. Models that vote must have the same scenario."
             )
 
 

@@ -21,23 +21,20 @@ from aipcore.streams import OutputError, guarded_output, require_output
 
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
-    "resume": ("aipcore.cli.resume", "Go on with a run from its newest checkpoint."),
+    "resume": ("aipcore.cli.resume", "Resume a run from its newest checkpoint."),
     "launch": ("aipcore.cli.launch", "Train with several worker processes on this machine."),
     "benchmark-input-pipeline": (
         "aipcore.cli.benchmark_input_pipeline",
-        "Measure how many samples a second the data pipeline makes, and what limits it.",
+        "Measure the throughput of the training data and find its bottleneck.",
     ),
-    "lav": ("aipcore.cli.lav", "Score a trained model, or the vote of several, on validation data or other data."),
+    "lav": ("aipcore.cli.lav", "Score one or several trained models on validation or other data."),
     "predict": ("aipcore.cli.predict", "Apply one or several trained models to data."),
-    "evaluate": ("aipcore.cli.evaluate", "Score stored answers of a model."),
+    "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
-    "params": (
-        "aipcore.cli.params",
-        "Print the parameters that a command line would train with, and where each came from.",
-    ),
-    "plugins": ("aipcore.cli.plugins", "List, describe, check and begin plugins."),
+    "params": ("aipcore.cli.params", "Print the parameters of a command line and the origin of each value."),
+    "plugins": ("aipcore.cli.plugins", "List, describe, check and create plugins."),
     "doctor": ("aipcore.cli.doctor", "Show versions, devices, plugins and known problems."),
-    "completion": ("aipcore.cli.completion", "Print the completion script of a shell: bash, zsh or fish."),
+    "completion": ("aipcore.cli.completion", "Print the completion script for bash, zsh or fish."),
 }
 """From each command to its module, which defines it as `command`, and its summary."""
 
@@ -90,7 +87,7 @@ class AipGroup(Group):
         if command is None:
             names = self.list_commands(ctx)
             near = nearest(args[0], names)
-            hint = f"did you mean {one_of(near)}?" if near else f"there are {', '.join(names)}."
+            hint = f"did you mean {one_of(near)}?" if near else f"available: {', '.join(names)}."
             raise UsageError(f"There is no command {args[0]!r}; {hint}")
         return args[0], command, args[1:]
 
@@ -115,7 +112,7 @@ def _names_to_disable(ctx: click.Context, option: click.Parameter, values: tuple
     del ctx, option
     for value in values:
         if not value.startswith("no:") or value == "no:":
-            raise UsageError(f"-p {value} is not allowed: write -p no:NAME to leave the plugin NAME out.")
+            raise UsageError(f"-p {value} is not allowed. Write -p no:NAME to disable the plugin NAME.")
     return tuple(value.removeprefix("no:") for value in values)
 
 
@@ -130,19 +127,19 @@ def _names_to_disable(ctx: click.Context, option: click.Parameter, values: tuple
     multiple=True,
     metavar="no:NAME",
     callback=_names_to_disable,
-    help="Leave out a plugin, by the name of its entry point or distribution; may be repeated.",
+    help="Disable a plugin. NAME is its entry point or distribution. May be repeated.",
 )
-@click.option("--no-plugins", is_flag=True, help="Leave out all plugins that do not come with aip.")
+@click.option("--no-plugins", is_flag=True, help="Disable all third-party plugins.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(aipcore.__version__, prog_name="aip", message="%(prog)s %(version)s")
 @click.pass_context
 def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: bool) -> None:
-    """Train TensorFlow and Keras models; everything is a plugin.
+    """Train TensorFlow and Keras models. Everything is a plugin.
 
     \b
-      aip train tutorial --optimizer adabelief   train on the digits that come with aip
+      aip train tutorial --optimizer adabelief   train on the built-in digits
       aip train tutorial --help                  all parameters of a scenario
-      aip plugins list                           what there is to choose from
+      aip plugins list                           all available plugins
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
     del disabled, no_plugins, debug
     if ctx.invoked_subcommand is None:
@@ -177,11 +174,11 @@ def _ended(words: Sequence[str] | None) -> int:
         code = _run(arguments, running)
     except OutputError:
         raise
-    except Terminated:
-        report("aip", "terminated")
+    except Terminated as end:
+        report("aip", str(end) or "terminated")
         return TERMINATED
-    except (KeyboardInterrupt, click.Abort):
-        report("aip", "interrupted")
+    except (KeyboardInterrupt, click.Abort) as end:
+        report("aip", str(end) or "interrupted")
         return INTERRUPTED
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -236,10 +233,7 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
         return f"{own} {TRACEBACK}"
     else:
         owner = _plugin_of(error) or owner
-    return (
-        f"{command} failed in a way it should not ({sentence(error)}). "
-        f"Report that to the authors of {owner} {TRACEBACK}."
-    )
+    return f"{command} failed unexpectedly ({sentence(error)}). Report this to the authors of {owner} {TRACEBACK}."
 
 
 def _plugin_of(error: BaseException) -> str | None:

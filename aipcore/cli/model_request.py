@@ -10,18 +10,19 @@ import attrs
 import click
 from rich.console import Console
 
-from aipcore.cli.help import show_options
+from aipcore.cli.help import About, show_options, show_parameters
 from aipcore.cli.request import command_option, sort_words
 from aipcore.cli.style import report
 from aipcore.distributed.params import GpuParams
 from aipcore.errors import UsageError
 from aipcore.files import expanded
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
-from aipcore.params import Layer, Resolved, render_help
+from aipcore.params import Layer, Resolved, fill, sections
 from aipcore.params.tree import build_tree
 from aipcore.prediction.locate import ModelDir, find_model, recorded_layer, resolved_params, scenario_of
 from aipcore.prediction.params import CHANGEABLE, FIXED, applied_params_class
 from aipcore.scenario.loader import LoadedScenario
+from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.record import moved_scenario
 from aipcore.training.params import run_params_class
 
@@ -42,10 +43,13 @@ def start_computing(device: GpuParams | None = None) -> None:
         select_devices(device)
 
 
+COMMON = ("val.batch_size", "lav.show_samples", "device.gpus")
+"""The parameters that most users of a trained model change."""
+
 TRUST = command_option(
     "--trust",
-    help="Run the code of a scenario that is no installed plugin, and contact the addresses that the model names; "
-    "only for models whose origin you know.",
+    help="Trust the code and the addresses that the model names. The code is a scenario outside the installed plugins. "
+    "Use this only for models from a known source.",
 )
 
 
@@ -79,11 +83,11 @@ def split_model_arguments(
     if not models and "--help" not in given:
         dots = "MODEL ..." if several else "MODEL"
         raise UsageError(
-            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}; a model is best, export "
-            "or checkpoint of a run, or the run's folder."
+            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is a run "
+            "folder or its folder best, export or checkpoint."
         )
     if len(models) > 1 and not several:
-        raise UsageError(f"aip {command} takes one model, and was given {len(models)}: {' '.join(models)}.")
+        raise UsageError(f"aip {command} takes one model, not {len(models)}: {' '.join(models)}.")
     return ModelArguments(models=models, options=given, rest=rest)
 
 
@@ -171,7 +175,7 @@ class ModelCommand:
         if "--help" not in arguments.options:
             return arguments.options, requests
         if requests:
-            show_model_help(console, requests[0], self.usage, self.summary, self.options)
+            show_model_help(console, requests[0], self, arguments.models[0], arguments.options["--help"])
         else:
             show_model_usage(console, self.usage, self.summary, self.options)
         return arguments.options, []
@@ -186,8 +190,8 @@ def _refuse_fixed(
         first = option.name.split(".")[0]
         group = first if first in own else shorts.get(first, (first,))[0]
         if group in (*fixed, "trainer"):
-            why = "the model is as it was trained" if group in (*FIXED, "trainer") else "it belongs to aip lav"
-            raise UsageError(f"{option.written} has no effect in aip {command}, since {why}: leave it out.")
+            why = "the model is already trained" if group in (*FIXED, "trainer") else "it belongs to aip lav"
+            raise UsageError(f"{option.written} has no effect in aip {command}, since {why}. Leave it out.")
 
 
 def show_model_usage(
@@ -197,20 +201,25 @@ def show_model_usage(
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
-        "\nMODEL is what training left: [bold]best[/bold], [bold]export[/bold], [bold]checkpoint[/bold], or the folder "
-        "of the run."
+        "\nMODEL is a run folder or its folder [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold]."
     )
     if parameters:
-        console.print(f"\nAll parameters of one: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
+        console.print(f"\nAll parameters of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
 
 
-def show_model_help(
-    console: Console, request: ModelRequest, usage: str, summary: str, options: Sequence[click.Option]
-) -> None:
+def show_model_help(console: Console, request: ModelRequest, command: ModelCommand, model: str, topic: str) -> None:
     """Print the help of a command for a model, with the parameter values of this command line."""
-    console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
-    show_options(console, options)
-    console.print(f"\nParameters of {request.scenario.name}, with the values they have in this command:")
+    if not topic:
+        console.print(f"Usage: [bold]aip {command.usage}[/bold]\n\n{command.summary}\n")
+    about = about_model(f"aip {command.name} {model}", request.scenario, command.options, request.plugins)
     layers = [recorded_layer(request.model), request.overrides]
-    root = applied_params_class(request.scenario.cls.params_class)
-    render_help(root, layers, request.plugins, console, hidden=request.fixed)
+    tree = fill(applied_params_class(request.scenario.cls.params_class), layers, request.plugins)
+    for name in request.fixed:
+        tree.children.pop(name, None)
+    show_parameters(console, [tree], about, topic)
+
+
+def about_model(start: str, scenario: LoadedScenario, options: Sequence[click.Option], plugins: PluginManager) -> About:
+    """Return the description of a command that applies a model. `start` is the command up to the model."""
+    standard = sections(fill(applied_params_class(ScenarioParams), [], plugins))
+    return About(start=start, subject=scenario.name, options=options, common=COMMON, standard=standard)

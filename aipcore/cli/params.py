@@ -17,27 +17,27 @@ from aipcore.training.params import TrainerParams
 
 FORMAT = command_option(
     "--format",
-    help="yaml (the default) or json; both can be read back by --params.",
+    help="Output format: yaml (default) or json. --params reads both.",
     metavar="FORMAT",
     type=click.Choice(("yaml", "json")),
 )
-PLOT = command_option("--plot", help="Also draw the learning rate over the run, as a comment.")
+PLOT = command_option("--plot", help="Also plot the learning rate over the run, as a comment.")
 OPTIONS = (HELP, PARAMS, FORMAT, PLOT)
 
 
 @words_command("params", ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Print the parameters that a command line would train with, and where each came from."""
+    """Print the parameters of a command line and the origin of each value."""
     arguments = split_arguments(words, OPTIONS, "params")
     if "--help" in arguments.options and arguments.scenario is None:
         show_usage(Console(), command)
         return
     form = arguments.options.get("--format", "yaml")
     if form == "json" and "--plot" in arguments.options:
-        raise UsageError("--plot is drawn as a comment, which JSON has none of: leave out --format json.")
+        raise UsageError("--plot draws a comment, which JSON does not support. Leave out --format json.")
     request = make_request(arguments, "params")
     if "--help" in arguments.options:
-        show_help(Console(), request, command)
+        show_help(Console(), request, command, arguments)
         return
     resolved = request.resolved()
     if form == "json":

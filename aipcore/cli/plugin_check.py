@@ -78,7 +78,7 @@ def _summary(results: Sequence[CheckResult], plugins: int, broken: Sequence[str]
     listed = ", ".join(
         click.style(f"{count} {status}", fg="red" if status == "failed" else None) for status, count in counts.items()
     )
-    lost = f", {len(broken)} that cannot be loaded" if broken else ""
+    lost = f", {len(broken)} not loaded" if broken else ""
     what = f"{count(len(results), 'check')} of {count(plugins, 'plugin')}"
     return f"{what} in {seconds:.1f} s: {listed}{lost}"
 

@@ -67,7 +67,7 @@ def _unknown(manager: PluginManager, name: str, kind: str | None) -> str:
     known = [entry.record.name for entry in manager.entries if kind in (None, entry.record.kind)]
     known += [plugin.name for plugin in manager.plugins if kind is None]
     near = nearest(name, dict.fromkeys(known))
-    hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all there are."
+    hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all plugins."
     return f"There is no {kind or 'plugin'} {name!r}; {hint}"
 
 
@@ -99,7 +99,7 @@ def _show_entry(console: Console, manager: PluginManager, entry: Entry) -> None:
 def _print_curve(console: Console, manager: PluginManager, name: str, cls: type) -> None:
     from aipcore.cli.plot import schedule_plot
 
-    console.print(Text(f"\n  Over a run of {SHOWN_EPOCHS} epochs, with these defaults\n", "bold"))
+    console.print(Text(f"\n  Learning rate over {SHOWN_EPOCHS} epochs with these defaults\n", "bold"))
     # The output can be read while TensorFlow is being imported.
     console.file.flush()
     drawn = schedule_plot(manager, name, cls(), epochs=SHOWN_EPOCHS, width=console.width - 2)
@@ -143,7 +143,7 @@ def _print_text(console: Console, text: str) -> None:
 
 def _print_options(console: Console, options: Sequence[Description]) -> None:
     if not options:
-        console.print(Text("\n  There are none.", "dim"))
+        console.print(Text("\n  none", "dim"))
         return
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(ratio=4, overflow="fold")
@@ -155,6 +155,8 @@ def _print_options(console: Console, options: Sequence[Description]) -> None:
             text.append(f" One of: {', '.join(known for known, _ in option.choices)}.", "cyan")
         if option.limit:
             text.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
+        if option.aliases:
+            text.append(f" Also: {', '.join(f'--{alias}' for alias in option.aliases)}.", "dim")
         if option.required:
             text.append(" Required.", "bold red")
         else:

@@ -33,18 +33,18 @@ def complete_plugins(ctx: click.Context, parameter: click.Parameter, incomplete:
 
 @click.group("plugins", cls=Group)
 def command() -> None:
-    """List, describe, check and begin plugins."""
+    """List, describe, check and create plugins."""
 
 
 @command.command("list")
-@click.option("--kind", type=KIND, help="Only plugins of this kind.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with why a plugin is disabled or broken.")
-@click.option("--timing", is_flag=True, help="Also show how long each entry point took to load.")
+@click.option("--kind", type=KIND, help="List only plugins of this kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the reason why a plugin is not usable.")
+@click.option("--timing", is_flag=True, help="Also show the load time of each entry point.")
 def list_plugins(kind: str | None, as_json: bool, timing: bool) -> None:
     """List all plugins: name, summary, distribution and version, status.
 
-    On a terminal they stand in a table; into a file or pipe goes one line for each. What is not loaded has no known
-    kind, and is listed in any case.
+    A terminal shows tables. A file or pipe gets one line per plugin. Plugins that are not loaded have no known kind and
+    are always listed.
     """
     from aipcore.cli.plugin_list import as_lines, print_table, rows, timing_lines
 
@@ -65,13 +65,13 @@ def list_plugins(kind: str | None, as_json: bool, timing: bool) -> None:
 
 @command.command("show")
 @click.argument("name", shell_complete=complete_plugins)
-@click.option("--kind", type=KIND, help="Only the plugin of this kind, if several have the name.")
+@click.option("--kind", type=KIND, help="Kind of the plugin, if several kinds have this name.")
 @click.pass_context
 def show(ctx: click.Context, name: str, kind: str | None) -> None:
     """Describe a plugin: parameters, source, documentation.
 
-    NAME is that of a plugin, or of an entry point, for all that it registers. A name that plugins of several kinds
-    have shows all of them.
+    NAME is a plugin, or an entry point for all of its plugins. If plugins of several kinds have this name, all are
+    shown.
     """
     from aipcore.cli.plugin_details import show_plugin
 
@@ -80,17 +80,19 @@ def show(ctx: click.Context, name: str, kind: str | None) -> None:
 
 @command.command("check")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_plugins)
-@click.option("--kind", type=KIND, help="Only the plugins of this kind.")
-@click.option("--all", "every", is_flag=True, help="Check all plugins; with `aip --no-plugins`, those of aip alone.")
+@click.option("--kind", type=KIND, help="Check only plugins of this kind.")
+@click.option(
+    "--all", "every", is_flag=True, help="Check all plugins. With `aip --no-plugins`, only the built-in ones."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) -> None:
-    """Check that a plugin does what its kind must do.
+    """Run the conformance checks of a plugin.
 
-    NAME is that of a plugin, or of an entry point, for all that it registers. A line is printed for each check, and
-    the exit code is 1 if one fails. The checks are described in docs/testing-plugins.md.
+    NAME is a plugin, or an entry point for all of its plugins. Each check prints one line. The exit code is 1 if a
+    check fails. docs/testing-plugins.md describes the checks.
     """
     if every == bool(names):
-        raise UsageError("Name the plugins to check, or give --all; `aip plugins list` shows all there are.")
+        raise UsageError("Name the plugins to check, or give --all. `aip plugins list` shows all plugins.")
     from aipcore.cli.plugin_check import check_plugins, chosen_entries
 
     manager = get_plugin_manager()
@@ -107,13 +109,13 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder to make for the package; by default aip-plugin-NAME here.",
+    help="Folder to create. By default aip-plugin-NAME in the current folder.",
 )
 def new(kind: str, name: str, output: Path | None) -> None:
-    """Begin a plugin: a package that works, with tests.
+    """Create a working plugin package with tests.
 
-    KIND is optimizer, schedule, scenario, callback, exporter or command. NAME is what users will type to choose the
-    plugin, such as SignSGD; the package is called aip-plugin-sign-sgd then.
+    KIND is optimizer, schedule, scenario, callback, exporter or command. NAME is the name that users type,
+    such as SignSGD for the package aip-plugin-sign-sgd.
     """
     from aipcore.scaffold.bake import bake, next_commands
     from aipcore.scaffold.names import names_for
@@ -121,7 +123,7 @@ def new(kind: str, name: str, output: Path | None) -> None:
     names = names_for(kind, name, get_plugin_manager())
     folder = output or Path(names.distribution)
     written = bake(names, folder)
-    click.echo(f"{folder} has a {kind} that works, in {count(len(written), 'file')}:")
+    click.echo(f"{folder} contains a working {kind} in {count(len(written), 'file')}:")
     click.echo("".join(f"  {path}\n" for path in written))
     click.echo("Next:")
     click.echo("".join(f"  {line}\n" for line in next_commands(names, folder)), nl=False)

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 OUTPUT = command_option(
     "--output",
-    help="Write the predictions to FILE, which ends in .jsonl, .npz or .parquet, instead of here.",
+    help="Write the predictions to FILE instead of the terminal. FILE ends in .jsonl, .npz or .parquet.",
     metavar="FILE",
 )
 TARGETS = command_option(
     "--targets",
-    help="Read and process the targets of the data too, and write them and what the model itself gave to the FILE, "
-    "for aip evaluate.",
+    help="Also write targets and raw model outputs for aip evaluate. The targets of the data are also read and "
+    "processed. --output FILE is required.",
 )
 PREDICT = ModelCommand(
     name="predict",
     usage="predict MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Apply a trained model to data, or let several vote; by default to the validation data.",
+    summary="Apply a trained model, or several that vote, to data. The default is the validation data.",
     options=(HELP, OUTPUT, TARGETS, TRUST),
     fixed=(*FIXED, "lav"),
     several=True,
@@ -69,7 +69,7 @@ def command(words: tuple[str, ...]) -> None:
     if output is not None:
         check_output(output, "--output", PREDICTIONS if not targets else PREDICTIONS[1:])
     elif targets:
-        raise UsageError("--targets needs --output FILE, where the targets are written to: add it.")
+        raise UsageError("--targets needs --output FILE for the targets. Add it.")
     _predict(requests, resolved, console, output=output, targets=targets)
 
 
@@ -102,6 +102,6 @@ def _predict(
         show_predictions(console, predictions)
     else:
         written = write_predictions(output, predictions, applied_record(requests[0], resolved[0]))
-        click.echo(f"{count(written, 'prediction')} written to {output}.")
+        click.echo(f"Wrote {count(written, 'prediction')} to {output}.")
     for text in predictor.skipped():
         report("warning", text)

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import click
+from click.shell_completion import CompletionItem
 
 from aipcore.errors import ScenarioError, UsageError
 from aipcore.hooks.manager import get_plugin_manager
@@ -41,14 +42,26 @@ def command_option(
     return click.Option(names, help=help, metavar=metavar, type=type or path, multiple=multiple)
 
 
+class HelpOption(click.Option):
+    """`--help`, optionally with a topic: a group, a word, or `all`."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the topic through the command."""
+        return ctx.command.shell_complete(ctx, incomplete)
+
+
 def options_of(command: click.Command) -> list[click.Option]:
     """Return the options of a command itself."""
     return [each for each in command.params if isinstance(each, click.Option)]
 
 
-HELP = command_option("--help", "-h", help="Show this message, with the options and defaults of exactly this command.")
+HELP = HelpOption(
+    ("--help", "-h"),
+    help="Show this help, or the details of a part of it.",
+    metavar="[GROUP|WORD|all]",
+)
 PARAMS = command_option(
-    "--params", help="Read parameters from a JSON or YAML file; options on the command line win.", metavar="FILE"
+    "--params", help="Read parameters from a JSON or YAML file. Command-line options override it.", metavar="FILE"
 )
 
 
@@ -69,6 +82,8 @@ class Arguments:
 
 def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[dict[str, Any], list[str]]:
     """Separate the command's own options from its other words.
+
+    The word after `--help` is its topic if the first word of the command, such as the scenario, precedes it.
 
     Returns:
         the values of the options by long name (lists for `multiple` ones), and the other words.
@@ -97,18 +112,30 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
             given.setdefault(key, []).extend(values)
             continue
         if key in given:
-            raise UsageError(f"{name} is given twice: give it once.")
-        if option.is_flag:
-            if equals:
-                raise UsageError(f"{name} takes no value: write just {name}.")
-            given[key] = True
+            raise UsageError(f"{name} is given twice. Give it once.")
+        if isinstance(option, HelpOption):
+            topic = bool(rest and words) and not equals and not words[0].startswith("-")
+            given[key] = words.pop(0) if topic else value
         else:
-            if not equals:
-                if not words or words[0].startswith("--"):
-                    raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
-                value = words.pop(0)
-            given[key] = _converted(option.type, name, value)
+            given[key] = _value(option, name, value if equals else None, words)
     return given, rest
+
+
+def _value(option: click.Option, name: str, value: str | None, words: list[str]) -> Any:
+    """Return the value of an option that was given as `name=value` or, if `value` is None, as `name`.
+
+    Raises:
+        UsageError: the value is missing or not allowed.
+    """
+    if option.is_flag:
+        if value is not None:
+            raise UsageError(f"{name} takes no value. Write just {name}.")
+        return True
+    if value is None:
+        if not words or words[0].startswith("--"):
+            raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
+        value = words.pop(0)
+    return _converted(option.type, name, value)
 
 
 def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
@@ -119,8 +146,8 @@ def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
     """
     if isinstance(kind, click.Choice) and word not in kind.choices:
         near = nearest(word, kind.choices)
-        hint = f"did you mean {one_of(near)}?" if near else f"it must be {one_of(kind.choices)}."
-        raise UsageError(f"{name}: {word} is not allowed; {hint}")
+        hint = f"; did you mean {one_of(near)}?" if near else f". It must be {one_of(kind.choices)}."
+        raise UsageError(f"{name}: {word} is not allowed{hint}")
     try:
         value = kind.convert(word, None, None)
         if not isinstance(value, float) or math.isfinite(value):
@@ -129,7 +156,7 @@ def _converted(kind: click.ParamType[Any], name: str, word: str) -> Any:
         pass
     low = getattr(kind, "min", None)
     must = f"a whole number, at least {low}" if isinstance(kind, click.IntRange) else f"a number above {low}"
-    raise UsageError(f"{name}: {word} is not allowed, it must be {must}.")
+    raise UsageError(f"{name}: {word} is not allowed. It must be {must}.")
 
 
 def split_arguments(
@@ -158,7 +185,7 @@ def make_request(arguments: Arguments, command: str) -> Request:
     names = list(plugins.names("scenario"))
     if arguments.scenario is None:
         raise ScenarioError(
-            f"Name a scenario: aip {command} SCENARIO; there are {', '.join(names) or 'none'}, "
+            f"Name a scenario: aip {command} SCENARIO. Available: {', '.join(names) or 'none'}, "
             "and any package.module:Class or .py file."
         )
     scenario = load_scenario(arguments.scenario, names=names, find=plugins.find_scenario)

@@ -17,30 +17,31 @@ from aipcore.training.stored_run import find_stored_run
 
 TRUST = command_option(
     "--trust",
-    help="Run the code of the file or module that the folder names as its scenario, and contact the addresses that it "
-    "names; look at them first.",
+    help="Trust the code and the addresses that the run folder names. The code is the file or module of its scenario. "
+    "Check both first.",
 )
 STRICT_DATA = command_option(
-    "--strict-data", help="Refuse to resume if the data or the scenario's source changed, instead of warning."
+    "--strict-data",
+    help="Refuse to resume if the data or the scenario source changed. By default, this is a warning.",
 )
 OPTIONS = (HELP, PARAMS, TRUST, STRICT_DATA, QUIET, JSON_LOG)
 
 
 @words_command("resume", RunCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Go on with a run from its newest checkpoint."""
+    """Resume a run from its newest checkpoint."""
     arguments = split_arguments(words, OPTIONS, "resume", first="DIR")
     if arguments.scenario is None:
         if "--help" not in arguments.options:
-            raise UsageError("Name the folder of a run: aip resume DIR; aip resume --help shows more.")
+            raise UsageError("Name a run folder: aip resume DIR. aip resume --help shows the options.")
         console = Console()
         show_summary(console, command, "DIR")
-        console.print("\nDIR is the output folder of a run, its checkpoint folder, or one checkpoint in that.")
+        console.print("\nDIR is a run folder, its checkpoint folder, or one checkpoint in it.")
         console.print("All parameters of a run: [bold]aip resume DIR --help[/bold]")
         return
     stored = find_stored_run(Path(arguments.scenario), given_layers(arguments), trust="--trust" in arguments.options)
     if "--help" in arguments.options:
-        show_help(Console(), stored.request, command)
+        show_help(Console(), stored.request, command, arguments, examples=("", "--trainer.epochs 40"))
         return
     output = run_output(arguments.options)
     result = resume_run(stored, output, strict_data="--strict-data" in arguments.options)

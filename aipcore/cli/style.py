@@ -51,7 +51,7 @@ _prefix = ""
 
 def prefix_reports(text: str) -> None:
     """Prefix all further reports on standard error with `text`, which identifies the process."""
-    global _prefix  # noqa: PLW0603 - who reports an error does not know that there are several processes
+    global _prefix  # noqa: PLW0603 - code that reports an error does not know its process
     _prefix = text
 
 

@@ -36,7 +36,7 @@ def show_scores(console: Console, scores: Sequence[ListScore]) -> None:
             table.add_row("", *(Text(heading, "bold") for heading, _, _ in columns))
         table.add_row("samples", *(f"{samples:,}" for _, samples, _ in columns))
         for name in names:
-            table.add_row(name, *(_number(values.get(name)) for _, _, values in columns))
+            table.add_row(name, *(_aligned(values.get(name)) for _, _, values in columns))
         console.print(table)
     else:
         for heading, samples, values in columns:
@@ -77,11 +77,16 @@ def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any])
     try:
         path.write_text(json.dumps({**about, "lists": lists}, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--json {path} cannot be written ({error.strerror}): give another file.") from error
+        raise UsageError(f"--json {path} cannot be written ({error.strerror}). Give another file.") from error
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
+
+
+def _aligned(value: float | None) -> str:
+    """Return a value with six decimals, so that decimal points are aligned, unless it is too small or too large."""
+    return f"{value:.6f}" if value == 0 or (value is not None and 0.001 <= abs(value) < 1e6) else _number(value)
 
 
 SHOWN = 200
@@ -105,14 +110,14 @@ def show_predictions(console: Console, predictions: Iterable[Prediction]) -> Non
             table.add_column(style="cyan")
             for _ in each.outputs:
                 table.add_column()
-            table.add_row("", *(Text(name or "output", "bold") for name in each.outputs))
+            table.add_row(Text("sample", "bold"), *(Text(name or "output", "bold") for name in each.outputs))
         count += 1
         if count <= SHOWN:
             table.add_row(Text(label(each)), *(Text(_text(value)) for value in each.outputs.values()))
     if table is not None:
         console.print(table)
     if count > SHOWN:
-        echo(f"... and {count - SHOWN:,} more: write them all to a file by --output FILE.")
+        echo(f"... and {count - SHOWN:,} more. Use --output FILE to write all of them.")
 
 
 def label(prediction: Prediction) -> str:
@@ -127,7 +132,7 @@ def _text(value: Any) -> str:
     import numpy as np
 
     if isinstance(value, float | np.floating):
-        return f"{float(value):.4g}"
+        return f"{float(value):#.4g}"
     if isinstance(value, np.ndarray):
         if value.ndim == 0:
             return _text(value[()])

@@ -13,7 +13,7 @@ from aipcore.training.train import train_request
 
 QUIET = command_option("--quiet", "-q", help="Print warnings and errors only.")
 JSON_LOG = command_option(
-    "--json-log", help="Also write plan, epochs and summary to FILE, one JSON event a line.", metavar="FILE"
+    "--json-log", help="Also write plan, epochs and summary to FILE as JSON lines.", metavar="FILE"
 )
 OPTIONS = (HELP, PARAMS, QUIET, JSON_LOG)
 
@@ -27,7 +27,7 @@ def command(words: tuple[str, ...]) -> None:
         return
     request = make_request(arguments, "train")
     if "--help" in arguments.options:
-        show_help(Console(), request, command)
+        show_help(Console(), request, command, arguments)
         return
     result = train_request(request, run_output(arguments.options))
     if result.signal is not None:

@@ -151,7 +151,8 @@ class Collector:
         if bool(self._weights) is (weight is None):
             raise SampleError(
                 f"Processed sample {index} of {self._layout.origin} has {'no' if weight is None else 'a'} weight, but "
-                f"the first samples have {'one' if weight is None else 'none'}. Give every sample a weight, or none."
+                f"the first samples have {'one' if weight is None else 'none'}. Give all samples a weight, or "
+                "none of them."
             )
         return weight
 
@@ -194,8 +195,9 @@ class Collector:
 
     def _misfit(self, index: int, given: str, wanted: object) -> SampleError:
         return SampleError(
-            f"Processed sample {index} of {self._layout.origin} has {given}, where the first samples or sample_specs() "
-            f"have {wanted}: make the samples alike, or let sample_specs() say which axes vary."
+            f"Processed sample {index} of {self._layout.origin} has {given}, but the first samples or sample_specs() "
+            f"have {wanted}. Give all samples the same names, shapes and types, or declare varying axes as None in "
+            "sample_specs()."
         )
 
 

@@ -149,9 +149,9 @@ def _run(
 
 def _check_left(left: Any, source: Samples, processors: Processors, errors: list[str]) -> None:
     if len(left) == 0:
-        reason = f"; the first error: {errors[0]}" if errors else ": the generating processors leave all out."
+        reason = f"The first error: {errors[0]}" if errors else "The generating processors drop every sample."
         samples = names.count(len(source), "sample")
-        raise DataError(f"Nothing is left of the {samples} of {processors.origin} after processing{reason}")
+        raise DataError(f"No sample of {processors.origin} is left after processing {samples}. {reason}")
 
 
 def _bytes(side: Any) -> int:

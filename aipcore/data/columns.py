@@ -26,7 +26,7 @@ def as_array(value: Any, called: str) -> Array:
     try:
         return np.asarray(value)
     except ValueError:
-        raise DataError(f"{called} has rows of different lengths. Fill them up to one length.") from None
+        raise DataError(f"{called} has rows of different lengths. Pad them to one length.") from None
 
 
 def as_weight(value: Any, called: str) -> Array:
@@ -72,8 +72,8 @@ class GrowingSide:
             self._columns = {name: GrowingColumn(name, self._origin) for name in row}
         elif list(row) != self._names:
             raise DataError(
-                f"{self._origin} of sample {index} has the names {sorted(row)}, but sample {self._first} has "
-                f"{sorted(self._names)}."
+                f"In {self._origin}, sample {index} has the names {sorted(row)}, but sample {self._first} has "
+                f"{sorted(self._names)}. Give all samples the same names."
             )
         for name, column in self._columns.items():
             column.add(row[name], index)
@@ -111,9 +111,9 @@ class GrowingColumn:
             self._room = np.empty((0, *array.shape), _narrow(array.dtype))
         if array.ndim != self._first.ndim or array.dtype == object:
             raise DataError(
-                f"{self._origin} of sample {index} has shape {array.shape} and type {array.dtype}, but sample "
-                f"{self._first_index} has shape {self._first.shape} and type {self._first.dtype}: the number of axes "
-                "must be the same and the type numeric."
+                f"In {self._origin}, sample {index} has shape {array.shape} and type {array.dtype}, but sample "
+                f"{self._first_index} has shape {self._first.shape} and type {self._first.dtype}. Give all samples the "
+                "same number of axes and a numeric type."
             )
         if array.dtype != self._dtype:
             self._dtype = np.result_type(array.dtype, self._dtype)

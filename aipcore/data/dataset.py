@@ -207,7 +207,8 @@ def with_specs(dataset: MemoryDataset, declared: DeclaredSpecs | None, padding: 
         )
         if not fits:
             raise DataError(
-                f"The {part} of {origin} are {_in_words(found)}, but sample_specs() declares {_in_words(wanted)}."
+                f"The {part} of {origin} are {_in_words(found)}, but sample_specs() declares {_in_words(wanted)}. "
+                "Correct one of them."
             )
     return attrs.evolve(dataset, declared=specs)
 
@@ -246,4 +247,4 @@ def _specs(fields: Fields) -> dict[str, ColumnSpec]:
 
 
 def _in_words(specs: Mapping[str, ColumnSpec]) -> str:
-    return ", ".join(f"{name or 'one array'} {spec.shape} {spec.dtype}" for name, spec in specs.items()) or "none"
+    return ", ".join(f"{name or 'an array'} {spec.shape} {spec.dtype}" for name, spec in specs.items()) or "none"

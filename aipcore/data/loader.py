@@ -161,7 +161,7 @@ class DataLoader:
                     empty = False
                     yield block
         if empty and spans and first == 0:
-            raise DataError("Not a single sample could be used: set --data.on_error raise to see why.")
+            raise DataError("No sample of the epoch could be used. Set --data.on_error raise to see the error.")
 
     def _spans(self, first: int, chunk: int) -> Iterator[_Span]:
         batching = self.batching

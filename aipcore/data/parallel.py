@@ -160,12 +160,12 @@ class ParallelFunction:
         workers = self._workers
         if timing is None or workers is None:
             why = workers.unusable if workers is not None else ""
-            return Choice(workers=0, task=1, reason=f"in this process, as {why}" if why else "in this process")
+            return Choice(workers=0, task=1, reason=f"in this process ({why})" if why else "in this process")
         self._nbytes = timing.nbytes
-        each = f"{timing.seconds * 1000:.2g} ms a sample"
+        each = f"{timing.seconds * 1000:.2g} ms per sample"
         task = max(1, min(LARGEST, round(TASK_SECONDS / max(timing.seconds, 1e-9))))
         if workers.auto and (timing.seconds < GAIN * timing.passing or timing.seconds * total < SHORTEST):
-            return Choice(workers=0, task=task, reason=f"in this process ({each}: workers would not pay)")
+            return Choice(workers=0, task=task, reason=f"in this process ({each}; workers would not be faster)")
         try:
             workers.prepare(self._function)
         except UnshippableError as error:

@@ -10,8 +10,8 @@ from aipcore.params import at_least, field, params
 from aipcore.params.checks import WholeCheck
 
 PRELOAD = (
-    "Keep in memory what processing gives the same each time; auto: if it fits into --data.preload_mib. "
-    "What is not kept is read and processed anew in each epoch."
+    "Keep the results of deterministic processors in memory. auto keeps them if they fit into --data.preload_mib. "
+    "Other samples are read and processed again in each epoch."
 )
 
 BALANCED = "balanced"
@@ -54,35 +54,40 @@ def _is_class_weight(entries: tuple[str, ...]) -> bool:
         return False
 
 
-LIMIT = "Use only the first so many samples, counted before processing, and read no others; none: all of them."
+LIMIT = (
+    "Number of samples to use, from the start of the data. Samples are counted before processing, and no others are "
+    "read. none: all samples."
+)
 
 
 @params
 class TrainDataParams:
     """Batching of training samples."""
 
-    batch_size: int = field(16, help="Samples in one training batch.", check=at_least(1))
-    shuffle: bool = field(True, help="Visit the samples in a new random order each epoch, derived from the seed.")
+    batch_size: int = field(16, help="Samples per training batch.", check=at_least(1))
+    shuffle: bool = field(
+        True, help="Visit the samples in a new random order each epoch. The order depends on the seed."
+    )
     shuffle_buffer: int = field(
         0,
-        help="Samples of a stream that are shuffled together. A stream keeps its own order if this is 0.",
+        help="Elements of a stream that are shuffled together. 0 keeps the order of the stream.",
         check=at_least(0),
     )
     bucket_window: int = field(
         0,
-        help="Batches within which samples are sorted by length, so that each batch pads little; 100 is a good number, "
-        "0: do not sort.",
+        help="Batches within which samples are sorted by length. Sorting reduces padding. 100 is a good value, and 0 "
+        "disables it.",
         check=at_least(0),
     )
     batch_drop_remainder: bool = field(
-        False, help="Leave out the last batch of an epoch if it has fewer samples than batch_size."
+        False, help="Drop the last batch of an epoch if it is not full. A full batch has batch_size samples."
     )
     limit: int | None = field(None, help=LIMIT, check=at_least(1))
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
     class_weight: tuple[str, ...] | None = field(
         None,
-        help="How much a training sample counts, by its class; 1 for other classes. balanced: all classes count the "
-        "same in all.",
+        help="Weight of a training sample, by its class. Other classes have the weight 1. balanced: all "
+        "classes have the same total weight.",
         check=WholeCheck(
             "CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone (in files {0: 1, 1: 5}, or balanced)",
             _is_class_weight,
@@ -96,7 +101,7 @@ class ValDataParams:
     """Batching of validation samples."""
 
     batch_size: int | None = field(
-        None, help="Samples in one validation batch; by default that of training.", check=at_least(1)
+        None, help="Samples per validation batch. none: the training batch size.", check=at_least(1)
     )
     limit: int | None = field(None, help=LIMIT, check=at_least(1))
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
@@ -107,18 +112,18 @@ class LavDataParams:
     """Batching of samples in LAV."""
 
     batch_size: int | None = field(
-        None, help="Samples in one batch of the extended validation; by default that of validation.", check=at_least(1)
+        None, help="Samples per batch in LAV. none: the validation batch size.", check=at_least(1)
     )
     show_samples: int = field(
         0,
-        help="Samples of each list whose target and prediction are printed as text, evenly spaced over the list; 0: "
-        "none.",
+        help="Samples per list whose target and prediction are printed. They are printed as text and evenly spaced "
+        "over the list. 0 prints none.",
         check=at_least(0),
     )
     limit: int | None = field(
         None,
-        help="Use only the first so many samples of each list, counted before processing; none: as --val.limit for the "
-        "validation data, and all of other lists.",
+        help="Number of samples to use, from the start of each list. Samples are counted before processing. none: "
+        "--val.limit for the validation data, and all samples of other lists.",
         check=at_least(1),
     )
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)

@@ -9,7 +9,8 @@ from aipcore.data.adapters import as_dataset, as_samples, as_source, first_sampl
 from aipcore.data.adapters.arrays import is_arrays
 from aipcore.data.adapters.elements import Convert
 from aipcore.data.adapters.indexed import IndexedSamples, is_indexed
-from aipcore.data.adapters.samples import SampleList, stack
+from aipcore.data.adapters.iterables import IterableSource
+from aipcore.data.adapters.samples import SampleList, TooLargeError, is_unsized, stack, within
 from aipcore.data.batching import Batching, Layout
 from aipcore.data.cache import cache, count_generated
 from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
@@ -21,7 +22,7 @@ from aipcore.data.processing import Part, Processors, SampleError, SkippedSample
 from aipcore.data.processor import Mode, as_processors
 from aipcore.data.sample import SIDES, DeclaredSpecs, Sample, Samples, Specs
 from aipcore.data.sampler import Buckets, Indices, SampleOrder, SequentialOrder
-from aipcore.data.stream import Source
+from aipcore.data.stream import Source, Stream
 from aipcore.data.streamed import StreamDataset
 from aipcore.data.vectorized import of_batches
 from aipcore.data.worker_pool import WorkerPool
@@ -31,6 +32,12 @@ from aipcore.params import names
 Preload = Literal["auto", "on", "off"]
 
 DEFAULT_BATCH_SIZE = 16
+
+
+def evaluation_batch_size(dataset: Dataset, *given: int | None) -> int:
+    """Return the first given batch size; before the last one, a stream's own batches count."""
+    own = dataset.batch_size if isinstance(dataset, StreamDataset) else None
+    return next(size for size in (*given[:-1], own, given[-1]) if size is not None)
 
 
 class Pipeline:
@@ -94,8 +101,9 @@ class Pipeline:
         again = again if again is not None or isinstance(source, Iterator) else lambda: source
         streamed = streamed or (preload == "off" and again is not None)
         self._source = as_source(source, origin, again, streamed=streamed)
-        if self._source is not None and limit is not None:
-            self._source = self._source.first(limit)
+        self._again, self._limit = again, limit
+        if self._source is not None:
+            self._source = self._limited(self._source)
         self._given = source if limit is None or self._source is not None else first_samples(source, limit)
         self._seed = seed
         self._preload = preload
@@ -187,7 +195,7 @@ class Pipeline:
         if dropped == samples:
             raise DataError(
                 f"An epoch of {self.origin} has {names.count(samples, 'sample')}, fewer than one batch of "
-                f"{batch_size}, so --train.batch_drop_remainder leaves out all. Give more samples or "
+                f"{batch_size}, so --train.batch_drop_remainder drops all of them. Give more samples or "
                 "a smaller --train.batch_size."
             )
         batching = Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped)
@@ -196,7 +204,7 @@ class Pipeline:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         if isinstance(dataset, StreamDataset):
             if shuffle:
-                dataset.source.shuffle(self._seed)
+                dataset.shuffle()
             return DataLoader(dataset, SequentialOrder(), batching)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
         return DataLoader(dataset, order, batching)
@@ -204,6 +212,9 @@ class Pipeline:
     def describe(self) -> str:
         """Return a description of the processors, the cached part and the workers; empty without processors."""
         dataset = self.dataset()
+        if isinstance(dataset, StreamDataset):
+            part = [*self.processors.generating, *self.processors.deterministic, *self.processors.random]
+            return f"{_names(part)} in each epoch {dataset.choice().reason}" if part else ""
         again: Part = []
         if isinstance(dataset, ParallelDataset):
             samples = dataset.dataset.samples
@@ -213,9 +224,9 @@ class Pipeline:
         once = once[: len(once) - len(again)]
         parts = [f"{_names(once)} once, kept in memory"] if once else []
         if again:
-            parts.append(f"{_names(again)} anew in each epoch")
+            parts.append(f"{_names(again)} in each epoch")
         elif isinstance(dataset, ParallelDataset):
-            parts.append("samples are read anew in each epoch")
+            parts.append("samples are read in each epoch")
         if isinstance(dataset, ParallelDataset):
             parts[-1] += f" {dataset.choice().reason}"
         return "; ".join(parts)
@@ -242,11 +253,17 @@ class Pipeline:
             return self._streamed(self._source)
         # Unprocessed samples are stacked as they are read, so that they are in memory only once.
         memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
-        source = (
-            as_dataset(given, self.origin, self._convert, weighted=processors.weighted)
-            if memory
-            else as_samples(given, self.origin, self._convert)
-        )
+        if self._again is not None and self._preload == "auto" and is_unsized(given):
+            given = within(given, self._preload_bytes)
+        try:
+            source = (
+                as_dataset(given, self.origin, self._convert, weighted=processors.weighted)
+                if memory
+                else as_samples(given, self.origin, self._convert)
+            )
+        except TooLargeError:
+            assert self._again is not None
+            return self._streamed(self._limited(IterableSource(Stream(self._again), self.origin)))
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(source)
         if isinstance(source, MemoryDataset) and not processors.processes:
@@ -271,6 +288,9 @@ class Pipeline:
             source_indices = count_generated(source, processors, skipped, self.workers)
             return self._processed(GeneratedSamples(source, processors, source_indices), part, source_indices)
         return self._processed(source, part)
+
+    def _limited(self, source: Source) -> Source:
+        return source if self._limit is None else source.first(self._limit)
 
     def _streamed(self, source: Source) -> StreamDataset:
         dataset = StreamDataset(
@@ -316,8 +336,8 @@ class Pipeline:
         if unknown and self.mode in (Mode.TRAINING, Mode.EVALUATION):
             raise DataError(
                 f"There is a padding value for {', '.join(map(repr, sorted(unknown)))}, but {self.origin} has "
-                f"{', '.join(map(repr, sorted(names)))}: name an input or target, or 'inputs' or 'targets' if it "
-                "is a single array."
+                f"{', '.join(map(repr, sorted(names)))}. Name an input or a target, or use 'inputs' or 'targets' for "
+                "a single array."
             )
         return inputs, targets, {}
 

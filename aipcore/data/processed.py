@@ -56,8 +56,9 @@ class GeneratedSamples:
         first, end = np.searchsorted(self.source_indices, (source_index, source_index + 1)).tolist()
         if len(made) != end - first:
             raise DataError(
-                f"Sample {source_index} of {self.processors.origin} gave {count(len(made), 'sample')}, but "
-                f"{end - first} when they were counted: generating processors must always make the same."
+                f"The generating processors made {count(len(made), 'sample')} from sample {source_index} of "
+                f"{self.processors.origin}, but {end - first} in the first pass. They must make the same samples on "
+                "each call."
             )
         sample: Sample = made[index - first]
         return sample
@@ -210,6 +211,8 @@ def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, Mem
                 raise
         first = len(made) if index < head else first
     if not made:
-        raise DataError(f"None of {PROBED} samples of {origin} can be used: set --data.on_error raise to see why.")
+        raise DataError(
+            f"None of {PROBED} samples of {origin} can be used. Set --data.on_error raise to see the error."
+        )
     both = stack(made, origin, indices)
     return (stack(made[:first], origin, indices) if first else both), both

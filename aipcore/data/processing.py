@@ -58,8 +58,9 @@ class SkippedSamples:
             left, self._count = self._count, 0
         if not left:
             return None
-        samples = f"{count(left, 'sample')} {'was' if left == 1 else 'were'}"
-        return f"{samples} left out of {self._origin}, as --data.on_error skip says; the first: {self._first}"
+        samples = count(left, "sample")
+        verb = "was" if left == 1 else "were"
+        return f"{samples} of {self._origin} {verb} skipped (--data.on_error skip). The first error: {self._first}"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -95,8 +96,9 @@ class Processors:
         for _, each in active[: last + 1]:
             if isinstance(each, RANDOM):
                 raise ScenarioError(
-                    f"The random processor {each.name} stands before the generating {active[last][1].name}: "
-                    "the number of samples would not be known; move it behind."
+                    f"The random processor {each.name} comes before the generating processor "
+                    f"{active[last][1].name}, so the number of samples is not known. Move it after "
+                    f"{active[last][1].name}."
                 )
         rest = active[last + 1 :]
         first = len(rest)
@@ -186,8 +188,8 @@ class Processors:
         except Exception as error:
             raise self._failure(processor, sample, source_index, located_sentence(error)) from error
         if not isinstance(made, Sample):
-            hint = "; to leave samples out, extend GeneratingProcessor" if made is None else ""
-            raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}: return a Sample{hint}.")
+            hint = " To drop samples, extend GeneratingProcessor." if made is None else ""
+            raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}. Return a Sample.{hint}")
         return made
 
     def _generated(self, processor: GeneratingProcessor, sample: Sample, source_index: int) -> list[Sample]:
@@ -197,13 +199,15 @@ class Processors:
             raise self._failure(processor, sample, source_index, located_sentence(error)) from error
         for each in made:
             if not isinstance(each, Sample):
-                raise ScenarioError(f"Processor {processor.name} generated {type(each).__name__}: yield Samples.")
+                raise ScenarioError(
+                    f"Processor {processor.name} generated {type(each).__name__}. Yield Sample objects."
+                )
         return made
 
     def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, reason: str) -> SampleError:
         return SampleError(
             f"Processor {processor.name} failed on sample {source_index} of {self.origin}{_about(sample)}: "
-            f"{' '.join(reason.split())}; mend the sample or the processor, or set --data.on_error skip."
+            f"{' '.join(reason.split())}. Fix the sample or the processor, or set --data.on_error skip."
         )
 
     def _generator(self, position: int, index: int, visit: int) -> np.random.Generator:

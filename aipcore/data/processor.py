@@ -146,7 +146,7 @@ class PostProcessor(_Named):
 AnyProcessor = Processor | RandomProcessor | RandomBatchProcessor | GeneratingProcessor
 
 
-_OTHER = "Extend GeneratingProcessor for generate(sample), another class of processors for process(...)."
+_OTHER = "Extend GeneratingProcessor to define generate(sample), another processor class to define process(...)."
 _WAYS = dict.fromkeys(("apply", "augment", "call", "map", "preprocess", "run", "transform"), "Do it in process(...).")
 
 
@@ -168,7 +168,7 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
         else:
             shown = f"the class {each.__name__}" if isinstance(each, type) else type(each).__name__
             raise ScenarioError(
-                f"{origin} has {shown} as a processor: give objects of Processor, RandomProcessor, "
+                f"{origin} has {shown} as a processor. Give objects of Processor, RandomProcessor, "
                 "RandomBatchProcessor or GeneratingProcessor, or functions from Sample to Sample."
             )
     return processors
@@ -210,10 +210,10 @@ def post_process(
                 f"{located_sentence(error)}."
             ) from error
         if not isinstance(made, dict):
-            raise ScenarioError(f"Post-processor {processor.name} returned {type(made).__name__}: return a dict.")
+            raise ScenarioError(f"Post-processor {processor.name} returned {type(made).__name__}. Return a dict.")
         outputs = made
     return outputs
 
 
 def _missing(processor: _Named, what: str) -> ScenarioError:
-    return ScenarioError(f"{processor.name} does not define {what}.")
+    return ScenarioError(f"{processor.name} does not define {what}. Define it.")

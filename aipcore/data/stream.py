@@ -31,8 +31,13 @@ class Stream:
     batched: bool | None = attrs.field(default=None, kw_only=True)
     length: int | None = attrs.field(default=None, kw_only=True)
 
+    @property
+    def made(self) -> bool:
+        """True if the source is a function that returns an iterable."""
+        return callable(self.source) and (isinstance(self.source, type) or not hasattr(self.source, "__iter__"))
+
     def __attrs_post_init__(self) -> None:
-        if not callable(self.source) and not hasattr(self.source, "__iter__"):
+        if not self.made and not hasattr(self.source, "__iter__"):
             raise DataError(
                 f"Stream was given {type(self.source).__name__}. Give an iterable, or a function that returns one."
             )

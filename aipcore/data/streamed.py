@@ -84,6 +84,7 @@ class StreamDataset(Dataset):
         batch_size: the number of samples in the batches of the source, or None if they are not used.
         origin: the name of the data in errors.
         raw: the first samples, unprocessed.
+        shuffled: True if the elements of each pass come in a new random order.
         resumable: True if reading can continue at a position without reading what lies before.
     """
 
@@ -104,6 +105,7 @@ class StreamDataset(Dataset):
         self.window = window
         self._processors, self._convert, self._skipped = processors, convert, skipped
         self._recut = recut
+        self.shuffled = False
         self._reader: Reader | None = None
         self._count: int | None = None
         self._notes: list[str] = []
@@ -245,6 +247,19 @@ class StreamDataset(Dataset):
             self._positions.add(position)
         else:
             self._positions = Positions(position)
+
+    def describe(self) -> str:
+        """Return the kind of the source, its order, and the way a run is resumed."""
+        order = "in random order" if self.shuffled else "in its own order"
+        if self.window > 1:
+            order = f"shuffled in groups of {count(self.window, 'element')}"
+        batches = f" and batches of {self.batch_size}" if self.nominal else ""
+        resumed = "from its saved state" if self.resumable else "by reading again up to the position"
+        return f"{self.source.kind}, {order}{batches}; resumed {resumed}"
+
+    def shuffle(self) -> None:
+        """Read the elements of each pass in a new random order, if the source can."""
+        self.shuffled = self.source.shuffle(self._processors.seed)
 
     def notes(self) -> list[str]:
         """Return sentences about what was skipped to resume since the last call."""

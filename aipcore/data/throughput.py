@@ -89,15 +89,21 @@ def verdict(parts: list[Share], *, workers: int, filled: float, data: float, mod
         model: samples per second of the model, or None if not measured.
     """
     if model is not None and model <= data:
-        return f"The model limits the training: it takes {model:,.0f} samples/s, and the data gives {data:,.0f}."
+        return (
+            f"The model is the bottleneck: it processes {model:,.0f} samples/s, and the data pipeline delivers "
+            f"{data:,.0f} samples/s."
+        )
     start = "The data pipeline is limited by"
     if model is not None:
-        start = f"The data limits the training, since the model takes {model:,.0f} samples/s; the data is limited by"
+        start = (
+            f"The data pipeline is the bottleneck: the model processes {model:,.0f} samples/s. The pipeline is limited "
+            "by"
+        )
     if not parts:
-        return f"{start} gathering batches in memory."
+        return f"{start} the gathering of batches in memory."
     if workers and filled >= FULL:
-        return f"{start} passing batches on from the workers, which are ahead."
+        return f"{start} the transfer of batches from the worker processes, which have batches ready."
     longest = max(parts, key=lambda part: part.seconds)
     share = longest.seconds / max(sum(part.seconds for part in parts), 1e-12)
-    hint = "" if workers else "; --data.workers says how many processes share the work"
-    return f"{start} {longest.name}: {share:.0%} of the time of each sample{hint}."
+    hint = "" if workers else " Set --data.workers to share the work among worker processes."
+    return f"{start} {longest.name}, which takes {share:.0%} of the time per sample.{hint}"

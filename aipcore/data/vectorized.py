@@ -91,7 +91,7 @@ class VectorizedProcessing:
                     if not np.array_equal(column[number], value, equal_nan=column.dtype.kind in "fc"):
                         names = ", ".join(processor.name for _, processor in self.part)
                         raise ScenarioError(
-                            f"Sample {number} of {origin} comes out of {names} differently alone and in a batch: "
-                            "compute each sample from its own values and its own row of random numbers alone, or "
+                            f"After {names}, sample {number} of {origin} has different values alone and in a batch. "
+                            "Compute each sample only from its own values and its own row of random numbers, or "
                             "extend RandomProcessor."
                         )

@@ -242,7 +242,7 @@ class Crew:
 
     def _check(self) -> None:
         if self.closed:
-            raise DataError("The worker processes were ended while their results were waited for.")
+            raise DataError("The worker processes were stopped before their results arrived.")
 
     def _ended(self, index: int) -> DataError:
         process = self.processes[index]
@@ -253,9 +253,9 @@ class Crew:
         how = f"exit code {code}"
         if code is not None and code < 0:
             how = f"signal {signal.Signals(-code).name}"
-        hint = ", often for lack of memory" if code == -signal.SIGKILL else ""
+        hint = ", often caused by a lack of memory" if code == -signal.SIGKILL else ""
         return DataError(
-            f"A worker process of the data pipeline ended by itself ({how}{hint}): see what it printed above, or set "
+            f"A worker process of the data pipeline ended unexpectedly ({how}{hint}). See its output above, or set "
             "--data.workers 0 to find the cause in this process."
         )
 
@@ -295,15 +295,16 @@ class WorkerPool:
             raise
         except Exception as error:
             raise UnshippableError(
-                f"What the workers need cannot be pickled ({type(error).__name__}: {' '.join(str(error).split())}): "
-                "open files and make locks when they are first used, not in constructors, or set --data.workers 0."
+                f"The data or the processors cannot be pickled ({type(error).__name__}: "
+                f"{' '.join(str(error).split())}). Open files and create locks on first use, not in constructors, or "
+                "set --data.workers 0."
             ) from error
         call = crew.send(number, None)
         crew.wait(call)
         if isinstance(call.value, Failure) and call.value.loading:
             raise UnshippableError(
-                f"A worker process cannot load what it needs ({call.value.message}): make it importable, or set "
-                "--data.workers 0."
+                f"A worker process cannot load the data or the processors ({call.value.message}). Make them "
+                "importable, or set --data.workers 0."
             ) from WorkerTraceback(call.value.trace)
 
     def stream(
@@ -390,9 +391,9 @@ def cores() -> int:
 def _unusable() -> str:
     """Return the reason why workers are not available, or an empty text."""
     if multiprocessing.current_process().daemon:
-        return "this process is daemonic"
+        return "a daemonic process cannot start workers"
     if sys.platform == "win32":
-        return "Windows lacks what they need"
+        return "workers are not supported on Windows"
     if not sys.executable:
-        return "the Python program is not known"
+        return "the path of the Python interpreter is unknown"
     return ""

@@ -60,14 +60,14 @@ def check_chief(channel: Channel, secret: str) -> None:
         channel.send_bytes(PREFACE + own + _proof(secret, b"worker", other, own))
         answer = channel.receive_bytes(PROOF_BYTES)
     except (EOFError, ConnectionError) as error:
-        raise WrongSecretError("it ended the connection when this worker had sent its proof") from error
+        raise WrongSecretError("it closed the connection after this worker had sent its proof") from error
     if not hmac.compare_digest(answer, _proof(secret, b"chief", other, own)):
         raise WrongSecretError("the secrets differ")
 
 
 def _expect_preface(channel: Channel) -> None:
     if channel.receive_bytes(len(PREFACE)) != PREFACE:
-        raise OSError("what listens there is not a chief of this version of aip")
+        raise OSError("the process there is not a chief of this version of aip")
 
 
 def _proof(secret: str, side: bytes, chief_nonce: bytes, worker_nonce: bytes) -> bytes:
@@ -229,11 +229,11 @@ class Channel:
     def _receive_header(self, limit: int) -> tuple[str, Any, list[Spec]]:
         (length,) = _LENGTH.unpack(self.receive_bytes(_LENGTH.size))
         if length > limit:
-            raise OSError(f"a message begins with {length} bytes of JSON, {limit} are allowed")
+            raise OSError(f"a message has {length} bytes of JSON, but at most {limit} are allowed")
         try:
             return _parse(self.receive_bytes(length))
         except (ValueError, TypeError, RecursionError) as error:
-            raise OSError("what came is not a message of aip") from error
+            raise OSError("the received data is not a message of aip") from error
 
     def _apply_deadline(self, deadline: float) -> None:
         left = deadline - time.monotonic()
@@ -247,7 +247,7 @@ class Channel:
                 self._apply_deadline(self._deadline)
             count = self._connection.recv_into(view)
             if not count:
-                raise EOFError("the other side has ended")
+                raise EOFError("the other side closed the connection")
             view = view[count:]
 
 

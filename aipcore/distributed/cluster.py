@@ -21,6 +21,9 @@ SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_S
 SECRET = "AIP_CLUSTER_SECRET"
 """The environment variable with the secret that all workers of a run share."""
 
+LAUNCHER = "AIP_LAUNCHER"
+"""The environment variable with the command that started the workers, such as `aip launch --workers 2`."""
+
 LEAST_CHARACTERS = 16
 """Minimum length of a secret: anyone who observes one connection can test guesses."""
 
@@ -87,15 +90,15 @@ def require_secret(cluster: Cluster) -> None:
     if len(cluster.addresses) > 1 and len(cluster.secret) < LEAST_CHARACTERS:
         what = f"has fewer than {LEAST_CHARACTERS} characters" if cluster.secret else "is not set"
         raise UsageError(
-            f"{SECRET} {what}, but the workers of a run prove to each other that they know the same secret. Make one "
-            f"with: export {SECRET}=$(openssl rand -hex 32), and set the same value for all workers."
+            f"{SECRET} {what}. The workers of a run authenticate each other with a shared secret. Create one with "
+            f"export {SECRET}=$(openssl rand -hex 32), and set the same value for all workers."
         )
 
 
 def _no_cluster() -> UsageError:
     return UsageError(
-        "--device.strategy multi_worker needs to know its workers: set TF_CONFIG in each of them, such as "
-        f"{EXAMPLE}, start them with srun, or try it out here with aip launch --workers 2 train ..."
+        "--device.strategy multi_worker needs the addresses of its workers. Set TF_CONFIG for each worker, such as "
+        f"{EXAMPLE}, or start the workers with srun. To try it on this machine, run aip launch --workers 2 train ..."
     )
 
 
@@ -103,19 +106,19 @@ def _from_tf_config(text: str) -> Cluster:
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise _wrong(f"is no JSON ({error})") from error
+        raise _wrong(f"is not JSON ({error})") from error
     workers = _within(_within(config, "cluster"), "worker")
     if not isinstance(workers, list) or not workers:
-        raise _wrong("has no list cluster.worker of addresses")
+        raise _wrong("has no list of addresses in cluster.worker")
     for number, address in enumerate(workers):
         match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
         if match is None or not 0 < int(match[2]) < 2**16:
-            raise _wrong(f"has {address!r} as cluster.worker[{number}], where host:port should be")
+            raise _wrong(f"has {address!r} as cluster.worker[{number}], which must be host:port")
     if len(set(workers)) < len(workers):
         raise _wrong("names an address twice in cluster.worker")
     others = sorted(set(config["cluster"]) - {"worker"})
     if others:
-        raise _wrong(f"has tasks of type {', '.join(others)}, but all must be workers, of which the first is the chief")
+        raise _wrong(f"has tasks of type {', '.join(others)}, but all must be workers (the first one is the chief)")
     kind, index = (_within(_within(config, "task"), key) for key in ("type", "index"))
     if kind != "worker":
         raise _wrong(f"has the task.type {kind!r}, which must be 'worker'")
@@ -131,7 +134,7 @@ def _within(value: Any, key: str) -> Any:
 
 
 def _wrong(what: str) -> UsageError:
-    return UsageError(f"TF_CONFIG {what}: set it to something like {EXAMPLE}.")
+    return UsageError(f"TF_CONFIG {what}. Set it to a value such as {EXAMPLE}.")
 
 
 def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
@@ -139,7 +142,7 @@ def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
     # wrong addresses. Slurm's own order is kept here.
     missing = [name for name in SLURM if not environment.get(name)]
     if missing:
-        raise UsageError(f"This Slurm job step lacks {', '.join(missing)}: start the workers with srun.")
+        raise UsageError(f"This Slurm job step lacks {', '.join(missing)}. Start the workers with srun.")
     rank, tasks, nodes, per_node = (environment[name] for name in SLURM)
     try:
         hosts, counts = expand_hosts(nodes), expand_counts(per_node)
@@ -150,11 +153,11 @@ def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
         addresses, own = (), None
     if own is None or len(hosts) != len(counts) or len(addresses) != int(tasks):
         given = ", ".join(f"{name}={environment[name]}" for name in SLURM)
-        raise UsageError(f"Slurm's variables do not fit together ({given}): start the workers with srun.")
+        raise UsageError(f"Slurm's variables do not fit together ({given}). Start the workers with srun.")
     # Every job step has both variables. They give the actual placement of the task.
     real = (environment.get("SLURM_NODEID", str(own[0])), environment.get("SLURM_LOCALID", str(own[1])))
     if real != (str(own[0]), str(own[1])):
-        raise UsageError("The workers must be numbered host by host: start them with srun --distribution=block.")
+        raise UsageError("The workers are not numbered host by host. Start them with srun --distribution=block.")
     return Cluster(addresses, int(rank))
 
 
@@ -192,6 +195,6 @@ def expand_counts(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if match is None:
-            raise ValueError(f"{part!r} is no number of tasks")
+            raise ValueError(f"{part!r} is not a number of tasks")
         counts += [int(match[1])] * int(match[2] or 1)
     return counts

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from aipcore.distributed.params import DeviceParams, GpuParams
 from aipcore.errors import ParamsError
+from aipcore.params.names import count
 
 
 def select_devices(params: GpuParams) -> None:
@@ -23,9 +24,9 @@ def select_devices(params: GpuParams) -> None:
     if params.memory_limit_mib is not None:
         given = f"--device.memory_limit_mib {params.memory_limit_mib}"
         if params.memory_growth:
-            raise ParamsError(f"{given} reserves this memory at once. Add --device.memory_growth False.")
+            raise ParamsError(f"{given} reserves this memory at the start. Add --device.memory_growth False.")
         if not present:
-            raise ParamsError(f"{given} is for GPUs, and TensorFlow sees no GPU here. Leave the option out.")
+            raise ParamsError(f"{given} limits GPU memory, but TensorFlow finds no GPU. Remove the option.")
     chosen = present if params.gpus is None else _numbered(params.gpus, present)
     try:
         if chosen != present:
@@ -44,7 +45,7 @@ def select_devices(params: GpuParams) -> None:
             # A program that calls aip has already used a GPU, so its memory settings are fixed.
             return
         raise ParamsError(
-            "--device cannot be set any more, since TensorFlow is running already in this process: start a new one."
+            "--device cannot be set, because TensorFlow is already running in this process. Start a new process."
         ) from error
 
 
@@ -61,7 +62,7 @@ def _numbered(numbers: tuple[int, ...], present: list[Any]) -> list[Any]:
     missing = [number for number in numbers if number >= len(present)]
     if missing:
         given = " ".join(map(str, numbers))
-        there = f"TensorFlow sees {len(present)}: 0 to {len(present) - 1}" if present else "TensorFlow sees no GPU here"
-        hint = "give one of these" if present else "leave the option out to train on the CPU"
-        raise ParamsError(f"--device.gpus {given}: there is no GPU {missing[0]}; {there}; {hint}.")
+        found = f"{count(len(present), 'GPU')}, from 0 to {len(present) - 1}" if present else "no GPU"
+        hint = "Use one of these" if present else "Remove the option to train on the CPU"
+        raise ParamsError(f"--device.gpus {given}: GPU {missing[0]} does not exist. TensorFlow finds {found}. {hint}.")
     return [present[number] for number in dict.fromkeys(numbers)]

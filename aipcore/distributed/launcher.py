@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO
 
-from aipcore.distributed.cluster import SECRET, Cluster
+from aipcore.distributed.cluster import LAUNCHER, SECRET, Cluster
 from aipcore.errors import UsageError
 from aipcore.params.names import count
 
@@ -63,8 +63,8 @@ def gpu_shares(workers: int, environment: Mapping[str, str]) -> list[dict[str, s
         gpus = [str(number) for number in range(_count_gpus())]
     if len(gpus) % workers:
         raise UsageError(
-            f"{count(len(gpus), 'GPU')} cannot be shared evenly by {count(workers, 'worker')}: give another number of "
-            "--workers, or choose GPUs with CUDA_VISIBLE_DEVICES (-1 for none)."
+            f"{count(len(gpus), 'GPU')} cannot be shared evenly by {count(workers, 'worker')}. Change --workers, or "
+            "select GPUs with CUDA_VISIBLE_DEVICES (-1 for none)."
         )
     share = len(gpus) // workers
     if not share:
@@ -120,6 +120,7 @@ class Launch:
     def _start(self, index: int) -> list[threading.Thread]:
         """Start a worker and the threads that relay its output."""
         own = {"TF_CONFIG": Cluster(self._addresses, index).tf_config, SECRET: self._secret}
+        own[LAUNCHER] = f"aip launch --workers {len(self._addresses)}"
         environment = {**os.environ, **self._shares[index], **own}
         chief = index == 0
         worker = subprocess.Popen(

@@ -15,13 +15,14 @@ class GpuParams:
 
     gpus: tuple[int, ...] | None = field(
         None,
-        help="Numbers of the GPUs to use, among those that CUDA_VISIBLE_DEVICES leaves; by default all of them.",
+        help="GPUs to use, by number. Only GPUs in CUDA_VISIBLE_DEVICES are counted. none: all of them.",
         check=at_least(0),
     )
-    memory_growth: bool = field(True, help="Take GPU memory as it is needed instead of all at once.")
+    memory_growth: bool = field(True, help="Allocate GPU memory as needed instead of at the start.")
     memory_limit_mib: int | None = field(
         None,
-        help="MiB of memory that TensorFlow reserves at once on each GPU, and never exceeds; needs memory_growth off.",
+        help="Memory limit in MiB on each GPU. TensorFlow reserves this memory at the start. It needs memory_growth "
+        "False. none: no limit.",
         check=at_least(1),
     )
 
@@ -32,22 +33,22 @@ class DeviceParams(GpuParams):
 
     strategy: Strategy = field(
         "none",
-        help="How several devices share the work: none uses the first one; mirror splits each batch and keeps the "
-        "weights on every device; central_storage splits each batch and keeps the weights on the CPU; multi_worker "
-        "mirrors over the devices of several processes, which TF_CONFIG or Slurm names.",
+        help="Strategy that distributes a batch over several devices. none uses the first device. mirror splits each "
+        "batch and keeps the weights on every device. central_storage splits each batch and keeps the weights on the "
+        "CPU. multi_worker mirrors over the devices of several processes, which TF_CONFIG or Slurm defines.",
     )
     cpus: int = field(
         1,
-        help="Devices that the CPU counts as, to try a strategy out on a machine without GPUs.",
+        help="Number of logical CPU devices. Use several to try a strategy on a machine without GPUs.",
         check=at_least(1),
     )
     start_timeout: float = field(
         300.0,
-        help="Seconds that the workers of multi_worker wait for each other at the start.",
+        help="Seconds that workers wait for each other at the start. Only multi_worker uses it.",
         check=above(0),
     )
     slurm_port: int = field(
         8888,
-        help="Port of the first worker on each host under Slurm; the others of a host have the next ones.",
+        help="Port of the first worker on each host under Slurm. Further workers on a host use the next ports.",
         check=between(1, 65535),
     )

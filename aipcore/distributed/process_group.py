@@ -183,7 +183,7 @@ class ProcessGroup:
                 if chief.get(name) != other.get(name):
                     raise ParamsError(
                         f"{printable(name)} is {other.get(name)!r} for worker {index}, but {chief.get(name)!r} for the "
-                        "chief: start all workers with the same command, code and data."
+                        "chief. Start all workers with the same command, code and data."
                     )
 
     def folder(self, given: Path | None) -> Path:
@@ -213,8 +213,8 @@ class ProcessGroup:
         message: Message = self._on(channel, lambda channel: channel.receive())
         if message.about != about:
             raise TrainingError(
-                f"Two workers are not at the same point (one at {message.about!r}, one at {about!r}): "
-                "give all of them the same code, parameters and data."
+                f"Two workers are at different points of the run (one at {message.about!r}, one at {about!r}). "
+                "Start all workers with the same code, parameters and data."
             )
         return message
 
@@ -223,7 +223,7 @@ class ProcessGroup:
             return action(channel)
         except (OSError, EOFError) as error:
             self._wait_for_the_reason()
-            raise TrainingError(f"The connection to another worker failed ({error}): resume the run.") from error
+            raise TrainingError(f"The connection to another worker failed ({error}). Resume the run.") from error
 
     def _wait_for_the_reason(self) -> None:
         """Give the lifelines time to end this process with a message that names the missing worker."""

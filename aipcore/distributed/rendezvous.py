@@ -64,7 +64,7 @@ class Reception:
             for channel in self._found.values():
                 channel.close()
             if isinstance(error, OSError):
-                raise UsageError(f"A worker has ended before the run began ({error}): start all again.") from error
+                raise UsageError(f"A worker ended before the run began ({error}). Start all workers again.") from error
             raise
         return self._found
 
@@ -78,8 +78,8 @@ class Reception:
             who = f"worker{'s' if len(missing) > 1 else ''} {names}"
             if waited > timeout:
                 raise UsageError(
-                    f"No sign of {who} within {timeout:g} s: start all workers at about the same time and see that "
-                    f"they reach {self._cluster.addresses[0]}, or give more --device.start_timeout."
+                    f"No connection from {who} within {timeout:g} s. Start all workers at about the same time, check "
+                    f"that they can reach {self._cluster.addresses[0]}, or increase --device.start_timeout."
                     + (f" {self._wrong_secret}" if self._wrong_secret else "")
                 )
             if waited > SPEAK_AFTER and not told:
@@ -149,7 +149,11 @@ class Reception:
         with self._lock:
             wanted = (index, kind) in self._still_wanted()
         if not wanted:
-            channel.send(Message(about="refused", value=f"There is a worker {index} already: give each its own index."))
+            channel.send(
+                Message(
+                    about="refused", value=f"Worker {index} is already connected. Give each worker a different index."
+                )
+            )
             return False
         channel.send(Message(about="heard"))
         channel.wait_forever()
@@ -163,8 +167,8 @@ class Reception:
 
     def _tell_wrong_secret(self, channel: Channel) -> None:
         text = (
-            f"A process at {channel.peer} does not have the secret of this run. If it is a worker, give it the "
-            f"{SECRET} of the chief."
+            f"A process at {channel.peer} does not have the secret of this run. If it is a worker, set its {SECRET} "
+            "to the value of the chief."
         )
         with self._lock:
             known, self._wrong_secret = self._wrong_secret, text
@@ -189,13 +193,13 @@ def _read_greeting(message: Message) -> tuple[int, str, list[str]]:
         index, kind, addresses = value
         if type(index) is int and kind in KINDS and isinstance(addresses, list):
             return index, kind, [printable(address) for address in addresses]
-    raise OSError("what came is not a greeting of a worker")
+    raise OSError("the received data is not the greeting of a worker")
 
 
 def _disagreement(index: int, theirs: list[str], ours: list[str]) -> str:
     return (
-        f"Worker {index} believes the workers to be {', '.join(theirs)}, the chief {', '.join(ours)}: "
-        "give all of them the same cluster."
+        f"Worker {index} has the workers {', '.join(theirs)}, but the chief has {', '.join(ours)}. "
+        "Give all workers the same cluster."
     )
 
 
@@ -210,7 +214,7 @@ def _listen(address: str) -> socket.socket:
         return socket.create_server(("", port))
     except OSError as error:
         raise UsageError(
-            f"The chief cannot listen at {address} ({error.strerror}): give it a free port of this host."
+            f"The chief cannot listen at {address} ({error.strerror}). Use a free port of this host."
         ) from error
 
 
@@ -271,7 +275,7 @@ def _connect(cluster: Cluster, timeout: float, note: Callable[[str], None]) -> t
                 _greet(made[-1], cluster, kind, deadline)
             for channel in made:
                 if channel.receive_small().about != "welcome":
-                    raise OSError("it did not welcome this worker")
+                    raise OSError("it did not accept this worker")
                 channel.wait_forever()
             return made[0], made[1]
         except ParamsError:
@@ -282,12 +286,12 @@ def _connect(cluster: Cluster, timeout: float, note: Callable[[str], None]) -> t
             _close(made)
             wrong_secret = isinstance(error, WrongSecretError)
             if wrong_secret and not hint:
-                hint = f" See that {SECRET} has the same value for all workers."
+                hint = f" Check that {SECRET} has the same value for all workers."
                 note(f"The chief at {cluster.addresses[0]} does not accept this worker ({error}).{hint}")
             if time.monotonic() > deadline:
                 raise UsageError(
-                    f"The chief does not answer at {cluster.addresses[0]} ({error}): start all workers at about the "
-                    f"same time, or give more --device.start_timeout.{hint}"
+                    f"The chief does not answer at {cluster.addresses[0]} ({error}). Start all workers at about the "
+                    f"same time, or increase --device.start_timeout.{hint}"
                 ) from error
             time.sleep(WRONG_SECRET_PAUSE if wrong_secret else PAUSE)
 
@@ -303,7 +307,7 @@ def _open(cluster: Cluster) -> Channel:
     if connection.getsockname() == connection.getpeername():
         # If nothing listens, the system may give this port to the connection itself, which then connects to itself.
         channel.close()
-        raise OSError("nobody listens there")
+        raise OSError("no process listens there")
     return channel
 
 

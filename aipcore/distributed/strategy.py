@@ -285,8 +285,8 @@ def make_distribution(kind: Strategy, batch_size: int, processes: ProcessGroup) 
         distribution = Distribution(_strategy("mirror" if kind == "multi_worker" else kind, tuple(names)))
     if batch_size < distribution.replicas:
         raise ParamsError(
-            f"--train.batch_size {batch_size} cannot be split among {distribution.replicas} devices: give at least "
-            f"{distribution.replicas}, or use fewer devices."
+            f"--train.batch_size {batch_size} cannot be split among {distribution.replicas} devices. Use at least "
+            f"{distribution.replicas}, or fewer devices."
         )
     return distribution
 
@@ -318,7 +318,8 @@ def joined_processes(params: DeviceParams, cluster: Cluster | None, tell: Tell) 
         return
     if params.cpus > 1:
         raise ParamsError(
-            f"--device.cpus {params.cpus} does not go with --device.strategy multi_worker: start more workers instead."
+            f"--device.cpus {params.cpus} cannot be used with --device.strategy multi_worker. Start more workers "
+            "instead."
         )
     with meet(cluster, params.start_timeout, tell) as processes:
         if processes.count > 1:

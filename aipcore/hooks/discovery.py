@@ -114,8 +114,8 @@ class Switches:
                     continue
                 known = dict.fromkeys(each for plugin in plugins for each in (plugin.name, plugin.distribution))
                 near = nearest(name, known)
-                hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all there are."
-                raise PluginError(f"{switch}{name}: no plugin of this name is installed; {hint}")
+                hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all plugins."
+                raise PluginError(f"{switch}{name}: no installed plugin has this name; {hint}")
 
 
 def installed() -> list[tuple[EntryPoint, Plugin]]:
@@ -197,7 +197,7 @@ def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
     for entry in entries:
         rivals = by_name[entry.record.kind, normalize(entry.record.name)]
         if entry.record.kind == "command" and normalize(entry.record.name) in reserved:
-            reason = f"{entry.plugin.source} registers the command {entry.record.name}, a name that aip keeps to itself"
+            reason = f"{entry.plugin.source} registers the command {entry.record.name}, which is a reserved name"
             entry = attrs.evolve(entry, status="broken", reason=reason)  # noqa: PLW2901 - the same entry, marked
         elif len(rivals) > 1:
             entry = attrs.evolve(entry, status="broken", reason=_same_name(rivals))  # noqa: PLW2901
@@ -208,14 +208,14 @@ def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
 def _same_name(rivals: Sequence[Entry]) -> str:
     what = f"the {rivals[0].record.kind} {rivals[0].record.name}"
     if len({entry.plugin.name for entry in rivals}) == 1:
-        return f"{rivals[0].plugin.source} registers {what} twice: disable it by -p no:{rivals[0].plugin.name}"
+        return f"{rivals[0].plugin.source} registers {what} twice: disable it with -p no:{rivals[0].plugin.name}"
     sources = [entry.plugin.source for entry in rivals]
     both = f"{sources[0]} and {sources[1]} both register" if len(sources) == 2 else f"{' and '.join(sources)} register"
     # Built-in plugins can be disabled too, but only all of a kind together.
     points = dict.fromkeys(entry.plugin.name for entry in rivals if not entry.plugin.is_own)
     if len(points) == 1:
-        return f"{both} {what}: disable the latter by -p no:{next(iter(points))}"
-    return f"{both} {what}: disable one by {one_of(f'-p no:{name}' for name in points)}"
+        return f"{both} {what}: disable the latter with -p no:{next(iter(points))}"
+    return f"{both} {what}: disable one with {one_of(f'-p no:{name}' for name in points)}"
 
 
 HOOKS: dict[str, type[PluginRecord]] = {f"{PROJECT}_{record.kind}s": record for record in RECORD_TYPES}
@@ -252,9 +252,11 @@ def _check_version(plugin: Any) -> None:
     if wanted == API_VERSION:
         return
     if not isinstance(wanted, int):
-        raise BrokenPluginError(f"has AIP_API = {wanted!r}: it must be a whole number, now {API_VERSION}")
+        raise BrokenPluginError(f"has AIP_API = {wanted!r}, which is not a whole number: set it to {API_VERSION}")
     remedy = "upgrade aipcore" if wanted > API_VERSION else "upgrade the plugin"
-    raise BrokenPluginError(f"is made for version {wanted} of the plugin API, this aip has {API_VERSION}: {remedy}")
+    raise BrokenPluginError(
+        f"targets version {wanted} of the plugin API, but this aip has version {API_VERSION}: {remedy}"
+    )
 
 
 def _check_hooks(plugin: Any, target: str) -> None:
@@ -277,16 +279,16 @@ def _check_hooks(plugin: Any, target: str) -> None:
             raise BrokenPluginError(f"implements the unknown hook {hook}; {_meant(hook)}")
     for name in unmarked:
         if name in HOOKS:
-            raise BrokenPluginError(f"does not mark its function {name}: put @hookimpl above it")
+            raise BrokenPluginError(f"does not mark its function {name} as a hook: decorate it with @hookimpl")
     if not found:
         like = [name for name in unmarked if nearest(name, HOOKS)]
-        hint = f"its function {like[0]} is none, {_meant(like[0])}" if like else f"define one of {', '.join(HOOKS)}"
+        hint = f"{like[0]} is not a hook; {_meant(like[0])}" if like else f"define one of {', '.join(HOOKS)}"
         raise BrokenPluginError(f"implements no hook in {target}: {hint}")
 
 
 def _meant(hook: str) -> str:
     near = nearest(hook, HOOKS)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(HOOKS)}"
+    return f"did you mean {near[0]}?" if near else f"available: {', '.join(HOOKS)}"
 
 
 def collect(call: Callable[[], list[Any]], hook: str) -> list[PluginRecord]:
@@ -327,9 +329,9 @@ def _records(hook: str, given: Any) -> list[PluginRecord]:
 def _check_record(record: PluginRecord) -> None:
     what = f"registers the {record.kind} {record.name!r}"
     if not (isinstance(record.name, str) and NAME.fullmatch(record.name)):
-        raise BrokenPluginError(f"{what}, whose name must be of letters, digits, - and _")
+        raise BrokenPluginError(f"{what}, whose name may contain only letters, digits, - and _")
     if not (isinstance(record.summary, str) and record.summary.strip()):
-        raise BrokenPluginError(f"{what} without a summary: say in one sentence what it does")
+        raise BrokenPluginError(f"{what} without a summary: describe it in one sentence")
     references = {"build": record.build}
     # Not every kind has parameters.
     params = getattr(record, "params", record.build)
@@ -340,7 +342,7 @@ def _check_record(record: PluginRecord) -> None:
         references["load"] = load
     for field, reference in references.items():
         if not (isinstance(reference, str) and REFERENCE.fullmatch(reference)):
-            raise BrokenPluginError(f'{what} with {field}={reference!r}: it must be of the form "module:attribute"')
+            raise BrokenPluginError(f'{what} with {field}={reference!r}: it must have the form "module:attribute"')
 
 
 def _kind_of(value: Any) -> str:

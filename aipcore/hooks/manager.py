@@ -119,13 +119,13 @@ class PluginManager:
         for entry in found:
             if entry.status == "ok":
                 return entry
-        raise PluginError(f"The {kind} {name} cannot be used: {found[0].reason}.")
+        raise PluginError(f"The {kind} {name} cannot be used because {found[0].reason}.")
 
     def _unknown(self, kind: str, name: str) -> str:
         names = self.names(kind)
         near = nearest(name, names)
         message = f"There is no {kind} {name!r}; "
-        message += f"did you mean {one_of(near)}?" if near else f"there are {', '.join(names) or 'none'}."
+        message += f"did you mean {one_of(near)}?" if near else f"available: {', '.join(names) or 'none'}."
         # A disabled or broken plugin may provide it.
         silent = [
             f"{plugin.name} of {plugin.distribution} is {plugin.status}"
@@ -134,7 +134,7 @@ class PluginManager:
         ]
         if silent:
             listed = "; ".join(silent[:3]) + (f"; {len(silent) - 3} more" if len(silent) > 3 else "")
-            message += f" Note that not all plugins are loaded ({listed}): see `aip plugins list`."
+            message += f" Some plugins are not loaded ({listed}). See `aip plugins list`."
         return message
 
     def get(self, kind: str, name: str) -> PluginRecord:
@@ -260,7 +260,7 @@ def _same_entry_point(plugin: Plugin, rivals: Sequence[Plugin]) -> str:
     others = [rival for rival in rivals if rival is not plugin]
     names = " and ".join(other.source for other in others)
     ways = [f"-p no:{rival.distribution}" for rival in rivals if not rival.is_own]
-    return f"has the same entry-point name as {names}: disable one by {one_of(dict.fromkeys(ways))}"
+    return f"has the same entry-point name as {names}: disable one with {one_of(dict.fromkeys(ways))}"
 
 
 def _load(point: EntryPoint, plugin: Plugin, registry: pluggy.PluginManager) -> Plugin:

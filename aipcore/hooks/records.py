@@ -31,13 +31,19 @@ class OptimizerParams:
     """
 
     clip_value: float | None = field(
-        None, help="Clip every element of the gradient to [-clip_value, clip_value].", check=above(0)
+        None,
+        help="Largest absolute value of a gradient element. Larger elements are clipped. Disabled if none.",
+        check=above(0),
     )
     clip_norm: float | None = field(
-        None, help="Scale the gradient of each variable down to this L2 norm.", check=above(0)
+        None,
+        help="Largest L2 norm of the gradient of each variable. Larger gradients are scaled down. Disabled if none.",
+        check=above(0),
     )
     clip_global_norm: float | None = field(
-        None, help="Scale all gradients together down to this joint L2 norm.", check=above(0)
+        None,
+        help="Largest joint L2 norm of all gradients. Larger gradients are scaled down together. Disabled if none.",
+        check=above(0),
     )
 
 
@@ -45,11 +51,11 @@ class OptimizerParams:
 class ScheduleParams:
     """Parameters of every learning-rate schedule. A schedule counts optimizer updates, not micro-batches."""
 
-    lr: float = field(0.001, help="The learning rate that the schedule starts from or rises to.", check=above(0))
+    lr: float = field(0.001, help="Initial or peak learning rate of the schedule.", check=above(0))
     offset_epochs: float = field(
         0.0,
-        help="Epochs to shift the schedule by: at epoch e it gives the rate of epoch e - offset_epochs. Above 0: it "
-        "begins later, and until then keeps the rate that it begins with. Below 0: its first epochs are left out.",
+        help="Epochs by which the schedule is shifted. The rate of epoch e is that of epoch e - offset_epochs. Above "
+        "0, the schedule begins later and keeps its initial rate until then. Below 0, its first epochs are skipped.",
     )
 
 

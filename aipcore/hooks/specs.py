@@ -104,7 +104,7 @@ def aip_callbacks() -> Iterable[CallbackRecord]:  # type: ignore[empty-body]
             return [
                 CallbackRecord(
                     name="Bell",
-                    summary="Rings when the run has ended.",
+                    summary="Rings a bell at the end of the run.",
                     params="aip_plugin_bell.params:BellParams",
                     build="aip_plugin_bell.callback:build",
                 )

@@ -15,7 +15,7 @@ from aipcore.params.declare import (
 )
 from aipcore.params.dump import to_dict, to_json, to_yaml
 from aipcore.params.files import Layer
-from aipcore.params.help import Description, Section, describe, render_help, sections
+from aipcore.params.help import Description, Section, describe, sections
 from aipcore.params.names import nearest, normalize, one_of
 from aipcore.params.resolve import Resolved, fill, from_dict, resolve
 
@@ -47,7 +47,6 @@ __all__ = [
     "params",
     "positions",
     "regex",
-    "render_help",
     "resolve",
     "sections",
     "to_dict",

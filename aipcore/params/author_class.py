@@ -50,7 +50,7 @@ def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
     if hints:
         (first, hint), *others = hints
         rest = "".join(f" {shown}: {way}" for shown, way in others)
-        raise ScenarioError(f"{cls.__name__} defines {first}, which aip does not know. {hint}{rest}")
+        raise ScenarioError(f"{cls.__name__} defines {first}, which aip does not use. {hint}{rest}")
 
 
 def unused_names(cls: type) -> list[tuple[str, Any]]:
@@ -106,7 +106,7 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
         takes = ", ".join(inspect.signature(given).parameters)
         call = ", ".join([*positional, *(["*", *keywords] if keywords else [])])
         raise ScenarioError(
-            f"{cls.__name__}.{name}({takes}) does not take what aip calls it with ({defined_at(given)}). Write "
+            f"{cls.__name__}.{name}({takes}) does not accept the arguments of aip ({defined_at(given)}). Write "
             f"def {name}({call})."
         ) from None
     except ValueError:

@@ -63,7 +63,7 @@ def fraction() -> Check:
 
 def positions() -> WholeCheck:
     """Allow a first and a last position, counted from 1: `(10, 20)`."""
-    return WholeCheck("a first and a last number in order, both at least 1", lambda pair: 1 <= pair[0] <= pair[1])
+    return WholeCheck("in ascending order and at least 1", lambda pair: 1 <= pair[0] <= pair[1])
 
 
 def regex() -> Check:

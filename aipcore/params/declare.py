@@ -46,7 +46,7 @@ class StaticChoices:
             if normalize(known) == normalize(name):
                 return known
         near = nearest(name, names)
-        hint = f"did you mean {one_of(near)}?" if near else f"give {one_of(names) if names else 'none'}."
+        hint = f"did you mean {one_of(near)}?" if near else f"available: {', '.join(names) or 'none'}."
         raise ParamsError(f"There is no {kind} {name!r}; {hint}")
 
     def params_class(self, kind: str, name: str) -> type:
@@ -120,6 +120,7 @@ class FieldSpec:
         contacts: True if a leaf's value is an address that a run connects to, or a function from the value to that
             address or an empty string.
         convert: function that converts other forms of a leaf's value, from files or Python, to its type.
+        aliases: further names of a leaf, which options and files may use.
     """
 
     kind: FieldKind
@@ -132,6 +133,7 @@ class FieldSpec:
     secret: bool | Callable[[str], str] = False
     contacts: bool | Callable[[Any], str] = False
     convert: Callable[[Any], Any] | None = None
+    aliases: tuple[str, ...] = ()
 
 
 def field(
@@ -143,6 +145,7 @@ def field(
     secret: bool | Callable[[str], str] = False,
     contacts: bool | Callable[[Any], str] = False,
     convert: Callable[[Any], Any] | None = None,
+    aliases: Sequence[str] = (),
 ) -> Any:
     """Declare a leaf.
 
@@ -163,9 +166,18 @@ def field(
             value, or an empty string if nothing is contacted.
         convert: function that converts other forms of the value from files or Python, such as a mapping, to the field's
             type. It returns all other values unchanged.
+        aliases: names of the same parameter in other frameworks. Options and parameter files accept them in place of
+            the name. Records contain the name.
     """
     spec = FieldSpec(
-        kind="value", help=help, check=check, resource=resource, secret=secret, contacts=contacts, convert=convert
+        kind="value",
+        help=help,
+        check=check,
+        resource=resource,
+        secret=secret,
+        contacts=contacts,
+        convert=convert,
+        aliases=tuple(aliases),
     )
     validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):
@@ -241,7 +253,7 @@ def _converter(convert: Callable[[Any, str], Any]) -> Any:
 
 def _several(value: Any, spec: FieldSpec, where: str) -> tuple[Choice[Any], ...]:
     if not isinstance(value, list | tuple):
-        raise ParamsError(f"{where} is not a list. Write a list of Choice.")
+        raise ParamsError(f"{where} is not a list. Write a list of Choice objects.")
     found = tuple(_choice(each, spec, where) for each in value)
     names = [normalize(each.name) for each in found]
     for each in found:
@@ -268,7 +280,7 @@ def _choice(value: Any, spec: FieldSpec, where: str) -> Choice[Any]:
     cls = source.params_class(kind, name)
     params = cls() if given.params is None else given.params
     if not isinstance(params, cls):
-        raise ParamsError(f"{where}: {name} has {cls.__name__} as its parameters, not {type(params).__name__}.")
+        raise ParamsError(f"{where}: the parameters of {name} must be {cls.__name__}, not {type(params).__name__}.")
     return Choice(name, params)
 
 
@@ -294,7 +306,7 @@ def params(cls: type[T]) -> type[T]:
     for name, value in vars(cls).items():
         # attrs would drop the one, and replace the other by the inherited field.
         if name not in annotated and (isinstance(value, _DECLARED) or name in inherited):
-            raise ParamsError(f"{cls.__name__}.{name} has no type: write {name}: TYPE = field(..., help='...').")
+            raise ParamsError(f"{cls.__name__}.{name} has no type. Write {name}: TYPE = field(..., help='...').")
         if name not in annotated and _is_plain(name, value):
             raise ParamsError(
                 f"{cls.__name__}.{name} = {value!r} is not a parameter. Write {name}: {type(value).__name__} = "
@@ -304,7 +316,7 @@ def params(cls: type[T]) -> type[T]:
     for attribute in attrs.fields(cast(Any, made)):
         if METADATA_KEY not in attribute.metadata:
             raise ParamsError(
-                f"{cls.__name__}.{attribute.name} is not declared: write it as field(..., help='...') "
+                f"{cls.__name__}.{attribute.name} is not declared. Write it as field(..., help='...') "
                 "so that --help can show it."
             )
     return made
@@ -323,7 +335,7 @@ def require_decorated(cls: type) -> None:
         fields += inspect.get_annotations(cls)
         fields += [name for name, value in vars(cls).items() if _is_plain(name, value)]
     if fields:
-        raise ParamsError(f"{cls.__name__} lacks @params, so that its field {fields[0]} would be ignored. Add @params.")
+        raise ParamsError(f"{cls.__name__} lacks @params, so its field {fields[0]} would be ignored. Add @params.")
 
 
 def _is_plain(name: str, value: Any) -> bool:
@@ -349,7 +361,7 @@ def _attrs_validator(check: Check, spec: FieldSpec) -> Callable[[Any, attrs.Attr
             return
         given = SECRET if spec.secret or spec.contacts else repr(value)
         raise ParamsError(
-            f"{type(instance).__name__}.{attribute.name} = {given} is not allowed: it must be {check.allowed}."
+            f"{type(instance).__name__}.{attribute.name} = {given} is not allowed. It must be {check.allowed}."
         )
 
     return validate

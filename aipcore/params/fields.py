@@ -51,15 +51,22 @@ def fields_of(cls: type) -> tuple[Field, ...]:
 def _read(cls: type) -> Iterator[Field]:
     require_decorated(cls)
     if not attrs.has(cls):
-        raise ParamsError(f"{cls.__name__} is no parameter class: decorate it with @params.")
+        raise ParamsError(f"{cls.__name__} is not a parameter class. Decorate it with @params.")
     attributes = attrs.fields_dict(cls)
     # A redeclared field keeps its place.
     bases = [base for base in reversed(cls.__mro__) if attrs.has(base)]
+    aliased: dict[str, str] = {}
     for name in dict.fromkeys(attribute.name for base in bases for attribute in attrs.fields(base)):
         attribute = attributes[name]
         if METADATA_KEY not in attribute.metadata:
-            raise ParamsError(f"{cls.__name__}.{name} must be declared by field(), group() or component().")
+            raise ParamsError(f"{cls.__name__}.{name} is not declared. Use field(), group() or component().")
         spec = spec_of(attribute)
+        for alias in spec.aliases:
+            if alias in attributes or aliased.setdefault(alias, name) != name or not alias.isidentifier():
+                raise ParamsError(
+                    f"{cls.__name__}.{name} cannot have the alias {alias!r}. Choose an unused name of letters, digits "
+                    "and _."
+                )
         default: Any = attribute.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory if spec.kind == "group" else default.factory()
@@ -69,7 +76,7 @@ def _read(cls: type) -> Iterator[Field]:
         where = f"{cls.__name__}.{name}"
         leaf = leaf_type(_annotation(cls, name), where)
         if spec.secret and (leaf.form != "one" or leaf.items != (str,)):
-            raise ParamsError(f"{where} is declared as a secret: its type must be str or str | None.")
+            raise ParamsError(f"{where} is declared as a secret, so its type must be str or str | None.")
         yield Field(name=name, spec=spec, default=_checked(default, spec, leaf, where), type=leaf)
 
 
@@ -85,16 +92,16 @@ def _annotation(cls: type, name: str) -> Any:
             return typing.get_type_hints(holder, scope, dict(vars(base)))[name]
         except (NameError, AttributeError, TypeError, SyntaxError) as error:
             raise ParamsError(
-                f"The type of {cls.__name__}.{name}, {written[name]}, cannot be read ({error}): "
-                f"import it at the top of {base.__module__}."
+                f"The type of {cls.__name__}.{name}, {written[name]}, cannot be resolved ({error}). "
+                f"Import it at the top of {base.__module__}."
             ) from error
-    raise ParamsError(f"{cls.__name__}.{name} has no type: annotate it.")
+    raise ParamsError(f"{cls.__name__}.{name} has no type. Annotate it.")
 
 
 def _checked(default: Any, spec: FieldSpec, leaf: LeafType, where: str) -> Any:
     if default is REQUIRED:
         return default
-    wrong = f"The default of {where}, {default!r}, is not allowed: it must be"
+    wrong = f"The default of {where}, {default!r}, is not allowed. It must be"
     try:
         value = leaf.from_plain(default)
     except NotAllowedError:

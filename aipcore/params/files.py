@@ -39,19 +39,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ParamsError: the file cannot be read, or does not contain a mapping in its format.
     """
     if path.suffix not in (".json", ".yaml", ".yml"):
-        raise ParamsError(f"The parameter file {path} must end in .json, .yaml or .yml, which says how to read it.")
+        raise ParamsError(f"The parameter file {path} must end in .json, .yaml or .yml, which selects the format.")
     try:
         text = read_text(path, limit=RECORD_BYTES if path.suffix == ".json" else YAML_BYTES)
     except OSError as error:
-        raise ParamsError(f"The parameter file {path} cannot be read ({error.strerror}): check the path.") from error
+        raise ParamsError(f"The parameter file {path} cannot be read ({error.strerror}). Check the path.") from error
     except UnicodeDecodeError as error:
-        raise ParamsError(f"The parameter file {path} is no UTF-8 text: save it as such.") from error
+        raise ParamsError(f"The parameter file {path} is not UTF-8 text. Save it as UTF-8.") from error
     content = _read_json(path, text) if path.suffix == ".json" else _read_yaml(path, text)
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ParamsError(
-            f"The parameter file {path} holds {type(content).__name__}: it must hold NAME: VALUE entries."
+            f"The parameter file {path} contains {type(content).__name__} instead of a mapping. "
+            "Write NAME: VALUE entries."
         )
     return content
 
@@ -61,23 +62,25 @@ def _read_json(path: Path, text: str) -> Any:
         made = dict(pairs)
         if len(made) < len(pairs):
             twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            raise ParamsError(f"The parameter file {path} gives {twice!r} twice in one mapping: give it once.")
+            raise ParamsError(f"The parameter file {path} contains {twice!r} twice in one mapping. Remove one of them.")
         return made
 
     def refuse(word: str) -> Any:
-        raise ParamsError(f"The parameter file {path} holds {word}, which is no number: give a finite one.")
+        raise ParamsError(
+            f"The parameter file {path} contains {word}, which is not a finite number. Give a finite one."
+        )
 
     try:
         return json.loads(text or "null", object_pairs_hook=unique, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise ParamsError(
-            f"The parameter file {path} is no valid JSON, line {error.lineno}, column {error.colno}: {error.msg}."
+            f"The parameter file {path} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}."
         ) from error
     except RecursionError as error:
-        raise ParamsError(f"The parameter file {path} is no valid JSON: it is nested too deeply.") from error
+        raise ParamsError(f"The parameter file {path} is not valid JSON: it is nested too deeply.") from error
     except ValueError as error:
         # Python limits the number of digits of an integer.
-        raise ParamsError(f"The parameter file {path} holds a number that is too long: shorten it.") from error
+        raise ParamsError(f"The parameter file {path} contains a number with too many digits. Shorten it.") from error
 
 
 def _read_yaml(path: Path, text: str) -> Any:
@@ -86,16 +89,19 @@ def _read_yaml(path: Path, text: str) -> Any:
     try:
         content = yaml.load(text, _loader())
         if _size(content, {}) > MOST_VALUES:
-            raise ParamsError(f"The parameter file {path} repeats values by aliases without end: write them out.")
+            raise ParamsError(
+                f"The parameter file {path} has more than {MOST_VALUES:,} values when its aliases are expanded. "
+                "Use fewer aliases."
+            )
         return content
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ParamsError(f"The parameter file {path} is no valid YAML{place}: {error.problem}.") from error
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ParamsError(f"The parameter file {path} is not valid YAML{place}: {error.problem}.") from error
     except yaml.YAMLError as error:
-        raise ParamsError(f"The parameter file {path} is no valid YAML: {' '.join(str(error).split())}.") from error
+        raise ParamsError(f"The parameter file {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     except RecursionError as error:
-        raise ParamsError(f"The parameter file {path} is no valid YAML: it is nested too deeply.") from error
+        raise ParamsError(f"The parameter file {path} is not valid YAML: it is nested too deeply.") from error
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
@@ -140,7 +146,7 @@ def _loader() -> type[yaml.SafeLoader]:
             self.depth -= 1
             # A collection has no end mark while its parts are being read.
             if node is not None and node.end_mark is None:
-                raise _refused("an alias stands inside of what it names", node)
+                raise _refused("an alias is inside the value that it names", node)
             return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -160,7 +166,7 @@ def _loader() -> type[yaml.SafeLoader]:
             try:
                 return super().construct_object(node, deep)
             except (ValueError, LookupError) as error:
-                raise _refused(f"{node.value[:20]} is no valid {node.tag.rpartition(':')[2]}", node) from error
+                raise _refused(f"{node.value[:20]} is not a valid {node.tag.rpartition(':')[2]}", node) from error
 
     def resolver(tag: str, pattern: re.Pattern[str], first: str) -> None:
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))
@@ -258,12 +264,12 @@ class Layer:
                 options.append(Option(written, (value,) if value else (), closed=bool(equals)))
                 continue
             if not options:
-                raise ParamsError(f"{word!r} belongs to no option: write --NAME {word}.")
+                raise ParamsError(f"{word!r} does not belong to an option. Write --NAME {word}.")
             last = options[-1]
             options[-1] = attrs.evolve(last, words=(*last.words, word))
         seen: set[str] = set()
         for option in options:
             if option.name in seen:
-                raise ParamsError(f"{option.written} is given twice: give it once, with all its values.")
+                raise ParamsError(f"{option.written} is given twice. Give it once, with all its values.")
             seen.add(option.name)
         return cls.of_options(COMMAND_LINE, options)

@@ -1,22 +1,20 @@
-"""The help of a filled tree: one panel for each group and component, with the options of the current selection."""
+"""The help of a filled tree: sections of options, and the parts of them that a word selects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
+from aipcore.errors import AipError
 from aipcore.params.declare import NO_CHOICES, REQUIRED, Choices
-from aipcore.params.files import Layer
-from aipcore.params.resolve import fill
+from aipcore.params.hints import meant_option
+from aipcore.params.names import normalize
 from aipcore.params.secret import recorded
-from aipcore.params.tree import DEFAULT, Component, Group, Leaf, build_tree, parts, shown, walk
+from aipcore.params.tree import Component, Group, Leaf, also, build_tree, components, leaves, parts, shown, walk
 from aipcore.params.types import to_plain
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +23,7 @@ class Description:
 
     Attributes:
         name: dotted name in its short form, without dashes.
+        path: dotted name in its long form.
         metavar: placeholder of the value.
         default: value in the tree, as it would be typed; empty without one.
         origin: origin of that value, or "default".
@@ -32,9 +31,11 @@ class Description:
         limit: end of the sentence "must be ..."; empty if the type is the only limit.
         help: one sentence.
         choices: for components, the available names, each with a sentence.
+        aliases: further names, dotted.
     """
 
     name: str
+    path: str
     metavar: str
     default: str
     origin: str
@@ -42,63 +43,96 @@ class Description:
     limit: str
     help: str
     choices: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of `help`."""
+        return first_sentence(self.help)
 
 
 @attrs.frozen(kw_only=True)
 class Section:
-    """A group of options with a title and a sentence."""
+    """The options of a group or of a component.
 
-    title: str
+    Attributes:
+        name: dotted name in its short form.
+        path: dotted name in its long form.
+        choice: name of the chosen component; empty for other sections.
+        help: one sentence.
+        options: options of the section. The first one of a component is its choice.
+    """
+
+    name: str
+    path: str = ""
+    choice: str = ""
     help: str
     options: tuple[Description, ...]
+
+    @property
+    def title(self) -> str:
+        """The name, with the choice of a component."""
+        return f"{self.name}: {self.choice}" if self.choice else self.name
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a help text."""
+    return re.split(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.)\s", text, maxsplit=1)[0]
 
 
 def describe(cls: type, choices: Choices = NO_CHOICES, prefix: str = "") -> list[Description]:
     """Return all options of a parameter class with its defaults, under names that begin with `prefix`."""
     tree = build_tree(cls, choices)
     found = [option for section in sections(tree) for option in section.options]
-    return [attrs.evolve(option, name=prefix + option.name) for option in found]
+    return [
+        attrs.evolve(each, name=prefix + each.name, aliases=tuple(prefix + alias for alias in each.aliases))
+        for each in found
+    ]
 
 
 def sections(tree: Group) -> list[Section]:
     """Return the options of a filled tree in sections, in the order of declaration."""
     found: list[Section] = []
     for node in walk(tree):
-        name, options = shown(node.path, tree.shorts), []
+        name, choice, options = shown(node.path, tree.shorts), "", []
         match node:
             case Leaf():
                 continue
             case Component() if node.chosen and not node.several:
                 continue
             case Component():
-                title, text, options = name, node.spec.help, [_describe_component(node, name)]
+                text, options = node.spec.help, [_describe_component(node, name)]
             case Group(component=Component() as owner) if owner.several:
-                title, text = name, owner.source.summary(owner.kind, node.choice)
+                text = owner.source.summary(owner.kind, node.choice)
             case Group(component=Component() as owner):
-                title, text, options = f"{name}: {node.choice}", owner.spec.help, [_describe_component(owner, name)]
+                text, choice, options = owner.spec.help, node.choice, [_describe_component(owner, name)]
             case Group():
-                title, text = name, node.help
+                text = node.help
         options += [_describe_leaf(each, tree) for each in parts(node) if isinstance(each, Leaf)]
         if options:
-            found.append(Section(title=title, help=text, options=tuple(options)))
+            path = ".".join(node.path)
+            found.append(Section(name=name, path=path, choice=choice, help=text, options=tuple(options)))
     return found
 
 
 def _describe_leaf(leaf: Leaf, tree: Group) -> Description:
     return Description(
         name=shown(leaf.path, tree.shorts),
+        path=leaf.name,
         metavar=leaf.type.metavar,
         default="" if leaf.missing else as_typed(recorded(leaf.spec, to_plain(leaf.value))),
         origin=leaf.origin,
         required=leaf.missing,
         limit=leaf.spec.check.allowed if leaf.spec.check else "",
         help=leaf.spec.help,
+        aliases=also(leaf, tree.shorts),
     )
 
 
 def _describe_component(node: Component, name: str) -> Description:
     return Description(
         name=name,
+        path=".".join(node.path),
         metavar="NAME ..." if node.several else "NAME",
         default=" ".join(node.chosen) or ("" if node.several else "none"),
         origin=node.origin,
@@ -123,75 +157,63 @@ def as_typed(value: Any) -> str:
     return repr(plain) if isinstance(plain, float) else str(plain)
 
 
-def render_help(
-    root: type, layers: Sequence[Layer], choices: Choices, console: Console, hidden: Sequence[str] = ()
-) -> None:
-    """Print a panel for each section of `root` with the layers applied. Required values may be missing.
-
-    Args:
-        root: parameter class.
-        layers: layers of values.
-        choices: available components.
-        console: console to print to.
-        hidden: fields of `root` to omit.
-
-    Raises:
-        ParamsError: a value in a layer is not allowed.
-    """
-    from rich.box import ROUNDED
-    from rich.console import Group as Lines
-    from rich.panel import Panel
-    from rich.text import Text
-
-    tree = fill(root, layers, choices)
-    for name in hidden:
-        tree.children.pop(name, None)
-    for section in sections(tree):
-        lines: list[Any] = []
-        if section.help and not section.options[0].choices:
-            lines.append(Text(section.help, "dim"))
-        for option in section.options:
-            lines.extend(_lines(option, console.width))
-        console.print(
-            Panel(Lines(*lines), title=Text(section.title), title_align="left", border_style="dim", box=ROUNDED)
-        )
+def named(found: Sequence[Section], word: str) -> list[Section]:
+    """Return the sections of the groups with this name, else the section of the option with this name or alias."""
+    name = _typed(word)
+    groups = [each for each in found if _is_in(each, name)]
+    return groups or _filtered(found, lambda each: name in map(_typed, (each.name, each.path, *each.aliases)))
 
 
-def _lines(option: Description, width: int) -> Iterator[Any]:
-    from rich.table import Table
-
-    left, right = _columns(option)
-    # Equal in all panels. Names are never broken: one that is too long gets its own line.
-    left_width = min(48, (width - 4) * 2 // 5)
-    table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(width=left_width, overflow="fold")
-    table.add_column(ratio=1)
-    if len(option.name) + 2 > left_width:
-        yield left
-        table.add_row("", right)
-    else:
-        table.add_row(left, right)
-    yield table
-    if option.choices:
-        listed = Table.grid(padding=(0, 2), expand=True)
-        listed.add_column(style="cyan", no_wrap=True)
-        listed.add_column(ratio=1)
-        for name, summary in option.choices:
-            listed.add_row(f"  {name}", summary)
-        yield listed
+def _is_in(section: Section, name: str) -> bool:
+    """Return True if a section has this name, is inside of a group with this name, or is of a component so called."""
+    names = (section.name, section.path) if "." in name else (section.name,)
+    return any(f"{_typed(each)}.".startswith(f"{name}.") for each in names) or (
+        bool(section.choice) and normalize(section.choice) == normalize(name)
+    )
 
 
-def _columns(option: Description) -> tuple[Text, Text]:
-    from rich.text import Text
+def of_choice(tree: Group, word: str) -> list[Section]:
+    """Return the sections of the components with this name, chosen or not."""
+    found: list[Section] = []
+    for node in components(tree):
+        for name in node.names:
+            if normalize(name) == normalize(word):
+                found += sections(attrs.evolve(node.made(name), shorts=tree.shorts))
+    return found
 
-    left = Text(f"--{option.name}", "cyan")
-    left.append(f" {option.metavar}", "dim cyan")
-    right = Text(option.help)
-    if option.limit:
-        right.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
-    if option.required:
-        right.append(" Required.", "bold red")
-    else:
-        right.append(f" [{option.default or 'none'}", "green")
-        right.append("]" if option.origin == DEFAULT else f", {option.origin}]", "green")
-    return left, right
+
+def containing(found: Sequence[Section], word: str) -> list[Section]:
+    """Return the options whose name, alias, help or choices contain a word, or that another framework calls so."""
+    meant = meant_option(word)
+    return _filtered(found, lambda each: each.name == meant or _contains(each, word))
+
+
+def _contains(option: Description, word: str) -> bool:
+    names = [option.name, *option.aliases, *(choice for choice, _ in option.choices)]
+    return any(_typed(word) in _typed(each) for each in names) or word.casefold() in option.help.casefold()
+
+
+def _typed(name: str) -> str:
+    return name.casefold().replace("-", "_")
+
+
+def _filtered(found: Sequence[Section], wanted: Callable[[Description], bool]) -> list[Section]:
+    kept = [attrs.evolve(each, options=tuple(filter(wanted, each.options))) for each in found]
+    return [each for each in kept if each.options]
+
+
+def of_other_choices(tree: Group, word: str) -> dict[str, list[str]]:
+    """Return the options with a word in their name that only unselected components have, with these components."""
+    found: dict[str, list[str]] = {}
+    here = {node.path for node in walk(tree)}
+    for node in components(tree):
+        for known in node.names:
+            try:
+                inside = [] if known in node.chosen else list(leaves(node.made(known)))
+            except AipError:
+                # An unusable plugin has no options.
+                continue
+            for leaf in inside:
+                if leaf.path not in here and _typed(word) in _typed(leaf.path[-1]):
+                    found.setdefault(shown(leaf.path, tree.shorts), []).append(known)
+    return found

@@ -11,7 +11,7 @@ from typing import Final
 from aipcore.errors import ParamsError
 from aipcore.params.files import Option
 from aipcore.params.names import nearest, normalize, one_of
-from aipcore.params.tree import Component, Group, Leaf, find, leaves, owners, shown, walk
+from aipcore.params.tree import Component, Group, Leaf, also, find, leaves, owners, shown, walk
 from aipcore.params.types import LeafType, NotAllowedError
 
 
@@ -56,15 +56,15 @@ VALUES: Final = {"schedule": "learning_rate.lr"}
 NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "callback": {
         "earlystopping": "Write --early_stopping.n_to_go 5 to stop after 5 epochs without improvement.",
-        "modelcheckpoint": "Every run keeps its checkpoints and the best model; --checkpoint.keep says how many.",
+        "modelcheckpoint": "Every run keeps the best model and checkpoints; --checkpoint.keep sets their number.",
         "backupandrestore": "Every run writes checkpoints. Resume it with aip resume DIR.",
-        "tensorboard": "Every run writes events. Show them with tensorboard --logdir DIR.",
+        "tensorboard": "Every run writes TensorBoard events. Show them with tensorboard --logdir DIR.",
         "csvlogger": "Write --callbacks CSVLog.",
         "reducelronplateau": "Write --callbacks ReduceOnPlateau.",
         "learningratescheduler": "Choose a schedule, such as --learning_rate CosineDecay.",
         "swapemaweights": "Write --trainer.calc_ema 0.99.",
         "remotemonitor": "Write --callbacks Webhook.",
-        "progbarlogger": "Every run shows its progress; --quiet turns it off.",
+        "progbarlogger": "Every run shows its progress. Turn it off with --quiet.",
         "history": "Every run records its values; --callbacks CSVLog writes them to a file.",
         "lambdacallback": "Write a callback plugin: aip plugins new callback NAME.",
         "wandblogger": "Write --callbacks WandB.",
@@ -72,7 +72,7 @@ NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "exporter": {
         **dict.fromkeys(("tflite", "lite", "tensorflowlite"), "Write LiteRT, the new name of TensorFlow Lite."),
-        **dict.fromkeys(("h5", "hdf5", ".keras", "kerasv3"), "Write Keras, whose file is model.keras."),
+        **dict.fromkeys(("h5", "hdf5", ".keras", "kerasv3"), "Write Keras, which writes model.keras."),
         **dict.fromkeys(("pb", "tf", "tensorflow", "savedmodels"), "Write SavedModel."),
         **dict.fromkeys(("onnxruntime", ".onnx"), "Write ONNX."),
     },
@@ -110,7 +110,7 @@ def of_tfaip(option: str) -> str | None:
     if not fitting:
         return None
     _, meant, note = fitting[0]
-    return f"tfaip's {name} {f'is {meant}' if meant else 'has no option'} in aip{f' ({note})' if note else ''}."
+    return f"tfaip's {name} {f'is {meant}' if meant else 'has no equivalent'} in aip{f' ({note})' if note else ''}."
 
 
 def meant_name(kind: str, name: str, known: Sequence[str]) -> str | None:
@@ -153,7 +153,7 @@ def refuse_commas(leaf: Leaf, option: Option, words: Sequence[str]) -> None:
         and not _is_of(leaf.type, words)
         and ((split := split_words(words, lambda parts: _is_of(leaf.type, parts))) is not None)
     ):
-        raise ParamsError(f"{option.written}: separate values by blanks: {option.written} {' '.join(split)}.")
+        raise ParamsError(f"{option.written}: separate values with spaces: {option.written} {' '.join(split)}.")
 
 
 def _is_of(kind: LeafType, words: Sequence[str]) -> bool:
@@ -186,11 +186,11 @@ def unknown(
         node = elsewhere[0][0]
         names = one_of(choice for owner, choice in elsewhere if owner is node)
         switch = shown(node.path, tree.shorts)
-        add = f"write {switch}: {names}" if option is None else f"add --{switch} {names}"
+        add = f"Write {switch}: {names}" if option is None else f"Add --{switch} {names}"
         if node.several:
-            return ParamsError(f"{where} belongs to {names}, which is not chosen: {add}.")
+            return ParamsError(f"{where} belongs to {names}, which is not selected. {add}.")
         chosen = f"the {node.path[-1].replace('_', ' ')} is {node}"
-        return ParamsError(f"{where} belongs to {names}, but {chosen}: {add}, or leave the option out.")
+        return ParamsError(f"{where} belongs to {names}, but {chosen}. {add}, or leave the option out.")
     dashes = "" if option is None else "--"
     start = f"{where} is unknown" if option is None else f"There is no option {where}"
     meant = meant_option(name)
@@ -206,7 +206,7 @@ def unknown(
         return ParamsError(f"{start}; did you mean {one_of(dashes + each for each in near)}?")
     if option is None and not siblings:
         return ParamsError(f"{start}. {name.rpartition('.')[0]} has no parameters.")
-    return ParamsError(f"{start}; {'--help lists all there are' if option else f'there are {one_of(siblings)}'}.")
+    return ParamsError(f"{start}; {'--help lists all options' if option else f'choose {one_of(siblings)}'}.")
 
 
 def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:
@@ -216,7 +216,7 @@ def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:
         return ParamsError(f"{start}; did you mean {_with_words(f'--{meant}', option)}?")
     inside = [f"--{shown(leaf.path, tree.shorts)}" for leaf in leaves(group)]
     some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
-    return ParamsError(f"{start}, not an option: it has {some or 'none'}.")
+    return ParamsError(f"{start}, not an option. It contains {some or 'none'}.")
 
 
 def _with_words(name: str, option: Option | None) -> str:
@@ -224,5 +224,7 @@ def _with_words(name: str, option: Option | None) -> str:
 
 
 def all_names(tree: Group) -> list[str]:
-    """Return the dotted names of all options."""
-    return [shown(node.path, tree.shorts) for node in walk(tree) if not isinstance(node, Group)]
+    """Return the dotted names and aliases of all options."""
+    nodes = [node for node in walk(tree) if not isinstance(node, Group)]
+    names = [shown(node.path, tree.shorts) for node in nodes]
+    return names + [name for node in nodes if isinstance(node, Leaf) for name in also(node, tree.shorts)]

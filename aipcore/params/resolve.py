@@ -133,7 +133,7 @@ class _Layer:
         nested: dict[Any, Any] = {}
         for key, value in values.items():
             if key is not WHOLE and not (isinstance(key, str) and (key or any(_options(value)))):
-                raise ParamsError(f"{self.layer.name}: the key {key!r} is not a name; write it as text.")
+                raise ParamsError(f"{self.layer.name}: the key {key!r} is not a name. Write it as text.")
             steps = (key,) if key is WHOLE else tuple(key.replace("-", "_").split("."))
             self._merge(nested, steps, value, path)
         return nested
@@ -154,8 +154,8 @@ class _Layer:
             self._merge(old, (WHOLE,), value, here)
         elif first in into:
             if isinstance(old, Option) and isinstance(value, Option):
-                raise ParamsError(f"{old.written} and {value.written} are the same option: give it once.")
-            raise ParamsError(f"{self._where(value, here)} is given twice: give it once.")
+                raise ParamsError(f"{old.written} and {value.written} are the same option. Give it once.")
+            raise ParamsError(f"{self._where(value, here)} is given twice. Give it once.")
         else:
             into[first] = value
 
@@ -170,10 +170,11 @@ class _Layer:
             raise not_an_option(whole, group, self.tree)
         if not isinstance(values, Mapping) or WHOLE in values:
             raise ParamsError(
-                f"{self._where(None, path)}: {whole!r} is not allowed, it must be a mapping of parameters."
+                f"{self._where(None, path)}: {whole!r} is not allowed. It must be a mapping of parameters."
             )
         # Unknown keys come last: their component may be chosen in the same layer.
         nested = sorted(self._nested(values, path).items(), key=lambda item: group.child(item[0]) is None)
+        self._refuse_two_names(group, nested, path)
         for key, value in nested:
             child, here = group.child(key), (*path, key)
             match child:
@@ -185,6 +186,15 @@ class _Layer:
                     self._group(child, value, here)
                 case Component():
                     self._component(child, value, here)
+
+    def _refuse_two_names(self, group: Group, values: Sequence[tuple[str, Any]], path: Path) -> None:
+        """Refuse a parameter that is given by its name and by an alias."""
+        found: dict[str, str] = {}
+        for key, value in values:
+            name, where = group.aliases.get(key, key), self._where(value, (*path, key))
+            if name in found:
+                raise ParamsError(f"{found[name]} and {where} are the same option: give it once.")
+            found[name] = where
 
     def _unknown(self, value: Any, path: Path, group: Group) -> AipError:
         option = next(_options(value), None)
@@ -202,7 +212,7 @@ class _Layer:
                 raise ParamsError(f"{written} needs a value: {written} {leaf.type.metavar}.")
             words = ("",) if value.closed and not value.words and leaf.type.form == "one" else value.words
             refuse_commas(leaf, value, words)
-            given = " ".join(words) or "nothing"
+            given = " ".join(words) or "an empty value"
             self._set(leaf, given, given, written, lambda: leaf.type.from_words(words))
             return
         if isinstance(value, Mapping):
@@ -210,7 +220,7 @@ class _Layer:
                 raise unknown(option.name, option.written, self.tree, option=option)
             if WHOLE in value:
                 part = self._where(value, (*path, next(key for key in value if key is not WHOLE)))
-                raise ParamsError(f"{part} is part of a value that is also given whole: put it in there.")
+                raise ParamsError(f"{part} is part of a value that is also given as a whole. Add it to that value.")
         item = value if leaf.spec.convert is None else leaf.spec.convert(value)
         before = leaf.value, leaf.origin
         self._set(leaf, value, repr(value), self._where(value, path), lambda: leaf.type.from_plain(item))
@@ -228,9 +238,9 @@ class _Layer:
             value = convert()
         except NotAllowedError:
             limit = f", {check.allowed}" if check else ""
-            raise ParamsError(f"{where}: {given} is not allowed, it must be {leaf.type.words}{limit}.") from None
+            raise ParamsError(f"{where}: {given} is not allowed. It must be {leaf.type.words}{limit}.") from None
         if check is not None and not check.accepts(value):
-            raise ParamsError(f"{where}: {given} is not allowed, it must be {check.allowed}.")
+            raise ParamsError(f"{where}: {given} is not allowed. It must be {check.allowed}.")
         leaf.value, leaf.origin = value, self.layer.name
 
     def _component(self, node: Component, value: Any, path: Path) -> None:
@@ -266,20 +276,20 @@ class _Layer:
         refuse_problems(node)
         if any(_options(value)):
             return self._unknown(value, path, self.tree)
-        return ParamsError(f"{self._where(value, path[:-1])} has options but no {COMPONENT_KEY}: name the component.")
+        return ParamsError(f"{self._where(value, path[:-1])} has options but no {COMPONENT_KEY}. Name the component.")
 
     def _names_in_list(self, node: Component, given: Any, options: dict[Any, Any], path: Path) -> list[str]:
         """Return the names of several components. Options given in the list are merged into `options`."""
         where = self._where(options, path)
         if not isinstance(given, list | tuple):
-            raise ParamsError(f"{where}: {given!r} is not allowed, it must be a list of components.")
+            raise ParamsError(f"{where}: {given!r} is not allowed. It must be a list of components.")
         names = []
         for entry in map(_plain_choice, given):
             inner = dict(entry) if isinstance(entry, Mapping) else {COMPONENT_KEY: entry}
             name = inner.pop(COMPONENT_KEY, None)
             if not isinstance(name, str):
                 raise ParamsError(
-                    f"{where}: {_not_a_choice(node, entry) or f'{entry!r} has no name: name the component.'}"
+                    f"{where}: {_not_a_choice(node, entry) or f'{entry!r} has no name. Name the component.'}"
                 )
             names.append(name)
             self._merge(options, (name,), inner, path)
@@ -316,13 +326,13 @@ def _names_in_words(node: Component, option: Option) -> list[str]:
     words, names = list(option.words), one_of(node.names)
     if not node.several:
         if len(words) != 1:
-            given = " ".join(words) or "nothing"
-            raise ParamsError(f"{option.written}: {given} is not allowed, it must be one of {names}.")
+            given = " ".join(words) or "an empty value"
+            raise ParamsError(f"{option.written}: {given} is not allowed. It must be one of {names}.")
         return [] if node.optional and words[0].casefold() == "none" else words
     if not words and not option.closed:
-        raise ParamsError(f"{option.written} needs names: give one or more of {names}.")
+        raise ParamsError(f"{option.written} needs names. Give one or more of {names}.")
     if (split := split_words(words, lambda parts: any("," in word for word in words))) is not None:
-        raise ParamsError(f"{option.written}: separate names by blanks: {option.written} {' '.join(split)}.")
+        raise ParamsError(f"{option.written}: separate names with spaces: {option.written} {' '.join(split)}.")
     return words
 
 
@@ -331,7 +341,7 @@ def _name_in(node: Component, given: Any, where: str) -> list[str]:
         return [] if given is None else [given]
     if isinstance(given, int | float) and node.kind in VALUES:
         raise ParamsError(f"{where}: {given!r} is not the name of a {node.kind}. Give {VALUES[node.kind]}.")
-    wrong = f"{given!r} is not allowed, it must be one of {one_of(node.names)}."
+    wrong = f"{given!r} is not allowed. It must be one of {one_of(node.names)}."
     raise ParamsError(f"{where}: {_not_a_choice(node, given) or wrong}")
 
 

@@ -48,8 +48,8 @@ def places(tree: Group, recorded_in: Path, origins: Collection[str]) -> list[Pla
         taken = [_place(path, recorded_in) for path in paths]
         sentences = tuple(_sentence(leaf.name, *pair) for pair in zip(paths, taken, strict=True) if pair[0] != pair[1])
         sentences += tuple(
-            f"{path} ({leaf.name}) is taken from this folder; the run was started in {recorded_in}, where it is "
-            "another."
+            f"{path} ({leaf.name}) is read from the current folder. The run was started in {recorded_in}, where this "
+            "path is a different file."
             for path, other in zip(paths, taken, strict=True)
             if path == other and _differs(path, recorded_in / path)
         )
@@ -84,7 +84,7 @@ def _differs(path: Path, other: Path) -> bool:
 
 
 def _sentence(name: str, path: Path, taken: Path) -> str:
-    return f"{path} ({name}) is not in this folder: {taken} is taken, since the run was started there."
+    return f"{path} ({name}) is not in the current folder. {taken} is read, since the run was started there."
 
 
 FOLDER = "resources"
@@ -103,12 +103,12 @@ def check_resources(params: Any) -> None:
     for leaf, paths in _resources(params):
         for path in paths:
             if not path.is_file():
-                raise ParamsError(f"--{leaf.name} {path} is no file: give the path of an existing one.")
+                raise ParamsError(f"--{leaf.name} {path} is not a file. Give the path of an existing file.")
             try:
                 path.open("rb").close()
             except OSError as error:
                 raise ParamsError(
-                    f"--{leaf.name} {path} cannot be read ({error.strerror}): mend its permissions."
+                    f"--{leaf.name} {path} cannot be read ({error.strerror}). Fix its permissions."
                 ) from error
 
 
@@ -167,14 +167,16 @@ def localized(recorded: Mapping[str, Any], copies: Any, folder: Path) -> dict[st
     """
     result = copy.deepcopy(dict(recorded))
     if not isinstance(copies, Mapping):
-        raise ParamsError(f"The resources recorded in {folder} are no mapping: the folder is damaged.")
+        raise ParamsError(f"The resources recorded in {folder} are not a mapping. The folder is damaged.")
     for dotted, places in copies.items():
         *outer, last = str(dotted).split(".")
         parent: Any = result
         for step in outer:
             parent = _below(parent, step)
         if not isinstance(parent, dict) or last not in parent:
-            raise ParamsError(f"{folder} records a resource of {dotted!r}, which is no parameter: it is damaged.")
+            raise ParamsError(
+                f"{folder} records a resource of {dotted!r}, which is not a parameter. The folder is damaged."
+            )
         parent[last] = (
             [_inside(place, folder) for place in places] if isinstance(places, list) else _inside(places, folder)
         )
@@ -192,8 +194,8 @@ def refuse_foreign_resources(params: Any, folder: Path) -> None:
         for path in paths:
             if not path.resolve().is_relative_to(home):
                 raise ParamsError(
-                    f"The model {folder} names {path} for {leaf.name}, which is not in its {FOLDER} folder: "
-                    f"give --{leaf.name} FILE."
+                    f"The model {folder} names {path} for {leaf.name}, which is not in its {FOLDER} folder. "
+                    f"Give --{leaf.name} FILE."
                 )
 
 
@@ -204,10 +206,10 @@ def _inside(place: Any, folder: Path) -> str:
     path = folder / pure if not wrong else folder
     if wrong or not path.resolve().is_relative_to(folder.resolve() / FOLDER):
         raise ParamsError(
-            f"{folder} names the resource {place!r}, which lies outside of its {FOLDER} folder: do not trust it."
+            f"{folder} names the resource {place!r}, which is outside its {FOLDER} folder. Do not trust it."
         )
     if not path.is_file():
-        raise ParamsError(f"{folder} lacks its resource {place}: copy the whole folder.")
+        raise ParamsError(f"{folder} lacks its resource {place}. Copy the whole folder.")
     return str(path)
 
 
@@ -237,5 +239,5 @@ def _resources(params: Any) -> Iterator[tuple[Leaf, list[Path]]]:
             continue
         listed = list(value) if isinstance(value, tuple) else [value]
         if not all(isinstance(path, Path) for path in listed):
-            raise ParamsError(f"{leaf.name} is declared as a resource: its type must be Path or tuple[Path, ...].")
+            raise ParamsError(f"{leaf.name} is declared as a resource, so its type must be Path or tuple[Path, ...].")
         yield leaf, listed

@@ -105,7 +105,7 @@ def from_environment(tree: Group) -> None:
                 allowed = False
             if not allowed:
                 limit = leaf.spec.check.allowed if leaf.spec.check else leaf.type.words
-                raise ParamsError(f"The environment variable {name} is not allowed: it must be {limit}.")
+                raise ParamsError(f"The value of the environment variable {name} is not allowed. It must be {limit}.")
             leaf.value, leaf.origin, leaf.withheld = value, f"environment variable {name}", False
 
 
@@ -119,7 +119,7 @@ def refuse_withheld(tree: Group) -> None:
     if missing:
         names = " and ".join(f"--{shown(leaf.path, tree.shorts)} ({leaf.value})" for leaf in missing)
         options = ", ".join(variable(leaf, tree) for leaf in missing)
-        are = "holds a secret, which is" if len(missing) == 1 else "hold secrets, which are"
+        are = "contains a secret, which is" if len(missing) == 1 else "contain secrets, which are"
         raise ParamsError(f"{names} {are} not recorded. Give the option, or set {options}.")
 
 
@@ -167,7 +167,7 @@ def refuse_contacts(found: Sequence[Contact], where: object) -> None:
     if found:
         listed = ", ".join(f"{each.address} (--{each.option})" for each in found)
         raise UsageError(
-            f"{where} names {'an address' if len(found) == 1 else 'addresses'} that would be contacted: {listed}. Look "
-            f"at {'it' if len(found) == 1 else 'them'}, and add --trust, or give the "
+            f"{where} names {'an address' if len(found) == 1 else 'addresses'} that would be contacted: {listed}. "
+            f"Check {'it' if len(found) == 1 else 'them'}, then add --trust, or give the "
             f"{'option' if len(found) == 1 else 'options'} yourself."
         )

@@ -60,12 +60,15 @@ class Group:
     component: Component | None = None
     choice: str = ""
     """Name in `component` by which the group was chosen."""
+    aliases: dict[str, str] = attrs.field(factory=dict)
+    """From each alias to the name of its field."""
     shorts: dict[str, Path] = attrs.field(factory=dict)
     """Of the root: from each short form to its path, such as `optimizer` to `trainer.optimizer`."""
 
     def child(self, name: str) -> Node | None:
-        """Return the field with this name. `-` and `_` are equivalent."""
-        return self.children.get(name.replace("-", "_"))
+        """Return the field with this name or alias. `-` and `_` are equivalent."""
+        name = name.replace("-", "_")
+        return self.children.get(self.aliases.get(name, name))
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -121,7 +124,7 @@ class Component:
         for name in names:
             known = self.source.canonical(self.kind, name)
             if known in chosen:
-                raise ParamsError(f"The {self.kind} {known} is named twice: name it once.")
+                raise ParamsError(f"The {self.kind} {known} is named twice. Name it once.")
             chosen[known] = self.made(known)
         self.chosen, self.origin, self.problem = chosen, origin, None
         self.keep(before, outlasting)
@@ -140,7 +143,7 @@ class Component:
         group = _group(cls, path, "", self.choices, value)
         group.component, group.choice = self, name
         if COMPONENT_KEY in group.children:
-            raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved: call it otherwise.")
+            raise ParamsError(f"{cls.__name__} has a field {COMPONENT_KEY!r}, which is reserved. Rename it.")
         return group
 
 
@@ -207,7 +210,7 @@ def build_tree(cls: type, choices: Choices = NO_CHOICES) -> Group:
             if not field.spec.short:
                 continue
             if field.name in root.children or field.name in root.shorts:
-                raise ParamsError(f"The short form {field.name} stands for two parameters of {cls.__name__}.")
+                raise ParamsError(f"The short form {field.name} fits two parameters of {cls.__name__}. Rename one.")
             root.shorts[field.name] = (*group.path, field.name)
     return root
 
@@ -221,6 +224,7 @@ def _group(cls: type, path: Path, text: str, choices: Choices, value: Any) -> Gr
     group = Group(path=path, cls=cls, help=text)
     for field in fields_of(cls):
         given = field.default if value is None else getattr(value, field.name)
+        group.aliases.update(dict.fromkeys(field.spec.aliases, field.name))
         group.children[field.name] = _node(field, given, (*path, field.name), choices, is_default=value is None)
     return group
 
@@ -287,6 +291,11 @@ def shown(path: Path, shorts: Mapping[str, Path]) -> str:
         if path[: len(long)] == long:
             return ".".join((name, *path[len(long) :]))
     return ".".join(path)
+
+
+def also(leaf: Leaf, shorts: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return the dotted aliases of a leaf, in their short form if they have one."""
+    return tuple(shown((*leaf.path[:-1], alias), shorts) for alias in leaf.spec.aliases)
 
 
 def find(root: Group, name: str) -> Node | None:

@@ -53,7 +53,7 @@ class LeafType:
             case "one":
                 text = first
             case "many":
-                text = f"a list, each {first}"
+                text = f"a list of values, each {first}"
             case "fixed":
                 alike = len(set(self.items)) == 1
                 each = f", each {first}" if alike else f": {', then '.join(_words(item) for item in self.items)}"
@@ -272,8 +272,8 @@ def _is_single(annotation: Any) -> bool:
 
 def _unsupported(annotation: Any, where: str) -> ParamsError:
     return ParamsError(
-        f"{where} has the type {type_name(annotation)}, which no option can have: give bool, int, float, str, Path, an "
-        "Enum or Literal of text or numbers, int | Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
+        f"{where} has the type {type_name(annotation)}, which options do not support. Use bool, int, float, str, Path, "
+        "an Enum or Literal of text or numbers, int | Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
     )
 
 

@@ -28,18 +28,23 @@ def vote(scenario: Scenario, outputs: Sequence[Arrays]) -> dict[str, npt.NDArray
     first = outputs[0]
     for number, other in enumerate(outputs[1:], start=2):
         if set(other) != set(first):
-            raise UsageError(f"Model {number} gives {_names(other)}, the first one {_names(first)}: they cannot vote.")
+            raise UsageError(
+                f"Model {number} returns {_names(other)}, but model 1 returns {_names(first)}. Models that vote need "
+                "the same outputs."
+            )
         for name, array in first.items():
             if array.shape != other[name].shape:
                 raise UsageError(
-                    f"Model {number} gives {name or 'its output'} of shape {other[name].shape}, the first one of "
-                    f"shape {array.shape}: they cannot vote."
+                    f"{name or 'The output'} of model {number} has shape {other[name].shape}, but that of model 1 has "
+                    f"shape {array.shape}. Models that vote need the same shapes."
                 )
     joined = scenario.vote(outputs)
     if joined is None:
         return mean_vote(outputs, type(scenario).__name__)
     if set(joined) != set(first):
-        raise ScenarioError(f"{type(scenario).__name__}.vote() returned {_names(joined)} instead of {_names(first)}.")
+        raise ScenarioError(
+            f"{type(scenario).__name__}.vote() returned {_names(joined)}. It must return {_names(first)}."
+        )
     return {name: np.asarray(joined[name]) for name in first}
 
 
@@ -54,8 +59,8 @@ def mean_vote(outputs: Sequence[Arrays], kind: str) -> dict[str, npt.NDArray[Any
     for name, array in outputs[0].items():
         if not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
             raise ScenarioError(
-                f"The output {name or 'of the model'} is of type {array.dtype}, of which there is no mean: "
-                f"define {kind}.vote(outputs)."
+                f"The output {name or 'of the model'} has dtype {array.dtype}, which has no mean. Define "
+                f"{kind}.vote(outputs)."
             )
         total = sum(each[name].astype(np.float64) for each in outputs)
         joined[name] = np.asarray(total / len(outputs), array.dtype)

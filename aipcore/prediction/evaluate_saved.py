@@ -93,7 +93,7 @@ def score_stored(stored: Stored, scenario: Scenario) -> list[ListScore]:
     for group in ("targets", "outputs"):
         if not stored.group(group):
             raise DataError(
-                f"The file holds no {group}: evaluate what aip lav --dump or aip predict --targets --output wrote."
+                f"The file contains no {group}. Give a file of aip lav --dump or aip predict --targets --output."
             )
     return [_score(stored, scenario, name) for name in dict.fromkeys(stored.lists)]
 
@@ -172,7 +172,7 @@ class Scorer:
             try:
                 terms = self._objective(_NoInputs() if inputs is None else inputs, truth, tensors, weights, samples)
             except _NotStoredError as error:
-                self.notes.append(f"The losses are left out, since {error}.")
+                self.notes.append(f"The losses are left out, because {error}.")
         if self._running is None:
             self._running = self._sets(self._objective, terms, (truth, tensors, weights))()
         if terms and self._running.losses is not None:

@@ -113,14 +113,14 @@ def export_model(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--output {output} cannot be written ({error.strerror}): give another folder.") from error
+        raise UsageError(f"--output {output} cannot be written ({error.strerror}). Give another folder.") from error
     return Exported(deviation=writer.write(output, compare=True), inputs=told)
 
 
 def _further(built: Rebuilt, name: str, scenario: Scenario) -> Graph:
     if name not in built.further:
         listed = ", ".join([DEFAULT_GRAPH, *built.further])
-        raise UsageError(f"{type(scenario).__name__} has no export graph {name!r}: its graphs are {listed}.")
+        raise UsageError(f"{type(scenario).__name__} has no export graph {name!r}. Its graphs are {listed}.")
     return built.further[name]
 
 
@@ -158,7 +158,7 @@ def _batches(known: _Samples, graph: Graph) -> tuple[list[Arrays], str]:
     """Return batches for the comparison of outputs, and their description."""
     if not known.missing and graph.inputs.keys() <= known.specs.keys():
         return known.batches, "validation samples"
-    return random_batches(graph.inputs), f"random inputs, since {known.missing or 'the validation data has others'}"
+    return random_batches(graph.inputs), f"random inputs, because {known.missing or 'the validation data has others'}"
 
 
 def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) -> dict[str, ColumnSpec]:
@@ -167,8 +167,8 @@ def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) ->
     for option in options:
         if known.missing and option.startswith("--data."):
             raise UsageError(
-                f"{option} may change the model's inputs, which are those of the validation data, but {known.missing}: "
-                "make it available."
+                f"{option} may change the model's inputs. They are read from the validation data, but {known.missing}. "
+                "Make the validation data available."
             )
     return {name: _resized(spec, known.specs.get(name, spec)) for name, spec in inputs.items()}
 
@@ -186,6 +186,6 @@ def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path, tol
         found = deviation(array, theirs[name])
         if not found <= tolerance:
             raise TrainingError(
-                f"The model that the scenario builds now does not answer like {path}: {name or 'its output'} differs "
-                f"by {found:.3g}; use the version that trained it."
+                f"The scenario now builds a model with other outputs than {path}: {name or 'the output'} differs by "
+                f"{found:.3g}. Use the version that trained the model."
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from aipcore.errors import UsageError
 from aipcore.params import one_of
 
-NEEDS_PYARROW = "Parquet files need pyarrow: install aipcore[parquet], or give a file that ends in .npz."
+NEEDS_PYARROW = "Parquet files need the package pyarrow. Install aipcore[parquet], or give a file that ends in .npz."
 
 STORED = (".npz", ".parquet")
 """Suffixes of files with targets and outputs, for `aip evaluate`."""
@@ -31,11 +31,13 @@ def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
         UsageError: the suffix is not allowed, the folder is missing or read-only, or pyarrow is missing.
     """
     if path.suffix not in suffixes:
-        raise UsageError(f"{option} {path} is not allowed, the file must end in {one_of(suffixes)}.")
+        raise UsageError(f"{option} {path} is not allowed. The file must end in {one_of(suffixes)}.")
     if path.is_dir():
-        raise UsageError(f"{option} {path} is a folder: give a file.")
+        raise UsageError(f"{option} {path} is a folder. Give a file.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path} cannot be written, since there is no folder {path.parent} to write to.")
+        raise UsageError(
+            f"{option} {path} cannot be written: {path.parent} is not a writable folder. Give another path."
+        )
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise UsageError(NEEDS_PYARROW)
 
@@ -47,8 +49,8 @@ def check_stored(path: Path, suffixes: Sequence[str]) -> None:
         UsageError: the file or pyarrow is missing, or the suffix is not allowed.
     """
     if not path.is_file():
-        raise UsageError(f"There is no file {path}: give one that aip lav --dump or aip predict --output wrote.")
+        raise UsageError(f"{path} is not a file. Give a file of aip lav --dump or aip predict --output.")
     if path.suffix not in suffixes:
-        raise UsageError(f"{path} does not end in {one_of(suffixes)}: only such files hold targets and outputs.")
+        raise UsageError(f"{path} does not end in {one_of(suffixes)}. Only such files contain targets and outputs.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise UsageError(NEEDS_PYARROW)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from aipcore.data.batching import Batching
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
+from aipcore.data.pipeline import evaluation_batch_size
 from aipcore.data.processor import Mode
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
@@ -31,7 +32,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import show_samples
 from aipcore.training.engine.evaluate import Evaluation
 
-NO_PENALTY = "The loss is that of the voted outputs, without the penalties of the models' regularizers."
+NO_PENALTY = "The loss is computed from the joint outputs, without the penalties of the models' regularizers."
 
 
 class Jury(Predictor):
@@ -58,7 +59,7 @@ class Jury(Predictor):
             if list(other) != list(lists[0]):
                 raise UsageError(
                     f"{group[0].model.path} has the lists {_listed(other)}, but {self.voters[0].model.path} has "
-                    f"{_listed(lists[0])}: give the same lists for all models with the options of --lav."
+                    f"{_listed(lists[0])}. Give the same lists for all models with the options of --lav."
                 )
         scores: list[ListScore] = []
         skipped: dict[str, None] = {}
@@ -90,7 +91,7 @@ class Jury(Predictor):
         targets = list(datasets[0].specs()[1])
         if not targets:
             raise DataError(
-                f"{type(scenario).__name__}.{origin} has no targets to compare with: to predict, run aip predict."
+                f"{type(scenario).__name__}.{origin} has no targets to compare with. To predict, run aip predict."
             )
         trained, outputs = trained_outputs(voters[0].model.about), voters[0].member.outputs
 
@@ -103,7 +104,9 @@ class Jury(Predictor):
         together, alone = scorer(recorder or shown or evaluator), [scorer(scenario.evaluator()) for _ in voters]
         sides_of = [number for voter in voters for number, group in enumerate(self._groups) if voter in group]
         penalty = False
-        batch_size = params.lav.batch_size or params.val.batch_size or params.train.batch_size
+        batch_size = evaluation_batch_size(
+            datasets[0], params.lav.batch_size, params.val.batch_size, params.train.batch_size
+        )
         for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             truth = {key: column[0] for key, column in blocks[0].targets.items()}
             extras = [voter.member.extras(sides[side]) for voter, side in zip(voters, sides_of, strict=True)]
@@ -155,7 +158,7 @@ def run_lav(
     """
     graph = load_graph(model, scenario)
     params = scenario.params
-    validation = params.val.batch_size or params.train.batch_size
+    sizes = (params.lav.batch_size, params.val.batch_size, params.train.batch_size)
     scores: list[ListScore] = []
     skipped: list[str] = []
     for name, data in lav_lists(scenario).items():
@@ -167,7 +170,7 @@ def run_lav(
         ) as pipeline:
             dataset = pipeline.dataset()
             evaluation = _evaluation(
-                graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager
+                graph, model, scenario, dataset, evaluation_batch_size(dataset, *sizes), origin, eager
             )
             evaluator = scenario.evaluator()
             shown = show_samples(scenario, evaluator, len(dataset))
@@ -190,11 +193,11 @@ def _evaluation(
     kind = type(scenario).__name__
     if not takes(model, graph, inputs):
         raise DataError(
-            f"{kind}.{origin} has the inputs {_names(inputs)}, but the model takes {_names(graph.inputs)}: it was "
-            "trained on other data."
+            f"{kind}.{origin} has the inputs {_names(inputs)}, but the model takes {_names(graph.inputs)}. Give "
+            "data with the inputs that the model was trained on."
         )
     if not targets:
-        raise DataError(f"{kind}.{origin} has no targets to compare with: to predict, run aip predict.")
+        raise DataError(f"{kind}.{origin} has no targets to compare with. To predict, run aip predict.")
     trained, there = trained_outputs(model.about), graph.outputs
     objective = Objective(scenario, trained, list(targets), given=there)
     terms, example = _first_sample(objective, graph, dataset, f"{kind}.{origin}")
@@ -220,7 +223,7 @@ def _first_sample(
     except Exception as error:
         given = ", ".join(f"{name or 'inputs'} {tuple(value.shape[1:])}" for name, value in inputs.items())
         reason = located_sentence(error)
-        raise DataError(f"The model cannot take the samples of {origin} ({given}): {reason}") from error
+        raise DataError(f"The model cannot process the samples of {origin} ({given}): {reason}") from error
 
 
 class Recorder(Evaluator):

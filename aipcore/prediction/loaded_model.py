@@ -109,7 +109,7 @@ class LoadedModel:
         given = ", ".join(
             f"{name or 'one array'} {list(np.shape(value))} {np.asarray(value).dtype}" for name, value in inputs.items()
         )
-        return DataError(f"The model takes {wanted}, and was given {given or 'nothing'}.")
+        return DataError(f"The model takes {wanted}, but was given {given or 'nothing'}.")
 
 
 def takes(model: ModelDir, graph: Model, inputs: Iterable[str]) -> bool:

@@ -127,29 +127,31 @@ def _model(path: Path) -> ModelDir:
     about = read_record(path / ABOUT_FILE)
     version = about.get("format")
     if not isinstance(version, int):
-        raise UsageError(f"{path / ABOUT_FILE} has no format number: it is no record of aip, or damaged.")
+        raise UsageError(f"{path / ABOUT_FILE} has no format number. It is damaged, or aip did not write it.")
     if version > MODEL_FORMAT:
         raise UsageError(
-            f"The model {path} has format {version}, this aip reads up to {MODEL_FORMAT}: upgrade aipcore."
+            f"The model {path} has format {version}, but this aip reads formats up to {MODEL_FORMAT}. Upgrade aipcore."
         )
     if not isinstance(about.get("signature"), dict):
-        raise UsageError(f"{path / ABOUT_FILE} does not name the model's inputs and outputs: it is damaged.")
+        raise UsageError(
+            f"{path / ABOUT_FILE} does not name the model's inputs and outputs. It is damaged. Use another copy."
+        )
     formats = about.get("formats")
     if isinstance(formats, list) and ALWAYS_WRITTEN not in formats:
         raise UsageError(
-            f"The model {path} was exported as {', '.join(map(str, formats))} alone, which aip itself does not apply: "
-            "give the model that it was exported from, best, export or checkpoint of a run."
+            f"The model {path} contains only {', '.join(map(str, formats))}, which aip does not apply. Give the model "
+            "that it was exported from: best, export or checkpoint of a run."
         )
     if "graph" in about:
         raise UsageError(
-            f"The model {path} is the export graph {about['graph']} alone, which aip itself does not apply: give the "
-            "model that it was exported from, best, export or checkpoint of a run."
+            f"The model {path} contains only the export graph {about['graph']}, which aip does not apply. Give the "
+            "model that it was exported from: best, export or checkpoint of a run."
         )
     refuse_links(path, reading=True)
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
             raise UsageError(
-                f"The model {path} has no {name}, so that it is no SavedModel or damaged: give best or export of a run."
+                f"The model {path} is damaged or not a SavedModel: {name} is missing. Give best or export of a run."
             )
     return ModelDir(path=path, kind="model", about=about, home=path)
 
@@ -157,5 +159,7 @@ def _model(path: Path) -> ModelDir:
 def _checkpoint(path: Path) -> ModelDir:
     about = read_checkpoint_record(path)
     if not isinstance(about.get("signature"), dict):
-        raise UsageError(f"The checkpoint {path} does not name the model's inputs and outputs: it is damaged.")
+        raise UsageError(
+            f"The checkpoint {path} does not name the model's inputs and outputs. It is damaged. Use another one."
+        )
     return ModelDir(path=path, kind="checkpoint", about=about, home=path.absolute().parent.parent)

@@ -19,7 +19,7 @@ def applied_params_class(scenario_params: type[ScenarioParams]) -> type[Scenario
     """Return the parameter class for applying a model: the scenario's parameters and the device."""
     return attrs.make_class(
         scenario_params.__name__,
-        {"device": group(GpuParams, help="What computes.")},
+        {"device": group(GpuParams, help="Devices to run on.")},
         bases=(scenario_params,),
         frozen=True,
         kw_only=True,

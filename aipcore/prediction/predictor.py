@@ -105,7 +105,7 @@ class Predictor:
                 if set(ours) != set(theirs):
                     raise UsageError(
                         f"{other.model.path} has the {what} {_listed(theirs)}, but {first.model.path} has "
-                        f"{_listed(ours)}: models that vote must have the same."
+                        f"{_listed(ours)}. Models that vote must have the same {what}."
                     )
         self._pipelines: list[Pipeline] = []
         origin = f"{type(self.scenario).__name__}.post_processors()"
@@ -144,7 +144,7 @@ class Predictor:
         plugins = get_plugin_manager()
         paths = [path] if isinstance(path, str | Path) else list(path)
         if not paths:
-            raise UsageError("There is no model to load: give at least one path.")
+            raise UsageError("No model is given. Give at least one path.")
         overrides = None if params is None else Layer.from_mapping("params", params)
         voters = []
         for each in paths:
@@ -229,7 +229,7 @@ class Predictor:
                 data = scenario.predict_data()
                 if data is None:
                     raise DataError(
-                        f"{type(self.scenario).__name__} has nothing to predict: give --data.files if it has that "
+                        f"{type(self.scenario).__name__} has no data to predict. Give --data.files if it has that "
                         "option, or call Predictor.predict with samples."
                     )
                 mode = Mode.EVALUATION if targets else Mode.PREDICTION
@@ -252,14 +252,14 @@ class Predictor:
         if self._post or not names:
             return ""
         return (
-            f"{'The output' if names == [''] else 'The output ' + ', '.join(names)} has no mask: a sequence that is "
-            "padded in its batch gets values for the padding too. Mask it in build(), for example with "
+            f"{'The output' if names == [''] else 'The output ' + ', '.join(names)} has no mask, so a sequence that is "
+            "padded in its batch gets values for the padding too. Mask the padding in build(), for example with "
             "keras.layers.Masking, or predict with --val.batch_size 1."
         )
 
     def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
         if targets and not datasets[0].specs()[1]:
-            raise DataError("The data to predict has no targets: leave --targets out, or give data that has.")
+            raise DataError("The data to predict has no targets. Leave out --targets, or give data with targets.")
         first = 0
         for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             size = blocks[0].batch_size
@@ -291,7 +291,7 @@ class Predictor:
         """
         sizes = {len(dataset) for dataset in datasets}
         if len(sizes) > 1:
-            raise UsageError(f"The models' processors make different numbers of samples ({sizes}): they cannot vote.")
+            raise UsageError(f"The models' processors return different sample counts ({sizes}). They must be equal.")
         for dataset, group in zip(datasets, self._groups, strict=True):
             for voter in group:
                 _check_inputs(dataset, voter)
@@ -314,7 +314,7 @@ class Predictor:
         for index, sample in taken:
             made = [group[0].processors.apply(sample, index) for group in self._groups]
             if len({len(each) for each in made}) > 1:
-                raise UsageError(f"The models' processors make different numbers of samples of sample {index}.")
+                raise UsageError(f"The models' processors return different sample counts for sample {index}.")
             ready += [(index, list(each)) for each in zip(*made, strict=True)]
         for start in range(0, len(ready), batch_size):
             yield ready[start : start + batch_size]

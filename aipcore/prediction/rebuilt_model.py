@@ -19,8 +19,8 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint.weights import Arrays, checkpoint_weights, model_weights
 from aipcore.training.params import POLICIES
 
-SAME_VERSION = "use the version that trained the model"
-SAME_WEIGHTS = "change only parameters that leave the weights as they are"
+SAME_VERSION = "Use the version that trained the model."
+SAME_WEIGHTS = "Change only parameters that keep the names and shapes of the weights."
 
 _SEED = re.compile(r"(^|/)seed_generator_state$")
 
@@ -58,7 +58,7 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
     trainer = model.about["params"].get("trainer")
     precision = trainer.get("precision", "float32") if isinstance(trainer, Mapping) else "float32"
     if precision not in POLICIES:
-        raise UsageError(f"{model.path} records the precision {precision!r}, which there is not: it is damaged.")
+        raise UsageError(f"{model.path} records the unknown precision {precision!r}. It is damaged. Use another copy.")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])
     try:
@@ -87,22 +87,20 @@ def _of_saved_model(path: Path) -> Arrays:
         return model_weights(path)
     except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
         reason = " ".join(str(getattr(error, "message", None) or error).split())
-        raise UsageError(f"The weights of {path} cannot be read ({reason}): take another copy.") from error
+        raise UsageError(f"The weights of {path} cannot be read ({reason}). Use another copy.") from error
 
 
 def _assign(variables: Mapping[str, Any], arrays: Mapping[str, Any], path: Path, remedy: str) -> None:
     for name, variable in variables.items():
         if name not in arrays:
-            raise UsageError(f"{path} has no weights for {name}: the scenario builds another model now; {remedy}.")
+            raise UsageError(f"{path} has no weights for {name}. The scenario now builds another model. {remedy}")
         if tuple(variable.shape) != arrays[name].shape:
             raise UsageError(
-                f"{path} has {name} of shape {arrays[name].shape}, but the scenario builds it of shape "
-                f"{tuple(variable.shape)}: {remedy}."
+                f"{path} has {name} of shape {arrays[name].shape}, but the scenario now builds it with "
+                f"shape {tuple(variable.shape)}. {remedy}"
             )
     unused = sorted(arrays.keys() - variables.keys())
     if unused:
-        raise UsageError(
-            f"{path} has weights for {unused[0]}, which the model that the scenario builds now has not: {remedy}."
-        )
+        raise UsageError(f"{path} has weights for {unused[0]}, which the scenario's model no longer has. {remedy}")
     for name, variable in variables.items():
         variable.assign(arrays[name])

@@ -111,7 +111,7 @@ def write_stored(path: Path, stored: Stored) -> None:
             _write_npz(path, stored, columns, header)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror or error}): give another file, or make room."
+            f"{path} cannot be written ({error.strerror or error}). Give another file, or free some space."
         ) from error
 
 
@@ -130,11 +130,11 @@ def read_stored(path: Path) -> Stored:
     except Exception as error:
         # NumPy, zipfile and pyarrow raise many kinds of errors for damaged files.
         raise UsageError(
-            f"{path} is no file that aip lav --dump or aip predict --output wrote, or it is damaged "
+            f"{path} is not a file of aip lav --dump or aip predict --output, or it is damaged "
             f"({type(error).__name__}: {' '.join(str(error).split())})."
         ) from error
     if version > FORMAT:
-        raise UsageError(f"{path} has format {version}, this aip reads up to {FORMAT}: upgrade aipcore.")
+        raise UsageError(f"{path} has format {version}, but this aip reads formats up to {FORMAT}. Upgrade aipcore.")
     counts = {len(values) for values in (*plain.values(), *columns.values())}
     if len(counts) > 1:
         raise UsageError(f"{path} is damaged: its columns have different lengths.")

@@ -43,14 +43,16 @@ class ServedModel:
         except Exception as error:
             # A damaged file causes many kinds of errors in TensorFlow: IndexError, DecodeError, OpError and others.
             reason = " ".join(str(getattr(error, "message", None) or error).split())
-            raise UsageError(f"The model {model.path} cannot be loaded ({reason}): take another copy.") from error
+            raise UsageError(f"The model {model.path} cannot be loaded ({reason}). Use another copy.") from error
         self.score = getattr(self._loaded, "score", None)
         self._penalty: Any = None
         arguments = argument_names(self.inputs).values()
         given = set(arguments), {name or BARE_OUTPUT for name in self.outputs}
         found = set(self.signature.structured_input_signature[1]), set(self.signature.structured_outputs)
         if given != found:
-            raise UsageError(f"The model {model.path} has other inputs or outputs than its record says: it is damaged.")
+            raise UsageError(
+                f"The model {model.path} has other inputs or outputs than its record. It is damaged. Use another copy."
+            )
 
     def __call__(self, inputs: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
         """Run the model on tensors of shape [batch, ...] by name."""

@@ -55,5 +55,7 @@ def _write_lines(path: Path, predictions: Iterable[Prediction]) -> int:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 count += 1
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): give another file, or make room.") from error
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}). Give another file, or free some space."
+        ) from error
     return count

@@ -49,8 +49,8 @@ def names_for(kind: str, given: str, manager: PluginManager) -> Names:
     bare = given[len(PREFIX) :] if given.lower().startswith(PREFIX) else given
     if len(bare) > 40 or not GIVEN.fullmatch(bare):
         raise PluginError(
-            f"{given!r} cannot be the name of a plugin: give a letter, then letters and digits, in words joined by "
-            "- or _, at most 40 in all, such as SignSGD or sign-sgd."
+            f"{given!r} is not a valid plugin name. Use at most 40 letters and digits, beginning with a letter, in "
+            "words joined by - or _, such as SignSGD or sign-sgd."
         )
     words = [word for word in WORD_ENDS.split(bare) if word]
     names = Names(
@@ -63,10 +63,10 @@ def names_for(kind: str, given: str, manager: PluginManager) -> Names:
         snake="_".join(words).lower(),
     )
     if keyword.iskeyword(names.plugin) or keyword.iskeyword(names.snake):
-        raise PluginError(f"{given!r} is a word of Python itself: give the plugin another name.")
+        raise PluginError(f"{given!r} is a keyword of Python. Give the plugin another name.")
     if manager.has(kind, names.plugin):
         owner = manager.entry(kind, names.plugin).plugin.source
-        raise PluginError(f"The name {names.plugin} is taken by the {kind} of {owner}: give the plugin another name.")
+        raise PluginError(f"The name {names.plugin} is taken by the {kind} of {owner}. Give the plugin another name.")
     if kind == "command" and normalize(names.plugin) in {normalize(name) for name in RESERVED_COMMANDS}:
-        raise PluginError(f"aip keeps the command {names.plugin} to itself: give the plugin another name.")
+        raise PluginError(f"The command name {names.plugin} is reserved for aip. Give the plugin another name.")
     return names

@@ -11,7 +11,7 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 
 _CALLBACKS = (
-    "Name callbacks with --callbacks NAME or defaults = {'callbacks': ['NAME']}. Your own is a callback plugin."
+    "Select callbacks with --callbacks NAME or defaults = {'callbacks': ['NAME']}. Register your own as a plugin."
 )
 _LOSSES = "Return Keras losses from losses(), or values of each sample from loss_values(inputs, targets, outputs)."
 _OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."
@@ -64,8 +64,8 @@ def check_scenario(cls: type[Scenario]) -> None:
     """
     check_author_class(cls, SCENARIO_WAYS)
     if not (isinstance(cls.params_class, type) and issubclass(cls.params_class, ScenarioParams)):
-        raise ScenarioError(f"{cls.__name__}.params_class is not a class of parameters. Extend ScenarioParams.")
+        raise ScenarioError(f"{cls.__name__}.params_class is not a parameter class. Extend ScenarioParams.")
     if not isinstance(cls.defaults, Mapping):
         raise ScenarioError(
-            f"{cls.__name__}.defaults is not a mapping. Write defaults = {{'trainer.epochs': 20}} or the like."
+            f"{cls.__name__}.defaults is not a mapping. Write a mapping such as {{'trainer.epochs': 20}}."
         )

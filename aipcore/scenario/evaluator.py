@@ -12,10 +12,12 @@ from aipcore.scenario.summaries import Summary
 _WAYS: Final = {
     **dict.fromkeys(
         ("add", "call", "evaluate", "handle", "process", "updatestate", "step"),
-        "Take a batch in with update(targets, outputs, meta).",
+        "Process a batch in update(targets, outputs, meta).",
     ),
     **dict.fromkeys(("compute", "end", "finish", "getresult", "metrics"), "Return the results from result()."),
-    **dict.fromkeys(("begin", "reset", "resetstate", "start"), "Each pass over the data has an evaluator of its own."),
+    **dict.fromkeys(
+        ("begin", "reset", "resetstate", "start"), "aip creates a new evaluator for each pass over the data."
+    ),
 }
 
 

@@ -39,10 +39,10 @@ def unknown_name(given: Any, kind: str) -> str:
     """
     module = keras.losses if kind == "loss" else keras.metrics
     if not isinstance(given, str):
-        return f"{given!r} is not a {kind}. Give a name, a class, an instance or a function of Keras' form."
+        return f"{given!r} is not a {kind}. Give a name, a class, an instance or a function that Keras accepts."
     public = [name for name in dir(module) if name[0].islower() and callable(getattr(module, name))]
     # `compile` chooses these by shape; they have no function of their own.
     names = {*public, "crossentropy", "accuracy"} - {"get", "serialize", "deserialize"}
     near = nearest(given, sorted(names - ({"accuracy"} if kind == "loss" else set())))
-    hint = f"Did you mean {one_of(near)}?" if near else f"keras.{module.__name__.rpartition('.')[2]} lists all."
+    hint = f"Did you mean {one_of(near)}?" if near else f"See keras.{module.__name__.rpartition('.')[2]} for all names."
     return f"Keras has no {kind} {given!r}. {hint}"

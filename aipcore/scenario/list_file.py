@@ -21,28 +21,28 @@ from aipcore.scenario.scenario import Scenario
 LONGEST_LINE = 65_536
 """The most bytes of a line in a list file. No operating system has longer paths."""
 
-LISTS_HELP = "Text files with the path of one sample a line, or folders, of which all files below are taken."
+LISTS_HELP = "A list is a text file with one path per line, or a folder with all files below it."
 
 
 @params
 class ListFileData(DataParams):
     """The files to predict."""
 
-    files: tuple[str, ...] = field((), help="Files to predict: paths, folders, or patterns such as 'scans/*.png'.")
+    files: tuple[str, ...] = field((), help="Files to predict. Give paths, folders, or patterns such as 'scans/*.png'.")
 
 
 @params
 class ListTrainParams(TrainDataParams):
     """The training files and their batching."""
 
-    lists: tuple[Path, ...] = field((), help=f"What to learn from. {LISTS_HELP}")
+    lists: tuple[Path, ...] = field((), help=f"Lists of training files. {LISTS_HELP}")
 
 
 @params
 class ListValParams(ValDataParams):
     """The validation files and their batching."""
 
-    lists: tuple[Path, ...] = field((), help=f"What to validate with. {LISTS_HELP}")
+    lists: tuple[Path, ...] = field((), help=f"Lists of validation files. {LISTS_HELP}")
 
 
 @params
@@ -50,7 +50,8 @@ class ListLavParams(LavDataParams):
     """The lists of files for LAV, each evaluated separately, and their batching."""
 
     lists: tuple[Path, ...] = field(
-        (), help=f"What to run the extended validation on; by default what to validate with. {LISTS_HELP}"
+        (),
+        help=f"Lists of files for LAV, each evaluated separately. {LISTS_HELP} Default: the validation files.",
     )
 
 
@@ -58,12 +59,10 @@ class ListLavParams(LavDataParams):
 class ListFileParams(ScenarioParams):
     """Parameters of a scenario whose samples are files."""
 
-    data: ListFileData = group(ListFileData, help="What data there is.")
-    train: ListTrainParams = group(ListTrainParams, help="Which files to learn from, and how they are batched.")
-    val: ListValParams = group(ListValParams, help="Which files to validate with, and how they are batched.")
-    lav: ListLavParams = group(
-        ListLavParams, help="Which files to run the extended validation (LAV) on, and how they are batched."
-    )
+    data: ListFileData = group(ListFileData, help="Data and its processing.")
+    train: ListTrainParams = group(ListTrainParams, help="Training files and their batching.")
+    val: ListValParams = group(ListValParams, help="Validation files and their batching.")
+    lav: ListLavParams = group(ListLavParams, help="Files of LAV (the extended validation) and their batching.")
 
 
 @attrs.frozen(eq=False)
@@ -128,7 +127,7 @@ class ListFileScenario(Scenario):
             UsageError: a list cannot be read or is empty, or no lists are given.
         """
         if not self.params.train.lists and self.own_train_data() is None:
-            raise UsageError(f"{type(self).__name__} has no data of its own: give --train.lists FILE ...")
+            raise UsageError(f"{type(self).__name__} has no built-in data. Give --train.lists FILE ...")
         for group_name in ("train", "val", "lav"):
             for entry in getattr(self.params, group_name).lists:
                 self.paths([entry], group_name)
@@ -144,8 +143,9 @@ class ListFileScenario(Scenario):
             is_dir = _is(Path.is_dir, entry)
             listed = _below(entry, self.suffixes) if is_dir else _listed(entry, group_name)
             if not listed:
-                what = f"holds no {' or '.join(self.suffixes) or 'file'}" if is_dir else "names no file"
-                raise UsageError(f"--{group_name}.lists {entry} {what}: give another one.")
+                kinds = f"{' or '.join(self.suffixes)} files" if self.suffixes else "files"
+                what = f"contains no {kinds}" if is_dir else "names no files"
+                raise UsageError(f"--{group_name}.lists {entry} {what}. Give another list or folder.")
             found += listed
         return found
 
@@ -200,7 +200,7 @@ def matching_files(patterns: Sequence[str], suffixes: Sequence[str] = ()) -> lis
             matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207
             found = [Path(name) for name in matches if Path(name).is_file()]
         if not found:
-            raise DataError(f"--data.files {pattern} names no file: check the path.")
+            raise DataError(f"--data.files {pattern} matches no file. Check the path.")
         matching += found
     return matching
 
@@ -229,7 +229,7 @@ def _listed(path: Path, group_name: str) -> list[Path]:
                 if sample is not None:
                     found.append(sample)
     except OSError as error:
-        raise UsageError(f"{given} cannot be read ({error.strerror}): check the path.") from error
+        raise UsageError(f"{given} cannot be read ({error.strerror}). Check the path.") from error
     return found
 
 
@@ -249,7 +249,7 @@ def _sample(line: bytes, number: int, folder: Path, given: str) -> Path | None:
         # Some editors write a byte order mark at the beginning of a file.
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{given} is no UTF-8 text: a list holds one path a line.") from error
+        raise UsageError(f"{given} is not UTF-8 text. Give a text file with one path per line.") from error
     text = text.removesuffix("\n").removesuffix("\r")
     plain = text.strip()
     # The line is tried as a plain file name first: names may begin with `#` or `~`, and end with a blank.
@@ -260,7 +260,7 @@ def _sample(line: bytes, number: int, folder: Path, given: str) -> Path | None:
         return None
     sample = folder / expanded(plain)
     if not _is(Path.is_file, sample):
-        raise UsageError(f"{given}, line {number}: there is no file {sample}: mend the list.")
+        raise UsageError(f"{given}, line {number}: the file {sample} does not exist. Correct the list.")
     return sample
 
 

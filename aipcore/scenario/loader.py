@@ -87,9 +87,9 @@ def load_scenario(
         module, name = _module_of_name(target, text, here), target.rpartition(".")[2]
     else:
         near = nearest(text, names)
-        hint = f"did you mean {one_of(near)}?" if near else f"there are: {', '.join(names) or 'none'}."
+        hint = f"Did you mean {one_of(near)}?" if near else f"The scenario plugins are: {', '.join(names) or 'none'}."
         raise ScenarioError(
-            f"There is no scenario {text!r}; {hint} Give a plugin name, package.module:Class or a .py file."
+            f"There is no scenario {text!r}. {hint} Give a plugin name, package.module:Class or a .py file."
         )
     cls = _pick(module, attribute, text)
     where = str(expanded(target).resolve()) if is_file else module.__name__
@@ -156,7 +156,7 @@ def _refuse_shadowing(folder: Path) -> None:
         for path in (folder / f"{name}.py", folder / name / "__init__.py"):
             if path.is_file() and (name in sys.stdlib_module_names or _is_elsewhere(name, path)):
                 shown = path.parent if path.name == "__init__.py" else path
-                raise ScenarioError(f"{shown} has the name of the library {name}, which it would hide. Rename it.")
+                raise ScenarioError(f"{shown} has the same name as the library {name} and would hide it. Rename it.")
 
 
 def _is_elsewhere(name: str, path: Path) -> bool:
@@ -167,11 +167,11 @@ def _is_elsewhere(name: str, path: Path) -> bool:
 
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ScenarioError(f"There is no scenario file {path}: give the path of a .py file, or a plugin name.")
+        raise ScenarioError(f"There is no scenario file {path}. Give the path of a .py file, or a plugin name.")
     name = f"{FILE_MODULE}{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ScenarioError(f"{path} cannot be imported: a scenario file must end in .py.")
+        raise ScenarioError(f"{path} cannot be imported. Rename it: the name of a scenario file must end in .py.")
     module = importlib.util.module_from_spec(spec)
     _refuse_shadowing(path.resolve().parent)
     # As for a Python script, modules beside the file can be imported, and classes know their module.
@@ -188,7 +188,7 @@ def _module_of_name(name: str, text: str, folder: Path) -> ModuleType:
         if _exists(candidate, text):
             _import(partial(importlib.import_module, candidate), candidate)
             return sys.modules[candidate]
-    raise ScenarioError(f"There is no module {name}: install its package, or run aip in the folder that holds it.")
+    raise ScenarioError(f"There is no module {name}. Install its package, or run aip in the folder that contains it.")
 
 
 def _exists(name: str, text: str) -> bool:
@@ -209,7 +209,7 @@ def _import(run: Callable[[], object], what: str) -> None:
         raise
     except SyntaxError as error:
         raise ScenarioError(
-            f"{error.filename or what}, line {error.lineno}: {error.msg}; mend the scenario file."
+            f"{error.filename or what}, line {error.lineno}: {error.msg}. Fix the scenario file."
         ) from error
     except Exception as error:
         raise ScenarioError(f"{what} cannot be imported: {located_sentence(error)} {TRACEBACK}.") from error
@@ -223,9 +223,7 @@ def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:
     }
     if attribute:
         if not hasattr(module, attribute):
-            raise ScenarioError(
-                f"{text}: the module has no {attribute}; its scenarios are: {', '.join(own) or 'none'}."
-            )
+            raise ScenarioError(f"{text} does not exist. The scenarios of the module are: {', '.join(own) or 'none'}.")
         return _checked(getattr(module, attribute), text)
     if not own:
         own = {
@@ -234,13 +232,13 @@ def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:
             if isinstance(value, type) and issubclass(value, Scenario) and value is not Scenario
         }
     if not own:
-        raise ScenarioError(f"{text} holds no scenario: define a class that extends aipcore.scenario.Scenario.")
+        raise ScenarioError(f"{text} contains no scenario. Define a class that extends aipcore.scenario.Scenario.")
     if len(own) > 1:
         # A base class whose required methods are missing is not a candidate.
         own = {name: value for name, value in own.items() if _is_complete(value)} or own
     if len(own) > 1:
         choices = " or ".join(f"{text}:{name}" for name in own)
-        raise ScenarioError(f"{text} holds {len(own)} scenarios: say which, {choices}.")
+        raise ScenarioError(f"{text} contains {len(own)} scenarios. Choose {choices}.")
     return next(iter(own.values()))
 
 
@@ -253,7 +251,7 @@ def _is_complete(cls: type[Scenario]) -> bool:
 
 def _checked(cls: object, text: str) -> type[Scenario]:
     if not (isinstance(cls, type) and issubclass(cls, Scenario)):
-        raise ScenarioError(f"{text} is no scenario: it must be a class that extends aipcore.scenario.Scenario.")
+        raise ScenarioError(f"{text} is not a scenario. Give a class that extends aipcore.scenario.Scenario.")
     return cls
 
 

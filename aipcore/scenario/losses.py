@@ -122,8 +122,8 @@ class Objective:
             made = keras_loss(loss, targets[self._targets[output]], outputs[output], f"{self._kind}.losses()")
             if getattr(made, "reduction", "sum") in (None, "none"):
                 raise ScenarioError(
-                    f"The loss {made.name} of {self._kind} has reduction None, which leaves no single number to "
-                    'minimise. Use reduction="sum_over_batch_size" (the default) or "sum".'
+                    f"The loss {made.name} of {self._kind} has reduction None, so its result is not a single "
+                    'number. Use reduction="sum_over_batch_size" (the default) or "sum".'
                 )
             self._losses[output] = made
             # The values of a Keras loss grow only with the batch if no other axis varies.
@@ -224,8 +224,8 @@ def keras_loss(identifier: Any, target: Any, output: Any, what: str) -> keras.lo
     """
     if isinstance(identifier, list | tuple):
         raise ScenarioError(
-            f"{what} returned a {type(identifier).__name__} for one output. Return one loss for an output, or add "
-            "several up in loss_values()."
+            f"{what} returned a {type(identifier).__name__} for one output. Return one loss per output, or add "
+            "several losses in loss_values()."
         )
     if isinstance(identifier, type) and issubclass(identifier, keras.losses.Loss):
         identifier = identifier()
@@ -310,8 +310,8 @@ def _of_rank(tensor: Any, rank: int) -> Any:
     while tensor.shape.rank > rank:
         if tensor.shape[-1] != 1:
             raise ScenarioError(
-                f"A mask or a sample weight has shape {tuple(tensor.shape)}, but the loss has values with "
-                f"{rank} {'axis' if rank == 1 else 'axes'} only. Give one weight per loss value, or per sample."
+                f"A mask or a sample weight has shape {tuple(tensor.shape)}, but the loss values have only "
+                f"{rank} {'axis' if rank == 1 else 'axes'}. Give one weight per loss value, or one per sample."
             )
         tensor = tensor[..., 0]
     return tensor
@@ -345,7 +345,7 @@ def _loss_weights(given: Any, losses: list[str], outputs: list[str], what: str) 
     weights = by_output(given, outputs, what)
     if weights.keys() != set(losses):
         raise ScenarioError(
-            f"{what} has weights for {listed(weights)}, but there are losses for {listed(losses)}. Give one weight "
+            f"{what} has weights for {listed(weights)}, but the losses are {listed(losses)}. Give one weight "
             "for each loss."
         )
     return _numbers(weights, what)
@@ -381,6 +381,6 @@ def target_of(output: str, targets: list[str]) -> str:
     if len(targets) == 1:
         return targets[0]
     raise ScenarioError(
-        f"The output {output!r} has no target of its name (there are: {', '.join(targets) or 'none'}): "
-        "name targets as the outputs, or define loss_values()."
+        f"The output {output!r} has no target of the same name (targets: {', '.join(targets) or 'none'}). "
+        "Name the targets like the outputs, or define loss_values()."
     )

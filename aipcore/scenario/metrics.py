@@ -175,14 +175,14 @@ class MetricSet:
         try:
             self._metrics.build(*self._trees(*example[:2]))
         except (ValueError, TypeError) as error:
-            raise ScenarioError(f"The metrics of {kind} cannot be made: {located_sentence(error)}") from error
+            raise ScenarioError(f"The metrics of {kind} cannot be created: {located_sentence(error)}") from error
         if like is not None:
             # Keras numbers the names of objects made without one.
             for metric, first in zip(self.metrics, like.metrics, strict=True):
                 if metric is first:
                     raise ScenarioError(
-                        f"{kind}.metrics() returned the same {type(metric).__name__} twice. Make new metrics in each "
-                        "call, since training and validation count apart."
+                        f"{kind}.metrics() returned the same {type(metric).__name__} twice. Create new metrics in each "
+                        "call: training and validation need separate ones."
                     )
                 metric.name = first.name
         self._try_out(kind, example)
@@ -290,7 +290,7 @@ class MetricSet:
         for name, result in {**results, **self._metrics.result()}.items():
             for key, value in _flat(name, result):
                 if key in values:
-                    raise ScenarioError(f"Two metrics are called {key!r}. Give one of them another name.")
+                    raise ScenarioError(f"Two metrics have the name {key!r}. Rename one of them.")
                 values[key] = value
         return values
 

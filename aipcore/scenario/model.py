@@ -207,19 +207,21 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
     except Exception as error:
         if (twice := re.search(r'The name "(.*?)" is used \d+ times', str(error))) is not None:
             raise ScenarioError(
-                f"{where} gives two layers the name {twice[1]!r}. Give each layer a name of its own; inputs count as "
+                f"{where} gives two layers the name {twice[1]!r}. Give each layer a unique name. Inputs count as "
                 "layers."
             ) from error
-        raise ScenarioError(f"{where} returned no model of its inputs: {located_sentence(error)}") from error
+        raise ScenarioError(
+            f"{where} returned outputs that do not form a model with its inputs: {located_sentence(error)}"
+        ) from error
     for layer in model._flatten_layers(include_self=False):
         if not (isinstance(layer, keras.layers.InputLayer) or re.fullmatch(LAYER_NAME, layer.name)):
             raise ScenarioError(
-                f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not take. Use ASCII letters, "
-                "digits and _.-> only."
+                f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not accept. Use only ASCII "
+                "letters, digits and the characters _.-> in names."
             )
         if layer._metrics:
             raise ScenarioError(
-                f"{where}: the layer {layer.name!r} holds the metric {layer._metrics[0].name!r}, which aip does not "
+                f"{where}: the layer {layer.name!r} contains the metric {layer._metrics[0].name!r}, which aip does not "
                 "compute. Make its value an output of the model, and return a metric of that output from metrics()."
             )
     name_variables(model)
@@ -274,14 +276,14 @@ def prediction_graph(scenario: Scenario, graph: Graph) -> Graph:
         return graph
     called = f"{type(scenario).__name__}.build_prediction()"
     if not isinstance(model, keras.Model):
-        raise ScenarioError(f"{called} returned {type(model).__name__}: return a keras.Model, or None.")
+        raise ScenarioError(f"{called} returned {type(model).__name__}. Return a keras.Model, or None.")
     inputs, outputs = _sides(model, graph, called)
     unknown = [name for name in inputs if name not in graph.inputs]
     if unknown:
         known = ", ".join(name or "one array" for name in graph.inputs)
         raise ScenarioError(
-            f"The model of {called} takes the input {unknown[0] or 'without a name'}, but the data has {known}: "
-            "make it with keras.Model({'NAME': model.input['NAME'], ...}, ...)."
+            f"The model of {called} takes the input {unknown[0] or 'without a name'}, but the data has {known}. "
+            "Build it with keras.Model({'NAME': model.input['NAME'], ...}, ...)."
         )
     return Graph(model=model, inputs={name: graph.inputs[name] for name in inputs}, outputs=list(outputs))
 
@@ -298,23 +300,23 @@ def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
     given = scenario.export_graphs(graph.model)
     if not isinstance(given, Mapping):
         raise ScenarioError(
-            f"{kind}.export_graphs() returned {type(given).__name__}: return a mapping from name to keras.Model."
+            f"{kind}.export_graphs() returned {type(given).__name__}. Return a mapping from name to keras.Model."
         )
     made = {}
     for name, model in given.items():
         if not isinstance(name, str) or not _GRAPH_NAME.fullmatch(name):
             raise ScenarioError(
-                f"{kind}.export_graphs() returned the name {name!r}: a name starts with a letter and consists of "
+                f"{kind}.export_graphs() returned the name {name!r}. A name must start with a letter and contain only "
                 "letters, digits and _."
             )
         if name == DEFAULT_GRAPH:
             raise ScenarioError(
-                f"{kind}.export_graphs() returned the name {name!r}, which is that of the default graph: define "
-                "build_prediction() to change that one."
+                f"{kind}.export_graphs() returned {name!r}, which is the name of the default graph. Use another name, "
+                "or define build_prediction() to change the default graph."
             )
         called = f"{kind}.export_graphs()[{name!r}]"
         if not isinstance(model, keras.Model):
-            raise ScenarioError(f"{called} is {type(model).__name__}: return a keras.Model under each name.")
+            raise ScenarioError(f"{called} is {type(model).__name__}. Return a keras.Model for each name.")
         inputs, outputs = _sides(model, graph, called)
         known = {id(tensor): name for name, tensor in _inputs_by_name(graph.model, graph, called).items()}
         for own, tensor in inputs.items():
@@ -322,8 +324,8 @@ def further_graphs(scenario: Scenario, graph: Graph) -> dict[str, Graph]:
             if known.get(id(tensor), own) != own or (own in graph.inputs and id(tensor) not in known):
                 names = ", ".join(name or "one array without a name" for name in graph.inputs)
                 raise ScenarioError(
-                    f"The model of {called} takes the input {own or 'without a name'}: an input of the data has the "
-                    f"name that it has there ({names}), and any other input has another name. Make the model with "
+                    f"The model of {called} takes the input {own or 'without a name'}. Inputs from the data must keep "
+                    f"their names ({names}), and other inputs need different names. Build the model with "
                     "keras.Model({'NAME': model.input['NAME'], ...}, ...)."
                 )
         specs = {own: ColumnSpec(shape=tuple(tensor.shape[1:]), dtype=tensor.dtype) for own, tensor in inputs.items()}
@@ -337,11 +339,13 @@ def _sides(model: Any, graph: Graph, called: str) -> tuple[dict[str, Any], dict[
     for variable in model.variables:
         if id(variable) not in trained:
             raise ScenarioError(
-                f"The model of {called} has the variable {variable.path}, which is not trained: take its layers from "
-                "model.get_layer(NAME)."
+                f"The model of {called} has the variable {variable.path}, which is not part of the trained model. "
+                "Take its layers from model.get_layer(NAME)."
             )
     if not hasattr(model, "input"):
-        raise ScenarioError(f"The model of {called} is not made of inputs and outputs: make it with keras.Model(...).")
+        raise ScenarioError(
+            f"The model of {called} is not a functional model. Build it with keras.Model(inputs, outputs)."
+        )
     return _inputs_by_name(model, graph, called), _by_name(model.output, called)
 
 
@@ -357,7 +361,7 @@ def _by_name(side: Any, called: str) -> dict[str, Any]:
     if isinstance(side, keras.KerasTensor):
         return {"": side}
     raise ScenarioError(
-        f"The model of {called} has a list of inputs or outputs: make it with one tensor or a mapping by name each."
+        f"The model of {called} has a list of inputs or outputs. Build it with one tensor or a mapping by name instead."
     )
 
 

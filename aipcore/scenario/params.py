@@ -14,22 +14,23 @@ class DataParams:
 
     on_error: Literal["raise", "skip"] = field(
         "raise",
-        help="What to do about a sample that cannot be read or processed: end the run, or leave the sample out and say "
-        "after the epoch how many there were.",
+        help="Action for a sample that cannot be read or processed. raise ends the run. skip leaves the sample out and "
+        "reports the number of skipped samples after the epoch.",
     )
     preload_mib: int = field(
         1024,
-        help="Most MiB of processed samples that preload auto keeps of one data set.",
+        help="Memory limit in MiB for preload auto, per dataset. It applies to processed samples.",
         check=at_least(0),
     )
     workers: int | Literal["auto"] = field(
         "auto",
-        help="Processes that make samples; auto: one for each core if that is measured to pay, 0: none.",
+        help="Worker processes that read and process samples. auto: one per core if they are measured to be faster. 0 "
+        "disables them.",
         check=Check("auto or at least 0", lambda count: count == "auto" or count >= 0),
     )
     buffer_mib: int = field(
         256,
-        help="Most MiB of samples that the workers make ahead of the training.",
+        help="Memory limit in MiB for samples prepared by workers. Workers prepare samples in advance.",
         check=at_least(1),
     )
 
@@ -43,8 +44,8 @@ class ModelParams:
 class ScenarioParams:
     """Parameters of a scenario; the trainer's are added to them when a run is set up."""
 
-    data: DataParams = group(DataParams, help="What data there is.")
-    model: ModelParams = group(ModelParams, help="What the model looks like.")
-    train: TrainDataParams = group(TrainDataParams, help="How training samples are batched.")
-    val: ValDataParams = group(ValDataParams, help="How validation samples are batched.")
-    lav: LavDataParams = group(LavDataParams, help="How samples of the extended validation (LAV) are batched.")
+    data: DataParams = group(DataParams, help="Data and its processing.")
+    model: ModelParams = group(ModelParams, help="Architecture of the model.")
+    train: TrainDataParams = group(TrainDataParams, help="Batching of training samples.")
+    val: ValDataParams = group(ValDataParams, help="Batching of validation samples.")
+    lav: LavDataParams = group(LavDataParams, help="Batching of samples in LAV (the extended validation).")

@@ -96,7 +96,7 @@ def matching(pattern: str, paths: Sequence[str], option: str, what: str, *, whol
     expression = re.compile(pattern)
     found = [path for path in paths if (expression.fullmatch if whole else expression.search)(path)]
     if not found:
-        rule = " The whole path has to match." if whole else ""
+        rule = " The whole path must match." if whole else ""
         raise ParamsError(f"{option} {pattern!r} matches no {what}.{rule} {nearest_of(pattern, paths, what)}")
     return found
 
@@ -200,11 +200,11 @@ def _ambiguity(path: str, first: _Place, second: _Place) -> str:
             layers = " and ".join(f"{kind} in the attribute {name}" if name else kind for kind, name in held)
             return (
                 f"Two layers have the path {'/'.join(first.names[:at])!r}: {layers} of {type(around).__name__}. "
-                "Give each layer a name of its own."
+                "Give each layer a unique name."
             )
     return (
         f"Two variables of the layer {'/'.join(first.names) or first.layer.name!r} ({type(first.layer).__name__}) have "
-        f"the path {path!r}. Give each variable a name of its own, such as add_weight(name=...)."
+        f"the path {path!r}. Give each variable a unique name, as in add_weight(name=...)."
     )
 
 

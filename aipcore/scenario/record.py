@@ -57,8 +57,8 @@ def _read(path: Path, limit: int = RECORD_BYTES) -> Any:
     try:
         return read_json(path, limit=limit)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no valid JSON"
-        raise UsageError(f"{path} cannot be read ({reason}): the folder is damaged, take another copy.") from error
+        reason = getattr(error, "strerror", None) or "it is not valid JSON"
+        raise UsageError(f"{path} cannot be read ({reason}). The folder is damaged. Use another copy.") from error
 
 
 def checked_record(about: Any, path: Path) -> dict[str, Any]:
@@ -74,7 +74,10 @@ def checked_record(about: Any, path: Path) -> dict[str, Any]:
     scenario = about.get("scenario") if isinstance(about, dict) else None
     texts = [scenario.get(key) for key in ("name", "kind", "reference")] if isinstance(scenario, dict) else [None]
     if not all(isinstance(text, str) for text in texts) or not isinstance(about.get("params"), dict):
-        raise UsageError(f"{path} does not say what it is of: it is no record of aip, or damaged.")
+        raise UsageError(
+            f"{path} is not a record of aip, or it is damaged: the scenario or its parameters are missing. Use another "
+            "copy."
+        )
     return about  # type: ignore[no-any-return]
 
 
@@ -104,7 +107,7 @@ def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trus
         found = plugins.find_scenario(name)
         if found is None:
             raise ScenarioError(
-                f"The scenario {name} is not installed: install {_source(recorded)}, or enable the plugin if it is "
+                f"The scenario {name} is not installed. Install {_source(recorded)}, or enable the plugin if it is "
                 "disabled."
             )
         return load_scenario(name, names=plugins.names("scenario"), find=plugins.find_scenario)
@@ -115,8 +118,8 @@ def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trus
         )
     if not trust:
         raise ScenarioError(
-            f"The scenario is no plugin but the {kind} {reference}, whose code would be run: look at it, and add "
-            "--trust."
+            f"The scenario is not a plugin but the {kind} {reference}, and loading it runs its code. Review the code "
+            "and add --trust."
         )
     folder = Path(str(recorded["folder"])) if "folder" in recorded else None
     if folder is not None and not folder.is_dir():
@@ -130,7 +133,7 @@ def moved_scenario(about: Mapping[str, Any], loaded: LoadedScenario) -> str:
     recorded = about["scenario"]["reference"]
     if loaded.kind != "file" or loaded.reference == recorded:
         return ""
-    return f"The scenario {recorded} is gone: {loaded.reference} is taken."
+    return f"The scenario {recorded} no longer exists. {loaded.reference} is used instead."
 
 
 def _reference(about: Mapping[str, Any]) -> str:
@@ -153,5 +156,5 @@ def recorded_working_dir(about: Mapping[str, Any]) -> Path:
 def _source(recorded: Mapping[str, Any]) -> str:
     distribution, version = recorded.get("distribution"), recorded.get("version")
     if not isinstance(distribution, str):
-        return "the package that it comes from"
+        return "its package"
     return f"{distribution}=={version}" if isinstance(version, str) else distribution

@@ -94,9 +94,8 @@ def require_sums(make: Callable[[], MetricSet]) -> None:
         for key in (key for key in expected if key == name or key.startswith(f"{name}_")):
             if not np.isclose(found[key], expected[key], rtol=1e-3, atol=1e-6, equal_nan=True):
                 raise ScenarioError(
-                    f"The metric {name} is {found[key]:.4g} for two halves of a batch, added up, and "
-                    f"{expected[key]:.4g} for the batch. Its state cannot be summed over devices. Use one device, or "
-                    "an evaluator."
+                    f"The metric {name} is {found[key]:.4g} for the sum of two half batches and {expected[key]:.4g} "
+                    "for the whole batch. Its state cannot be summed over devices. Use one device, or an evaluator."
                 )
 
 

@@ -241,4 +241,4 @@ class Scenario:
 
 
 def _missing(scenario: Scenario, what: str) -> ScenarioError:
-    return ScenarioError(f"{type(scenario).__name__} does not define {what}: every scenario needs it.")
+    return ScenarioError(f"{type(scenario).__name__} does not define {what}. Every scenario must define it.")

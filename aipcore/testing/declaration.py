@@ -94,6 +94,6 @@ def declared_for(entry: Entry, given: Mapping[str, Any] | None = None) -> Declar
     for key in found:
         if key not in known:
             near = nearest(key, known)
-            hint = f"did you mean {one_of(near)}?" if near else f"it may have {', '.join(known)}."
-            raise PluginError(f"{entry.title} declares {key!r} to the checks, which does not exist; {hint}")
+            hint = f"did you mean {one_of(near)}?" if near else f"available: {', '.join(known)}."
+            raise PluginError(f"{entry.title} declares {key!r}, which is not a field of Declaration; {hint}")
     return Declaration(**found)

@@ -70,7 +70,9 @@ class Processes:
         )  # fmt: skip
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         if not answers:
-            raise CheckFailedError(f"the process that looks it up ended with {done.returncode}: {_last(done.stderr)}")
+            raise CheckFailedError(
+                f"the process that looks up the plugin exited with {done.returncode}: {_last(done.stderr)}"
+            )
         return answers
 
     def read_model(self, load: str, folder: Path, inputs: Path, outputs: Path) -> str:
@@ -98,7 +100,7 @@ class Processes:
         answer = self._reader.stdout.readline()
         if not answer:
             code, self._reader = self._reader.wait(), None
-            return f"the process that reads it ended with {code}"
+            return f"the process that reads the model exited with {code}"
         return str(json.loads(answer)["error"])
 
 

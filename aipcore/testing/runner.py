@@ -40,7 +40,7 @@ def find_entries(manager: PluginManager, name: str, kind: str | None = None) -> 
         if plugin.status != "ok":
             raise PluginError(f"The plugin {plugin.name} of {plugin.source} {plugin.reason}.")
     near = nearest(name, [entry.record.name for entry in manager.entries if entry.record.kind in kinds])
-    hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all there are."
+    hint = f"did you mean {one_of(near)}?" if near else "`aip plugins list` shows all plugins."
     raise PluginError(f"There is no {kind or 'plugin'} {name!r}; {hint}")
 
 
@@ -83,9 +83,10 @@ def declaration(entry: Entry, given: Mapping[str, Any] | None = None) -> Declara
     for name in declared.expected_failures:
         if name not in names:
             near = nearest(name, names)
-            hint = f"did you mean {one_of(near)}?" if near else f"there are {', '.join(names)}."
+            hint = f"did you mean {one_of(near)}?" if near else f"available: {', '.join(names)}."
             raise PluginError(
-                f"{entry.title} is expected to fail {name!r}, which is no check of the kind {entry.record.kind}; {hint}"
+                f"{entry.title} is expected to fail {name!r}, which is not a check of the kind "
+                f"{entry.record.kind}; {hint}"
             )
     return declared
 
@@ -123,7 +124,7 @@ def run_check(
     if expected is not None and status == "failed":
         status, reason = "expected failure", expected
     elif expected is not None and status == "passed":
-        status, reason = "failed", f"it passes, but was expected to fail ({expected}): take it off expected_failures"
+        status, reason = "failed", f"it passes, but was expected to fail ({expected}): remove it from expected_failures"
     return CheckResult(
         kind=entry.record.kind,
         plugin=entry.record.name,
@@ -160,7 +161,7 @@ def _outcome(
         except CheckSkippedError as reason:
             return "skipped", str(reason)
         except AssertionError as reason:
-            return "failed", str(reason) or "an assertion does not hold"
+            return "failed", str(reason) or "an assertion failed"
         except (Exception, SystemExit) as error:
             return "failed", f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
     return "passed", ""

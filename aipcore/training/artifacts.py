@@ -142,7 +142,9 @@ def _newest(folder: Path) -> Iterator[Artifact]:
 
     path, damaged = find_newest(folder, recover=False)
     if path is not None:
-        warnings = tuple(f"The checkpoint {each} is damaged ({why}): {path.name} is used." for each, why in damaged)
+        warnings = tuple(
+            f"The checkpoint {each} is damaged ({why}). {path.name} is used instead." for each, why in damaged
+        )
         yield Artifact(path=path, kind="checkpoint", warnings=warnings)
 
 
@@ -151,14 +153,14 @@ def _problem(path: Path, accepted: Accepted) -> str:
     if kind == "run":
         return "is a run folder without a model and without a complete checkpoint"
     if kind == "checkpoint":
-        return "is a checkpoint outside of a run folder"
+        return "is a checkpoint outside a run folder"
     if kind is not None:
         written = " that aip did not write" if kind == "SavedModel" else ""
         return f"is a {kind}{written}"
     if path.is_dir():
         missing = [name for name in RUN_RECORDS if not (path / name).exists()]
         lacks = f"is not a run folder: {missing[0]} is missing" if accepted is RUNS and missing else ""
-        return lacks or "holds no model and no complete checkpoint"
+        return lacks or "contains no model and no complete checkpoint"
     if path.exists():
-        return "is a file of another format" if "Keras file" in accepted.kinds else "is a file"
+        return "is a file in another format" if "Keras file" in accepted.kinds else "is a file"
     return "does not exist"

@@ -105,8 +105,8 @@ def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[
         copy_resources(resources or {}, output_dir)
     except OSError as error:
         raise TrainingError(
-            f"{error.filename or 'A resource'} could not be copied to {output_dir} ({error.strerror}): see whether it "
-            "is still there."
+            f"{error.filename or 'A resource'} could not be copied to {output_dir} ({error.strerror}). Check "
+            "that it still exists."
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,8 @@ from aipcore.training.warmstart.table import MOST_ROWS, warm_start_lines
 logger = logging.getLogger("aipcore.training")
 plan_logger = logging.getLogger("aipcore.plan")
 
-KEPT = {
-    "best": "the model of the best epoch",
-    "export": "the final model",
-    "checkpoint": "the full state after the last saved batch",
-}
-"""The content of the folders of a run."""
-
+SAVED = {"best": "best model", "export": "final model", "checkpoint": "checkpoint"}
+"""The headings of the folders of a run."""
 
 NARROW = 40
 """Minimum number of terminal columns for a table or a bar."""
@@ -58,7 +54,7 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message; warnings and errors in colour."""
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
-        parts: Sequence[str] = getattr(record, "parts", ())
+        parts: Sequence[Sequence[str]] = getattr(record, "parts", ())
         try:
             text = self.format(record)
         except Exception:
@@ -84,6 +80,7 @@ class ConsoleReporter(Reporter):
         self._task: Any = None
         self._room = 0
         self._epochs = 0
+        self._widths: dict[str, int] = {}
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """Show a table of headings and texts."""
@@ -95,13 +92,14 @@ class ConsoleReporter(Reporter):
             width = max(len(heading) for heading, _ in rows)
             for heading, text in rows:
                 self._console.print(Text(f"{heading:<{width}}  {text}"), soft_wrap=True)
-            return
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
-        for heading, text in rows:
-            table.add_row(heading, Text(text))
-        self._console.print(table)
+        else:
+            table = Table.grid(padding=(0, 2))
+            table.add_column(style="bold")
+            table.add_column(overflow="fold")
+            for heading, text in rows:
+                table.add_row(heading, Text(text))
+            self._console.print(table)
+        self._console.print()
 
     def warm_start(self, done: WarmStart) -> None:
         """Show a table of all variables. On the terminal, many variables loaded under their own names share a line."""
@@ -159,38 +157,42 @@ class ConsoleReporter(Reporter):
         """Show one line for the epoch."""
         self._stop_progress()
         self._epochs += 1
-        start = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_seconds(report.seconds):>6}"
-        parts = [start, *_values_by_part(report)]
+        start = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_duration(report.seconds):>6}"
+        parts = list(self._values_by_part(report))
         if report.is_best:
-            parts.append(BEST if report.previous_best is None else f"{BEST}, was {_number(report.previous_best)}")
+            parts.append([BEST if report.previous_best is None else f"{BEST}, was {_number(report.previous_best)}"])
         # One line in the log. A terminal may be too narrow for it.
-        logger.info("%s  %s", start, " | ".join(parts[1:]), extra={"parts": parts})
+        line = f"{start}  {' | '.join(map('  '.join, parts))}"
+        logger.info("%s", line.rstrip(), extra={"parts": [[start], *parts]})
 
     def summary(self, result: TrainResult) -> None:
         """Show the result, the saved folders and the next commands."""
         self._stop_progress()
-        in_all = "" if self._epochs == result.epochs else f" ({result.epochs:,} in all)"
-        ends = {
-            "finished": f"Trained {count(self._epochs, 'epoch')}{in_all} in {_seconds(result.seconds)}.",
-            "stopped": f"Stopped early, in epoch {result.epochs}, after {_seconds(result.seconds)}.",
-            "interrupted": f"Interrupted after {count(result.epochs, 'complete epoch')}, {_seconds(result.seconds)}.",
-        }
-        lines = [ends[result.status]]
+        more, total = ("", "") if self._epochs == result.epochs else ("more ", f" ({result.epochs:,} total)")
+        ended, noun = {
+            "finished": ("Trained", "epoch"),
+            "stopped": ("Stopped early after", "epoch"),
+            "interrupted": ("Interrupted after", "complete epoch"),
+        }[result.status]
+        line = f"{ended} {count(self._epochs, more + noun)}{total} in {_duration(result.seconds)}."
         if result.best is not None:
-            lines[0] += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}."
+            line += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}."
         folder = result.output_dir or Path()
-        lines += [f"  {folder / name}: {KEPT[name]}" for name in result.saved] or ["  Nothing was saved."]
-        if result.memory is not None and (memory := str(result.memory)):
-            lines.append(f"Peak memory: {memory}.")
+        rows = [(SAVED[name], str(folder / name)) for name in result.saved]
         if result.output_dir is not None:
-            lines.append(f"See the curves: tensorboard --logdir {result.output_dir / 'tensorboard'}")
+            rows.append(("curves", f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}"))
         if result.profiled is not None:
-            first, last = result.profiled
-            lines.append(
-                f"See the profile of batches {first} to {last} there, under Profile: pip install 'aipcore[profile]'"
-            )
-        for line in lines:
-            logger.info(line)
+            batches = " to ".join(map(str, dict.fromkeys(result.profiled)))
+            rows.append(("profile", f"batches {batches}, in TensorBoard: pip install 'aipcore[profile]'"))
+        if result.memory is not None and (memory := str(result.memory)):
+            rows.append(("peak memory", memory))
+        if not self._quiet:
+            self._console.print()
+        logger.info("%s%s", line, "" if result.saved else " Nothing was saved.")
+        for row in rows:
+            logger.info("%-11s  %s", *row)
+        if result.resume:
+            logger.info("Resume with: %s", result.resume)
 
     def close(self) -> None:
         """Restore the terminal, however the run ended."""
@@ -200,19 +202,36 @@ class ConsoleReporter(Reporter):
     def _has_room(self) -> bool:
         return self._console.is_terminal and self._console.width >= NARROW
 
+    def _values_by_part(self, report: EpochReport) -> Iterator[list[str]]:
+        """Yield the values of training with the learning rate, of validation and of each LAV list."""
+        # The EMA rate is constant, and already in the plan.
+        logs = {name: value for name, value in report.logs.items() if name != "ema_rate"}
+        headings = {"train": "", "validation": "val "}
+        for part, values in by_part(logs, report.lav).items():
+            texts = []
+            for name, value in values.items():
+                # A column keeps the width of its widest value, so that the lines of all epochs are aligned.
+                text, column = _value(name, value), f"{part} {name}"
+                self._widths[column] = max(len(text), self._widths.get(column, 0))
+                texts.append(text.ljust(self._widths[column]))
+            # `lav_NAME` is the part of the list NAME.
+            texts[0] = headings.get(part, f"{part.replace('_', ' ', 1)} ") + texts[0]
+            yield texts
+
     def _stop_progress(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
 
-def _lines(parts: Sequence[str], width: int) -> Iterator[Text]:
+def _lines(parts: Sequence[Sequence[str]], width: int) -> Iterator[Text]:
     """Wrap the line of an epoch at the terminal width: between two parts, otherwise between two values."""
-    start, *rest = parts
+    (start,), *rest = parts
     indent = len(start) + 2
     line = Text(f"{start}  ")
     for part in rest:
-        values = [part] if indent + len(part) <= width else part.split("  ")
+        whole = "  ".join(part).rstrip()
+        values = [whole] if indent + len(whole) <= width else [value.rstrip() for value in part]
         for number, value in enumerate(values):
             between = "  " if number else " | "
             split = len(values) > 1 and not number
@@ -222,38 +241,25 @@ def _lines(parts: Sequence[str], width: int) -> Iterator[Text]:
                 yield line
                 line, between = Text(" " * (indent + 2 * bool(number))), ""
             line.append(between, style="dim")
-            line.append(value, style="bold green" if part.startswith(BEST) else "")
+            line.append(value, style="bold green" if whole.startswith(BEST) else "")
     yield line
 
 
-def _values_by_part(report: EpochReport) -> list[str]:
-    """Return training, validation and each LAV list, then the learning rate."""
-    rest = dict(report.logs)
-    rate = rest.pop("learning_rate", None)
-    # Constant, and already in the plan.
-    rest.pop("ema_rate", None)
-    headings = {"train": "", "validation": "val "}
-    parts = [
-        # `lav_NAME` is the part of the list NAME.
-        f"{headings.get(part) if part in headings else part.replace('_', ' ', 1) + ' '}{_values(values)}"
-        for part, values in by_part(rest, report.lav).items()
-    ]
-    return parts if rate is None else [*parts, f"lr {rate:.3g}"]
-
-
 def _values(logs: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {_number(value)}" for name, value in logs.items())
+    return "  ".join(_value(*each) for each in logs.items())
+
+
+def _value(name: str, value: float) -> str:
+    return f"lr {value:.2e}" if name == "learning_rate" else f"{name} {_number(value)}"
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}" if 0.01 <= abs(value) < 10000 else f"{value:.4g}"
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 10000 else f"{value:#.4g}"
 
 
-def _seconds(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.2f}s" if seconds < 10 else f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d} min"
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s"

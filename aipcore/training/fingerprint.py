@@ -75,7 +75,7 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
         if name in source and source[name] != digest
     ]
     if data and ("val" in data) != ("val" in now["data"]):
-        found.append(f"The validation data changed: there is {'none now' if 'val' in data else 'some now'}.")
+        found.append(f"The validation data was {'removed' if 'val' in data else 'added'}.")
     for name, part in now["data"].items():
         if change := _change(_mapping(data.get(name)), part):
             words = PARTS.get(name, f"data of the LAV list {name.removeprefix('lav ')}")
@@ -86,15 +86,15 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
 def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     size = before.get("size")
     if isinstance(size, int) and size != now["size"]:
-        return f"{now['size']:,} samples, {size:,} before"
+        return f"{now['size']:,} samples instead of {size:,}"
     if before.get("files") is not None and now.get("files") is not None and before["files"] != now["files"]:
-        return "other files, or the same in another order"
+        return "the files or their order are different"
     hashes, samples = _mapping(before.get("samples")), now["samples"] or {}
     differ = [index for index, digest in samples.items() if index in hashes and hashes[index] != digest]
     if not differ:
         return ""
     compared = len(hashes.keys() & samples.keys())
-    more = f", and {len(differ) - 1} more of the {compared} that were compared" if len(differ) > 1 else ""
+    more = f", and {len(differ) - 1} more of the {compared} compared" if len(differ) > 1 else ""
     return f"sample {differ[0]} is different{more}"
 
 

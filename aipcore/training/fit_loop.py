@@ -17,7 +17,7 @@ from aipcore.training.checkpoint.manager import CheckpointManager
 from aipcore.training.checkpoint.run_writer import RunWriter
 from aipcore.training.data import RunData
 from aipcore.training.engine.chunks import ChunkLoop
-from aipcore.training.engine.learning_rate import is_due
+from aipcore.training.engine.learning_rate import is_due, last_rate
 from aipcore.training.lav import run_lists
 from aipcore.training.monitor import stop_reason
 from aipcore.training.params import TrainerParams
@@ -116,7 +116,7 @@ class FitLoop:
 
     def _validate_and_end_epoch(self, callbacks: RunCallbacks, started: float) -> None:
         logs = self.engine.metrics.result()
-        logs["learning_rate"] = float(self.engine.optimizer.learning_rate)
+        logs["learning_rate"] = last_rate(self.engine.optimizer)
         last = self.state.epoch + 1 == self.params.epochs or self._model.stop_training
         if self.engine.average is not None:
             logs["ema_rate"] = self.engine.average.rate

@@ -151,13 +151,13 @@ class _FirstBatch:
         except Exception as error:
             if texts := [name for name, value in self.targets.items() if value.dtype == tf.string]:
                 raise ScenarioError(
-                    f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss cannot take. "
-                    "Turn them into numbers in processors()."
+                    f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss does not "
+                    "accept. Convert them to numbers in processors()."
                 ) from error
             if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
                 raise ScenarioError(text) from error
             shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
             raise ScenarioError(
-                f"The losses of {kind} cannot take the model's output and the targets ({shapes}): "
+                f"The losses of {kind} cannot be computed from the model's output and the targets ({shapes}): "
                 f"{located_sentence(error)}"
             ) from error

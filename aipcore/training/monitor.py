@@ -68,10 +68,12 @@ def make_monitor(given: Any, scenario: str, names: list[str], *, validates: bool
     """
     mode, name = given if isinstance(given, tuple) and len(given) == 2 else (None, None)
     if mode not in ("min", "max") or not isinstance(name, str):
-        raise ScenarioError(f'{scenario}.monitor is {given!r}: give ("min", NAME) or ("max", NAME).')
+        raise ScenarioError(f'{scenario}.monitor is {given!r}. Set it to ("min", NAME) or ("max", NAME).')
     plain = name.removeprefix("val_")
     if plain not in names:
-        raise ScenarioError(f"{scenario}.monitor follows {name!r}, but there is only {', '.join(names)}.")
+        raise ScenarioError(
+            f"{scenario}.monitor is {name!r}, which is not a loss or a metric. Use one of {', '.join(names)}."
+        )
     return Monitor(mode=mode, name=f"val_{plain}" if validates else plain)
 
 

@@ -21,21 +21,24 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 class CheckpointParams:
     """Checkpoints for resuming a run."""
 
-    keep: int = field(2, help="Newest complete checkpoints to keep.", check=at_least(1))
+    keep: int = field(2, help="Number of newest complete checkpoints to keep.", check=at_least(1))
     every_steps: int | None = field(
         None,
-        help="Batches after which to write one within an epoch, at the end of a chunk; none: only between epochs.",
+        help="Batches between checkpoints within an epoch. A checkpoint is written at the end of a call of the "
+        "compiled function. none writes checkpoints only between epochs.",
         check=at_least(1),
     )
     every_minutes: float | None = field(
         None,
-        help="Minutes after which to write one within an epoch, at the end of a chunk; none: only between epochs.",
+        help="Minutes between checkpoints within an epoch. A checkpoint is written at the end of a call of the "
+        "compiled function. none writes checkpoints only between epochs.",
         check=above(0),
     )
     on_error: Literal["raise", "warn"] = field(
         "raise",
-        help="When a checkpoint, a model or the event files cannot be written: raise ends the run with an error, warn "
-        "says so and trains on. What was written before stays as it is.",
+        help="Action when a write fails, for example on a full disk. It applies to checkpoints, models and event "
+        "files. raise ends the run with an error. warn prints a warning and continues training. Earlier files "
+        "are unchanged.",
     )
 
 
@@ -46,7 +49,8 @@ class ExportParams:
     formats: tuple[Choice[ExporterParams], ...] = components(
         "exporter",
         default=("SavedModel",),
-        help="Formats of best and export, by exporter plugin; SavedModel is always written.",
+        help="Export formats of the best and the final model. Exporter plugins write them. SavedModel is always "
+        "written.",
     )
 
 
@@ -55,22 +59,26 @@ class EarlyStoppingParams:
     """Conditions for stopping before the last epoch. The scenario defines the monitored value."""
 
     n_to_go: int | None = field(
-        None, help="Stop after this many epochs without improvement; none: never.", check=at_least(1)
+        None,
+        help="Epochs without improvement before training stops. none disables it.",
+        check=at_least(1),
+        aliases=("patience",),
     )
     frequency: int = field(
         1,
-        help="Look at n_to_go only every so many epochs; the threshold that stops at once counts in every epoch.",
+        help="Epochs between checks of n_to_go. The threshold that stops training immediately is checked in every "
+        "epoch.",
         check=at_least(1),
     )
     lower_threshold: float | None = field(
         None,
-        help="If more is better: do not stop for lack of improvement before this is reached. "
-        "If less is better: stop at once when it is reached.",
+        help="Lower threshold of the monitored value. If lower values are better, training stops immediately when the "
+        "value reaches it. If higher values are better, n_to_go has no effect before the value has reached it.",
     )
     upper_threshold: float | None = field(
         None,
-        help="If more is better: stop at once when this is reached. "
-        "If less is better: do not stop for lack of improvement before it is reached.",
+        help="Upper threshold of the monitored value. If higher values are better, training stops immediately when "
+        "the value reaches it. If lower values are better, n_to_go has no effect before the value has reached it.",
     )
 
 
@@ -79,117 +87,145 @@ class TrainerParams:
     """Length, settings and output of training."""
 
     output_dir: Path | None = field(
-        None, help="Folder for all that the run leaves; by default a fresh runs/SCENARIO-N."
+        None, help="Folder for all files of the run. none creates a new folder runs/SCENARIO-N."
     )
-    epochs: int = field(100, help="Epochs to train.", check=at_least(1))
+    epochs: int = field(100, help="Total number of training epochs.", check=at_least(1))
     samples_per_epoch: int = field(
         -1,
-        help="Training samples in one epoch; -1: all of the data set.",
+        help="Training samples per epoch. -1 uses the whole dataset.",
         check=Check("-1 or at least 1", lambda samples: samples == -1 or samples >= 1),
     )
-    scale_epoch_size: float = field(1.0, help="Factor on the number of samples in one epoch.", check=above(0))
+    scale_epoch_size: float = field(1.0, help="Factor on the number of samples per epoch.", check=above(0))
     accumulate_steps: int = field(
-        1, help="Batches whose gradients are summed for one optimizer update.", check=at_least(1)
+        1,
+        help="Batches per optimizer update. Their gradients are summed.",
+        check=at_least(1),
+        aliases=("gradient_accumulation_steps",),
     )
     input_gradient_penalty: float = field(
         0.0,
-        help="Factor on the mean squared norm of the gradient of a sample's loss with respect to its inputs, which is "
-        "added to the loss; 0: none.",
+        help="Factor on the input-gradient penalty in the loss. The penalty is the mean squared norm of the gradient "
+        "of a sample's loss with respect to its inputs. 0 disables it.",
         check=at_least(0),
     )
     random_seed: int | None = field(
         None,
-        help="Seed of weights, data order and dropout; by default drawn at random and recorded.",
+        help="Seed for weights, data order and dropout. none draws a seed at random and records it.",
         check=at_least(0),
+        aliases=("seed",),
     )
     deterministic: bool = field(
         False,
-        help="Use only operations that give the same bits each time, on GPUs too, where that is slower; an operation "
-        "without such a variant is an error.",
+        help="Use only deterministic operations. Results are then bit-identical, also on GPUs, where this can be "
+        "slower. An operation without a deterministic variant is an error.",
     )
     grace_seconds: float = field(
         30.0,
-        help="Seconds after SIGINT or SIGTERM in which to finish the chunk and save; then the process ends at once.",
+        help="Seconds to finish and save after SIGINT or SIGTERM. The run finishes the current call of the compiled "
+        "function and saves. After this time, the process exits immediately.",
         check=above(0),
     )
-    force_eager: bool = field(False, help="Run step by step without compiling, to debug a model; slow.")
+    force_eager: bool = field(
+        False,
+        help="Run step by step without compilation. This is slow, and helps to debug a model.",
+        aliases=("run_eagerly",),
+    )
     jit_compile: Literal["auto", "on", "off"] = field(
-        "auto", help="Compile the training loop with XLA; auto measures both ways when the run is long enough to pay."
+        "auto",
+        help="Compile the training loop with XLA. auto measures both ways if the run is long enough for XLA to pay "
+        "off.",
     )
     tune: Literal["auto", "off"] = field(
         "auto",
-        help="auto measures before the first batch what is fastest: XLA or not, and how many batches make a call. off "
-        "measures nothing: no XLA unless jit_compile is on, and 16 batches a call or as many as 16 MiB hold.",
+        help="Measure the fastest way to train before the first batch. auto measures whether XLA is faster, and the "
+        "best number of steps per call. off measures nothing. XLA is then used only if jit_compile is on, and a "
+        "call has 16 steps, or as many as fit into 16 MiB.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = field(
         "float32",
-        help="Number format of activations and gradients; weights stay float32. float16 scales the loss as needed.",
+        help="Number format of activations and gradients. Weights stay float32. float16 scales the loss as needed.",
     )
     val_every_n: int = field(
-        1, help="Epochs between validations; the last epoch is always validated.", check=at_least(1)
+        1,
+        help="Epochs between validations. The last epoch is always validated.",
+        check=at_least(1),
+        aliases=("validation_freq",),
     )
     lav_every_n: int = field(
         0,
-        help="Epochs between runs of the prediction graph and the evaluator on the validation data; 0: never. "
-        "If on, the first and the last epoch always run, but none before lav_min_epoch.",
+        help="Epochs between LAV runs. LAV runs the prediction graph and the evaluator on the validation data. 0 "
+        "disables it. Otherwise, LAV also runs in the first and the last epoch, but never before lav_min_epoch.",
         check=at_least(0),
     )
     lav_min_epoch: int = field(
         1,
-        help="No LAV before the end of this epoch, counted from 1: above 1, the first epoch has none either.",
+        help="First epoch with LAV, counted from 1. If it is above 1, LAV does not run in the first epoch.",
         check=at_least(1),
     )
     summaries_every_n: int = field(
         10,
-        help="Epochs between the images, histograms and PR curves that the scenario shows in TensorBoard, if it has "
-        "any; 0: never. If on, the first and the last epoch always have them.",
+        help="Epochs between the scenario's TensorBoard summaries. Summaries are images, histograms and PR curves, if "
+        "the scenario defines any. 0 disables them. Otherwise, the first and the last epoch always have them.",
         check=at_least(0),
     )
     profile: bool = field(False, help="Trace some batches for TensorBoard's profile plugin.")
     profile_steps: tuple[int, int] = field(
-        (10, 20), help="The first and the last batch to trace, counted over the run from 1.", check=positions()
+        (10, 20),
+        help="First and last batch to trace. Batches are counted from 1 over the whole run.",
+        check=positions(),
     )
     no_train_scope: str | None = field(
         None,
-        help="Freeze the layers whose path matches this regular expression, with all layers inside them.",
+        help="Regular expression for the paths of layers to freeze. It must match a whole path. All layers inside a "
+        "matching layer are frozen too.",
         check=regex(),
+        aliases=("freeze",),
     )
     calc_ema: float = field(
         0.0,
-        help="Rate of a moving average of the weights, with which the model is validated and exported; 0: none, "
-        "negative: computed from the length of an epoch.",
+        help="Decay rate of the EMA of the weights. Validation and export use the averaged weights. 0 disables it. A "
+        "negative value computes the rate from the length of an epoch.",
         check=Check("below 1", lambda rate: rate < 1),
+        aliases=("ema_momentum",),
     )
-    ema_batch_norm: bool = field(False, help="Average the statistics of batch normalisation too.")
+    ema_batch_norm: bool = field(False, help="Include batch-norm statistics in the EMA.")
     skip_sanity_check: bool = field(
-        False, help="Do not look at data, targets, first losses and the export before the first epoch."
+        False,
+        help="Skip the checks before the first epoch. They test the data, the targets, the first losses and the "
+        "export.",
     )
     write_checkpoints: bool = field(
-        True, help="Write a checkpoint of the full state before the first batch and after each epoch."
+        True,
+        help="Write checkpoints of the full training state. The first is written before the first batch, the others "
+        "after each epoch.",
     )
-    export_best: bool = field(True, help="Keep the model with the best monitored value in OUTPUT_DIR/best.")
-    export_final: bool = field(True, help="Write the final model to OUTPUT_DIR/export.")
-    optimizer: Choice[OptimizerParams] = component("optimizer", default="Adam", help="The optimizer.", short=True)
+    export_best: bool = field(
+        True, help="Export the best model to OUTPUT_DIR/best. The monitored value decides which model is best."
+    )
+    export_final: bool = field(True, help="Export the final model to OUTPUT_DIR/export.")
+    optimizer: Choice[OptimizerParams] = component(
+        "optimizer", default="Adam", help="Algorithm that updates the weights.", short=True
+    )
     learning_rate: Choice[ScheduleParams] = component(
-        "schedule", default="ExponentialDecay", help="The learning-rate schedule.", short=True
+        "schedule", default="ExponentialDecay", help="Learning-rate schedule.", short=True
     )
     callbacks: tuple[Choice[CallbackParams], ...] = components(
         "callback", help="Callbacks to run during training.", short=True
     )
-    device: DeviceParams = group(DeviceParams, help="What computes.", short=True)
+    device: DeviceParams = group(DeviceParams, help="Devices that train the model.", short=True)
     early_stopping: EarlyStoppingParams = group(
-        EarlyStoppingParams, help="When to stop before the last epoch.", short=True
+        EarlyStoppingParams, help="Conditions for stopping before the last epoch.", short=True
     )
-    warmstart: WarmstartParams = group(WarmstartParams, help="Weights to begin with.", short=True)
-    checkpoint: CheckpointParams = group(CheckpointParams, help="What is kept for resuming.", short=True)
-    export: ExportParams = group(ExportParams, help="What a finished model is written as.", short=True)
+    warmstart: WarmstartParams = group(WarmstartParams, help="Initial weights from another model.", short=True)
+    checkpoint: CheckpointParams = group(CheckpointParams, help="Checkpoints for resuming the run.", short=True)
+    export: ExportParams = group(ExportParams, help="Formats of the exported models.", short=True)
 
 
 def run_params_class(scenario_params: type[ScenarioParams]) -> type[ScenarioParams]:
     """Return the parameter class of a run: the scenario's parameters and the trainer's."""
     return attrs.make_class(
         scenario_params.__name__,
-        {"trainer": group(TrainerParams, help="How long, how, and to where the model is trained.")},
+        {"trainer": group(TrainerParams, help="Length, settings and output of training.")},
         bases=(scenario_params,),
         frozen=True,
         kw_only=True,

@@ -8,8 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.streamed import StreamDataset
 from aipcore.distributed.strategy import Distribution
 from aipcore.params.author_class import describe_unused
 from aipcore.params.names import count
@@ -36,6 +38,7 @@ def describe_run(
     model: Engine,
     compilation: Compilation,
     *,
+    steps_per_call: int,
     name: str,
     seed: int,
     output_dir: Path | None,
@@ -50,6 +53,7 @@ def describe_run(
         data: the data of the run.
         model: the model of the run, with its compiled steps.
         compilation: the compilation of the loop.
+        steps_per_call: the most steps per call of the compiled loop.
         name: the scenario's name.
         seed: the seed of the run.
         output_dir: the run folder, or None.
@@ -57,20 +61,21 @@ def describe_run(
         per_batch: the callbacks that need every batch.
     """
     trainer: TrainerParams = params.trainer  # type: ignore[attr-defined]
-    best = "least" if model.monitor.mode == "min" else "greatest"
+    best = "lowest" if model.monitor.mode == "min" else "highest"
     return [
         ("scenario", name),
         ("data", describe_data(data, params)),
+        *describe_stream(data.stream),
         *describe_processing(data.pipelines),
         ("model", describe_model(model.graph.model)),
         *describe_warm_start(warm_start),
         *describe_frozen(model.frozen),
         ("optimizer", describe_optimizer(trainer, data.horizon)),
         *describe_average(model.average),
-        ("best", f"the epoch with the {best} {model.monitor.name}"),
+        ("best", f"epoch with the {best} {model.monitor.name}"),
         ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
         *describe_ports(model.distribution.processes.addresses),
-        ("loop", describe_compilation(compilation, per_batch)),
+        ("loop", describe_compilation(compilation, steps_per_call, data.batching, per_batch)),
         ("seed", str(seed)),
         ("output", describe_output(output_dir)),
         *describe_unused_names(scenario),
@@ -80,14 +85,15 @@ def describe_run(
 def describe_unused_names(scenario: type) -> list[tuple[str, str]]:
     """Describe the public names of the scenario that are not used, if there are any."""
     names = describe_unused(scenario)
-    return [("not used", f"{names} of {scenario.__name__}, which neither aip nor its own code uses")] if names else []
+    return [("not used", f"{names} of {scenario.__name__}: neither aip nor the scenario uses them")] if names else []
 
 
 def describe_data(data: RunData, params: ScenarioParams) -> str:
     """Describe the number of samples and batches, the skipped samples, and the weights of samples."""
     batching, train, val = data.batching, data.train, data.val
     samples = batching.samples + batching.dropped
-    epoch = "" if samples == len(train) else f", {samples:,} of them an epoch"
+    size = samples if data.stream is not None and data.stream.length is None else len(train)
+    epoch = "" if samples == size else f", {samples:,} per epoch"
     dropped = f" without the last {count(batching.dropped, 'sample')}" if batching.dropped else ""
     validation = (
         "no validation data" if val is None else f"{count(len(val), 'validation sample')}{_limit(params.val.limit)}"
@@ -99,9 +105,15 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     if data.class_weights is not None:
         weights = f", class weights {_class_weights(data.class_weights)}"
     return (
-        f"{count(len(train), 'training sample')}{_limit(params.train.limit)}{epoch} in "
-        f"{count(batching.steps, 'batch')} of {batching.batch_size}{dropped}{weights}; {validation}{lav}"
+        f"{count(size, 'training sample')}{_limit(params.train.limit)}{epoch} in "
+        f"{count(batching.steps, 'batch')} of {min(batching.batch_size, batching.samples)}{dropped}"
+        f"{weights}; {validation}{lav}"
     )
+
+
+def describe_stream(stream: StreamDataset | None) -> list[tuple[str, str]]:
+    """Describe the kind, the order and the resumption of a stream of training samples."""
+    return [] if stream is None else [("stream", stream.describe())]
 
 
 def _limit(limit: int | None) -> str:
@@ -123,7 +135,7 @@ def describe_model(model: Any) -> str:
     """Describe the number of layers and weights."""
     trainable = sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
     total = sum(int(weight.shape.num_elements()) for weight in model.weights)
-    frozen = f", {total - trainable:,} more not trained" if total > trainable else ""
+    frozen = f", {total - trainable:,} non-trainable" if total > trainable else ""
     return f"{count(len(model.layers), 'layer')}, {count(trainable, 'trainable weight')}{frozen}"
 
 
@@ -148,9 +160,9 @@ def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
 
 def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
     """Describe the optimizer, the schedule and the number of updates."""
-    group = f", each from {count(params.accumulate_steps, 'batch')}" if params.accumulate_steps > 1 else ""
+    group = f" from {params.accumulate_steps} batches each" if params.accumulate_steps > 1 else ""
     return (
-        f"{params.optimizer.name}, learning rate {params.learning_rate.params.lr:g} with {params.learning_rate.name}; "
+        f"{params.optimizer.name}, learning rate {params.learning_rate.params.lr:g} ({params.learning_rate.name}); "
         f"{count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch, 'update')}{group}"
     )
 
@@ -162,8 +174,8 @@ def describe_ports(addresses: Sequence[str]) -> list[tuple[str, str]]:
     ports = sorted({address.rpartition(":")[2] for address in addresses}, key=int)
     names = ", ".join(ports[:MOST_PORTS]) + (" ..." if len(ports) > MOST_PORTS else "")
     text = (
-        f"TensorFlow listens on {names} without a secret, open to this host and its networks; docs/scale.md describes "
-        "how to close them"
+        f"TensorFlow listens on {names} without authentication, reachable from this host and its networks; "
+        "docs/scale.md describes how to close them"
     )
     return [("ports", text)]
 
@@ -175,25 +187,29 @@ def describe_device(precision: str, distribution: Distribution, strategy: str) -
     if distribution.replicas > 1:
         names = ", ".join(device.rpartition("device:")[2] for device in distribution.devices)
         if distribution.processes.count > 1:
-            names = f"{count(distribution.processes.count, 'worker')} with {names} each"
+            names = f"{count(distribution.processes.count, 'worker')} ({names} each)"
         kept = "on the CPU" if strategy == "central_storage" else "on each"
         return f"{names} share each batch; the weights are kept {kept}{mixed}"
-    alone = "" if strategy == "none" else f" (alone, so --device.strategy {strategy} changes nothing)"
-    idle = f" of {len(gpus)}; --device.strategy mirror uses all" if len(gpus) > 1 else ""
+    alone = "" if strategy == "none" else f" (--device.strategy {strategy} has no effect on a single device)"
+    idle = f" of {len(gpus)}; --device.strategy mirror uses all of them" if len(gpus) > 1 else ""
     return f"{gpus[0] if gpus else 'CPU'}{idle}{alone}{mixed}"
 
 
-def describe_compilation(compilation: Compilation, chunked_away_by: list[str]) -> str:
-    """Describe the compilation of the loop."""
+def describe_compilation(compilation: Compilation, steps: int, batching: Batching, per_batch: list[str]) -> str:
+    """Describe the compilation of the loop and its steps per call.
+
+    Args:
+        compilation: the compilation.
+        steps: the most steps per call.
+        batching: the division of an epoch into batches; a smaller last batch needs a call of its own.
+        per_batch: the callbacks that need every batch.
+    """
     ways = {"graph": "TensorFlow graph", "xla": "XLA", "eager": "not compiled"}
-    chunk = (
-        f"1 batch a call, since {', '.join(chunked_away_by)} asks for every batch"
-        if chunked_away_by
-        else f"{count(compilation.chunk, 'batch')} a call"
-    )
-    return f"{ways[compilation.mode]} ({compilation.reason}), {chunk}"
+    calls = f"{steps:,} + 1 steps" if 1 < steps == batching.full_steps < batching.steps else count(steps, "step")
+    why = f", for {' and '.join(per_batch)}" if per_batch else ""
+    return f"{ways[compilation.mode]} ({compilation.reason}), {calls} per call{why}"
 
 
 def describe_output(output_dir: Path | None) -> str:
     """Describe the output folder."""
-    return "nothing is written" if output_dir is None else str(output_dir)
+    return "none, nothing is written" if output_dir is None else str(output_dir)

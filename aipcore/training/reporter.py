@@ -81,6 +81,7 @@ class TrainResult:
         seconds: duration from the first batch to the end, including exports.
         saved: the names of the usable folders in `output_dir`.
         signal: the number of the signal that interrupted the run, else None.
+        resume: the command that resumes an interrupted run; empty if it has ended or has no checkpoint.
         profiled: the first and the last batch of the profile, counted over the run from 1; None without a profile.
         memory: the peak memory of the run.
         model: the Keras model with its final weights: those of `export`, averaged ones with `trainer.calc_ema`. None if
@@ -97,6 +98,7 @@ class TrainResult:
     seconds: float
     saved: list[str]
     signal: int | None = None
+    resume: str = ""
     profiled: tuple[int, int] | None = None
     memory: PeakMemory | None = None
     model: Any = attrs.field(default=None, eq=False, repr=False)
@@ -104,12 +106,11 @@ class TrainResult:
 
 def nothing_to_train(result: TrainResult) -> str:
     """Return the message for a trainer that has already trained."""
-    ended = {"finished": "has finished its", "stopped": "stopped after", "interrupted": "was interrupted after"}
-    how = "to train further, make a new trainer"
+    ended = "was interrupted" if result.status == "interrupted" else result.status
+    how = "Create a new trainer to train further"
     if result.status == "interrupted" and result.output_dir is not None:
-        how = f"aipcore.resume({str(result.output_dir)!r}) continues it"
-    epochs = count(result.epochs, "epoch")
-    return f"The run {ended[result.status]} {epochs}, so there is nothing to train; {how}."
+        how = f"Resume it with aipcore.resume({str(result.output_dir)!r})"
+    return f"The run {ended} after {count(result.epochs, 'epoch')}, so this trainer has nothing to train. {how}."
 
 
 class Reporter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,12 +13,14 @@ from aipcore.errors import ParamsError, ScenarioError
 from aipcore.hooks.manager import PluginManager, get_plugin_manager
 from aipcore.params import Layer, Resolved, resolve
 from aipcore.params.resources import check_resources
+from aipcore.params.secret import contacts
 from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.loader import LoadedScenario, load_scenario, loaded_class
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
+from aipcore.training.run_folder import resume_command
 
 AnyScenario = str | os.PathLike[str] | type[Scenario]
 """A name, a file, `module:Class`, or the class itself."""
@@ -50,6 +53,18 @@ class Request:
         scenario = self.scenario.cls(resolved.value)
         scenario.check()
         return attrs.evolve(resolved, value=scenario.derived_params())
+
+    def resume_command(self, resolved: Resolved[Any], folder: Path) -> str:
+        """Return the command that resumes a run of this request.
+
+        Args:
+            resolved: the parameters of the run.
+            folder: the run folder.
+        """
+        if self.scenario.kind == "class":
+            return f"aipcore.resume({str(folder)!r}, scenario={self.scenario.cls.__name__})"
+        named = contacts(resolved.tree, tuple(resolved.origins.values()))
+        return resume_command(folder, trust=bool(named) or self.scenario.kind != "plugin")
 
 
 def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginManager) -> Request:
@@ -91,7 +106,7 @@ def params_layer(params: Mapping[str, Any] | None) -> Layer:
     """
     if params is not None and not isinstance(params, Mapping):
         raise ParamsError(
-            f"params is {type(params).__name__}, not a mapping. Give {{'trainer.epochs': 5}} or the like."
+            f"params is {type(params).__name__}, not a mapping. Give a mapping such as {{'trainer.epochs': 5}}."
         )
     return Layer.from_mapping("params", {} if params is None else _plain(params))
 

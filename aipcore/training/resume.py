@@ -16,6 +16,7 @@ import attrs
 from aipcore.errors import TrainingError, UsageError, author_errors, python_arguments
 from aipcore.logs import RunLog, logging_to
 from aipcore.params import Resolved, fill, to_dict
+from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import shown
@@ -124,7 +125,7 @@ def _checked(stored: StoredRun) -> _Resumption:
     file = stored.folder.params_file
     if not stored.trust:
         refuse_contacts(named, file)
-    warnings.extend(f"{each.address} is contacted, which {file} names (--{each.option})." for each in named)
+    warnings.extend(f"The run contacts {each.address}, which {file} names (--{each.option})." for each in named)
     resolved = request.checked()
     before = fill(request.root, stored.recorded, request.plugins)
     found = changes(to_dict(before), to_dict(resolved.value))
@@ -209,7 +210,7 @@ def _data_reason(folder: RunFolder, found: Sequence[str]) -> str:
         return f"{folder.path / 'run.json'} has no fingerprint of the data to compare. Resume without --strict-data."
     if not found:
         return ""
-    return f"{' '.join(found)} Restore what the run was trained with, or resume without --strict-data."
+    return f"{' '.join(found)} Restore the original data and source, or resume without --strict-data."
 
 
 def _opening(
@@ -239,7 +240,7 @@ def _opening(
         for warning in resumption.warnings:
             reporter.warning(warning)
         for each in moved:
-            reporter.warning(f"{each.name} is newer than where the run goes on: it is in {each.parent} now.")
+            reporter.warning(f"The newer checkpoint {each.name} was moved to {each.parent}.")
         reporter.message(_begin(resumption.path, epoch, step, resumption.found))
         yield lambda result: record_result(folder.path, about, result)
 
@@ -280,11 +281,11 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
         return _finished_without_checkpoint(resumption)
     epoch, stopped = checkpoint.progress.get("epoch"), _stopped(checkpoint)
     if stopped and not _restarts(stopped, resumption):
-        why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})"
-        how = "to go on, change what stopped it, such as --early_stopping.n_to_go"
+        why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})."
+        how = "To train further, change what stopped it, such as --early_stopping.n_to_go."
     elif isinstance(epoch, int) and epoch >= params.epochs:
-        why = f"The run has finished its {epoch} epochs"
-        how = f"to go on, give more, such as --trainer.epochs {2 * epoch}"
+        why = f"The run finished after {count(epoch, 'epoch')}."
+        how = f"To train further, give more epochs, such as --trainer.epochs {2 * epoch}."
     else:
         return None
     if params.export_final and exported_epoch(folder) != epoch:
@@ -292,7 +293,7 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
         return None
     result = {**checkpoint.progress, **_mapping(checkpoint.progress.get("monitor")), "epochs": epoch}
     result["status"] = "stopped" if stopped else "finished"
-    return f"{why}, so there is nothing to do; {how}.", _result(resumption, result)
+    return f"{why} {how}", _result(resumption, result)
 
 
 def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainResult] | None:
@@ -301,13 +302,13 @@ def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainRes
     if not result and exported is None:
         return None
     # Training again would start from scratch, and replace the models of the run.
-    ended = f"The run in {folder.path} has ended and has no checkpoint"
+    ended = f"The run in {folder.path} has ended without a checkpoint"
     if resumption.found:
         raise UsageError(
-            f"{ended}, so it cannot be trained further. Start a new run with aip train and --warmstart.model, or leave "
+            f"{ended}. It cannot be trained further. Start a new run with aip train and --warmstart.model, or leave "
             f"out --{resumption.found[0].path}."
         )
-    return f"{ended}, so there is nothing to resume.", _result(
+    return f"{ended}. There is nothing to resume.", _result(
         resumption, {"status": "finished", "epochs": exported, "history": [], **result}
     )
 
@@ -336,7 +337,8 @@ def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TrainingError(
-            f"{folder} does not say how its run ended ({type(error).__name__}: {error}): the folder is damaged."
+            f"{folder} has no valid record of the end of its run ({type(error).__name__}: {error}). "
+            "The folder is damaged."
         ) from error
 
 
@@ -345,7 +347,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _begin(path: Path | None, epoch: int, step: int, found: Sequence[Change]) -> str:
-    where = "from the beginning, since there is no checkpoint yet" if path is None else f"from {path}"
-    place = "" if path is None else f", in epoch {epoch + 1} after {step} batches" if step else f", after epoch {epoch}"
+    if path is None:
+        where = "Starting from the beginning, because the run has no checkpoint yet"
+    else:
+        place = f"after epoch {epoch}" if epoch else "before the first epoch"
+        place = f"in epoch {epoch + 1}, after {count(step, 'batch')}" if step else place
+        where = f"Resuming from {path}, {place}"
     with_ = ", ".join(f"{change.path} {change.after}" for change in found)
-    return f"Goes on {where}{place}{f', with {with_}' if with_ else ''}."
+    return f"{where}{f', with {with_}' if with_ else ''}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from aipcore.distributed.cluster import LAUNCHER
 from aipcore.errors import FolderMovedError, UsageError
 from aipcore.files import no_follow, read_json, refuse_link, refuse_links
 from aipcore.scenario.record import read_record
@@ -45,20 +47,27 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
     else:
         path = given
     if path.exists() and not path.is_dir():
-        raise UsageError(f"--trainer.output_dir {path} is a file: give a folder, existing or not.")
+        raise UsageError(f"--trainer.output_dir {path} is a file. Give a new or an existing folder.")
     refuse_links_of_run(path)
     found = [name for name in RUN_FILES if (path / name).exists()]
     if found:
         raise UsageError(
-            f"--trainer.output_dir {path} already holds a run (it has {', '.join(found)}): "
-            "give another folder, or move that one away."
+            f"--trainer.output_dir {path} already contains a run ({', '.join(found)}). "
+            "Give another folder, or move this one."
         )
     parent = path
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"--trainer.output_dir {path} cannot be written, since {parent} may not be written to.")
+        raise UsageError(
+            f"--trainer.output_dir {path} cannot be written, because {parent} is not writable. Give another folder."
+        )
     return path
+
+
+def resume_command(folder: Path, *, trust: bool = False) -> str:
+    """Return the command that resumes a run, with the launcher that started this process if there is one."""
+    return f"{os.environ.get(LAUNCHER, 'aip')} resume {shlex.quote(str(folder))}{' --trust' if trust else ''}"
 
 
 def refuse_links_of_run(path: Path) -> None:
@@ -85,9 +94,9 @@ def claim_output_dir(path: Path) -> Path:
         with (path / "train.log").open("x", encoding="utf-8"):
             pass
     except FileExistsError as error:
-        raise UsageError(f"{path} was just claimed by another run: give another --trainer.output_dir.") from error
+        raise UsageError(f"{path} was just claimed by another run. Give another --trainer.output_dir.") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): give another --trainer.output_dir.") from error
+        raise UsageError(f"{path} cannot be written ({error.strerror}). Give another --trainer.output_dir.") from error
     return path
 
 
@@ -145,14 +154,14 @@ def locked(path: Path, name: str = LOCK) -> Iterator[None]:
         descriptor = no_follow(str(path / name), os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror}): mend its permissions, or copy it elsewhere and resume there."
+            f"{path} cannot be written ({error.strerror}). Fix its permissions, or copy it elsewhere and resume there."
         ) from error
     try:
         try:
             _lock(descriptor)
         except OSError as error:
             raise UsageError(
-                f"{path} is being written to by another process: wait for it to end, or stop it."
+                f"{path} is being written to by another process. Wait for it to end, or stop it."
             ) from error
         yield
     finally:

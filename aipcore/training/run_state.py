@@ -13,6 +13,7 @@ from aipcore.data.streamed import StreamDataset
 from aipcore.distributed.strategy import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json
+from aipcore.params.names import count
 from aipcore.training.checkpoint import callback_state
 from aipcore.training.checkpoint.format import Checkpoint
 from aipcore.training.engine.compilation import Compilation
@@ -140,13 +141,13 @@ class RunState:
             stream = callback_state.put_together(progress.get("stream"), of_stream)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise TrainingError(
-                f"The checkpoint's progress.json is not what aip writes ({type(error).__name__}: {error}): "
-                "take another checkpoint."
+                f"The checkpoint's progress.json is not valid ({type(error).__name__}: {error}). "
+                "Use another checkpoint."
             ) from error
         if seed != self.seed:
             raise TrainingError(
-                f"The checkpoint is of a run with the seed {seed}, this one has {self.seed}: the order of the data "
-                f"depends on it, so give --trainer.random_seed {seed} or leave the option out."
+                f"The checkpoint belongs to a run with seed {seed}, but this run has seed {self.seed}. The order "
+                f"of the data depends on the seed. Give --trainer.random_seed {seed}, or leave the option out."
             )
         if progress.get("accumulate_steps") != self.accumulate_steps:
             # Between two groups, there is no sum of gradients to continue: the sums of this run are already zero.
@@ -184,26 +185,26 @@ class RunState:
         accumulate = progress.get("accumulate_steps", self.accumulate_steps)
         if step == 0:
             return epoch, 0
-        here = f"The checkpoint lies within epoch {epoch + 1}, after {step} batches"
+        here = f"The checkpoint is within epoch {epoch + 1}, after {count(step, 'batch')}"
         if before["samples"] != self.batching.samples:
             raise TrainingError(
-                f"{here}, and an epoch has {self.batching.samples:,} samples now instead of {before['samples']:,}: "
-                "resume without this change up to the end of an epoch, or take a checkpoint from there."
+                f"{here}. An epoch now has {self.batching.samples:,} samples instead of {before['samples']:,}. "
+                "Resume without this change until the end of an epoch, or use a checkpoint from there."
             )
         done = min(step * before["batch_size"], before["samples"])
         size = self.batching.batch_size
         if size != before["batch_size"] and done % size and done != before["samples"]:
             raise TrainingError(
-                f"{here} of {before['batch_size']}, and these {done:,} samples are not a whole number of batches of "
-                f"{size}: give a --train.batch_size that divides {done}, or take a checkpoint from the end of an epoch."
+                f"{here} of {before['batch_size']}. These {done:,} samples are not a whole number of batches of "
+                f"{size}. Give a --train.batch_size that divides {done}, or use a checkpoint from the end of an epoch."
             )
         now = -(-done // size)
         regrouped = accumulate != self.accumulate_steps or size != before["batch_size"]
         if regrouped and step % accumulate and done != before["samples"]:
             raise TrainingError(
-                f"{here}, of which the last {step % accumulate} wait for their optimizer update: "
-                "trainer.accumulate_steps and train.batch_size cannot change here; take a checkpoint from between "
-                "epochs."
+                f"{here}. The optimizer update of the last {count(step % accumulate, 'batch')} is pending, so "
+                "trainer.accumulate_steps and train.batch_size cannot change here. Use a checkpoint from the end of "
+                "an epoch."
             )
         return epoch, now
 
@@ -213,8 +214,8 @@ class RunState:
             wanted = getattr(dtype, "name", dtype)
             if name in arrays and arrays[name].dtype.name != wanted:
                 raise TrainingError(
-                    f"The saved state is of another model: {name} is of type {arrays[name].dtype.name} there "
-                    f"and {wanted} here."
+                    f"The saved state belongs to another model: {name} has type {arrays[name].dtype.name} in it "
+                    f"and {wanted} in this model."
                 )
 
 

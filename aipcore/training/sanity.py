@@ -49,8 +49,8 @@ def check_data(dataset: MemoryDataset, origin: str) -> None:
                 sample = np.asarray(column[index])
                 bad = sample[~np.isfinite(sample)][0]
                 raise DataError(
-                    f"Sample {index} of {origin} has {bad} in its {_called(part, name)}: only finite numbers can be "
-                    "learnt from; mend or leave out the sample, or train with --trainer.skip_sanity_check."
+                    f"Sample {index} of {origin} has {bad} in its {_called(part, name)}. Training needs "
+                    "finite numbers. Fix or remove the sample, or train with --trainer.skip_sanity_check."
                 )
 
 
@@ -127,8 +127,8 @@ def check_first_losses(
         if bad.size:
             place = "" if np.ndim(term.values) == 0 else f" of sample {bad[0][0]}"
             raise DataError(
-                f"The loss{f' {name}' if name else ''}{place} of {origin} is {values[tuple(bad[0])]} before training: "
-                "check the sample, the loss, and how the model's weights begin."
+                f"The loss{f' {name}' if name else ''}{place} of {origin} is {values[tuple(bad[0])]} before training. "
+                "Check the sample, the loss, and the initial weights of the model."
             )
 
 
@@ -179,7 +179,8 @@ def check_first_evaluation(
     for name, value in results.items():
         if not _is_number(value):
             raise ScenarioError(
-                f"{type(evaluator).__name__}.result() of {kind} gives {value!r} for {name!r}: results must be numbers."
+                f"{type(evaluator).__name__}.result() of {kind} returns {value!r} for {name!r}. "
+                "Results must be numbers."
             )
 
 
@@ -201,8 +202,8 @@ def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
         if not np.isfinite(loss):
             rate = float(optimizer.learning_rate)
             raise TrainingError(
-                f"The loss is {loss} after {count(batches, 'batch')}: lower --learning_rate.lr (the rate is "
-                f"{rate:.3g}) or give --optimizer.clip_global_norm 1; --trainer.skip_sanity_check goes on all the same."
+                f"The loss is {loss} after {count(batches, 'batch')}. Lower --learning_rate.lr (the rate is "
+                f"{rate:.3g}) or give --optimizer.clip_global_norm 1. --trainer.skip_sanity_check trains anyway."
             )
 
     return check
@@ -225,8 +226,8 @@ def _check_classes(column: Any, classes: int, ignored: int | None, target: str, 
     for first, values in _pieces(column):
         if values.dtype.kind not in "biuf":
             raise DataError(
-                f"The {target} of sample {first} of {origin} is {values.flat[0]!r}, not the number of a class. Turn it "
-                "into a number in processors()."
+                f"The {target} of sample {first} of {origin} is {values.flat[0]!r}, not a class index. Convert it to "
+                "one in processors()."
             )
         wrong = np.atleast_1d((values < 0) | (values >= classes))
         if ignored is not None:
@@ -236,8 +237,8 @@ def _check_classes(column: Any, classes: int, ignored: int | None, target: str, 
         index = first + (int(np.argwhere(wrong)[0][0]) if isinstance(column, np.ndarray) else 0)
         value = np.atleast_1d(values)[wrong].flat[0]
         raise DataError(
-            f"Sample {index} of {origin} has the {target} {value}, but the model has outputs for 0 to {classes - 1}: "
-            "give the output as many units as there are classes, or mend the sample."
+            f"Sample {index} of {origin} has the {target} {value}, but the model has outputs for 0 to {classes - 1}. "
+            "Give the output one unit for each class, or fix the sample."
         )
 
 
@@ -246,8 +247,8 @@ def _check_shapes(column: Any, shape: tuple[int | None, ...], target: str, outpu
     ours, theirs = _without_ones(shape[1:]), _without_ones(sample)
     if len(ours) != len(theirs) or any(a not in (None, b) for a, b in zip(ours, theirs, strict=True)):
         raise DataError(
-            f"The {target} of sample 0 of {origin} has shape {sample}, the {output} of the model {shape[1:]}: "
-            "the loss compares them element by element, so give them one shape."
+            f"The {target} of sample 0 of {origin} has shape {sample}, but the {output} of the model has "
+            f"shape {shape[1:]}. The loss compares them element by element. Give them the same shape."
         )
 
 

@@ -13,6 +13,7 @@ import keras
 from aipcore.data.dataset import Dataset
 from aipcore.data.device_cache import IndexDataset, resident
 from aipcore.data.loader import DataLoader
+from aipcore.data.pipeline import evaluation_batch_size
 from aipcore.data.processor import as_post_processors
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import Distribution, path_of
@@ -55,8 +56,8 @@ def alone(strategy: str) -> ProcessGroup:
     """
     if strategy == "multi_worker":
         raise ParamsError(
-            "--device.strategy multi_worker needs the other workers: train with aip train, or give the trainer those "
-            "of aipcore.distributed.strategy.joined_processes."
+            "--device.strategy multi_worker needs the other workers. Train with aip train, or pass the processes "
+            "of aipcore.distributed.strategy.joined_processes to the trainer."
         )
     return ProcessGroup()
 
@@ -197,8 +198,8 @@ def prepare_model(
     frozen = freeze(graph.model, trainer.no_train_scope) if trainer.no_train_scope is not None else []
     if trainer.input_gradient_penalty and not any(spec.dtype.startswith("float") for spec in graph.inputs.values()):
         raise ParamsError(
-            f"--trainer.input_gradient_penalty {trainer.input_gradient_penalty:g}: {kind} has no floating-point "
-            "input. Leave the option out."
+            f"--trainer.input_gradient_penalty {trainer.input_gradient_penalty:g} needs a floating-point input, but "
+            f"{kind} has none. Leave the option out."
         )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
@@ -245,13 +246,20 @@ def prepare_model(
             eager=trainer.force_eager,
         )
 
-    val_batch = params.val.batch_size or data.batching.batch_size
+    default = data.batching.batch_size
     validation = None
     if data.val is not None:
+        val_batch = evaluation_batch_size(data.val, params.val.batch_size, default)
         validation = evaluation(data.val, val_batch, graph, scoring.objective, scoring.make_metrics)
-    lav_batch = params.lav.batch_size or val_batch
+    lav_sizes = (params.lav.batch_size, params.val.batch_size, default)
     lav = {
-        name: evaluation(dataset, lav_batch, prediction, scoring.applied, scoring.make_applied_metrics)
+        name: evaluation(
+            dataset,
+            evaluation_batch_size(dataset, *lav_sizes),
+            prediction,
+            scoring.applied,
+            scoring.make_applied_metrics,
+        )
         for name, dataset in data.lav.items()
     }
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)

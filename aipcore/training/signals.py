@@ -22,6 +22,8 @@ AT_ONCE_SECONDS = 2.0
 NOTICE_SECONDS = 1.0
 """Seconds for the final notice, which may hang too."""
 
+UNSAVED = "Stopped without saving."
+
 
 class LastResort:
     """A watchdog that forces exit if a signal is ignored for `grace_seconds`. Start and stop it in the main thread.
@@ -29,13 +31,20 @@ class LastResort:
     Args:
         signals: the handled signals.
         grace_seconds: seconds after the first signal; after a second one, `AT_ONCE_SECONDS` apply.
-        notify: receives the sentence that the grace period is over.
+        notify: receives the reason and the command that resumes the run.
+        advice: returns this command on a line of its own; empty if there is none.
     """
 
-    def __init__(self, signals: Collection[int], grace_seconds: float, notify: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        signals: Collection[int],
+        grace_seconds: float,
+        notify: Callable[[str], object],
+        advice: Callable[[], str],
+    ) -> None:
         self._signals = signals
         self._grace = grace_seconds
-        self._notify = notify
+        self._notify, self._advice = notify, advice
         self._previous = -1
         self._thread: threading.Thread | None = None
 
@@ -81,18 +90,15 @@ class LastResort:
                     deadline = time.monotonic() + (self._grace if len(received) == 1 else AT_ONCE_SECONDS)
 
     def _end(self, received: list[int]) -> None:
-        if len(received) == 1:
-            notice = threading.Thread(target=self._say, daemon=True)
-            notice.start()
-            notice.join(NOTICE_SECONDS)
+        reason = f"The run did not stop within {self._grace:g} s (trainer.grace_seconds) and is killed."
+        notice = threading.Thread(target=self._say, args=(reason if len(received) == 1 else UNSAVED,), daemon=True)
+        notice.start()
+        notice.join(NOTICE_SECONDS)
         # Do not wait for other threads or exit handlers: they may be the cause of the hang.
         os._exit(128 + received[-1])
 
-    def _say(self) -> None:
-        self._notify(
-            f"The run did not end within {self._grace:g} s (trainer.grace_seconds): it ends here, "
-            "and the last complete checkpoint is what there is."
-        )
+    def _say(self, reason: str) -> None:
+        self._notify(f"{reason}{self._advice()}")
         sys.stdout.flush()
 
 
@@ -113,18 +119,25 @@ class Interruption:
     Args:
         notify: shows a message to the user.
         grace_seconds: seconds after which the process is forced to exit; see `LastResort`.
+        resume: returns the command that resumes the run from its last checkpoint; empty if there is none.
         alone: True if there are no other workers to agree with.
         owns_process: True if the process may be ended; otherwise `grace_seconds` has no effect.
     """
 
     def __init__(
-        self, notify: Callable[[str], None], grace_seconds: float, *, alone: bool = True, owns_process: bool = True
+        self,
+        notify: Callable[[str], None],
+        grace_seconds: float,
+        resume: Callable[[], str],
+        *,
+        alone: bool = True,
+        owns_process: bool = True,
     ) -> None:
         self.noted: signal.Signals | None = None
         self._alone = alone
         self.received: signal.Signals | None = None
-        self._notify = notify
-        self._last_resort = LastResort(SIGNALS, grace_seconds, notify) if owns_process else None
+        self._notify, self._resume = notify, resume
+        self._last_resort = LastResort(SIGNALS, grace_seconds, notify, self._advice) if owns_process else None
         self._breaks = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -161,7 +174,7 @@ class Interruption:
             index, number = told[0]
             self.received = signal.Signals(number)
             if self.noted is None:
-                self._notify(f"Stopping and saving, since worker {index} received {self.received.name}.")
+                self._notify(f"Worker {index} received {self.received.name}. Stopping and saving.")
             self.noted = self.received
         return any(wish for _, wish in wishes)
 
@@ -186,11 +199,14 @@ class Interruption:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.noted is not None:
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            raise (Terminated if number == signal.SIGTERM else KeyboardInterrupt)(f"{UNSAVED}{self._advice()}")
         self.noted = signal.Signals(number)
-        what = "now" if self._breaks else "after this chunk"
-        self._notify(f"Stopping {what} and saving; press Ctrl-C again to stop at once.")
+        self._notify("Stopping and saving. Press Ctrl-C again to stop without saving.")
         if self._breaks:
             self._breaks = False
             self.received = self.noted
             raise Interrupted
+
+    def _advice(self) -> str:
+        command = self._resume()
+        return f"\nResume with: {command}" if command else ""

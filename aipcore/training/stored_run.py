@@ -20,20 +20,20 @@ from aipcore.training.params import run_params_class
 from aipcore.training.request import AnyScenario, Request, load_any
 from aipcore.training.run_folder import RunFolder, find_run
 
-OTHER_MODEL = "the weights in the checkpoint are those of the model as it was; start a new run with aip train"
-OTHER_OPTIMIZER = "the checkpoint holds the state of that optimizer, none for another; start a new run with aip train"
-OTHER_NUMBERS = "the run would not go on but be another from here; start a new run with aip train"
+OTHER_MODEL = "The weights in the checkpoint belong to the original model. Start a new run with aip train."
+OTHER_OPTIMIZER = "The checkpoint contains the state of the original optimizer. Start a new run with aip train."
+OTHER_NUMBERS = "The run would become a different one. Start a new run with aip train."
 
 REFUSED: Mapping[str, str] = {
     "model": OTHER_MODEL,
-    "warmstart": "the weights come from the checkpoint; leave it out",
-    "trainer.warmstart": "the weights come from the checkpoint; leave it out",
+    "warmstart": "The weights come from the checkpoint. Leave the option out.",
+    "trainer.warmstart": "The weights come from the checkpoint. Leave the option out.",
     "trainer.optimizer.name": OTHER_OPTIMIZER,
     "trainer.precision": OTHER_NUMBERS,
-    "trainer.random_seed": "the order of the data and dropout depend on it; leave it out",
-    "trainer.no_train_scope": "the optimizer has state for the weights that are trained, and no others; leave it out",
-    "trainer.ema_batch_norm": "the checkpoint holds averages for the same weights only; leave it out",
-    "trainer.output_dir": "a run goes on in the folder where it lies; copy the folder and resume the copy",
+    "trainer.random_seed": "The order of the data and dropout depend on it. Leave the option out.",
+    "trainer.no_train_scope": "The optimizer has state only for the trained weights. Leave the option out.",
+    "trainer.ema_batch_norm": "The checkpoint contains averages for the same weights only. Leave the option out.",
+    "trainer.output_dir": "A run is resumed in its own folder. Copy the folder and resume the copy.",
 }
 """Reasons why parameters cannot change, by the dotted path of a parameter or group."""
 
@@ -75,13 +75,13 @@ def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str)
             if change.path == path or change.path.startswith(f"{path}."):
                 raise _refusal(change, reason, as_shown)
         if change.path == "trainer.calc_ema" and 0 in (change.before, change.after):
-            raise _refusal(change, "the checkpoint holds averages only if the run began with them", as_shown)
+            raise _refusal(change, "The checkpoint contains averages only if the run started with them.", as_shown)
 
 
 def _refusal(change: Change, reason: str, as_shown: Callable[[str], str]) -> UsageError:
     name = as_shown(change.path.removesuffix(".name"))
     return UsageError(
-        f"--{name} cannot change from {_text(change.before)} to {_text(change.after)} when a run goes on: {reason}."
+        f"--{name} cannot change from {_text(change.before)} to {_text(change.after)} when a run is resumed. {reason}"
     )
 
 
@@ -92,7 +92,7 @@ def _text(value: Any) -> str:
 KINDS = ("scenario", "optimizer", "schedule", "callback", "exporter")
 """The kinds of plugins that a run uses."""
 
-UNKNOWN = "The folder's run.json does not say which plugins the run is made of: restore it."
+UNKNOWN = "The folder's run.json does not list the plugins of the run. Restore the file."
 
 
 def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[list[str], list[tuple[str, str]]]:
@@ -113,8 +113,8 @@ def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[l
             here = plugins.entry(kind, name).plugin
             if (normalize(here.distribution), here.version) != (normalize(package), version):
                 warnings.append(
-                    f"The {kind} {name} was that of {package} {version} so far and is that of {here.source} now: "
-                    "the run may not go on as it would have."
+                    f"The {kind} {name} came from {package} {version} and now comes from {here.source}. "
+                    "The results may differ from those of an uninterrupted run."
                 )
         elif kind in ("scenario", "optimizer"):
             raise PluginError(_missing(each, plugins))
@@ -145,8 +145,10 @@ def _missing(component: tuple[str, str, str, str], plugins: PluginManager) -> st
     message = f"The {kind} {name} of this run came from {package} {version}, which "
     for plugin in plugins.plugins:
         if normalize(plugin.distribution) == normalize(package):
-            return f"{message}is here as {plugin.source}, but {plugin.reason or 'does not have it'}: mend that first."
-    return f"{message}is not installed: install it (pip install {package}=={version})."
+            return (
+                f"{message}is installed as {plugin.source}, but {plugin.reason or 'does not have it'}. Fix this first."
+            )
+    return f"{message}is not installed. Run pip install {package}=={version}."
 
 
 PLACES = {

@@ -66,6 +66,7 @@ class Trainer:
         processes: this process and its peers, of which only the chief has an `output_dir`.
         opening: prepares the folder when training begins; by default it is already prepared.
         owns_process: True if a run that ignores a signal may end the process.
+        resume: the command that resumes this run.
 
     Attributes:
         scenario: the scenario.
@@ -129,7 +130,8 @@ class Trainer:
         resolved = resolved or request.resolved()
         params = resolved.value
         about = about_run(request.scenario, resolved, request.plugins)
-        values = {"name": request.scenario.name, "about": about, **more}
+        resume = "" if output_dir is None else request.resume_command(resolved, output_dir)
+        values = {"name": request.scenario.name, "about": about, "resume": resume, **more}
         parts = values.pop("parts", None) or make_parts(params.trainer, request.plugins)
         return cls(request.scenario.cls(params), params, parts=parts, output_dir=output_dir, **values)
 
@@ -149,8 +151,9 @@ class Trainer:
         processes: ProcessGroup | None = None,
         opening: Opening | None = None,
         owns_process: bool = False,
+        resume: str = "",
     ) -> None:
-        self._opening = opening
+        self._opening, self._resume = opening, resume
         self._result: TrainResult | None = None
         check_scenario(type(scenario))
         self.scenario = scenario
@@ -191,7 +194,9 @@ class Trainer:
             stream=self.data.stream,
         )
         grace, one = self._params.grace_seconds, self.processes.count == 1
-        self._interruption = Interruption(self._reporter.message, grace, alone=one, owns_process=owns_process)
+        self._interruption = Interruption(
+            self._reporter.message, grace, self._resume_command, alone=one, owns_process=owns_process
+        )
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
         self._run_writer = RunWriter(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
@@ -314,7 +319,7 @@ class Trainer:
                     self._begin(interruption)
                     self._loop.run()
                 except Interrupted:
-                    self._reporter.message("The run was interrupted before its first batch.")
+                    self._reporter.message("Interrupted before the first step.")
                 end.result = self._finish(started)
             finally:
                 end.epochs = self.state.epoch
@@ -327,7 +332,7 @@ class Trainer:
             with interruption.breaking():
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
-        self._chunks.chunk = 1 if self._per_batch else self._checkpoints.chunk(self.state.compilation.chunk)
+        self._chunks.chunk = self._steps_per_call(self.state.compilation)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)
@@ -350,12 +355,20 @@ class Trainer:
             self.data,
             self.engine,
             self.state.compilation,
+            steps_per_call=self._steps_per_call(self.state.compilation),
             name=self._name,
             seed=self.state.seed,
             output_dir=self.output_dir,
             warm_start=self._warm_start,
             per_batch=self._per_batch,
         )
+
+    def _steps_per_call(self, compilation: Compilation) -> int:
+        return 1 if self._per_batch else self._checkpoints.chunk(compilation.chunk)
+
+    def _resume_command(self) -> str:
+        """Return the command that resumes the run from its newest checkpoint; empty without a checkpoint."""
+        return self._resume if "checkpoint" in self._run_writer.saved() else ""
 
     def _context(self) -> RunContext:
         """Return the run as callbacks see it."""
@@ -391,6 +404,7 @@ class Trainer:
             seconds=time.perf_counter() - started,
             saved=self._run_writer.saved(),
             signal=received,
+            resume=self._resume_command() if received else "",
             profiled=self._profiler.traced,
             memory=peak_memory(self.data.workers.processes()),
             model=self.model,

@@ -86,14 +86,14 @@ class VariableState:
         unknown = {without_replica(name) for name in arrays} - self.variables.keys()
         if missing or unknown:
             raise TrainingError(
-                "The saved state is of another model or optimizer: "
-                f"missing {_some(missing)}, not needed {_some(unknown)}."
+                "The saved state belongs to another model or optimizer. "
+                f"Missing: {_some(missing)}. Not needed: {_some(unknown)}."
             )
         for name, variable in self.variables.items():
             if tuple(variable.shape) != arrays[name].shape:
                 raise TrainingError(
-                    f"The saved state is of another model: {name} has shape {arrays[name].shape} there "
-                    f"and {tuple(variable.shape)} here."
+                    f"The saved state belongs to another model: {name} has shape {arrays[name].shape} in it "
+                    f"and {tuple(variable.shape)} in this model."
                 )
         for name, variable in self.variables.items():
             for replica, part in self._numbered(components(variable)):
@@ -111,8 +111,8 @@ def by_path(variables: Iterable[Any], whose: str) -> dict[str, Any]:
         path = path_of(variable)
         if path in found:
             raise TrainingError(
-                f"Two variables of {whose} have the path {path!r}. A checkpoint cannot tell them apart. Give each "
-                "variable a name of its own."
+                f"Two variables of {whose} have the path {path!r}. A checkpoint cannot distinguish them. Give each "
+                "variable a unique name."
             )
         found[path] = variable
     return found
@@ -134,4 +134,4 @@ def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 def _some(names: set[str]) -> str:
     listed = sorted(names)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "") if listed else "nothing"
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "") if listed else "none"

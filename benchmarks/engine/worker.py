@@ -16,7 +16,7 @@ from engine import keras_peers, other_peers
 PEERS = {
     "aip": keras_peers.aip,
     "Model.fit": keras_peers.fit,
-    "Model.fit, 50 steps a call": partial(keras_peers.fit, steps_per_execution=50, jit_compile=False),
+    "Model.fit, 50 steps per call": partial(keras_peers.fit, steps_per_execution=50, jit_compile=False),
     "Model.fit, XLA": partial(keras_peers.fit, jit_compile=True),
     "by hand, graph": partial(keras_peers.by_hand, jit=False),
     "by hand, XLA": partial(keras_peers.by_hand, jit=True),

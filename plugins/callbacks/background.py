@@ -53,7 +53,7 @@ class Background:
             self._changed.notify_all()
 
     def close(self, seconds: float) -> int:
-        """Wait up to `seconds` for the jobs, trying failed ones once more.
+        """Wait up to `seconds` for the jobs, trying failed ones again.
 
         Returns:
             the number of unfinished jobs.
@@ -98,7 +98,7 @@ class Background:
         if self._failing:
             return
         self._failing = True
-        then = "it is tried again after each epoch" if self._retry else "its message is dropped"
+        then = "It is retried after each epoch" if self._retry else "The message is dropped"
         kind = "" if isinstance(error, AipError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())[:300]
-        logger.warning("%s failed (%s%s): %s, and training goes on.", self.what, kind, reason, then)
+        logger.warning("%s failed (%s%s). %s, and training continues.", self.what, kind, reason, then)

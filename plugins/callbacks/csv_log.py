@@ -35,7 +35,7 @@ class CSVLog(keras.callbacks.Callback):
             UsageError: the path is a link.
         """
         if self.path.is_symlink():
-            raise UsageError(f"{self.path} is a symbolic link. aip does not write through links: remove it.")
+            raise UsageError(f"{self.path} is a symbolic link. aip does not write through links. Remove the link.")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Append a row."""

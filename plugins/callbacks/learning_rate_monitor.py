@@ -65,7 +65,7 @@ class LearningRateMonitor(keras.callbacks.Callback):
             self._failed = True
             reason = getattr(error, "message", None) or str(error)
             logger.warning(
-                "The learning rates cannot be written (%s): they are no longer, and training goes on.", reason
+                "The learning rates cannot be written (%s). Recording stops, and training continues.", reason
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -119,7 +119,8 @@ class MLflow(Tracker):
             if any(had[name] is not None for name in fresh) and not self._differs:
                 self._differs = True
                 logger.warning(
-                    "MLflow has other values of epoch %d from before the run was resumed: both are shown.", epoch
+                    "MLflow already has other values of epoch %d, from before the run was resumed. It shows both.",
+                    epoch,
                 )
         metrics = [Metric(name, value, int(when * 1000), epoch) for name, value in fresh.items()]
         if not metrics:

@@ -18,21 +18,21 @@ class CSVLogParams(CallbackParams):
         ),
     )
     separator: str = field(
-        ",", help="What stands between two columns.", check=Check("one character", lambda s: len(s) == 1)
+        ",", help="Character between two columns.", check=Check("one character", lambda s: len(s) == 1)
     )
 
 
 @params
 class ReduceOnPlateauParams(CallbackParams):
-    """Multiplies the learning rate, whatever its schedule, by `factor` after `patience` epochs without improvement."""
+    """Multiplies the learning rate of any schedule by `factor` after `patience` epochs without improvement."""
 
-    factor: float = field(0.5, help="What the learning rate is multiplied by.", check=between(1e-6, 1 - 1e-6))
+    factor: float = field(0.5, help="Factor applied to the learning rate.", check=between(1e-6, 1 - 1e-6))
     patience: int = field(5, help="Epochs without improvement before the rate is lowered.", check=at_least(1))
-    min_delta: float = field(1e-4, help="A smaller change of the monitored value is no improvement.", check=at_least(0))
-    cooldown: int = field(0, help="Epochs after a reduction in which none is counted.", check=at_least(0))
-    min_scale: float = field(1e-6, help="The scheduled rate is never multiplied by less than this.", check=at_least(0))
+    min_delta: float = field(1e-4, help="Smallest change that counts as an improvement.", check=at_least(0))
+    cooldown: int = field(0, help="Epochs after a reduction that are not counted.", check=at_least(0))
+    min_scale: float = field(1e-6, help="Lowest total factor applied to the scheduled rate.", check=at_least(0))
 
 
 @params
 class TerminateOnNaNParams(CallbackParams):
-    """Checks the training loss after each chunk of batches and each epoch; the last good checkpoint stays."""
+    """Checks the training loss after each chunk of batches and each epoch. The last good checkpoint is kept."""

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from aip_plugins.callbacks.params import ReduceOnPlateauParams
 
+from aipcore.params.names import count
 from aipcore.training.callbacks.context import RunContext
 
 logger = logging.getLogger("aipcore.callbacks")
@@ -68,10 +69,10 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         if new < old:
             scale.assign(new)
             logger.info(
-                "Epoch %d: %s has not improved for %d epochs; the learning rate is now %.3g times the scheduled one.",
+                "Epoch %d: %s has not improved for %s. The learning rate is now %.3g times the scheduled one.",
                 epoch + 1,
                 self.context.monitor[1],
-                self.plateau.patience,
+                count(self.plateau.patience, "epoch"),
                 new,
             )
 

@@ -29,7 +29,7 @@ FROM_ENVIRONMENT = "env:"
 def _require(callback: str, module: str, extra: str) -> None:
     if find_spec(module) is None:
         raise UsageError(
-            f"The callback {callback} needs the package {module}, which is not installed: pip install "
+            f"The callback {callback} needs the package {module}, which is not installed. Run pip install "
             f"'aipcore[{extra}]', or leave {callback} out of --callbacks."
         )
 
@@ -43,16 +43,21 @@ class WebhookParams(CallbackParams):
 
     url: str = field(
         "env:AIP_WEBHOOK_URL",
-        help="Where to POST to: env:NAME takes the URL from the environment variable NAME, which is recorded nowhere.",
+        help="URL that receives the messages. env:NAME reads it from the environment variable NAME, which no file "
+        "records.",
         check=Check(
             "env:NAME, or a URL with http or https", lambda url: url.startswith(("http://", "https://", "env:"))
         ),
         secret=host_alone,
         contacts=lambda url: "" if url.startswith(FROM_ENVIRONMENT) else host_alone(url),
     )
-    every_n_epochs: int = field(0, help="Also tell of every so many epochs; 0: of none.", check=at_least(0))
-    new_best: bool = field(False, help="Also tell of each epoch whose monitored value is the best so far.")
-    timeout: float = field(5.0, help="Seconds to wait for an answer, and for all of them at the end.", check=above(0))
+    every_n_epochs: int = field(0, help="Epochs between two progress messages. 0 sends none.", check=at_least(0))
+    new_best: bool = field(False, help="Send a message for each epoch with a new best value.")
+    timeout: float = field(
+        5.0,
+        help="Seconds to wait for an answer. Also the limit for all pending messages at the end of the run.",
+        check=above(0),
+    )
 
     def check(self) -> None:
         """Check that the URL is set."""
@@ -72,7 +77,7 @@ class WebhookParams(CallbackParams):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(
                 f"The callback Webhook takes its URL from the environment variable {name}, which "
-                f"{'holds no http or https URL' if url else 'is not set'}: set it, or give --callbacks.webhook.url."
+                f"{'is not an http or https URL' if url else 'is not set'}. Set it, or give --callbacks.webhook.url."
             )
         return url
 
@@ -83,8 +88,8 @@ class MLflowParams(CallbackParams):
 
     tracking_uri: str | None = field(
         None,
-        help="Where MLflow keeps its runs: http(s)://HOST, sqlite:///FILE, or another address of MLflow; none: what "
-        "MLFLOW_TRACKING_URI says, or else the file mlflow.db in the output folder.",
+        help="Location of MLflow's runs. Give http(s)://HOST, sqlite:///FILE, or another address of MLflow. none uses "
+        "MLFLOW_TRACKING_URI, or else the file mlflow.db in the output folder.",
         check=Check(
             "without a user name or password: MLflow takes these from MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD",
@@ -92,13 +97,13 @@ class MLflowParams(CallbackParams):
         ),
         contacts=True,
     )
-    experiment: str | None = field(None, help="The experiment; none: the scenario's name.")
-    run_name: str | None = field(None, help="The name of the run; none: that of the output folder.")
+    experiment: str | None = field(None, help="Name of the experiment. none uses the scenario's name.")
+    run_name: str | None = field(None, help="Name of the run. none uses the name of the output folder.")
     tags: dict[str, str] = field({}, help="Tags of the run.")
-    log_model: bool = field(False, help="Copy params.json and the exported model to MLflow when the run has ended.")
-    timeout: float = field(
-        60.0, help="Seconds to wait at the end of the run for what is still to be sent.", check=above(0)
+    log_model: bool = field(
+        False, help="Copy params.json and the exported model to MLflow. Done at the end of the run."
     )
+    timeout: float = field(60.0, help="Seconds to wait for unsent data at the end of the run.", check=above(0))
 
     def check(self) -> None:
         """Check that the package is installed and the target is usable.
@@ -112,8 +117,8 @@ class MLflowParams(CallbackParams):
             _require("MLflow", "sqlalchemy", "mlflow")
             if self.log_model:
                 raise UsageError(
-                    "--callbacks.mlflow.log_model copies the model to the place that --callbacks.mlflow.tracking_uri "
-                    "names, which is not given: give it, or leave log_model out."
+                    "--callbacks.mlflow.log_model copies the model to --callbacks.mlflow.tracking_uri, which is not "
+                    "given. Give it, or leave out log_model."
                 )
         elif uri.partition(":")[0].partition("+")[0] in DATABASES:
             _require("MLflow", "sqlalchemy", "mlflow")
@@ -122,12 +127,12 @@ class MLflowParams(CallbackParams):
                 _check_writable(uri)
         elif uri.startswith("file:") or (":" not in uri and uri not in STORES):
             raise UsageError(
-                f"MLflow no longer keeps runs in a folder such as {uri}: give --callbacks.mlflow.tracking_uri "
+                f"MLflow no longer keeps runs in a folder such as {uri}. Give --callbacks.mlflow.tracking_uri "
                 f"sqlite:///{uri.removeprefix('file://')}/mlflow.db, or the address of a server."
             )
         elif uri.partition(":")[0] not in {*STORES, *entry_points(group="mlflow.tracking_store").names}:
             raise UsageError(
-                f"MLflow keeps no runs at an address that begins with {uri.partition(':')[0]}:. Give "
+                f"MLflow does not support addresses that begin with {uri.partition(':')[0]}:. Give "
                 f"--callbacks.mlflow.tracking_uri {one_of(f'{name}://...' for name in (*STORES[:2], *DATABASES))}."
             )
 
@@ -153,7 +158,7 @@ def _check_driver(uri: str) -> None:
             f"{given} needs the package {error.name}, which is not installed. Install it, or give another address."
         ) from error
     except (SQLAlchemyError, ValueError) as error:
-        raise UsageError(f"{given} is not one that SQLAlchemy knows. Give DATABASE+DRIVER://... or sqlite.") from error
+        raise UsageError(f"{given} is unknown to SQLAlchemy. Give DATABASE+DRIVER://... or sqlite.") from error
 
 
 def sqlite_file(uri: str) -> Path:
@@ -166,7 +171,7 @@ def _check_writable(uri: str) -> None:
     folder = file.parent
     if not folder.is_dir() or not os.access(folder if not file.exists() else file, os.W_OK):
         raise UsageError(
-            f"--callbacks.mlflow.tracking_uri {uri} cannot be written: make the folder {folder}, or mend "
+            f"--callbacks.mlflow.tracking_uri {uri} cannot be written. Create the folder {folder}, or fix "
             "its permissions."
         )
 
@@ -180,18 +185,18 @@ class WandBParams(CallbackParams):
 
     mode: Literal["online", "offline"] = field(
         "online",
-        help="Send at once, or write files that `wandb sync` sends later.",
+        help="Connection to W&B. online sends data immediately. offline writes files, which `wandb sync` sends later.",
         contacts=lambda mode: "Weights & Biases" if mode == "online" else "",
     )
-    project: str | None = field(None, help="The project; none: what WANDB_PROJECT says, or the scenario's name.")
-    entity: str | None = field(None, help="The user or team; none: what WANDB_ENTITY says, or the user's own.")
-    run_name: str | None = field(None, help="The name of the run; none: that of the output folder.")
-    group: str | None = field(None, help="A group of runs that belong together.")
-    tags: tuple[str, ...] = field((), help="Tags of the run.")
-    log_model: bool = field(False, help="Upload params.json and the exported model when the run has ended.")
-    timeout: float = field(
-        60.0, help="Seconds to wait at the end of the run for what is still to be sent.", check=above(0)
+    project: str | None = field(None, help="Name of the project. none uses WANDB_PROJECT, or else the scenario's name.")
+    entity: str | None = field(
+        None, help="User or team of the project. none uses WANDB_ENTITY, or else the logged-in user."
     )
+    run_name: str | None = field(None, help="Name of the run. none uses the name of the output folder.")
+    group: str | None = field(None, help="Name of a group of runs.")
+    tags: tuple[str, ...] = field((), help="Tags of the run.")
+    log_model: bool = field(False, help="Upload params.json and the exported model. Done at the end of the run.")
+    timeout: float = field(60.0, help="Seconds to wait for unsent data at the end of the run.", check=above(0))
 
     def check(self) -> None:
         """Check that the package is installed and, in online mode, an API key exists.
@@ -202,7 +207,7 @@ class WandBParams(CallbackParams):
         _require("WandB", "wandb", "wandb")
         if self.mode == "online" and not _has_key():
             raise UsageError(
-                "The callback WandB has no API key: run wandb login, set WANDB_API_KEY, or give --callbacks.wandb.mode "
+                "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or give --callbacks.wandb.mode "
                 "offline, which sends nothing."
             )
 

@@ -14,6 +14,7 @@ from PIL import ImageDraw, ImageFont
 
 from aipcore.data.dataset import Batch
 from aipcore.errors import UsageError
+from aipcore.params.names import count
 from aipcore.scenario.summaries import Image
 from aipcore.training.callbacks.context import RunContext
 
@@ -23,7 +24,7 @@ WIDTH = 420
 LEAST, MOST = 96, 400
 """Image sizes in pixels: smaller images are enlarged to the first, and the second is the greatest height."""
 
-LEGEND = "what is right, and below it what was answered, green if it agrees."
+LEGEND = "the target, and below it the prediction, green if both agree."
 LINE, MARGIN = 16, 6
 RIGHT, WRONG, PLAIN, PAPER = (0, 110, 40), (190, 20, 20), (60, 60, 60), (255, 255, 255)
 CHANNELS = (1, 3, 4)
@@ -52,7 +53,9 @@ class SampleImages(keras.callbacks.Callback):
         """
         self._rows = self.context.probe.validation_samples(self.samples.count)
         if self._rows is None:
-            raise UsageError("The callback SampleImages shows validation data, and there is none: leave it out.")
+            raise UsageError(
+                "The callback SampleImages needs validation data, but there is none. Leave out the callback."
+            )
         self._name = self._input(self._rows.inputs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -64,7 +67,7 @@ class SampleImages(keras.callbacks.Callback):
         texts = context.probe.descriptions(rows, outputs)
         pixels = picture(as_pixels(self._images(rows.inputs[self._name]), invert=self.samples.invert), texts)
         right = sum(target == answer for target, answer in texts)
-        record = Image("samples", pixels, text=f"{len(texts)} samples of the validation data: {LEGEND}")
+        record = Image("samples", pixels, text=f"{count(len(texts), 'validation sample')}: {LEGEND}")
         context.events.summaries("validation", epoch + 1, [record])
         context.events.scalars("validation", epoch + 1, {"samples/right": right / len(texts)})
 
@@ -78,13 +81,13 @@ class SampleImages(keras.callbacks.Callback):
         shapes = ", ".join(f"{name or 'the input'} {tuple(column.shape[1:])}" for name, column in inputs.items())
         if given is not None and given not in fitting:
             raise UsageError(
-                f"--callbacks.SampleImages.input {given} is no image, of shape [height, width] or [height, width, "
-                f"1|3|4]: there are {shapes}."
+                f"--callbacks.SampleImages.input {given} is not an image of shape [height, width] or [height, width, "
+                f"1|3|4]. Input shapes: {shapes}."
             )
         if given is None and len(fitting) != 1:
             found = "several inputs are images" if fitting else "no input of this scenario is an image"
-            then = "choose one with --callbacks.SampleImages.input" if fitting else "leave the callback out"
-            raise UsageError(f"The callback SampleImages shows images, and {found} ({shapes}): {then}.")
+            then = "Choose one with --callbacks.SampleImages.input" if fitting else "Leave out the callback"
+            raise UsageError(f"The callback SampleImages shows images, but {found} ({shapes}). {then}.")
         return given if given is not None else fitting[0]
 
 

@@ -26,7 +26,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
         """Check the loss after a chunk."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss) and not self.model.stop_training:
-            logger.warning("The loss is %s after batch %d: training stops.", loss, batch + 1)
+            logger.warning("The loss is %s after batch %d. Training stops.", loss, batch + 1)
             self.model.stop_training = True
 
 

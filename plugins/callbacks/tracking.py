@@ -69,7 +69,7 @@ class Tracker(keras.callbacks.Callback):
             left = len(self._unsent)
             missing = f" ({count(left, 'epoch')} {'is' if left == 1 else 'are'} missing)" if self._unsent else ""
             logger.warning(
-                "%s did not get all of this run%s; all values are in %s.",
+                "%s did not receive all data of this run%s. All values are in %s.",
                 self._what, missing, self.context.output_dir / "tensorboard",
             )  # fmt: skip
 

@@ -86,7 +86,9 @@ class WandB(Tracker):
         if epoch <= self._logged:
             if not self._left_out:
                 self._left_out = True
-                logger.info("Weights & Biases has the epochs up to %d: they are not logged again.", self._logged)
+                logger.info(
+                    "Weights & Biases already has the epochs up to %d. They are not logged again.", self._logged
+                )
             return
         self._run.log({**values, "epoch": epoch}, step=epoch)
         self._logged = epoch

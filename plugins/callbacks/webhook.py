@@ -20,7 +20,7 @@ from aipcore.params.secret import redacted
 from aipcore.training.callbacks.callback_list import RunEnd
 from aipcore.training.callbacks.context import RunContext
 
-WORDS = {"finished": "has finished", "stopped": "stopped early", "interrupted": "was interrupted", "failed": "failed"}
+WORDS = {"finished": "finished", "stopped": "stopped early", "interrupted": "was interrupted", "failed": "failed"}
 
 
 class Webhook(keras.callbacks.Callback):
@@ -95,7 +95,7 @@ class Webhook(keras.callbacks.Callback):
         if not self.started:
             self.started = True
             epochs = self.context.horizon.epochs
-            text = f"starts: {count(epochs, 'epoch')}" if epoch == 0 else f"goes on with epoch {epoch + 1} of {epochs}"
+            text = f"started: {count(epochs, 'epoch')}" if epoch == 0 else f"resumed at epoch {epoch + 1} of {epochs}"
             self._post("start", text, epoch=epoch)
 
     def _post(self, event: str, text: str, **more: Any) -> None:
@@ -124,11 +124,11 @@ class Webhook(keras.callbacks.Callback):
                 answer.read()
         except HTTPError as error:
             with error:
-                raise TrainingError(f"it answered {error.code} {error.reason}") from None
+                raise TrainingError(f"HTTP status {error.code} {error.reason}") from None
         except (URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
-                raise TrainingError(f"it did not answer in {self.webhook.timeout:g} s") from None
+                raise TrainingError(f"no answer within {self.webhook.timeout:g} s") from None
             # Only the system's error text: other texts may repeat the URL.
             raise TrainingError(getattr(reason, "strerror", None) or type(reason).__name__) from None
 

@@ -11,7 +11,7 @@ def aip_commands() -> list[CommandRecord]:
     return [
         CommandRecord(
             name="sweep",
-            summary="Search good parameters of a scenario, with Optuna.",
+            summary="Search hyperparameters of a scenario with Optuna.",
             build="aip_plugins.commands.sweep.command:command",
         )
     ]

@@ -11,21 +11,21 @@ def aip_exporters() -> list[ExporterRecord]:
     return [
         ExporterRecord(
             name="SavedModel",
-            summary="A TensorFlow SavedModel with a serving signature; loads without aip.",
+            summary="TensorFlow SavedModel with a serving signature, usable without aip.",
             params="aip_plugins.exporters.params:SavedModelParams",
             build="aip_plugins.exporters.saved_model:build",
             load="aip_plugins.exporters.saved_model:load",
         ),
         ExporterRecord(
             name="Keras",
-            summary="Keras' own model.keras, to go on with the model in Python.",
+            summary="Keras file (model.keras) for further work in Python.",
             params="aip_plugins.exporters.params:KerasParams",
             build="aip_plugins.exporters.keras_file:build",
             load="aip_plugins.exporters.keras_file:load",
         ),
         ExporterRecord(
             name="ONNX",
-            summary="model.onnx, for ONNX Runtime and other inference engines.",
+            summary="ONNX file (model.onnx) for ONNX Runtime and other inference engines.",
             params="aip_plugins.exporters.params:OnnxParams",
             build="aip_plugins.exporters.onnx_file:build",
             load="aip_plugins.exporters.onnx_file:load",
@@ -34,7 +34,7 @@ def aip_exporters() -> list[ExporterRecord]:
         ),
         ExporterRecord(
             name="LiteRT",
-            summary="model.tflite, for LiteRT (TensorFlow Lite) on phones and small devices.",
+            summary="LiteRT file (model.tflite, formerly TensorFlow Lite) for phones and small devices.",
             params="aip_plugins.exporters.params:LiteRTParams",
             build="aip_plugins.exporters.litert_file:build",
             load="aip_plugins.exporters.litert_file:load",

@@ -69,17 +69,17 @@ def _failure(error: Exception) -> FormatError:
     ops = sorted({one or other for one, other in OPS.findall(text)})
     if RECURRENT in ops:
         return FormatError(
-            f"LiteRT cannot express the op {RECURRENT} of a recurrent layer for batches of any size: give the option "
-            "batch_size of LiteRT, such as 1, or leave LiteRT out."
+            f"LiteRT does not support the op {RECURRENT} of a recurrent layer for batches of any size. Give the option "
+            "batch_size of LiteRT, such as 1, or leave out LiteRT."
         )
     if ops:
         what = f"the op {ops[0]}" if len(ops) == 1 else f"the ops {', '.join(ops)}"
         return FormatError(
-            f"LiteRT cannot express {what} of TensorFlow: leave LiteRT out, or do what needs "
-            f"{'it' if len(ops) == 1 else 'them'} in post_processors()."
+            f"LiteRT does not support {what} of TensorFlow. Leave out LiteRT, or move "
+            f"{'it' if len(ops) == 1 else 'them'} to post_processors()."
         )
     reason = " ".join(text.split())[:300]
-    return FormatError(f"The model cannot be written as LiteRT ({type(error).__name__}: {reason}): leave LiteRT out.")
+    return FormatError(f"The model cannot be written as LiteRT ({type(error).__name__}: {reason}). Leave out LiteRT.")
 
 
 def load(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

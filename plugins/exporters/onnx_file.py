@@ -49,15 +49,15 @@ def _convert(graph: Graph, opset: int) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise FormatError(
-            f"The model cannot be written as ONNX ({type(error).__name__}: {reason}): leave ONNX out, or do what it "
-            "cannot express in post_processors()."
+            f"The model cannot be written as ONNX ({type(error).__name__}: {reason}). Leave out ONNX, or move what "
+            "it does not support to post_processors()."
         ) from error
     nodes = list(_nodes(model.graph))
     unknown = sorted({node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:
         raise FormatError(
-            f"ONNX (opset {opset}) cannot express {_listed(unknown)} of TensorFlow: leave ONNX out, or do what needs "
-            f"{'it' if len(unknown) == 1 else 'them'} in post_processors()."
+            f"ONNX (opset {opset}) does not support {_listed(unknown)} of TensorFlow. Leave out ONNX, or move "
+            f"{'it' if len(unknown) == 1 else 'them'} to post_processors()."
         )
     _drop_unused_inputs(model.graph, {spec.name for spec in specs}, nodes)
     return model

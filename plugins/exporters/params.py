@@ -13,20 +13,22 @@ TOLERANCES = {"none": 1e-4, "float16": 1e-2, "dynamic": 1e-1}
 
 @params
 class SavedModelParams(ExporterParams):
-    """Writes `saved_model.pb` and `variables/`; the signature `serving_default` takes and returns named tensors."""
+    """Writes `saved_model.pb` and `variables/`. The signature `serving_default` takes and returns named tensors."""
 
 
 @params
 class KerasParams(ExporterParams):
-    """Writes `model.keras`; loading it requires the classes of custom layers."""
+    """Writes `model.keras`. Loading it requires the classes of custom layers."""
 
 
 @params
 class OnnxParams(ExporterParams):
-    """Writes `model.onnx`, whose inputs and outputs have the names of the signature and batches of any size."""
+    """Writes `model.onnx`. Its inputs and outputs have the names of the signature, and batches have any size."""
 
     opset: int = field(
-        18, help="Version of ONNX's operators; what reads the model must know it.", check=between(15, 18)
+        18,
+        help="Version of ONNX's operator set. The runtime that reads the model must support it.",
+        check=between(15, 18),
     )
 
 
@@ -36,13 +38,13 @@ class LiteRTParams(ExporterParams):
 
     quantize: Literal["none", "float16", "dynamic"] = field(
         "none",
-        help="How weights are stored: as they are; as float16, half the size; dynamic: as 8-bit integers, a quarter, "
-        "with which much is computed in integers too.",
+        help="Storage format of the weights. none keeps their dtype. float16 halves the size. dynamic stores 8-bit "
+        "integers, a quarter of the size, and also uses integers in much of the computation.",
     )
     batch_size: int | None = field(
         None,
-        help="Samples that the file takes at a time, for recurrent layers, which LiteRT cannot express for any number; "
-        "none: any number.",
+        help="Fixed number of samples per call. Recurrent layers need it, because LiteRT does not support them for "
+        "batches of any size. none allows any number.",
         check=at_least(1),
     )
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from aipcore.plugin import OptimizerRecord, hookimpl
 
 _SUMMARIES = {
-    "Adam": ("adam", "Adaptive moments; the default."),
-    "AdamW": ("adam", "Adam with decoupled weight decay on by default."),
-    "Adamax": ("adam", "Adam with the infinity norm for its second moment."),
+    "Adam": ("adam", "Adaptive moment estimation. The default optimizer."),
+    "AdamW": ("adam", "Adam with decoupled weight decay, enabled by default."),
+    "Adamax": ("adam", "Adam variant based on the infinity norm."),
     "Nadam": ("adam", "Adam with Nesterov momentum."),
-    "AdaBelief": ("adabelief", "Steps by how far the gradient is from what was expected of it."),
-    "RMSprop": ("rmsprop", "Divides by the root of the mean squared gradient."),
-    "SGD": ("sgd", "Plain gradient descent, with momentum if wanted."),
-    "LAMB": ("lamb", "Adam with a step per variable in proportion to its norm; for large batches."),
-    "Lion": ("lion", "Steps by the sign of an averaged gradient; needs less memory than Adam."),
-    "Muon": ("muon", "Orthogonalised momentum for matrices, AdamW for everything else."),
+    "AdaBelief": ("adabelief", "Adam variant that scales steps by the belief in the gradient direction."),
+    "RMSprop": ("rmsprop", "Scales steps by a running average of squared gradients."),
+    "SGD": ("sgd", "Stochastic gradient descent with optional momentum."),
+    "LAMB": ("lamb", "Adam variant that scales steps by the norm of each variable, for large batches."),
+    "Lion": ("lion", "Sign-based momentum optimizer that needs less memory than Adam."),
+    "Muon": ("muon", "Orthogonalized momentum for matrices, AdamW for all other variables."),
 }
 
 

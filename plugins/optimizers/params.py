@@ -11,10 +11,12 @@ class DecayingParams(OptimizerParams):
     """Parameters of optimizers with decoupled weight decay: w -= rate * weight_decay * w, before the step."""
 
     weight_decay: float = field(
-        0.0, help="Decoupled weight decay, scaled by the scheduled learning rate; 0: none.", check=at_least(0)
+        0.0,
+        help="Decoupled weight decay. It is scaled by the scheduled learning rate. 0 disables it.",
+        check=at_least(0),
     )
     exclude_from_weight_decay: tuple[str, ...] = field(
-        (), help="Variables whose path matches one of these regular expressions do not decay.", check=regex()
+        (), help="Regular expressions for paths of variables without decay.", check=regex()
     )
 
 
@@ -22,16 +24,16 @@ class DecayingParams(OptimizerParams):
 class MomentsParams(DecayingParams):
     """Parameters of optimizers that average the gradient and its square."""
 
-    beta_1: float = field(0.9, help="Decay of the average of gradients, per update.", check=fraction())
-    beta_2: float = field(0.999, help="Decay of the average of squared gradients, per update.", check=fraction())
-    epsilon: float = field(1e-7, help="Added to the denominator, against division by zero.", check=above(0))
+    beta_1: float = field(0.9, help="Decay rate of the averaged gradient, per update.", check=fraction())
+    beta_2: float = field(0.999, help="Decay rate of the averaged squared gradient, per update.", check=fraction())
+    epsilon: float = field(1e-7, help="Added to the denominator to prevent division by zero.", check=above(0))
 
 
 @params
 class AdamParams(MomentsParams):
     """Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015. For the tutorial: --learning_rate.lr 0.001."""
 
-    amsgrad: bool = field(False, help="Divide by the largest average so far (Reddi et al., 2018).")
+    amsgrad: bool = field(False, help="Divide by the largest average so far. See AMSGrad (Reddi et al., 2018).")
 
 
 @params
@@ -39,9 +41,11 @@ class AdamWParams(MomentsParams):
     """Loshchilov and Hutter, "Decoupled Weight Decay", 2019. For the tutorial: --learning_rate.lr 0.001."""
 
     weight_decay: float = field(
-        0.004, help="Decoupled weight decay, scaled by the scheduled learning rate; 0: none.", check=at_least(0)
+        0.004,
+        help="Decoupled weight decay. It is scaled by the scheduled learning rate. 0 disables it.",
+        check=at_least(0),
     )
-    amsgrad: bool = field(False, help="Divide by the largest average so far (Reddi et al., 2018).")
+    amsgrad: bool = field(False, help="Divide by the largest average so far. See AMSGrad (Reddi et al., 2018).")
 
 
 @params
@@ -58,43 +62,45 @@ class NadamParams(MomentsParams):
 class AdaBeliefParams(MomentsParams):
     """Zhuang et al., "AdaBelief Optimizer", 2020. For the tutorial: --learning_rate.lr 0.001."""
 
-    epsilon: float = field(1e-14, help="Added to the belief after each update, and to its root.", check=above(0))
+    epsilon: float = field(1e-14, help="Added to the belief in each update, and to its root.", check=above(0))
     rectify: bool = field(
-        True, help="Take plain momentum steps until the belief has seen enough gradients (Liu et al., 2020)."
+        True,
+        help="Rectify the first steps, as in RAdam. Steps use momentum only until the belief averages enough "
+        "gradients (Liu et al., 2020).",
     )
-    amsgrad: bool = field(False, help="Divide by the largest belief so far (Reddi et al., 2018).")
+    amsgrad: bool = field(False, help="Divide by the largest belief so far. See AMSGrad (Reddi et al., 2018).")
 
 
 @params
 class RMSpropParams(DecayingParams):
     """Hinton, "Neural Networks for Machine Learning", lecture 6, 2012. For the tutorial: --learning_rate.lr 0.001."""
 
-    rho: float = field(0.9, help="Decay of the average of squared gradients, per update.", check=fraction())
-    momentum: float = field(0.0, help="Momentum of the steps; 0: none.", check=fraction())
-    epsilon: float = field(1e-7, help="Added inside the root, against division by zero.", check=above(0))
-    centered: bool = field(False, help="Divide by the variance of the gradient instead of its mean square.")
+    rho: float = field(0.9, help="Decay rate of the averaged squared gradient, per update.", check=fraction())
+    momentum: float = field(0.0, help="Momentum of the steps. 0 disables it.", check=fraction())
+    epsilon: float = field(1e-7, help="Added inside the root to prevent division by zero.", check=above(0))
+    centered: bool = field(False, help="Divide by the gradient's variance, not its mean square.")
 
 
 @params
 class SGDParams(DecayingParams):
-    """w -= rate * gradient. For the tutorial: --learning_rate.lr 0.1.
+    """Gradient descent: w -= rate * gradient. For the tutorial: --learning_rate.lr 0.1.
 
     With momentum m: v = m * v - rate * gradient, w += v.
     """
 
-    momentum: float = field(0.0, help="Momentum of the steps; 0: none.", check=fraction())
-    nesterov: bool = field(False, help="Look ahead along the momentum (Sutskever et al., 2013).")
+    momentum: float = field(0.0, help="Momentum of the steps. 0 disables it.", check=fraction())
+    nesterov: bool = field(False, help="Use Nesterov momentum (Sutskever et al., 2013).")
 
 
 @params
 class LAMBParams(MomentsParams):
     """You et al., "Large Batch Optimization for Deep Learning", 2020. For the tutorial: --learning_rate.lr 0.005.
 
-    Weight decay stands inside the trust ratio, as in the paper: each variable steps by
-    rate * |w| / |u| * u with u = adam step + weight_decay * w.
+    Weight decay is part of the trust ratio, as in the paper: the step of each variable is
+    rate * |w| / |u| * u, with u = Adam step + weight_decay * w.
     """
 
-    epsilon: float = field(1e-6, help="Added to the denominator, against division by zero.", check=above(0))
+    epsilon: float = field(1e-6, help="Added to the denominator to prevent division by zero.", check=above(0))
 
 
 @params
@@ -103,28 +109,28 @@ class LionParams(DecayingParams):
 
     beta_1: float = field(
         0.9,
-        help="Weight of the average against the new gradient in the step.",
+        help="Weight of the averaged gradient in the step. The new gradient has the remaining weight.",
         check=Check("above 0 and below 1", lambda value: 0 < value < 1),
     )
-    beta_2: float = field(0.99, help="Decay of the average of gradients, per update.", check=fraction())
+    beta_2: float = field(0.99, help="Decay rate of the averaged gradient, per update.", check=fraction())
 
 
 @params
 class MuonParams(DecayingParams):
     """Jordan et al., "Muon", 2024, scaled as by Liu et al., 2025. For the tutorial: --learning_rate.lr 0.002.
 
-    Matrices (two axes) use Newton-Schulz-orthogonalised momentum. Embeddings, all other shapes, and layers matched by
+    Matrices (two axes) use Newton-Schulz-orthogonalized momentum. Embeddings, all other shapes, and layers matched by
     `adam_layers` use Adam, with the same weight decay.
     """
 
-    momentum: float = field(0.95, help="Decay of the average of gradients, per update.", check=fraction())
-    nesterov: bool = field(True, help="Look ahead along the momentum.")
-    ns_steps: int = field(5, help="Iterations of Newton-Schulz.", check=at_least(1))
-    rms_rate: float = field(0.2, help="Size of an update relative to the learning rate, per element.", check=above(0))
-    adam_lr_ratio: float = field(1.0, help="Learning rate of Adam's part over Muon's.", check=above(0))
-    adam_beta_1: float = field(0.9, help="Adam's part: decay of the average of gradients.", check=fraction())
-    adam_beta_2: float = field(0.999, help="Adam's part: decay of the average of squared gradients.", check=fraction())
-    epsilon: float = field(1e-7, help="Adam's part: added to the denominator.", check=above(0))
+    momentum: float = field(0.95, help="Decay rate of the averaged gradient, per update.", check=fraction())
+    nesterov: bool = field(True, help="Use Nesterov momentum.")
+    ns_steps: int = field(5, help="Newton-Schulz iterations per update.", check=at_least(1))
+    rms_rate: float = field(0.2, help="Update size per element, relative to the learning rate.", check=above(0))
+    adam_lr_ratio: float = field(1.0, help="Ratio of Adam's learning rate to Muon's.", check=above(0))
+    adam_beta_1: float = field(0.9, help="Decay rate of Adam's averaged gradient, per update.", check=fraction())
+    adam_beta_2: float = field(0.999, help="Decay rate of Adam's averaged squared gradient.", check=fraction())
+    epsilon: float = field(1e-7, help="Added to Adam's denominator to prevent division by zero.", check=above(0))
     adam_layers: tuple[str, ...] = field(
-        (), help="Variables whose path matches one of these regular expressions get Adam.", check=regex()
+        (), help="Regular expressions for paths of variables that use Adam.", check=regex()
     )

@@ -11,17 +11,17 @@ def aip_scenarios() -> list[ScenarioRecord]:
     return [
         ScenarioRecord(
             name="tutorial",
-            summary="Handwritten digits, classified by a small network; the data comes with aip.",
+            summary="Classifies handwritten digits with a small network. The data is included.",
             build="aip_plugins.scenarios.tutorial.scenario:Tutorial",
         ),
         ScenarioRecord(
             name="image_classification",
-            summary="Images told apart by the folders they lie in; digits without any.",
+            summary="Classifies images by the folders they are in. Without lists, it uses digits.",
             build="aip_plugins.scenarios.image_classification.scenario:ImageClassification",
         ),
         ScenarioRecord(
             name="text_line_recognition",
-            summary="Images of lines to text, by CTC; lines that it prints itself without any.",
+            summary="Recognizes lines of text in images, with CTC. Without lists, it renders lines.",
             build="aip_plugins.scenarios.text_line_recognition.scenario:TextLineRecognition",
         ),
     ]

@@ -44,7 +44,7 @@ def read_image(path: Path, mode: str) -> Any:
         ) from error
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files.
         raise DataError(
-            f"The image {path} cannot be read ({error or type(error).__name__}): fix it, or leave it out of the list."
+            f"The image {path} cannot be read ({error or type(error).__name__}). Fix it, or leave it out of the list."
         ) from error
 
 
@@ -56,9 +56,10 @@ def _with_8_bits(image: Image.Image, path: Path) -> Image.Image:
         values = np.asarray(image, np.float64) / white
         # NaN is not in the range either.
         if (image.mode == "I" and white == 1) or not ((values >= 0) & (values <= 1)).all():
-            kind = "floats beyond 0 to 1" if image.mode == "F" else "32-bit integers"
+            kind = "floats outside 0 to 1" if image.mode == "F" else "32-bit integers"
             raise DataError(
-                f"The image {path} has {kind}, so black and white are not known. Save it with 8 or 16 bits per channel."
+                f"The image {path} has {kind}, so the values of black and white are unknown. Save it with "
+                "8 or 16 bits per channel."
             )
         return Image.fromarray(np.rint(255 * (1 - values if inverted else values)).astype(np.uint8))
     if image.has_transparency_data:

@@ -14,37 +14,37 @@ def aip_schedules() -> list[ScheduleRecord]:
     return [
         ScheduleRecord(
             name="Constant",
-            summary="The same learning rate throughout.",
+            summary="Constant learning rate.",
             params=f"{_PARAMS}:ConstantParams",
             build=f"{_BUILD}:constant",
         ),
         ScheduleRecord(
             name="ExponentialDecay",
-            summary="Multiplied by a factor every n epochs, smoothly or in stairs.",
+            summary="Exponential decay, continuous or in steps.",
             params=f"{_PARAMS}:ExponentialDecayParams",
             build=f"{_BUILD}:exponential_decay",
         ),
         ScheduleRecord(
             name="CosineDecay",
-            summary="Half a cosine from the full rate to a small one.",
+            summary="Cosine decay from the full rate to a fraction of it.",
             params=f"{_PARAMS}:CosineDecayParams",
             build=f"{_BUILD}:cosine_decay",
         ),
         ScheduleRecord(
             name="WarmupCosineDecay",
-            summary="Rises linearly, then falls like CosineDecay.",
+            summary="Linear warmup, then cosine decay.",
             params=f"{_PARAMS}:WarmupCosineDecayParams",
             build=f"{_BUILD}:warmup_cosine_decay",
         ),
         ScheduleRecord(
             name="WarmupConstantCosineDecay",
-            summary="Rises linearly, stays, then falls like CosineDecay.",
+            summary="Linear warmup, a constant phase, then cosine decay.",
             params=f"{_PARAMS}:WarmupConstantCosineDecayParams",
             build=f"{_BUILD}:warmup_constant_cosine_decay",
         ),
         ScheduleRecord(
             name="WarmupDecay",
-            summary="Rises linearly, then falls with the inverse square root of the step.",
+            summary="Linear warmup, then decay with the inverse square root of the step.",
             params=f"{_PARAMS}:WarmupDecayParams",
             build=f"{_BUILD}:warmup_decay",
         ),

@@ -21,14 +21,16 @@ class ConstantParams(ScheduleParams):
 class ExponentialDecayParams(ScheduleParams):
     """rate(e) = lr * max(decay^(max(0, e - constant_epochs) / decay_epochs), min_fraction).
 
-    With staircase the exponent is rounded down: the rate is multiplied by decay once every decay_epochs epochs.
+    With staircase, the exponent is rounded down: the rate is multiplied by decay once every decay_epochs epochs.
     """
 
-    decay: float = field(0.99, help="Factor of the rate after every decay_epochs.", check=between(1e-6, 1.0))
-    decay_epochs: float = field(1.0, help="Epochs in which the rate falls by the factor decay.", check=above(0))
-    constant_epochs: float = field(0.0, help="Epochs at the full rate before it decays.", check=at_least(0))
-    min_fraction: float = field(0.0, help="The rate never falls below this fraction of lr.", check=between(0.0, 1.0))
-    staircase: bool = field(False, help="Lower the rate once every decay_epochs instead of after every update.")
+    decay: float = field(0.99, help="Factor applied to the rate every decay_epochs epochs.", check=between(1e-6, 1.0))
+    decay_epochs: float = field(1.0, help="Epochs after which the rate is multiplied by decay.", check=above(0))
+    constant_epochs: float = field(0.0, help="Epochs at the full rate before the decay.", check=at_least(0))
+    min_fraction: float = field(0.0, help="Lowest rate, as a fraction of lr.", check=between(0.0, 1.0))
+    staircase: bool = field(
+        False, help="Decay in steps, once every decay_epochs epochs. Otherwise the rate decays after every update."
+    )
 
 
 @params
@@ -38,25 +40,25 @@ class CosineDecayParams(ScheduleParams):
     Reference: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, without restarts.
     """
 
-    min_fraction: float = field(0.0, help="The rate ends at this fraction of lr.", check=between(0.0, 1.0))
+    min_fraction: float = field(0.0, help="Final rate, as a fraction of lr.", check=between(0.0, 1.0))
     decay_epochs: float | None = field(
-        None, help="Epochs until the rate has fallen; by default to the end of the run.", check=above(0)
+        None, help="Length of the decay in epochs. none decays until the end of the run.", check=above(0)
     )
 
 
 @params
 class WarmupCosineDecayParams(CosineDecayParams):
-    """Linear from warmup_fraction * lr to lr over warmup_epochs, then CosineDecay over the rest of the run."""
+    """Linear warmup from warmup_fraction * lr to lr over warmup_epochs, then CosineDecay for the rest of the run."""
 
-    warmup_epochs: float = field(1.0, help="Epochs until the full rate is reached.", check=at_least(0))
-    warmup_fraction: float = field(0.0, help="The rate begins at this fraction of lr.", check=between(0.0, 1.0))
+    warmup_epochs: float = field(1.0, help="Length of the warmup in epochs.", check=at_least(0))
+    warmup_fraction: float = field(0.0, help="Initial rate, as a fraction of lr.", check=between(0.0, 1.0))
 
 
 @params
 class WarmupConstantCosineDecayParams(WarmupCosineDecayParams):
-    """WarmupCosineDecay with constant_epochs at the full rate between rise and fall."""
+    """WarmupCosineDecay with constant_epochs at the full rate between warmup and decay."""
 
-    constant_epochs: float = field(1.0, help="Epochs at the full rate before it falls.", check=at_least(0))
+    constant_epochs: float = field(1.0, help="Epochs at the full rate before the decay.", check=at_least(0))
 
 
 @params
@@ -68,5 +70,5 @@ class WarmupDecayParams(ScheduleParams):
     Reference: Vaswani et al., "Attention Is All You Need", 2017, section 5.3, scaled so that the peak is lr.
     """
 
-    warmup_epochs: float = field(1.0, help="Epochs until the full rate is reached.", check=above(0))
-    warmup_fraction: float = field(0.0, help="The rate begins at this fraction of lr.", check=between(0.0, 1.0))
+    warmup_epochs: float = field(1.0, help="Length of the warmup in epochs.", check=above(0))
+    warmup_fraction: float = field(0.0, help="Initial rate, as a fraction of lr.", check=between(0.0, 1.0))

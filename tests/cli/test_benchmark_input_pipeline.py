@@ -67,15 +67,15 @@ def test_names_the_bottleneck(workers: str, tmp_path: Path) -> None:
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if workers != "0" and "parts made ahead are ready" in line:
+        if workers != "0" and "prefetched parts are ready" in line:
             process.send_signal(signal.SIGINT)
             break
     rest, errors = process.communicate(timeout=60)
     text = " ".join(("".join(lines) + rest).split())
     assert process.returncode == 0, errors
-    assert re.search(r"Quick, Sleepy anew in each epoch (in this process|by 2 worker processes) ", text)
+    assert re.search(r"Quick, Sleepy in each epoch (in this process|by 2 worker processes) ", text)
     assert re.search(r"[\d,]+ samples in [\d.]+ s: [\d,]+ samples/s, [\d.]+ MiB/s The data pipeline", text)
-    assert re.search(r"limited by (Sleepy: \d\d% of the time of each sample|passing batches on)", text)
+    assert re.search(r"limited by (Sleepy, which takes \d\d% of the time per sample|the transfer of batches)", text)
     assert text.endswith("IMPORTED")
 
 
@@ -86,7 +86,7 @@ def test_with_the_model(tmp_path: Path) -> None:
     text, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     said = " ".join(text.split())
-    assert re.search(r"The data limits the training, since the model takes [\d,]+ samples/s; .* by Sleepy", said)
+    assert re.search(r"The data pipeline is the bottleneck: the model processes [\d,]+ samples/s\. .* by Sleepy", said)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "inf"])
@@ -95,4 +95,4 @@ def test_seconds_must_be_positive(seconds: str, tmp_path: Path) -> None:
     process = run(tmp_path, f"--seconds={seconds}")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"--seconds: {seconds} is not allowed, it must be a number above 0." in errors
+    assert f"--seconds: {seconds} is not allowed. It must be a number above 0." in errors

@@ -54,10 +54,13 @@ def greeting(install):
     ("words", "message"),
     [
         (["trainn"], "There is no command 'trainn'; did you mean train?"),
-        (["zzz"], "There is no command 'zzz'; there are train, "),
+        (["zzz"], "There is no command 'zzz'; available: train, "),
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
-        (["-p", "optimizers", "plugins", "list"], "-p optimizers is not allowed: write -p no:NAME to leave the plugin"),
-        (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no plugin of this name is installed"),
+        (
+            ["-p", "optimizers", "plugins", "list"],
+            "-p optimizers is not allowed. Write -p no:NAME to disable the plugin",
+        ),
+        (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no installed plugin has this name"),
         (["plugins", "lisst"], "No such command 'lisst'."),
         (["plugins", "list", "--kind", "optimiser"], "Invalid value for '--kind'"),
         (["plugins", "show"], "Missing argument 'NAME'."),
@@ -88,7 +91,7 @@ def test_home_of_nobody(words, capsys):
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1
     assert "~nobody-of-this-name" in errors
-    assert "failed in a way it should not" not in errors
+    assert "failed unexpectedly" not in errors
 
 
 @pytest.mark.usefixtures("greeting")
@@ -130,7 +133,7 @@ class TestPluginCommand:
         done = fork_aip("say-hello", "crash")
         assert done.returncode == 1
         assert done.stderr == (
-            "error: aip say-hello failed in a way it should not (ValueError: not foreseen). Report that to the "
+            "error: aip say-hello failed unexpectedly (ValueError: not foreseen). Report this to the "
             "authors of greeting 1.0 (--debug shows the traceback).\n"
         )
         done = fork_aip("say-hello", "crash", "--debug")
@@ -163,7 +166,7 @@ class TestPluginCommand:
         done = fork_aip("train", "odd")
         assert (done.returncode, done.stderr) == (
             1,
-            "error: aip train failed in a way it should not (KeyError: 1). Report that to the authors of odd 1.0 "
+            "error: aip train failed unexpectedly (KeyError: 1). Report this to the authors of odd 1.0 "
             "(--debug shows the traceback).\n",
         )
 

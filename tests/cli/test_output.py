@@ -14,14 +14,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import forks
 import pytest
 from rich.console import Console
 
 from aipcore.cli.main import main
+from aipcore.distributed.cluster import LAUNCHER
+from aipcore.hooks.manager import get_plugin_manager
 from aipcore.logs import logging_to
+from aipcore.params import Layer
+from aipcore.scenario.loader import LoadedScenario
 from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
-from aipcore.training.reporter import EpochReport, by_part
+from aipcore.training.reporter import EpochReport, TrainResult, by_part
+from aipcore.training.request import load_any, make_request
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
@@ -64,24 +70,24 @@ def epoch_lines(width: int, *, terminal: bool = True, **changes: Any) -> list[st
 def test_epoch_on_a_wide_terminal() -> None:
     """An epoch is one line. Each LAV list has a heading, and the EMA rate is left to the plan."""
     assert epoch_lines(250) == [
-        "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500 | val loss 0.2500  accuracy 0.8750 | "
+        "epoch  3/20   12.3s  loss 0.5000  accuracy 0.7500  lr 9.90e-04 | val loss 0.2500  accuracy 0.8750 | "
         "lav easy loss 0.1250  error_rate 0.0625  worst_recall 0.5000 | lav easy_too loss 0.1000  error_rate 0.2000 | "
-        "lr 0.00099 | best, was 0.8000"
+        "best, was 0.8000"
     ]
 
 
 def test_epoch_on_narrow_terminals() -> None:
     """Lines are broken between the parts, and between values if one part is too long."""
     assert epoch_lines(80) == [
-        "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500",
+        "epoch  3/20   12.3s  loss 0.5000  accuracy 0.7500  lr 9.90e-04",
         "                     val loss 0.2500  accuracy 0.8750",
         "                     lav easy loss 0.1250  error_rate 0.0625",
         "                       worst_recall 0.5000",
-        "                     lav easy_too loss 0.1000  error_rate 0.2000 | lr 0.00099",
+        "                     lav easy_too loss 0.1000  error_rate 0.2000",
         "                     best, was 0.8000",
     ]
     assert epoch_lines(100)[0] == (
-        "epoch  3/20  12.3 s  loss 0.5000  accuracy 0.7500 | val loss 0.2500  accuracy 0.8750"
+        "epoch  3/20   12.3s  loss 0.5000  accuracy 0.7500  lr 9.90e-04 | val loss 0.2500  accuracy 0.8750"
     )
     for width in range(50, 200):
         assert all(len(line) <= width for line in epoch_lines(width))
@@ -95,9 +101,81 @@ def test_epoch_without_a_terminal() -> None:
 def test_marks_and_times() -> None:
     """The first best epoch has no predecessor, others have no mark, and short and long times are readable."""
     plain = {"logs": {"loss": 0.5}, "lav": ()}
-    assert epoch_lines(80, previous_best=None, seconds=0.0123, **plain) == ["epoch  3/20   12 ms  loss 0.5000 | best"]
-    assert epoch_lines(80, is_best=False, seconds=75.5, **plain) == ["epoch  3/20  75.5 s  loss 0.5000"]
-    assert epoch_lines(80, is_best=False, seconds=3725, **plain) == ["epoch  3/20  1:02:05  loss 0.5000"]
+    assert epoch_lines(80, previous_best=None, seconds=0.0123, **plain) == ["epoch  3/20   0.01s  loss 0.5000 | best"]
+    assert epoch_lines(80, is_best=False, seconds=75.5, **plain) == ["epoch  3/20  1m 16s  loss 0.5000"]
+    assert epoch_lines(80, is_best=False, seconds=3725, **plain) == ["epoch  3/20  1h 02m  loss 0.5000"]
+
+
+def test_columns_are_aligned() -> None:
+    """The values of all epochs are in the same columns, once a column has had its widest value."""
+    file = io.StringIO()
+    reporter = ConsoleReporter(Console(file=file, width=250))
+    with logging_to(ConsoleHandler(reporter._console, quiet=False)):
+        for epoch, (loss, seconds) in enumerate([(1.5, 75), (0.0005, 0.1), (0.25, 10), (1e-8, 3725)], start=1):
+            logs = {"loss": loss, "learning_rate": 0.1**epoch, "val_loss": 0.5}
+            reporter.epoch_ended(
+                EpochReport(epoch=epoch, epochs=10, seconds=seconds, logs=logs, monitor="loss", previous_best=None,
+                            is_best=False)
+            )  # fmt: skip
+    assert file.getvalue().splitlines() == [
+        "epoch  1/10  1m 15s  loss 1.5000  lr 1.00e-01 | val loss 0.5000",
+        "epoch  2/10   0.10s  loss 0.0005000  lr 1.00e-02 | val loss 0.5000",
+        "epoch  3/10   10.0s  loss 0.2500     lr 1.00e-03 | val loss 0.5000",
+        "epoch  4/10  1h 02m  loss 1.000e-08  lr 1.00e-04 | val loss 0.5000",
+    ]
+
+
+def summary_lines(trained: int, **changes: Any) -> list[str]:
+    """Return the summary after `trained` epochs."""
+    file = io.StringIO()
+    reporter = ConsoleReporter(Console(file=file, width=80))
+    values: dict[str, Any] = {"status": "finished", "output_dir": Path("my runs/a"), "epochs": trained, "history": [],
+                              "monitor": "val_loss", "best": 0.25, "best_epoch": 1, "seconds": 1.5,
+                              "saved": ["best", "export", "checkpoint"]}  # fmt: skip
+    with logging_to(ConsoleHandler(reporter._console, quiet=False)):
+        reporter._epochs = trained
+        reporter.summary(TrainResult(**{**values, **changes}))
+    return file.getvalue().splitlines()[1:]
+
+
+def test_summary() -> None:
+    """The summary counts epochs in singular and plural, aligns its rows and quotes paths."""
+    assert summary_lines(1) == [
+        "Trained 1 epoch in 1.50s. Best val_loss: 0.2500 in epoch 1.",
+        "best model   my runs/a/best",
+        "final model  my runs/a/export",
+        "checkpoint   my runs/a/checkpoint",
+        "curves       tensorboard --logdir 'my runs/a/tensorboard'",
+    ]
+    assert summary_lines(1, epochs=3)[0] == "Trained 1 more epoch (3 total) in 1.50s. Best val_loss: 0.2500 in epoch 1."
+    assert summary_lines(2, status="stopped", best=None)[0] == "Stopped early after 2 epochs in 1.50s."
+    cut = summary_lines(1, status="interrupted", best=None, saved=["checkpoint"], resume="aip resume 'my runs/a'")
+    assert (cut[0], cut[-1]) == (
+        "Interrupted after 1 complete epoch in 1.50s.",
+        "Resume with: aip resume 'my runs/a'",
+    )
+    assert summary_lines(0, status="interrupted", best=None, saved=[], output_dir=None) == [
+        "Interrupted after 0 complete epochs in 1.50s. Nothing was saved."
+    ]
+
+
+def test_resume_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command quotes the folder, trusts code and addresses that are not a plugin's, and names the launcher."""
+    plugins = get_plugin_manager()
+
+    def command(scenario: LoadedScenario, *words: str, folder: str = "runs/a") -> str:
+        request = make_request(scenario, [Layer.from_arguments(words)], plugins)
+        return request.resume_command(request.resolved(), Path(folder))
+
+    plugin = load_any("tutorial", plugins)
+    assert command(plugin) == "aip resume runs/a"
+    assert command(plugin, folder="it's mine") == """aip resume 'it'"'"'s mine'"""
+    contacted = ("--callbacks", "Webhook", "--callbacks.Webhook.url", "http://127.0.0.1:1")
+    assert command(plugin, *contacted) == "aip resume runs/a --trust"
+    assert command(attrs.evolve(plugin, kind="file")) == "aip resume runs/a --trust"
+    assert command(attrs.evolve(plugin, kind="class")) == f"aipcore.resume('runs/a', scenario={plugin.cls.__name__})"
+    monkeypatch.setenv(LAUNCHER, "aip launch --workers 2")
+    assert command(plugin) == "aip launch --workers 2 resume runs/a"
 
 
 def test_values_by_part() -> None:
@@ -120,8 +198,8 @@ def test_plain_and_json(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "scenario   tutorial"
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
-    assert lines[-1].endswith("pip install 'aipcore[profile]'")
-    (memory,) = (line for line in lines if line.startswith("Peak memory: "))
+    assert lines[-2] == "profile      batches 2 to 3, in TensorBoard: pip install 'aipcore[profile]'"
+    memory = lines[-1]
 
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == [
@@ -136,7 +214,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
     plan, profiled, first, confused, _, _, summary = events
     assert plan["scenario"] == "tutorial"
     assert plan["seed"] == "1"
-    assert profiled == {"event": "message", "level": "info", "text": "Profiled the batches 2 to 3."}
+    assert profiled == {"event": "message", "level": "info", "text": "Profiled batches 2 to 3."}
     assert "confused" in confused["text"]
     assert set(first) == {"event", "epoch", "epochs", "seconds", "is_best", "lav", "logs"}
     assert (first["epoch"], first["epochs"], first["is_best"], first["lav"]) == (1, 2, True, ["lav"])
@@ -144,7 +222,7 @@ def test_plain_and_json(tmp_path: Path) -> None:
     assert {name: summary[name] for name in ("event", "status", "output_dir", "epochs", "saved", "profiled")} == {
         "event": "summary", "status": "finished", "output_dir": "out", "epochs": 2, "saved": [], "profiled": [2, 3],
     }  # fmt: skip
-    assert memory == f"Peak memory: {summary['memory']['process'] / 2**20:,.0f} MiB."
+    assert memory == f"peak memory  {summary['memory']['process'] / 2**20:,.0f} MiB"
 
 
 def test_quiet(train: Any, tmp_path: Path) -> None:
@@ -152,13 +230,13 @@ def test_quiet(train: Any, tmp_path: Path) -> None:
     code, output, errors = train("--quiet", "--trainer.profile", "True", "--trainer.profile_steps", "900", "901")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
-        "warning: Nothing is profiled: trainer.profile_steps is 900 901, but the run has 182 batches only; give "
-        "earlier ones."
+        "warning: Nothing was profiled. trainer.profile_steps is 900 901, but the run has only 182 batches. Give "
+        "earlier batches."
     ]
     log = (tmp_path / "out" / "train.log").read_text()
     for text in (
         "INFO    scenario: tutorial",
-        "WARNING Nothing is profiled",
+        "WARNING Nothing was profiled",
         "INFO    epoch 2/2",
         "INFO    Trained 2 epochs",
     ):
@@ -188,7 +266,8 @@ def test_log_level_nonsense(train: Any, tmp_path: Path, monkeypatch: pytest.Monk
     code, output, errors = train()
     assert (code, output) == (2, "")
     assert errors == (
-        "error: AIP_LOG_LEVEL is 'nonsense': set it to one of debug, info, warning, error, critical, or unset it.\n"
+        "error: AIP_LOG_LEVEL is 'nonsense', which is not a log level. Set it to one of debug, info, warning, error, "
+        "critical, or unset it.\n"
     )
     assert not (tmp_path / "out").exists()
 

@@ -46,8 +46,8 @@ def test_show_draws_schedules(fork_aip: Callable[..., Any]) -> None:
     """A schedule's page ends with its curve, in which the rate rises and falls."""
     done = fork_aip("plugins", "show", "WarmupCosineDecay")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Over a run of 20 epochs" in done.stdout
-    heights = [height for height in columns(done.stdout.partition("Over a run")[2]) if height is not None]
+    assert "Learning rate over 20 epochs" in done.stdout
+    heights = [height for height in columns(done.stdout.partition("Learning rate over")[2]) if height is not None]
     top = heights.index(max(heights))
     assert 0 < top < 10
     assert heights[top:] == sorted(heights[top:], reverse=True)
@@ -55,7 +55,7 @@ def test_show_draws_schedules(fork_aip: Callable[..., Any]) -> None:
 
 def test_show_draws_nothing_else(fork_aip: Callable[..., Any]) -> None:
     """Other plugins have no curve."""
-    assert "Over a run" not in fork_aip("plugins", "show", "adabelief").stdout
+    assert "Learning rate over" not in fork_aip("plugins", "show", "adabelief").stdout
 
 
 def test_params_with_a_plot_stay_yaml(fork_aip: Callable[..., Any]) -> None:
@@ -74,4 +74,4 @@ def test_json_has_no_comments(fork_aip: Callable[..., Any]) -> None:
     """JSON with a plot is refused."""
     done = fork_aip("params", "tutorial", "--plot", "--format", "json")
     assert done.returncode == 2
-    assert "leave out --format json" in done.stderr
+    assert "Leave out --format json" in done.stderr

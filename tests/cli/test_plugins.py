@@ -130,7 +130,7 @@ class TestList:
     def test_show_conflict(self, fork_aip):
         """Both owners of a name are shown, with advice."""
         text = " ".join(fork_aip("plugins", "show", "twin").stdout.split())
-        assert text.count("status broken: one 1.0 and two 1.0 both register the optimizer Twin: disable one by") == 2
+        assert text.count("status broken: one 1.0 and two 1.0 both register the optimizer Twin: disable one with") == 2
 
     def test_show_broken(self, fork_aip):
         """A broken entry point is shown with its reason, and with `--debug` also with its traceback."""

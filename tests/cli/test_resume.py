@@ -64,25 +64,25 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
 
 
 REFUSED: list[tuple[list[str], str]] = [
-    ([], "Name the folder of a run: aip resume DIR; aip resume --help shows more."),
+    ([], "Name a run folder: aip resume DIR. aip resume --help shows the options."),
     (["nowhere"], "nowhere does not exist. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["."], ". is not a run folder: run.json is missing. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
     (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
     (
         ["run", "--model.graph", "CNN"],
-        "--model.graph cannot change from MLP to CNN when a run goes on: the",
+        "--model.graph cannot change from MLP to CNN when a run is resumed. The",
     ),
-    (["run", "--model.graph.units", "7"], "--model.graph.units cannot change from [128] to [7] when a run goes on"),
+    (["run", "--model.graph.units", "7"], "--model.graph.units cannot change from [128] to [7] when a run is resumed"),
     (
         ["run", "--optimizer", "sgd"],
-        "--optimizer cannot change from Adam to SGD when a run goes on: the",
+        "--optimizer cannot change from Adam to SGD when a run is resumed. The",
     ),
     (["run", "--trainer.precision", "float16"], "--trainer.precision cannot change from float32 to float16"),
     (["run", "--trainer.random_seed", "5"], "--trainer.random_seed cannot change from"),
     (["run", "--trainer.calc_ema", "0.9"], "--trainer.calc_ema cannot change from 0.0 to 0.9"),
-    (["run", "--trainer.output_dir", "x"], "--trainer.output_dir cannot change from run to x when a run goes on"),
-    (["run", "--train.batch_size", "0"], "--train.batch_size: 0 is not allowed, it must be at least 1."),
+    (["run", "--trainer.output_dir", "x"], "--trainer.output_dir cannot change from run to x when a run is resumed"),
+    (["run", "--train.batch_size", "0"], "--train.batch_size: 0 is not allowed. It must be at least 1."),
 ]
 
 CODES = """
@@ -121,7 +121,7 @@ def test_help(run: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert "--trust" in done.stdout
-    assert "[2, run/params.json]" in " ".join(done.stdout.replace("│", " ").split())
+    assert "[2, run/params.json]" in " ".join(done.stdout.split())
 
 
 def test_nothing_to_do(run: Path) -> None:
@@ -130,8 +130,7 @@ def test_nothing_to_do(run: Path) -> None:
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The run has finished its 2 epochs, so there is nothing to do; to go on, give more, such as "
-        "--trainer.epochs 4.\n"
+        "The run finished after 2 epochs. To train further, give more epochs, such as --trainer.epochs 4.\n"
     )
     assert contents(run) == before
 
@@ -168,10 +167,11 @@ def test_a_chosen_checkpoint(run: Path) -> None:
     """Resuming an older checkpoint changes the course; newer ones are set aside and reported."""
     done = aip(run.parent, "resume", "run/checkpoint/step-0000000091")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step-0000000182 is newer than where the run goes on" in done.stdout
-    assert "Goes on from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
-    assert "Trained 1 epoch (2 in all) in " in done.stdout
-    assert (run / "checkpoint" / "aside" / "step-0000000182").is_dir()
+    aside = run / "checkpoint" / "aside"
+    assert f"The newer checkpoint step-0000000182 was moved to {aside}." in done.stdout
+    assert "Resuming from run/checkpoint/step-0000000091, after epoch 1." in done.stdout
+    assert "Trained 1 more epoch (2 total) in " in done.stdout
+    assert (aside / "step-0000000182").is_dir()
     assert newest_checkpoint(run / "checkpoint").name == "step-0000000182"
 
 
@@ -184,7 +184,7 @@ def test_damaged_newest(run: Path) -> None:
     shutil.rmtree(run / "export")
     done = aip(run.parent, "resume", "run/checkpoint")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step-0000000182 is damaged (variables.npz differs from the manifest) and is set aside." in done.stdout
+    assert "step-0000000182 is damaged (variables.npz does not match the manifest) and is set aside." in done.stdout
     assert "epoch 2/2" in done.stdout
     assert (run / "export").is_dir()
 
@@ -196,7 +196,7 @@ def test_killed_before_the_first_checkpoint(run: Path) -> None:
     seed = json.loads((run / "run.json").read_text())["seed"]
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Goes on from the beginning, since there is no checkpoint yet." in done.stdout
+    assert "Starting from the beginning, because the run has no checkpoint yet." in done.stdout
     assert read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["seed"] == seed
     assert len((run / "log.csv").read_text().splitlines()) == 3
 
@@ -209,7 +209,7 @@ def test_two_processes_for_one_run(run: Path) -> None:
         time.sleep(0.05)
     second = aip(run.parent, "resume", "run", "--trainer.epochs", "100000")
     assert second.returncode == 2
-    assert second.stderr == "error: run is being written to by another process: wait for it to end, or stop it.\n"
+    assert second.stderr == "error: run is being written to by another process. Wait for it to end, or stop it.\n"
     first.send_signal(signal.SIGKILL)
     first.communicate()
     epoch = read_checkpoint(newest_checkpoint(run / "checkpoint")).progress["epoch"]
@@ -242,8 +242,8 @@ def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
     done = aip(run.parent, "resume", "run")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: run: The scenario is no plugin but the {kind} {reference}, whose code would be run: look at it, and "
-        "add --trust.\n"
+        f"error: run: The scenario is not a plugin but the {kind} {reference}, and loading it runs its code. Review "
+        "the code and add --trust.\n"
     )
     assert not (run.parent / "ran").exists()
     aip(run.parent, "resume", "run", "--trust")
@@ -258,7 +258,7 @@ def test_a_plugin_name_is_only_that(run: Path, name: str) -> None:
     done = aip(run.parent, "resume", "run", "--trust")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: run: The scenario {name} is not installed: install aipcore==0.1.0, or enable the plugin if it is "
+        f"error: run: The scenario {name} is not installed. Install aipcore==0.1.0, or enable the plugin if it is "
         "disabled.\n"
     )
     assert not (run.parent / "ran").exists()
@@ -285,14 +285,18 @@ HOSTILE: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "resource outside": (
         "run",
         lambda about: about.update(resources={"trainer.output_dir": "resources/../../evil.py"}),
-        "lies outside of its resources folder",
+        "is outside its resources folder",
     ),
     "resource behind a link": (
         "run",
         lambda about: about.update(resources={"trainer.output_dir": "resources/link.txt"}),
-        "holds the symbolic link resources/link.txt",
+        "contains the symbolic link resources/link.txt",
     ),
-    "folder as a number": ("run", lambda about: about["scenario"].update(reference=7), "does not say what it is of"),
+    "folder as a number": (
+        "run",
+        lambda about: about["scenario"].update(reference=7),
+        "is not a record of aip, or it is damaged",
+    ),
 }
 
 
@@ -367,8 +371,11 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     done = aip(away, "resume", "out", "--trust", "--trainer.epochs", "2")
     assert (done.returncode, done.stderr) == (0, "")
     list_file = home / "all.txt"
-    taken = f"all.txt (train.lists) is not in this folder: {list_file} is taken, since the run was started there."
-    other = f"data (val.lists) is taken from this folder; the run was started in {home}, where it is another."
+    taken = f"all.txt (train.lists) is not in the current folder. {list_file} is read, since the run was started there."
+    other = (
+        f"data (val.lists) is read from the current folder. The run was started in {home}, where this path is a "
+        "different file."
+    )
     assert done.stdout.count(taken) == done.stdout.count(other) == 1
     recorded = json.loads((away / "out" / "run.json").read_text())
     assert recorded["params"]["train"]["lists"] == [str(list_file)]
@@ -378,12 +385,13 @@ def test_relative_paths_from_elsewhere(tmp_path: Path) -> None:
     home.rename(copy)
     done = aip(copy, "resume", "out", "--trust", "--trainer.epochs", "2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"The scenario {home / 'lines.py'}:Lines is gone: {copy / 'lines.py'}:Lines is taken." in done.stdout
-    assert done.stdout.count("is taken") == 1
+    moved = f"The scenario {home / 'lines.py'}:Lines no longer exists. {copy / 'lines.py'}:Lines is used instead."
+    assert done.stdout.count("is used instead") == 1
+    assert moved in done.stdout
     # From another folder, a model is scored on the data that its run named.
     done = aip(tmp_path, "lav", "copy/out", "--trust")
     assert done.returncode == 0, done.stderr
-    assert f"data (val.lists) is not in this folder: {copy / 'data'} is taken" in done.stderr
+    assert f"data (val.lists) is not in the current folder. {copy / 'data'} is read" in done.stderr
 
 
 LOOKAHEAD = ROOT / "examples" / "aip-plugin-lookahead" / "src"
@@ -408,15 +416,15 @@ def test_missing_and_other_plugin(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: The optimizer Lookahead of this run came from aip-plugin-lookahead 1.0, which is not installed: "
-        "install it (pip install aip-plugin-lookahead==1.0).\n"
+        "error: The optimizer Lookahead of this run came from aip-plugin-lookahead 1.0, which is not installed. "
+        "Run pip install aip-plugin-lookahead==1.0.\n"
     )
     second = site_with_lookahead(tmp_path / "second", "2.0")
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", path=second)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        "The optimizer Lookahead was that of aip-plugin-lookahead 1.0 so far and is that of aip-plugin-lookahead 2.0 "
-        "now" in done.stdout
+        "The optimizer Lookahead came from aip-plugin-lookahead 1.0 and now comes from aip-plugin-lookahead 2.0"
+        in done.stdout
     )
 
 
@@ -445,7 +453,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "10")
     assert done.returncode == 0
     assert "stopped after epoch 1 (early stopping: val_accuracy" in done.stdout
-    assert "to go on, change what stopped it" in done.stdout
+    assert "To train further, change what stopped it" in done.stdout
     done = aip(tmp_path, "resume", "out", "--trainer.epochs", "2", "--early_stopping.upper_threshold", "2")
     assert done.returncode == 0
     assert "epoch 2/2" in done.stdout

@@ -16,7 +16,7 @@ def test_examples_of_the_document() -> None:
         exec(compile(code, str(DOCUMENT), "exec"), names)
     assert len(names["samples"]) == 80
     assert names["shapes"] == ((1, 16, 4, 4), (1, 16))
-    said = "Halves, Scale once, kept in memory; Noise anew in each epoch in this process ("
+    said = "Halves, Scale once, kept in memory; Noise in each epoch in this process ("
     assert names["pipeline"].describe().startswith(said)
     specs = names["Lines"](None).sample_specs()
     assert names["Pipeline"](names["Folder"](), [names["Scale"]()], specs=specs).dataset().specs() == (*specs, {})

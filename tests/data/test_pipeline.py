@@ -84,7 +84,7 @@ def test_deterministic_processing_runs_once() -> None:
     files, scale = Files(10), Scale()
     pipeline = Pipeline(files, [scale, Jitter()])
     assert isinstance(pipeline.dataset(), ParallelDataset)
-    assert pipeline.describe().startswith("Scale once, kept in memory; Jitter anew in each epoch in this process (")
+    assert pipeline.describe().startswith("Scale once, kept in memory; Jitter in each epoch in this process (")
     epochs = [epoch(pipeline, number) for number in range(3)]
     assert scale.calls == 10
     assert epochs[0] != epochs[1]
@@ -95,7 +95,7 @@ def test_data_beyond_memory_is_processed_again(how: Any) -> None:
     """If the samples do not fit in memory, the batches are the same."""
     files, scale = Files(200), Scale()
     pipeline = Pipeline(files, [scale, Jitter()], **how)
-    assert pipeline.describe().startswith("Scale, Jitter anew in each epoch in this process (")
+    assert pipeline.describe().startswith("Scale, Jitter in each epoch in this process (")
     assert epoch(pipeline, 2) == epoch(Pipeline(Files(200), [Scale(), Jitter()], preload="on"), 2)
     assert scale.calls >= 200
     plain = Pipeline(Files(200), [Scale()], **how)
@@ -237,7 +237,7 @@ def test_errors_of_reading(refused: Any) -> None:
             list(Pipeline(Broken(5), preload=preload).samples())  # type: ignore[arg-type]
         pipeline = Pipeline(Broken(5), preload=preload, on_error="skip")  # type: ignore[arg-type]
         assert [int(sample.targets["y"]) for sample in pipeline.samples()] == [0, 1, 2, 4]
-        assert (pipeline.skipped() or "").startswith("1 sample was left out")
+        assert (pipeline.skipped() or "").startswith("1 sample of the source was skipped")
 
     def yields() -> Any:
         yield Sample(inputs=np.ones(1))

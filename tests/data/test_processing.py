@@ -171,7 +171,7 @@ def test_failure_names_processor_and_sample(processors: Any, preload: Any) -> No
     """The error names processor and sample, and its cause is the author's exception."""
     with pytest.raises(
         DataError,
-        match=r"sample 2 of the source \('2.png'\): ValueError: cannot be read \(.*line \d+, in process\); mend",
+        match=r"sample 2 of the source \('2.png'\): ValueError: cannot be read \(.*line \d+, in process\)\. Fix",
     ) as caught:
         list(Pipeline(numbers(5), processors, preload=preload).samples())
     assert processors[-1].name in str(caught.value)
@@ -187,7 +187,7 @@ def test_failing_samples_can_be_skipped(preload: Any) -> None:
     assert values(pipeline) == [0, 4, 6, 10]
     report = pipeline.skipped()
     assert report is not None
-    assert report.startswith("2 samples were left out of the source")
+    assert report.startswith("2 samples of the source were skipped")
     assert "sample 1 of the source" in report
     assert pipeline.skipped() is None
 
@@ -216,8 +216,8 @@ def test_nothing_left(refused: Any) -> None:
 @pytest.mark.parametrize(
     ("processor", "message"),
     [
-        (lambda sample: None, "returned NoneType: return a Sample; to leave samples out, extend GeneratingProcessor"),
-        (lambda sample: sample.inputs, "returned ndarray: return a Sample"),
+        (lambda sample: None, r"returned NoneType\. Return a Sample\. To drop samples, extend GeneratingProcessor"),
+        (lambda sample: sample.inputs, r"returned ndarray\. Return a Sample"),
         (Noise, "has the class Noise as a processor"),
         (3, "has int as a processor"),
         (Processor(), r"Processor does not define process\(sample\)"),

@@ -147,4 +147,4 @@ def test_failing_sample(refused: Any) -> None:
     pipeline = Pipeline(DATA, [Fails()], workers=0, on_error="skip")
     blocks = list(pipeline.loader(4).blocks(0, chunk=10))
     assert sorted(int(n) for block in blocks for n in block.targets[""].ravel()) == [*range(33), *range(34, 40)]
-    assert "1 sample was left out" in str(pipeline.skipped())
+    assert "1 sample of the source was skipped" in str(pipeline.skipped())

@@ -119,7 +119,7 @@ class Cut(RandomProcessor):
 PIPELINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "no processors": ([], {}),
     "kept": ([Same()], {}),
-    "read anew": ([Same()], {"preload": "off"}),
+    "read again": ([Same()], {"preload": "off"}),
     "random": ([Same(), Jitter()], {}),
     "batches": ([Same(), Shift()], {}),
     "batches alone": ([Shift(), Jitter()], {"preload": "off"}),
@@ -326,13 +326,13 @@ def test_wrong_weights_on_demand(form: str, weight: Any, refused: Any) -> None:
         blocks(Pipeline(source, [SomeUnfit(weight)], workers=0))
     pipeline = Pipeline(source, [SomeUnfit(weight)], workers=0, on_error="skip")
     assert sum(block.steps * block.batch_size for block in blocks(pipeline)) == 59
-    assert "1 sample was left out" in str(pipeline.skipped())
+    assert "1 sample of the source was skipped" in str(pipeline.skipped())
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.where(IDS == 7, np.nan, 1), "Sample 7 of x has nan in its weight: only finite"),
+        (np.where(IDS == 7, np.nan, 1), "Sample 7 of x has nan in its weight. Training needs finite"),
         ({"a": np.where(IDS == 3, np.inf, 1)}, "Sample 3 of x has inf in its weight 'a'"),
         (np.ones((COUNT, 3)), r"The weight of sample 0 of x has shape \(3,\), but its target has shape \(2,\)"),
         (np.ones((COUNT, 2, 2)), r"The weight of sample 0 of x has shape \(2, 2\)"),

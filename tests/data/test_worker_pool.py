@@ -221,7 +221,7 @@ def test_objects_that_cannot_be_pickled() -> None:
     with slow, pytest.raises(UnshippableError, match=r"cannot be pickled \(TypeError: cannot pickle '_thread.lock'"):
         slow.describe()
     with Pipeline(Files(400), [Slow(), Locked()], preload="off") as pipeline:
-        assert "anew in each epoch in this process (What the workers need cannot be pickled" in pipeline.describe()
+        assert "in each epoch in this process (The data or the processors cannot be pickled" in pipeline.describe()
 
 
 def test_auto_decides_by_measuring() -> None:
@@ -231,7 +231,7 @@ def test_auto_decides_by_measuring() -> None:
         assert f"by {expected} (" in pipeline.describe()
         assert len(pipeline.workers.processes()) == min(cores(), 16)
     with Pipeline(Files(400), [Jitter()]) as pipeline:
-        assert "workers would not pay" in pipeline.describe()
+        assert "workers would not be faster" in pipeline.describe()
         everything(pipeline)
         assert pipeline.workers.processes() == []
 
@@ -372,9 +372,9 @@ def test_a_forked_child_does_not_keep_workers_alive() -> None:
 
 
 def test_in_a_daemonic_process() -> None:
-    """A daemonic process has no workers, and the plan says so."""
+    """A daemonic process has no workers, and the plan reports it."""
     done = subprocess.run([sys.executable, SCRIPT, "daemon"], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "Noise anew in each epoch in this process, as this process is daemonic [] True\n"
+    assert done.stdout == "Noise in each epoch in this process (a daemonic process cannot start workers) [] True\n"
 
 
 def test_memory_stays_flat() -> None:

@@ -38,12 +38,12 @@ def test_tf_config(index: Any) -> None:
 @pytest.mark.parametrize(
     ("environment", "text"),
     [
-        ({}, "set TF_CONFIG in each of them"),
-        ({"TF_CONFIG": ""}, "TF_CONFIG is no JSON"),
-        ({"TF_CONFIG": "{"}, "TF_CONFIG is no JSON"),
-        ({"TF_CONFIG": "[]"}, "has no list cluster.worker"),
-        (config([]), "has no list cluster.worker"),
-        (config("a:1"), "has no list cluster.worker"),
+        ({}, "Set TF_CONFIG for each worker"),
+        ({"TF_CONFIG": ""}, "TF_CONFIG is not JSON"),
+        ({"TF_CONFIG": "{"}, "TF_CONFIG is not JSON"),
+        ({"TF_CONFIG": "[]"}, "has no list of addresses in cluster.worker"),
+        (config([]), "has no list of addresses in cluster.worker"),
+        (config("a:1"), "has no list of addresses in cluster.worker"),
         (config(["a:1", "b"]), "has 'b' as cluster.worker[1]"),
         (config(["a:1", "b:0"]), "has 'b:0' as cluster.worker[1]"),
         (config(["a:1", "b:65536"]), "has 'b:65536' as cluster.worker[1]"),

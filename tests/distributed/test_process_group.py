@@ -65,7 +65,7 @@ def test_different_parameters() -> None:
     for code, _, err in start("differ", 3):
         assert code == 2
         assert err.splitlines() == [
-            "error: trainer.epochs is 3 for worker 2, but 2 for the chief: start all workers with the same command, "
+            "error: trainer.epochs is 3 for worker 2, but 2 for the chief. Start all workers with the same command, "
             "code and data."
         ]
 
@@ -74,7 +74,7 @@ def test_out_of_step() -> None:
     """Workers that run different code are detected instead of mixing up their messages."""
     code, _, err = start("stray", 2)[0]
     assert code == 1
-    assert "Two workers are not at the same point (one at 'here', one at 'there')" in err
+    assert "Two workers are at different points of the run (one at 'here', one at 'there')" in err
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -108,7 +108,7 @@ def test_missing() -> None:
     """A missing worker is named in time."""
     ((code, _, err),) = start("talk", 3, only=range(1), timeout=0.5)
     assert code == 2
-    assert err.startswith("error: No sign of workers 1 (127.0.0.1:")
+    assert err.startswith("error: No connection from workers 1 (127.0.0.1:")
     ((code, _, err),) = start("talk", 3, only=range(1, 2), timeout=0.5)
     assert code == 2
     assert err.startswith("error: The chief does not answer at 127.0.0.1:")
@@ -125,4 +125,4 @@ def test_another_cluster() -> None:
     for worker in started:
         _, err = worker.communicate(timeout=50)
         assert worker.returncode == 2
-        assert "Worker 1 believes the workers to be" in err
+        assert "Worker 1 has the workers" in err

@@ -337,7 +337,10 @@ def test_two_workers_of_one_index() -> None:
             with known_worker(port_of(workers)) as second:
                 second.send(Message(about=GREETING, value=[1, "lifeline", list(workers[0].addresses)]))
                 answer = second.receive()
-        assert (answer.about, answer.value) == ("refused", "There is a worker 1 already: give each its own index.")
+        assert (answer.about, answer.value) == (
+            "refused",
+            "Worker 1 is already connected. Give each worker a different index.",
+        )
         assert work(workers[1]) == [0, 1]
         assert chief.result() == [0, 1]
 

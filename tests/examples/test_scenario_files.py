@@ -72,7 +72,7 @@ def test_polymorphic_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str
     epochs = train(tmp_path / "b", f"{name}:Distance", "--data.curve", "Circle", "--trainer.epochs", "6")
     assert epochs[-1]["val_loss"] < 0.1
     assert main(["train", str(EXAMPLES / name)]) == 2
-    assert "holds 2 scenarios: say which" in capsys.readouterr().err
+    assert "contains 2 scenarios. Choose" in capsys.readouterr().err
 
 
 def test_curves() -> None:

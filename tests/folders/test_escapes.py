@@ -77,7 +77,7 @@ def test_errors(tmp_path: Path, make_run: Any, capsys: Any) -> None:
     assert main(["resume", f"no{TITLE}where"]) == 2
     error = capsys.readouterr().err
     assert "\x1b" not in error
-    assert f"holds the symbolic link {SHOWN}log.csv" in error
+    assert f"contains the symbolic link {SHOWN}log.csv" in error
     assert f"no{SHOWN}where" in error
 
 

@@ -50,7 +50,7 @@ def test_resume_refuses_links(make_run: Any, tmp_path: Path, name: str, there: b
     (run / name).symlink_to(target)
     before = tree(tmp_path)
     assert main(["resume", str(run)]) == 2
-    assert f"holds the symbolic link {name} to {target}" in capsys.readouterr().err
+    assert f"contains the symbolic link {name} to {target}" in capsys.readouterr().err
     assert tree(tmp_path) == before
     assert not target.is_file() or target.read_text() == "mine"
 
@@ -62,7 +62,7 @@ def test_a_checkpoint_that_is_a_link(make_run: Any, tmp_path: Path, capsys: Any)
     (run / "checkpoint").symlink_to(other / "checkpoint")
     for name in ("checkpoint", "checkpoint/step-0000000001"):
         assert main(["resume", str(run / name)]) == 2
-        assert "holds the symbolic link checkpoint" in capsys.readouterr().err
+        assert "contains the symbolic link checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["run.json", "params.json", "checkpoint/step-0000000001/manifest.json", "any"])
@@ -94,7 +94,7 @@ def test_links_that_stay(make_run: Any, tmp_path: Path, capsys: Any) -> None:
     assert main(["resume", str(tmp_path / "named"), "--help"]) == 0
     (run / "wandb" / "up").symlink_to("../run.json")
     assert main(["resume", str(tmp_path / "named"), "--help"]) == 2
-    assert "holds the symbolic link wandb/up to ../run.json" in capsys.readouterr().err
+    assert "contains the symbolic link wandb/up to ../run.json" in capsys.readouterr().err
 
 
 def test_train_into_a_folder_with_links(tmp_path: Path, capsys: Any) -> None:
@@ -103,7 +103,7 @@ def test_train_into_a_folder_with_links(tmp_path: Path, capsys: Any) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / name).symlink_to(tmp_path / "victim")
         assert main(["train", "tutorial", "--trainer.output_dir", str(tmp_path / name)]) == 2
-        assert f"holds the symbolic link {name} to" in capsys.readouterr().err
+        assert f"contains the symbolic link {name} to" in capsys.readouterr().err
     assert not (tmp_path / "victim").exists()
 
 
@@ -113,7 +113,7 @@ def test_a_sweep(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "sweep" / "trial-0001").mkdir(parents=True)
     (tmp_path / "sweep" / "trial-0001" / "train.log").symlink_to(tmp_path / "victim")
     assert main(["sweep", "--resume", str(tmp_path / "sweep")]) == 2
-    assert "holds the symbolic link trial-0001/train.log" in capsys.readouterr().err
+    assert "contains the symbolic link trial-0001/train.log" in capsys.readouterr().err
 
 
 def test_files_of_aip_are_not_written_through(tmp_path: Path, refused: Any) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from aipcore.cli.help import show_details
 from aipcore.cli.main import main
 from aipcore.cli.style import report
 from aipcore.console import Console
 from aipcore.errors import ParamsError, UsageError
 from aipcore.logs import logging_to
 from aipcore.params import (
-    NO_CHOICES,
     Layer,
     at_least,
     field,
@@ -25,8 +25,8 @@ from aipcore.params import (
     from_dict,
     group,
     params,
-    render_help,
     resolve,
+    sections,
     to_dict,
     to_yaml,
 )
@@ -91,7 +91,7 @@ def test_recorded_and_shown(refused: Any) -> None:
     assert plain == {"account": {"token": "***", "place": "http://me:***@host/x", "port": 1}}
     assert from_dict(Root, to_dict(resolved.value, reveal=True)) == resolved.value
     output = StringIO()
-    render_help(Root, [Layer.from_arguments(words)], NO_CHOICES, Console(file=output, width=200))
+    show_details(Console(file=output, width=200), sections(fill(Root, [Layer.from_arguments(words)])))
     text = output.getvalue() + to_yaml(resolved.tree, origins=True)
     assert PASSWORD not in text
     assert text.count("***") == 4
@@ -110,7 +110,7 @@ def test_asked_for(monkeypatch: Any, refused: Any) -> None:
     with pytest.raises(ParamsError) as raised:
         resolve(Root, [record])
     assert str(raised.value) == (
-        "--account.token (***) and --account.place (http://me:***@host/x) hold secrets, which are not "
+        "--account.token (***) and --account.place (http://me:***@host/x) contain secrets, which are not "
         "recorded. Give the option, or set AIP_SECRET_ACCOUNT_TOKEN, AIP_SECRET_ACCOUNT_PLACE."
     )
     assert {leaf.withheld for leaf in leaves(fill(Root, [record]))} == {True, False}
@@ -166,7 +166,7 @@ def test_a_run(make_run: Any, monkeypatch: Any, capsys: Any) -> None:
     assert "postgresql://me:***@host/db" in (run / "params.json").read_text()
     assert main(["resume", str(run), "--trust"]) == 2
     error = capsys.readouterr().err
-    assert "--callbacks.MLflow.tracking_uri (postgresql://me:***@host/db) holds a secret" in error
+    assert "--callbacks.MLflow.tracking_uri (postgresql://me:***@host/db) contains a secret" in error
     assert "set AIP_SECRET_CALLBACKS_MLFLOW_TRACKING_URI." in error
     reached: list[Any] = []
     monkeypatch.setattr("aipcore.training.resume._resume", lambda each, *_, **__: reached.append(each) or ENDED)
@@ -253,7 +253,7 @@ def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, c
     monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: ENDED)
     assert main(["resume", str(run)]) == 2
     assert capsys.readouterr().err == (
-        "error: --callbacks.Webhook.url (https://hooks.example/***) holds a secret, which is not recorded. Give the "
+        "error: --callbacks.Webhook.url (https://hooks.example/***) contains a secret, which is not recorded. Give the "
         "option, or set AIP_SECRET_CALLBACKS_WEBHOOK_URL.\n"
     )
     assert main(["resume", str(run), "--callbacks.webhook.url", url]) == 0

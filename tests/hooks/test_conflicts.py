@@ -63,8 +63,8 @@ def test_same_entry_point_name(install, load, optimizer, refused: Any):
     manager = load()
     reasons = {plugin.distribution: plugin.reason for plugin in manager.broken()}
     assert reasons == {
-        "first": "has the same entry-point name as second 2.2: disable one by -p no:first or -p no:second",
-        "second": "has the same entry-point name as first 1.1: disable one by -p no:first or -p no:second",
+        "first": "has the same entry-point name as second 2.2: disable one with -p no:first or -p no:second",
+        "second": "has the same entry-point name as first 1.1: disable one with -p no:first or -p no:second",
     }
     assert {"Adam", "Alone"} <= set(manager.names("optimizer"))
     with refused(PluginError):
@@ -78,7 +78,7 @@ def test_built_in_entry_point_name(install, load, optimizer):
     manager = load()
     (broken,) = manager.broken()
     assert broken.distribution == "first"
-    assert re.fullmatch(r"has the same entry-point name as aipcore \S+: disable one by -p no:first", broken.reason)
+    assert re.fullmatch(r"has the same entry-point name as aipcore \S+: disable one with -p no:first", broken.reason)
     assert "Adam" in manager.names("optimizer")
 
 

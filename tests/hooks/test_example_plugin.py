@@ -50,7 +50,7 @@ def test_install_and_remove(fork_aip, site):
     assert "Lookahead" not in fork_aip("plugins", "list").stdout
     done = fork_aip("params", "tutorial", "--optimizer", "lookahead")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: There is no optimizer 'lookahead'; there are Adam, AdamW")
+    assert done.stderr.startswith("error: There is no optimizer 'lookahead'; available: Adam, AdamW")
 
 
 @pytest.mark.usefixtures("installed_example")

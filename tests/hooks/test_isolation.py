@@ -33,10 +33,10 @@ BROKEN = {
         RECORD + f"from aipcore.plugin import CallbackRecord\n    return [CallbackRecord{MADE[15:]}]",
         "returns a list with a CallbackRecord from aip_optimizers, which must return a list of OptimizerRecord",
     ),
-    "bad name": (RECORD + f"return [{MADE.replace('Odd', 'Very odd', 1)}]", "must be of letters, digits, - and _"),
+    "bad name": (RECORD + f"return [{MADE.replace('Odd', 'Very odd', 1)}]", "may contain only letters, digits, -"),
     "no summary": (RECORD + f"return [{MADE.replace('Odd.', ' ')}]", "registers the optimizer 'Odd' without a summary"),
-    "bad build": (RECORD + f"return [{MADE.replace('odd:build', 'odd')}]", "with build='odd': it must be of the form"),
-    "bad params": (RECORD + f"return [{MADE.replace('odd:Params', '3:x')}]", "with params='3:x': it must be of"),
+    "bad build": (RECORD + f"return [{MADE.replace('odd:build', 'odd')}]", "with build='odd': it must have the form"),
+    "bad params": (RECORD + f"return [{MADE.replace('odd:Params', '3:x')}]", "with params='3:x': it must have"),
     "lacks a field": (RECORD + "return [OptimizerRecord(name='Odd')]", "fails in its hook aip_optimizers: TypeError"),
     "misspelt hook": (
         (RECORD + f"return [{MADE}]").replace("aip_optimizers", "aip_optimisers"),
@@ -44,15 +44,15 @@ BROKEN = {
     ),
     "unlike any hook": (
         (RECORD + "return []").replace("aip_optimizers", "setup"),
-        "implements the unknown hook setup; there are aip_optimizers, aip_schedules",
+        "implements the unknown hook setup; available: aip_optimizers, aip_schedules",
     ),
     "unmarked": (
         (RECORD + "return []").replace("@hookimpl\n", ""),
-        "does not mark its function aip_optimizers: put @hookimpl above it",
+        "does not mark its function aip_optimizers as a hook: decorate it with @hookimpl",
     ),
     "unmarked and misspelt": (
         (RECORD + "return []").replace("@hookimpl\n", "").replace("aip_optimizers", "aip_optimiser"),
-        "its function aip_optimiser is none, did you mean aip_optimizers?",
+        "aip_optimiser is not a hook; did you mean aip_optimizers?",
     ),
     "argument": (
         (RECORD + "return []").replace("aip_optimizers()", "aip_optimizers(config)"),
@@ -60,13 +60,13 @@ BROKEN = {
     ),
     "newer API": (
         f"AIP_API = 2\n{RECORD}return []",
-        "is made for version 2 of the plugin API, this aip has 1",
+        "targets version 2 of the plugin API, but this aip has version 1",
     ),
     "older API": (
         f"AIP_API = 0\n{RECORD}return []",
-        "is made for version 0 of the plugin API, this aip has 1",
+        "targets version 0 of the plugin API, but this aip has version 1",
     ),
-    "odd API": (f"AIP_API = '1'\n{RECORD}return []", "has AIP_API = '1': it must be a whole number"),
+    "odd API": (f"AIP_API = '1'\n{RECORD}return []", "has AIP_API = '1', which is not a whole number"),
 }
 
 

@@ -25,26 +25,26 @@ def method(*arguments: str) -> Any:
 
 
 CASES = {
-    "metric": (method("self"), "Case defines metric(), which aip does not know. Return Keras metrics from metrics()."),
-    "callbacks": (method("self"), "Case defines callbacks(), which aip does not know. Name callbacks with --callbacks"),
+    "metric": (method("self"), "Case defines metric(), which aip does not use. Return Keras metrics from metrics()."),
+    "callbacks": (method("self"), "Case defines callbacks(), which aip does not use. Select callbacks with"),
     "optimizer": (method("self"), "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."),
     "configure_optimizers": (method("self"), "Write defaults = {'optimizer': 'SGD'}"),
     "train_step": (method("self", "data"), "loss_values(inputs, targets, outputs)."),
-    "loss": ("mse", "Case defines loss, which aip does not know. Return Keras losses from losses(), or"),
+    "loss": ("mse", "Case defines loss, which aip does not use. Return Keras losses from losses(), or"),
     "epochs": (3, "Write defaults = {'trainer.epochs': 20}, or give --trainer.epochs 20."),
     "batch_size": (3, "Write defaults = {'train.batch_size': 32}"),
     "learning_rate": (0.1, "Write defaults = {'learning_rate.lr': 0.01}"),
     "forward": (method("self", "x"), "Build the model in build(inputs)."),
-    "padding_": ({}, "Case defines padding_, which aip does not know. Did you mean padding?"),
+    "padding_": ({}, "Case defines padding_, which aip does not use. Did you mean padding?"),
     "val_dat": (method("self"), "Did you mean val_data?"),
     "postprocessors": (method("self"), "Did you mean post_processors?"),
     "default": ({}, "Did you mean defaults?"),
-    "on_epoch_end": (method("self", "epoch"), "Name callbacks with --callbacks"),
-    "build": (method("self"), "does not take what aip calls it with"),
+    "on_epoch_end": (method("self", "epoch"), "Select callbacks with --callbacks"),
+    "build": (method("self"), "does not accept the arguments of aip"),
     "losses": ("mse", "Case.losses is a str. Make it a method: def losses(...)."),
     "metrics": (property(method("self")), "Case.metrics is a property. Make it a method"),
     "monitor": (method("self"), "Case.monitor is a method. Make it an attribute: monitor = ..."),
-    "params_class": (3, "Case.params_class is not a class of parameters. Extend ScenarioParams."),
+    "params_class": (3, "Case.params_class is not a parameter class. Extend ScenarioParams."),
     "defaults": ([], "Case.defaults is not a mapping."),
 }
 

@@ -42,14 +42,14 @@ def test_yaml_types(tmp_path: Path, text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("p.yaml", "a: 1\nb: 2\na: 3\n", "no valid YAML, line 3, column 1: 'a' is given twice"),
-        ("p.yml", "a: [1\nb: 2\n", "no valid YAML, line 2, column"),
-        ("p.yaml", "- 1\n", "holds list: it must hold NAME: VALUE entries"),
-        ("p.yaml", "!!python/object/apply:os.system [ls]\n", "no valid YAML"),
-        ("p.json", '{"a": 1, "a": 2}', "gives 'a' twice in one mapping"),
-        ("p.json", '{"a": NaN}', "holds NaN, which is no number"),
-        ("p.json", '{"a": 1,}', "no valid JSON, line 1, column"),
-        ("p.json", "3", "holds int"),
+        ("p.yaml", "a: 1\nb: 2\na: 3\n", "not valid YAML at line 3, column 1: 'a' is given twice"),
+        ("p.yml", "a: [1\nb: 2\n", "not valid YAML at line 2, column"),
+        ("p.yaml", "- 1\n", "contains list instead of a mapping. Write NAME: VALUE entries"),
+        ("p.yaml", "!!python/object/apply:os.system [ls]\n", "not valid YAML"),
+        ("p.json", '{"a": 1, "a": 2}', "contains 'a' twice in one mapping"),
+        ("p.json", '{"a": NaN}', "contains NaN, which is not a finite number"),
+        ("p.json", '{"a": 1,}', "not valid JSON at line 1, column"),
+        ("p.json", "3", "contains int"),
         ("p.txt", "a: 1", "must end in .json, .yaml or .yml"),
     ],
 )

@@ -259,12 +259,12 @@ def test_to_plain_and_back(annotation: Any, given: Any, value: Any) -> None:
         (Color, "red or dark-blue", "red|dark-blue"),
         (Mode, "auto, on or Off", "auto|on|Off"),
         (int | None, "a whole number, or none", "INT"),
-        (tuple[int, ...], "a list, each a whole number", "INT ..."),
+        (tuple[int, ...], "a list of values, each a whole number", "INT ..."),
         (tuple[int, int], "2 values, each a whole number", "INT INT"),
         (tuple[int], "1 value, each a whole number", "INT"),
         (tuple[int, str], "2 values: a whole number, then text", "INT TEXT"),
         (dict[str, float], "entries KEY=VALUE, each value a number", "KEY=FLOAT ..."),
-        (tuple[str, ...] | None, "a list, each text, or none", "TEXT ..."),
+        (tuple[str, ...] | None, "a list of values, each text, or none", "TEXT ..."),
     ],
     ids=str,
 )
@@ -306,6 +306,6 @@ def test_unsupported(annotation: Any, name: str) -> None:
     with pytest.raises(ParamsError) as caught:
         leaf_type(annotation, "Model.units")
     assert str(caught.value) == (
-        f"Model.units has the type {name}, which no option can have: give bool, int, float, str, Path, an Enum or "
+        f"Model.units has the type {name}, which options do not support. Use bool, int, float, str, Path, an Enum or "
         "Literal of text or numbers, int | Literal, X | None, tuple[X, ...], tuple[X, Y] or dict[str, X]."
     )

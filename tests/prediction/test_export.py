@@ -44,7 +44,7 @@ def test_nothing_is_overwritten(points: Any, tmp_path: Path, capsys: Any) -> Non
     (tmp_path / "file").write_text("mine")
     words = ["export", str(points.folder), "--trust", "--format", "keras", "--output"]
     assert main([*words, str(tmp_path)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -54,9 +54,13 @@ def test_scenario_that_builds_another_model_now(train: Any, dense_source: str, t
     file = run.folder.parent / "scenario.py"
     words = ["export", str(run.folder), "--trust", "--format", "keras", "--output", str(tmp_path / "out")]
     for old, new, message in (
-        ("layers.Dense(16", "layers.Dense(17", "dense/kernel of shape (12, 16), but the scenario builds it of shape"),
-        ("layers.BatchNormalization()(hidden)", "hidden", "has weights for batch_normalization/beta, which the model"),
-        ('activation="relu"', 'activation="tanh"', "does not answer like"),
+        ("layers.Dense(16", "layers.Dense(17", "dense/kernel of shape (12, 16), but the scenario now builds it"),
+        (
+            "layers.BatchNormalization()(hidden)",
+            "hidden",
+            "has weights for batch_normalization/beta, which the scenario's",
+        ),
+        ('activation="relu"', 'activation="tanh"', "now builds a model with other outputs than"),
     ):
         file.write_text(dense_source.replace(old, new))
         assert main(words) != 0
@@ -135,4 +139,4 @@ def test_other_input_size(train: Any, tmp_path: Path, capsys: Any) -> None:
     assert json.loads((tmp_path / "large" / "aip.json").read_text())["signature"]["inputs"][""]["shape"] == [9, 9, 1]
     capsys.readouterr()
     assert main([*words, "--data.validates", "no", "--output", str(tmp_path / "none")]) == 2
-    assert "--data.size may change the model's inputs, which are those of the validation" in capsys.readouterr().err
+    assert "--data.size may change the model's inputs. They are read from the validation" in capsys.readouterr().err

@@ -69,11 +69,11 @@ def test_eager_gives_the_same(points: Any, lav: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--optimizer", "sgd"], "--optimizer has no effect in aip lav, since the model is as it was trained"),
+        (["--optimizer", "sgd"], "--optimizer has no effect in aip lav, since the model is already trained"),
         (["--trainer.epochs", "3"], "--trainer.epochs has no effect in aip lav"),
         (["--train.batch_size", "3"], "--train.batch_size has no effect in aip lav"),
         (["--data.nose", "3"], "There is no option --data.nose; did you mean --data.noise?"),
-        (["--dump", "x.pkl"], "--dump x.pkl is not allowed, the file must end in .npz or .parquet."),
+        (["--dump", "x.pkl"], "--dump x.pkl is not allowed. The file must end in .npz or .parquet."),
     ],
 )
 def test_invalid_options(points: Any, capsys: Any, words: list[str], message: str) -> None:
@@ -179,7 +179,7 @@ def test_masks_of_models_that_vote(steps: Any, lav: Any) -> None:
 def test_votes_that_are_refused(jury: list[str], steps: Any, digits: Any, capsys: Any) -> None:
     """Models of other scenarios or outputs, and options without an effect, are refused."""
     for words, message in (
-        ([jury[0], str(digits.folder)], "is of the scenario tutorial, but"),
+        ([jury[0], str(digits.folder)], "has the scenario tutorial, but"),
         ([jury[0], str(steps.folder)], "has the inputs x, but"),
         ([*jury, "--eager"], "--eager has no effect on models that vote"),
     ):

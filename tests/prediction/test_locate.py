@@ -37,7 +37,7 @@ def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
     """The error names the absolute path, and the code does not run."""
     assert main(["lav", str(points.folder)]) == 2
     error = capsys.readouterr().err
-    assert f"no plugin but the file {points.folder.parent / 'scenario.py'}" in error
+    assert f"not a plugin but the file {points.folder.parent / 'scenario.py'}" in error
     assert "add --trust" in error
 
 
@@ -134,7 +134,7 @@ def test_truncated_files(points: Any, tmp_path: Path, capsys: Any) -> None:
     """A truncated record, graph or weights file is refused in one sentence without a traceback."""
     for number, (name, message) in enumerate(
         [
-            ("aip.json", "it is no valid JSON"),
+            ("aip.json", "it is not valid JSON"),
             ("saved_model.pb", "cannot be loaded"),
             ("variables/variables.data-00000-of-00001", "cannot be loaded"),
             ("variables/variables.index", "cannot be loaded"),

@@ -128,7 +128,7 @@ def test_warning_about_outputs_without_a_mask(train: Any, capsys: Any, masked_so
     run = train(masked_source.replace("layers.Masking()(inputs['x'])", "inputs['x']"), "--trainer.epochs", "1")
     capsys.readouterr()
     assert main(["predict", str(run.folder), "--trust"]) == 0
-    assert "The output y has no mask: a sequence that is padded in its batch gets" in capsys.readouterr().err
+    assert "The output y has no mask, so a sequence that is padded in its batch gets" in capsys.readouterr().err
     assert main(["predict", str(run.folder), "--trust", "--val.batch_size", "1"]) == 0
     assert "no mask" not in capsys.readouterr().err
 
@@ -257,7 +257,7 @@ def test_files_of_the_tutorial(digits: Any, tmp_path: Path, capsys: Any) -> None
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no image", "bad.png cannot be read"), (None, "bad.png names no file")],
+    [(b"no image", "bad.png cannot be read"), (None, "bad.png matches no file")],
 )
 def test_files_that_cannot_be_read(
     digits: Any, tmp_path: Path, capsys: Any, content: bytes | None, message: str

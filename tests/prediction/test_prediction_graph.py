@@ -222,7 +222,7 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
     words = ["export", str(run / "export"), "--trust", "--format", "keras", "--output", str(tmp_path / "k")]
     assert main([*words, "--graph", "encoder"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"The graph encoder of {run / 'export'} written as Keras to {tmp_path / 'k'}")
+    assert said.startswith(f"Exported the graph encoder of {run / 'export'} as Keras to {tmp_path / 'k'}. ")
     assert said.endswith("for validation samples.\n")
     import keras
 
@@ -231,13 +231,13 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
     out = tmp_path / "saved"
     words = ["export", str(run / "checkpoint"), "--trust", "--format", "savedmodel", "--output", str(out)]
     assert main([*words, "--graph", "decoder"]) == 0
-    assert "for random inputs, since the validation data has others." in capsys.readouterr().out
+    assert "for random inputs, because the validation data has others." in capsys.readouterr().out
     loaded = tf.saved_model.load(str(out))
     assert set(loaded.signatures) == {"serving_default"}
     answer = loaded.signatures["serving_default"](inputs=tf.constant(code))["outputs"]
     np.testing.assert_allclose(answer, code @ weights["sum/kernel"] + weights["sum/bias"], rtol=1e-5, atol=1e-6)
     assert main(["lav", str(out), "--trust"]) == 2
-    assert "is the export graph decoder alone, which aip itself does not apply" in capsys.readouterr().err
+    assert "contains only the export graph decoder, which aip does not apply" in capsys.readouterr().err
 
 
 def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_export_with_changed_parameters(helped: tuple[Path, dict[str, float]], t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--graph", "encode"], "Helped has no export graph 'encode': its graphs are serving_default, encoder, "),
-        (["--graph", "../x"], "--graph ../x is not the name of a graph: "),
-        (["--model.units", "5"], "(3, 4), but the scenario builds it of shape (3, 5): change only parameters "),
+        (["--graph", "encode"], "Helped has no export graph 'encode'. Its graphs are serving_default, encoder, "),
+        (["--graph", "../x"], "--graph ../x is not the name of a graph. "),
+        (["--model.units", "5"], "(3, 4), but the scenario now builds it with shape (3, 5). Change only parameters "),
         (["--model.unit", "5"], "There is no option --model.unit; did you mean --model.units?"),
         (["--val.batch_size", "5"], "There is no option --val.batch_size"),
     ],

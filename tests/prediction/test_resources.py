@@ -58,7 +58,7 @@ def test_missing_file_is_told_before_anything_is_written(
     (tmp_path / "s.py").write_text(dense_source)
     words = ["--trainer.output_dir", str(tmp_path / "out"), "--data.words", str(tmp_path / "none.txt")]
     assert main(["train", str(tmp_path / "s.py"), *words]) == 2
-    assert f"--data.words {tmp_path / 'none.txt'} is no file" in capsys.readouterr().err
+    assert f"--data.words {tmp_path / 'none.txt'} is not a file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     with refused(ParamsError):
         check_resources(Outer(data=Inner(one=tmp_path)))

@@ -70,9 +70,9 @@ MISTAKES = {
     "an option of the run": ("```console\naip resume runs/tutorial-1 --model.graph.unit 3\n```", "--model.graph.unit"),
     "an option inline": ("Give `aip train tutorial --trainer.epoch 3`.", "--trainer.epoch"),
     "an option that is not run": ("<!-- not run: x -->\n```console\naip train tutorial --x 3\n```", "--x"),
-    "a kind of block": ("```\naip train tutorial\n```", "no language"),
+    "a kind of block": ("```\naip train tutorial\n```", "the language none"),
     "syntax": ("```python\ndef f(:\n```", "invalid syntax"),
-    "an excerpt": ("<!-- excerpt of pyproject.toml -->\n```toml\nname = 'x'\n```", "does not stand there"),
+    "an excerpt": ("<!-- excerpt of pyproject.toml -->\n```toml\nname = 'x'\n```", "is not in pyproject.toml"),
 }
 
 
@@ -94,10 +94,10 @@ def test_failing_pages_fail(tmp_path: Path) -> None:
     """Other output than shown is an error, and so is a command that should fail and does not."""
     page = tmp_path / "page.md"
     for text, said in {
-        "```console\n$ aip params tutorial --optimizer.rho 1\nerror: something else\n```": "does not print",
-        "```console\n$ aip --version\nerror: no\n```": "ended with 0",
-        "```console\naip params nonsense\n```": "ended with 2",
-        "```console\n$ aip params tutorial\nno such line\n```": "does not print",
+        "```console\n$ aip params tutorial --optimizer.rho 1\nerror: something else\n```": "prints other text",
+        "```console\n$ aip --version\nerror: no\n```": "exited with 0",
+        "```console\naip params nonsense\n```": "exited with 2",
+        "```console\n$ aip params tutorial\nno such line\n```": "prints other text",
         "```python\nx = 1\nassert x == 2\n```": "AssertionError",
     }.items():
         page.write_text(text + "\n", encoding="utf-8")

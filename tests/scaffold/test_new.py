@@ -53,16 +53,16 @@ def test_names(given: str, distribution: str, cls: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "given", "message"),
     [
-        ("optimizer", "1st", "'1st' cannot be the name of a plugin: give a letter"),
-        ("optimizer", "a--b", "cannot be the name"),
-        ("optimizer", "sign sgd", "cannot be the name"),
-        ("optimizer", "../x", "cannot be the name"),
-        ("optimizer", "", "cannot be the name"),
-        ("optimizer", "é", "cannot be the name"),
-        ("optimizer", "x" * 41, "cannot be the name"),
-        ("command", "import", "'import' is a word of Python itself"),
+        ("optimizer", "1st", "'1st' is not a valid plugin name. Use at most 40 letters"),
+        ("optimizer", "a--b", "is not a valid plugin name"),
+        ("optimizer", "sign sgd", "is not a valid plugin name"),
+        ("optimizer", "../x", "is not a valid plugin name"),
+        ("optimizer", "", "is not a valid plugin name"),
+        ("optimizer", "é", "is not a valid plugin name"),
+        ("optimizer", "x" * 41, "is not a valid plugin name"),
+        ("command", "import", "'import' is a keyword of Python"),
         ("optimizer", "ada-belief", "The name ada-belief is taken by the optimizer of aipcore"),
-        ("command", "train", "aip keeps the command train to itself"),
+        ("command", "train", "The command name train is reserved for aip"),
     ],
 )
 def test_bad_names(kind: str, given: str, message: str) -> None:
@@ -109,7 +109,7 @@ def test_never_overwrites(there: str, tmp_path: Path, fork_aip) -> None:
     done = fork_aip("plugins", "new", "optimizer", "SignSGD", "--output", "mine")
     assert (done.returncode, done.stderr) == (
         2,
-        "error: mine exists already: give another folder with --output.\n",
+        "error: mine already exists. Give another folder with --output.\n",
     )
     assert not (tmp_path / "nowhere").exists()
     assert not target.is_dir() or not list(target.iterdir())

@@ -126,7 +126,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "lav_data": ({"lav_data": fails}, FAILED),
     "lav_data's type": ({"lav_data": returns([1])}, r"Case.lav_data\(\) returned list. Return a mapping"),
     "processors": ({"processors": fails}, FAILED),
-    "a processor": ({"processors": returns([Broken()])}, rf"Broken failed on sample 0 of .*: {WITHIN}; mend"),
+    "a processor": ({"processors": returns([Broken()])}, rf"Broken failed on sample 0 of .*: {WITHIN}\. Fix"),
     "reading": ({"train_data": lambda self: (fails() for _ in range(3))}, rf"failed at sample 0: {WITHIN}"),
     "build": ({"build": fails}, rf"build\(\) cannot take the data's inputs \(inputs \(2,\) float32\): {WITHIN}"),
     "a layer": ({"build": lambda self, inputs: Layer()(inputs)}, rf"build\(\) cannot take .* \({LINE}\)"),
@@ -145,10 +145,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "class numbers": (classes(rows=False, loss="categorical_crossentropy"), NUMBERS),
     "a column of class numbers": (classes(rows=False, loss="categorical_crossentropy", column=True), NUMBERS),
     "class numbers for another loss": (classes(rows=False, loss="kl_divergence"), "The loss kl_divergence of Case"),
-    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned no model"),
+    "no path": ({"build": lambda self, inputs: keras.Input((2,))}, r"errors.py, line \d+\) returned outputs that"),
     "two layers": (
         {"build": dense("d", "d")},
-        r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a name",
+        r"build\(\) \(.*test_author_errors.py, line \d+\) gives two layers the name 'd'. Give each layer a unique",
     ),
     "a layer's name": ({"build": dense("my layer")}, "gives a layer the name 'my layer', which Tens"),
     "build_prediction": ({"build_prediction": fails}, FAILED),
@@ -156,10 +156,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "loss function": ({"losses": returns(lambda target, output: fails())}, rf"The losses of Case cannot .*{WITHIN}"),
     "loss name": ({"losses": returns("binary_crossentropi")}, r"losses\(\): Keras has no loss .* binary_crossentropy"),
     "no loss": ({"losses": returns(None)}, r"Case.losses\(\) returned no loss"),
-    "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss cannot take. Turn"),
+    "text": ({"train_data": text_targets}, "The targets of Case are text, which the loss does not accept. Convert"),
     "text as classes": (
         {"train_data": text_targets, "losses": returns("sparse_categorical_crossentropy")},
-        "'a'|Turn them into numbers",
+        "'a'|Convert them to numbers",
     ),
     "post_processors": ({"post_processors": fails}, FAILED),
     "a post-processor": ({"post_processors": returns([Broken])}, r"post_processors\(\) has the class Broken as a"),
@@ -170,7 +170,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "evaluator's type": ({"evaluator": returns(3)}, "returned int. Return an Evaluator"),
     "update": ({"evaluator": lambda self: Breaking()}, rf"The evaluator Breaking of Case fails .*{WITHIN}"),
     "result": ({"evaluator": lambda self: Late()}, FAILED),
-    "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not know"),
+    "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not use"),
 }  # fmt: skip
 
 
@@ -271,7 +271,7 @@ FILES = {
     "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
     "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
     "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
-    "name": ("def metric(self): return []", "Case defines metric(), which aip does not know."),
+    "name": ("def metric(self): return []", "Case defines metric(), which aip does not use."),
 }  # fmt: skip
 
 

@@ -94,15 +94,15 @@ def test_files_to_predict(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Texts has no data of its own: give --train.lists FILE ..."),
+        ((), "Texts has no built-in data. Give --train.lists FILE ..."),
         (("--train.lists", "none.lst"), "--train.lists none.lst cannot be read (No such file or directory)"),
         (
             ("--train.lists", "three.lst", "--val.lists", "bad.lst"),
-            "--val.lists bad.lst, line 2: there is no file none.txt",
+            "--val.lists bad.lst, line 2: the file none.txt does not exist",
         ),
-        (("--train.lists", "empty.lst"), "--train.lists empty.lst names no file"),
-        (("--train.lists", "empty"), "--train.lists empty holds no .txt"),
-        (("--train.lists", "b/7.png.lst"), "is no UTF-8 text"),
+        (("--train.lists", "empty.lst"), "--train.lists empty.lst names no files"),
+        (("--train.lists", "empty"), "--train.lists empty contains no .txt files"),
+        (("--train.lists", "b/7.png.lst"), "is not UTF-8 text"),
     ],
 )
 def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str) -> None:
@@ -164,7 +164,7 @@ def test_files_that_are_no_lists(folder: Path, refused: Any) -> None:
     for entry, message in (
         ("pipe", "pipe is not a regular file"),
         ("one_line", "one_line, line 1 is too long for a path"),
-        ("long.lst", "long.lst, line 1: there is no file"),
+        ("long.lst", "long.lst, line 1: the file "),
         ("n" * 300, "cannot be read (File name too long)"),
     ):
         with pytest.raises(UsageError) as caught:

@@ -179,7 +179,7 @@ def test_loss_of_unknown_characters() -> None:
     evaluator.update({"text": rows[:1]}, {"text": path}, None)
     assert float(metric.result()) == pytest.approx(2 / 5)
     assert evaluator.result()["character_error_rate"] == 2 / 5
-    assert "'a\ufffdb\ufffdc' as 'abc'" in evaluator.report()
+    assert "'a\ufffdb\ufffdc' read as 'abc'" in evaluator.report()
 
 
 def test_too_narrow_images_are_named(refused: Any) -> None:

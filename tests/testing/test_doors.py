@@ -76,7 +76,7 @@ class TestCommandLine:
         done = fork_aip("plugins", "check", "--all", "--kind", "command")
         assert done.returncode == 1
         assert "failed: the plugin aip-plugin-bad of aip-plugin-bad 1.0 cannot be imported" in done.stdout
-        assert done.stdout.splitlines()[-1].endswith("1 that cannot be loaded")
+        assert done.stdout.splitlines()[-1].endswith("1 not loaded")
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -125,7 +125,7 @@ def test_expected_failures(manager: PluginManager, refused: Any) -> None:
     assert (results["limits_hold"].status, results["limits_hold"].reason) == ("expected failure", "0 means never")
     assert results["says_what_it_is"].is_failure
     assert results["says_what_it_is"].reason == (
-        "it passes, but was expected to fail (no time): take it off expected_failures"
+        "it passes, but was expected to fail (no time): remove it from expected_failures"
     )
     with refused(PluginError):
         declaration(entry, {"expected_failures": {"limits_holds": "typo"}})
@@ -134,7 +134,7 @@ def test_expected_failures(manager: PluginManager, refused: Any) -> None:
 
 
 def test_a_check_that_needs_another_is_skipped(manager: PluginManager) -> None:
-    """A plugin that cannot be built is not checked further, and the reason says so."""
+    """A plugin that cannot be built is not checked further, and the reason reports it."""
     [entry] = find_entries(manager, "builds", "optimizer")
     results = {result.check: result for result in run_checks([entry], manager=manager)}
     assert results["builds"].is_failure

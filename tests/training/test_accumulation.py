@@ -38,4 +38,4 @@ def test_trap_schedules_count_updates_not_batches(make_trainer: Any, blobs_class
     )  # fmt: skip
     rates = [logs["learning_rate"] for logs in trainer.fit().history]
     assert int(trainer.engine.optimizer.iterations) == 6
-    np.testing.assert_allclose(rates, [0.0005, 0.00025], rtol=1e-6)
+    np.testing.assert_allclose(rates, [0.001 * 0.5 ** (2 / 3), 0.001 * 0.5 ** (5 / 3)], rtol=1e-6)

@@ -152,7 +152,7 @@ def test_fit_again(tmp_path: Path) -> None:
     notes.texts.clear()
     assert trainer.fit() is result
     assert notes.texts == [
-        "The run has finished its 1 epoch, so there is nothing to train; to train further, make a new trainer."
+        "The run finished after 1 epoch, so this trainer has nothing to train. Create a new trainer to train further."
     ]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
@@ -236,7 +236,7 @@ def test_finished_without_checkpoints(export: bool, tmp_path: Path, refused: Any
     with redirect_stdout(said):
         again = aip.resume(tmp_path / "out", scenario=Sums)
     assert said.getvalue() == (
-        f"The run in {tmp_path / 'out'} has ended and has no checkpoint, so there is nothing to resume.\n"
+        f"The run in {tmp_path / 'out'} has ended without a checkpoint. There is nothing to resume.\n"
     )
     assert again.history == result.history
     with refused(UsageError):
@@ -269,10 +269,10 @@ OTHER = (ARRAYS[0], np.concatenate([ARRAYS[1][:23], ARRAYS[1][23:] + 1]))
 
 
 CHANGES = [
-    (ARRAYS, (ARRAYS[0][:20], ARRAYS[1][:20]), "20 samples, 24 before"),
+    (ARRAYS, (ARRAYS[0][:20], ARRAYS[1][:20]), "20 samples instead of 24"),
     (ARRAYS, OTHER, "sample 23 is different"),
-    (ARRAYS, (ARRAYS[0] + 1, ARRAYS[1]), "sample 0 is different, and 15 more of the 16 that were compared"),
-    (Folder([1, 2, 3]), Folder([2, 1, 3]), "other files, or the same in another order"),
+    (ARRAYS, (ARRAYS[0] + 1, ARRAYS[1]), "sample 0 is different, and 15 more of the 16 compared"),
+    (Folder([1, 2, 3]), Folder([2, 1, 3]), "the files or their order are different"),
     (Folder(list(range(30))), Folder(list(range(30))), ""),
     ([Sample(inputs=1.0, targets=x) for x in (1, 2)], [Sample(inputs=1.0, targets=x) for x in (1, 3)], "sample 1"),
     # The result must not depend on the use of processors.
@@ -304,7 +304,7 @@ def test_changed_data(tmp_path: Path) -> None:
     more = {"trainer.epochs": 2}
     with pytest.raises(UsageError) as caught:
         aip.resume(tmp_path / "out", more, scenario=now, strict_data=True, quiet=True)
-    assert str(caught.value) == f"{change} Restore what the run was trained with, or resume without --strict-data."
+    assert str(caught.value) == f"{change} Restore the original data and source, or resume without --strict-data."
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
     warnings: list[str] = []
 

@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, refused: Any) -> None:
         assert found.path == older
         (warning,) = found.warnings
         assert f"The checkpoint {newest} is damaged" in warning
-        assert warning.endswith(f"{older.name} is used.")
+        assert warning.endswith(f"{older.name} is used instead.")
     hidden = older.rename(older.with_name(f".{older.name}.old"))
     with refused(UsageError):
         find_artifact(run, MODELS)
@@ -78,7 +78,7 @@ def test_sentences(tmp_path: Path, refused: Any) -> None:
     for path, accepted, problem in (
         (tmp_path / "best", RUNS, "is a model. Give a run folder, its checkpoint folder, or one checkpoint."),
         (tmp_path, RUNS, "is not a run folder: run.json is missing. Give a run folder,"),
-        (alone, RUNS, "is a checkpoint outside of a run folder. Give a run folder,"),
+        (alone, RUNS, "is a checkpoint outside a run folder. Give a run folder,"),
         (tmp_path / "foreign", MODELS, "is a SavedModel that aip did not write. Give a run folder, or its best,"),
         (tmp_path / "text.keras", MODELS, "is a file. Give a run folder"),
         (tmp_path / "none", MODELS, "does not exist. Give a run folder"),

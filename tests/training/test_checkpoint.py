@@ -232,7 +232,7 @@ def test_a_replaced_folder_is_never_gone(tmp_path: Path, exchange: bool) -> None
 
 
 def test_full_disk_leaves_the_old_ones(tmp_path: Path, refused: Any) -> None:
-    """If a file cannot grow, the error says so and the older checkpoints are unchanged."""
+    """If a file cannot grow, the error reports it and the older checkpoints are unchanged."""
     import resource
 
     write_checkpoint(tmp_path, 1, example(), keep=2)

@@ -18,8 +18,8 @@ def test_missing_gpus_are_named(fork_aip: Callable[..., Any], tmp_path: Any) -> 
     done = fork_aip("train", "tutorial", "--device.gpus", "0", "1", "--trainer.output_dir", str(tmp_path / "out"))
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "error: --device.gpus 0 1: there is no GPU 0; TensorFlow sees no GPU here; leave the option out to train on "
-        "the CPU."
+        "error: --device.gpus 0 1: GPU 0 does not exist. TensorFlow finds no GPU. Remove the option to train on the "
+        "CPU."
     )
     assert not (tmp_path / "out").exists()
 

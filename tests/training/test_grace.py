@@ -105,7 +105,8 @@ def test_the_grace_time_is_the_end(tmp_path: Path, kind: str) -> None:
     assert time.monotonic() - sent >= 1.5
     assert process.returncode == 143
     assert "Traceback" not in output + errors
-    assert output.count("The run did not end within 1.5 s (trainer.grace_seconds): it ends here") == 1
+    assert output.count("The run did not stop within 1.5 s (trainer.grace_seconds) and is killed.") == 1
+    assert output.endswith("\nResume with: aip resume out --trust\n")
     assert read_checkpoint(newest_checkpoint(tmp_path / "out" / "checkpoint")).progress["epoch"] >= 1
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
@@ -125,5 +126,6 @@ def test_a_second_signal_is_the_end(tmp_path: Path, number: signal.Signals, code
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in output + errors
+    assert output.endswith("Stopped without saving.\nResume with: aip resume out --trust\n")
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

@@ -71,7 +71,7 @@ def test_moved(
     with pytest.raises(FolderMovedError) as caught:
         trainer.fit()
     assert str(caught.value) == (
-        f"The folder {old} of this run was moved to {new}, so the run ends. Resume the run there: aip resume {new}"
+        f"The run stops because its folder {old} was moved to {new}. Resume it there: aip resume {new}"
     )
     assert not old.exists()
     assert {"checkpoint", "tensorboard", "learning_rate.csv"} <= files_of(new)
@@ -81,7 +81,8 @@ def test_moved(
     shutil.copytree(new, old)
     resumed = make_trainer(blobs_class, *WORDS, output="out")
     resumed.restore(newest_checkpoint(old / "checkpoint"))
-    assert resumed.state.batches >= trainer.state.batches - (13 if hook.startswith("on_test") else 0)
+    # At most an epoch is lost: the newest checkpoint may still have been waiting for the background writer.
+    assert resumed.state.batches >= trainer.state.batches - 13
     assert resumed.fit().history == kept["history"]
     assert (old / "log.csv").read_text() == kept["log"]
     assert {name for name in files_of(old) if "/" not in name} == kept["files"]

@@ -110,9 +110,9 @@ def test_chief_alone_writes(found: dict[str, Any]) -> None:
     assert share == pytest.approx(printed)
     name = "model/dropout/seed_generator_state"
     assert found["seeds"] == [name, *(f"{name}@{replica}" for replica in range(1, found["count"]))]
-    assert found["plan"] == f"{found['count']} workers with CPU:0 each share each batch; the weights are kept on each"
+    assert found["plan"] == f"{found['count']} workers (CPU:0 each) share each batch; the weights are kept on each"
     text, *ports = found["ports"]
-    assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} without a secret")
+    assert text.startswith(f"TensorFlow listens on {', '.join(sorted(ports, key=int))} without authentication")
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_launch(tmp_path: Path) -> None:
     process = launch(tmp_path, "--workers", "2", "train", "tutorial", "--trainer.epochs", "1", "--trainer.output_dir=o")
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
-    assert "2 workers with CPU:0 each share each batch" in out
+    assert "2 workers (CPU:0 each) share each batch" in out
     assert out.count("epoch 1/1") == 1
     assert "[worker 1]" not in out
     assert {"best", "export", "checkpoint", "train.log"} <= {path.name for path in (tmp_path / "o").iterdir()}
@@ -192,7 +192,8 @@ def test_launch_ends(tmp_path: Path, whom: int | None, number: int, code: int) -
         steps = sorted(path.name for path in (tmp_path / "o" / "checkpoint").iterdir())
         assert steps == sorted(set(steps))
     if number == signal.SIGTERM:
-        assert "Stopping and saving, since worker 1 received SIGTERM." in out
+        assert "Worker 1 received SIGTERM. Stopping and saving." in out
+        assert out.endswith("\nResume with: aip launch --workers 2 resume o\n")
 
 
 @pytest.mark.slow
@@ -216,7 +217,7 @@ def test_launch_resumes(tmp_path: Path) -> None:
     resumed = launch(tmp_path, "--workers", "2", "resume", "killed")
     out, err = resumed.communicate(timeout=300)
     assert (resumed.returncode, err) == (0, "")
-    assert "2 workers with CPU:0 each share each batch" in out
+    assert "2 workers (CPU:0 each) share each batch" in out
     assert out.count("epoch 30/30") == 1
     stored = [read_checkpoint(newest_checkpoint(tmp_path / name / "checkpoint")) for name in ("whole", "killed")]
     assert stored[0].progress["history"] == stored[1].progress["history"]

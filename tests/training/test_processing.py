@@ -108,8 +108,8 @@ def test_the_run_does_not_depend_on_caching(make_trainer: Any, noisy_class: Any)
         assert trainer.data.batching.samples == 400
         assert trainer.engine.validation.batching.samples == 64
         ends.append((trainer.state.variables.read(), result.history, reporter.rows["processing"]))
-    assert ends[0][2].startswith("Twice, Halve once, kept in memory; Noise anew in each epoch in this process (")
-    assert ends[1][2].startswith("Twice, Halve, Noise anew in each epoch in this process (")
+    assert ends[0][2].startswith("Twice, Halve once, kept in memory; Noise in each epoch in this process (")
+    assert ends[1][2].startswith("Twice, Halve, Noise in each epoch in this process (")
     assert ends[0][1] == ends[1][1]
     for name, value in ends[0][0].items():
         np.testing.assert_array_equal(value, ends[1][0][name], err_msg=name)
@@ -167,7 +167,7 @@ def test_failing_samples(make_trainer: Any, blobs_class: Any, preload: str) -> N
     result = trainer.fit()
     counted = [text for text in reporter.texts if "train_data()" in text]
     assert len(counted) == 2
-    assert f"{hard} samples were left out of Processed.train_data()" in counted[1]
+    assert f"{hard} samples of Processed.train_data() were skipped" in counted[1]
     of_validation = [text for text in reporter.texts if "val_data()" in text]
     assert len(of_validation) == (1 if preload == "auto" else 2)
     assert result.history[-1]["lav_samples"] == len(kept) < 64
@@ -204,7 +204,7 @@ def test_lines_in_buckets(make_trainer: Any, blobs_class: Any) -> None:
 
     trainer = make_trainer(Lines, "--train.bucket_window", "100")
     assert trainer.data.train.specs()[0][""].shape == (None,)
-    assert trainer.compile().reason == "samples vary in size"
+    assert trainer.compile().reason == "the samples differ in size"
     assert np.isfinite(trainer.fit().history[-1]["val_loss"])
     assert min(block.inputs[""].min() for block in trainer.data.loader.blocks(0, chunk=1)) <= -1
 

@@ -65,7 +65,7 @@ def test_exactly_these_batches(make_trainer: Any, blobs_class: Any, first: int, 
     assert steps == list(range(first, last + 1))
     assert gradients == last - first + 1
     assert result.profiled == (first, last)
-    assert heard.messages == [f"Profiled the batches {first} to {last}."]
+    assert heard.messages == [f"Profiled batches {first} to {last}."]
     assert heard.warnings == []
 
     plain = make_trainer(blobs_class, *QUICK, "--train.batch_size", "16", output="plain")
@@ -104,7 +104,7 @@ def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
     result = make_trainer(blobs_class, *words, "27", "30", output="short", reporter=heard).fit()
     assert result.profiled is None
     assert heard.warnings == [
-        "Nothing is profiled: trainer.profile_steps is 27 30, but the run has 26 batches only; give earlier ones."
+        "Nothing was profiled. trainer.profile_steps is 27 30, but the run has only 26 batches. Give earlier batches."
     ]
     assert not (result.output_dir / "tensorboard" / "plugins").exists()
 

@@ -427,7 +427,7 @@ def test_full_disk_is_a_warning(make_trainer: Any, blobs_class: Any, unwritable:
     trainer = make_trainer(blobs_class, *words, output="out", reporter=Listening())
     trainer.callbacks["fill"] = Filling(trainer, unwritable)
     assert trainer.fit().status == "finished"
-    assert any("checkpoint" in text and "Training goes on" in text for text in Listening.said)
+    assert any("checkpoint" in text and "Training continues" in text for text in Listening.said)
     assert read_checkpoint(newest_checkpoint(trainer.output_dir / "checkpoint")).progress["epoch"] == 1
 
 

@@ -146,7 +146,7 @@ def test_never_writes_into_another_run(run: tuple[Path, str, str]) -> None:
     process = start(run[0], "train", "tutorial", "--trainer.output_dir", "out")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "already holds a run" in errors
+    assert "already contains a run" in errors
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
 
 
@@ -165,21 +165,20 @@ def test_interrupt(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """A signal ends the run within 5 s, reports the saved state, and leaves a complete checkpoint and no process."""
     from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
 
-    process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "out",
+    process = start(tmp_path, "train", "tutorial", "--trainer.epochs", "100000", "--trainer.output_dir", "my runs/out",
                     "--trainer.jit_compile", "off")  # fmt: skip
-    wait_for(tmp_path / "out" / "train.log", "epoch      3/")
+    wait_for(tmp_path / "my runs" / "out" / "train.log", "epoch      3/")
     sent = time.monotonic()
     process.send_signal(number)
     output, errors = process.communicate(timeout=30)
     assert time.monotonic() - sent < 5
     assert process.returncode == code
     assert "Traceback" not in output + errors
-    # A signal during the validation interrupts it.
-    assert "Stopping after this chunk" in output or "Stopping now and saving" in output
+    assert "Stopping and saving. Press Ctrl-C again to stop without saving." in output
     assert "Interrupted after" in output
-    assert "out/checkpoint" in output
-    assert not (tmp_path / "out" / "export").exists()
-    assert read_checkpoint(newest_checkpoint(tmp_path / "out" / "checkpoint")).progress["epoch"] >= 3
+    assert output.endswith("\nResume with: aip resume 'my runs/out'\n")
+    assert not (tmp_path / "my runs" / "out" / "export").exists()
+    assert read_checkpoint(newest_checkpoint(tmp_path / "my runs" / "out" / "checkpoint")).progress["epoch"] >= 3
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 

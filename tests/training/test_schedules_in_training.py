@@ -64,10 +64,35 @@ def test_offset_epochs(make_trainer: Any, offset: float) -> None:
 
 
 def test_a_cosine_ends_with_the_run(make_trainer: Any) -> None:
-    """The logged rate of the last epoch is 0, that of the middle one half."""
+    """The logged rate of an epoch is that of the last of its 5 updates; the rate after the run would be 0."""
     _, trainer = moved(make_trainer, "--learning_rate", "CosineDecay", "--trainer.epochs", "4")
     rates = [logs["learning_rate"] for logs in trainer.state.history]
-    np.testing.assert_allclose(rates, [0.1 * (1 + np.cos(np.pi * e / 4)) / 2 for e in (1, 2, 3, 4)], atol=1e-8)
+    np.testing.assert_allclose(rates, [0.1 * (1 + np.cos(np.pi * n / 20)) / 2 for n in (4, 9, 14, 19)], atol=1e-8)
+    assert float(trainer.engine.optimizer.learning_rate) == 0
+
+
+class Rates(keras.callbacks.Callback):
+    """A callback that records the optimizer's learning rate before each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+@pytest.mark.parametrize("words", [("--learning_rate.staircase", "True"), ("--trainer.accumulate_steps", "5")])
+def test_the_logged_rate_is_that_of_the_trained_epoch(make_trainer: Any, words: tuple[str, ...]) -> None:
+    """Each epoch logs the rate that the optimizer had for its last update, also if a callback has changed the rate."""
+    words = ("--train.batch_size", "2", *HALF, "--trainer.epochs", "3", "--trainer.force_eager", "True", *words)
+    trainer = make_trainer(Slope, *words)
+    seen = trainer.callbacks["rates"] = Rates()
+    trainer.callbacks["lower"] = keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=1e9, factor=0.3)
+    trainer.fit()
+    logged = [logs["learning_rate"] for logs in trainer.state.history]
+    np.testing.assert_array_equal(logged, seen.rates[4::5])
+    assert logged[0] > logged[1] > logged[2]
 
 
 def test_epochs_of_the_run_count(make_trainer: Any) -> None:

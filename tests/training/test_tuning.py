@@ -98,6 +98,23 @@ def test_each_part_is_traced_once(
     assert (again.state.epoch, Counted.traced) == (5, expected)
 
 
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        (("--train.batch_size", "16"), "12 + 1 steps per call"),
+        (("--train.batch_size", "20"), "10 steps per call"),
+        (("--train.batch_size", "150"), "1 step per call"),
+        (("--train.batch_size", "256"), "1 step per call"),
+        (("--train.batch_size", "16", "--checkpoint.every_steps", "5"), "5 steps per call"),
+    ],
+)
+def test_steps_per_call(make_trainer: Any, blobs_class: Any, words: tuple[str, ...], calls: str) -> None:
+    """The plan shows the batches of a call: 200 samples in full batches, and one call for a smaller last batch."""
+    trainer = make_trainer(blobs_class, *OFF, *words)
+    trainer.state.compilation = trainer.compile()
+    assert dict(trainer.plan())["loop"].endswith(f", {calls}")
+
+
 def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No batch is computed to choose; plan and checkpoint record the choice, and resuming uses the same."""
     trainer = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", output="run", exports=False)
@@ -105,7 +122,7 @@ def test_off_runs_nothing_beforehand(make_trainer: Any, blobs_class: Any, monkey
     assert trainer.engine.loop.traces == 1
     fixed = compilation.Compilation(mode="graph", chunk=16, reason="trainer.tune off")
     assert trainer.state.compilation == fixed
-    assert dict(trainer.plan())["loop"] == "TensorFlow graph (trainer.tune off), 16 batches a call"
+    assert dict(trainer.plan())["loop"] == "TensorFlow graph (trainer.tune off), 16 steps per call"
     monkeypatch.setattr(compilation, "FIXED_CHUNK", 5)
     again = make_trainer(blobs_class, *OFF, "--train.batch_size", "4", "--trainer.epochs", "3")
     again.restore(sorted((trainer.output_dir / "checkpoint").iterdir())[-1])

@@ -253,8 +253,8 @@ def test_error_labels_are_right(tmp_path: Path, refused: Any) -> None:
     path = saved(chain(16, CLASSES, head="head"), "export", tmp_path)
     with pytest.raises(ParamsError) as caught:
         load(chain(16, 7, head="other"), path)
-    assert "missing there: other/kernel (16, 7), other/bias (7,)" in str(caught.value)
-    assert "only there: head/kernel (16, 4), head/bias (4,)" in str(caught.value)
+    assert "Missing in the source: other/kernel (16, 7), other/bias (7,)" in str(caught.value)
+    assert "Only in the source: head/kernel (16, 4), head/bias (4,)" in str(caught.value)
     with refused(ParamsError):
         load(chain(16, 7, head="head"), path)
     model = chain(16, 7, head="head")

@@ -121,4 +121,4 @@ def first_samples(data: Any, count: int) -> Any:
 
 
 def _no_samples(origin: str) -> DataError:
-    return DataError(f"{origin} returned no samples: check the data parameters and the files they name.")
+    return DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")

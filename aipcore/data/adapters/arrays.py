@@ -56,7 +56,9 @@ def stacked_arrays(data: Any, origin: str, *, weighted: bool = True) -> MemoryDa
     }
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"{origin} returned arrays of different lengths ({counts}): give each one entry per sample.")
+        raise DataError(
+            f"{origin} returned arrays of different lengths ({counts}). Give each array one entry per sample."
+        )
     return dataset
 
 
@@ -81,9 +83,9 @@ def _array(value: Any, origin: str) -> npt.NDArray[Any]:
     array = as_array(value, origin)
     if array.dtype == object:
         raise DataError(
-            f"{origin} holds Python objects or arrays of different shapes, which cannot be stacked: "
-            "yield Sample objects instead, which are padded batch by batch."
+            f"{origin} holds Python objects or arrays of different shapes, which cannot be stacked. "
+            "Yield Sample objects instead: they are padded per batch."
         )
     if array.ndim == 0:
-        raise DataError(f"{origin} is a single number: the first axis must count the samples.")
+        raise DataError(f"{origin} is a single number. Give an array whose first axis counts the samples.")
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array

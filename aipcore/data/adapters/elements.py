@@ -105,6 +105,17 @@ def cut(element: Any, samples: int) -> tuple[Any, ...]:
     return tuple(None if side is None else first_rows(side, samples) for side in _sides(element))
 
 
+def bytes_of(element: Any) -> int:
+    """Return the bytes of the values of an element."""
+    return sum(map(_bytes, _sides(element)))
+
+
+def _bytes(side: Any) -> int:
+    if isinstance(side, Mapping):
+        return sum(map(_bytes, side.values()))
+    return 0 if side is None else int(getattr(side, "nbytes", 0)) or np.asarray(as_numpy(side)).nbytes
+
+
 def same(one: Any, other: Any) -> bool:
     """Return True if two elements have the same content."""
     sides = _sides(one), _sides(other)

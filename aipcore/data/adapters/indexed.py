@@ -42,7 +42,7 @@ class IndexedSamples:
             sample = self.given[index]
         except Exception as error:
             raise SampleError(
-                f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}; mend it, or set "
+                f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}. Fix the sample, or set "
                 "--data.on_error skip."
             ) from error
         return as_sample(sample, index, self.origin, self.convert)

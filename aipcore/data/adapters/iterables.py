@@ -48,15 +48,16 @@ class IterableSource(Source):
         self._untouched = True
         self._restored = False
         source = stream.source
-        named = source if not callable(source) or hasattr(source, "__iter__") else None
+        named = None if stream.made else source
         if named is not None and not isinstance(named, Iterator):
             self.kind = f"an iterable of type {type(named).__name__}"
         self.batched = bool(stream.batched)
         self.length = stream.length
         if self.length is None and named is not None and hasattr(named, "__len__"):
             self.length = len(named)  # type: ignore[arg-type]
-        if samples is not None and not self.batched:
-            self.length = samples if self.length is None else min(samples, self.length)
+        if samples is not None:
+            # The number of batches depends on their size.
+            self.length = None if self.batched else samples if self.length is None else min(samples, self.length)
 
     def first(self, samples: int) -> Source:
         """See `Source`."""
@@ -78,16 +79,17 @@ class IterableSource(Source):
         """
         given: Any = self._stream.source
         try:
-            if callable(given) and not hasattr(given, "__iter__"):
+            if self._stream.made:
                 given = given()
             elif isinstance(given, Iterator) and not self._untouched:
                 fresh = None if self._again is None else self._again()
+                fresh = fresh.source if isinstance(fresh, Stream) else fresh
                 if fresh is None or fresh is given:
                     raise DataError(
                         f"{self.origin} returned the same iterator again, which can be read only once. Create it in "
                         "the method, or return Stream(function) with a function that creates it."
                     )
-                given = fresh.source if isinstance(fresh, Stream) else fresh
+                given = fresh
             self._untouched = False
             self._restored = self._restored or state is not None
             if hasattr(given, "set_epoch"):

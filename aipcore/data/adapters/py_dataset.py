@@ -53,11 +53,11 @@ class BatchSource(Source):
         self.length = int(dataset.num_batches)
         if self.length < 1:
             raise DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
-        self.order = SampleOrder(self.length, seed=0, shuffle=False)
         self._begun = -1
         if samples is not None:
             self._rows = batch_size(dataset[0], origin)
             self.length = min(self.length, -(-samples // self._rows))
+        self.order = SampleOrder(self.length, seed=0, shuffle=False)
 
     def shuffle(self, seed: int) -> bool:
         """See `Source`."""

@@ -9,11 +9,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aipcore.data.adapters.elements import Convert, as_sample
+from aipcore.data.adapters.elements import Convert, as_sample, bytes_of
 from aipcore.data.columns import GrowingSide, as_weight, row, stacked
 from aipcore.data.dataset import MemoryDataset
 from aipcore.data.sample import Sample, present
 from aipcore.errors import AipError, DataError, located_sentence
+
+SAMPLE_BYTES = 500
+"""The memory of a sample besides its values."""
 
 
 def is_iterable(data: Any) -> bool:
@@ -26,6 +29,24 @@ def is_unsized(data: Any) -> bool:
     return is_iterable(data) and not hasattr(data, "__len__")
 
 
+class TooLargeError(Exception):
+    """An iterable holds more than may be kept in memory."""
+
+
+def within(samples: Iterable[Any], limit: int) -> Iterator[Any]:
+    """Yield the entries of an iterable.
+
+    Raises:
+        TooLargeError: they clearly need more than `limit` bytes of memory.
+    """
+    nbytes = 0
+    for each in samples:
+        nbytes += SAMPLE_BYTES + bytes_of(each)
+        if nbytes > limit:
+            raise TooLargeError
+        yield each
+
+
 def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> Iterator[Sample]:
     """Yield the samples of an iterable.
 
@@ -34,7 +55,7 @@ def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> I
     """
     if not is_iterable(data):
         raise DataError(
-            f"{origin} returned {type(data).__name__}: return a tuple (inputs, targets) or (inputs, targets, weights) "
+            f"{origin} returned {type(data).__name__}. Return a tuple (inputs, targets) or (inputs, targets, weights) "
             "of arrays whose first axis counts the samples, an iterable of Sample, or an object with __len__ and "
             "__getitem__."
         )
@@ -44,7 +65,7 @@ def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> I
             sample = next(samples)
         except StopIteration:
             return
-        except AipError:
+        except (AipError, TooLargeError):
             raise
         except Exception as error:
             raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
@@ -117,8 +138,8 @@ def stack(
         elif first_has_weight is (weight is None):
             missing, there = (index, first) if weight is None else (first, index)
             raise DataError(
-                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give every sample a weight, "
-                "or none."
+                f"Sample {missing} of {origin} has no weight, but sample {there} has one. Give all samples a weight, "
+                "or none of them."
             )
         if weight is not None:
             weights.add(_weight(weight, f"The weight of sample {index} of {origin}"), index)

@@ -17,7 +17,7 @@ def discovered_without_tensorflow(subject: Subject) -> None:
     what = f"{record.build}" if subject.kind in ("command", "scenario") else f"{getattr(record, 'params', '')}"
     require(
         not answer["heavy"],
-        f"looking up {what} imports {', '.join(answer['heavy'])}: import that inside the functions that need it",
+        f"looking up {what} imports {', '.join(answer['heavy'])}: import it inside the functions that need it",
     )
 
 
@@ -25,6 +25,6 @@ def discovered_without_tensorflow(subject: Subject) -> None:
 def says_what_it_is(subject: Subject) -> None:
     """The summary is a sentence of at most 120 characters that ends with a full stop."""
     summary = subject.entry.record.summary
-    require(summary.strip() == summary != "", f"the summary is {summary!r}: say in a sentence what the plugin does")
+    require(summary.strip() == summary != "", f"the summary is {summary!r}: describe the plugin in one sentence")
     require("\n" not in summary and len(summary) <= 120, "the summary is longer than one line of 120 characters")
     require(summary.endswith("."), f"the summary {summary!r} does not end with a full stop")

@@ -93,8 +93,10 @@ def keeps_the_order_of_hooks(subject: Subject) -> None:
         _record(callback, hook, called, changed)
     trainer.fit()
     epoch = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
-    require(called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called as {', '.join(called)}")
-    require(callback.model is trainer.model, "the callback does not keep the model that it was given")
+    require(
+        called == ["train_begin", *epoch, *epoch, "train_end"], f"hooks were called in the order {', '.join(called)}"
+    )
+    require(callback.model is trainer.model, "callback.model is not the model of the run")
     require(not changed, f"{', '.join(dict.fromkeys(changed))} changes the logs that other callbacks read")
 
 
@@ -118,14 +120,16 @@ def _record(callback: Any, hook: str, called: list[str], changed: list[str]) -> 
 def changes_nothing(subject: Subject) -> None:
     """Weights and optimizer are bit-identical with and without the callback, if it is an `observer`."""
     if not subject.declared.observer:
-        raise CheckSkippedError("declared as no observer")
+        raise CheckSkippedError("declared with observer = False")
     states = []
     for with_it in (True, False):
         trainer = _trainer(subject, f"run-{with_it}", with_it=with_it, epochs=3, write_checkpoints=False)
         trainer.fit()
         states.append(_state(trainer))
     differ = [name for name, value in states[1].items() if states[0].get(name) != value]
-    require(not differ, f"with it, {', '.join(differ[:3])} differ: declare observer = False if that is meant")
+    require(
+        not differ, f"{', '.join(differ[:3])} differ with the callback: declare observer = False if this is intended"
+    )
 
 
 @conformance_check("callback", needs=RUNS)
@@ -139,8 +143,8 @@ def keeps_its_state(subject: Subject) -> None:
     first = _made(trainer)
     has = [name for name in ("get_state", "set_state") if hasattr(first, name)]
     if not has:
-        raise CheckSkippedError("it keeps no state")
-    require(len(has) == 2, f"it has {has[0]} alone: a state is both given and taken")
+        raise CheckSkippedError("it has no state")
+    require(len(has) == 2, f"it defines only {has[0]}: define both get_state and set_state")
     trainer.fit()
     second = _made(_trainer(subject, "second", epochs=2, write_checkpoints=False))
     # The state during the run: later, files are closed.
@@ -154,12 +158,12 @@ def keeps_its_state(subject: Subject) -> None:
         raise AssertionError(str(error)) from error
     # Compared as text, in which NaN equals itself.
     given, taken = (json.dumps(each, sort_keys=True) for each in (state, back))
-    require(given == taken, f"the state {given[:200]} comes back as {taken[:200]}")
+    require(given == taken, f"the state {given[:200]} is restored as {taken[:200]}")
     for name, array in arrays.items():
         same = arrays_back[name]
         require(
             (same.dtype, same.shape, same.tobytes()) == (array.dtype, array.shape, array.tobytes()),
-            f"an array of the state, {array.dtype} of shape {array.shape}, comes back as another",
+            f"an array of the state, {array.dtype} of shape {array.shape}, is not restored",
         )
 
 
@@ -177,7 +181,7 @@ def goes_on_when_resumed(subject: Subject) -> None:
     second.fit()
     expected, found = _state(whole), _state(second)
     differ = [name for name, value in expected.items() if found.get(name) != value]
-    require(not differ, f"{', '.join(differ[:3])} differ: what the callback remembers must be in get_state()")
+    require(not differ, f"{', '.join(differ[:3])} differ: return the complete state of the callback from get_state()")
 
 
 @conformance_check("callback", needs=RUNS)
@@ -195,4 +199,4 @@ def writes_into_its_folder(subject: Subject) -> None:
 
 def _only(folder: Path, expected: set[str], where: str) -> None:
     found = sorted({path.name for path in folder.iterdir()} - expected)
-    require(not found, f"it writes {', '.join(found)} into {where}: write into context.output_dir")
+    require(not found, f"it writes {', '.join(found)} to {where}: write to context.output_dir")

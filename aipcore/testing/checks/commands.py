@@ -23,9 +23,9 @@ def has_help_without_tensorflow(subject: Subject) -> None:
     answer = subject.processes.light("command", subject.name)
     require(not answer["error"], answer["error"])
     new = [name for name in answer["help_heavy"] if name not in answer["heavy"]]
-    require(not new, f"--help imports {', '.join(new)}: import that inside the functions that need it")
+    require(not new, f"--help imports {', '.join(new)}: import it inside the functions that need it")
     text = subject.build.help or ""  # type: ignore[attr-defined]
-    require(text.strip(), "it has no help: give its function a docstring")
+    require(text.strip(), "it has no help: add a docstring to its function")
 
 
 @conformance_check("command", needs=("is_a_command",), light=True)

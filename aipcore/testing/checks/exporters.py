@@ -45,12 +45,12 @@ def _read_back(subject: Subject, cls: type[Scenario], folder: Path, batches: Seq
 
     load = getattr(subject.entry.record, "load", None)
     if load is None:
-        raise CheckSkippedError("its record does not say how to load what it writes")
+        raise CheckSkippedError("its record has no `load`, so the export cannot be read")
     inputs, outputs = subject.folder / "inputs.npz", subject.folder / "outputs.npz"
     arrays = {f"{batch}/{name}": value for batch in batches for name, value in batch_of(cls, batch).items()}
     np.savez(inputs, **arrays)
     error = subject.processes.read_model(load, folder, inputs, outputs)
-    require(not error, f"{load} cannot load or run it: {error}")
+    require(not error, f"{load} cannot load or run the export: {error}")
     with np.load(outputs, allow_pickle=False) as stored:
         return {key: stored[key] for key in stored.files}
 
@@ -78,7 +78,7 @@ def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) 
         require(key in found, f"{where} is missing")
         require(found[key].shape == value.shape, f"{where} has shape {found[key].shape} instead of {value.shape}")
         error = deviation(value, found[key])
-        require(error <= subject.declared.tolerance, f"{where} is {error:.2g} from the model's")
+        require(error <= subject.declared.tolerance, f"{where} differs from the model's by {error:.2g}")
 
 
 @conformance_check("exporter", needs=MADE)
@@ -109,7 +109,7 @@ def writes_into_its_folder(subject: Subject) -> None:
     written = {path.name for path in (place / "model").rglob("*") if path.is_file()} - {"aip.json"}
     require(written, "nothing was written")
     beside = sorted(path.name for folder in (here, place) for path in folder.iterdir() if path.name != "model")
-    require(not beside, f"{', '.join(beside)} was written outside of the folder")
+    require(not beside, f"{', '.join(beside)} was written outside the folder")
 
 
 @conformance_check("exporter", needs=WRITES)
@@ -209,7 +209,7 @@ def a_failing_write_leaves_nothing(subject: Subject) -> None:
     else:
         raise AssertionError("a file of more than 64 bytes could not be written, but no error was raised")
     after = _contents(place)
-    require(after == before, f"what was there before has changed: {', '.join(sorted(after.keys() ^ before.keys()))}")
+    require(after == before, f"the previous files have changed: {', '.join(sorted(after.keys() ^ before.keys()))}")
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -47,12 +47,12 @@ def uses_the_learning_rate(subject: Subject) -> None:
     variables, gradients = make_variables(), fixed_gradients()
     before = numbers(variables)
     optimizer.apply(gradients(0), variables)
-    require(same_bits(numbers(variables), before), "a learning rate of 0 moves the weights")
+    require(same_bits(numbers(variables), before), "a learning rate of 0 changes the weights")
     schedule.rate.assign(0.01)
     # Some optimizers update the weights from slow weights, or only every few steps.
     for step in range(1, 8):
         optimizer.apply(gradients(step), variables)
-    require(not same_bits(numbers(variables), before), "7 updates at a learning rate of 0.01 move no weight")
+    require(not same_bits(numbers(variables), before), "7 updates at a learning rate of 0.01 change no weight")
 
 
 @conformance_check("optimizer", needs=BUILT)
@@ -65,12 +65,12 @@ def leaves_the_rest_to_the_loop(subject: Subject) -> None:
         optimizer = make_optimizer(subject, 0.01, **clipping)
         for attribute in ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps", "use_ema"):
             value = getattr(optimizer, attribute, None)
-            require(not value, f"the optimizer has {attribute} = {value}, which the training loop does")
+            require(not value, f"the optimizer has {attribute} = {value}: leave this to the training loop")
         variables, gradients = make_variables(), fixed_gradients()
         for step in range(3):
             optimizer.apply(gradients(step), variables)
         results.append(numbers(variables))
-    require(same_bits(*results), "clip_value, clip_norm or clip_global_norm changes what the optimizer does")
+    require(same_bits(*results), "clip_value, clip_norm or clip_global_norm changes the steps of the optimizer")
 
 
 @conformance_check("optimizer", needs=BUILT)
@@ -93,7 +93,7 @@ def golden_steps(subject: Subject) -> None:
     for step, (gradient, expected) in enumerate(zip(golden.gradients, golden.weights, strict=True), start=1):
         optimizer.apply([tf.constant(gradient, tf.float32)], [weights])
         error = float(np.max(np.abs(weights.numpy() - expected) / np.maximum(np.abs(expected), 1.0)))
-        require(error <= golden.tolerance, f"after step {step} a weight is {error:.1g} from its golden value")
+        require(error <= golden.tolerance, f"after step {step} a weight differs from its golden value by {error:.1g}")
 
 
 @conformance_check("optimizer", needs=BUILT)
@@ -138,8 +138,8 @@ def _one_arrives(tried: list[tuple[float, float]], within: float, steps: int) ->
     # Comparisons with NaN are false.
     if any(distance <= within for distance, _ in tried):
         return
-    listed = ", ".join(f"{distance:.2g} away at {rate}" for distance, rate in tried)
-    raise AssertionError(f"after {steps} steps it is {listed}: declare `rates` that suit it")
+    listed = ", ".join(f"{distance:.2g} at the rate {rate}" for distance, rate in tried)
+    raise AssertionError(f"after {steps} steps the distance to the minimum is {listed}: declare suitable `rates`")
 
 
 @conformance_check("optimizer", needs=BUILT)
@@ -156,7 +156,7 @@ def is_traced_once(subject: Subject) -> None:
     require(traces == 1, f"the loop was traced {traces} times")
     done = int(optimizer.iterations)
     require(done == 3 * STEPS, f"after {3 * STEPS} updates, iterations is {done}")
-    require(len(optimizer.variables) == count, "the optimizer made variables after build")
+    require(len(optimizer.variables) == count, "the optimizer created variables after build")
 
 
 @conformance_check("optimizer", needs=BUILT)
@@ -173,8 +173,8 @@ def keeps_dtypes(subject: Subject) -> None:
         for variable, value in zip(variables, before, strict=True):
             now = variable.numpy()
             require(now.dtype == value.dtype, f"{dtype} becomes {now.dtype}")
-            require(np.isfinite(now.astype(np.float64)).all(), f"weights of {dtype} are no numbers after {STEPS} steps")
-            require(now.tobytes() != value.tobytes(), f"weights of {dtype} do not move in {STEPS} steps")
+            require(np.isfinite(now.astype(np.float64)).all(), f"weights of {dtype} are not finite after {STEPS} steps")
+            require(now.tobytes() != value.tobytes(), f"weights of {dtype} do not change in {STEPS} steps")
 
 
 @conformance_check("optimizer", needs=BUILT)
@@ -205,7 +205,7 @@ def resumes_at_every_step(subject: Subject) -> None:
         step(tf.constant(number))
         require(
             same_bits(numbers(state), kept[number + 1]),
-            f"resumed after update {number}, the next one differs: not all state is in optimizer.variables",
+            f"resumed after update {number}, the next one differs: keep all state in optimizer.variables",
         )
 
 
@@ -217,7 +217,7 @@ def same_under_xla(subject: Subject) -> None:
     from aipcore.testing.steps import STEPS, compiled_loop, fixed_gradients, make_variables, numbers
 
     if not subject.declared.xla:
-        raise CheckSkippedError("declared as not for XLA")
+        raise CheckSkippedError("declared with xla = False")
     results = []
     for mode in ("graph", "xla"):
         variables = make_variables()

@@ -19,7 +19,7 @@ def parameters_can_be_made(subject: Subject) -> None:
     """The parameters can be created from their defaults, and from the declared `params` where there are none."""
     tree = fill(subject.params_class, [Layer.from_mapping("declared", subject.declared.params)], subject.manager)
     missing = [leaf.name for leaf in leaves(tree) if leaf.missing]
-    require(not missing, f"{', '.join(missing)} must be given: declare a value in `params` of AIP_TESTING")
+    require(not missing, f"no value for {', '.join(missing)}: declare one in `params` of AIP_TESTING")
     subject.params()
     reserved = subject.kind != "scenario" and COMPONENT_KEY in tree.children
     require(
@@ -31,10 +31,10 @@ def parameters_can_be_made(subject: Subject) -> None:
 def parameters_are_documented(subject: Subject) -> None:
     """The parameter class has a docstring, and each parameter has a sentence for `--help`."""
     cls = subject.params_class
-    require((cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring: say in a sentence what it describes")
+    require((cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring: describe the parameters in one sentence")
     for leaf in leaves(subject.resolved().tree):
         text = leaf.spec.help.strip()
-        require(text.endswith((".", ":", "?", "!")), f"the help of {leaf.name} is no sentence: {text!r}")
+        require(text.endswith((".", ":", "?", "!")), f"the help of {leaf.name} is not a sentence: {text!r}")
 
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
@@ -79,7 +79,7 @@ def _chosen(tree: Group) -> Iterator[str]:
 
 def _same(back: Any, value: Any, way: str) -> None:
     if back != value:
-        raise AssertionError(f"{value} comes back from {way} as {back}")
+        raise AssertionError(f"{value} becomes {back} after a round trip through {way}")
 
 
 @conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
@@ -95,7 +95,7 @@ def limits_hold(subject: Subject) -> None:
             refused = [value for value in values if not check.accepts(value)]
             require(
                 refused and len(refused) < len(values),
-                f"{name} says that it must be {check.allowed}, but {'refuses' if refused else 'accepts'} "
+                f"the limit of {name} is described as {check.allowed!r}, but it {'refuses' if refused else 'accepts'} "
                 f"{', '.join(str(value) for value in values)}",
             )
             for value in refused:
@@ -127,6 +127,6 @@ def _refused(subject: Subject, leaf: Leaf, value: Any) -> None:
     try:
         resolve(subject.params_class, [Layer.from_mapping("declared", subject.declared.params), line], subject.manager)
     except ParamsError as error:
-        require(leaf.path[-1] in str(error), f"the error about {name} = {value} does not name it: {error}")
+        require(leaf.path[-1] in str(error), f"the error for {name} = {value} does not name the parameter: {error}")
     else:
         raise AssertionError(f"{name} = {value} is accepted, although it must be {leaf.spec.check.allowed}")  # type: ignore[union-attr]

@@ -80,11 +80,11 @@ def data_comes_twice(subject: Subject) -> None:
         indices = np.arange(min(len(datasets[0]), 64))
         for other in datasets[1:]:
             size = 0 if other is None else len(other)
-            require(size == len(datasets[0]), f"{part}_data() has {len(datasets[0])} samples, then {size}")
+            require(size == len(datasets[0]), f"{part}_data() returns {len(datasets[0])} samples, then {size}")
             assert other is not None
             for ours, theirs in zip(datasets[0].batch(indices).sides, other.batch(indices).sides, strict=True):
                 same = all(name in theirs and np.array_equal(ours[name], theirs[name]) for name in ours)
-                require(same, f"{part}_data() gives other samples when it is asked again: seed what is random in it")
+                require(same, f"a second call of {part}_data() returns other samples: seed its random generators")
 
 
 @conformance_check("scenario", needs=MADE)
@@ -129,7 +129,9 @@ def monitor_exists(subject: Subject) -> None:
     trainer = _short_run(subject, subject.build, epochs=1, lav_every_n=1, **_few(subject))
     result = trainer.fit()
     logs = result.history[-1]
-    require(trainer.state.monitor.name in logs, f"there is no {trainer.state.monitor.name} among {', '.join(logs)}")
+    require(
+        trainer.state.monitor.name in logs, f"{trainer.state.monitor.name} is not among the values {', '.join(logs)}"
+    )
     value = logs[trainer.state.monitor.name]
     require(math.isfinite(value), f"{trainer.state.monitor.name} is {value} after one epoch")
 
@@ -143,7 +145,9 @@ def seed_decides(subject: Subject) -> None:
         begin = _weights(trainer)
         trainer.fit()
         runs.append((begin, _weights(trainer)))
-    require(runs[0][0] == runs[1][0], "the first weights differ: something random in build() has no seed of Keras")
+    require(
+        runs[0][0] == runs[1][0], "the initial weights differ: build() uses random values without the seed of Keras"
+    )
     require(runs[0][1] == runs[1][1], "the weights after an epoch differ")
 
 
@@ -182,9 +186,9 @@ def learns_a_few_by_heart(subject: Subject) -> None:
     after = trainer.engine.validation.run()["loss"]
     require(
         after <= declared.overfit * before,
-        f"the loss of {count(declared.samples, 'sample')} only goes from {before:.3g} to {after:.3g} in "
-        f"{declared.steps} updates of Adam at {declared.learning_rate}: declare samples, steps, learning_rate or "
-        "overfit that suit it",
+        f"the loss of {count(declared.samples, 'sample')} falls only from {before:.3g} to {after:.3g} in "
+        f"{declared.steps} updates of Adam at {declared.learning_rate}: declare suitable samples, steps, "
+        "learning_rate or overfit",
     )
 
 

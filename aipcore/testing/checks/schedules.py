@@ -55,7 +55,9 @@ def gives_a_float32_scalar(subject: Subject) -> None:
     schedule = subject.build(subject.params(), _horizon())
     for dtype in (tf.int32, tf.int64):
         rate = tf.convert_to_tensor(schedule(tf.constant(3, dtype)))
-        require(rate.dtype == tf.float32 and rate.shape.rank == 0, f"it is {rate.dtype.name} of shape {rate.shape}")
+        require(
+            rate.dtype == tf.float32 and rate.shape.rank == 0, f"the rate is {rate.dtype.name} of shape {rate.shape}"
+        )
 
 
 @conformance_check("schedule", needs=BUILT)
@@ -68,7 +70,7 @@ def is_pure(subject: Subject) -> None:
     rates = [float(first(tf.constant(step, tf.int64))) for step in steps]
     again = {step: float(second(tf.constant(step, tf.int64))) for step in sorted(set(steps), reverse=True)}
     for step, rate in zip(steps, rates, strict=True):
-        require(rate == again[step], f"at step {step} it is once {rate} and once {again[step]}")
+        require(rate == again[step], f"at step {step} the rate is {rate}, then {again[step]}")
 
 
 @conformance_check("schedule", needs=BUILT)
@@ -82,7 +84,7 @@ def is_finite_everywhere(subject: Subject) -> None:
         schedule = subject.build(subject.params(), _horizon(updates, epochs))
         for step, rate in zip(steps, _rates(schedule, steps), strict=True):
             where = f"step {step} of {total} ({epochs} epochs of {updates} updates)"
-            require(math.isfinite(rate), f"at {where} it is {rate}")
+            require(math.isfinite(rate), f"at {where} the rate is {rate}")
 
 
 @conformance_check("schedule", needs=BUILT)
@@ -92,9 +94,11 @@ def is_never_negative(subject: Subject) -> None:
     steps = [*range(51), 100, 1000, 10**6]
     rates = _rates(schedule, steps)
     for step, rate in zip(steps, rates, strict=True):
-        require(not rate < 0, f"at step {step} of 50 it is {rate}")
+        require(not rate < 0, f"at step {step} of 50 the rate is {rate}")
     for epoch in range(5):
-        require(any(rate > 0 for rate in rates[10 * epoch : 10 * epoch + 10]), f"it is 0 in all of epoch {epoch + 1}")
+        require(
+            any(rate > 0 for rate in rates[10 * epoch : 10 * epoch + 10]), f"the rate is 0 throughout epoch {epoch + 1}"
+        )
 
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure"))
@@ -108,10 +112,10 @@ def works_when_compiled(subject: Subject) -> None:
     for xla in (False, True):
         compiled = tf.function(schedule.__call__, autograph=False, jit_compile=xla)
         found = [float(compiled(tf.constant(step, tf.int64))) for step in steps]
-        require(compiled.experimental_get_tracing_count() == 1, "it is traced again for another step")
+        require(compiled.experimental_get_tracing_count() == 1, "the schedule is traced again for another step")
         for step, rate, eager in zip(steps, found, expected, strict=True):
             close = abs(rate - eager) <= 1e-6 * max(abs(eager), 1e-6)
-            require(close, f"{'under XLA' if xla else 'in a graph'}, at step {step} it is {rate} instead of {eager}")
+            require(close, f"{'under XLA' if xla else 'in a graph'}, the rate of step {step} is {rate}, not {eager}")
 
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure"))
@@ -120,7 +124,10 @@ def follows_lr(subject: Subject) -> None:
     steps = [0, 1, 5, 10, 30, 49, 60]
     low, high = (_rates(subject.build(subject.params({"lr": lr}), _horizon()), steps) for lr in (0.01, 0.02))
     for step, one, two in zip(steps, low, high, strict=True):
-        require(abs(two - 2 * one) <= 1e-6 * max(abs(two), 1e-6), f"at step {step}, lr 0.01 gives {one}, 0.02 {two}")
+        require(
+            abs(two - 2 * one) <= 1e-6 * max(abs(two), 1e-6),
+            f"at step {step}, lr 0.01 gives {one} and lr 0.02 gives {two}",
+        )
 
 
 @conformance_check("schedule", needs=(*BUILT, "is_pure"))
@@ -137,6 +144,6 @@ def follows_offset_epochs(subject: Subject) -> None:
                 all(abs(rate - other) <= 1e-6 * max(abs(other), 1e-6) for rate, other in zip(found, rates, strict=True))
                 for rates in possible
             ),
-            f"with offset_epochs {offset} the rates at the steps {steps}, 10 an epoch, are {found}, "
-            f"not those at the steps {times} without",
+            f"with offset_epochs {offset} the rates at the steps {steps}, 10 per epoch, are {found}, "
+            f"not those at the steps {times} without it",
         )

@@ -50,11 +50,11 @@ def _function(callback: Any, hook: str) -> Any:
 
 
 REFUSED = {
-    "BackupAndRestore": "Remove it: aip writes checkpoints, and `aip resume DIR` continues from the newest one.",
-    "CallbackList": "Give each of its callbacks a record of its own.",
-    "OrbaxCheckpoint": "Use keras.callbacks.ModelCheckpoint, or the checkpoints that aip writes.",
-    "ProgbarLogger": "Remove it: aip shows the progress of a run.",
-    "SwapEMAWeights": "Use --trainer.calc_ema, which validates and exports the averaged weights.",
+    "BackupAndRestore": "Remove it. Every run writes checkpoints, and `aip resume DIR` continues from the newest one.",
+    "CallbackList": "Define a record for each of its callbacks.",
+    "OrbaxCheckpoint": "Use keras.callbacks.ModelCheckpoint, or aip's own checkpoints.",
+    "ProgbarLogger": "Remove it. Every run shows its progress.",
+    "SwapEMAWeights": "Use --trainer.calc_ema. Validation and export then use the averaged weights.",
 }
 """Keras callbacks that a run cannot use, and their replacements."""
 
@@ -90,7 +90,9 @@ def _check(name: str, callback: Any) -> None:
             "Return a keras.callbacks.Callback from its build function."
         )
     if kind := _is_any(callback, tuple(REFUSED)):
-        raise PluginError(f"The callback {name} cannot be keras.callbacks.{kind} in a run. {REFUSED[kind]}")
+        raise PluginError(
+            f"The callback {name} is keras.callbacks.{kind}, which does not work in a run. {REFUSED[kind]}"
+        )
     if _is_any(callback, ("RemoteMonitor",)) and find_spec("requests") is None:
         raise PluginError(
             f"The callback {name} is keras.callbacks.RemoteMonitor, which needs the package requests. "
@@ -116,8 +118,8 @@ def _direction(name: str, callback: Any, monitor: tuple[str, str], metrics: Mapp
     direction = getattr(metrics.get(plain), "_direction", None)
     if direction is None:
         raise PluginError(
-            f"The callback {name} follows {callback.monitor}, and neither the scenario nor Keras defines whether less "
-            f'or more of it is better. Pass mode="min" or mode="max" to keras.callbacks.{_is_any(callback, MONITORS)}.'
+            f"The callback {name} monitors {callback.monitor}. Neither the scenario nor Keras defines whether lower or "
+            f'higher values are better. Pass mode="min" or mode="max" to keras.callbacks.{_is_any(callback, MONITORS)}.'
         )
     return "max" if direction == "up" else "min"
 
@@ -200,7 +202,7 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
                 raise ScenarioError(
                     f"A callback sets trainable = {each.trainable} on {name} {when}. A run trains the same weights "
                     "from its first to its last epoch. Freeze layers with --trainer.no_train_scope, and train the "
-                    "next phase in a run of its own with --warmstart.model."
+                    "next phase in a separate run with --warmstart.model."
                 )
 
 

@@ -48,8 +48,8 @@ def get_state(name: str, callback: Any) -> tuple[Any, Arrays]:
         return taken_apart(state, f"{PREFIX}{name}/", arrays), arrays
     except TypeError as error:
         raise TrainingError(
-            f"The state of the callback {name} holds {error}: "
-            "get_state() must return None, numbers, text, lists, mappings with text as keys, and NumPy arrays."
+            f"The state of the callback {name} contains a value of type {error}. "
+            "get_state() must return None, numbers, text, lists, mappings with text keys, or NumPy arrays."
         ) from error
 
 
@@ -69,8 +69,8 @@ def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -
             _set_keras_state(callback, state)
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise TrainingError(
-            f"The callback {name} cannot go on from its saved state ({type(error).__name__}: {error}): "
-            "resume with other --callbacks, or with the version of its plugin that wrote it."
+            f"The callback {name} cannot restore its saved state ({type(error).__name__}: {error}). "
+            "Resume with other --callbacks, or with the version of its plugin that saved the state."
         ) from error
 
 
@@ -116,13 +116,13 @@ def _set_keras_state(callback: Any, state: Mapping[str, Any]) -> None:
 def _check_csv(text: Any, keys: Any, separator: str) -> None:
     """Reject text other than a table of numbers: a checkpoint may be untrusted, and the text is written to a file."""
     if not isinstance(text, str) or not isinstance(keys, list | None):
-        raise ValueError("it holds no table of a CSVLogger")
+        raise ValueError("it is not the table of a CSVLogger")
     header, *rows = [line.split(separator) for line in text.splitlines()] or [[]]
     if header and (header != ["epoch", *(keys or [])] or not "".join(header).isprintable()):
-        raise ValueError("the columns of its table are not epoch and names of values")
+        raise ValueError("the columns of its table are not epoch and the names of values")
     for row in rows:
         if any(not CSV_CELL.fullmatch(cell) for cell in row):
-            raise ValueError("its table holds something else than numbers")
+            raise ValueError("its table contains values other than numbers")
 
 
 def taken_apart(value: Any, prefix: str, arrays: Arrays) -> Any:

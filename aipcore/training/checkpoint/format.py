@@ -82,8 +82,8 @@ def write_checkpoint(folder: Path, updates: int, checkpoint: Checkpoint, *, keep
             )
     except OSError as error:
         raise TrainingError(
-            f"The checkpoint {path} could not be written ({error.strerror or error}); earlier ones are untouched: "
-            "make room or mend the folder's permissions."
+            f"The checkpoint {path} could not be written ({error.strerror or error}). Earlier checkpoints are "
+            "unchanged. Free disk space, or fix the permissions of the folder."
         ) from error
     complete = [each for each in newest_first(folder) if _looks_complete(each)]
     for old in complete[max(1, keep) :]:
@@ -105,9 +105,9 @@ def newest_checkpoint(folder: Path) -> Path:
     """
     path, damaged = find_newest(folder)
     if path is None:
-        listed = "".join(f"; {each.name} is damaged ({why})" for each, why in damaged)
+        listed = "".join(f" {each.name} is damaged ({why})." for each, why in damaged)
         raise TrainingError(
-            f"{folder} holds no complete checkpoint{listed}: train with --trainer.write_checkpoints True."
+            f"{folder} contains no complete checkpoint.{listed} Train with --trainer.write_checkpoints True."
         )
     return path
 
@@ -159,9 +159,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         arrays = _read_arrays(path / VARIABLES, manifest["variables"])
         progress = _read_json(path / PROGRESS)
         if not isinstance(progress, dict):
-            raise DamagedError(f"{PROGRESS} holds no mapping")
+            raise DamagedError(f"{PROGRESS} is not a mapping")
     except DamagedError as error:
-        raise TrainingError(f"The checkpoint {path} is damaged ({error}): take an older one.") from error
+        raise TrainingError(f"The checkpoint {path} is damaged ({error}). Use an older one.") from error
     return Checkpoint(arrays=arrays, progress=progress, about=manifest["about"])
 
 
@@ -190,7 +190,7 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
             if file.is_symlink() or not file.is_file():
                 raise DamagedError(f"{name} is missing")
             if file.stat().st_size != expected["bytes"] or _fingerprint(file) != expected:
-                raise DamagedError(f"{name} differs from the manifest")
+                raise DamagedError(f"{name} does not match the manifest")
         except OSError as error:
             raise DamagedError(f"{name} cannot be read: {error.strerror or error}") from error
     return manifest
@@ -203,21 +203,22 @@ def _manifest(path: Path) -> dict[str, Any]:
         number = manifest["format"]
         if isinstance(number, int) and number > FORMAT:
             raise TrainingError(
-                f"The checkpoint {path} has format {number}, this aip reads format {FORMAT}: upgrade aipcore."
+                f"The checkpoint {path} has format {number}, but this version of aip reads format {FORMAT}. "
+                "Upgrade aipcore."
             )
         content = {key: value for key, value in manifest.items() if key != "sha256"}
         if number != FORMAT:
-            raise ValueError(f"{number!r} is not a format")
+            raise ValueError(f"the format {number!r} is unknown")
         if digest(content) != manifest["sha256"]:
-            raise DamagedError(f"{MANIFEST} differs from its own checksum")
+            raise DamagedError(f"{MANIFEST} does not match its checksum")
         if set(manifest["files"]) != FILES:
-            raise DamagedError(f"{MANIFEST} names other files than {' and '.join(sorted(FILES))}")
+            raise DamagedError(f"{MANIFEST} lists files other than {' and '.join(sorted(FILES))}")
         for each in manifest["variables"].values():
             _dtype(each["dtype"])
             if not all(isinstance(size, int) and size >= 0 for size in each["shape"]):
-                raise DamagedError(f"{MANIFEST} holds an impossible shape")
+                raise DamagedError(f"{MANIFEST} contains an invalid shape")
         if not all(isinstance(each["bytes"], int) for each in manifest["files"].values()):
-            raise DamagedError(f"{MANIFEST} holds an impossible size")
+            raise DamagedError(f"{MANIFEST} contains an invalid size")
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise DamagedError(f"{MANIFEST}: {type(error).__name__}: {error}") from error
     return manifest
@@ -250,9 +251,9 @@ def _read_arrays(path: Path, variables: Mapping[str, Any]) -> dict[str, npt.NDAr
         with zipfile.ZipFile(path) as archive:
             names = [f"{position:06d}.npy" for position in range(len(variables))]
             if sum(member.compress_size for member in archive.infolist()) > path.stat().st_size:
-                raise DamagedError(f"{VARIABLES} names more bytes than it has")
+                raise DamagedError(f"{VARIABLES} claims more bytes than it has")
             if archive.namelist() != names:
-                raise DamagedError(f"{VARIABLES} holds other arrays than the manifest")
+                raise DamagedError(f"{VARIABLES} does not contain the arrays of the manifest")
             for member, (name, spec) in zip(archive.infolist(), variables.items(), strict=True):
                 arrays[name] = _read_array(archive, member, name, spec)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
@@ -281,13 +282,13 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, sp
 
 def _dtype(name: Any) -> np.dtype[Any]:
     if not isinstance(name, str):
-        raise DamagedError(f"{MANIFEST} holds an impossible type")
+        raise DamagedError(f"{MANIFEST} contains an invalid type")
     try:
         dtype = np.dtype(getattr(ml_dtypes, name, name))
     except TypeError as error:
-        raise DamagedError(f"{MANIFEST} holds the unknown type {name!r}") from error
+        raise DamagedError(f"{MANIFEST} contains the unknown type {name!r}") from error
     if dtype.kind not in "biufcV" or dtype.hasobject or dtype.names is not None:
-        raise DamagedError(f"{MANIFEST} holds the type {name!r}, which no variable has")
+        raise DamagedError(f"{MANIFEST} contains the type {name!r}, which a variable cannot have")
     return dtype
 
 

@@ -185,8 +185,8 @@ class CheckpointManager:
             return
         if self.diverged():
             self._warn(
-                "The loss is not finite: no checkpoint is written, the last good one stays; --callbacks TerminateOnNaN "
-                "ends such a run."
+                "The loss is not finite. No checkpoint is written, and the last good one is kept. "
+                "--callbacks TerminateOnNaN ends such a run."
             )
             return
         if self._run_writer.folder is None and self._processes.count == 1:

@@ -165,7 +165,7 @@ class RunWriter:
             write(self._events)
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "message", None) or str(error)
-            self._failed(TrainingError(f"The event files could not be written ({reason}): make room on the disk."))
+            self._failed(TrainingError(f"The event files could not be written ({reason}). Free disk space."))
 
     def write_model(self, name: str, about: Mapping[str, Any], *, compare: bool = False) -> None:
         """Write the model to the folder of this name, `best` or `export`, with a description.
@@ -207,7 +207,7 @@ class RunWriter:
         if self._formats_failed and self._params.on_error == "raise":
             reasons = " ".join(dict.fromkeys(map(str, self._formats_failed.values())))
             raise FormatError(
-                f"A format is missing in {' and '.join(self._formats_failed)}, the rest is complete: {reasons}"
+                f"A format is missing in {' and '.join(self._formats_failed)}. Everything else is complete. {reasons}"
             )
 
     def write_checkpoint(self, step: int, state: Checkpoint, *, wait: bool = False) -> bool:
@@ -267,7 +267,7 @@ class RunWriter:
             return
         if self._params.on_error == "raise":
             raise error
-        self._warn(f"{error} Training goes on (checkpoint.on_error warn).")
+        self._warn(f"{error} Training continues (checkpoint.on_error warn).")
 
     def saved(self) -> list[str]:
         """Return the names of the folders that exist and can be used further."""

@@ -55,11 +55,11 @@ def model_weights(path: Path) -> Arrays:
     about = read_json(path / ABOUT_FILE)
     paths = about.get("variables") if isinstance(about, dict) else None
     if not isinstance(paths, list):
-        raise ValueError(f"{ABOUT_FILE} does not name its variables")
+        raise ValueError(f"{ABOUT_FILE} does not list its variables")
     reader = open_variables(path)
     stored = sum(name.startswith("state/") for name in reader.get_variable_to_shape_map())
     if stored != len(paths):
-        raise ValueError(f"{ABOUT_FILE} names {len(paths)} variables, and {stored} are there")
+        raise ValueError(f"{ABOUT_FILE} lists {len(paths)} variables, but {stored} are stored")
     return {str(name): reader.get_tensor(f"state/{number}{VALUE}") for number, name in enumerate(paths)}
 
 
@@ -82,5 +82,5 @@ def open_variables(path: Path) -> Any:
     )
     there = sum(file.stat().st_size for file in folder.glob("variables.data-*"))
     if claimed > there:
-        raise ValueError(f"its variables take {claimed:,} bytes, and {there:,} are there")
+        raise ValueError(f"its variables need {claimed:,} bytes, but its files have {there:,}")
     return reader

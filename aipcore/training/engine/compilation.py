@@ -87,14 +87,13 @@ def choose_compilation(
     if eager:
         return Compilation(mode="eager", chunk=1, reason="trainer.force_eager")
     if not loader.dataset.uniform:
-        return Compilation(mode="graph", chunk=1, reason="samples vary in size")
+        return Compilation(mode="graph", chunk=1, reason="the samples differ in size")
     full = loader.batching.full_steps
     if full == 0:
-        return Compilation(mode="graph", chunk=1, reason="the data set is smaller than a batch")
+        return Compilation(mode="graph", chunk=1, reason="an epoch is smaller than one batch")
     if loop.distribution.replicas > 1 and jit_compile == "on":
         raise TrainingError(
-            "XLA cannot compile a loop over several devices: train with --trainer.jit_compile auto, or with "
-            "--device.strategy none."
+            "XLA cannot compile a loop over several devices. Use --trainer.jit_compile auto or --device.strategy none."
         )
     sides = loader.dataset.specs()
     batch_bytes = loader.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
@@ -124,14 +123,14 @@ def _measured(
         look(loop.metrics.result()["loss"], 2 * probe.steps)
     chunk = max(1, min(most, round(CHUNK_SECONDS / plain)))
     if loop.distribution.replicas > 1:
-        return Compilation(mode="graph", chunk=chunk, reason="several devices share each batch")
+        return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile for several devices")
     if jit_compile == "off":
         return Compilation(mode="graph", chunk=chunk, reason="trainer.jit_compile off")
     if jit_compile == "auto":
         if _convolves_on_cpu(loop.graph):
-            return Compilation(mode="graph", chunk=chunk, reason="convolutions on a CPU are slow under XLA")
+            return Compilation(mode="graph", chunk=chunk, reason="XLA is slow for convolutions on a CPU")
         if plain * total_steps < WORTH_SECONDS:
-            return Compilation(mode="graph", chunk=chunk, reason="the run is too short for XLA to pay")
+            return Compilation(mode="graph", chunk=chunk, reason="the run is too short to benefit from XLA")
     block = _under_xla(loop, loader, chunk, must=jit_compile == "on")
     if block is None:
         return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile this model")
@@ -142,8 +141,8 @@ def _measured(
     if jit_compile == "on":
         return Compilation(mode="xla", chunk=fitting, reason="trainer.jit_compile on")
     if xla < plain:
-        return Compilation(mode="xla", chunk=fitting, reason=f"{plain / xla:.1f} times the speed of the plain graph")
-    return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times the speed of XLA")
+        return Compilation(mode="xla", chunk=fitting, reason=f"{plain / xla:.1f} times as fast as without XLA")
+    return Compilation(mode="graph", chunk=chunk, reason=f"{xla / plain:.1f} times as fast as XLA")
 
 
 def xla_room(loader: DataLoader, chunk: int) -> int:
@@ -164,9 +163,7 @@ def _under_xla(loop: TrainingLoop, loader: DataLoader, chunk: int, *, must: bool
         if not must:
             return None
         message = (error.message or str(error)).splitlines()[0]
-        raise TrainingError(
-            f"XLA cannot compile this model ({message}): train with --trainer.jit_compile auto."
-        ) from error
+        raise TrainingError(f"XLA cannot compile this model ({message}). Use --trainer.jit_compile auto.") from error
     return block
 
 

@@ -96,7 +96,7 @@ class CurrentRate:
         """
         rate = float(value)
         if not (math.isfinite(rate) and rate >= 0):
-            raise TrainingError(f"The learning rate cannot be set to {rate:g}. Give a finite number from 0 up.")
+            raise TrainingError(f"The learning rate cannot be set to {rate:g}. Give a finite number of at least 0.")
         if np.float32(rate) == np.float32(self()):
             return
         scheduled = np.float32(self.schedule.schedule(self.optimizer.iterations))
@@ -119,6 +119,14 @@ class CurrentRate:
     def from_config(cls, config: dict[str, Any]) -> ScaledSchedule:
         """Rebuild the schedule, which a loaded optimizer uses directly."""
         return ScaledSchedule.from_config(config)
+
+
+def last_rate(optimizer: Any) -> float:
+    """Return the learning rate of the optimizer's last update; before the first update, the rate of that one."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, CurrentRate | keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(tf.constant(max(0, int(optimizer.iterations.numpy()) - 1), tf.int64))
+    return float(rate)
 
 
 def make_settable(optimizer: Any, schedule: ScaledSchedule) -> None:

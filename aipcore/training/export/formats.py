@@ -65,7 +65,7 @@ def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> Non
     for layer in layers_of(graph.model):
         if layer.compute_dtype in precisions:
             raise FormatError(
-                f"{name} cannot express a model that computes in {layer.compute_dtype}: train with --trainer.precision "
+                f"{name} cannot express a model that computes in {layer.compute_dtype}. Train with --trainer.precision "
                 f"float32, or leave {name} out."
             )
 

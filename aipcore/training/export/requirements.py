@@ -35,8 +35,9 @@ def lacking_packages(record: Any) -> str:
     if not missing:
         return ""
     return (
-        f"needs the {_listed(record.packages)}, of which {' and '.join(missing)} "
-        f"{'is' if len(missing) == 1 else 'are'} missing: pip install {_quoted(record.install or ' '.join(missing))}"
+        f"needs the {_listed(record.packages)}, but {' and '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} not installed. "
+        f"Run pip install {_quoted(record.install or ' '.join(missing))}"
     )
 
 

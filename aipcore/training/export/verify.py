@@ -82,7 +82,9 @@ def write_format(name: str, form: Format, exportable: Exportable, folder: Path, 
             raise
         except Exception as error:
             # Exporters may be third-party, and converters raise arbitrary exceptions.
-            raise FormatError(f"The model cannot be written as {name} ({sentence(error)}): leave it out.") from error
+            raise FormatError(
+                f"The model cannot be written as {name} ({sentence(error)}). Leave {name} out."
+            ) from error
         if not batches or form.read is None:
             return 0.0
         worst = _compare(name, form, exportable.graph, folder, batches)
@@ -155,21 +157,20 @@ def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Seque
             with _as_format_error(f"The model was written as {name}, but fails for a batch of {size}", name):
                 found = run({arguments[key]: value.numpy() for key, value in tensors.items()})
             for output, value in expected.items():
-                wrong = f"The model written as {name} does not answer like the model: its output "
-                wrong += output or BARE_OUTPUT
+                wrong = f"The model written as {name} does not match the original: output {output or BARE_OUTPUT!r}"
                 answer = found.get(output or BARE_OUTPUT)
                 if answer is None:
-                    raise FormatError(f"{wrong} is missing: leave {name} out.")
+                    raise FormatError(f"{wrong} is missing. Leave {name} out.")
                 difference = deviation(array := value.numpy(), answer)
                 if math.isinf(difference) and np.shape(answer) != array.shape:
                     raise FormatError(
                         f"{wrong} has shape {list(np.shape(answer))} instead of {list(array.shape)} for a batch of "
-                        f"{size}: leave {name} out."
+                        f"{size}. Leave {name} out."
                     )
                 if not difference <= tolerance:
                     raise FormatError(
-                        f"{wrong} differs by {difference:.2g} for a batch of {size}, and {tolerance:g} is the "
-                        f"tolerance: change the options of {name}, or leave it out."
+                        f"{wrong} differs by {difference:.2g} for a batch of {size}, and the tolerance is "
+                        f"{tolerance:g}. Change the options of {name}, or leave it out."
                     )
                 worst = max(worst, difference)
     return worst
@@ -181,7 +182,7 @@ def _as_format_error(what: str, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FormatError(f"{what} ({sentence(error)}): leave {name} out.") from error
+        raise FormatError(f"{what} ({sentence(error)}). Leave {name} out.") from error
 
 
 @contextmanager

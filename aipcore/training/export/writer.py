@@ -118,7 +118,8 @@ class ModelWriter:
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             raise TrainingError(
-                f"The model could not be written to {path} ({reason}): make room or mend the folder's permissions."
+                f"The model could not be written to {path} ({reason}). Free disk space, or "
+                "fix the permissions of the folder."
             ) from error
         self._written = path
         if failed:

@@ -98,7 +98,7 @@ class BatchProfiler:
             tf.profiler.experimental.start(str(self._folder))
         except tf.errors.AlreadyExistsError as error:
             raise TrainingError(
-                "trainer.profile is on, but something else profiles this process already: leave one of them out."
+                "trainer.profile is on, but another profiler is active in this process. Turn one of them off."
             ) from error
         self._awaited, self._running = False, True
 
@@ -110,7 +110,7 @@ class BatchProfiler:
             save = self._traced is not None and self._folder is not None and self._folder.parent.is_dir()
             tf.profiler.experimental.stop(save=save)
             if save:
-                self._reporter.message(f"Profiled the batches {self._first} to {self._traced}.")
+                self._reporter.message(f"Profiled batches {self._first} to {self._traced}.")
 
     def end(self, batches: int) -> None:
         """Finish the trace at the end of the run, after `batches` batches."""
@@ -121,8 +121,8 @@ class BatchProfiler:
 
     def _miss(self, batches: int) -> None:
         self._reporter.warning(
-            f"Nothing is profiled: trainer.profile_steps is {self._first} {self._last}, but the run has "
-            f"{count(batches, 'batch')} only; give earlier ones."
+            f"Nothing was profiled. trainer.profile_steps is {self._first} {self._last}, but the run has only "
+            f"{count(batches, 'batch')}. Give earlier batches."
         )
 
     def __enter__(self) -> BatchProfiler:

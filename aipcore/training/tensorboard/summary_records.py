@@ -36,16 +36,19 @@ class RecordCheck:
             ScenarioError: a record cannot be shown.
         """
         if given is None or isinstance(given, str | Image | ImageGrid | Histogram | PRCurve):
-            raise self._error(f"returned {type(given).__name__}: return a list of Image, ImageGrid, Histogram, PRCurve")
+            raise self._error(
+                f"returned {type(given).__name__}. Return a list of Image, ImageGrid, Histogram or PRCurve"
+            )
         checked: list[Summary] = []
         names = set(self._reserved)
         for record in given:
             if not isinstance(record, Image | ImageGrid | Histogram | PRCurve):
                 raise self._error(
-                    f"gave {type(record).__name__}: give Image, ImageGrid, Histogram or PRCurve from aipcore.scenario"
+                    f"returned {type(record).__name__}. Return Image, ImageGrid, Histogram or PRCurve "
+                    "from aipcore.scenario"
                 )
             if record.name in names:
-                raise self._error(f"gave {record.name!r}, which is the name of a curve or of another record: rename it")
+                raise self._error(f"returned {record.name!r}, the name of a curve or of another record. Rename it")
             names.add(record.name)
             checked.append(self._arrays(record))
         return checked
@@ -59,7 +62,9 @@ class RecordCheck:
                     pixels = pixels[..., None]
                 if pixels.ndim != 3 or pixels.shape[-1] not in CHANNELS or not pixels.size:
                     shape = np.shape(record.pixels)
-                    raise self._error(f"gave {what} of shape {shape}: give [height, width] or [height, width, 1|3|4]")
+                    raise self._error(
+                        f"returned {what} of shape {shape}. Return [height, width] or [height, width, 1|3|4]"
+                    )
                 return attrs.evolve(record, pixels=pixels)
             case ImageGrid():
                 images = self._pixels(record.images, what)
@@ -68,13 +73,14 @@ class RecordCheck:
                 if images.ndim != 4 or images.shape[-1] not in CHANNELS or not images.size:
                     shape = np.shape(record.images)
                     raise self._error(
-                        f"gave {what} of shape {shape}: give [images, height, width] or [images, height, width, 1|3|4]"
+                        f"returned {what} of shape {shape}. "
+                        "Return [images, height, width] or [images, height, width, 1|3|4]"
                     )
                 return attrs.evolve(record, images=images)
             case Histogram():
                 values = self._numbers(record.values, what)
                 if not np.isfinite(values).all():
-                    raise self._error(f"gave {what} with values that are not finite: leave them out")
+                    raise self._error(f"returned {what} with values that are not finite. Leave them out")
                 return attrs.evolve(record, values=values)
             case PRCurve():
                 return self._curve(record, what)
@@ -82,13 +88,16 @@ class RecordCheck:
     def _curve(self, record: PRCurve, what: str) -> PRCurve:
         labels, scores = self._numbers(record.labels, what), self._numbers(record.scores, what)
         if labels.shape != scores.shape:
-            raise self._error(f"gave {what} with {labels.shape} labels and {scores.shape} scores: give as many of each")
+            raise self._error(
+                f"returned {what} with labels of shape {labels.shape} and scores of shape {scores.shape}. "
+                "Return as many labels as scores"
+            )
         if not np.isin(labels, (0, 1)).all():
-            raise self._error(f"gave {what} with labels other than 0 and 1: give what is true as bool")
+            raise self._error(f"returned {what} with labels other than 0 and 1. Return the true labels as bool")
         if not ((scores >= 0) & (scores <= 1)).all():
-            raise self._error(f"gave {what} with scores outside of 0 to 1: give probabilities, not logits")
+            raise self._error(f"returned {what} with scores outside 0 to 1. Return probabilities, not logits")
         if record.thresholds < 2:
-            raise self._error(f"gave {what} with {record.thresholds} thresholds: give at least 2")
+            raise self._error(f"returned {what} with thresholds={record.thresholds}. Give at least 2")
         return attrs.evolve(record, labels=labels.astype(bool), scores=scores)
 
     def _pixels(self, given: Any, what: str) -> Array:
@@ -96,15 +105,17 @@ class RecordCheck:
         if array.dtype == np.uint8:
             return array
         if array.dtype != bool and not _is_float(array):
-            raise self._error(f"gave {what} of {array.dtype}: give uint8 from 0 to 255, or float from 0 to 1")
+            raise self._error(
+                f"returned {what} of type {array.dtype}. Return uint8 from 0 to 255, or float from 0 to 1"
+            )
         return (np.nan_to_num(array.astype(np.float32)).clip(0, 1) * 255).round().astype(np.uint8)
 
     def _numbers(self, given: Any, what: str) -> Array:
         array = np.asarray(given)
         if not array.size:
-            raise self._error(f"gave {what} without values: leave it out")
+            raise self._error(f"returned {what} without values. Leave it out")
         if array.dtype.kind not in "biu" and not _is_float(array):
-            raise self._error(f"gave {what} of {array.dtype}: give numbers")
+            raise self._error(f"returned {what} of type {array.dtype}. Return numbers")
         return array.astype(np.float64)
 
     def _error(self, text: str) -> ScenarioError:

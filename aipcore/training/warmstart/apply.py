@@ -88,7 +88,7 @@ def _selected(targets: Sequence[Target], params: WarmstartParams) -> set[str]:
         found = set(matching(pattern, paths, f"--warmstart.{option}", "variable", whole=True))
         selected &= found if keeps else set(paths) - found
     if not selected:
-        raise ParamsError("--warmstart.include and --warmstart.exclude leave no variable to load: change one of them.")
+        raise ParamsError("--warmstart.include and --warmstart.exclude leave no variable to load. Change one of them.")
     return selected
 
 
@@ -134,32 +134,36 @@ def _check(
     done: WarmStart, params: WarmstartParams, matches: Matches, here: Sequence[str], shared: Sequence[str]
 ) -> None:
     there = [row.source for row in done.rows if row.source]
-    places = f"several variables there have the name {some(shared)} and go by their places, " if shared else ""
+    places = (
+        f"Several variables of the source share the name {some(shared)}, so their places are used as names. "
+        if shared
+        else ""
+    )
     if not matches.found:
         raise ParamsError(
-            f"--warmstart.model {done.path}: nothing matches; there are {some(there)}, and this model has "
-            f"{some(here)}: {places}map the names with --warmstart.rename 'FROM->TO' or "
+            f"--warmstart.model {done.path}: no variable matches. The source has {some(there)}. This model has "
+            f"{some(here)}. {places}Map the names with --warmstart.rename 'FROM->TO' or "
             "--warmstart.trim_graph_name True, or give weights of a similar model."
         )
     if params.allow_partial:
         return
     missing = [f"{row.path} {row.shape}" for row in done.rows if row.status == "missing"]
     differing = [
-        f"{row.path} is {row.shape} here and {row.source_shape} there"
+        f"{row.path} is {row.shape} here and {row.source_shape} in the source"
         for row in done.rows
         if row.status == "shape mismatch"
     ]
     if not missing and not differing:
         return
     unused = [f"{row.source} {row.shape}" for row in done.rows if not row.path]
-    parts = [f"missing there: {some(missing)}"] if missing else []
-    parts += [f"of another shape: {some(differing)}"] if differing else []
-    parts += [f"only there: {some(unused)}"] if unused else []
-    hint = "layers of equal shapes can be told apart in several ways, " if matches.ambiguous else places
+    parts = [f"Missing in the source: {some(missing)}."] if missing else []
+    parts += [f"Different shapes: {some(differing)}."] if differing else []
+    parts += [f"Only in the source: {some(unused)}."] if unused else []
+    hint = "Layers of equal shapes can be matched in several ways. " if matches.ambiguous else places
     raise ParamsError(
-        f"The weights of {done.path} do not fit this model; {'; '.join(parts)}: {hint}map names with "
-        "--warmstart.rename 'FROM->TO', leave variables out with --warmstart.exclude, or leave all of these as they "
-        "are initialised with --warmstart.allow_partial True."
+        f"The weights of {done.path} do not fit this model. {' '.join(parts)} {hint}Map names with "
+        "--warmstart.rename 'FROM->TO', leave variables out with --warmstart.exclude, or keep the initial values of "
+        "all of these with --warmstart.allow_partial True."
     )
 
 
@@ -172,7 +176,7 @@ def _check_types(
         here, there = str(variable.dtype), arrays[found[each.path]].dtype.name
         if here != there and not ("float" in here and "float" in there):
             raise ParamsError(
-                f"{each.path} holds {here} in this model, but {found[each.path]} there holds {there}: leave it out "
+                f"{each.path} has type {here}, but {found[each.path]} in the source has type {there}. Leave it out "
                 "with --warmstart.exclude, or map names with --warmstart.rename."
             )
 

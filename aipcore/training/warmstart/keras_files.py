@@ -45,12 +45,12 @@ def read_keras_file(path: Path) -> Weights:
         for name in ("config.json", "model.weights.h5"):
             # Keras does not compress. Without compression, a small file cannot fill the memory.
             if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{name} in it is compressed, which Keras does not do")
+                raise ValueError(f"{name} in it is compressed, but Keras files are not")
         if archive.getinfo("config.json").file_size > MANIFEST_BYTES:
-            raise ValueError("config.json in it is too long")
+            raise ValueError("config.json in it is too large")
         size = archive.getinfo("model.weights.h5").file_size
         if size > path.stat().st_size:
-            raise ValueError("model.weights.h5 in it is longer than the file")
+            raise ValueError("model.weights.h5 in it is larger than the file")
         config = json.loads(archive.read("config.json"))
         with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
             _check_sizes(file, size)
@@ -74,16 +74,16 @@ def _check_sizes(file: Any, size: int) -> None:
         if not isinstance(item, h5py.Dataset):
             return
         if item.dtype.hasobject:
-            raise ValueError(f"{name} in it does not hold numbers")
+            raise ValueError(f"{name} in it does not contain numbers")
         total += int(item.nbytes)
         if item.external or item.is_virtual:
-            raise ValueError(f"{item.name} lies in another file")
+            raise ValueError(f"{item.name} is stored in another file")
         if item.nbytes and not item.id.get_storage_size():
-            raise ValueError(f"{name} in it has the shape {item.shape}, and nothing was written to it")
+            raise ValueError(f"{name} in it has shape {item.shape} but no data")
 
     file.visititems(visit)
     if total > size + read_limit():
-        raise ValueError(f"it unpacks to {total / 2**30:,.1f} GiB; set AIP_READ_GIB to read it all the same")
+        raise ValueError(f"it unpacks to {total / 2**30:,.1f} GiB; set AIP_READ_GIB to read it anyway")
 
 
 def snake_case(name: str) -> str:
@@ -166,7 +166,7 @@ def _configured(config: Any, group: str) -> dict[str, str]:
 
 def _array(item: Any) -> npt.NDArray[Any]:
     if item.external or item.is_virtual:
-        raise ValueError(f"{item.name} lies in another file")
+        raise ValueError(f"{item.name} is stored in another file")
     array = np.asarray(item)
     # HDF5 has no bfloat16: Keras stores its bytes and records the type in an attribute.
     if item.attrs.get("dtype") == "bfloat16":

@@ -61,7 +61,7 @@ class WarmStart:
         parts += [f"{counts[status]:,} {status}" for status in others if counts[status]]
         unused = sum(not row.path for row in self.rows)
         if unused:
-            parts.append(f"{unused:,} there not used")
+            parts.append(f"{unused:,} unused")
         return f"{self.path} ({self.kind}): {', '.join(parts)}"
 
 

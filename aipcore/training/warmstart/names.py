@@ -47,8 +47,8 @@ def rename(names: Sequence[str], rules: Sequence[str], option: str, whose: str) 
     for before, after in zip(names, renamed, strict=True):
         if first.setdefault(after, before) != before:
             raise ParamsError(
-                f"{option} makes one name, {after!r}, of {first[after]!r} and {before!r} of {whose}: "
-                "let the rules keep them apart."
+                f"{option} renames both {first[after]!r} and {before!r} of {whose} to {after!r}. "
+                "Change the rules so that the names stay different."
             )
     return renamed
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from aipcore.params import Check, field, params, regex
 from aipcore.training.warmstart.names import is_rule
 
-RULE = Check("FROM->TO, FROM a regular expression and TO what to put in its place", is_rule)
+RULE = Check("FROM->TO, where FROM is a regular expression and TO its replacement", is_rule)
 
 
 @params
@@ -16,27 +16,34 @@ class WarmstartParams:
 
     model: Path | None = field(
         None,
-        help="What to take the weights from: an output folder of aip, its best, export or checkpoint, a .keras or "
+        help="Source of the initial weights. It is a run folder, its best, export or checkpoint, a .keras or "
         ".weights.h5 file, or any SavedModel.",
     )
     allow_partial: bool = field(
-        False, help="Leave variables that are missing there or have another shape as they are initialised."
+        False, help="Allow missing variables and mismatched shapes. Such variables keep their initial values."
     )
     rename: tuple[str, ...] = field(
-        (), help="Rules FROM->TO for the names that are found there, regular expressions with groups.", check=RULE
+        (),
+        help="Rules FROM->TO that rename variables of the source. FROM is a regular expression, and TO can use its "
+        "groups.",
+        check=RULE,
     )
     rename_targets: tuple[str, ...] = field(
-        (), help="Rules FROM->TO for the names of this model's variables, before they are compared.", check=RULE
+        (), help="Rules FROM->TO that rename variables of this model. They apply before names are compared.", check=RULE
     )
     include: str | None = field(
-        None, help="Load only the variables whose path matches this regular expression as a whole.", check=regex()
+        None, help="Regular expression for the paths of variables to load. It must match a whole path.", check=regex()
     )
     exclude: str | None = field(
-        None, help="Load no variable whose path matches this regular expression as a whole.", check=regex()
+        None, help="Regular expression for the paths of variables to skip. It must match a whole path.", check=regex()
     )
     trim_graph_name: bool = field(
-        False, help="Drop the first part of the names, such as the model's name, where all names of a side share it."
+        False,
+        help="Remove a first part that all names share. It is often the model's name. The source and this model are "
+        "trimmed separately.",
     )
     add_suffix: str = field(
-        "", help="Added to the layers' names found there: with _new, the layer dense there is dense_new here."
+        "",
+        help="Suffix for the layer names of the source. With _new, the layer dense of the source matches dense_new of "
+        "this model.",
     )

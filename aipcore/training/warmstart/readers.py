@@ -53,8 +53,8 @@ def read_weights(source: Artifact) -> Weights:
     ) as error:  # fmt: skip
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise ParamsError(
-            f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}): it is damaged or something "
-            "else; give another."
+            f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}). It is damaged or of "
+            "another kind. Give another source."
         ) from error
 
 

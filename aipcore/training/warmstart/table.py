@@ -26,16 +26,16 @@ def warm_start_lines(rows: Sequence[Row], *, brief: bool = False) -> list[str]:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     loaded = sum(bool(row.path) for row in counted)
     if loaded:
-        lines.append(f"and {loaded:,} loaded under their own names")
+        lines.append(f"and {loaded:,} loaded under the same name")
     if len(counted) > loaded:
-        lines.append(f"and {len(counted) - loaded:,} there that this model does not have")
+        lines.append(f"and {len(counted) - loaded:,} in the file only")
     return lines if len(lines) > 1 or not brief else []
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     shape = _shape(row.shape)
     if row.status == "shape mismatch" and row.source_shape is not None:
-        shape = f"{shape}, there {_shape(row.source_shape)}"
+        shape = f"{shape}, in the file {_shape(row.source_shape)}"
     source = "same" if row.source == row.path else row.source or "-"
     return row.path or "not in this model", source, shape, row.status
 

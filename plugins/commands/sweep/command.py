@@ -24,93 +24,99 @@ PRUNERS = ("median", "hyperband", "none")
 OPTIONS = (
     HELP,
     command_option(
-        "--space", help=f"The parameters that vary: {FORMS}; several may follow.", metavar="SPACE ...", multiple=True
+        "--space",
+        help=f"Hyperparameters to search. Give {FORMS}, or several of these.",
+        metavar="SPACE ...",
+        multiple=True,
     ),
     command_option(
         "--trials",
-        help="How many trials the sweep has in all, failed ones included: 20 by default, without end if there is a "
-        "--timeout, all points of a grid.",
+        help="Total number of trials, including failed ones. The default is 20, no limit with --timeout, and all "
+        "points of a grid.",
         metavar="N",
         type=click.IntRange(min=1),
     ),
     command_option(
         "--timeout",
-        help="Seconds after which no further trial begins.",
+        help="Seconds after which no further trial starts.",
         metavar="S",
         type=click.FloatRange(min=0, min_open=True),
     ),
     command_option(
         "--sampler",
-        help=f"What chooses the values: {one_of(SAMPLERS)}; tpe by default.",
+        help=f"Sampler of the values. Choose {one_of(SAMPLERS)}; by default tpe.",
         metavar="NAME",
         type=click.Choice(SAMPLERS),
     ),
     command_option(
         "--pruner",
-        help=f"What ends trials that fall behind: {one_of(PRUNERS)}; median by default.",
+        help=f"Pruner, which stops poor trials early. Choose {one_of(PRUNERS)}; by default median.",
         metavar="NAME",
         type=click.Choice(PRUNERS),
     ),
     command_option(
         "--seed",
-        help="What the choices are drawn from; by default drawn itself.",
+        help="Seed of the sampler. By default, it is random.",
         metavar="N",
         type=click.IntRange(min=0),
     ),
     command_option(
         "--monitor",
-        help="The value to optimize, with its direction: min:val_loss; by default what the scenario monitors.",
+        help="Value to optimize and its direction, such as min:val_loss. By default, the scenario's monitor.",
         metavar="min|max:NAME",
     ),
     PARAMS,
     command_option(
         "--sweep_dir",
         "--sweep-dir",
-        help="The sweep's folder, by default runs/SCENARIO-sweep-N; if it holds this sweep already, that goes on.",
+        help="Folder of the sweep. By default, runs/SCENARIO-sweep-N. If it contains this sweep, the sweep is resumed.",
         metavar="DIR",
     ),
     command_option(
-        "--resume", help="Go on with the sweep of a folder as it was begun; instead of SCENARIO.", metavar="DIR"
+        "--resume", help="Resume the sweep of a folder with its settings. Give it instead of SCENARIO.", metavar="DIR"
     ),
     command_option(
         "--trust",
-        help="With --resume: run the code of the file or module that the folder names as its scenario, and contact the "
-        "addresses that it names.",
+        help="Trust the folder of --resume. This runs the code of the file or module that the folder names as its "
+        "scenario, and contacts the addresses that it names.",
     ),
     command_option(
         "--storage",
-        help="The database, which several machines may share, as SQLAlchemy writes it; needs --study.",
+        help="URL of the database, as in SQLAlchemy. Several machines may share it. Needs --study.",
         metavar="URL",
     ),
-    command_option("--study", help="The study's name in the database, the same on all machines.", metavar="NAME"),
-    command_option("--quiet", "-q", help="Print the result only."),
+    command_option(
+        "--study", help="Name of the study in the database. It is the same on all machines.", metavar="NAME"
+    ),
+    command_option("--quiet", "-q", help="Print only the result."),
 )
 
 
 @words_command("sweep", ParametersCommand, OPTIONS)
 def command(words: tuple[str, ...]) -> None:
-    """Search good parameters of a scenario, with Optuna."""
+    """Search hyperparameters of a scenario with Optuna."""
     arguments = split_arguments(words, OPTIONS, "sweep")
     console, given = Console(), arguments.options
     if "--help" in given:
         if arguments.scenario is None:
             show_usage(console, command)
         else:
-            show_help(console, make_request(arguments, "sweep"), command)
+            examples = ("--space learning_rate.lr=log:1e-4..1e-2 --trials 20",)
+            show_help(console, make_request(arguments, "sweep"), command, arguments, examples=examples)
         return
     if "--resume" in given:
         others = [arguments.scenario or "", *arguments.rest]
         others += [name for name in given if name not in ("--resume", *BESIDE_RESUME)]
         if other := next(filter(None, others), None):
             raise UsageError(
-                f"--resume takes the sweep from its folder, so leave out {other}; only {', '.join(BESIDE_RESUME)} may "
-                "stand beside it."
+                f"--resume reads the sweep from its folder. Leave out {other}. Only {', '.join(BESIDE_RESUME)} can be "
+                "combined with it."
             )
         request = from_folder(given)
     else:
         request = from_command_line(arguments)
     if importlib.util.find_spec("optuna") is None:
-        raise UsageError("aip sweep needs Optuna, which is not installed: pip install 'aipcore[sweep]'.")
+        raise UsageError("aip sweep needs Optuna, which is not installed. Run pip install 'aipcore[sweep]'.")
     _sweep(request, given.get("--timeout"), console, quiet="--quiet" in given or log_level() > logging.INFO)
 
 
@@ -138,7 +144,7 @@ def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, qu
         if not quiet:
             tell(f"Sweep in {folder}: {request.plan()}")
         failure = None
-        with database_errors(settings, f"mend it, and go on by {request.again(folder)}", TrainingError):
+        with database_errors(settings, f"Fix it, and resume the sweep with {request.again(folder)}", TrainingError):
             try:
                 sweep.run(timeout)
             except TrainingError as error:
@@ -148,7 +154,7 @@ def _sweep(request: SweepRequest, timeout: float | None, console: Console, *, qu
     if failure is not None:
         raise failure
     if stop.received is not None:
-        tell(f"To go on: {request.again(folder)}")
+        tell(f"Resume with: {request.again(folder)}")
         sys.exit(128 + stop.received)
     if not any(row.state in ("complete", "running") for row in rows):
-        raise TrainingError("No trial of the sweep was completed: the table says why.")
+        raise TrainingError("No trial of the sweep was completed. The table shows the reasons.")

@@ -12,7 +12,7 @@ from aipcore.params.secret import recorded
 from aipcore.params.tree import Component, Group, Leaf, Node
 from aipcore.params.types import LeafType
 
-FORMS = "NAME=LO..HI, NAME=LO..HI:STEP, NAME=log:LO..HI or NAME=A,B,..."
+FORMS = "NAME=LO..HI, NAME=LO..HI:STEP, NAME=log:LO..HI or NAME=A,B,C"
 LOG = "log:"
 
 
@@ -61,7 +61,8 @@ class Dimension:
         step = self.step or (1 if self.kind == "int" else None)
         if step is None:
             raise UsageError(
-                f"--space {self.text} has no end of values for a grid: give a step (LO..HI:STEP) or choices."
+                f"--space {self.text} has infinitely many values, but a grid needs a finite number. "
+                "Give a step (LO..HI:STEP) or choices."
             )
         low, width = Decimal(repr(self.low)), Decimal(repr(step))
         count = int((Decimal(repr(self.high)) - low) / width) + 1
@@ -76,7 +77,7 @@ def split(text: str) -> tuple[str, str]:
     """
     name, equals, values = text.partition("=")
     if not equals or not name or not values:
-        raise UsageError(f"--space {text} is not allowed: write {FORMS}.")
+        raise UsageError(f"--space {text} is not allowed. Write {FORMS}.")
     return name.removeprefix("--").replace("-", "_"), values
 
 
@@ -93,13 +94,15 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
     """
     values = split(text)[1]
     if isinstance(node, Group):
-        raise UsageError(f"--space {text}: {name} is a group of parameters: name one of them.")
+        raise UsageError(f"--space {text}: {name} is a group of parameters. Name one of them.")
     if isinstance(node, Leaf) and any(recorded(node.spec, word) != word for word in values.split(",")):
-        raise UsageError(f"--space {name}: the values hold a secret, and a sweep records them. Give one fixed value.")
+        raise UsageError(
+            f"--space {name}: the values contain a secret, and a sweep records them. Give one fixed value."
+        )
     if isinstance(node, Leaf) and ".." in values and "," not in values and (number := _number(node.type)):
         return _range(name, text, values, number)
     if values.startswith(LOG):
-        raise UsageError(f"--space {text} is not allowed: write log:LO..HI with two numbers, for a number.")
+        raise UsageError(f"--space {text} is not allowed. Write log:LO..HI with two numbers, for a numeric parameter.")
     if isinstance(node, Leaf) and node.type.form in ("fixed", "table"):
         raise UsageError(f"--space {text}: {name} takes {node.type.words}, which cannot be searched.")
     words = tuple(values.split(","))
@@ -109,10 +112,10 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
         except AipError as error:
             raise UsageError(f"--space {text}: {error}") from error
     if len(words) < 2 or "" in words:
-        raise UsageError(f"--space {text} gives {name} nothing to choose from: write {FORMS}.")
+        raise UsageError(f"--space {text}: {name} needs a range or at least two values. Write {FORMS}.")
     if len(set(words)) < len(words):
         twice = next(word for word in words if words.count(word) > 1)
-        raise UsageError(f"--space {text} names {twice} twice: name it once.")
+        raise UsageError(f"--space {text} names {twice} twice. Name it once.")
     is_leaf = isinstance(node, Leaf)
     numbers = is_leaf and all(_as_number(word) is not None for word in words)
     return Dimension(name=name, text=text, kind="choice" if is_leaf else "component", choices=words, numbers=numbers)
@@ -139,19 +142,19 @@ def _range(name: str, text: str, values: str, kind: Literal["int", "float"]) -> 
     low, high = _as_number(low_word), _as_number(high_word)
     step = _as_number(step_word) if colon else None
     if low is None or high is None or (colon and (step is None or step <= 0)):
-        raise UsageError(f"--space {text} is no range of numbers: write {FORMS}.")
+        raise UsageError(f"--space {text} is not a range of numbers. Write {FORMS}.")
     problem = ""
     if kind == "int" and any(value is not None and value % 1 for value in (low, high, step)):
-        problem = f"{name} takes whole numbers only."
+        problem = f"{name} takes integers only."
     elif low >= high:
-        problem = f"a range begins with its smaller end, and {low_word} is not below {high_word}."
+        problem = f"{low_word} is not less than {high_word}. Write the smaller end first."
     elif log and low <= 0:
-        problem = "only numbers above 0 have a logarithm; begin above it."
+        problem = "a logarithmic range needs numbers above 0. Begin above 0."
     elif log and step is not None:
-        problem = "a range by logarithm has no step; leave one of the two out."
+        problem = "a logarithmic range has no step. Leave out log: or the step."
     elif step is not None and (high - low) % step:
         last = low + (high - low) // step * step
-        problem = f"no number of steps leads from {low_word} to {high_word}; end it at {last}."
+        problem = f"{high_word} is not a whole number of steps from {low_word}. End the range at {last}."
     if problem:
         raise UsageError(f"--space {text}: {problem}")
     width = None if step is None else _plain(step, kind)

@@ -75,7 +75,9 @@ class SweepRequest:
                     self.settings, home=found.home, seed=found.seed, study=found.study, storage=found.storage
                 )
             elif any(not path.name.startswith(".") for path in folder.iterdir()):
-                raise UsageError(f"--sweep_dir {folder} holds something else than a sweep: give another folder.")
+                raise UsageError(
+                    f"--sweep_dir {folder} is neither empty nor the folder of a sweep. Give another folder."
+                )
             elif not self.settings.study:
                 self.settings = attrs.evolve(self.settings, study=folder.resolve().name)
             write_settings(folder, self.settings)
@@ -89,17 +91,17 @@ class SweepRequest:
             except OSError as error:
                 if self.folder is None and isinstance(error, FileExistsError):
                     continue  # Another sweep has just taken this number.
-                raise UsageError(f"{folder} cannot be made ({error.strerror}): give another --sweep_dir.") from error
+                raise UsageError(f"{folder} cannot be created ({error.strerror}). Give another --sweep_dir.") from error
             return folder
 
     def plan(self) -> str:
         """Return the plan in a few words."""
         settings = self.settings
-        many = "trials without end" if settings.trials is None else count(settings.trials, "trial")
+        many = "trials without a limit" if settings.trials is None else count(settings.trials, "trial")
         names = ", ".join(each.text for each in self.space.dimensions)
         mode, name = settings.monitor
         return (
-            f"{many} of {settings.scenario} for the {'smallest' if mode == 'min' else 'largest'} {name}, over {names} "
+            f"{many} of {settings.scenario} for the {'lowest' if mode == 'min' else 'highest'} {name}, over {names} "
             f"(sampler {settings.sampler}, pruner {settings.pruner}, seed {settings.seed})"
         )
 
@@ -117,13 +119,13 @@ def from_command_line(arguments: Arguments) -> SweepRequest:
     """
     given = arguments.options
     if ("--storage" in given) != ("--study" in given):
-        raise UsageError("--storage URL and --study NAME belong together: give both, the same on all machines.")
+        raise UsageError("--storage URL and --study NAME belong together. Give both, the same on all machines.")
     if "--trust" in given:
-        raise UsageError("--trust goes with --resume DIR only: a scenario that you name is yours to trust.")
+        raise UsageError("--trust needs --resume DIR. A scenario on the command line is always trusted.")
     request = make_request(arguments, "sweep")
     texts = given.get("--space")
     if texts is None:
-        raise UsageError(f"Name the parameters that vary: --space {FORMS}.")
+        raise UsageError(f"There are no hyperparameters to search. Give --space {FORMS}.")
     space = make_space(texts, request, arguments.rest)
     resolved = _resolved(space)
     sampler = given.get("--sampler", "tpe")
@@ -164,8 +166,8 @@ def from_folder(given: Mapping[str, Any]) -> SweepRequest:
     trust = "--trust" in given
     if not trust and not _is_plugin(settings):
         raise UsageError(
-            f"The sweep's scenario is {settings.scenario}, which is no plugin, and to go on with it runs that code: "
-            "look at it, and add --trust."
+            f"The sweep's scenario is {settings.scenario}, which is not a plugin. Resuming the sweep runs its code. "
+            "Read it, and add --trust."
         )
     if not trust and settings.storage not in (None, given.get("--storage"), os.environ.get(STORAGE_VARIABLE)):
         refuse_contacts([Contact("storage", redacted(str(settings.storage)))], folder / FILE)
@@ -174,7 +176,7 @@ def from_folder(given: Mapping[str, Any]) -> SweepRequest:
         os.chdir(settings.cwd)
     except OSError as error:
         raise UsageError(
-            f"The sweep was begun in {settings.cwd}, which cannot be entered ({error.strerror}): bring it back."
+            f"The sweep was started in {settings.cwd}, which cannot be entered ({error.strerror}). Restore the folder."
         ) from error
     options = {} if settings.params is None else {"--params": settings.params}
     request = make_request(Arguments(scenario=settings.scenario, options=options, rest=list(settings.words)), "sweep")
@@ -191,11 +193,11 @@ def _is_plugin(settings: Settings) -> bool:
 def _request(settings: Settings, space: Space, resolved: Resolved[Any], folder: Path | None) -> SweepRequest:
     trainer = resolved.value.trainer
     if trainer.output_dir is not None or any(each.name == "trainer.output_dir" for each in space.dimensions):
-        raise UsageError("Each trial has its own --trainer.output_dir: give --sweep_dir, which holds them all.")
+        raise UsageError("Each trial has its own --trainer.output_dir. Give --sweep_dir, the folder of all trials.")
     if trainer.device.strategy == "multi_worker":
         raise UsageError(
-            "A trial trains on one host: leave out --device.strategy multi_worker, and have the hosts share the trials "
-            "by --storage URL."
+            "A trial trains on one host. Leave out --device.strategy multi_worker. To share the trials between hosts, "
+            "give --storage URL."
         )
     name = space.request.scenario.name
     return SweepRequest(settings=settings, space=space, epochs=trainer.epochs, folder=folder, name=name)
@@ -230,5 +232,5 @@ def _monitor(given: str | None, scenario: Scenario) -> tuple[Literal["min", "max
     if mode in ("min", "max") and name and isinstance(name, str):
         return mode, name
     if given is None:
-        raise UsageError("The scenario monitors nothing: give --monitor min:NAME or max:NAME.")
-    raise UsageError(f"--monitor {given} is not allowed: write min:NAME or max:NAME, such as min:val_loss.")
+        raise UsageError("The scenario has no monitor. Give --monitor min:NAME or max:NAME.")
+    raise UsageError(f"--monitor {given} is not allowed. Write min:NAME or max:NAME, such as min:val_loss.")

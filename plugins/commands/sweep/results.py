@@ -101,7 +101,7 @@ def show_results(
 
     names = [each.name for each in space.dimensions]
     mode, monitor = settings.monitor[0], study.user_attrs.get(MONITORED, settings.monitor[1])
-    title = f"{count(len(rows), 'trial')}, {'smallest' if mode == 'min' else 'largest'} {monitor} first"
+    title = f"{count(len(rows), 'trial')}, {'lowest' if mode == 'min' else 'highest'} {monitor} first"
     table = Table("trial", "state", monitor, "epoch", *headings(names), "seconds", title=title, box=box.SIMPLE_HEAD)
     table.title_justify, table.pad_edge = "left", False
     for column in table.columns:
@@ -113,7 +113,7 @@ def show_results(
     if rows:
         console.print(table)
     if len(rows) > SHOWN:
-        say(f"{len(rows) - SHOWN} more are in trials.csv.")
+        say(f"... and {len(rows) - SHOWN} more in trials.csv.")
     for row in [each for each in rows if each.state == "failed"][:3]:
         say(f"Trial {row.trial} failed: {row.reason}")
     if found := importances(study):
@@ -123,7 +123,9 @@ def show_results(
         chosen = {e.name: e.word(first.params[e.name]) for e in space.dimensions if e.name in first.params}
         say(f"Best: trial {first.trial} in {first.folder}. To train it again:")
         say(f"  aip train {shlex.join([*settings.train_words(recorded=True), *space.options(chosen)])}")
-    say(f"Compare the trials: tensorboard --logdir {folder} (HPARAMS); {folder / 'trials.csv'}")
+    say(
+        f"Compare the trials: tensorboard --logdir {shlex.quote(str(folder))} (tab HPARAMS), or {folder / 'trials.csv'}"
+    )
 
 
 def headings(names: Sequence[str]) -> list[str]:

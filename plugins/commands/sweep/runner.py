@@ -90,7 +90,7 @@ class Sweep:
                 try:
                     self._write_tables_of(Path(path))
                 except (OSError, UsageError) as error:
-                    self._tell(f"The tables in {path} are not written: {error}")
+                    self._tell(f"The tables in {path} cannot be written: {error}")
         return self._write_tables_of(self.folder)
 
     def _write_tables_of(self, folder: Path) -> list[Row]:
@@ -144,7 +144,7 @@ class Sweep:
         if not resumes:
             _clear(folder)
         shown = ", ".join(f"{name} {_short(word)}" for name, word in chosen.items())
-        self._tell(f"Trial {trial.number}{' goes on' if resumes else ''}: {shown}")
+        self._tell(f"Trial {trial.number}{' resumed' if resumes else ''}: {shown}")
         score = Score(*self.settings.monitor, own=self.settings.own_monitor)
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         visible = self.console if self.console.is_terminal and not self.quiet else Console(quiet=True)
@@ -210,8 +210,8 @@ class Sweep:
         reasons = [str(trial.user_attrs.get("reason", "")) for trial in trials]
         if len({re.sub(r"\d+", "", reason) for reason in reasons}) == 1:
             raise TrainingError(
-                f"The first {len(trials)} trials all failed alike, so the sweep ends here: {reasons[-1].rstrip('.')}; "
-                f"what they printed is in {LOG} of each trial's folder."
+                f"The first {len(trials)} trials failed for the same reason, so the sweep ends: "
+                f"{reasons[-1].rstrip('.')}. Their output is in {LOG} in each trial's folder."
             )
 
     def _tell(self, text: str) -> None:

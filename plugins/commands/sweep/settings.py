@@ -88,7 +88,7 @@ class Settings:
     def place(self) -> str:
         """The address of the database, without a login."""
         if self.storage is None:
-            return "study.db of the sweep's folder"
+            return "study.db in the sweep's folder"
         return redacted(self.storage.partition("@")[2] or self.storage)
 
 
@@ -134,7 +134,7 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     """
     path = folder / FILE
     if not path.is_file():
-        raise UsageError(f"{folder} is no folder of a sweep (it has no {FILE}): give the folder of one.")
+        raise UsageError(f"{folder} is not the folder of a sweep: {FILE} is missing. Give the folder of a sweep.")
     try:
         plain: dict[str, Any] = read_json(path)
         plain.pop("aip", None)
@@ -142,12 +142,12 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
         plain = {name: leaf_type(types[name], name).from_plain(value) for name, value in plain.items()}
         settings = Settings(**plain)
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}): restore it from a copy.") from error
+        raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}). Restore it from a copy.") from error
     if storage is None and settings.storage is not None and SECRET in settings.storage:
         storage = os.environ.get(STORAGE_VARIABLE)
         if not storage:
             raise UsageError(
-                f"The password of the sweep's storage is not kept: give --storage URL with it again, or set "
+                f"The password of the sweep's storage is not recorded. Give --storage URL with the password, or set "
                 f"{STORAGE_VARIABLE} to the URL."
             )
     return settings if storage is None else attrs.evolve(settings, storage=storage)
@@ -172,7 +172,7 @@ def refuse_changes(found: Settings, given: Settings) -> None:
         if values[0] != values[1]:
             before, now = ((" ".join(each) if isinstance(each, tuple) else str(each)) or "none" for each in values)
             raise UsageError(
-                f"The folder's sweep has {called} {before} and this command {now}: give the same, or another "
+                f"The folder's sweep has {called} {before}, but this command has {now}. Give the same, or another "
                 "--sweep_dir for another sweep."
             )
 

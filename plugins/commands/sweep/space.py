@@ -90,7 +90,9 @@ class Space:
             for point in product(*(values[name] for name in names)):
                 found.append(dict(zip(names, point, strict=True)))
                 if len(found) > MOST_POINTS:
-                    raise UsageError(f"The grid has more than {MOST_POINTS} points: give fewer, or --sampler random.")
+                    raise UsageError(
+                        f"The grid has more than {MOST_POINTS} points. Give fewer values, or --sampler random."
+                    )
         return found
 
     def contacts(self) -> list[Contact]:
@@ -132,7 +134,7 @@ def make_space(texts: Sequence[str], request: Request, words: Sequence[str]) -> 
     """
     by_name = {split(text)[0]: text for text in texts}
     if len(by_name) < len(texts):
-        raise UsageError("--space names a parameter twice: name it once, with all its values.")
+        raise UsageError("--space names a parameter twice. Name it once, with all its values.")
     known: dict[str, Dimension] = {}
     branches = tuple(_branches(by_name, request, tuple(words), {}, known))
     for name, text in by_name.items():
@@ -140,7 +142,7 @@ def make_space(texts: Sequence[str], request: Request, words: Sequence[str]) -> 
             _explain_unknown(name, text, request, words)
         dimension = known[name]
         if all(dimension.name not in branch.first for branch in branches):
-            raise UsageError(f"--space {text}: no choice of the other parameters has this one.")
+            raise UsageError(f"--space {text}: this parameter does not exist for any choice of the other parameters.")
     space = Space(
         dimensions=tuple(known[name] for name in by_name), branches=branches, request=request, words=tuple(words)
     )
@@ -179,12 +181,12 @@ def _branches(
         if node is None:
             continue
         if id(node) in given:
-            raise UsageError(f"{given[id(node)].written} is given, and varies by --space too: leave one of them out.")
+            raise UsageError(f"{given[id(node)].written} is also in --space. Leave out one of them.")
         if name not in known:
             dimension = make_dimension(shown(node.path, tree.shorts), text, node)
             for other in known.values():
                 if other.name == dimension.name:
-                    raise UsageError(f"--space {other.text} and {text} are the same parameter.")
+                    raise UsageError(f"--space {other.text} and {text} are the same parameter. Give one of them.")
             known[name] = dimension
         exist.append(known[name])
     components = [each for each in exist if each.kind == "component" and each.name not in chosen]
@@ -243,4 +245,4 @@ def _explain_unknown(name: str, text: str, request: Request, words: Sequence[str
         _filled(attrs.evolve(request, layers=[*request.layers[:-1], layer]))
     except AipError as error:
         raise UsageError(f"--space {text}: {error}") from error
-    raise UsageError(f"--space {text}: there is no parameter {name}.")
+    raise UsageError(f"--space {text}: the parameter {name} does not exist.")

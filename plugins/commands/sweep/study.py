@@ -48,7 +48,7 @@ def open_study(settings: Settings, space: Space, folder: Path | None = None) -> 
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = _url(settings, folder)
-    with database_errors(settings, "check --storage"):
+    with database_errors(settings, "Check --storage"):
         _make_lock(url, settings.study)
         with study_locked(settings, folder):
             arguments = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite:") else {}
@@ -71,10 +71,8 @@ def _begin_study(study: optuna.Study, settings: Settings, space: Space) -> None:
             study.set_user_attr(f"aip_{key}", value)
         elif there != value:
             before, now = (" ".join(each) if isinstance(each, list) else each for each in (there, value))
-            raise UsageError(
-                f"The study {settings.study} in {settings.place} has the {key} "
-                f"{before or 'of something else than aip sweep'}, and this sweep {now}: give another --study."
-            )
+            found = f"has the {key} {before}, but this sweep has {now}" if before else "was not created by aip sweep"
+            raise UsageError(f"The study {settings.study} in {settings.place} {found}. Give another --study.")
     if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
         for point in space.grid():
             study.enqueue_trial(point, skip_if_exists=not empty)
@@ -200,4 +198,4 @@ def database_errors(settings: Settings, remedy: str, kind: type[AipError] = Usag
         # The database's own text, without the statement and the link to SQLAlchemy's manual.
         known = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError) else error
         cause = " ".join(re.split(r"\n\[SQL|\n\(Background", str(known))[0].split())
-        raise kind(f"The storage {settings.place} cannot be used ({redacted(cause)}): {remedy}.") from error
+        raise kind(f"The storage {settings.place} cannot be used ({redacted(cause)}). {remedy}.") from error

@@ -21,7 +21,7 @@ LOG = "output.log"
 LEAVING = 60.0
 """Seconds for a trial's process to exit after its run."""
 
-PRUNED = "Pruned by the sweep: other trials were better by this epoch."
+PRUNED = "Pruned by the sweep: other trials were better at this epoch."
 
 Logs = Mapping[str, float]
 
@@ -74,7 +74,7 @@ class Score:
         late = self.name.startswith(("val_", "lav_")) and not any(name.startswith(self.name[:4]) for name in names)
         if not names or self.name in names or (late and not final):
             return ""
-        return f"There is no {self.name} to optimize, only {', '.join(sorted(names))}: give another --monitor."
+        return f"The value {self.name} is not logged, only {', '.join(sorted(names))}. Give another --monitor."
 
 
 def diverged(epoch: int, logs: Logs) -> str:
@@ -134,7 +134,7 @@ class Stop:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
         if self._process is not None:
-            self._notify("Stopping: the trial saves its state first; press Ctrl-C again to stop at once.")
+            self._notify("Stopping and saving the trial. Press Ctrl-C again to stop without saving.")
             self._process.send_signal(number)
 
 
@@ -205,9 +205,9 @@ class TrialProcess:
             if self._stop.received is not None:
                 return Outcome("interrupted")
             name = signal.Signals(event["signal"]).name
-            return Outcome("failed", f"ended by {name} from elsewhere; aip resume goes on with it")
+            return Outcome("failed", f"ended by {name} from outside the sweep; aip resume continues it")
         if bad or score.value is None:
-            return Outcome("failed", bad or f"{score.name} was no number in any epoch")
+            return Outcome("failed", bad or f"{score.name} was not finite in any epoch")
         return Outcome("pruned" if pruned else "complete")
 
     def _send(self, content: Any) -> None:
@@ -226,7 +226,7 @@ class TrialProcess:
         code = self._process.wait()
         how = f"ended with exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
-            how = "killed by SIGKILL, as happens when the memory is used up"
+            how = "killed by SIGKILL, possibly because memory ran out"
         last = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
         return f"{how}; {self._log} {f'ends with: {last[0]}' if last else 'is empty'}"
 

@@ -28,7 +28,7 @@ from aipcore.training.resume import resume_run
 from aipcore.training.stored_run import find_stored_run
 from aipcore.training.train import train_request
 
-ORPHANED = "The sweep is gone, so the trial stops here."
+ORPHANED = "The sweep has ended, so the trial stops."
 
 
 class SweepReporter(Reporter):

@@ -16,7 +16,7 @@ def logits(images: Any, params: GraphParams, classes: int) -> Any:
         case ResNet():
             features = _resnet(images, params)
         case _:
-            raise TypeError(f"{type(params).__name__} is no graph of image classification.")
+            raise TypeError(f"{type(params).__name__} is not a graph of image classification.")
     features = keras.layers.GlobalAveragePooling2D(name="average")(features)
     if params.dropout:
         features = keras.layers.Dropout(params.dropout, name="dropout")(features)

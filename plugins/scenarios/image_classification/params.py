@@ -12,19 +12,25 @@ from aipcore.scenario import ListFileData, ListFileParams, ModelParams
 class ImageData(ListFileData):
     """Images whose class is the name of their folder."""
 
-    height: int = field(16, help="Height in pixels that every image is scaled to.", check=at_least(4))
-    width: int = field(16, help="Width in pixels that every image is scaled to.", check=at_least(4))
-    colors: Literal["gray", "rgb"] = field("gray", help="Whether the network sees shades of grey or colours.")
+    height: int = field(16, help="Height of the scaled images, in pixels.", check=at_least(4))
+    width: int = field(16, help="Width of the scaled images, in pixels.", check=at_least(4))
+    colors: Literal["gray", "rgb"] = field("gray", help="Color mode of the images.")
     classes: tuple[str, ...] = field(
-        (), help="The classes, in the order of the outputs; by default the names of the folders with training images."
+        (), help="Class names, in the order of the outputs. By default, the names of the folders with training images."
     )
-    flip: bool = field(False, help="Mirror images at random in training, left to right.")
+    flip: bool = field(False, help="Mirror training images left to right at random.")
     shift: float = field(
-        0.05, help="Move images at random in training, by up to this fraction of their size.", check=fraction()
+        0.05,
+        help="Largest random shift, as a fraction of the image size. Only training images are shifted. 0 disables it.",
+        check=fraction(),
     )
-    rotate: float = field(5.0, help="Turn images at random in training, by up to so many degrees.", check=at_least(0))
+    rotate: float = field(
+        5.0, help="Largest random rotation of training images, in degrees. 0 disables it.", check=at_least(0)
+    )
     contrast: float = field(
-        0.1, help="Change the contrast at random in training, by up to this fraction.", check=fraction()
+        0.1,
+        help="Largest random change of contrast, as a fraction. Only training images are changed. 0 disables it.",
+        check=fraction(),
     )
 
 
@@ -32,15 +38,15 @@ class ImageData(ListFileData):
 class GraphParams:
     """Parameters of every network for images."""
 
-    dropout: float = field(0.2, help="Fraction of the last features that are dropped in training.", check=fraction())
+    dropout: float = field(0.2, help="Dropout rate of the last features. 0 disables it.", check=fraction())
 
 
 @params
 class CNN(GraphParams):
-    """Convolutions, each followed by batch normalisation and pooling."""
+    """Convolutions, each followed by batch normalization and pooling."""
 
     filters: tuple[int, ...] = field((16, 32, 64), help="Filters of each convolution.", check=at_least(1))
-    kernel_size: int = field(3, help="Height and width of each convolution, in pixels.", check=at_least(1))
+    kernel_size: int = field(3, help="Height and width of each kernel, in pixels.", check=at_least(1))
 
 
 @params
@@ -49,7 +55,7 @@ class ResNet(GraphParams):
 
     filters: tuple[int, ...] = field(
         (16, 32, 64),
-        help="Filters of each stage; every stage but the first halves height and width.",
+        help="Filters of each stage. Every stage but the first halves height and width.",
         check=at_least(1),
     )
     blocks: int = field(1, help="Residual blocks in each stage.", check=at_least(1))
@@ -60,7 +66,7 @@ class ImageModel(ModelParams):
     """The network."""
 
     graph: Choice[GraphParams] = component(
-        {"CNN": CNN, "ResNet": ResNet}, default="CNN", help="The network's architecture."
+        {"CNN": CNN, "ResNet": ResNet}, default="CNN", help="Architecture of the network."
     )
 
 
@@ -68,5 +74,5 @@ class ImageModel(ModelParams):
 class ImageParams(ListFileParams):
     """Parameters of image classification."""
 
-    data: ImageData = group(ImageData, help="Which images to tell apart.")
+    data: ImageData = group(ImageData, help="Images and their classes.")
     model: ImageModel = group(ImageModel, help="The network.")

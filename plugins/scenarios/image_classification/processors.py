@@ -70,7 +70,7 @@ class EncodeClass(Processor):
         """Return the number of the class name."""
         if sample.targets not in self.numbers:
             raise DataError(
-                f"The class {sample.targets!r} is none of {', '.join(self.numbers)}: add it to --data.classes."
+                f"The class {sample.targets!r} is not one of {', '.join(self.numbers)}. Add it to --data.classes."
             )
         return attrs.evolve(sample, targets={"class": np.int32(self.numbers[sample.targets])})
 

@@ -16,7 +16,7 @@ MODES = {"gray": "L", "rgb": "RGB"}
 
 
 class ImageClassification(ListFileScenario):
-    """Classifies images by the folders they are in; without lists it trains on handwritten digits."""
+    """Classifies images by the folders they are in. Without lists, it trains on handwritten digits."""
 
     params_class = ImageParams
     params: ImageParams
@@ -73,8 +73,9 @@ class ImageClassification(ListFileScenario):
         unknown = [path for path in getattr(data, "paths", ()) if path.parent.name not in classes]
         if unknown:
             raise DataError(
-                f"{len(unknown)} of {len(data.paths)} images ({what}) are of other classes than {', '.join(classes)}: "
-                f"{unknown[0]} is of {unknown[0].parent.name!r}. Give --data.classes, or leave them out."
+                f"{len(unknown)} of {len(data.paths)} images ({what}) have classes other than {', '.join(classes)}: "
+                f"{unknown[0]} has {unknown[0].parent.name!r}. Give all classes in --data.classes, or leave "
+                "out the images."
             )
         return data
 

@@ -70,15 +70,15 @@ def read_codec(path: Path) -> str:
     try:
         lines = read_text(path).removeprefix("\ufeff").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--data.codec {path} cannot be read ({error}): give a UTF-8 text file.") from error
+        raise UsageError(f"--data.codec {path} cannot be read ({error}). Give a UTF-8 text file.") from error
     if lines and not lines[-1]:
         lines.pop()
     for number, line in enumerate(lines, start=1):
         if len(line) != 1 or line in lines[: number - 1]:
             raise UsageError(
-                f"--data.codec {path}, line {number}: {line!r} is not allowed, it must be one character that stands on "
+                f"--data.codec {path}, line {number}: {line!r} is not allowed. A line must be one character that is on "
                 "no other line."
             )
     if not lines:
-        raise UsageError(f"--data.codec {path} is empty: write one character a line.")
+        raise UsageError(f"--data.codec {path} is empty. Write one character per line.")
     return "".join(lines)

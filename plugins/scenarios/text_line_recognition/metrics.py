@@ -78,8 +78,8 @@ class ReadingEvaluator(Evaluator):
     def report(self) -> str:
         """Return the worst lines."""
         if not self.worst:
-            return "All lines were read right."
-        return "Read worst: " + ", ".join(f"{truth!r} as {read!r}" for _, truth, read in self.worst) + "."
+            return "All lines were read correctly."
+        return "Worst lines: " + ", ".join(f"{truth!r} read as {read!r}" for _, truth, read in self.worst) + "."
 
 
 def edit_distance(one: str, other: str) -> int:

@@ -74,8 +74,8 @@ class RefuseUnknown(Processor):
         for character in sample.targets:
             if character not in self.codec.alphabet:
                 raise DataError(
-                    f"The character {character!r} of {sample.targets!r} is not in the alphabet: add it to the codec, "
-                    "or leave the line out."
+                    f"The character {character!r} of {sample.targets!r} is not in the alphabet. Add it to the codec, "
+                    "or leave out the line."
                 )
         return sample
 
@@ -106,8 +106,8 @@ class Encode(Processor):
         needed = len(known) + sum(a == b for a, b in pairwise(known))
         if isinstance(sample.inputs, dict) and needed * self.stride > len(sample.inputs["image"]) + self.stride - 1:
             raise DataError(
-                f"An image of {len(sample.inputs['image'])} pixels is too narrow for the text {sample.targets!r}: "
-                f"it needs {needed * self.stride}; mend the text, or scale lines to a greater --data.height."
+                f"An image of width {len(sample.inputs['image'])} is too narrow for the text {sample.targets!r}, which "
+                f"needs {needed * self.stride} pixels. Fix the text, or scale lines to a greater --data.height."
             )
         return attrs.evolve(sample, targets={"text": np.array(numbers, np.int32)})
 

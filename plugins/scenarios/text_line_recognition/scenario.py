@@ -24,7 +24,7 @@ logger = logging.getLogger("aipcore.scenarios")
 
 
 class TextLineRecognition(ListFileScenario):
-    """Reads lines of text; without lists it trains on lines that it prints."""
+    """Recognizes lines of text in images. Without lists, it trains on rendered lines."""
 
     params_class = TextLineParams
     params: TextLineParams
@@ -92,7 +92,7 @@ class TextLineRecognition(ListFileScenario):
                 shown = " ".join(map(repr, characters[:10])) + (" ..." if len(characters) > 10 else "")
                 logger.warning(
                     "%d of %d %s have characters that are not in the alphabet: %s. Each of them counts as an error of "
-                    "the model; the loss leaves them out.",
+                    "the model. The loss ignores them.",
                     len(lacking), len(texts), what, shown,
                 )  # fmt: skip
         return data
@@ -192,11 +192,11 @@ def _text(image: Path) -> str:
             text = file.read(LONGEST_TEXT + 1)
     except OSError as error:
         raise DataError(
-            f"The text {path} of the image {image.name} cannot be read ({error.strerror}): write it, or leave out the "
+            f"The text {path} of the image {image.name} cannot be read ({error.strerror}). Write it, or leave out the "
             "image."
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"The text {path} is no UTF-8: save it as such.") from error
+        raise DataError(f"The text {path} is not UTF-8. Save it as UTF-8.") from error
     if len(text) > LONGEST_TEXT:
         raise DataError(f"The text {path} has more than {LONGEST_TEXT:,} characters. Give the text of a single line.")
     return text.rstrip("\r\n")

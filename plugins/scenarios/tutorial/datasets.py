@@ -57,8 +57,8 @@ def _from_keras(name: str) -> tuple[Part, Part]:
         (train_images, train_labels), (val_images, val_labels) = module.load_data()
     except Exception as error:
         raise DataError(
-            f"--data.dataset {name} is not on this machine and could not be fetched "
-            f"({' '.join(str(error).split())}): connect to the network once, or take --data.dataset digits."
+            f"--data.dataset {name} is not on this machine, and the download failed "
+            f"({' '.join(str(error).split())}). Connect to the network once, or use --data.dataset digits."
         ) from error
     return (
         (train_images.astype(np.float32) / 255, train_labels.astype(np.int32)),

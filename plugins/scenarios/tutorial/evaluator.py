@@ -45,9 +45,9 @@ class ConfusionEvaluator(Evaluator):
         worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:3]
         pairs = [divmod(int(index), len(wrong)) for index in worst if wrong.flat[index] > 0]
         if not pairs:
-            return "Nothing was confused."
+            return "No classes were confused."
         listed = ", ".join(
-            f"{self.names[truth]} taken for {self.names[guess]} ({count} time{'' if count == 1 else 's'})"
+            f"{self.names[truth]} predicted as {self.names[guess]} ({count} time{'' if count == 1 else 's'})"
             for truth, guess in pairs
             for count in [wrong[truth, guess]]
         )

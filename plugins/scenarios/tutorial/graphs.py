@@ -18,7 +18,7 @@ def logits(images: Any, params: GraphParams) -> Any:
         case CNN():
             hidden = _cnn(images, params)
         case _:
-            raise TypeError(f"{type(params).__name__} is no graph of the tutorial.")
+            raise TypeError(f"{type(params).__name__} is not a graph of the tutorial.")
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout)(hidden)
     return keras.layers.Dense(CLASSES, name="logits")(hidden)

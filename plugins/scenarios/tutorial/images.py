@@ -43,15 +43,15 @@ def _array(path: Path) -> npt.NDArray[np.float32]:
         # A mapped file cannot claim more numbers than it holds.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"The array {path} cannot be read ({error}): fix it or leave it out.") from error
+        raise DataError(f"The array {path} cannot be read ({error}). Fix it, or leave it out.") from error
     if array.ndim != 2 or array.dtype.kind not in "uif" or 0 in array.shape:
         raise DataError(
-            f"The array {path} has shape {array.shape} and type {array.dtype}: give numbers of shape [height, width]."
+            f"The array {path} has shape {array.shape} and dtype {array.dtype}. Give numbers of shape [height, width]."
         )
     white = 1 if array.dtype.kind == "f" else 65_535 if array.dtype == np.uint16 else 255
     # NaN is not in the range either.
     if not ((array >= 0) & (array <= white)).all():
-        raise DataError(f"The array {path} has {array.dtype} values outside 0 to {white}: scale them to that range.")
+        raise DataError(f"The array {path} has {array.dtype} values outside 0 to {white}. Scale them to that range.")
     return array.astype(np.float32) / np.float32(white)
 
 

@@ -14,17 +14,17 @@ class TutorialData(DataParams):
 
     dataset: Literal["digits", "mnist", "fashion_mnist"] = field(
         "digits",
-        help="digits comes with aip (1,797 images of 8x8); the others are fetched by Keras once and then kept.",
+        help="Images to train on. digits is included in aip (1,797 images of 8x8). Keras downloads the others once.",
     )
     shift: int = field(
         0,
-        help="Pixels by which each training image is shifted at most, at random, anew in each epoch; 0: not at all.",
+        help="Largest random shift of training images, in pixels. It differs in each epoch. 0 disables it.",
         check=between(0, 7),
     )
     files: tuple[str, ...] = field(
         (),
-        help="Images to predict, white on black: PNG and the like, or arrays in .npy files (floats from 0 to 1, "
-        "integers from 0 to 255, uint16 from 0 to 65535); paths, folders, or patterns such as 'scans/*.png'.",
+        help="Images to predict, white on black. Give paths, folders, or patterns such as 'scans/*.png'. Files are PNG "
+        "or similar, or .npy arrays (floats from 0 to 1, integers from 0 to 255, uint16 from 0 to 65535).",
     )
 
 
@@ -32,9 +32,7 @@ class TutorialData(DataParams):
 class GraphParams:
     """Parameters of every network of the tutorial."""
 
-    dropout: float = field(
-        0.0, help="Fraction of the last hidden units that are dropped in training.", check=fraction()
-    )
+    dropout: float = field(0.0, help="Dropout rate of the last hidden layer. 0 disables it.", check=fraction())
 
 
 @params
@@ -49,23 +47,21 @@ class CNN(GraphParams):
     """Convolutions, each followed by pooling, and one fully connected layer."""
 
     filters: tuple[int, ...] = field((32, 64), help="Filters of each convolution.", check=at_least(1))
-    kernel_size: int = field(3, help="Height and width of each convolution, in pixels.", check=at_least(1))
+    kernel_size: int = field(3, help="Height and width of each kernel, in pixels.", check=at_least(1))
     units: int = field(128, help="Units of the fully connected layer.", check=at_least(1))
-    dropout: float = field(
-        0.25, help="Fraction of the last hidden units that are dropped in training.", check=fraction()
-    )
+    dropout: float = field(0.25, help="Dropout rate of the last hidden layer. 0 disables it.", check=fraction())
 
 
 @params
 class TutorialModel(ModelParams):
     """The network."""
 
-    graph: Choice[GraphParams] = component({"MLP": MLP, "CNN": CNN}, default="MLP", help="The network's architecture.")
+    graph: Choice[GraphParams] = component({"MLP": MLP, "CNN": CNN}, default="MLP", help="Architecture of the network.")
 
 
 @params
 class TutorialParams(ScenarioParams):
     """Parameters of the tutorial."""
 
-    data: TutorialData = group(TutorialData, help="Which images to learn.")
+    data: TutorialData = group(TutorialData, help="Images and their augmentation.")
     model: TutorialModel = group(TutorialModel, help="The network.")

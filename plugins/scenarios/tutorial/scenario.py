@@ -11,7 +11,7 @@ from aipcore.scenario import Evaluator, PostProcessor, RandomBatchProcessor, Sce
 
 
 class Tutorial(Scenario):
-    """Learns to read handwritten digits."""
+    """Classifies handwritten digits."""
 
     params_class = TutorialParams
     params: TutorialParams

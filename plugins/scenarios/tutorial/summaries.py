@@ -23,12 +23,14 @@ def digit_summaries(images: npt.NDArray[Any], labels: npt.NDArray[Any], logits: 
     is_digit = labels[:, None] == np.arange(logits.shape[-1])
     records: list[Summary] = [
         Histogram("logits/of_the_digit", logits[is_digit], text="Logits of the digit that the image shows."),
-        Histogram("logits/of_the_others", logits[~is_digit], text="Logits of the digits that it does not show."),
-        PRCurve("digit", is_digit, probabilities, text="Is this the digit? All ten digits together."),
+        Histogram("logits/of_the_others", logits[~is_digit], text="Logits of all other digits."),
+        PRCurve("digit", is_digit, probabilities, text="All ten digits together."),
     ]
     misread = logits.argmax(axis=-1) != labels
     if misread.any():
         # The most confident mistakes first: they reveal the most about the data.
         order = np.argsort(-probabilities[misread].max(axis=-1), kind="stable")
-        records.append(ImageGrid("misread", images[misread][order], text="Misread digits, the surest mistakes first."))
+        records.append(
+            ImageGrid("misread", images[misread][order], text="Misread digits, the most confident mistakes first.")
+        )
     return records

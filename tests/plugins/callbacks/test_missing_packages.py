@@ -23,7 +23,7 @@ def test_missing_package(run_aip: Any, site: Path, tmp_path: Path, name: str, mo
     done = run_aip("train", "tutorial", "--callbacks", name, "--trainer.output_dir", "out")
     assert done.returncode == 2
     assert " ".join(done.stderr.split()) == (
-        f"error: The callback {name} needs the package {module}, which is not installed: pip install "
+        f"error: The callback {name} needs the package {module}, which is not installed. Run pip install "
         f"'aipcore[{module}]', or leave {name} out of --callbacks."
     )
     assert not (tmp_path / "out").exists()

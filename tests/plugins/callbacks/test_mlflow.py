@@ -111,7 +111,7 @@ def test_goes_on_in_the_same_run(run: Any, store: Path) -> None:
 
 
 def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
-    """If changed parameters change repeated values, the newest value counts, and a warning says so."""
+    """If changed parameters change repeated values, the newest value counts, and a warning reports it."""
     first = run(*options(store, "--trainer.epochs", "3", "--checkpoint.keep", "9"))
     before = first.fit().history
     step = sorted((first.output_dir / "checkpoint").iterdir())[2]
@@ -119,7 +119,8 @@ def test_other_values_stand_beside(run: Any, store: Path, caplog: Any) -> None:
     second = run(*options(store, *words), checkpoint=step)
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
         after = second.fit().history
-    assert caplog.text.count("MLflow has other values of epoch 3 from before the run was resumed: both are shown.") == 1
+    said = "MLflow already has other values of epoch 3, from before the run was resumed. It shows both."
+    assert caplog.text.count(said) == 1
     found = the_run(store)
     assert {value for step, value in points_of(store, found, "loss") if step == 3} == {
         before[2]["loss"], after[2]["loss"],
@@ -184,7 +185,7 @@ def test_store_that_fails_for_a_while(run: Any, store: Path, caplog: Any) -> Non
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
         trainer.fit()
     assert [each.levelname for each in caplog.records if each.name == "aipcore.callbacks"] == ["WARNING", "INFO"]
-    assert "it is tried again after each epoch, and training goes on." in caplog.text
+    assert "It is retried after each epoch, and training continues." in caplog.text
     assert [step for step, _ in points_of(store, the_run(store), "loss")] == [1, 2, 3, 4]
 
 
@@ -241,14 +242,14 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--callbacks.mlflow.tracking_uri", "mlruns"), "no longer keeps runs in a folder such as mlruns: give"),
-        (("--callbacks.mlflow.tracking_uri", "sqlite:///no/such/x.db"), "make the folder no/such, or mend its"),
+        (("--callbacks.mlflow.tracking_uri", "mlruns"), "no longer keeps runs in a folder such as mlruns. Give"),
+        (("--callbacks.mlflow.tracking_uri", "sqlite:///no/such/x.db"), "Create the folder no/such, or fix its"),
         (
             ("--callbacks.mlflow.tracking_uri", "file:///x/mlruns"),
-            "give --callbacks.mlflow.tracking_uri sqlite:////x/ml",
+            "Give --callbacks.mlflow.tracking_uri sqlite:////x/ml",
         ),
         (("--callbacks.mlflow.tracking_uri", "https://me:key@host"), "MLFLOW_TRACKING_PASSWORD"),
-        (("--callbacks.mlflow.log_model", "True"), "which is not given: give it, or leave log_model out."),
+        (("--callbacks.mlflow.log_model", "True"), "which is not given. Give it, or leave out log_model."),
     ],
 )
 def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
@@ -266,8 +267,8 @@ def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_pa
             "mysql+pymysql://me:secret@host/db",
             "The database mysql+pymysql of --callbacks.mlflow.tracking_uri needs",
         ),
-        ("mysql+absent://me:secret@host/db", "mysql+absent of --callbacks.mlflow.tracking_uri is not one that SQLA"),
-        ("postgres://me:secret@host/db", "MLflow keeps no runs at an address that begins with postgres:. Give"),
+        ("mysql+absent://me:secret@host/db", "mysql+absent of --callbacks.mlflow.tracking_uri is unknown to SQLA"),
+        ("postgres://me:secret@host/db", "MLflow does not support addresses that begin with postgres:. Give"),
     ],
 )
 def test_database_without_its_driver(uri: str, message: str, monkeypatch: Any) -> None:

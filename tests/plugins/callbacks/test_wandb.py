@@ -135,7 +135,7 @@ def test_goes_on_in_the_same_run(run: Any, caplog: Any, refused: Any) -> None:
             assert step not in logged
             logged[step] = values["loss"]
     assert logged == pytest.approx({epoch: logs["loss"] for epoch, logs in enumerate(history, start=1)})
-    assert "Weights & Biases has the epochs up to 2: they are not logged again." in caplog.text
+    assert "Weights & Biases already has the epochs up to 2. They are not logged again." in caplog.text
     assert f"wandb sync --append {first.output_dir}/wandb/offline-run-*" in caplog.text
 
 
@@ -143,7 +143,7 @@ def test_refused_before_training(fork_aip: Any, tmp_path: Path) -> None:
     """Online mode without a key is refused in one sentence before TensorFlow is imported."""
     done = fork_aip("train", "tutorial", "--callbacks", "WandB", HOME=str(tmp_path), WANDB_API_KEY="")
     assert done.returncode == 2
-    assert "The callback WandB has no API key: run wandb login, set WANDB_API_KEY, or give" in " ".join(
+    assert "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or give" in " ".join(
         done.stderr.split()
     )
     assert not (tmp_path / "runs").exists()
@@ -159,7 +159,7 @@ def test_no_connection(tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert (
-        "Weights & Biases did not get all of this run (2 epochs are missing); all values are in out/tensorboard."
-        in done.stdout + done.stderr
+        "Weights & Biases did not receive all data of this run (2 epochs are missing). "
+        "All values are in out/tensorboard." in done.stdout + done.stderr
     )
     assert (tmp_path / "out" / "export").is_dir()

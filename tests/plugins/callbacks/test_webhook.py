@@ -41,11 +41,11 @@ def test_start_and_end(run: Any, server: Any, tmp_path: Path) -> None:
     assert first["path"] == "/services/T0/SECRET"
     assert (first["event"], first["epochs"], first["scenario"]) == ("start", 2, "test")
     assert first["text"].startswith("test (out on ")
-    assert first["text"].endswith(") starts: 2 epochs.")
+    assert first["text"].endswith(") started: 2 epochs.")
     assert first["output_dir"] == str(tmp_path / "out")
     assert (last["event"], last["status"], last["epoch"]) == ("end", "finished", 2)
     assert last["best"] == pytest.approx(result.best)
-    assert f") has finished after 2 epochs, best val_accuracy {result.best:.4g} in epoch" in last["text"]
+    assert f") finished after 2 epochs, best val_accuracy {result.best:.4g} in epoch" in last["text"]
 
 
 def test_epochs_and_new_best(run: Any, server: Any) -> None:
@@ -68,7 +68,7 @@ def test_epochs_and_new_best(run: Any, server: Any) -> None:
         [history[epoch - 1]["loss"] for epoch, _ in expected]
     )
     starts = [each["text"] for each in server.told if each["event"] == "start"]
-    assert [text.partition(") ")[2] for text in starts] == ["starts: 2 epochs.", "goes on with epoch 3 of 6."]
+    assert [text.partition(") ")[2] for text in starts] == ["started: 2 epochs.", "resumed at epoch 3 of 6."]
 
 
 def test_failure_and_signal(run: Any, server: Any, refused: Any) -> None:
@@ -97,7 +97,8 @@ def test_one_warning_without_the_secret(run: Any, server: Any, caplog: Any, monk
         assert trainer.fit().status == "finished"
     warned = [record.getMessage() for record in caplog.records if "webhook" in record.getMessage()]
     assert warned == [
-        "The webhook http://127.0.0.1 failed (it answered 403 Forbidden): its message is dropped, and training goes on."
+        "The webhook http://127.0.0.1 failed (HTTP status 403 Forbidden). The message is dropped, and training "
+        "continues."
     ]
     assert len(server.told) == 4
     assert "SECRET" not in str(trainer.about)
@@ -111,15 +112,15 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
     trainer = run(*WEBHOOK, *words, "--callbacks.webhook.every_n_epochs", "1", "--trainer.epochs", "4")
     with caplog.at_level(logging.INFO, "aipcore.callbacks"):
         assert trainer.fit().status == "finished"
-    assert caplog.text.count("The webhook http://127.0.0.1 failed (it did not answer in 0.5 s)") == 1
+    assert caplog.text.count("The webhook http://127.0.0.1 failed (no answer within 0.5 s)") == 1
     assert server.told == []
 
 
 @pytest.mark.parametrize(
     ("environment", "words", "message"),
     [
-        ({}, (), "environment variable AIP_WEBHOOK_URL, which is not set: set it, or give --callbacks.webhook.url."),
-        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which holds no http or https URL: set it, or give"),
+        ({}, (), "environment variable AIP_WEBHOOK_URL, which is not set. Set it, or give --callbacks.webhook.url."),
+        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which is not an http or https URL. Set it, or give"),
         ({}, ("ftp://host/",), "--callbacks.webhook.url"),
     ],
 )

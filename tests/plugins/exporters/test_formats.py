@@ -132,8 +132,7 @@ def test_ops_that_a_format_has_not(
         write(graph, {"SavedModel": form("SavedModel"), name: form(name), "Keras": form("Keras")})
     opset = " (opset 18)" if name == "ONNX" else ""
     assert str(caught.value) == (
-        f"{name}{opset} cannot express the op {op} of TensorFlow: leave {name} out, or do what needs it in "
-        "post_processors()."
+        f"{name}{opset} does not support the op {op} of TensorFlow. Leave out {name}, or move it to post_processors()."
     )
     folder = tmp_path / "model"
     assert {"saved_model.pb", "model.keras"} <= {path.name for path in folder.iterdir()}
