@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -35,6 +35,10 @@ class Batching:
         """The number of batches in an epoch, including a partial one."""
         return -(-self.samples // self.batch_size)
 
+    def start(self, epoch: int, step: int) -> int:
+        """Return the position in the sample order of the first sample of a batch."""
+        return epoch * (self.samples + self.dropped) + step * self.batch_size
+
     @property
     def full_steps(self) -> int:
         """The number of full batches in an epoch."""
@@ -53,12 +57,17 @@ class _Side:
     def together(self, values: Any, count: int) -> dict[str, Array] | None:
         """Return the columns of samples that are already stacked, or None if they do not match the specs."""
         given = {"": values} if self.bare else {} if values is None else values
-        if not isinstance(given, Mapping) or given.keys() != {name for name, *_ in self.columns}:
+        return self.matching(given, count) if isinstance(given, Mapping) else None
+
+    def matching(self, given: Mapping[str, Any], count: int) -> dict[str, Array] | None:
+        """Return stacked columns by name with the dtypes of the specs, or None if they do not match the specs."""
+        if given.keys() != {name for name, *_ in self.columns}:
             return None
         made = {}
         for name, shape, dtype in self.columns:
             array = np.asarray(given[name])
-            if array.shape != (count, *shape) or not np.can_cast(array.dtype, dtype, "same_kind"):
+            fits = array.ndim and len(array) == count and _fits(array.shape[1:], shape)
+            if not fits or not np.can_cast(array.dtype, dtype, "same_kind"):
                 return None
             made[name] = array.astype(dtype, copy=False)
         return made
@@ -83,6 +92,11 @@ class Layout:
             _Side(part=part, bare=bare[n], columns=_columns(specs[n]), padding=padding[n])
             for n, part in enumerate(SIDES)
         )
+
+    @property
+    def sides(self) -> tuple[_Side, _Side, _Side]:
+        """The inputs, the targets and the weights, as in `SIDES`."""
+        return self.inputs, self.targets, self.weights
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Built again, since NumPy compares dtypes by identity first.
@@ -185,6 +199,36 @@ class Collector:
             f"have {wanted}. Give all samples the same names, shapes and types, or declare varying axes as None in "
             "sample_specs()."
         )
+
+
+def collect(layout: Layout, indices: Sequence[int], make: Callable[[int], Sample | None], *, skips: bool) -> Batch:
+    """Make samples one by one and return them as a batch.
+
+    Args:
+        layout: the required layout of the samples.
+        indices: the sample indices, for errors.
+        make: returns the sample at a position of `indices`, or None if there is none.
+        skips: True to leave out a sample that cannot be made; False to raise an error.
+
+    Raises:
+        SampleError: a sample cannot be made and is not to be skipped.
+    """
+    collector = Collector(layout, len(indices))
+    kept = None
+    errors: list[str] = []
+    for position, index in enumerate(indices):
+        try:
+            sample = make(position)
+            if sample is not None:
+                collector.add(sample, index)
+                continue
+        except SampleError as error:
+            if not skips:
+                raise
+            errors.append(str(error))
+        kept = np.ones(len(indices), bool) if kept is None else kept
+        kept[position] = False
+    return collector.batch(kept, errors)
 
 
 def _columns(specs: Mapping[str, ColumnSpec]) -> list[tuple[str, tuple[int | None, ...], np.dtype[Any]]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from aipcore.data.batching import Batching
 from aipcore.data.dataset import Batch, Columns, Dataset
-from aipcore.data.sampler import SampleOrder, Visits
+from aipcore.data.sampler import SampleOrder, SequentialOrder, Visits
 from aipcore.errors import DataError
 
 
@@ -126,7 +126,9 @@ class DataLoader:
             where the whole batch is needed: for padding to the largest sample, or if unusable samples are skipped.
     """
 
-    def __init__(self, dataset: Dataset, order: SampleOrder, batching: Batching, share: Share | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, order: SampleOrder | SequentialOrder, batching: Batching, share: Share | None = None
+    ) -> None:
         self.dataset = dataset
         self.order = order
         self.batching = batching
@@ -169,7 +171,7 @@ class DataLoader:
             yield _Span(batching.full_steps, 1, batching.samples - batching.full_steps * batching.batch_size)
 
     def _visits(self, epoch: int, span: _Span) -> Visits:
-        start = epoch * (self.batching.samples + self.batching.dropped) + span.first * self.batching.batch_size
+        start = self.batching.start(epoch, span.first)
         visits = self.order.visits(start, start + span.steps * span.batch_size)
         if self.share is None or not self.dataset.separable:
             return visits

@@ -262,7 +262,7 @@ class ParallelDataset(Dataset):
         with closing(self._function.calls(tasks)) as answers:
             for visits in requests:
                 sizes = [len(part.indices) for part in visits.cut(size)]
-                yield self._counted(_joined(list(islice(answers, len(sizes))), sizes))
+                yield self._counted(joined(list(islice(answers, len(sizes))), sizes))
 
     def choice(self) -> Choice:
         """Return the choice between workers and this process, measured on the first call.
@@ -288,7 +288,8 @@ class ParallelDataset(Dataset):
         return batch
 
 
-def _joined(parts: list[Batch], sizes: list[int]) -> Batch:
+def joined(parts: list[Batch], sizes: list[int]) -> Batch:
+    """Return consecutive batches, made of `sizes` requested samples each, as one."""
     if len(parts) == 1:
         return parts[0]
     kept = None

@@ -68,6 +68,11 @@ class TrainDataParams:
     shuffle: bool = field(
         True, help="Visit the samples in a new random order each epoch. The order depends on the seed."
     )
+    shuffle_buffer: int = field(
+        0,
+        help="Elements of a stream that are shuffled together. 0 keeps the order of the stream.",
+        check=at_least(0),
+    )
     bucket_window: int = field(
         0,
         help="Batches within which samples are sorted by length. Sorting reduces padding. 100 is a good value, and 0 "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from aipcore.data.adapters import as_dataset, as_samples, first_samples
+from aipcore.data.adapters import as_dataset, as_samples, as_source, first_samples
 from aipcore.data.adapters.arrays import is_arrays
+from aipcore.data.adapters.elements import Convert
 from aipcore.data.adapters.indexed import IndexedSamples, is_indexed
-from aipcore.data.adapters.samples import stack
+from aipcore.data.adapters.iterables import IterableSource
+from aipcore.data.adapters.samples import SampleList, TooLargeError, is_unsized, stack, within
 from aipcore.data.batching import Batching, Layout
 from aipcore.data.cache import cache, count_generated
 from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
@@ -19,13 +21,23 @@ from aipcore.data.processed import GeneratedSamples, ProcessedDataset, Processed
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.processor import Mode, as_processors
 from aipcore.data.sample import SIDES, DeclaredSpecs, Sample, Samples, Specs
-from aipcore.data.sampler import Buckets, Indices, SampleOrder
+from aipcore.data.sampler import Buckets, Indices, SampleOrder, SequentialOrder
+from aipcore.data.stream import Source, Stream
+from aipcore.data.streamed import StreamDataset
 from aipcore.data.vectorized import of_batches
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params import names
 
 Preload = Literal["auto", "on", "off"]
+
+DEFAULT_BATCH_SIZE = 16
+
+
+def evaluation_batch_size(dataset: Dataset, *given: int | None) -> int:
+    """Return the first given batch size; before the last one, a stream's own batches count."""
+    own = dataset.batch_size if isinstance(dataset, StreamDataset) else None
+    return next(size for size in (*given[:-1], own, given[-1]) if size is not None)
 
 
 class Pipeline:
@@ -36,8 +48,10 @@ class Pipeline:
     demand, each as a function of (seed, earlier visits, index) alone. Nothing is read before it is needed.
 
     Args:
-        source: a tuple `(inputs, targets)` or `(inputs, targets, weights)` of stacked arrays, an iterable of `Sample`
-            (read once and kept), or an object with `__len__` and `__getitem__` (read on demand).
+        source: a tuple `(inputs, targets)` or `(inputs, targets, weights)` of stacked arrays, an iterable of samples
+            (read once and kept), an object with `__len__` and `__getitem__` (read on demand), or a stream: a
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, an iterable with a state, or a `Stream`. A sample is a
+            `Sample` or a tuple of its inputs, targets and weight.
         processors: `Processor`, `RandomProcessor`, `RandomBatchProcessor` and `GeneratingProcessor` objects, or
                 functions from sample to sample. Processors for other modes are left out.
         mode: the purpose of the data.
@@ -52,6 +66,11 @@ class Pipeline:
         workers: the number of worker processes, 0: none; "auto": one per core, if they pay. Or a pool shared by several
             pipelines, which `close` leaves running.
         limit: use only this many samples from the start of the source; by default all.
+        convert: turns an entry or element of the source into a sample, if it is not one; see `Scenario.to_sample`.
+        again: returns the source anew, for an iterator, which can be read only once.
+        streamed: True if an iterable without a length is a stream. It is one too if `preload` is "off", or if its
+            samples exceed `preload_bytes` with "auto".
+        window: the number of samples of a stream that are put into a random order together; 0: none.
     """
 
     def __init__(
@@ -69,11 +88,23 @@ class Pipeline:
         padding: Mapping[str, Any] | None = None,
         workers: int | Literal["auto"] | WorkerPool = "auto",
         limit: int | None = None,
+        convert: Convert | None = None,
+        again: Callable[[], Any] | None = None,
+        streamed: bool = False,
+        window: int = 0,
     ) -> None:
         self.mode = mode
         self.origin = origin
         self.processors = Processors.make(as_processors(processors, origin), mode, seed=seed, origin=origin)
-        self._given = source if limit is None else first_samples(source, limit)
+        self._convert = convert
+        self._window = window
+        again = again if again is not None or isinstance(source, Iterator) else lambda: source
+        streamed = streamed or (preload == "off" and again is not None)
+        self._source = as_source(source, origin, again, streamed=streamed)
+        self._again, self._limit = again, limit
+        if self._source is not None:
+            self._source = self._limited(self._source)
+        self._given = source if limit is None or self._source is not None else first_samples(source, limit)
         self._seed = seed
         self._preload = preload
         self._preload_bytes = preload_bytes
@@ -157,6 +188,8 @@ class Pipeline:
             DataError: an epoch has no batch.
         """
         dataset = self.dataset()
+        if isinstance(dataset, StreamDataset):
+            batch_size = _own_batch_size(dataset, batch_size, samples)
         samples = samples or len(dataset)
         dropped = samples % batch_size if drop_remainder else 0
         if dropped == samples:
@@ -165,15 +198,23 @@ class Pipeline:
                 f"{batch_size}, so --train.batch_drop_remainder drops all of them. Give more samples or "
                 "a smaller --train.batch_size."
             )
+        batching = Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped)
         buckets = None
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
+        if isinstance(dataset, StreamDataset):
+            if shuffle:
+                dataset.shuffle()
+            return DataLoader(dataset, SequentialOrder(), batching)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
-        return DataLoader(dataset, order, Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped))
+        return DataLoader(dataset, order, batching)
 
     def describe(self) -> str:
         """Return a description of the processors, the cached part and the workers; empty without processors."""
         dataset = self.dataset()
+        if isinstance(dataset, StreamDataset):
+            part = [*self.processors.generating, *self.processors.deterministic, *self.processors.random]
+            return f"{_names(part)} in each epoch {dataset.choice().reason}" if part else ""
         again: Part = []
         if isinstance(dataset, ParallelDataset):
             samples = dataset.dataset.samples
@@ -192,7 +233,8 @@ class Pipeline:
 
     def skipped(self) -> str | None:
         """Return a sentence about the samples skipped since the last call, or None."""
-        return self._skipped.report()
+        notes = self._dataset.notes() if isinstance(self._dataset, StreamDataset) else []
+        return " ".join([*notes, *filter(None, [self._skipped.report()])]) or None
 
     def close(self) -> None:
         """Stop the worker processes, unless they are shared. The pipeline can be used again."""
@@ -207,11 +249,21 @@ class Pipeline:
 
     def _made(self) -> Dataset:
         processors, given = self.processors, self._given
+        if self._source is not None:
+            return self._streamed(self._source)
         # Unprocessed samples are stacked as they are read, so that they are in memory only once.
         memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
-        source = (
-            as_dataset(given, self.origin, weighted=processors.weighted) if memory else as_samples(given, self.origin)
-        )
+        if self._again is not None and self._preload == "auto" and is_unsized(given):
+            given = within(given, self._preload_bytes)
+        try:
+            source = (
+                as_dataset(given, self.origin, self._convert, weighted=processors.weighted)
+                if memory
+                else as_samples(given, self.origin, self._convert)
+            )
+        except TooLargeError:
+            assert self._again is not None
+            return self._streamed(self._limited(IterableSource(Stream(self._again), self.origin)))
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(source)
         if isinstance(source, MemoryDataset) and not processors.processes:
@@ -236,6 +288,24 @@ class Pipeline:
             source_indices = count_generated(source, processors, skipped, self.workers)
             return self._processed(GeneratedSamples(source, processors, source_indices), part, source_indices)
         return self._processed(source, part)
+
+    def _limited(self, source: Source) -> Source:
+        return source if self._limit is None else source.first(self._limit)
+
+    def _streamed(self, source: Source) -> StreamDataset:
+        dataset = StreamDataset(
+            source,
+            self.processors,
+            self._finished,
+            convert=self._convert,
+            workers=self.workers,
+            skipped=self._skipped if self._skip else None,
+            window=self._window,
+            recut=self.mode is not Mode.TRAINING,
+        )
+        if self._wants_fingerprint:
+            self._fingerprint = fingerprint(SampleList(dataset.raw)) | {"size": dataset.length}
+        return dataset
 
     def _finished(self, dataset: MemoryDataset) -> MemoryDataset:
         found = dataset.specs()
@@ -270,6 +340,28 @@ class Pipeline:
                 "a single array."
             )
         return inputs, targets, {}
+
+
+def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None) -> int:
+    """Return the size of the batches of a stream: its own, if it has batches.
+
+    Raises:
+        DataError: another size is wanted, or an epoch would divide a batch.
+    """
+    size, origin = dataset.batch_size, dataset.origin
+    if size is None or not dataset.nominal:
+        return wanted
+    if wanted not in (size, DEFAULT_BATCH_SIZE):
+        raise DataError(
+            f"{origin} yields batches of {size}, but train.batch_size is {wanted}. Leave the option out to use these "
+            "batches, or return samples, e.g. with unbatch()."
+        )
+    if samples is not None and samples % size:
+        raise DataError(
+            f"An epoch of {names.count(samples, 'sample')} is not a whole number of the batches of {size} that "
+            f"{origin} yields. Give a multiple of {size} as --trainer.samples_per_epoch."
+        )
+    return size
 
 
 def _names(part: Part) -> str:

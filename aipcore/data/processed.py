@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.adapters.samples import stack
-from aipcore.data.batching import Collector, Layout
+from aipcore.data.batching import Layout, collect
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
 from aipcore.data.processing import Part, Processors, SampleError
 from aipcore.data.sample import Sample, Samples, Specs
@@ -149,19 +149,8 @@ class ProcessedDataset(Dataset):
             epochs = np.zeros(len(indices), np.int64)
         if self.vectorized is not None and (batch := self.vectorized.batch(indices, epochs)) is not None:
             return batch
-        collector = Collector(self.layout, len(indices))
-        kept = None
-        errors: list[str] = []
-        for number, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
-            try:
-                collector.add(self.samples.sample(index, epoch), index)
-            except SampleError as error:
-                if not self.skips:
-                    raise
-                errors.append(str(error))
-                kept = np.ones(len(indices), bool) if kept is None else kept
-                kept[number] = False
-        return collector.batch(kept, errors)
+        visits = list(zip(indices.tolist(), epochs.tolist(), strict=True))
+        return collect(self.layout, indices.tolist(), lambda n: self.samples.sample(*visits[n]), skips=self.skips)
 
     def specs(self) -> Specs:
         """See `Dataset`."""

@@ -91,6 +91,15 @@ class SampleOrder:
         return permutation
 
 
+class SequentialOrder:
+    """The order of a stream: sample indices count on without end."""
+
+    def visits(self, start: int, stop: int) -> Visits:
+        """Return the samples at the positions `start <= p < stop`, each visited for the first time."""
+        indices = np.arange(start, stop)
+        return Visits(indices=indices, epochs=np.zeros_like(indices))
+
+
 def _bucketed(order: Indices, buckets: Buckets, generator: np.random.Generator | None) -> Indices:
     span = buckets.window * buckets.batch_size
     windows = [order[start : start + span] for start in range(0, len(order), span)]

@@ -12,6 +12,7 @@ import tensorflow as tf
 from aipcore.data.batching import Batching
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
+from aipcore.data.pipeline import evaluation_batch_size
 from aipcore.data.processor import Mode
 from aipcore.data.sampler import SampleOrder
 from aipcore.distributed.strategy import Distribution
@@ -103,7 +104,9 @@ class Jury(Predictor):
         together, alone = scorer(recorder or shown or evaluator), [scorer(scenario.evaluator()) for _ in voters]
         sides_of = [number for voter in voters for number, group in enumerate(self._groups) if voter in group]
         penalty = False
-        batch_size = params.lav.batch_size or params.val.batch_size or params.train.batch_size
+        batch_size = evaluation_batch_size(
+            datasets[0], params.lav.batch_size, params.val.batch_size, params.train.batch_size
+        )
         for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             truth = {key: column[0] for key, column in blocks[0].targets.items()}
             extras = [voter.member.extras(sides[side]) for voter, side in zip(voters, sides_of, strict=True)]
@@ -155,7 +158,7 @@ def run_lav(
     """
     graph = load_graph(model, scenario)
     params = scenario.params
-    validation = params.val.batch_size or params.train.batch_size
+    sizes = (params.lav.batch_size, params.val.batch_size, params.train.batch_size)
     scores: list[ListScore] = []
     skipped: list[str] = []
     for name, data in lav_lists(scenario).items():
@@ -167,7 +170,7 @@ def run_lav(
         ) as pipeline:
             dataset = pipeline.dataset()
             evaluation = _evaluation(
-                graph, model, scenario, dataset, params.lav.batch_size or validation, origin, eager
+                graph, model, scenario, dataset, evaluation_batch_size(dataset, *sizes), origin, eager
             )
             evaluator = scenario.evaluator()
             shown = show_samples(scenario, evaluator, len(dataset))

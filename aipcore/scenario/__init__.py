@@ -9,6 +9,7 @@ from aipcore.data.processor import (
     RandomProcessor,
 )
 from aipcore.data.sample import ColumnSpec, Sample, SampleBatch
+from aipcore.data.stream import Stream
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileScenario, matching_files
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
@@ -37,6 +38,7 @@ __all__ = [
     "SampleBatch",
     "Scenario",
     "ScenarioParams",
+    "Stream",
     "Summary",
     "matching_files",
 ]

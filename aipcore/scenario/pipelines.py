@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aipcore.data.adapters.arrays import is_arrays
@@ -67,6 +67,8 @@ def make_pipeline(
     seed: int,
     workers: WorkerPool,
     limit: int | None = None,
+    again: Callable[[], Any] | None = None,
+    streamed: bool = False,
 ) -> Pipeline:
     """Return a pipeline with the scenario's processors.
 
@@ -80,6 +82,8 @@ def make_pipeline(
         seed: the seed of the sample order and of random processors.
         workers: the worker pool.
         limit: use only this many samples from the start of `data`.
+        again: returns the data anew, for iterators.
+        streamed: True if an iterable without a length is a stream.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")
     return Pipeline(
@@ -95,4 +99,8 @@ def make_pipeline(
         padding=scenario.padding,
         workers=workers,
         limit=limit,
+        convert=None if type(scenario).to_sample is Scenario.to_sample else scenario.to_sample,
+        again=again,
+        streamed=streamed,
+        window=params.train.shuffle_buffer if mode is Mode.TRAINING else 0,
     )

@@ -59,10 +59,26 @@ class Scenario:
     def train_data(self) -> Any:
         """Return the training data: stacked arrays, samples, or an object that reads samples by index.
 
-        Either a pair `(inputs, targets)` of arrays with samples along the first axis; or an iterable of `Sample`, read
-        once and kept in memory; or an object with `__len__` and `__getitem__`, which returns a `Sample` on demand.
+        One of these, in which a sample is a tuple `(inputs, targets)` or `(inputs, targets, weight)`, or a `Sample`:
+
+        - a tuple `(inputs, targets)` or `(inputs, targets, weights)` of arrays, tensors, tables, or mappings of these,
+          with samples along the first axis;
+        - an object with `__len__` and `__getitem__` that returns a sample on demand;
+        - an iterable of samples without a length, such as a generator. It is read once and kept in memory, or read as a
+          stream if `trainer.samples_per_epoch` is set, if `train.preload` is off, or if it does not fit into
+          `data.preload_mib`;
+        - a stream, which is read in its own order: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an iterable with a
+          state, or a `Stream`. If its elements are batches, these are the batches of the training.
         """
         raise _missing(self, "train_data()")
+
+    def to_sample(self, element: Any) -> Any:
+        """Return an entry of the data as a sample: `(inputs, targets)`, `(inputs, targets, weight)` or a `Sample`.
+
+        Override it for data whose entries have another form, such as the rows of a Hugging Face dataset. It is called
+        for each entry, but not for batches and stacked arrays.
+        """
+        return element
 
     def val_data(self) -> Any:
         """Return the validation data, in the form of `train_data`; None for none."""

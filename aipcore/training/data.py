@@ -15,6 +15,7 @@ from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
 from aipcore.data.pipeline import Pipeline
 from aipcore.data.processor import Mode
+from aipcore.data.streamed import StreamDataset
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import ParamsError
 from aipcore.scenario.params import ScenarioParams
@@ -60,6 +61,11 @@ class RunData:
     def skipped(self) -> list[str]:
         """Return a sentence for each pipeline that has skipped samples since the last call."""
         return _skipped(self.pipelines)
+
+    @property
+    def stream(self) -> StreamDataset | None:
+        """The training samples if they are a stream."""
+        return self.train if isinstance(self.train, StreamDataset) else None
 
     def close(self) -> None:
         """Stop all background work."""
@@ -108,9 +114,21 @@ def _read_data(
     pipelines: list[Pipeline] = []
     fingerprints: dict[str, Any] = {}
 
-    def pipeline(name: str, data: Any, origin: str, mode: Mode, preload: Any, limit: int | None) -> Pipeline:
+    def pipeline(
+        name: str, read: Callable[[], Any], origin: str, mode: Mode, preload: Any, limit: int | None, data: Any = None
+    ) -> Pipeline:
         made = make_pipeline(
-            scenario, params, data, origin=origin, mode=mode, preload=preload, seed=seed, workers=workers, limit=limit
+            scenario,
+            params,
+            read() if data is None else data,
+            origin=origin,
+            mode=mode,
+            preload=preload,
+            seed=seed,
+            workers=workers,
+            limit=limit,
+            again=read,
+            streamed=mode is Mode.TRAINING and trainer.samples_per_epoch != -1 and preload != "on",
         )
         pipelines.append(made)
         if name:
@@ -118,28 +136,34 @@ def _read_data(
         return made
 
     training = pipeline(
-        "train", scenario.train_data(), "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
+        "train", scenario.train_data, "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
     )
     train = training.dataset()
     val_data = scenario.val_data()
     val = None
     if val_data is not None:
-        val = pipeline("val", val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit).dataset()
+        val = pipeline(
+            "val", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit, val_data
+        ).dataset()
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
         if val is not None and params.lav.limit in (None, params.val.limit):
             lav = {"": val}
         elif val is not None:
-            again = scenario.val_data()
-            lav = {
-                "": pipeline("", again, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit).dataset()
-            }
+            limited = pipeline(
+                "", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit
+            )
+            lav = {"": limited.dataset()}
     else:
         for name, data in lists.items():
             origin = f"lav_data()[{name!r}]"
+
+            def read(name: str = name) -> Any:
+                return (lav_data_of(scenario) or {})[name]
+
             lav[name] = pipeline(
-                f"lav {name}", data, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit
+                f"lav {name}", read, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit, data
             ).dataset()
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     loader = training.loader(

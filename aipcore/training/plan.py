@@ -11,6 +11,7 @@ import tensorflow as tf
 from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.streamed import StreamDataset
 from aipcore.distributed.strategy import Distribution
 from aipcore.params.author_class import describe_unused
 from aipcore.params.names import count
@@ -64,6 +65,7 @@ def describe_run(
     return [
         ("scenario", name),
         ("data", describe_data(data, params)),
+        *describe_stream(data.stream),
         *describe_processing(data.pipelines),
         ("model", describe_model(model.graph.model)),
         *describe_warm_start(warm_start),
@@ -90,7 +92,8 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     """Describe the number of samples and batches, the skipped samples, and the weights of samples."""
     batching, train, val = data.batching, data.train, data.val
     samples = batching.samples + batching.dropped
-    epoch = "" if samples == len(train) else f", {samples:,} per epoch"
+    size = samples if data.stream is not None and data.stream.length is None else len(train)
+    epoch = "" if samples == size else f", {samples:,} per epoch"
     dropped = f" without the last {count(batching.dropped, 'sample')}" if batching.dropped else ""
     validation = (
         "no validation data" if val is None else f"{count(len(val), 'validation sample')}{_limit(params.val.limit)}"
@@ -102,10 +105,15 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     if data.class_weights is not None:
         weights = f", class weights {_class_weights(data.class_weights)}"
     return (
-        f"{count(len(train), 'training sample')}{_limit(params.train.limit)}{epoch} in "
+        f"{count(size, 'training sample')}{_limit(params.train.limit)}{epoch} in "
         f"{count(batching.steps, 'batch')} of {min(batching.batch_size, batching.samples)}{dropped}"
         f"{weights}; {validation}{lav}"
     )
+
+
+def describe_stream(stream: StreamDataset | None) -> list[tuple[str, str]]:
+    """Describe the kind, the order and the resumption of a stream of training samples."""
+    return [] if stream is None else [("stream", stream.describe())]
 
 
 def _limit(limit: int | None) -> str:

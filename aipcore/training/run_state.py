@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from aipcore.data.batching import Batching
+from aipcore.data.streamed import StreamDataset
 from aipcore.distributed.strategy import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json
@@ -18,6 +19,9 @@ from aipcore.training.checkpoint.format import Checkpoint
 from aipcore.training.engine.compilation import Compilation
 from aipcore.training.monitor import Monitor
 from aipcore.training.variables import VariableState
+
+STREAM = "stream/"
+"""Prefix of the names of arrays that belong to the position in a stream."""
 
 GROUP = "loop/group_"
 """Prefix of the names of the variables of gradient accumulation."""
@@ -33,6 +37,7 @@ class RunState:
         batching: the division of an epoch into batches.
         accumulate_steps: batches per optimizer update.
         seed: the seed of the run.
+        stream: the stream of the training samples, or None.
 
     Attributes:
         epoch: completed epochs.
@@ -51,6 +56,7 @@ class RunState:
         *,
         accumulate_steps: int,
         seed: int,
+        stream: StreamDataset | None = None,
     ) -> None:
         self.variables = variables
         self.monitor = monitor
@@ -58,6 +64,7 @@ class RunState:
         self.batching = batching
         self.accumulate_steps = accumulate_steps
         self.seed = seed
+        self.stream = stream
         self.epoch = self.step = 0
         self.history: list[dict[str, float]] = []
         self.stopped = ""
@@ -94,6 +101,10 @@ class RunState:
         for name, callback in self.callbacks.items():
             states[name], found = callback_state.get_state(name, callback)
             arrays |= found
+        position = None
+        if self.stream is not None:
+            position = self.stream.state(self.batching.start(self.epoch, self.step))
+            position = callback_state.taken_apart(position, STREAM, arrays)
         progress = {
             "epoch": self.epoch,
             "step": self.step,
@@ -105,6 +116,7 @@ class RunState:
             "monitor": self.monitor.state(),
             "compilation": attrs.asdict(self.compilation),
             "callbacks": states,
+            "stream": position,
         }
         return Checkpoint(arrays=arrays, progress=progress, about=dict(about))
 
@@ -123,6 +135,7 @@ class RunState:
         """
         arrays = dict(stored.arrays)
         of_callbacks = {name: arrays.pop(name) for name in list(arrays) if name.startswith(callback_state.PREFIX)}
+        of_stream = {name: arrays.pop(name) for name in list(arrays) if name.startswith(STREAM)}
         try:
             progress = stored.progress
             position = self._position_of(progress)
@@ -131,6 +144,7 @@ class RunState:
             history = [{str(key): float(value) for key, value in logs.items()} for logs in progress["history"]]
             callbacks = dict(progress["callbacks"])
             seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
+            stream = callback_state.put_together(progress.get("stream"), of_stream)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise TrainingError(
                 f"The checkpoint's progress.json is not valid ({type(error).__name__}: {error}). "
@@ -146,6 +160,8 @@ class RunState:
             arrays = {name: array for name, array in arrays.items() if not name.startswith(GROUP)}
             arrays |= {name: value for name, value in self.variables.read().items() if name.startswith(GROUP)}
         self._check_types(arrays)
+        if self.stream is not None and stream is not None:
+            self.stream.restore(stream)
         self.variables.write(arrays)
         self.epoch, self.step = position
         self.history = history

@@ -13,6 +13,7 @@ import keras
 from aipcore.data.dataset import Dataset
 from aipcore.data.device_cache import IndexDataset, resident
 from aipcore.data.loader import DataLoader
+from aipcore.data.pipeline import evaluation_batch_size
 from aipcore.data.processor import as_post_processors
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import Distribution, path_of
@@ -245,13 +246,20 @@ def prepare_model(
             eager=trainer.force_eager,
         )
 
-    val_batch = params.val.batch_size or data.batching.batch_size
+    default = data.batching.batch_size
     validation = None
     if data.val is not None:
+        val_batch = evaluation_batch_size(data.val, params.val.batch_size, default)
         validation = evaluation(data.val, val_batch, graph, scoring.objective, scoring.make_metrics)
-    lav_batch = params.lav.batch_size or val_batch
+    lav_sizes = (params.lav.batch_size, params.val.batch_size, default)
     lav = {
-        name: evaluation(dataset, lav_batch, prediction, scoring.applied, scoring.make_applied_metrics)
+        name: evaluation(
+            dataset,
+            evaluation_batch_size(dataset, *lav_sizes),
+            prediction,
+            scoring.applied,
+            scoring.make_applied_metrics,
+        )
         for name, dataset in data.lav.items()
     }
     monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)

@@ -191,6 +191,7 @@ class Trainer:
             self.data.batching,
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
+            stream=self.data.stream,
         )
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)

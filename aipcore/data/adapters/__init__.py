@@ -2,44 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
 import attrs
 
-from aipcore.data.adapters.arrays import first_rows, is_arrays, stacked_arrays
+from aipcore.data.adapters.arrays import as_sides, first_rows, is_arrays, stacked_arrays
+from aipcore.data.adapters.elements import Convert
 from aipcore.data.adapters.indexed import FirstSamples, IndexedSamples, is_indexed
-from aipcore.data.adapters.samples import SampleList, checked_samples, is_iterable, stack
+from aipcore.data.adapters.iterables import IterableSource, has_state, is_loader
+from aipcore.data.adapters.py_dataset import BatchSource, is_py_dataset
+from aipcore.data.adapters.samples import SampleList, checked_samples, is_iterable, is_unsized, stack
+from aipcore.data.adapters.tf_data import TensorSource, is_tf_dataset
 from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.sample import Samples
+from aipcore.data.stream import Source, Stream
 from aipcore.errors import DataError
 
 
-def as_samples(data: Any, origin: str) -> Samples:
-    """Return samples by index, unprocessed.
+def as_source(
+    data: Any, origin: str, again: Callable[[], Any] | None = None, *, streamed: bool = False
+) -> Source | None:
+    """Return data as the source of a stream; None if it has samples by index.
 
     Args:
         data: see `Pipeline`.
         origin: the name of the data in errors, e.g. "Tutorial.train_data()".
+        again: returns the data anew, for an iterator, which can be read only once.
+        streamed: True to read every iterable without a length as a stream.
+
+    Raises:
+        DataError: the source cannot be used.
+    """
+    given, stream = (data.source, data) if isinstance(data, Stream) else (data, None)
+    if is_tf_dataset(given):
+        return (
+            TensorSource(given, origin)
+            if stream is None
+            else TensorSource(given, origin, stream.batched, stream.length)
+        )
+    if is_py_dataset(given):
+        return BatchSource(given, origin)
+    if stream is None and (isinstance(data, MemoryDataset) or is_arrays(data) or is_indexed(data)):
+        return None
+    loads = is_loader(given)
+    if stream is None and not (loads or has_state(data) or (streamed and is_unsized(data))):
+        return None
+    stream = stream or Stream(data)
+    if stream.batched is None:
+        stream = attrs.evolve(stream, batched=loads)
+    return IterableSource(stream, origin, again)
+
+
+def as_samples(data: Any, origin: str, convert: Convert | None = None) -> Samples:
+    """Return samples by index, unprocessed.
+
+    Args:
+        data: see `Pipeline`.
+        origin: the name of the data in errors.
+        convert: the author's conversion of an entry, or None.
 
     Raises:
         DataError: `data` is empty or has no adapter.
     """
     if isinstance(data, MemoryDataset) or is_arrays(data):
         return as_dataset(data, origin)
-    samples = IndexedSamples(data, origin) if is_indexed(data) else SampleList(list(checked_samples(data, origin)))
+    if is_indexed(data):
+        samples: Samples = IndexedSamples(data, origin, convert)
+    else:
+        samples = SampleList(list(checked_samples(data, origin, convert)))
     if len(samples) == 0:
         raise _no_samples(origin)
     return samples
 
 
-def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDataset:
+def as_dataset(data: Any, origin: str, convert: Convert | None = None, *, weighted: bool = True) -> MemoryDataset:
     """Return a dataset in memory, unprocessed.
 
     Args:
         data: see `Pipeline`; all samples are read.
         origin: the name of the data in errors.
+        convert: the author's conversion of an entry, or None.
         weighted: True to keep the weights.
 
     Raises:
@@ -52,9 +96,9 @@ def as_dataset(data: Any, origin: str, *, weighted: bool = True) -> MemoryDatase
     else:
         samples: Iterable[Any] = data
         if is_indexed(data):
-            indexed = IndexedSamples(data, origin)
-            samples = (indexed[index] for index in range(len(indexed)))
-        dataset = stack(checked_samples(samples, origin), origin, weighted=weighted)
+            indexed = IndexedSamples(data, origin, convert)
+            samples, convert = (indexed[index] for index in range(len(indexed))), None
+        dataset = stack(checked_samples(samples, origin, convert), origin, weighted=weighted)
     if len(dataset) == 0:
         raise _no_samples(origin)
     return dataset
@@ -69,7 +113,7 @@ def first_samples(data: Any, count: int) -> Any:
         inputs, targets, weights = (attrs.evolve(side, columns=first_rows(side.columns, count)) for side in data.sides)
         return attrs.evolve(data, inputs=inputs, targets=targets, weights=weights, meta=first_rows(data.meta, count))
     if is_arrays(data):
-        return tuple(first_rows(side, count) for side in data)
+        return tuple(None if side is None else first_rows(side, count) for side in as_sides(data))
     if is_indexed(data):
         return FirstSamples(data, count)
     # `as_samples` rejects data of any other kind.

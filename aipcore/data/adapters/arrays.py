@@ -16,26 +16,37 @@ from aipcore.errors import DataError
 
 
 def is_arrays(data: Any) -> bool:
-    """Return True if data is a tuple (inputs, targets) or (inputs, targets, weights) of stacked arrays."""
-    return isinstance(data, tuple) and len(data) in (2, 3) and not any(isinstance(part, Sample) for part in data)
+    """Return True if data is (inputs, targets) or (inputs, targets, weights) of stacked arrays, or inputs alone."""
+    if isinstance(data, tuple):
+        return len(data) in (1, 2, 3) and not any(isinstance(part, Sample) for part in data)
+    # An array, a tensor or a table.
+    return isinstance(data, Mapping) or (hasattr(data, "shape") and hasattr(data, "__array__"))
 
 
-def stacked_arrays(data: tuple[Any, ...], origin: str, *, weighted: bool = True) -> MemoryDataset:
+def as_sides(data: Any) -> tuple[Any, Any, Any]:
+    """Return the inputs, the targets and the weights of stacked arrays."""
+    given = data if isinstance(data, tuple) else (data,)
+    inputs, targets, weights = (*given, None, None)[:3]
+    return inputs, targets, weights
+
+
+def stacked_arrays(data: Any, origin: str, *, weighted: bool = True) -> MemoryDataset:
     """Return stacked arrays as a dataset.
 
     Args:
-        data: two or three arrays, mappings of arrays, or None.
+        data: up to three arrays, tensors, tables, mappings of these, or None; see `is_arrays`.
         origin: the name of the data in errors.
         weighted: True to keep the weights.
 
     Raises:
         DataError: an array cannot be stacked, or the arrays have different lengths.
     """
-    weights = _fields(present(data[2] if weighted and len(data) == 3 else None), f"{origin}: weights")
+    inputs, targets, weight = as_sides(data)
+    weights = _fields(present(weight if weighted else None), f"{origin}: weights")
     columns = {name: as_weight(column, f"An array of {origin}: weights") for name, column in weights.columns.items()}
     dataset = MemoryDataset(
-        inputs=_fields(data[0], origin),
-        targets=_fields(data[1], origin),
+        inputs=_fields(inputs, origin),
+        targets=_fields(targets, origin),
         weights=attrs.evolve(weights, columns=columns),
     )
     lengths = {

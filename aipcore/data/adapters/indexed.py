@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aipcore.data.adapters.samples import checked
+from aipcore.data.adapters.elements import Convert, as_sample
 from aipcore.data.processing import SampleError
 from aipcore.data.sample import Sample
 from aipcore.errors import located_sentence
@@ -27,10 +27,12 @@ class IndexedSamples:
     Attributes:
         given: the object.
         origin: the name of the object in errors.
+        convert: the author's conversion of an entry, or None.
     """
 
     given: Any
     origin: str
+    convert: Convert | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -43,7 +45,7 @@ class IndexedSamples:
                 f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}. Fix the sample, or set "
                 "--data.on_error skip."
             ) from error
-        return checked(sample, index, self.origin)
+        return as_sample(sample, index, self.origin, self.convert)
 
 
 @attrs.frozen(eq=False)

@@ -9,10 +9,14 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aipcore.data.adapters.elements import Convert, as_sample, bytes_of
 from aipcore.data.columns import GrowingSide, as_weight, row, stacked
 from aipcore.data.dataset import MemoryDataset
 from aipcore.data.sample import Sample, present
 from aipcore.errors import AipError, DataError, located_sentence
+
+SAMPLE_BYTES = 500
+"""The memory of a sample besides its values."""
 
 
 def is_iterable(data: Any) -> bool:
@@ -20,11 +24,34 @@ def is_iterable(data: Any) -> bool:
     return isinstance(data, Iterable) and not isinstance(data, str | bytes | np.ndarray | Mapping)
 
 
-def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
+def is_unsized(data: Any) -> bool:
+    """Return True if data is an iterable that does not know its length, such as a generator."""
+    return is_iterable(data) and not hasattr(data, "__len__")
+
+
+class TooLargeError(Exception):
+    """An iterable holds more than may be kept in memory."""
+
+
+def within(samples: Iterable[Any], limit: int) -> Iterator[Any]:
+    """Yield the entries of an iterable.
+
+    Raises:
+        TooLargeError: they clearly need more than `limit` bytes of memory.
+    """
+    nbytes = 0
+    for each in samples:
+        nbytes += SAMPLE_BYTES + bytes_of(each)
+        if nbytes > limit:
+            raise TooLargeError
+        yield each
+
+
+def checked_samples(data: Any, origin: str, convert: Convert | None = None) -> Iterator[Sample]:
     """Yield the samples of an iterable.
 
     Raises:
-        DataError: the data is not iterable, fails, or yields something other than a `Sample`.
+        DataError: the data is not iterable, fails, or yields something that is not a sample; see `as_sample`.
     """
     if not is_iterable(data):
         raise DataError(
@@ -38,22 +65,11 @@ def checked_samples(data: Any, origin: str) -> Iterator[Sample]:
             sample = next(samples)
         except StopIteration:
             return
-        except AipError:
+        except (AipError, TooLargeError):
             raise
         except Exception as error:
             raise DataError(f"{origin} failed at sample {index}: {located_sentence(error)}.") from error
-        yield checked(sample, index, origin)
-
-
-def checked(sample: Any, index: int, origin: str) -> Sample:
-    """Return an author's sample after checking its type.
-
-    Raises:
-        DataError: the sample is not a `Sample`.
-    """
-    if not isinstance(sample, Sample):
-        raise DataError(f"{origin} yielded {type(sample).__name__} at position {index}. Yield Sample objects.")
-    return sample
+        yield as_sample(sample, index, origin, convert)
 
 
 @attrs.frozen(eq=False)

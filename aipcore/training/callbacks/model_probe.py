@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Batch, Dataset
 from aipcore.data.sampler import Visits
+from aipcore.data.streamed import StreamDataset
 from aipcore.scenario.model import block_signature
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import describe_answer
@@ -22,7 +23,12 @@ Array = npt.NDArray[Any]
 
 
 def spread_samples(dataset: Dataset, count: int) -> Batch:
-    """Return at most `count` samples, evenly spaced over a dataset, always the same, padded to one size."""
+    """Return at most `count` samples, evenly spaced over a dataset, always the same, padded to one size.
+
+    Of a stream, they are the first samples.
+    """
+    if isinstance(dataset, StreamDataset):
+        dataset = dataset.known()
     indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
     return next(dataset.batches([Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))]))
 

@@ -44,7 +44,13 @@ def get_state(name: str, callback: Any) -> tuple[Any, Arrays]:
     """
     arrays: Arrays = {}
     state = callback.get_state() if hasattr(callback, "get_state") else _keras_state(callback)
-    return _taken_apart(state, name, arrays), arrays
+    try:
+        return taken_apart(state, f"{PREFIX}{name}/", arrays), arrays
+    except TypeError as error:
+        raise TrainingError(
+            f"The state of the callback {name} contains a value of type {error}. "
+            "get_state() must return None, numbers, text, lists, mappings with text keys, or NumPy arrays."
+        ) from error
 
 
 def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -> None:
@@ -56,7 +62,7 @@ def set_state(name: str, callback: Any, state: Any, arrays: Mapping[str, Any]) -
     if state is None:
         return
     try:
-        state = _put_together(state, arrays)
+        state = put_together(state, arrays)
         if hasattr(callback, "set_state"):
             callback.set_state(state)
         else:
@@ -119,30 +125,36 @@ def _check_csv(text: Any, keys: Any, separator: str) -> None:
             raise ValueError("its table contains values other than numbers")
 
 
-def _taken_apart(value: Any, name: str, arrays: Arrays) -> Any:
-    """Return a copy as JSON values, with names in place of arrays."""
+def taken_apart(value: Any, prefix: str, arrays: Arrays) -> Any:
+    """Return a copy as JSON values. Arrays are added to `arrays`, and their names, which begin with `prefix`, remain.
+
+    Raises:
+        TypeError: a value is of another type, which the text names.
+    """
     if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _taken_apart(item, name, arrays) for key, item in value.items()}
+        return {key: taken_apart(item, prefix, arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_taken_apart(item, name, arrays) for item in value]
+        return [taken_apart(item, prefix, arrays) for item in value]
     if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
-        key = f"{PREFIX}{name}/{len(arrays)}"
+        key = f"{prefix}{len(arrays)}"
         arrays[key] = np.array(value)
         return {ARRAY_KEY: key}
-    raise TrainingError(
-        f"The state of the callback {name} contains a value of type {type(value).__name__}. "
-        "get_state() must return None, numbers, text, lists, mappings with text keys, or NumPy arrays."
-    )
+    raise TypeError(type(value).__name__)
 
 
-def _put_together(value: Any, arrays: Mapping[str, Any]) -> Any:
+def put_together(value: Any, arrays: Mapping[str, Any]) -> Any:
+    """Return a value with the arrays that `taken_apart` named.
+
+    Raises:
+        KeyError: an array is missing.
+    """
     if isinstance(value, Mapping):
         if set(value) == {ARRAY_KEY}:
             array = arrays[value[ARRAY_KEY]]
             return array[()] if array.ndim == 0 else array
-        return {key: _put_together(item, arrays) for key, item in value.items()}
+        return {key: put_together(item, arrays) for key, item in value.items()}
     if isinstance(value, list):
-        return [_put_together(item, arrays) for item in value]
+        return [put_together(item, arrays) for item in value]
     return value

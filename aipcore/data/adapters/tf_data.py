@@ -1,0 +1,156 @@
+"""`tf.data.Dataset`: read as a stream, in its own batches if it is batched."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aipcore.data.stream import Elements, Source
+from aipcore.errors import DataError, located_sentence
+
+STACKED = 64
+"""Samples that TensorFlow stacks into one element where the dataset has no batches of its own."""
+
+
+def is_tf_dataset(data: Any) -> bool:
+    """Return True if data is a `tf.data.Dataset`. TensorFlow is not imported."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
+class TensorSource(Source):
+    """A `tf.data.Dataset` of samples or batches.
+
+    A dataset is batched if all its tensors have a first axis of unknown length, as after `batch(n)`. It has samples if
+    one of its tensors has no axis. Otherwise the author must say which.
+
+    Args:
+        dataset: the dataset. Its elements are `inputs`, `(inputs, targets)` or `(inputs, targets, weights)`.
+        origin: the name of the data in errors.
+        batched: True or False if the author says so.
+        length: the number of elements of a pass, if the dataset does not know it.
+
+    Raises:
+        DataError: the elements cannot be used.
+    """
+
+    kind = "a tf.data.Dataset"
+    exact = True
+    seeded = True
+
+    def __init__(self, dataset: Any, origin: str, batched: bool | None = None, length: int | None = None) -> None:
+        self.origin = origin
+        self._given = dataset
+        self.batched = _is_batched(dataset, origin) if batched is None else batched
+        size = int(dataset.cardinality().numpy())
+        self.endless = size == -1
+        self.length = size if size >= 0 else length
+        if self.length == 0:
+            raise DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
+        self._dataset = dataset
+        self.stacked = not self.batched and _uniform(dataset.element_spec)
+        if self.stacked:
+            # Across the ends of passes, so that positions do not depend on the length of a pass.
+            self._dataset = dataset.repeat().batch(STACKED)
+        elif not self.endless:
+            self._dataset = dataset.repeat()
+
+    def first(self, samples: int) -> Source:
+        """See `Source`."""
+        if not self.batched:
+            return TensorSource(self._given.take(samples), self.origin, False)
+        size = next(iter(self._leaves(self._given.element_spec))).shape[0]
+        size = size or int(next(iter(self._leaves(next(iter(self._given))))).shape[0])
+        cut = self._given.unbatch().take(samples).batch(size)
+        return TensorSource(cut, self.origin, True, -(-samples // size))
+
+    def elements(self) -> Elements:
+        """See `Source`."""
+        return _TensorElements(self._dataset, self.origin)
+
+    def one_pass(self) -> Iterator[Any]:
+        """See `Source`."""
+        return iter(self._given.batch(STACKED) if self.stacked else self._given)
+
+    @staticmethod
+    def _leaves(tree: Any) -> list[Any]:
+        import tensorflow as tf
+
+        return list(tf.nest.flatten(tree))
+
+
+class _TensorElements(Elements):
+    def __init__(self, dataset: Any, origin: str) -> None:
+        self._origin = origin
+        self._iterator = iter(dataset)
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            raise DataError(f"{self._origin} returned no samples.") from None
+        except Exception as error:
+            raise DataError(f"{self._origin} failed: {located_sentence(error)}.") from error
+
+    def state(self) -> Any:
+        """See `Elements`. None if the dataset has a stateful function, such as a generator of Python."""
+        import tensorflow as tf
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                tf.train.Checkpoint(iterator=self._iterator).write(f"{folder}/iterator")
+            except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+                return None
+            return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+    def restore(self, state: Mapping[str, bytes]) -> None:
+        """See `Elements`."""
+        import tensorflow as tf
+
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in state.items():
+                (Path(folder) / Path(name).name).write_bytes(content)
+            try:
+                tf.train.Checkpoint(iterator=self._iterator).read(f"{folder}/iterator").assert_consumed()
+            except Exception as error:
+                raise DataError(
+                    f"The saved position of {self._origin} cannot be restored: {located_sentence(error)}."
+                ) from error
+
+    def close(self) -> None:
+        """See `Elements`."""
+
+
+def _is_batched(dataset: Any, origin: str) -> bool:
+    import tensorflow as tf
+
+    specs = tf.nest.flatten(dataset.element_spec)
+    for spec in specs:
+        if isinstance(spec, tf.SparseTensorSpec):
+            raise DataError(
+                f"{origin} yields sparse tensors. Return dataset.map(lambda x, y: (tf.sparse.to_dense(x), y))."
+            )
+        if spec.shape.rank is None:
+            raise DataError(f"{origin} yields tensors of unknown rank. Set their shapes, e.g. with tf.ensure_shape.")
+    if any(spec.shape.rank == 0 for spec in specs):
+        return False
+    sizes = {spec.shape[0] for spec in specs}
+    if sizes == {None}:
+        return True
+    if len(sizes) > 1:
+        return False
+    raise DataError(
+        f"Each element of {origin} may be a batch of {sizes.pop()} or a sample. Return Stream(dataset, batched=True) "
+        "or Stream(dataset, batched=False)."
+    )
+
+
+def _uniform(element_spec: Any) -> bool:
+    import tensorflow as tf
+
+    return all(
+        isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined() for spec in tf.nest.flatten(element_spec)
+    )

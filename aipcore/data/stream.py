@@ -1,0 +1,110 @@
+"""Streams: data that is read in an order of its own and never held as a whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from aipcore.errors import DataError
+
+
+@attrs.frozen(eq=False)
+class Stream:
+    """Data to read as a stream: in its own order, in bounded memory.
+
+    Return one from `train_data` or a similar method for an iterable that must not be kept in memory, or one whose
+    elements are batches.
+
+    Attributes:
+        source: an iterable, or a function without arguments that returns one. The function is called for each pass
+            over the data and for each resumed run.
+        batched: True if each element is a batch: samples stacked along the first axis. By default, a `tf.data.Dataset`
+            and a `DataLoader` of PyTorch are known to be batched or not, and other iterables have samples.
+        length: the number of elements of a pass. Without it, `len(source)` is used, or the elements are counted once
+            if an epoch is a pass.
+    """
+
+    source: Iterable[Any] | Callable[[], Iterable[Any]]
+    batched: bool | None = attrs.field(default=None, kw_only=True)
+    length: int | None = attrs.field(default=None, kw_only=True)
+
+    @property
+    def made(self) -> bool:
+        """True if the source is a function that returns an iterable."""
+        return callable(self.source) and (isinstance(self.source, type) or not hasattr(self.source, "__iter__"))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.made and not hasattr(self.source, "__iter__"):
+            raise DataError(
+                f"Stream was given {type(self.source).__name__}. Give an iterable, or a function that returns one."
+            )
+        if self.length is not None and self.length < 1:
+            raise DataError(f"Stream was given the length {self.length}. Give the number of elements, at least 1.")
+
+
+class Elements(ABC):
+    """An endless iteration over the elements of a source, pass after pass."""
+
+    @abstractmethod
+    def __next__(self) -> Any:
+        """Return the next element.
+
+        Raises:
+            DataError: the source fails, or a pass has no element.
+        """
+
+    def state(self) -> Any:
+        """Return the position as JSON values or as bytes by name; None if the source has no state of its own."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Continue from a state of an iteration over the same source."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the iteration holds."""
+
+
+class Source(ABC):
+    """A source of elements, which are samples or batches.
+
+    Attributes:
+        origin: the name of the data in errors.
+        kind: the kind of the source in words, e.g. "a tf.data.Dataset".
+        batched: True if each element is a batch.
+        stacked: True if each element holds several samples, which do not form a batch.
+        length: the number of elements of a pass; None: unknown.
+        endless: True if a pass never ends.
+        exact: True if a state always restores the same elements, False if that must be tried.
+        seeded: True if a further iteration from the beginning repeats the first one only after its first state is
+            restored.
+    """
+
+    origin: str
+    kind: str
+    batched: bool = False
+    stacked: bool = False
+    length: int | None = None
+    endless: bool = False
+    exact: bool = False
+    seeded: bool = False
+
+    @abstractmethod
+    def elements(self) -> Elements:
+        """Return an iteration from the beginning."""
+
+    @abstractmethod
+    def one_pass(self) -> Iterator[Any]:
+        """Return an iterator over the elements of one pass."""
+
+    def shuffle(self, seed: int) -> bool:
+        """Read the elements of each pass in a new random order, derived from the seed; False if that is impossible."""
+        return False
+
+    @abstractmethod
+    def first(self, samples: int) -> Source:
+        """Return the source of which each pass has only the first samples."""
