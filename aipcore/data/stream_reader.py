@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import attrs
 import numpy as np
 
+from aipcore.data.adapters.elements import Convert, as_rows, as_sample, same
 from aipcore.data.dataset import MemoryDataset
+from aipcore.data.processing import Processors, SampleError, SkippedSamples
 from aipcore.data.sample import Sample
 from aipcore.data.stream import Source
-from aipcore.errors import DataError
+from aipcore.errors import DataError, sentence
 from aipcore.params.names import count
 
 STATE_SHARE = 0.02
@@ -25,6 +29,14 @@ STATE_SECONDS = 0.1
 
 MOST_STATES = 64
 """The most states kept. They reach back to the last batch that was trained on."""
+
+TRIED = 8
+"""Elements that a restored iteration must repeat before its states are trusted."""
+
+NOTICE_SECONDS = 10.0
+"""Time after which reading for a count is announced."""
+
+logger = logging.getLogger(__name__)
 
 Rows = MemoryDataset | list[Sample]
 """The samples of one element."""
@@ -180,3 +192,106 @@ def _sliced(rows: MemoryDataset, part: slice) -> MemoryDataset:
         attrs.evolve(side, columns={name: column[part] for name, column in side.columns.items()}) for side in rows.sides
     )
     return attrs.evolve(rows, inputs=inputs, targets=targets, weights=weights)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Conversion:
+    """The conversion of elements to samples, up to the last generating processor.
+
+    Attributes:
+        source: the source of the elements.
+        processors: all processors.
+        convert: the author's conversion of an element, or None.
+        skipped: counts the samples that cannot be used; None: an unusable sample is an error.
+    """
+
+    source: Source
+    processors: Processors
+    convert: Convert | None
+    skipped: SkippedSamples | None
+
+    def __call__(self, element: Any, number: int) -> Rows:
+        """Return the samples of an element."""
+        origin = self.source.origin
+        if self.source.batched or self.source.stacked:
+            rows = as_rows(element, origin)
+            if not self.processors.generating:
+                return rows
+            samples = list(samples_of([rows]))
+        else:
+            samples = [as_sample(element, number, origin, self.convert)]
+        if not self.processors.generating:
+            return samples
+        made: list[Sample] = []
+        for each in samples:
+            try:
+                made += self.processors.expand(each, number)
+            except SampleError as error:
+                if self.skipped is None:
+                    raise
+                self.skipped.add([str(error)])
+        return made
+
+
+def repeats(source: Source) -> bool:
+    """Return True if an iteration restored from a state repeats the following elements."""
+    with closing(source.elements()) as elements:
+        for _ in range(3):
+            next(elements)
+        state = elements.state()
+        following = [next(elements) for _ in range(TRIED)]
+    try:
+        with closing(source.elements()) as elements:
+            elements.restore(state)
+            return all(same(each, next(elements)) for each in following)
+    except Exception as error:
+        logger.warning("The state of %s cannot be restored: %s.", source.origin, sentence(error))
+        return False
+
+
+def as_arrays(state: Any) -> Any:
+    """Return a state with arrays in place of bytes."""
+    if isinstance(state, dict):
+        return {name: as_arrays(value) for name, value in state.items()}
+    return np.frombuffer(state, np.uint8) if isinstance(state, bytes) else state
+
+
+def as_bytes(state: Any) -> Any:
+    """Return a state with bytes in place of arrays."""
+    if isinstance(state, dict):
+        return {name: as_bytes(value) for name, value in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state
+
+
+def samples_of(parts: Iterable[Rows]) -> Iterator[Sample]:
+    """Yield the samples of several elements."""
+    for rows in parts:
+        for number in range(len(rows)):
+            yield rows[number]
+
+
+def counted(source: Source, samples_in: Callable[[Any, int], int]) -> int:
+    """Return the number of samples of a pass by reading it.
+
+    Args:
+        source: the source.
+        samples_in: returns the number of samples of an element; the second argument is the number of elements before.
+
+    Raises:
+        DataError: the source has no end.
+    """
+    if source.endless:
+        raise DataError(
+            f"{source.origin} has no end. Set the number of samples of an epoch with --trainer.samples_per_epoch."
+        )
+    total, notice = 0, time.monotonic() + NOTICE_SECONDS
+    for number, element in enumerate(source.one_pass()):
+        total += samples_in(element, number)
+        if time.monotonic() > notice:
+            logger.warning(
+                "Counting the samples of %s: %s so far. --trainer.samples_per_epoch makes this unnecessary.",
+                source.origin,
+                f"{total:,}",
+            )
+            notice = time.monotonic() + NOTICE_SECONDS
+    return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,7 +13,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.adapters.elements import Convert, as_rows, as_sample, batch_size, same
+from aipcore.data.adapters.elements import Convert, batch_size
 from aipcore.data.adapters.samples import stack
 from aipcore.data.batching import Layout, collect
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
@@ -23,21 +22,24 @@ from aipcore.data.processing import Part, Processors, SampleError, SkippedSample
 from aipcore.data.sample import SIDES, Sample, Specs
 from aipcore.data.sampler import Indices, Visits
 from aipcore.data.stream import Source
-from aipcore.data.stream_reader import Position, Positions, Reader, Rows
+from aipcore.data.stream_reader import (
+    Conversion,
+    Position,
+    Positions,
+    Reader,
+    Rows,
+    as_arrays,
+    as_bytes,
+    counted,
+    repeats,
+    samples_of,
+)
 from aipcore.data.worker_pool import WorkerPool
-from aipcore.errors import DataError, sentence
+from aipcore.errors import DataError
 from aipcore.params.names import count
-
-logger = logging.getLogger(__name__)
 
 PROBED = 32
 """Samples read to determine shapes and dtypes."""
-
-TRIED = 8
-"""Elements that a restored iteration must repeat before its states are trusted."""
-
-NOTICE_SECONDS = 10.0
-"""Time after which reading for a count is announced."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -103,7 +105,8 @@ class StreamDataset(Dataset):
         self.source = source
         self.origin = processors.origin
         self.window = window
-        self._processors, self._convert, self._skipped = processors, convert, skipped
+        self._processors, self._skipped = processors, skipped
+        self._rows = Conversion(source=source, processors=processors, convert=convert, skipped=skipped)
         self._recut = recut
         self.shuffled = False
         self._reader: Reader | None = None
@@ -115,8 +118,8 @@ class StreamDataset(Dataset):
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
             self.batch_size = max(map(len, raw))
-        self.resumable = state is not None and (source.exact or self._repeats())
-        samples = list(_samples(raw))[:PROBED]
+        self.resumable = state is not None and (source.exact or repeats(source))
+        samples = list(samples_of(raw))[:PROBED]
         made = [processors.run(part, each, index=n, visit=0, source_index=n) for n, each in enumerate(samples)]
         self._first = finished(stack(made, processors.origin))
         bare = (self._first.inputs.bare, self._first.targets.bare, self._first.weights.bare)
@@ -155,7 +158,7 @@ class StreamDataset(Dataset):
 
     def __len__(self) -> int:
         if self.length is None:
-            self._count = self._counted_pass()
+            self._count = counted(self.source, self._samples_in)
         assert self.length is not None
         return self.length
 
@@ -233,7 +236,7 @@ class StreamDataset(Dataset):
     def state(self, sample: int) -> dict[str, Any]:
         """Return what a resumed run needs to continue with the sample of an index: JSON values and arrays."""
         found = self._positions.before(sample)
-        return {"sample": found.sample, "element": found.element, "state": _as_arrays(found.state)}
+        return {"sample": found.sample, "element": found.element, "state": as_arrays(found.state)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Let reading begin at the position of a saved state.
@@ -242,7 +245,7 @@ class StreamDataset(Dataset):
             ValueError, KeyError, TypeError: it is not a state.
         """
         self._close()
-        position = Position(sample=int(state["sample"]), element=int(state["element"]), state=_as_bytes(state["state"]))
+        position = Position(sample=int(state["sample"]), element=int(state["element"]), state=as_bytes(state["state"]))
         if position.sample:
             self._positions.add(position)
         else:
@@ -313,7 +316,7 @@ class StreamDataset(Dataset):
         """Return one entry for each index; None where a batch of the source has no sample."""
         samples: list[Sample | None] = []
         for rows in parts:
-            samples += _samples([rows])
+            samples += samples_of([rows])
             if self.nominal and self.batch_size is not None:
                 samples += [None] * (self.batch_size - len(rows))
         return samples
@@ -356,27 +359,12 @@ class StreamDataset(Dataset):
             )
         return columns
 
-    def _rows(self, element: Any, number: int) -> Rows:
-        """Return the samples of an element."""
-        origin = self.origin
-        if self.source.batched or self.source.stacked:
-            rows = as_rows(element, origin)
-            if not self._processors.generating:
-                return rows
-            samples = list(_samples([rows]))
-        else:
-            samples = [as_sample(element, number, origin, self._convert)]
-        if not self._processors.generating:
-            return samples
-        made: list[Sample] = []
-        for each in samples:
-            try:
-                made += self._processors.expand(each, number)
-            except SampleError as error:
-                if self._skipped is None:
-                    raise
-                self._skipped.add([str(error)])
-        return made
+    def _samples_in(self, element: Any, number: int) -> int:
+        if self._processors.generating:
+            return len(self._rows(element, number))
+        if self.nominal:
+            return self.batch_size or 0
+        return batch_size(element, self.origin) if self.source.batched or self.source.stacked else 1
 
     def _probed(self) -> tuple[list[Rows], Any]:
         """Return the samples of the first elements, and the state at the beginning."""
@@ -396,63 +384,3 @@ class StreamDataset(Dataset):
 
     def _pass(self) -> Generator[Any, None, None]:
         yield from self.source.one_pass()
-
-    def _counted_pass(self) -> int:
-        """Return the number of samples of a pass by reading it."""
-        origin, source = self.origin, self.source
-        if source.endless:
-            raise DataError(
-                f"{origin} has no end. Set the number of samples of an epoch with --trainer.samples_per_epoch."
-            )
-        total, notice = 0, time.monotonic() + NOTICE_SECONDS
-        with closing(self._pass()) as elements:
-            for number, element in enumerate(elements):
-                if self._processors.generating:
-                    total += len(self._rows(element, number))
-                elif self.nominal:
-                    total += self.batch_size or 0
-                else:
-                    total += batch_size(element, origin) if source.batched or source.stacked else 1
-                if time.monotonic() > notice:
-                    logger.warning(
-                        "Counting the samples of %s: %s so far. --trainer.samples_per_epoch makes this unnecessary.",
-                        origin,
-                        f"{total:,}",
-                    )
-                    notice = time.monotonic() + NOTICE_SECONDS
-        return total
-
-    def _repeats(self) -> bool:
-        """Return True if an iteration restored from a state repeats the following elements."""
-        with closing(self.source.elements()) as elements:
-            for _ in range(3):
-                next(elements)
-            state = elements.state()
-            following = [next(elements) for _ in range(TRIED)]
-        try:
-            with closing(self.source.elements()) as elements:
-                elements.restore(state)
-                return all(same(each, next(elements)) for each in following)
-        except Exception as error:
-            logger.warning("The state of %s cannot be restored: %s.", self.origin, sentence(error))
-            return False
-
-
-def _as_arrays(state: Any) -> Any:
-    """Return a state with arrays in place of bytes."""
-    if isinstance(state, dict):
-        return {name: _as_arrays(value) for name, value in state.items()}
-    return np.frombuffer(state, np.uint8) if isinstance(state, bytes) else state
-
-
-def _as_bytes(state: Any) -> Any:
-    """Return a state with bytes in place of arrays."""
-    if isinstance(state, dict):
-        return {name: _as_bytes(value) for name, value in state.items()}
-    return state.tobytes() if isinstance(state, np.ndarray) else state
-
-
-def _samples(parts: Iterable[Rows]) -> Iterator[Sample]:
-    for rows in parts:
-        for number in range(len(rows)):
-            yield rows[number]
