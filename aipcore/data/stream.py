@@ -80,8 +80,6 @@ class Source(ABC):
         length: the number of elements of a pass; None: unknown.
         endless: True if a pass never ends.
         exact: True if a state always restores the same elements, False if that must be tried.
-        seeded: True if a further iteration from the beginning repeats the first one only after its first state is
-            restored.
     """
 
     origin: str
@@ -91,7 +89,6 @@ class Source(ABC):
     length: int | None = None
     endless: bool = False
     exact: bool = False
-    seeded: bool = False
 
     @abstractmethod
     def elements(self) -> Elements:

@@ -114,7 +114,7 @@ class StreamDataset(Dataset):
         self._notes: list[str] = []
         part = [*processors.deterministic, *processors.random]
         raw, state = self._probed()
-        self._positions = Positions(Position(sample=0, element=0, state=state if source.seeded else None))
+        self._positions = Positions(Position(sample=0, element=0, state=None))
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
             self.batch_size = max(map(len, raw))

@@ -39,7 +39,6 @@ class TensorSource(Source):
 
     kind = "a tf.data.Dataset"
     exact = True
-    seeded = True
 
     def __init__(self, dataset: Any, origin: str, batched: bool | None = None, length: int | None = None) -> None:
         self.origin = origin
@@ -50,13 +49,10 @@ class TensorSource(Source):
         self.length = size if size >= 0 else length
         if self.length == 0:
             raise DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
-        self._dataset = dataset
+        # A shuffled dataset draws new seeds for each iterator, unless the state of the first one is restored.
+        self._beginning: dict[str, bytes] | None = None
         self.stacked = not self.batched and _uniform(dataset.element_spec)
-        if self.stacked:
-            # Across the ends of passes, so that positions do not depend on the length of a pass.
-            self._dataset = dataset.repeat().batch(STACKED)
-        elif not self.endless:
-            self._dataset = dataset.repeat()
+        self._dataset = dataset.batch(STACKED) if self.stacked else dataset
 
     def first(self, samples: int) -> Source:
         """See `Source`."""
@@ -69,11 +65,16 @@ class TensorSource(Source):
 
     def elements(self) -> Elements:
         """See `Source`."""
-        return _TensorElements(self._dataset, self.origin)
+        iterator = iter(self._dataset)
+        if self._beginning is None:
+            self._beginning = _saved(iterator)
+        if self._beginning:
+            _restore(iterator, self._beginning, self.origin)
+        return _TensorElements(self._dataset, iterator, self.origin, has_state=bool(self._beginning))
 
     def one_pass(self) -> Iterator[Any]:
         """See `Source`."""
-        return iter(self._given.batch(STACKED) if self.stacked else self._given)
+        return iter(self._dataset)
 
     @staticmethod
     def _leaves(tree: Any) -> list[Any]:
@@ -83,45 +84,70 @@ class TensorSource(Source):
 
 
 class _TensorElements(Elements):
-    def __init__(self, dataset: Any, origin: str) -> None:
-        self._origin = origin
-        self._iterator = iter(dataset)
+    """An iteration over the passes of a dataset, each with an iterator."""
+
+    def __init__(self, dataset: Any, iterator: Any, origin: str, *, has_state: bool) -> None:
+        self._dataset, self._iterator, self._origin, self._has_state = dataset, iterator, origin, has_state
+        self._pass = 0
+        self._empty = True
 
     def __next__(self) -> Any:
         try:
-            return next(self._iterator)
-        except StopIteration:
-            raise DataError(f"{self._origin} returned no samples.") from None
+            element = next(self._iterator, None)
+            if element is None and not self._empty:
+                self._next_pass()
+                element = next(self._iterator, None)
         except Exception as error:
             raise DataError(f"{self._origin} failed: {located_sentence(error)}.") from error
+        if element is None:
+            raise DataError(f"{self._origin} returned no samples.")
+        self._empty = False
+        return element
 
     def state(self) -> Any:
-        """See `Elements`. None if the dataset has a stateful function, such as a generator of Python."""
-        import tensorflow as tf
-
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                tf.train.Checkpoint(iterator=self._iterator).write(f"{folder}/iterator")
-            except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
-                return None
-            return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
-
-    def restore(self, state: Mapping[str, bytes]) -> None:
         """See `Elements`."""
-        import tensorflow as tf
+        if not self._has_state:
+            return None
+        return {"pass": self._pass, "empty": self._empty, "files": _saved(self._iterator)}
 
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in state.items():
-                (Path(folder) / Path(name).name).write_bytes(content)
-            try:
-                tf.train.Checkpoint(iterator=self._iterator).read(f"{folder}/iterator").assert_consumed()
-            except Exception as error:
-                raise DataError(
-                    f"The saved position of {self._origin} cannot be restored: {located_sentence(error)}."
-                ) from error
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Elements`."""
+        # A state at the end of a pass does not contain the seeds of the next one. They are drawn pass by pass.
+        for _ in range(int(state["pass"])):
+            self._next_pass()
+        _restore(self._iterator, state["files"], self._origin)
+        self._empty = bool(state["empty"])
+
+    def _next_pass(self) -> None:
+        self._iterator = iter(self._dataset)
+        self._pass += 1
 
     def close(self) -> None:
         """See `Elements`."""
+
+
+def _saved(iterator: Any) -> dict[str, bytes]:
+    """Return the state of an iterator; empty if it has a stateful function, such as a generator of Python."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            tf.train.Checkpoint(iterator=iterator).write(f"{folder}/iterator")
+        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+            return {}
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def _restore(iterator: Any, state: Mapping[str, bytes], origin: str) -> None:
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in state.items():
+            (Path(folder) / Path(name).name).write_bytes(content)
+        try:
+            tf.train.Checkpoint(iterator=iterator).read(f"{folder}/iterator").assert_consumed()
+        except Exception as error:
+            raise DataError(f"The saved position of {origin} cannot be restored: {located_sentence(error)}.") from error
 
 
 def _is_batched(dataset: Any, origin: str) -> bool:
