@@ -104,6 +104,10 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     weights = ", weighted" if train.specs()[2] else ""
     if data.class_weights is not None:
         weights = f", class weights {_class_weights(data.class_weights)}"
+    if data.stream is not None and data.stream.nominal:
+        # The last batch of a pass may have fewer samples.
+        batches = f"{count(batching.steps, 'training batch')} of up to {count(batching.batch_size, 'sample')}"
+        return f"{batches}{_limit(params.train.limit)}{weights}; {validation}{lav}"
     return (
         f"{count(size, 'training sample')}{_limit(params.train.limit)}{epoch} in "
         f"{count(batching.steps, 'batch')} of {min(batching.batch_size, batching.samples)}{dropped}"
