@@ -67,7 +67,7 @@ class Pipeline:
             pipelines, which `close` leaves running.
         limit: use only this many samples from the start of the source; by default all.
         convert: turns an entry or element of the source into a sample, if it is not one; see `Scenario.to_sample`.
-        again: returns the source anew, for an iterator, which can be read only once.
+        again: returns the source again, for an iterator, which can be read only once.
         streamed: True if an iterable without a length is a stream. It is one too if `preload` is "off", or if its
             samples exceed `preload_bytes` with "auto".
         window: the number of samples of a stream that are put into a random order together; 0: none.

@@ -91,7 +91,7 @@ class Reader:
         rows: returns the samples of an element; the second argument is the number of elements before it.
         start: the position to begin at.
         positions: receives the positions that can be returned to; None: none are saved.
-        batch_size: if given, each element counts as so many samples, and elements are never divided.
+        batch_size: if given, each element counts as this many samples, and elements are never divided.
         window: the number of elements that are put into a random order together; at most 1: none.
         seed: the seed of this order.
 

@@ -290,7 +290,7 @@ def endless() -> Any:
     ids=["rows by name", "batches or samples", "endless", "an iterator", "no samples", "other elements"],
 )
 def test_refused(data: Any, refused: Refused) -> None:
-    """What cannot be used is refused in a sentence that names the way."""
+    """Unusable data is refused in a sentence that names the way."""
     with refused(DataError), Pipeline(data()) as pipeline:
         rows(pipeline, 2)
 

@@ -29,7 +29,7 @@ def as_source(
     Args:
         data: see `Pipeline`.
         origin: the name of the data in errors, e.g. "Tutorial.train_data()".
-        again: returns the data anew, for an iterator, which can be read only once.
+        again: returns the data again, for an iterator, which can be read only once.
         streamed: True to read every iterable without a length as a stream.
 
     Raises:

@@ -34,7 +34,7 @@ class IterableSource(Source):
     Args:
         stream: the iterable.
         origin: the name of the data in errors.
-        again: returns the data anew, if the given object is an iterator, which can be read only once.
+        again: returns the data again, if the given object is an iterator, which can be read only once.
         samples: the number of samples of a pass; None: all.
     """
 

@@ -30,7 +30,7 @@ class TensorSource(Source):
     Args:
         dataset: the dataset. Its elements are `inputs`, `(inputs, targets)` or `(inputs, targets, weights)`.
         origin: the name of the data in errors.
-        batched: True or False if the author says so.
+        batched: the answer of the author, if there is one.
         length: the number of elements of a pass, if the dataset does not know it.
 
     Raises:
