@@ -114,7 +114,7 @@ class Processors:
             if mode is not Mode.TRAINING and isinstance(each, RANDOM) and each.partners:
                 raise ScenarioError(
                     f"{each.name} has partners, which exist in training only, but its modes contain Mode.{mode.name}. "
-                    "Leave modes out."
+                    "Set modes = {Mode.TRAINING}."
                 )
         last = max((n for n, (_, each) in enumerate(active) if isinstance(each, GeneratingProcessor)), default=-1)
         for _, each in active[: last + 1]:
