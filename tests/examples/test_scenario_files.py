@@ -148,7 +148,9 @@ def test_simulation_has_the_period_of_theory() -> None:
 @pytest.mark.parametrize("mix", ["Mixup", pytest.param("CutMix", marks=pytest.mark.slow)])
 def test_mixup(mix: str, tmp_path: Path) -> None:
     """Digits that were never mixed are classified after training on mixtures."""
-    epochs = train(tmp_path / "run", "mixup.py", "--data.mix", mix, "--data.workers", "0", "--trainer.epochs", "4")
+    words = ["--data.mix", mix, "--data.workers", "0", "--trainer.epochs", "4"]
+    words += ["--trainer.export_best", "False", "--trainer.export_final", "False"]
+    epochs = train(tmp_path / "run", "mixup.py", *words)
     assert epochs[-1]["val_accuracy"] > 0.9
 
 
