@@ -56,7 +56,7 @@ class Params(ScenarioParams):
 
 
 class Mix(RandomProcessor):
-    """Combines each sample with another one. aip draws that one again in each epoch."""
+    """Combines each sample with another one, drawn again in each epoch."""
 
     partners = 1
 
