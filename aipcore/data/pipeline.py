@@ -316,11 +316,13 @@ class Pipeline:
         return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
     def _processed(self, source: Samples, part: Part, source_indices: Indices | None = None) -> ParallelDataset:
-        samples = ProcessedSamples(source=source, processors=self.processors, part=part, source_indices=source_indices)
-        first, probed = map(self._finished, probe(samples, skips=self._skip))
+        samples = ProcessedSamples(
+            source=source, processors=self.processors, part=part, source_indices=source_indices, skips=self._skip
+        )
+        first, probed = map(self._finished, probe(samples))
         bare = (probed.inputs.bare, probed.targets.bare, probed.weights.bare)
         layout = Layout(probed.specs(), bare, probed.padding, self.origin)
-        dataset = ProcessedDataset(samples=samples, layout=layout, first=first, skips=self._skip)
+        dataset = ProcessedDataset(samples=samples, layout=layout, first=first)
         dataset.check_vectorized()
         return ParallelDataset(dataset, self.workers, self._skipped if self._skip else None)
 
