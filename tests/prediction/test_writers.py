@@ -184,3 +184,19 @@ def test_predict_in_the_format_of_the_scenario(points: Any, tmp_path: Path, caps
     assert found == [each["class"] for each in expected]
     assert main(["predict", str(points.folder), "--trust", "--targets", "--output", str(names)]) == 2
     assert "must end in .npz or .parquet." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_data_without_a_tuple(bare: bool) -> None:
+    """`predict_data()` may return an array or a mapping of arrays: each row is a sample."""
+    from aipcore.data.processor import Mode
+    from aipcore.params import from_dict
+    from aipcore.prediction.data import open_pipeline
+    from aipcore.scenario import Scenario, ScenarioParams
+
+    data = np.arange(12, dtype=np.float32).reshape(4, 3)
+    scenario = Scenario(from_dict(ScenarioParams, {}))
+    given = data if bare else {"x": data}
+    with open_pipeline(scenario, given, "predict_data()", mode=Mode.PREDICTION, seed=0) as pipeline:
+        found = [sample.inputs if bare else sample.inputs["x"] for sample in pipeline.samples()]
+    np.testing.assert_array_equal(found, data)
