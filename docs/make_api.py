@@ -37,6 +37,7 @@ SECTIONS = {
         {
             "scenario/scenario.py": ["Scenario"],
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
+            "scenario/tables.py": ["read_columns"],
             "scenario/evaluator.py": ["Evaluator"],
         },
     ),

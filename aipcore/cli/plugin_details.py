@@ -24,6 +24,7 @@ CHOSEN_BY = {
     "scenario": "aip train {name}",
     "callback": "aip train SCENARIO --callbacks {name}",
     "exporter": "aip train SCENARIO --export.formats {name}",
+    "writer": "aip predict MODEL --output FILE{suffix}",
     "command": "aip {name} --help",
 }
 """The option or command that selects a plugin, by kind."""
@@ -81,11 +82,11 @@ def _show_entry(console: Console, manager: PluginManager, entry: Entry) -> None:
         facts.append(("source", Text(f"{source.file}:{source.line}" if source.line else str(source.file))))
     if record.docs:
         facts.append(("documentation", Text(record.docs)))
-    facts.append(("use", Text(CHOSEN_BY[record.kind].format(name=record.name))))
+    facts.append(("use", Text(CHOSEN_BY[record.kind].format(name=record.name, suffix=getattr(record, "suffix", "")))))
     _print_facts(console, facts)
     if source is not None:
         _print_text(console, source.docstring)
-    if entry.status == "ok" and record.kind != "command":
+    if entry.status == "ok" and record.kind not in ("writer", "command"):
         cls = manager.params_class(record.kind, record.name)
         console.print(Text("\n  Parameters and their defaults", "bold"))
         _print_text(console, inspect.cleandoc(cls.__doc__ or ""))

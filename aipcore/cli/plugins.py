@@ -114,8 +114,8 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
 def new(kind: str, name: str, output: Path | None) -> None:
     """Create a working plugin package with tests.
 
-    KIND is optimizer, schedule, scenario, callback, exporter or command. NAME is the name that users type,
-    such as SignSGD for the package aip-plugin-sign-sgd.
+    KIND is optimizer, schedule, scenario, callback, exporter, writer or command. NAME is the name that
+    users type, such as SignSGD for the package aip-plugin-sign-sgd.
     """
     from aipcore.scaffold.bake import bake, next_commands
     from aipcore.scaffold.names import names_for

@@ -81,7 +81,7 @@ class TestList:
         assert "cannot be imported: ModuleNotFoundError" in broken
         kinds = [line[0] for line in lines[1:]]
         assert list(dict.fromkeys(kinds)) == [
-            "optimizer", "schedule", "scenario", "callback", "exporter", "command", "not",
+            "optimizer", "schedule", "scenario", "callback", "exporter", "writer", "command", "not",
         ]  # fmt: skip
 
     def test_kind(self, fork_aip):

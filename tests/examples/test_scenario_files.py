@@ -193,3 +193,21 @@ def test_two_graphs(tmp_path: Path) -> None:
 
     predictor = Predictor.load(str(run), trust=True, params={"data.numbers": [1984, 2026]})
     assert [each.outputs["numeral"] for each in predictor.predict_data()] == ["MCMLXXXIV", "MMXXVI"]
+
+
+def test_table_columns(tmp_path: Path) -> None:
+    """The model learns the rents, and a CSV file with more columns in another order is predicted like the arrays."""
+    run, flats = tmp_path / "run", tmp_path / "flats.csv"
+    epochs = train(run, "table_columns.py", "--trainer.epochs", "8")
+    assert epochs[-1]["val_loss"] < 15
+    columns, _ = made("table_columns.py").val_data()
+    rows = zip(columns["year"], columns["rooms"], columns["area"], strict=True)
+    flats.write_text("year,name,rooms,area\n" + "".join(f"{year},x,{rooms},{area}\n" for year, rooms, area in rows))
+    found = []
+    for words in ([], ["--data.files", str(flats)]):
+        output = tmp_path / "rents.csv"
+        assert main(["predict", str(run), "--trust", "--output", str(output), *words]) == 0
+        found.append(output.read_text())
+    assert found[0] == found[1]
+    assert found[0].splitlines()[0] == "index,rent"
+    assert len(found[0].splitlines()) == 301
