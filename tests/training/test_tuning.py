@@ -176,6 +176,33 @@ def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str, refused: A
         trainer.compile()
 
 
+def test_auto_without_xla(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, a model that XLA cannot compile runs as a plain graph."""
+    monkeypatch.setattr(compilation, "WORTH_SECONDS", 0.0)
+    chosen = make_trainer(Unsupported, "--trainer.tune", "auto", "--trainer.jit_compile", "auto").compile()
+    assert (chosen.mode, chosen.reason) == ("graph", "XLA cannot compile this model")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "Detected unsupported operations when trying to compile graph while_body_1_const_0[] on XLA_GPU_JIT: "
+            "CudnnRNNV3 (No registered 'CudnnRNNV3' OpKernel for XLA_GPU_JIT devices compatible with node {{node "
+            "while/lstm/CudnnRNNV3}}){{node while/lstm/CudnnRNNV3}}\n\t (OpKernel was found, but not for it)",
+            "XLA cannot compile this model, because it does not support CudnnRNNV3",
+        ),
+        (
+            "MaxPool gradient ops do not yet have a deterministic XLA implementation.\n\n\t {{node while/x}}",
+            "XLA cannot compile this model (MaxPool gradient ops do not yet have a deterministic XLA implementation)",
+        ),
+    ],
+)
+def test_messages_of_xla(message: str, expected: str) -> None:
+    """A message of XLA for a GPU becomes one line without names of nodes."""
+    assert compilation._xla_fault(message) == expected
+
+
 def test_off_with_xla(make_trainer: Any, blobs_class: Any) -> None:
     """XLA can be requested without measuring, and choosing does not change the state."""
     trainer = make_trainer(blobs_class, *OFF, "--trainer.jit_compile", "on", "--train.batch_size", "4")
