@@ -93,8 +93,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["TFRecords", "ParquetFiles"])
 def test_within_a_memory_cap(kind: str, shards: Path) -> None:
     """300 MB of samples need at most 150 MiB more addresses than 20 MB, and a killed run is resumed bit for bit."""
-    words = ("--trainer.random_seed", "5", "--trainer.tune", "off", "--trainer.jit_compile", "off", "--quiet",
-             "--checkpoint.every_steps", "9", "--trainer.export_best", "false", "--trainer.export_final", "false")  # fmt: skip
+    words = (
+        "--trainer.random_seed", "5", "--trainer.tune", "off", "--trainer.jit_compile", "off", "--quiet",
+        "--checkpoint.every_steps", "9", "--trainer.export_best", "false", "--trainer.export_final", "false",
+    )  # fmt: skip
 
     def train(name: str, data: str, **arguments: int) -> subprocess.CompletedProcess[str]:
         output = ("--data.folder", shards / data, "--trainer.output_dir", shards / f"{kind}-{name}")
