@@ -160,6 +160,9 @@ class _Passes(Elements):
         getter, _ = _methods(holder)
         if not getter:
             return None
+        if not self._read:
+            # Before the first element, `state_dict()` may return the state of the pass before.
+            return {"pass": self._pass, "read": 0, "state": None}
         found = getattr(holder, getter)()
         if isinstance(found, bytes):
             return {"pass": str(self._pass).encode(), "read": str(self._read).encode(), "state": found}
