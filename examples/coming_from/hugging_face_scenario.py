@@ -1,11 +1,11 @@
-"""The training of `hugging_face_trainer.py` as a scenario: `aip train examples/coming_from/hugging_face_scenario.py`."""
+"""The training of `hugging_face_trainer.py` as a scenario."""
 
 import random
 
 from aipcore.scenario import Scenario
 
-WORDS = "the film was very not good fine great bad dull poor and".split()
-GOOD, BAD = set("good fine great".split()), set("bad dull poor".split())
+GOOD, BAD = ["good", "fine", "great"], ["bad", "dull", "poor"]
+WORDS = [*GOOD, *BAD, "the", "film", "was", "very", "not", "and"]
 
 
 def reviews(seed, samples):

@@ -8,8 +8,8 @@ from datasets import Dataset
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-WORDS = "the film was very not good fine great bad dull poor and".split()
-GOOD, BAD = set("good fine great".split()), set("bad dull poor".split())
+GOOD, BAD = ["good", "fine", "great"], ["bad", "dull", "poor"]
+WORDS = [*GOOD, *BAD, "the", "film", "was", "very", "not", "and"]
 
 
 def reviews(seed, samples):

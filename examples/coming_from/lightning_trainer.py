@@ -1,6 +1,6 @@
 """A script for Lightning. `lightning_scenario.py` is the same training as a scenario."""
 
-import lightning as L
+import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -24,7 +24,7 @@ class Spirals(Dataset):
         return self.points[index], self.labels[index]
 
 
-class Classifier(L.LightningModule):
+class Classifier(lightning.LightningModule):
     def __init__(self, units=64):
         super().__init__()
         self.save_hyperparameters()
@@ -49,8 +49,8 @@ class Classifier(L.LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-L.seed_everything(1)
-trainer = L.Trainer(
+lightning.seed_everything(1)
+trainer = lightning.Trainer(
     max_epochs=20,
     gradient_clip_val=1.0,
     callbacks=[EarlyStopping("val_loss", patience=5), ModelCheckpoint(monitor="val_loss")],

@@ -29,23 +29,23 @@ def values(trainer: Any, *names: str) -> dict[str, list[float]]:
     return {name: [epoch[name] for epoch in history] for name in names}
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
 def test_keras(make_trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scenario has the losses and metrics of `Model.fit`, and as many epochs."""
     import keras
 
-    monkeypatch.chdir(tmp_path)
-    first: list[Any] = []
+    trainer = make_trainer(scenario("keras_scenario"), "--trainer.epochs", "10", output="run", exports=False)
+    first = trainer.model.get_weights()
     fit = keras.Model.fit
 
     def spy(model: Any, *args: Any, **arguments: Any) -> Any:
+        model.set_weights(first)
         # Keras warns that it does not shuffle a tf.data.Dataset itself.
-        first.extend(model.get_weights())
         return fit(model, *args, **{**arguments, "verbose": 0, "shuffle": False})
 
     monkeypatch.setattr(keras.Model, "fit", spy)
+    monkeypatch.chdir(tmp_path)
     theirs = runpy.run_path(str(PAIRS / "keras_fit.py"))["history"].history
-    trainer = make_trainer(scenario("keras_scenario"), "--trainer.epochs", "10", output="run", exports=False)
-    trainer.model.set_weights(first)
     ours = values(trainer, *theirs)
     for name, found in theirs.items():
         np.testing.assert_allclose(ours[name], found, rtol=1e-5, err_msg=name)
@@ -125,6 +125,7 @@ def quiet_datasets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         datasets.enable_progress_bars()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_datasets")
 def test_hugging_face(make_trainer: Any) -> None:
     """The scenario has the losses of a loop in Keras with the rates, decay and clipping of `Trainer`."""
@@ -178,5 +179,3 @@ def padded(rows: Any) -> tuple[Any, Any]:
     longest = max(map(len, found))
     ids = np.stack([np.pad(each, (0, longest - len(each))) for each in found])
     return ids, np.asarray([int(row["label"]) for row in rows])
-
-
