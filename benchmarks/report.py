@@ -71,8 +71,8 @@ BENCHMARKS = (
     Benchmark(
         "sources",
         "Kinds of data",
-        "An epoch of the MLP on data of each kind, relative to the fastest of four ways to run `Model.fit` on the same "
-        "object: with 1 and 32 steps per call, with and without XLA.",
+        "An epoch of the MLP on data of each kind. aip runs with and without XLA, `Model.fit` also with 1 and 32 steps "
+        "per call, on the same object; the fastest of each counts.",
         quick=("--epochs", "2", "--rounds", "1", "--batches", "256"),
     ),
     Benchmark(

@@ -1,8 +1,9 @@
 """Epoch time of aip and of keras.Model.fit on each kind of data.
 
 4,096 float images of 28x28, Dense 128 and Dense 10, Adam. `Model.fit` is measured with 1 and with 32 steps per call,
-each with and without XLA, and aip with and without XLA; the fastest of each counts. aip itself would choose XLA in longer
-runs only. All runs take turns. The times are medians of all epochs except the first of each run, which compiles.
+each with and without XLA, and aip with and without XLA; the fastest of each counts. Without the option, aip chooses XLA
+in longer runs only. All runs take turns. The times are medians of all epochs except the first of each run, which
+compiles.
 
 Both get the same object, except where `Model.fit` accepts only batches: it gets the batches of `tf.data` samples by
 `batch`, and those of a Hugging Face `Dataset` by `to_tf_dataset`.
@@ -208,8 +209,8 @@ def compare(kind: str, size: int, epochs: int, rounds: int) -> str:
     aip: dict[str, list[float]] = {"graph": [], "XLA": []}
     fit: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for name, found in aip.items():
-            found += train(ours(size), size, epochs, jit=name == "XLA").seconds[1:]
+        for name in aip:
+            aip[name] += train(ours(size), size, epochs, jit=name == "XLA").seconds[1:]
         for (calls, jit), model in models.items():
             clock, given = Clock(), theirs(size)
             x = given if isinstance(given, tuple) else (given,)
