@@ -75,7 +75,7 @@ def tensors(samples: int) -> Any:
 
 
 class Means(Scenario):
-    """A scenario whose model reduces each sample at once."""
+    """A scenario whose model reduces each sample in one go."""
 
     kind, samples = "iterator", 0
     kinds: ClassVar[dict[str, Any]] = {"iterator": Streamed, "tf.data": tensors}
