@@ -289,6 +289,7 @@ class StreamDataset(Dataset):
                 self._positions if self.resumable else None,
                 batch_size=self.batch_size if self.nominal else None,
                 window=self.window,
+                length=self.source.length if self.source.length or self._processors.generating else self._count,
                 seed=self._processors.seed,
             )
             begun = time.monotonic()

@@ -230,17 +230,20 @@ def test_processors_and_workers() -> None:
 
 
 def test_shuffle_buffer() -> None:
-    """Groups of elements are shuffled by the seed, and each element comes once."""
+    """Groups of elements within a pass are shuffled by the seed, and each element comes once per pass."""
 
     def order(seed: int) -> Any:
-        with Pipeline(Stream(sources.pairs), window=25, seed=seed) as pipeline:
-            return np.concatenate(rows(pipeline, 1))
+        with Pipeline(Stream(sources.pairs), window=30, seed=seed) as pipeline:
+            both = np.concatenate(rows(pipeline, 2))
+        assert not np.array_equal(both[:SAMPLES], both[SAMPLES:])
+        np.testing.assert_array_equal(np.sort(both[SAMPLES:]), np.sort(Y[:, 0]))
+        return both[:SAMPLES]
 
     one = order(1)
     assert np.array_equal(one, order(1))
     assert not np.array_equal(one, order(2))
-    for first in range(0, SAMPLES, 25):
-        part = slice(first, first + 25)
+    for first in range(0, SAMPLES, 30):
+        part = slice(first, first + 30)
         assert not np.array_equal(one[part], Y[part, 0])
         np.testing.assert_array_equal(np.sort(one[part]), np.sort(Y[part, 0]))
 
