@@ -87,7 +87,7 @@ def test_the_first_screen(ask: Ask) -> None:
     assert first[0] == "Usage: aip train tutorial [OPTIONS] [PARAMETERS]"
     assert "  aip train tutorial" in first
     assert tuple(options_in("\n".join(first))) == FIRST + COMMON
-    assert re.search(r"--trainer\.epochs INT [^\[]+\[20, scenario tutorial\]", screen)
+    assert re.search(r"--trainer\.epochs INT [^\[]+\[20, set by tutorial\]", screen)
     assert "--model.graph MLP|CNN" in screen
     assert len(text.splitlines()) <= 90
     assert text.splitlines()[-1].startswith("Details and limits: aip train tutorial --help GROUP")
