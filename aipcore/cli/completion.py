@@ -143,7 +143,7 @@ class RunCommand(WordsCommand):
 
 
 class ModelFolderCommand(WordsCommand):
-    """A command that takes one or several trained models, and the parameters to apply them with.
+    """A command that takes one or more trained models, and the parameters to apply them with.
 
     Attributes:
         fixed: parameter groups without effect in this command; None for the default ones.

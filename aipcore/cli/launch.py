@@ -52,7 +52,7 @@ class _Launch(Command):
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
-    """Train with several worker processes on this machine.
+    """Train with several processes on this machine (distributed training).
 
     \b
       aip launch --workers 2 train tutorial --train.batch_size 64

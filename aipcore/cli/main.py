@@ -22,13 +22,13 @@ from aipcore.streams import OutputError, guarded_output, require_output
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
     "resume": ("aipcore.cli.resume", "Resume a run from its newest checkpoint."),
-    "launch": ("aipcore.cli.launch", "Train with several worker processes on this machine."),
+    "launch": ("aipcore.cli.launch", "Train with several processes on this machine (distributed training)."),
     "benchmark-input-pipeline": (
         "aipcore.cli.benchmark_input_pipeline",
         "Measure the throughput of the training data and find its bottleneck.",
     ),
-    "lav": ("aipcore.cli.lav", "Score one or several trained models on validation or other data."),
-    "predict": ("aipcore.cli.predict", "Apply one or several trained models to data."),
+    "lav": ("aipcore.cli.lav", "Score one or more trained models on validation or other data."),
+    "predict": ("aipcore.cli.predict", "Run one or more trained models on data."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
     "params": ("aipcore.cli.params", "Print the parameters of a command line and the origin of each value."),
@@ -138,7 +138,7 @@ def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: 
 
     \b
       aip train tutorial --optimizer adabelief   train on the built-in digits
-      aip train tutorial --help                  all parameters of a scenario
+      aip train tutorial --help                  the main parameters (--help all: every one)
       aip plugins list                           all available plugins
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
     del disabled, no_plugins, debug

@@ -43,6 +43,7 @@ def start_computing(device: GpuParams | None = None) -> None:
         select_devices(device)
 
 
+PARAMETERS = "PARAMETERS are the scenario's options, such as --val.batch_size 32."
 COMMON = ("val.batch_size", "lav.show_samples", "device.gpus")
 """The parameters that most users of a trained model change."""
 
@@ -195,16 +196,17 @@ def _refuse_fixed(
 
 
 def show_model_usage(
-    console: Console, usage: str, summary: str, options: Sequence[click.Option], *, parameters: bool = True
+    console: Console, usage: str, summary: str, options: Sequence[click.Option], parameters: str = PARAMETERS
 ) -> None:
-    """Print the help of a command before a model is named."""
+    """Print the help of a command before a model is named. `parameters` explains them; empty without parameters."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
-        "\nMODEL is a run folder or its folder [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold]."
+        "\nMODEL is a run folder, or its [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold] subfolder."
     )
     if parameters:
-        console.print(f"\nAll parameters of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
+        console.print(f"\n{parameters}")
+        console.print(f"To see those of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
 
 
 def show_model_help(console: Console, request: ModelRequest, command: ModelCommand, model: str, topic: str) -> None:

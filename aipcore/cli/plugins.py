@@ -81,9 +81,7 @@ def show(ctx: click.Context, name: str, kind: str | None) -> None:
 @command.command("check")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_plugins)
 @click.option("--kind", type=KIND, help="Check only plugins of this kind.")
-@click.option(
-    "--all", "every", is_flag=True, help="Check all plugins. With `aip --no-plugins`, only the built-in ones."
-)
+@click.option("--all", "every", is_flag=True, help="Check all plugins. With aip --no-plugins, only the built-in ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) -> None:
     """Run the conformance checks of a plugin.

@@ -1,4 +1,4 @@
-"""`aip predict`: predictions of one or several models."""
+"""`aip predict`: predictions of one or more models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TARGETS = command_option(
 PREDICT = ModelCommand(
     name="predict",
     usage="predict MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Apply a trained model, or several that vote, to data. The default is the validation data.",
+    summary="Run one or more trained models on data, by default the validation data. Several models vote.",
     options=(HELP, OUTPUT, TARGETS, TRUST),
     fixed=(*FIXED, "lav"),
     several=True,
@@ -54,7 +54,7 @@ class _Predict(ModelFolderCommand):
 
 @words_command("predict", _Predict, PREDICT.options)
 def command(words: tuple[str, ...]) -> None:
-    """Apply one or several trained models to data."""
+    """Run one or more trained models on data."""
     console = Console()
     options, requests = PREDICT.read(words, console)
     if not requests:

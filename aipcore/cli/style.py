@@ -18,6 +18,10 @@ class StyledFormatter(click.HelpFormatter):
         """Write the usage line."""
         super().write_usage(click.style(prog, bold=True), args, prefix)
 
+    def write_text(self, text: str) -> None:
+        """Write a paragraph. Backticks mark code on documentation pages only."""
+        super().write_text(text.replace("`", ""))
+
     def write_heading(self, heading: str) -> None:
         """Write the heading of a section."""
         super().write_heading(click.style(heading, bold=True))

@@ -1,4 +1,4 @@
-"""LAV (load and validate): losses, metrics and evaluator results of one or several models on disk."""
+"""LAV (load and validate): losses, metrics and evaluator results of one or more models on disk."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def read_columns(
     """Read columns of CSV files. The first line of each file has the names of its columns; other columns are ignored.
 
     Args:
-        paths: one or several UTF-8 files, whose rows are joined in this order.
+        paths: one or more UTF-8 files, whose rows are joined in this order.
         dtypes: dtype of each column to read, by name: floats, integers or `str`.
         separator: character between two columns.
 

@@ -154,7 +154,7 @@ def test_help_shows_this_command(tmp_path: Path) -> None:
     text = " ".join(output.split())
     assert "--optimizer.rho" in text
     assert "--optimizer.beta_1" not in text
-    assert "[20, scenario tutorial]" in text
+    assert "[20, set by tutorial]" in text
     assert "[8, command line]" in text
 
 

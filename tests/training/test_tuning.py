@@ -101,7 +101,7 @@ def test_each_part_is_traced_once(
 @pytest.mark.parametrize(
     ("words", "calls"),
     [
-        (("--train.batch_size", "16"), "12 + 1 steps per call"),
+        (("--train.batch_size", "16"), "12 steps per call, 1 for the last batch"),
         (("--train.batch_size", "20"), "10 steps per call"),
         (("--train.batch_size", "150"), "1 step per call"),
         (("--train.batch_size", "256"), "1 step per call"),
