@@ -81,10 +81,10 @@ def split_model_arguments(
     while rest and not rest[0].startswith("-"):
         models.append(rest.pop(0))
     if not models and "--help" not in given:
-        dots = "MODEL ..." if several else "MODEL"
+        line = " ".join([f"aip {command}", "MODEL..." if several else "MODEL", *rest])
         raise UsageError(
-            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is a run "
-            "folder or its folder best, export or checkpoint."
+            f"Name a model: {line}{'' if line.endswith('...') else '.'} A model is a run folder, or its best, export "
+            "or checkpoint subfolder."
         )
     if len(models) > 1 and not several:
         raise UsageError(f"aip {command} takes one model, not {len(models)}: {' '.join(models)}.")
@@ -201,7 +201,7 @@ def show_model_usage(
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
-        "\nMODEL is a run folder or its folder [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold]."
+        "\nMODEL is a run folder, or its [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold] subfolder."
     )
     if parameters:
         console.print(f"\nAll parameters of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")

@@ -264,7 +264,7 @@ class Layer:
                 options.append(Option(written, (value,) if value else (), closed=bool(equals)))
                 continue
             if not options:
-                raise ParamsError(f"{word!r} does not belong to an option. Write --NAME {word}.")
+                raise ParamsError(f"Unexpected argument {word!r}. Values follow an option: --OPTION {word}.")
             last = options[-1]
             options[-1] = attrs.evolve(last, words=(*last.words, word))
         seen: set[str] = set()

@@ -242,8 +242,8 @@ def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
     done = aip(run.parent, "resume", "run")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: run: The scenario is not a plugin but the {kind} {reference}, and loading it runs its code. Review "
-        "the code and add --trust.\n"
+        f"error: run uses the scenario {kind} {reference}, and loading it runs its code. If you trust that code, "
+        "add --trust.\n"
     )
     assert not (run.parent / "ran").exists()
     aip(run.parent, "resume", "run", "--trust")

@@ -267,7 +267,7 @@ class Case(Scenario):
 """
 
 FILES = {
-    "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key' (--debug shows the traceback)"),
+    "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key'. --debug shows the traceback."),
     "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
     "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
     "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
