@@ -270,7 +270,7 @@ FILES = {
     "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key'. --debug shows the traceback."),
     "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
     "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
-    "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
+    "import": ("x = {}['key']", "one.py, line 5, in Case: KeyError: 'key'. --debug shows the traceback."),
     "name": ("def metric(self): return []", "Case defines metric(), which aip does not use."),
 }  # fmt: skip
 
