@@ -160,7 +160,8 @@ class _FirstBatch:
             if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
                 raise ScenarioError(text) from error
             shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
+            made = ", ".join(f"{name or 'output'} {tuple(value.shape)}" for name, value in outputs.items())
             raise ScenarioError(
-                f"The losses of {kind} cannot be computed from the model's output and the targets ({shapes}): "
+                f"The losses of {kind} cannot be computed from the model's output ({made}) and the targets ({shapes}): "
                 f"{located_sentence(error)}"
             ) from error
