@@ -133,7 +133,8 @@ class _Layer:
         nested: dict[Any, Any] = {}
         for key, value in values.items():
             if key is not WHOLE and not (isinstance(key, str) and (key or any(_options(value)))):
-                raise ParamsError(f"{self.layer.called or self.layer.name}: the key {key!r} is not a name. Write it as text.")
+                called = self.layer.called or self.layer.name
+                raise ParamsError(f"{called}: the key {key!r} is not a name. Write it as text.")
             steps = (key,) if key is WHOLE else tuple(key.replace("-", "_").split("."))
             self._merge(nested, steps, value, path)
         return nested

@@ -132,6 +132,11 @@ def test_nothing_to_do(run: Path) -> None:
     assert done.stdout == (
         "The run finished after 2 epochs. To train further, give more epochs, such as --trainer.epochs 4.\n"
     )
+    done = aip(run.parent, "resume", "run", "--trainer.epochs", "1")
+    assert done.stdout == (
+        "The run already has 2 epochs, so --trainer.epochs 1 trains none. Give a larger total, for example "
+        "--trainer.epochs 4.\n"
+    )
     assert contents(run) == before
 
 

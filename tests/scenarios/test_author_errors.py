@@ -170,6 +170,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "evaluator's type": ({"evaluator": returns(3)}, "returned int. Return an Evaluator"),
     "update": ({"evaluator": lambda self: Breaking()}, rf"The evaluator Breaking of Case fails .*{WITHIN}"),
     "result": ({"evaluator": lambda self: Late()}, FAILED),
+    "a class attribute": ({"params_clas": Evaluator}, "Case defines params_clas, .* Did you mean params_class"),
     "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not use"),
 }  # fmt: skip
 
