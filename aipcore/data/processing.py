@@ -267,7 +267,7 @@ class Processors:
 def skip_hint(error: Exception, fix: str) -> str:
     """Return the next step after the error of a sample. A sentence of aip already ends with a way to fix it."""
     if isinstance(error, AipError):
-        return "To leave out such samples, set --data.on_error skip."
+        return "To skip such samples, set --data.on_error skip."
     return f"{fix}, or set --data.on_error skip."
 
 
