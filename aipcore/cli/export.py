@@ -176,5 +176,6 @@ def _export(
         changed=changed,
     )
     what = str(model.path) if graph == DEFAULT_GRAPH else f"the graph {graph} of {model.path}"
-    differ = f"differ by at most {exported.deviation:.2g}" if exported.deviation else "are identical"
-    echo(f"Exported {what} as {chosen.name} to {output}. The outputs {differ} for {exported.inputs}.")
+    far = f"differ from the original's by at most {exported.deviation:.2g}"
+    match = far if exported.deviation else "match the original's"
+    echo(f"Exported {what} as {chosen.name} to {output}. The exported model's outputs {match} on {exported.inputs}.")

@@ -21,6 +21,8 @@ STRATEGY = "--device.strategy"
 
 
 class _Launch(Command):
+    missing = "Give the number of processes: aip launch --workers 2 train tutorial."
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the words of the launched command after its name; before it, options and command names."""
         words = list(ctx.params.get("words") or [])

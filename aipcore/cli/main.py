@@ -13,7 +13,17 @@ import click
 
 import aipcore
 from aipcore.cli.style import Group, color_wanted, report
-from aipcore.errors import TRACEBACK, AipError, AuthorError, PluginError, Terminated, UsageError, author_error, sentence
+from aipcore.errors import (
+    TRACEBACK,
+    AipError,
+    AuthorError,
+    PluginError,
+    Terminated,
+    UsageError,
+    author_error,
+    sentence,
+    with_traceback_hint,
+)
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import nearest, normalize, one_of
@@ -188,7 +198,7 @@ def _ended(words: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
     except AuthorError as error:
-        return _fail(f"{error} {TRACEBACK}", error.exit_code, debug)
+        return _fail(with_traceback_hint(str(error)), error.exit_code, debug)
     except AipError as error:
         return _fail(str(error), error.exit_code, debug)
     except Exception as error:
@@ -230,10 +240,10 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
     if running and get_plugin_manager().has("command", running[0]):
         owner = get_plugin_manager().entry("command", running[0]).plugin.source
     elif (own := author_error(error)) is not None:
-        return f"{own} {TRACEBACK}"
+        return with_traceback_hint(str(own))
     else:
         owner = _plugin_of(error) or owner
-    return f"{command} failed unexpectedly ({sentence(error)}). Report this to the authors of {owner} {TRACEBACK}."
+    return f"{command} failed unexpectedly ({sentence(error)}). Report this to the authors of {owner}. {TRACEBACK}"
 
 
 def _plugin_of(error: BaseException) -> str | None:

@@ -82,10 +82,10 @@ def split_model_arguments(
     while rest and not rest[0].startswith("-"):
         models.append(rest.pop(0))
     if not models and "--help" not in given:
-        dots = "MODEL ..." if several else "MODEL"
+        line = " ".join([f"aip {command}", "MODEL..." if several else "MODEL", *rest])
         raise UsageError(
-            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is a run "
-            "folder or its folder best, export or checkpoint."
+            f"Name a model: {line}{'' if line.endswith('...') else '.'} A model is a run folder, or its best, export "
+            "or checkpoint subfolder."
         )
     if len(models) > 1 and not several:
         raise UsageError(f"aip {command} takes one model, not {len(models)}: {' '.join(models)}.")

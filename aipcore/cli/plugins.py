@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from aipcore.cli.style import Group
+from aipcore.cli.style import Group, NameChoice
 from aipcore.errors import UsageError
 from aipcore.hooks.discovery import KINDS
 from aipcore.hooks.manager import get_plugin_manager
@@ -18,7 +18,7 @@ from aipcore.params.names import count
 if TYPE_CHECKING:
     from aipcore.cli.plugin_list import Row
 
-KIND = click.Choice(KINDS, case_sensitive=False)
+KIND = NameChoice(KINDS, "There is no plugin kind")
 
 
 def complete_plugins(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -21,7 +21,7 @@ from aipcore.data.processor import (
 )
 from aipcore.data.random import BatchRandom
 from aipcore.data.sample import Sample, SampleBatch
-from aipcore.errors import DataError, ScenarioError, located_sentence
+from aipcore.errors import AipError, DataError, ScenarioError, located_sentence
 from aipcore.params.names import count
 
 WORD = 2**64
@@ -225,7 +225,7 @@ class Processors:
         try:
             made = process(sample, *extra)
         except Exception as error:
-            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
+            raise self._failure(processor, sample, source_index, error) from error
         if not isinstance(made, Sample):
             hint = " To drop samples, extend GeneratingProcessor." if made is None else ""
             raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}. Return a Sample.{hint}")
@@ -235,7 +235,7 @@ class Processors:
         try:
             made = list(processor.generate(sample))
         except Exception as error:
-            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
+            raise self._failure(processor, sample, source_index, error) from error
         for each in made:
             if not isinstance(each, Sample):
                 raise ScenarioError(
@@ -243,10 +243,10 @@ class Processors:
                 )
         return made
 
-    def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, reason: str) -> SampleError:
+    def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, error: Exception) -> SampleError:
         return SampleError(
             f"Processor {processor.name} failed on sample {source_index} of {self.origin}{_about(sample)}: "
-            f"{' '.join(reason.split())}. Fix the sample or the processor, or set --data.on_error skip."
+            f"{' '.join(located_sentence(error).split())}. {skip_hint(error, 'Fix the sample or the processor')}"
         )
 
     def _generator(self, position: int, index: int, visit: int) -> np.random.Generator:
@@ -262,6 +262,13 @@ class Processors:
         state["state"]["counter"][:] = (0, 0, position + 1, index)
         bits.state = state
         return generator  # type: ignore[no-any-return]
+
+
+def skip_hint(error: Exception, fix: str) -> str:
+    """Return the next step after the error of a sample. A sentence of aip already ends with a way to fix it."""
+    if isinstance(error, AipError):
+        return "To skip such samples, set --data.on_error skip."
+    return f"{fix}, or set --data.on_error skip."
 
 
 def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom, *partners: Sample) -> Sample:

@@ -44,8 +44,8 @@ def check_author_class(
             _check_kind(cls, name, value, known[name], further.get(name, ()))
     hints = []
     for name, value in unused_names(cls):
-        if isinstance(value, type):
-            continue
+        if isinstance(value, type) and value.__name__ == name:
+            continue  # A class defined inside the author's class.
         near = nearest(name, known, most=2, least=LIKE)
         hint = ways.get(normalize(name)) or (near and f"Did you mean {one_of(near)}?")
         if hint:
@@ -73,7 +73,7 @@ def describe_unused(cls: type) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    return f"{name}()" if callable(_function(value)) else name
+    return f"{name}()" if callable(_function(value)) and not isinstance(value, type) else name
 
 
 def _of_aip(cls: type) -> bool:

@@ -55,7 +55,8 @@ def check_stored(path: Path, suffixes: Sequence[str]) -> None:
         UsageError: the file or pyarrow is missing, or the suffix is not allowed.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is not a file. Give a file of aip lav --dump or aip predict --output.")
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {problem}. Give a file written by aip lav --dump or aip predict --targets --output.")
     if path.suffix not in suffixes:
         raise UsageError(f"{path} does not end in {one_of(suffixes)}. Only such files contain targets and outputs.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:

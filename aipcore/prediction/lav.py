@@ -23,7 +23,7 @@ from aipcore.prediction.loaded_model import LoadedModel, Model, has_extras, load
 from aipcore.prediction.locate import ModelDir
 from aipcore.prediction.predictor import Predictor
 from aipcore.prediction.saved_predictions import Stored
-from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective
 from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.model import trained_outputs
@@ -98,7 +98,7 @@ class Jury(Predictor):
         def scorer(evaluator: Any) -> Scorer:
             return Scorer(scenario, trained, targets, outputs, evaluator)
 
-        evaluator = scenario.evaluator()
+        evaluator = check_evaluator(scenario.evaluator())
         shown = show_samples(scenario, evaluator, len(datasets[0]))
         recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
         together, alone = scorer(recorder or shown or evaluator), [scorer(scenario.evaluator()) for _ in voters]
@@ -172,7 +172,7 @@ def run_lav(
             evaluation = _evaluation(
                 graph, model, scenario, dataset, evaluation_batch_size(dataset, *sizes), origin, eager
             )
-            evaluator = scenario.evaluator()
+            evaluator = check_evaluator(scenario.evaluator())
             shown = show_samples(scenario, evaluator, len(dataset))
             recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
             values = evaluation.run(recorder or shown or evaluator)

@@ -80,7 +80,7 @@ CASES = {
         ("train", "tutorial", "--trainer.epochs", "3", "--trainer.epochs", "4"),
         "--trainer.epochs is given twice",
     ),
-    "stray word": (("train", "tutorial", "extra"), "'extra' does not belong to an option"),
+    "stray word": (("train", "tutorial", "extra"), "Unexpected argument 'extra'. Values follow an option"),
     "no value": (("train", "tutorial", "--trainer.output_dir"), "--trainer.output_dir needs a value"),
     "unknown callback": (("train", "tutorial", "--callbacks", "CSVLgo"), "did you mean CSVLog?"),
     "option of a callback not chosen": (

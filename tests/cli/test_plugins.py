@@ -136,7 +136,7 @@ class TestList:
         """A broken entry point is shown with its reason, and with `--debug` also with its traceback."""
         text = fork_aip("plugins", "show", "aip_plugin_broken").stdout
         assert "broken: cannot be imported: ModuleNotFoundError" in text
-        assert "(--debug shows the traceback)" in text
+        assert "--debug shows the traceback." in text
         assert (
             "Traceback (most recent call last):" in fork_aip("plugins", "show", "aip_plugin_broken", "--debug").stdout
         )
