@@ -66,7 +66,7 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
 REFUSED: list[tuple[list[str], str]] = [
     ([], "Name a run folder: aip resume DIR. aip resume --help shows the options."),
     (["nowhere"], "nowhere does not exist. Give a run folder, its checkpoint folder, or one checkpoint."),
-    (["."], ". is not a run folder: run.json is missing. Give a run folder, its checkpoint folder, or one checkpoint."),
+    (["."], ". is not a run folder, but contains run. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
     (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
     (
