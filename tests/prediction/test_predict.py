@@ -267,7 +267,7 @@ def test_files_of_the_tutorial(digits: Any, tmp_path: Path, capsys: Any) -> None
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no image", "bad.png cannot be read"), (None, "bad.png matches no file")],
+    [(b"no image", "bad.png is not an image in a known format"), (None, "bad.png matches no file")],
 )
 def test_files_that_cannot_be_read(
     digits: Any, tmp_path: Path, capsys: Any, content: bytes | None, message: str
