@@ -152,7 +152,8 @@ class Reader:
     def skip_to(self, sample: int) -> None:
         """Read up to the sample of an index, and drop the samples before it."""
         while self.sample < sample:
-            self.take(min(sample - self.sample, self._batch_size or 2**16))
+            # Element by element, so that the dropped samples are never in memory together.
+            self.take(self._batch_size or min(sample - self.sample, len(self._rest) or 1))
 
     def close(self) -> None:
         """Release what the iteration holds."""

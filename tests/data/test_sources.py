@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -246,6 +247,23 @@ def test_shuffle_buffer() -> None:
         part = slice(first, first + 30)
         assert not np.array_equal(one[part], Y[part, 0])
         np.testing.assert_array_equal(np.sort(one[part]), np.sort(Y[part, 0]))
+
+
+def test_skipped_samples_are_not_held() -> None:
+    """Skipping to a position needs the memory of a few samples."""
+
+    def large() -> Iterator[Any]:
+        for number in range(400):
+            yield np.full(2**17, number % 100, np.uint8), number
+
+    with Pipeline(Stream(large, length=400)) as pipeline:
+        loader = pipeline.loader(4)
+        tracemalloc.start()
+        block = next(loader.blocks(0, chunk=1, first=95))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert block.targets[""][0].tolist() == [380, 381, 382, 383]
+    assert peak < 20 * 2**17
 
 
 def test_shares_of_a_batch() -> None:
