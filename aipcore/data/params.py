@@ -14,6 +14,8 @@ PRELOAD = (
     "Other samples are read and processed again in each epoch."
 )
 
+DEFAULT_BATCH_SIZE = 16
+
 BALANCED = "balanced"
 
 MOST_CLASSES = 2**24
@@ -64,7 +66,7 @@ LIMIT = (
 class TrainDataParams:
     """Batching of training samples."""
 
-    batch_size: int = field(16, help="Samples per training batch.", check=at_least(1))
+    batch_size: int = field(DEFAULT_BATCH_SIZE, help="Samples per training batch.", check=at_least(1))
     shuffle: bool = field(
         True, help="Visit the samples in a new random order each epoch. The order depends on the seed."
     )

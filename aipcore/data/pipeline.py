@@ -17,6 +17,7 @@ from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
 from aipcore.data.loader import DataLoader
 from aipcore.data.parallel import ParallelDataset
+from aipcore.data.params import DEFAULT_BATCH_SIZE
 from aipcore.data.processed import GeneratedSamples, ProcessedDataset, ProcessedSamples, probe
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.processor import Mode, as_processors
@@ -30,8 +31,6 @@ from aipcore.errors import DataError
 from aipcore.params import names
 
 Preload = Literal["auto", "on", "off"]
-
-DEFAULT_BATCH_SIZE = 16
 
 
 def evaluation_batch_size(dataset: Dataset, *given: int | None) -> int:

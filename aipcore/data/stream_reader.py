@@ -189,14 +189,7 @@ def divided(rows: Rows, count: int) -> tuple[Rows, Rows]:
         return rows, []
     if isinstance(rows, list):
         return rows[:count], rows[count:]
-    return _sliced(rows, slice(count)), _sliced(rows, slice(count, None))
-
-
-def _sliced(rows: MemoryDataset, part: slice) -> MemoryDataset:
-    inputs, targets, weights = (
-        attrs.evolve(side, columns={name: column[part] for name, column in side.columns.items()}) for side in rows.sides
-    )
-    return attrs.evolve(rows, inputs=inputs, targets=targets, weights=weights)
+    return rows.sliced(slice(count)), rows.sliced(slice(count, None))
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -69,7 +69,7 @@ class IterableSource(Source):
 
     def one_pass(self) -> Iterator[Any]:
         """See `Source`."""
-        return self.read(*self.opened(0))
+        return self.read(self.opened(0)[1])
 
     def opened(self, number: int, state: Any = None) -> tuple[Any, Iterator[Any]]:
         """Return the iterable and an iterator over its pass `number`, from its beginning or from a saved state.
@@ -105,7 +105,7 @@ class IterableSource(Source):
         except Exception as error:
             raise DataError(f"{self.origin} cannot be iterated: {located_sentence(error)}.") from error
 
-    def read(self, _: Any, iterator: Iterator[Any], samples: int = 0) -> Iterator[Any]:
+    def read(self, iterator: Iterator[Any], samples: int = 0) -> Iterator[Any]:
         """Yield the elements of a pass, of which `samples` samples are already read, up to the limit."""
         number = 0
         while self._samples is None or samples < self._samples:
@@ -187,7 +187,7 @@ class _Passes(Elements):
 
     def _take(self, number: int, read: int, given: Any, iterator: Iterator[Any]) -> None:
         self._pass, self._read, self._given, self._iterator = number, read, given, iterator
-        self._elements = self._source.read(given, iterator, read)
+        self._elements = self._source.read(iterator, read)
 
 
 def _has_shuffle_buffer(data: Any) -> bool:

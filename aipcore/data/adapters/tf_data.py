@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from aipcore.data.adapters.elements import no_samples
 from aipcore.data.stream import Elements, Source
 from aipcore.errors import AipError, DataError, located_sentence
 
@@ -48,7 +49,7 @@ class TensorSource(Source):
         self.endless = size == -1
         self.length = size if size >= 0 else length
         if self.length == 0:
-            raise DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
+            raise no_samples(origin)
         self._beginning: dict[str, bytes] | None = None
         self.stacked = not self.batched and _uniform(dataset.element_spec)
         self._dataset = dataset.batch(STACKED) if self.stacked else dataset
