@@ -14,7 +14,7 @@ from kills import Runs, finish, outcome
 
 SLOW = pytest.mark.slow
 
-FEW = 12
+FEW = 5
 """Kills in the test that always runs."""
 
 
@@ -22,9 +22,9 @@ FEW = 12
     ("kills", "trackers", "words"),
     [
         pytest.param(FEW, False, (), id="few"),
-        pytest.param(25, True, (), id="one process", marks=SLOW),
-        pytest.param(25, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
-        pytest.param(8, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
+        pytest.param(16, True, (), id="one process", marks=SLOW),
+        pytest.param(12, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
+        pytest.param(6, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
     ],
 )
 def test_kill_and_resume(
