@@ -90,7 +90,7 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
     check fails. docs/testing-plugins.md describes the checks.
     """
     if every == bool(names):
-        raise UsageError("Name the plugins to check, or give --all. `aip plugins list` shows all plugins.")
+        raise UsageError("Name the plugins to check, or use --all. `aip plugins list` shows all plugins.")
     from aipcore.cli.plugin_check import check_plugins, chosen_entries
 
     manager = get_plugin_manager()

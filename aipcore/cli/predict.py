@@ -40,7 +40,7 @@ TARGETS = command_option(
 PREDICT = ModelCommand(
     name="predict",
     usage="predict MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Run one or more trained models on data, by default the validation data. Several models vote.",
+    summary="Predict data, by default the validation data, with one or more trained models. Several models vote.",
     options=(HELP, OUTPUT, TARGETS, TRUST),
     fixed=(*FIXED, "lav"),
     several=True,
@@ -54,7 +54,7 @@ class _Predict(ModelFolderCommand):
 
 @words_command("predict", _Predict, PREDICT.options)
 def command(words: tuple[str, ...]) -> None:
-    """Run one or more trained models on data."""
+    """Predict data with one or more trained models."""
     console = Console()
     options, requests = PREDICT.read(words, console)
     if not requests:

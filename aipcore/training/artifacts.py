@@ -82,7 +82,7 @@ def find_artifact(path: Path, accepted: Accepted) -> Artifact:
         problem = _problem(path, accepted)
     except OSError as error:
         raise UsageError(f"{given} cannot be read ({error.strerror}). Fix its permissions.") from error
-    raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Give {accepted.words}.")
+    raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Pass {accepted.words}.")
 
 
 def _candidates(path: Path) -> Iterator[Artifact]:

@@ -90,7 +90,7 @@ def check_weight_names(names: Iterable[str], outputs: Sequence[str], used: Colle
     if unknown:
         raise DataError(
             f"{origin} has weights for the output {unknown[0]!r}, but the model has {listed(outputs)}. Name an "
-            "output, or give weights without a name."
+            "output, or pass weights without a name."
         )
 
 
@@ -202,7 +202,7 @@ def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
             rate = float(optimizer.learning_rate)
             raise TrainingError(
                 f"The loss is {loss} after {count(batches, 'batch')}. Lower --learning_rate.lr (the rate is "
-                f"{rate:.3g}) or give --optimizer.clip_global_norm 1."
+                f"{rate:.3g}) or set --optimizer.clip_global_norm 1."
             )
 
     return check

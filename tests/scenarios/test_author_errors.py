@@ -108,7 +108,7 @@ def classes(*, rows: bool, loss: Any, column: bool = False) -> dict[str, Any]:
 
 
 ROWS = (
-    "^The loss sparse_categorical_crossentropy of Case takes class numbers, but the targets are rows of 3 values, one "
+    "^The loss sparse_categorical_crossentropy of Case takes class indices, but the targets are rows of 3 values, one "
     r"for each class. Use categorical_crossentropy, or turn the rows into numbers: numpy.argmax\(targets, axis=-1\).$"
 )
 NUMBERS = (

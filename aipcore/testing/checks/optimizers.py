@@ -9,7 +9,7 @@ from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
 
-MADE = ("parameters_can_be_made",)
+MADE = ("parameters_can_be_created",)
 BUILT = ("builds",)
 QUADRATIC_STEPS = 500
 ROSENBROCK_STEPS = 10_000

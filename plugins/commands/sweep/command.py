@@ -25,7 +25,7 @@ OPTIONS = (
     HELP,
     command_option(
         "--space",
-        help=f"Hyperparameters to search. Give {FORMS}, or several of these.",
+        help=f"Hyperparameters to search: {FORMS}, or several of these.",
         metavar="SPACE ...",
         multiple=True,
     ),
@@ -73,7 +73,7 @@ OPTIONS = (
         metavar="DIR",
     ),
     command_option(
-        "--resume", help="Resume the sweep of a folder with its settings. Give it instead of SCENARIO.", metavar="DIR"
+        "--resume", help="Resume the sweep of a folder with its settings. It replaces SCENARIO.", metavar="DIR"
     ),
     command_option(
         "--trust",

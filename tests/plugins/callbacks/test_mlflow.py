@@ -246,10 +246,10 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
         (("--callbacks.mlflow.tracking_uri", "sqlite:///no/such/x.db"), "Create the folder no/such, or fix its"),
         (
             ("--callbacks.mlflow.tracking_uri", "file:///x/mlruns"),
-            "Give --callbacks.mlflow.tracking_uri sqlite:////x/ml",
+            "Use --callbacks.mlflow.tracking_uri sqlite:////x/ml",
         ),
         (("--callbacks.mlflow.tracking_uri", "https://me:key@host"), "MLFLOW_TRACKING_PASSWORD"),
-        (("--callbacks.mlflow.log_model", "True"), "which is not given. Give it, or leave out log_model."),
+        (("--callbacks.mlflow.log_model", "True"), "which is not set. Set it, or leave out log_model."),
     ],
 )
 def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
