@@ -45,7 +45,7 @@ class _Launch(Command):
     cls=_Launch,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="Number of worker processes.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="Number of processes of the run.")
 @click.option(
     "--port-base",
     type=click.IntRange(1, 65535),

@@ -38,7 +38,7 @@ COMMANDS: Final = {
         "Measure the throughput of the training data and find its bottleneck.",
     ),
     "lav": ("aipcore.cli.lav", "Evaluate one or more trained models on validation or other data."),
-    "predict": ("aipcore.cli.predict", "Predict data with one or more trained models."),
+    "predict": ("aipcore.cli.predict", "Predict with one or more trained models."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
     "params": ("aipcore.cli.params", "Print the parameters of a command line and the origin of each value."),

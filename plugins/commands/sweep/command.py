@@ -31,8 +31,8 @@ OPTIONS = (
     ),
     command_option(
         "--trials",
-        help="Total number of trials, including failed ones. The default is 20, no limit with --timeout, and all "
-        "points of a grid.",
+        help="Total number of trials, including failed ones. By default 20, or all points of a grid; no limit with "
+        "--timeout.",
         metavar="N",
         type=click.IntRange(min=1),
     ),
@@ -86,7 +86,7 @@ OPTIONS = (
         metavar="URL",
     ),
     command_option(
-        "--study", help="Name of the study in the database. It is the same on all machines.", metavar="NAME"
+        "--study", help="Name of the study in the database. Use the same name on all machines.", metavar="NAME"
     ),
     command_option("--quiet", "-q", help="Print only the result."),
 )
