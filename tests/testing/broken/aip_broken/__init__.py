@@ -50,7 +50,7 @@ def aip_optimizers():
         record("uses_the_learning_rate", params="ForRate", build="build_restless"),
         record("leaves_the_rest_to_the_loop", params="ForClipping", build="build_clipping"),
         record("golden_steps", params="ForGolden"),
-        record("minimises_a_quadratic", params="ForQuadratic", build="build_slow_for_vectors"),
+        record("minimizes_a_quadratic", params="ForQuadratic", build="build_slow_for_vectors"),
         record("descends_rosenbrock", params="ForRosenbrock", build="build_tired"),
         record("is_traced_once", params="ForTrace", build="build_counting_twice"),
         record("keeps_dtypes", params="ForDtypes", build="build_adam"),
@@ -183,7 +183,7 @@ def aip_commands():
 
 AIP_TESTING = {
     "golden_steps": {"golden": "aip_broken.optimizers:golden"},
-    "minimises_a_quadratic": {"dtypes": ("float32", "float64")},
+    "minimizes_a_quadratic": {"dtypes": ("float32", "float64")},
     "resumes_bit_identically": {"observer": False},
     # At this rate nothing diverges, so that no other attempt resets the plugin's hidden state.
     "resumes_at_every_step": {"rates": (0.0025,)},
