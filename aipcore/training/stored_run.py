@@ -220,7 +220,7 @@ def _recorded_layers(
         place = PLACES[kind]
         if not any(_names(layer, place) for layer in changed):
             sentence = missing_component(folder.about, kind, name, get_plugin_manager())
-            raise PluginError(f"{sentence[:-1]}, or pass --{'.'.join(place)} without it.")
+            raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
         _forget(values, place)
     # The weights come from the checkpoint. The source of the warm start may no longer exist.
     here: dict[str, Any] = {"trainer.output_dir": str(folder.path), "trainer.warmstart.model": None}

@@ -446,7 +446,7 @@ def test_missing_callback_can_be_left_out(run: Path) -> None:
     done = aip(run.parent, "resume", "run", "--trainer.epochs", "3")
     assert done.returncode == 2
     assert "came from aip-plugin-bell 3.1, which is not installed" in done.stderr
-    assert "or pass --trainer.callbacks without it" in done.stderr
+    assert "or give --trainer.callbacks without it" in done.stderr
     done = aip(run.parent, "resume", "run", "--trainer.epochs", "3", "--callbacks", "CSVLog", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
 
