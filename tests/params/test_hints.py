@@ -120,6 +120,12 @@ def test_in_python_and_files(values: dict[str, Any], hint: str) -> None:
     assert hint in message(Layer.from_mapping("defaults", values))
 
 
+def test_json_is_not_the_name_of_a_plugin() -> None:
+    """A JSON value in place of a name lists the names, and is not part of a command."""
+    text = message(Layer.from_arguments(["--optimizer", '{"name": "Ftrl"}']))
+    assert text.startswith('There is no optimizer \'{"name": "Ftrl"}\'; available: ')
+
+
 def test_a_comma_can_be_part_of_a_text() -> None:
     """Lists of texts keep their commas."""
     resolved = resolve(ROOT, [Layer.from_arguments(["--model.names", "a,b", "c"])], get_plugin_manager())
