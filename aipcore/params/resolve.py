@@ -281,7 +281,8 @@ class _Layer:
         refuse_problems(node)
         if any(_options(value)):
             return self._unknown(value, path, self.tree)
-        return ParamsError(f"{self._where(value, path[:-1])} has options but no {COMPONENT_KEY}. Add the key {COMPONENT_KEY}.")
+        where = self._where(value, path[:-1])
+        return ParamsError(f"{where} has options but no {COMPONENT_KEY}. Add the key {COMPONENT_KEY}.")
 
     def _names_in_list(self, node: Component, given: Any, options: dict[Any, Any], path: Path) -> list[str]:
         """Return the names of several components. Options given in the list are merged into `options`."""
