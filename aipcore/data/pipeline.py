@@ -194,7 +194,7 @@ class Pipeline:
         if dropped == samples:
             raise DataError(
                 f"An epoch of {self.origin} has {names.count(samples, 'sample')}, fewer than one batch of "
-                f"{batch_size}, so --train.batch_drop_remainder drops all of them. Use more samples or "
+                f"{batch_size:,}, so --train.batch_drop_remainder drops all of them. Use more samples or "
                 "a smaller --train.batch_size."
             )
         batching = Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped)

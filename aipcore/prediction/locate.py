@@ -151,9 +151,7 @@ def _model(path: Path) -> ModelDir:
     refuse_links(path, reading=True)
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
-            raise UsageError(
-                f"The model {path} is damaged or not a SavedModel: {name} is missing. Use best or export of a run."
-            )
+            raise UsageError(f"The model {path} is damaged or not a SavedModel: {name} is missing. Use another copy.")
     return ModelDir(path=path, kind="model", about=about, home=path)
 
 

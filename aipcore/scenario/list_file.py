@@ -28,7 +28,9 @@ LISTS_HELP = "A list is a text file with one path per line, or a folder with all
 class ListFileData(DataParams):
     """The files to predict."""
 
-    files: tuple[str, ...] = field((), help="Files to predict: paths, folders, or patterns such as 'scans/*.png'.")
+    files: tuple[str, ...] = field(
+        (), help="Files to predict. They are paths, folders, or patterns such as 'scans/*.png'."
+    )
 
 
 @params

@@ -152,7 +152,7 @@ def _newest(folder: Path) -> Iterator[Artifact]:
 def _problem(path: Path, accepted: Accepted) -> str:
     kind = _kind(path)
     if kind == "run":
-        return "is a run folder without a model and without a complete checkpoint"
+        return "is a run folder that contains neither a model nor a complete checkpoint"
     if kind == "checkpoint":
         return "is a checkpoint outside a run folder"
     if kind is not None:

@@ -306,7 +306,10 @@ def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainRes
     if not result and exported is None:
         return None
     # Training again would start from scratch, and replace the models of the run.
-    ended = f"The run in {folder.path} ended without a checkpoint"
+    damaged = any(folder.checkpoints.glob("step-*"))
+    ended = (
+        f"The run in {folder.path} ended{', and its checkpoints are damaged' if damaged else ' without a checkpoint'}"
+    )
     if resumption.found:
         raise UsageError(
             f"{ended}, so it cannot be trained further. To continue from its weights, start a new run: aip train with "

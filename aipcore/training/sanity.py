@@ -225,8 +225,8 @@ def _check_classes(column: Any, classes: int, ignored: int | None, target: str, 
     for first, values in _pieces(column):
         if values.dtype.kind not in "biuf":
             raise DataError(
-                f"The {target} of sample {first} of {origin} is {values.flat[0]!r}, not a class index. Convert it to "
-                "one in processors()."
+                f"The {target} of sample {first} of {origin} is {str(values.flat[0])!r}, not a class index. Convert it "
+                "to one in processors()."
             )
         wrong = np.atleast_1d((values < 0) | (values >= classes))
         if ignored is not None:
