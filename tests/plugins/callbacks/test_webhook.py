@@ -120,7 +120,7 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
     ("environment", "words", "message"),
     [
         ({}, (), "environment variable AIP_WEBHOOK_URL, which is not set. Set it, or pass --callbacks.webhook.url."),
-        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which is not an http or https URL. Set it, or give"),
+        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which is not an http or https URL. Set it, or pass"),
         ({}, ("ftp://host/",), "--callbacks.webhook.url"),
     ],
 )
