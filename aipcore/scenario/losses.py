@@ -145,12 +145,12 @@ class Objective:
             if target == scores and called == "sparse_categorical_crossentropy":
                 return (
                     f"{start} takes class indices, but the targets are rows of {classes} values, one for each class. "
-                    "Use categorical_crossentropy, or turn the rows into numbers: numpy.argmax(targets, axis=-1)."
+                    "Use categorical_crossentropy, or turn the rows into indices: numpy.argmax(targets, axis=-1)."
                 )
             if called in ONE_HOT_LOSSES and scores.rank > 1 and target in (scores[:-1], [*scores[:-1], 1]):
                 return (
                     f"{start} takes a row of {classes} values for each target, but the targets are class indices. Use "
-                    "sparse_categorical_crossentropy, or turn the numbers into rows: "
+                    "sparse_categorical_crossentropy, or turn the indices into rows: "
                     f"keras.utils.to_categorical(targets, {classes})."
                 )
         return None

@@ -109,11 +109,11 @@ def classes(*, rows: bool, loss: Any, column: bool = False) -> dict[str, Any]:
 
 ROWS = (
     "^The loss sparse_categorical_crossentropy of Case takes class indices, but the targets are rows of 3 values, one "
-    r"for each class. Use categorical_crossentropy, or turn the rows into numbers: numpy.argmax\(targets, axis=-1\).$"
+    r"for each class. Use categorical_crossentropy, or turn the rows into indices: numpy.argmax\(targets, axis=-1\).$"
 )
 NUMBERS = (
     "^The loss categorical_crossentropy of Case takes a row of 3 values for each target, but the targets are class "
-    "numbers. Use sparse_categorical_crossentropy, or turn the numbers into rows: "
+    "indices. Use sparse_categorical_crossentropy, or turn the indices into rows: "
     r"keras.utils.to_categorical\(targets, 3\).$"
 )
 LINE = rf"{re.escape(__file__)}, line \d+, in fails"
