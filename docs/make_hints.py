@@ -21,7 +21,7 @@ NAME = re.compile(r"`(\w+)`")
 def hints(page: str) -> dict[str, list[tuple[str, str, str]]]:
     """Return the rows by the name of the option."""
     found: dict[str, list[tuple[str, str, str]]] = {}
-    options = page[page.index("\n## Options\n") : page.index("\n## What a run leaves\n")]
+    options = page[page.index("\n## Options\n") : page.index("\n## Files of a run\n")]
     for section in options.split("\n### ")[1:]:
         group = section.split()[0]
         for line in section.splitlines():

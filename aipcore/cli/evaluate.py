@@ -35,7 +35,7 @@ def command(words: tuple[str, ...]) -> None:
     if len(rest) != 1 or rest[0].startswith("-"):
         wrong = f"takes one file, not {' '.join(rest)}" if rest else "needs a file"
         raise UsageError(
-            f"aip evaluate {wrong}. Give a file written by aip lav --dump or aip predict --targets --output."
+            f"aip evaluate {wrong}. Use a file written by aip lav --dump or aip predict --targets --output."
         )
     path = expanded(rest[0])
     check_stored(path, STORED)

@@ -80,7 +80,7 @@ def command(words: tuple[str, ...]) -> None:
     scenario = scenario_of(model, plugins, trust=trust)
     graph = arguments.options.get("--graph", DEFAULT_GRAPH)
     if not graph.isidentifier():
-        raise UsageError(f"--graph {graph} is not the name of a graph. Give a key of the scenario's export_graphs().")
+        raise UsageError(f"--graph {graph} is not the name of a graph. Use a key of the scenario's export_graphs().")
     given = arguments.options.get("--output")
     stem = model.path.name if graph == DEFAULT_GRAPH else f"{model.path.name}-{graph}"
     output = model.path.with_name(f"{stem}-{chosen.name.lower()}") if given is None else expanded(given)
@@ -129,7 +129,7 @@ def _show_help(
 def _check_new(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
-            f"--output {output} already exists. Give a new or an empty folder. Existing files are not overwritten."
+            f"--output {output} already exists. Choose a new or an empty folder. Existing files are not overwritten."
         )
 
 

@@ -29,9 +29,9 @@ class JsonReporter(Reporter):
         try:
             self._file = LineFile(path, "x", cannot_write)
         except FileExistsError as error:
-            raise UsageError(f"--json-log {path} already exists. Give a new file.") from error
+            raise UsageError(f"--json-log {path} already exists. Choose a new file.") from error
         except OSError as error:
-            raise UsageError(f"--json-log {path} cannot be written ({error.strerror}). Give another file.") from error
+            raise UsageError(f"--json-log {path} cannot be written ({error.strerror}). Choose another file.") from error
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """Write the plan."""

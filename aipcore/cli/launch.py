@@ -21,7 +21,7 @@ STRATEGY = "--device.strategy"
 
 
 class _Launch(Command):
-    missing = "Give the number of processes: aip launch --workers 2 train tutorial."
+    missing = "Set the number of processes: aip launch --workers 2 train tutorial."
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the words of the launched command after its name; before it, options and command names."""
@@ -45,7 +45,7 @@ class _Launch(Command):
     cls=_Launch,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="Number of worker processes.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", required=True, help="Number of processes of the run.")
 @click.option(
     "--port-base",
     type=click.IntRange(1, 65535),
@@ -66,7 +66,7 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
     if name not in COMMANDS:
         wrong = f"cannot start {name!r}" if name else "needs a command"
         raise UsageError(
-            f"aip launch {wrong}. Give {' or '.join(COMMANDS)}, such as aip launch --workers N train SCENARIO."
+            f"aip launch {wrong}. Use {' or '.join(COMMANDS)}, such as aip launch --workers N train SCENARIO."
         )
     if {"--help", "-h"} & {word.partition("=")[0] for word in words}:
         from aipcore.cli.main import main
@@ -74,7 +74,7 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
         sys.exit(main(words))
     ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
     if ports[-1] > 65535:
-        raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}. Give a smaller port.")
+        raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}. Choose a lower port.")
     make_output_optional()
     launch = Launch([*words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
     sys.exit(launch.run())

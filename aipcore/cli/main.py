@@ -37,8 +37,8 @@ COMMANDS: Final = {
         "aipcore.cli.benchmark_input_pipeline",
         "Measure the throughput of the training data and find its bottleneck.",
     ),
-    "lav": ("aipcore.cli.lav", "Score one or more trained models on validation or other data."),
-    "predict": ("aipcore.cli.predict", "Run one or more trained models on data."),
+    "lav": ("aipcore.cli.lav", "Evaluate one or more trained models on validation or other data."),
+    "predict": ("aipcore.cli.predict", "Predict with one or more trained models."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
     "params": ("aipcore.cli.params", "Print the parameters of a command line and the origin of each value."),
@@ -148,7 +148,7 @@ def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: 
 
     \b
       aip train tutorial --optimizer adabelief   train on the built-in digits
-      aip train tutorial --help                  the main parameters (--help all: every one)
+      aip train tutorial --help                  the main parameters (--help all: all of them)
       aip plugins list                           all available plugins
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
     del disabled, no_plugins, debug

@@ -49,8 +49,8 @@ COMMON = ("val.batch_size", "lav.show_samples", "device.gpus")
 
 TRUST = command_option(
     "--trust",
-    help="Trust the code and the addresses that the model names. The code is a scenario outside the installed plugins. "
-    "Use this only for models from a known source.",
+    help="Trust the code and the addresses that the model names. Its scenario is imported even if it is not an "
+    "installed plugin. Use this only for models from a known source.",
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
 import traceback
 from collections.abc import Sequence
 
@@ -31,6 +33,12 @@ CHOSEN_BY = {
 """The option or command that selects a plugin, by kind."""
 
 SHOWN_EPOCHS = 20
+
+WRAPPED = 90
+"""Minimum length of a line of a docstring that continues on the next line."""
+
+ITEM = re.compile(r" *([*-] |\w[\w, ]*: )")
+"""The beginning of an item of a list, or of an argument."""
 
 PREFIXES = {
     "optimizer": "optimizer.",
@@ -137,14 +145,29 @@ def _print_facts(console: Console, facts: Sequence[tuple[str, Text]]) -> None:
 
 def _print_text(console: Console, text: str) -> None:
     """Print the paragraphs of a docstring, rewrapped unless they are indented or a list."""
+    width = max(console.width - 2, 20)
     for paragraph in filter(None, plain(text).split("\n\n")):
         lines = paragraph.splitlines()
-        rewrapped = [" ".join(lines)] if all(line[0] not in " *-" for line in lines) else lines
+        rewrapped = [" ".join(lines)] if all(line[0] not in " *-" for line in lines) else _unwrapped(lines)
         console.print()
         for line in rewrapped:
-            for part in Text(line).wrap(console, max(console.width - 2, 20)):
-                part.rstrip()
-                console.print(Text("  ").append_text(part), soft_wrap=True)
+            indent = line[: len(line) - len(line.lstrip())]
+            parts = textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+            for part in parts:
+                console.print(Text(f"  {part}"), soft_wrap=True)
+
+
+def _unwrapped(lines: Sequence[str]) -> list[str]:
+    """Join the lines of a list or an indented text that the author's editor has wrapped."""
+    joined: list[str] = []
+    last = ""
+    for line in lines:
+        if len(last) >= WRAPPED and not ITEM.match(line):
+            joined[-1] += f" {line.strip()}"
+        else:
+            joined.append(line)
+        last = line
+    return joined
 
 
 def _print_options(console: Console, options: Sequence[Description]) -> None:

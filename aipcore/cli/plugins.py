@@ -87,10 +87,12 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
     """Run the conformance checks of a plugin.
 
     NAME is a plugin, or an entry point for all of its plugins. Each check prints one line. The exit code is 1 if a
-    check fails. docs/testing-plugins.md describes the checks.
+    check fails.
+
+    docs/testing-plugins.md describes the checks.
     """
     if every == bool(names):
-        raise UsageError("Name the plugins to check, or give --all. `aip plugins list` shows all plugins.")
+        raise UsageError("Name the plugins to check, or use --all. `aip plugins list` shows all plugins.")
     from aipcore.cli.plugin_check import check_plugins, chosen_entries
 
     manager = get_plugin_manager()
@@ -101,7 +103,7 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
 
 
 @command.command("new")
-@click.argument("kind", type=KIND)
+@click.argument("kind", type=KIND, metavar="KIND")
 @click.argument("name")
 @click.option(
     "--output",
@@ -112,8 +114,8 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
 def new(kind: str, name: str, output: Path | None) -> None:
     """Create a working plugin package with tests.
 
-    KIND is optimizer, schedule, scenario, callback, exporter, writer or command. NAME is the name that
-    users type, such as SignSGD for the package aip-plugin-sign-sgd.
+    KIND is optimizer, schedule, scenario, callback, exporter, writer or command. NAME is the name that users type, such
+    as SignSGD for the package aip-plugin-sign-sgd.
     """
     from aipcore.scaffold.bake import bake, next_commands
     from aipcore.scaffold.names import names_for

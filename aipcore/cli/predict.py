@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OUTPUT = command_option(
     "--output",
     help="Write the predictions to FILE instead of the terminal. The end of FILE selects the format: "
-    ".csv, .jsonl, .npz, .parquet, or one of the scenario or a plugin; see aip plugins list --kind writer.",
+    ".csv, .jsonl, .npz, .parquet, or one that the scenario or a plugin adds; see aip plugins list --kind writer.",
     metavar="FILE",
 )
 TARGETS = command_option(
@@ -40,7 +40,7 @@ TARGETS = command_option(
 PREDICT = ModelCommand(
     name="predict",
     usage="predict MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Run one or more trained models on data, by default the validation data. Several models vote.",
+    summary="Predict with one or more trained models, by default on the validation data. Several models vote.",
     options=(HELP, OUTPUT, TARGETS, TRUST),
     fixed=(*FIXED, "lav"),
     several=True,
@@ -54,7 +54,7 @@ class _Predict(ModelFolderCommand):
 
 @words_command("predict", _Predict, PREDICT.options)
 def command(words: tuple[str, ...]) -> None:
-    """Run one or more trained models on data."""
+    """Predict with one or more trained models."""
     console = Console()
     options, requests = PREDICT.read(words, console)
     if not requests:

@@ -17,7 +17,7 @@ from aipcore.training.stored_run import find_stored_run
 
 TRUST = command_option(
     "--trust",
-    help="Trust the code and the addresses that the run folder names. The code is the file or module of its scenario. "
+    help="Trust the code and the addresses that the run folder names. The file or module of its scenario is imported. "
     "Check both first.",
 )
 STRICT_DATA = command_option(

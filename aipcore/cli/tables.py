@@ -77,7 +77,7 @@ def write_scores(path: Path, scores: Sequence[ListScore], about: dict[str, Any])
     try:
         path.write_text(json.dumps({**about, "lists": lists}, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--json {path} cannot be written ({error.strerror}). Give another file.") from error
+        raise UsageError(f"--json {path} cannot be written ({error.strerror}). Choose another file.") from error
 
 
 def _number(value: float | None) -> str:

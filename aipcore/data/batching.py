@@ -149,10 +149,10 @@ class Collector:
     def _weight(self, sample: Sample, index: int) -> Any:
         weight = present(sample.weight)
         if bool(self._weights) is (weight is None):
+            given, first = ("no", "one") if weight is None else ("a", "none")
             raise SampleError(
-                f"Processed sample {index} of {self._layout.origin} has {'no' if weight is None else 'a'} weight, but "
-                f"the first samples have {'one' if weight is None else 'none'}. Give all samples a weight, or "
-                "none of them."
+                f"After processing, sample {index} of {self._layout.origin} has {given} weight, but the first samples "
+                f"have {first}. Give all samples a weight, or none of them."
             )
         return weight
 
@@ -168,7 +168,8 @@ class Collector:
         row = self._count
         for (name, shape, dtype), column in zip(side.columns, columns, strict=True):
             if name not in values:
-                raise self._misfit(index, f"no {side.part} {name!r}", shape)
+                names = sorted(each for each, *_ in side.columns)
+                raise self._misfit(index, f"the {side.part} {sorted(values)}", names)
             array = values[name]
             if type(array) is not np.ndarray:
                 array = np.asarray(array)
@@ -195,9 +196,9 @@ class Collector:
 
     def _misfit(self, index: int, given: str, wanted: object) -> SampleError:
         return SampleError(
-            f"Processed sample {index} of {self._layout.origin} has {given}, but the first samples or sample_specs() "
-            f"have {wanted}. Give all samples the same names, shapes and types, or declare varying axes as None in "
-            "sample_specs()."
+            f"After processing, sample {index} of {self._layout.origin} has {given}, but the first samples or "
+            f"sample_specs() have {wanted}. Give all samples the same names, shapes and types, or declare varying axes "
+            "as None in sample_specs()."
         )
 
 

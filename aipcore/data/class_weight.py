@@ -76,7 +76,7 @@ def class_ids(targets: Array) -> npt.NDArray[np.int64]:
     """Return the class of each sample, by the same rule as Keras' `class_weight`.
 
     Args:
-        targets: class numbers of shape [samples] or [samples, 1], rounded; or scores of shape [samples, classes], whose
+        targets: class indices of shape [samples] or [samples, 1], rounded; or scores of shape [samples, classes], whose
             largest score is the class.
     """
     if targets.ndim > 1:
@@ -106,7 +106,7 @@ def _target(dataset: Dataset, origin: str) -> tuple[str, int | None]:
         )
     if not spec.dtype.startswith(("bool", "int", "uint", "float")):
         raise DataError(
-            f"--train.class_weight needs class numbers, but the targets of {origin} are of type {spec.dtype}. Turn "
+            f"--train.class_weight needs class indices, but the targets of {origin} are of type {spec.dtype}. Turn "
             "them into numbers in a processor."
         )
     return name, spec.shape[0] if spec.shape and spec.shape[0] != 1 else None
@@ -122,7 +122,7 @@ def _check(targets: Array, first: int, origin: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise DataError(
-            f"--train.class_weight needs class numbers or one-hot rows, but the target of sample {first + row} of "
+            f"--train.class_weight needs class indices or one-hot rows, but the target of sample {first + row} of "
             f"{origin} is {np.array2string(targets[row], threshold=8)}. Give the samples a weight instead."
         )
 

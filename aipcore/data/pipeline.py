@@ -194,7 +194,7 @@ class Pipeline:
         if dropped == samples:
             raise DataError(
                 f"An epoch of {self.origin} has {names.count(samples, 'sample')}, fewer than one batch of "
-                f"{batch_size}, so --train.batch_drop_remainder drops all of them. Give more samples or "
+                f"{batch_size:,}, so --train.batch_drop_remainder drops all of them. Use more samples or "
                 "a smaller --train.batch_size."
             )
         batching = Batching(samples=samples - dropped, batch_size=batch_size, dropped=dropped)
@@ -360,7 +360,7 @@ def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None) ->
     if samples is not None and samples % size:
         raise DataError(
             f"An epoch of {names.count(samples, 'sample')} is not a whole number of the batches of {size} that "
-            f"{origin} yields. Give a multiple of {size} as --trainer.samples_per_epoch."
+            f"{origin} yields. Set --trainer.samples_per_epoch to a multiple of {size}."
         )
     return size
 

@@ -141,7 +141,7 @@ class FunctionProcessor(Processor):
 
 
 class PostProcessor(_Named):
-    """A change of the model's outputs for one sample, such as decoding class numbers into text."""
+    """A change of the model's outputs for one sample, such as decoding class indices into text."""
 
     modes: Collection[Mode] = frozenset({Mode.PREDICTION, Mode.EVALUATION})
 
@@ -185,7 +185,7 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
         else:
             shown = f"the class {each.__name__}" if isinstance(each, type) else type(each).__name__
             raise ScenarioError(
-                f"{origin} has {shown} as a processor. Give objects of Processor, RandomProcessor, "
+                f"{origin} has {shown} as a processor. Use objects of Processor, RandomProcessor, "
                 "RandomBatchProcessor or GeneratingProcessor, or functions from Sample to Sample."
             )
     return processors
@@ -203,7 +203,7 @@ def as_post_processors(given: Iterable[Any], origin: str) -> list[PostProcessor]
     for each in processors:
         if not isinstance(each, PostProcessor):
             shown = f"the class {each.__name__}" if isinstance(each, type) else type(each).__name__
-            raise ScenarioError(f"{origin} has {shown} as a post-processor. Give objects of PostProcessor.")
+            raise ScenarioError(f"{origin} has {shown} as a post-processor. Use objects of PostProcessor.")
         check_author_class(type(each), _WAYS)
     return processors
 

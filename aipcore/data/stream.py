@@ -39,10 +39,10 @@ class Stream:
     def __attrs_post_init__(self) -> None:
         if not self.made and not hasattr(self.source, "__iter__"):
             raise DataError(
-                f"Stream was given {type(self.source).__name__}. Give an iterable, or a function that returns one."
+                f"Stream was given {type(self.source).__name__}. Pass an iterable, or a function that returns one."
             )
         if self.length is not None and self.length < 1:
-            raise DataError(f"Stream was given the length {self.length}. Give the number of elements, at least 1.")
+            raise DataError(f"Stream was given the length {self.length}. Pass the number of elements, at least 1.")
 
 
 class Elements(ABC):

@@ -153,7 +153,7 @@ def _from_slurm(environment: Mapping[str, str], port: int) -> Cluster:
         addresses, own = (), None
     if own is None or len(hosts) != len(counts) or len(addresses) != int(tasks):
         given = ", ".join(f"{name}={environment[name]}" for name in SLURM)
-        raise UsageError(f"Slurm's variables do not fit together ({given}). Start the workers with srun.")
+        raise UsageError(f"Slurm's variables are inconsistent ({given}). Start the workers with srun.")
     # Every job step has both variables. They give the actual placement of the task.
     real = (environment.get("SLURM_NODEID", str(own[0])), environment.get("SLURM_LOCALID", str(own[1])))
     if real != (str(own[0]), str(own[1])):

@@ -15,7 +15,7 @@ class GpuParams:
 
     gpus: tuple[int, ...] | None = field(
         None,
-        help="GPUs to use, by number. Only GPUs in CUDA_VISIBLE_DEVICES are counted. none: all of them.",
+        help="GPUs to use, by index. Only GPUs in CUDA_VISIBLE_DEVICES are counted. none: all of them.",
         check=at_least(0),
     )
     memory_growth: bool = field(True, help="Allocate GPU memory as needed instead of at the start.")

@@ -67,7 +67,7 @@ def _read_json(path: Path, text: str) -> Any:
 
     def refuse(word: str) -> Any:
         raise ParamsError(
-            f"The parameter file {path} contains {word}, which is not a finite number. Give a finite one."
+            f"The parameter file {path} contains {word}, which is not a finite number. Use a finite number."
         )
 
     try:

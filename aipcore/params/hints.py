@@ -71,7 +71,7 @@ NAMES: Final[Mapping[str, Mapping[str, str]]] = {
         "mlflowlogger": "Write --callbacks MLflow.",
     },
     "exporter": {
-        **dict.fromkeys(("tflite", "lite", "tensorflowlite"), "Write LiteRT, the new name of TensorFlow Lite."),
+        **dict.fromkeys(("tflite", "lite", "tensorflowlite"), "Use LiteRT, the new name of TensorFlow Lite."),
         **dict.fromkeys(("h5", "hdf5", ".keras", "kerasv3"), "Write Keras, which writes model.keras."),
         **dict.fromkeys(("pb", "tf", "tensorflow", "savedmodels"), "Write SavedModel."),
         **dict.fromkeys(("onnxruntime", ".onnx"), "Write ONNX."),
@@ -126,7 +126,7 @@ def meant_name(kind: str, name: str, known: Sequence[str]) -> str | None:
         return hint
     if normalize(last) in shown:
         return f"Write {shown[normalize(last)]}."
-    if kind not in PLUGIN_KINDS:
+    if kind not in PLUGIN_KINDS or not last.isidentifier():
         return None
     return f"Write a plugin whose build returns it: aip plugins new {kind} {last}."
 

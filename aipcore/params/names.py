@@ -34,7 +34,8 @@ def nearest(name: str, candidates: Iterable[str], *, most: int = 3, least: float
 
 
 def _likeness(a: str, b: str) -> float:
-    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+    # Swapped letters, as in `sdg`, are one mistake.
+    return max(SequenceMatcher(None, a, b, autojunk=False).ratio(), 0.9 if sorted(a) == sorted(b) else 0)
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -211,7 +211,8 @@ class _Layer:
         if isinstance(value, Option):
             written = value.written
             if not value.words and not value.closed and not leaf.type.is_flag:
-                raise ParamsError(f"{written} needs a value: {written} {leaf.type.metavar}.")
+                end = "" if leaf.type.metavar.endswith("...") else "."
+                raise ParamsError(f"{written} needs a value: {written} {leaf.type.metavar}{end}")
             words = ("",) if value.closed and not value.words and leaf.type.form == "one" else value.words
             refuse_commas(leaf, value, words)
             given = " ".join(words) or "an empty value"
@@ -239,8 +240,10 @@ class _Layer:
         try:
             value = convert()
         except NotAllowedError:
-            limit = f", {check.allowed}" if check else ""
-            raise ParamsError(f"{where}: {given} is not allowed. It must be {leaf.type.words}{limit}.") from None
+            # A field with a conversion accepts more than its type, and its check describes all of it.
+            words = [] if check and leaf.spec.convert else [leaf.type.words]
+            allowed = ", ".join([*words, *([check.allowed] if check else [])])
+            raise ParamsError(f"{where}: {given} is not allowed. It must be {allowed}.") from None
         if check is not None and not check.accepts(value):
             raise ParamsError(f"{where}: {given} is not allowed. It must be {check.allowed}.")
         leaf.value, leaf.origin = value, self.layer.name
@@ -278,7 +281,8 @@ class _Layer:
         refuse_problems(node)
         if any(_options(value)):
             return self._unknown(value, path, self.tree)
-        return ParamsError(f"{self._where(value, path[:-1])} has options but no {COMPONENT_KEY}. Name the component.")
+        where = self._where(value, path[:-1])
+        return ParamsError(f"{where} has options but no {COMPONENT_KEY}. Add the key {COMPONENT_KEY}.")
 
     def _names_in_list(self, node: Component, given: Any, options: dict[Any, Any], path: Path) -> list[str]:
         """Return the names of several components. Options given in the list are merged into `options`."""
@@ -286,13 +290,13 @@ class _Layer:
         if not isinstance(given, list | tuple):
             raise ParamsError(f"{where}: {given!r} is not allowed. It must be a list of components.")
         names = []
-        for entry in map(_plain_choice, given):
+        for number, entry in enumerate(map(_plain_choice, given), 1):
             inner = dict(entry) if isinstance(entry, Mapping) else {COMPONENT_KEY: entry}
             name = inner.pop(COMPONENT_KEY, None)
             if not isinstance(name, str):
-                raise ParamsError(
-                    f"{where}: {_not_a_choice(node, entry) or f'{entry!r} has no name. Name the component.'}"
-                )
+                form = f"{{{COMPONENT_KEY}: NAME, OPTION: VALUE}}"
+                unnamed = f"entry {number} has no {COMPONENT_KEY}. Write NAME or {form}."
+                raise ParamsError(f"{where}: {_not_a_choice(node, entry) or unnamed}")
             names.append(name)
             self._merge(options, (name,), inner, path)
         listed = {normalize(name) for name in names}
@@ -326,13 +330,15 @@ def _plain_choice(value: Any) -> Any:
 
 def _names_in_words(node: Component, option: Option) -> list[str]:
     words, names = list(option.words), one_of(node.names)
+    if (node.optional or node.several) and [word.casefold() for word in words] == ["none"]:
+        return []
     if not node.several:
         if len(words) != 1:
             given = " ".join(words) or "an empty value"
             raise ParamsError(f"{option.written}: {given} is not allowed. It must be one of {names}.")
-        return [] if node.optional and words[0].casefold() == "none" else words
+        return words
     if not words and not option.closed:
-        raise ParamsError(f"{option.written} needs names. Give one or more of {names}.")
+        raise ParamsError(f"{option.written} needs names. Write none, or one or more of {names}.")
     if (split := split_words(words, lambda parts: any("," in word for word in words))) is not None:
         raise ParamsError(f"{option.written}: separate names with spaces: {option.written} {' '.join(split)}.")
     return words
@@ -342,7 +348,7 @@ def _name_in(node: Component, given: Any, where: str) -> list[str]:
     if isinstance(given, str) or (given is None and node.optional):
         return [] if given is None else [given]
     if isinstance(given, int | float) and node.kind in VALUES:
-        raise ParamsError(f"{where}: {given!r} is not the name of a {node.kind}. Give {VALUES[node.kind]}.")
+        raise ParamsError(f"{where}: {given!r} is not the name of a {node.kind}. Set {VALUES[node.kind]}.")
     wrong = f"{given!r} is not allowed. It must be one of {one_of(node.names)}."
     raise ParamsError(f"{where}: {_not_a_choice(node, given) or wrong}")
 

@@ -103,7 +103,7 @@ def check_resources(params: Any) -> None:
     for leaf, paths in _resources(params):
         for path in paths:
             if not path.is_file():
-                raise ParamsError(f"--{leaf.name} {path} is not a file. Give the path of an existing file.")
+                raise ParamsError(f"--{leaf.name} {path} is not a file. Pass the path of an existing file.")
             try:
                 path.open("rb").close()
             except OSError as error:
@@ -195,7 +195,7 @@ def refuse_foreign_resources(params: Any, folder: Path) -> None:
             if not path.resolve().is_relative_to(home):
                 raise ParamsError(
                     f"The model {folder} names {path} for {leaf.name}, which is not in its {FOLDER} folder. "
-                    f"Give --{leaf.name} FILE."
+                    f"Pass --{leaf.name} FILE."
                 )
 
 

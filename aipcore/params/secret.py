@@ -120,7 +120,7 @@ def refuse_withheld(tree: Group) -> None:
         names = " and ".join(f"--{shown(leaf.path, tree.shorts)} ({leaf.value})" for leaf in missing)
         options = ", ".join(variable(leaf, tree) for leaf in missing)
         are = "contains a secret, which is" if len(missing) == 1 else "contain secrets, which are"
-        raise ParamsError(f"{names} {are} not recorded. Give the option, or set {options}.")
+        raise ParamsError(f"{names} {are} not recorded. Pass the option, or set {options}.")
 
 
 @attrs.frozen
@@ -168,6 +168,6 @@ def refuse_contacts(found: Sequence[Contact], where: object) -> None:
         listed = ", ".join(f"{each.address} (--{each.option})" for each in found)
         raise UsageError(
             f"{where} names {'an address' if len(found) == 1 else 'addresses'} that would be contacted: {listed}. "
-            f"Check {'it' if len(found) == 1 else 'them'}, then add --trust, or give the "
+            f"Check {'it' if len(found) == 1 else 'them'}, then add --trust, or pass the "
             f"{'option' if len(found) == 1 else 'options'} yourself."
         )

@@ -64,7 +64,7 @@ def lav_lists(scenario: Scenario) -> dict[str, Any]:
     data = scenario.val_data()
     if data is None:
         raise DataError(
-            f"{type(scenario).__name__} has no validation data. Give some with the options of --data, --val or --lav."
+            f"{type(scenario).__name__} has no validation data. Set some with the options of --data, --val or --lav."
         )
     return {"": data}
 

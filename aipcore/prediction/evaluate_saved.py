@@ -93,7 +93,7 @@ def score_stored(stored: Stored, scenario: Scenario) -> list[ListScore]:
     for group in ("targets", "outputs"):
         if not stored.group(group):
             raise DataError(
-                f"The file contains no {group}. Give a file of aip lav --dump or aip predict --targets --output."
+                f"The file contains no {group}. Use a file of aip lav --dump or aip predict --targets --output."
             )
     return [_score(stored, scenario, name) for name in dict.fromkeys(stored.lists)]
 

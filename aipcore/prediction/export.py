@@ -113,7 +113,7 @@ def export_model(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--output {output} cannot be written ({error.strerror}). Give another folder.") from error
+        raise UsageError(f"--output {output} cannot be written ({error.strerror}). Choose another folder.") from error
     return Exported(deviation=writer.write(output, compare=True), inputs=told)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from aipcore.errors import UsageError
 from aipcore.params import one_of
 
-NEEDS_PYARROW = "Parquet files need the package pyarrow. Install aipcore[parquet], or give a file that ends in .npz."
+NEEDS_PYARROW = "Parquet files need the package pyarrow. Install aipcore[parquet], or choose a file that ends in .npz."
 
 STORED = (".npz", ".parquet")
 """Suffixes of files with targets and outputs, for `aip evaluate`."""
@@ -41,10 +41,10 @@ def check_place(path: Path, option: str) -> None:
         UsageError: the path is a folder, or its folder is missing or read-only.
     """
     if path.is_dir():
-        raise UsageError(f"{option} {path} is a folder. Give a file.")
+        raise UsageError(f"{option} {path} is a folder. Choose a file.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(
-            f"{option} {path} cannot be written: {path.parent} is not a writable folder. Give another path."
+            f"{option} {path} cannot be written: {path.parent} is not a writable folder. Choose another path."
         )
 
 
@@ -56,7 +56,7 @@ def check_stored(path: Path, suffixes: Sequence[str]) -> None:
     """
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {problem}. Give a file written by aip lav --dump or aip predict --targets --output.")
+        raise UsageError(f"{path} {problem}. Use a file written by aip lav --dump or aip predict --targets --output.")
     if path.suffix not in suffixes:
         raise UsageError(f"{path} does not end in {one_of(suffixes)}. Only such files contain targets and outputs.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:

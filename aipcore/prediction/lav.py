@@ -60,7 +60,7 @@ class Jury(Predictor):
             if list(other) != list(lists[0]):
                 raise UsageError(
                     f"{group[0].model.path} has the lists {_listed(other)}, but {self.voters[0].model.path} has "
-                    f"{_listed(lists[0])}. Give the same lists for all models with the options of --lav."
+                    f"{_listed(lists[0])}. Use the same lists for all models, with the options of --lav."
                 )
         scores: list[ListScore] = []
         skipped: dict[str, None] = {}
@@ -193,7 +193,7 @@ def _evaluation(
     kind = type(scenario).__name__
     if not takes(model, graph, inputs):
         raise DataError(
-            f"{kind}.{origin} has the inputs {_names(inputs)}, but the model takes {_names(graph.inputs)}. Give "
+            f"{kind}.{origin} has the inputs {_names(inputs)}, but the model takes {_names(graph.inputs)}. Use "
             "data with the inputs that the model was trained on."
         )
     if not targets:

@@ -130,7 +130,8 @@ def _model(path: Path) -> ModelDir:
         raise UsageError(f"{path / ABOUT_FILE} has no format number. It is damaged, or aip did not write it.")
     if version > MODEL_FORMAT:
         raise UsageError(
-            f"The model {path} has format {version}, but this aip reads formats up to {MODEL_FORMAT}. Upgrade aipcore."
+            f"The model {path} has format {version}, but this version of aip reads formats up to {MODEL_FORMAT}. "
+            "Upgrade aipcore."
         )
     if not isinstance(about.get("signature"), dict):
         raise UsageError(
@@ -139,20 +140,18 @@ def _model(path: Path) -> ModelDir:
     formats = about.get("formats")
     if isinstance(formats, list) and ALWAYS_WRITTEN not in formats:
         raise UsageError(
-            f"The model {path} contains only {', '.join(map(str, formats))}, which aip does not apply. Give the model "
+            f"The model {path} contains only {', '.join(map(str, formats))}, which aip does not apply. Use the model "
             "that it was exported from: best, export or checkpoint of a run."
         )
     if "graph" in about:
         raise UsageError(
-            f"The model {path} contains only the export graph {about['graph']}, which aip does not apply. Give the "
+            f"The model {path} contains only the export graph {about['graph']}, which aip does not apply. Use the "
             "model that it was exported from: best, export or checkpoint of a run."
         )
     refuse_links(path, reading=True)
     for name in (SAVED_MODEL, "variables"):
         if not (path / name).exists():
-            raise UsageError(
-                f"The model {path} is damaged or not a SavedModel: {name} is missing. Give best or export of a run."
-            )
+            raise UsageError(f"The model {path} is damaged or not a SavedModel: {name} is missing. Use another copy.")
     return ModelDir(path=path, kind="model", about=about, home=path)
 
 

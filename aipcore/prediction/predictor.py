@@ -144,7 +144,7 @@ class Predictor:
         plugins = get_plugin_manager()
         paths = [path] if isinstance(path, str | Path) else list(path)
         if not paths:
-            raise UsageError("No model is given. Give at least one path.")
+            raise UsageError("No model is given. Pass at least one path.")
         overrides = None if params is None else Layer.from_mapping("params", params)
         voters = []
         for each in paths:
@@ -229,7 +229,7 @@ class Predictor:
                 data = scenario.predict_data()
                 if data is None:
                     raise DataError(
-                        f"{type(self.scenario).__name__} has no data to predict. Give --data.files if it has that "
+                        f"{type(self.scenario).__name__} has no data to predict. Pass --data.files if it has that "
                         "option, or call Predictor.predict with samples."
                     )
                 mode = Mode.EVALUATION if targets else Mode.PREDICTION
@@ -259,7 +259,7 @@ class Predictor:
 
     def _predict_datasets(self, datasets: Sequence[Dataset], batch_size: int, *, targets: bool) -> Iterator[Prediction]:
         if targets and not datasets[0].specs()[1]:
-            raise DataError("The data to predict has no targets. Leave out --targets, or give data with targets.")
+            raise DataError("The data to predict has no targets. Leave out --targets, or use data with targets.")
         first = 0
         for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             size = blocks[0].batch_size

@@ -111,7 +111,7 @@ def write_stored(path: Path, stored: Stored) -> None:
             _write_npz(path, stored, columns, header)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror or error}). Give another file, or free some space."
+            f"{path} cannot be written ({error.strerror or error}). Choose another file, or free some space."
         ) from error
 
 
@@ -134,7 +134,9 @@ def read_stored(path: Path) -> Stored:
             f"({type(error).__name__}: {' '.join(str(error).split())})."
         ) from error
     if version > FORMAT:
-        raise UsageError(f"{path} has format {version}, but this aip reads formats up to {FORMAT}. Upgrade aipcore.")
+        raise UsageError(
+            f"{path} has format {version}, but this version of aip reads formats up to {FORMAT}. Upgrade aipcore."
+        )
     counts = {len(values) for values in (*plain.values(), *columns.values())}
     if len(counts) > 1:
         raise UsageError(f"{path} is damaged: its columns have different lengths.")

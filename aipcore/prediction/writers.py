@@ -153,7 +153,7 @@ def write_predictions(
             write(path, given, about)
         except OSError as error:
             raise UsageError(
-                f"{path} cannot be written ({error.strerror or error}). Give another file, or free some space."
+                f"{path} cannot be written ({error.strerror or error}). Choose another file, or free some space."
             ) from error
     written = number
     if next(given, None) is not None:

@@ -55,7 +55,7 @@ def bake(names: Names, folder: Path) -> list[Path]:
         PluginError: `folder` exists or cannot be written.
     """
     if os.path.lexists(folder):
-        raise PluginError(f"{folder} already exists. Give another folder with --output.")
+        raise PluginError(f"{folder} already exists. Choose another folder with --output.")
     contents = render(names)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,9 @@ def bake(names: Names, folder: Path) -> list[Path]:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
     except OSError as error:
-        raise PluginError(f"{folder} cannot be written ({error.strerror or error}). Give another --output.") from error
+        raise PluginError(
+            f"{folder} cannot be written ({error.strerror or error}). Choose another --output."
+        ) from error
     return [Path(path) for path in sorted(contents)]
 
 

@@ -14,18 +14,18 @@ _CALLBACKS = (
     "Select callbacks with --callbacks NAME or defaults = {'callbacks': ['NAME']}. Register your own as a plugin."
 )
 _LOSSES = "Return Keras losses from losses(), or values of each sample from loss_values(inputs, targets, outputs)."
-_OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."
-_RATE = "Write defaults = {'learning_rate.lr': 0.01}, or give --learning_rate.lr 0.01."
+_OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or pass --optimizer SGD."
+_RATE = "Write defaults = {'learning_rate.lr': 0.01}, or pass --learning_rate.lr 0.01."
 _MODEL = "Build the model in build(inputs)."
 _VALIDATION = "Return the validation data from val_data()."
 _TEST = "Return further validation data by name from lav_data()."
 _TRAIN = "Return the training data from train_data()."
 _PROCESSORS = "Return processors of samples from processors()."
-_STOPPING = "Write defaults = {'early_stopping.n_to_go': 5}, or give --early_stopping.n_to_go 5."
+_STOPPING = "Write defaults = {'early_stopping.n_to_go': 5}, or pass --early_stopping.n_to_go 5."
 
 
 def _default(path: str, value: object) -> str:
-    return f"Write defaults = {{{path!r}: {value!r}}}, or give --{path} {value}."
+    return f"Write defaults = {{{path!r}: {value!r}}}, or pass --{path} {value}."
 
 
 _GROUPS: Final = {
@@ -49,7 +49,7 @@ _GROUPS: Final = {
     _default("train.batch_size", 32): "batchsize",
     _default("trainer.random_seed", 1): "seed randomseed",
     _default("trainer.precision", "bfloat16"): "precision mixedprecision",
-    "Give --train.class_weight 0=1 1=5.": "classweight classweights",
+    "Use --train.class_weight 0=1 1=5.": "classweight classweights",
 }
 
 SCENARIO_WAYS: Final[Mapping[str, str]] = {name: way for way, names in _GROUPS.items() for name in names.split()}

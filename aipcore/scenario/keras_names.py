@@ -39,7 +39,7 @@ def unknown_name(given: Any, kind: str) -> str:
     """
     module = keras.losses if kind == "loss" else keras.metrics
     if not isinstance(given, str):
-        return f"{given!r} is not a {kind}. Give a name, a class, an instance or a function that Keras accepts."
+        return f"{given!r} is not a {kind}. Use a name, a class, an instance or a function that Keras accepts."
     public = [name for name in dir(module) if name[0].islower() and callable(getattr(module, name))]
     # `compile` chooses these by shape; they have no function of their own.
     names = {*public, "crossentropy", "accuracy"} - {"get", "serialize", "deserialize"}

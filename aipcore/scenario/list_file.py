@@ -28,7 +28,9 @@ LISTS_HELP = "A list is a text file with one path per line, or a folder with all
 class ListFileData(DataParams):
     """The files to predict."""
 
-    files: tuple[str, ...] = field((), help="Files to predict. Give paths, folders, or patterns such as 'scans/*.png'.")
+    files: tuple[str, ...] = field(
+        (), help="Files to predict. They are paths, folders, or patterns such as 'scans/*.png'."
+    )
 
 
 @params
@@ -127,7 +129,7 @@ class ListFileScenario(Scenario):
             UsageError: a list cannot be read or is empty, or no lists are given.
         """
         if not self.params.train.lists and self.own_train_data() is None:
-            raise UsageError(f"{type(self).__name__} has no built-in data. Give --train.lists FILE ...")
+            raise UsageError(f"{type(self).__name__} has no built-in data. Pass --train.lists FILE ...")
         for group_name in ("train", "val", "lav"):
             for entry in getattr(self.params, group_name).lists:
                 self.paths([entry], group_name)
@@ -145,7 +147,7 @@ class ListFileScenario(Scenario):
             if not listed:
                 kinds = f"{' or '.join(self.suffixes)} files" if self.suffixes else "files"
                 what = f"contains no {kinds}" if is_dir else "names no files"
-                raise UsageError(f"--{group_name}.lists {entry} {what}. Give another list or folder.")
+                raise UsageError(f"--{group_name}.lists {entry} {what}. Use another list or folder.")
             found += listed
         return found
 
@@ -218,13 +220,13 @@ def _listed(path: Path, group_name: str) -> list[Path]:
     found = []
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{given} is not a regular file. Give a text file or a folder.")
+            raise UsageError(f"{given} is not a regular file. Use a text file or a folder.")
         with path.open("rb") as file:
             number = 0
             while line := file.readline(LONGEST_LINE + 1):
                 number += 1
                 if len(line) > LONGEST_LINE:
-                    raise UsageError(f"{given}, line {number} is too long for a path. Give a text file of paths.")
+                    raise UsageError(f"{given}, line {number} is too long for a path. Write one path per line.")
                 sample = _sample(line, number, path.parent, given)
                 if sample is not None:
                     found.append(sample)
@@ -249,7 +251,7 @@ def _sample(line: bytes, number: int, folder: Path, given: str) -> Path | None:
         # Some editors write a byte order mark at the beginning of a file.
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{given} is not UTF-8 text. Give a text file with one path per line.") from error
+        raise UsageError(f"{given} is not UTF-8 text. Use a text file with one path per line.") from error
     text = text.removesuffix("\n").removesuffix("\r")
     plain = text.strip()
     # The line is tried as a plain file name first: names may begin with `#` or `~`, and end with a blank.

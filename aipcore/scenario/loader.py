@@ -167,7 +167,7 @@ def _is_elsewhere(name: str, path: Path) -> bool:
 
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ScenarioError(f"There is no scenario file {path}. Give the path of a .py file, or a plugin name.")
+        raise ScenarioError(f"There is no scenario file {path}. Pass the path of a .py file, or a plugin name.")
     name = f"{FILE_MODULE}{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -253,7 +253,7 @@ def _is_complete(cls: type[Scenario]) -> bool:
 
 def _checked(cls: object, text: str) -> type[Scenario]:
     if not (isinstance(cls, type) and issubclass(cls, Scenario)):
-        raise ScenarioError(f"{text} is not a scenario. Give a class that extends aipcore.scenario.Scenario.")
+        raise ScenarioError(f"{text} is not a scenario. Use a class that extends aipcore.scenario.Scenario.")
     return cls
 
 

@@ -144,13 +144,13 @@ class Objective:
             start = f"The loss {called} of {self._kind}"
             if target == scores and called == "sparse_categorical_crossentropy":
                 return (
-                    f"{start} takes class numbers, but the targets are rows of {classes} values, one for each class. "
-                    "Use categorical_crossentropy, or turn the rows into numbers: numpy.argmax(targets, axis=-1)."
+                    f"{start} takes class indices, but the targets are rows of {classes} values, one for each class. "
+                    "Use categorical_crossentropy, or turn the rows into indices: numpy.argmax(targets, axis=-1)."
                 )
             if called in ONE_HOT_LOSSES and scores.rank > 1 and target in (scores[:-1], [*scores[:-1], 1]):
                 return (
-                    f"{start} takes a row of {classes} values for each target, but the targets are class numbers. Use "
-                    "sparse_categorical_crossentropy, or turn the numbers into rows: "
+                    f"{start} takes a row of {classes} values for each target, but the targets are class indices. Use "
+                    "sparse_categorical_crossentropy, or turn the indices into rows: "
                     f"keras.utils.to_categorical(targets, {classes})."
                 )
         return None
@@ -354,7 +354,7 @@ def _loss_weights(given: Any, losses: list[str], outputs: list[str], what: str) 
 def _numbers(weights: Mapping[str, Any] | None, what: str) -> dict[str, float] | None:
     for name, weight in (weights or {}).items():
         if not isinstance(weight, Real):
-            raise ScenarioError(f"{what} has {weight!r} for {name or 'the output'!r}. Give a number.")
+            raise ScenarioError(f"{what} has {weight!r} for {name or 'the output'!r}. Use a number.")
     return None if weights is None else {name: float(weight) for name, weight in weights.items()}
 
 

@@ -226,8 +226,8 @@ class MetricSet:
                 raise
             except Exception as error:
                 raise ScenarioError(
-                    f"The metric {metric.name} of {kind} cannot take an output of shape {tuple(predicted.shape)} and a "
-                    f"target of shape {tuple(truth.shape)}: {located_sentence(error)}"
+                    f"The metric {metric.name} of {kind} does not accept an output of shape {tuple(predicted.shape)} "
+                    f"and a target of shape {tuple(truth.shape)}: {located_sentence(error)}"
                 ) from error
             if len(shape) > 1:
                 raise ScenarioError(

@@ -192,7 +192,7 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
     except Exception as error:
         shapes = ", ".join(f"{key or BARE_INPUT} {spec.shape} {spec.dtype}" for key, spec in specs.items())
         raise ScenarioError(
-            f"{name}.build() cannot take the data's inputs ({shapes}): {located_sentence(error)}"
+            f"{name}.build() does not accept the inputs of the data ({shapes}): {located_sentence(error)}"
         ) from error
     where = f"{name}.build() ({defined_at(scenario.build)})"
     if isinstance(outputs, Mapping) and outputs:

@@ -63,7 +63,7 @@ def _read(path: Path, kinds: Mapping[str, np.dtype[Any]], values: dict[str, list
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check the path.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}). Give another file.") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}). Use another file.") from error
 
 
 def _place(path: Path, header: Sequence[str], name: str) -> int:

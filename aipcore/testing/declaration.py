@@ -28,7 +28,7 @@ class Declaration:
         expected_failures: from the name of a check to the reason why the plugin fails it. A listed check that passes
             counts as a failure, so that the list stays correct.
         params: parameter values for all checks, by dotted name; required if some parameters have no default.
-        rates: optimizer: learning rates to try on the two functions to minimise; one of them must succeed.
+        rates: optimizer: learning rates to try on the two functions to minimize; one of them must succeed.
         dtypes: optimizer: supported dtypes of variables.
         xla: optimizer: True if XLA can compile it.
         golden: optimizer: `"module:function"`, a function that returns `GoldenSteps`.

@@ -80,7 +80,7 @@ def same_bits(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(some) == len(others) and all(a.tobytes() == b.tobytes() for a, b in zip(some, others, strict=True))
 
 
-def minimised(
+def minimized(
     subject: Subject, start: Sequence[Any], gradients: Callable[[list[Any]], list[Any]], steps: int, mode: Any
 ) -> list[tuple[float, list[Any]]]:
     """Run the optimizer from `start` with each of the declared learning rates.

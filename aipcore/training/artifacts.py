@@ -82,7 +82,7 @@ def find_artifact(path: Path, accepted: Accepted) -> Artifact:
         problem = _problem(path, accepted)
     except OSError as error:
         raise UsageError(f"{given} cannot be read ({error.strerror}). Fix its permissions.") from error
-    raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Give {accepted.words}.")
+    raise (ParamsError if accepted.option else UsageError)(f"{given} {problem}. Pass {accepted.words}.")
 
 
 def _candidates(path: Path) -> Iterator[Artifact]:
@@ -152,7 +152,7 @@ def _newest(folder: Path) -> Iterator[Artifact]:
 def _problem(path: Path, accepted: Accepted) -> str:
     kind = _kind(path)
     if kind == "run":
-        return "is a run folder without a model and without a complete checkpoint"
+        return "is a run folder that contains neither a model nor a complete checkpoint"
     if kind == "checkpoint":
         return "is a checkpoint outside a run folder"
     if kind is not None:

@@ -98,7 +98,7 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
     if trainer.lav_every_n and trainer.lav_min_epoch > trainer.epochs:
         raise ParamsError(
             f"--trainer.lav_min_epoch {trainer.lav_min_epoch} is after the last epoch (--trainer.epochs "
-            f"{trainer.epochs}), so LAV never runs. Give an earlier epoch, or --trainer.lav_every_n 0."
+            f"{trainer.epochs}), so LAV never runs. Choose an earlier epoch, or turn LAV off: --trainer.lav_every_n 0."
         )
     workers = make_workers(params)
     try:

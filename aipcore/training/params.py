@@ -95,7 +95,7 @@ class TrainerParams:
         help="Training samples per epoch. -1 uses the whole dataset.",
         check=Check("-1 or at least 1", lambda samples: samples == -1 or samples >= 1),
     )
-    scale_epoch_size: float = field(1.0, help="Factor on the number of samples per epoch.", check=above(0))
+    scale_epoch_size: float = field(1.0, help="Factor for the number of samples per epoch.", check=above(0))
     accumulate_steps: int = field(
         1,
         help="Batches per optimizer update. Their gradients are summed.",
@@ -104,7 +104,7 @@ class TrainerParams:
     )
     input_gradient_penalty: float = field(
         0.0,
-        help="Factor on the input-gradient penalty in the loss. The penalty is the mean squared norm of the gradient "
+        help="Weight of the input-gradient penalty in the loss. The penalty is the mean squared norm of the gradient "
         "of a sample's loss with respect to its inputs. 0 disables it.",
         check=at_least(0),
     )
@@ -127,7 +127,7 @@ class TrainerParams:
     )
     force_eager: bool = field(
         False,
-        help="Run step by step without compilation. This is slow, and helps to debug a model.",
+        help="Run step by step without compilation. This is slow, but useful for debugging.",
         aliases=("run_eagerly",),
     )
     jit_compile: Literal["auto", "on", "off"] = field(

@@ -90,7 +90,7 @@ def load_any(scenario: AnyScenario, plugins: PluginManager) -> LoadedScenario:
         return loaded_class(scenario, records)
     if not isinstance(scenario, str | os.PathLike):
         raise ScenarioError(
-            f"{scenario!r} is not a scenario. Give a name, a file, module:Class, or a class that extends "
+            f"{scenario!r} is not a scenario. Pass a name, a file, module:Class, or a class that extends "
             "aipcore.scenario.Scenario."
         )
     return load_scenario(os.fspath(scenario), names=list(plugins.names("scenario")), find=plugins.find_scenario)
@@ -106,7 +106,7 @@ def params_layer(params: Mapping[str, Any] | None) -> Layer:
     """
     if params is not None and not isinstance(params, Mapping):
         raise ParamsError(
-            f"params is {type(params).__name__}, not a mapping. Give a mapping such as {{'trainer.epochs': 5}}."
+            f"params is {type(params).__name__}, not a mapping. Pass a mapping such as {{'trainer.epochs': 5}}."
         )
     return Layer.from_mapping("params", {} if params is None else _plain(params))
 

@@ -286,10 +286,10 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
     elif isinstance(epoch, int) and epoch >= params.epochs:
         if any(change.path == "trainer.epochs" for change in resumption.found):
             why = f"The run already has {count(epoch, 'epoch')}, so --trainer.epochs {params.epochs} trains none."
-            how = f"Give a larger total, for example --trainer.epochs {2 * epoch}."
+            how = f"Set a larger total, for example --trainer.epochs {2 * epoch}."
         else:
             why = f"The run finished after {count(epoch, 'epoch')}."
-            how = f"To train further, give more epochs, such as --trainer.epochs {2 * epoch}."
+            how = f"To train further, set more epochs, such as --trainer.epochs {2 * epoch}."
     else:
         return None
     if params.export_final and exported_epoch(folder) != epoch:
@@ -306,11 +306,14 @@ def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainRes
     if not result and exported is None:
         return None
     # Training again would start from scratch, and replace the models of the run.
-    ended = f"The run in {folder.path} has ended without a checkpoint"
+    damaged = any(folder.checkpoints.glob("step-*"))
+    ended = (
+        f"The run in {folder.path} ended{', and its checkpoints are damaged' if damaged else ' without a checkpoint'}"
+    )
     if resumption.found:
         raise UsageError(
-            f"{ended}. It cannot be trained further. Start a new run with aip train and --warmstart.model, or leave "
-            f"out --{resumption.found[0].path}."
+            f"{ended}, so it cannot be trained further. To continue from its weights, start a new run: aip train with "
+            f"--warmstart.model {folder.path}."
         )
     return f"{ended}. There is nothing to resume.", _result(
         resumption, {"status": "finished", "epochs": exported, "history": [], **result}

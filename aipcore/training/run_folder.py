@@ -47,21 +47,21 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
     else:
         path = given
     if path.exists() and not path.is_dir():
-        raise UsageError(f"--trainer.output_dir {path} is a file. Give a new or an existing folder.")
+        raise UsageError(f"--trainer.output_dir {path} is a file. Choose a new or an existing folder.")
     refuse_links_of_run(path)
     found = [name for name in RUN_FILES if (path / name).exists()]
     if found:
         resume = f" To continue that run: {resume_command(path)}." if (path / "run.json").exists() else ""
         raise UsageError(
             f"--trainer.output_dir {path} already contains a run ({', '.join(found)}). "
-            f"Give another folder, or move this one.{resume}"
+            f"Choose another folder, or move this one.{resume}"
         )
     parent = path
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(
-            f"--trainer.output_dir {path} cannot be written, because {parent} is not writable. Give another folder."
+            f"--trainer.output_dir {path} cannot be written, because {parent} is not writable. Choose another folder."
         )
     return path
 
@@ -95,9 +95,11 @@ def claim_output_dir(path: Path) -> Path:
         with (path / "train.log").open("x", encoding="utf-8"):
             pass
     except FileExistsError as error:
-        raise UsageError(f"{path} was just claimed by another run. Give another --trainer.output_dir.") from error
+        raise UsageError(f"{path} was just claimed by another run. Choose another --trainer.output_dir.") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}). Give another --trainer.output_dir.") from error
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}). Choose another --trainer.output_dir."
+        ) from error
     return path
 
 

@@ -153,7 +153,7 @@ class RunState:
         if seed != self.seed:
             raise TrainingError(
                 f"The checkpoint belongs to a run with seed {seed}, but this run has seed {self.seed}. The order "
-                f"of the data depends on the seed. Give --trainer.random_seed {seed}, or leave the option out."
+                f"of the data depends on the seed. Use --trainer.random_seed {seed}, or leave the option out."
             )
         if progress.get("accumulate_steps") != self.accumulate_steps:
             # Between two groups, there is no sum of gradients to continue: the sums of this run are already zero.
@@ -202,13 +202,15 @@ class RunState:
         if size != before["batch_size"] and done % size and done != before["samples"]:
             raise TrainingError(
                 f"{here} of {before['batch_size']}. These {done:,} samples are not a whole number of batches of "
-                f"{size}. Give a --train.batch_size that divides {done}, or use a checkpoint from the end of an epoch."
+                f"{size}. Use a --train.batch_size that divides {done}, or use a checkpoint from the end of an epoch."
             )
         now = -(-done // size)
         regrouped = accumulate != self.accumulate_steps or size != before["batch_size"]
         if regrouped and step % accumulate and done != before["samples"]:
+            pending = step % accumulate
+            last = "last batch" if pending == 1 else f"last {count(pending, 'batch')}"
             raise TrainingError(
-                f"{here}. The optimizer update of the last {count(step % accumulate, 'batch')} is pending, so "
+                f"{here}. The optimizer update of the {last} is pending, so "
                 "trainer.accumulate_steps and train.batch_size cannot change here. Use a checkpoint from the end of "
                 "an epoch."
             )

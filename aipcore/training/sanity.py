@@ -90,7 +90,7 @@ def check_weight_names(names: Iterable[str], outputs: Sequence[str], used: Colle
     if unknown:
         raise DataError(
             f"{origin} has weights for the output {unknown[0]!r}, but the model has {listed(outputs)}. Name an "
-            "output, or give weights without a name."
+            "output, or pass weights without a name."
         )
 
 
@@ -202,7 +202,7 @@ def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
             rate = float(optimizer.learning_rate)
             raise TrainingError(
                 f"The loss is {loss} after {count(batches, 'batch')}. Lower --learning_rate.lr (the rate is "
-                f"{rate:.3g}) or give --optimizer.clip_global_norm 1."
+                f"{rate:.3g}) or set --optimizer.clip_global_norm 1."
             )
 
     return check
@@ -225,8 +225,8 @@ def _check_classes(column: Any, classes: int, ignored: int | None, target: str, 
     for first, values in _pieces(column):
         if values.dtype.kind not in "biuf":
             raise DataError(
-                f"The {target} of sample {first} of {origin} is {values.flat[0]!r}, not a class index. Convert it to "
-                "one in processors()."
+                f"The {target} of sample {first} of {origin} is {str(values.flat[0])!r}, not a class index. Convert it "
+                "to one in processors()."
             )
         wrong = np.atleast_1d((values < 0) | (values >= classes))
         if ignored is not None:

@@ -85,10 +85,9 @@ class VariableState:
         missing = self.variables.keys() - arrays.keys()
         unknown = {without_replica(name) for name in arrays} - self.variables.keys()
         if missing or unknown:
-            raise TrainingError(
-                "The saved state belongs to another model or optimizer. "
-                f"Missing: {_some(missing)}. Not needed: {_some(unknown)}."
-            )
+            absent = f" It lacks {_some(missing)}." if missing else ""
+            extra = f" This run has no {_some(unknown)}." if unknown else ""
+            raise TrainingError(f"The saved state belongs to another model or optimizer.{absent}{extra}")
         for name, variable in self.variables.items():
             if tuple(variable.shape) != arrays[name].shape:
                 raise TrainingError(

@@ -33,7 +33,7 @@ class Params(ScenarioParams):
 
 
 class Classifier(Scenario):
-    """Learns on which of three spirals a point lies."""
+    """Classifies points by the spiral on which they lie."""
 
     params_class = Params
     defaults = {

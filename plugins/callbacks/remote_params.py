@@ -77,7 +77,7 @@ class WebhookParams(CallbackParams):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(
                 f"The callback Webhook takes its URL from the environment variable {name}, which "
-                f"{'is not an http or https URL' if url else 'is not set'}. Set it, or give --callbacks.webhook.url."
+                f"{'is not an http or https URL' if url else 'is not set'}. Set it, or pass --callbacks.webhook.url."
             )
         return url
 
@@ -88,7 +88,7 @@ class MLflowParams(CallbackParams):
 
     tracking_uri: str | None = field(
         None,
-        help="Location of MLflow's runs. Give http(s)://HOST, sqlite:///FILE, or another address of MLflow. none uses "
+        help="Location of MLflow's runs. It is http(s)://HOST, sqlite:///FILE, or another address of MLflow. none uses "
         "MLFLOW_TRACKING_URI, or else the file mlflow.db in the output folder.",
         check=Check(
             "without a user name or password: MLflow takes these from MLFLOW_TRACKING_USERNAME and "
@@ -118,7 +118,7 @@ class MLflowParams(CallbackParams):
             if self.log_model:
                 raise UsageError(
                     "--callbacks.mlflow.log_model copies the model to --callbacks.mlflow.tracking_uri, which is not "
-                    "given. Give it, or leave out log_model."
+                    "set. Set it, or leave out log_model."
                 )
         elif uri.partition(":")[0].partition("+")[0] in DATABASES:
             _require("MLflow", "sqlalchemy", "mlflow")
@@ -127,12 +127,12 @@ class MLflowParams(CallbackParams):
                 _check_writable(uri)
         elif uri.startswith("file:") or (":" not in uri and uri not in STORES):
             raise UsageError(
-                f"MLflow no longer keeps runs in a folder such as {uri}. Give --callbacks.mlflow.tracking_uri "
+                f"MLflow no longer keeps runs in a folder such as {uri}. Use --callbacks.mlflow.tracking_uri "
                 f"sqlite:///{uri.removeprefix('file://')}/mlflow.db, or the address of a server."
             )
         elif uri.partition(":")[0] not in {*STORES, *entry_points(group="mlflow.tracking_store").names}:
             raise UsageError(
-                f"MLflow does not support addresses that begin with {uri.partition(':')[0]}:. Give "
+                f"MLflow does not support addresses that begin with {uri.partition(':')[0]}:. Use "
                 f"--callbacks.mlflow.tracking_uri {one_of(f'{name}://...' for name in (*STORES[:2], *DATABASES))}."
             )
 
@@ -155,10 +155,10 @@ def _check_driver(uri: str) -> None:
         make_url(uri).get_dialect().import_dbapi()
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{given} needs the package {error.name}, which is not installed. Install it, or give another address."
+            f"{given} needs the package {error.name}, which is not installed. Install it, or use another address."
         ) from error
     except (SQLAlchemyError, ValueError) as error:
-        raise UsageError(f"{given} is unknown to SQLAlchemy. Give DATABASE+DRIVER://... or sqlite.") from error
+        raise UsageError(f"{given} is unknown to SQLAlchemy. Use DATABASE+DRIVER://... or sqlite.") from error
 
 
 def sqlite_file(uri: str) -> Path:
@@ -207,7 +207,7 @@ class WandBParams(CallbackParams):
         _require("WandB", "wandb", "wandb")
         if self.mode == "online" and not _has_key():
             raise UsageError(
-                "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or give --callbacks.wandb.mode "
+                "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or use --callbacks.wandb.mode "
                 "offline, which sends nothing."
             )
 

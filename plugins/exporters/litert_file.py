@@ -69,8 +69,8 @@ def _failure(error: Exception) -> FormatError:
     ops = sorted({one or other for one, other in OPS.findall(text)})
     if RECURRENT in ops:
         return FormatError(
-            f"LiteRT does not support the op {RECURRENT} of a recurrent layer for batches of any size. Give the option "
-            "batch_size of LiteRT, such as 1, or leave out LiteRT."
+            f"LiteRT does not support the op {RECURRENT} of a recurrent layer for batches of any size. Set the option "
+            "batch_size of LiteRT, for example to 1, or leave out LiteRT."
         )
     if ops:
         what = f"the op {ops[0]}" if len(ops) == 1 else f"the ops {', '.join(ops)}"

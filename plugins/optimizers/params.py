@@ -77,7 +77,7 @@ class AdaBeliefParams(MomentsParams):
     Suggested for the tutorial: --learning_rate.lr 0.001.
     """
 
-    epsilon: float = field(1e-14, help="Added to the belief in each update, and to its root.", check=above(0))
+    epsilon: float = field(1e-14, help="Added to the belief and to its square root in each update.", check=above(0))
     rectify: bool = field(
         True,
         help="Rectify the first steps, as in RAdam. Steps use momentum only until the belief averages enough "

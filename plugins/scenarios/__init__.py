@@ -16,12 +16,12 @@ def aip_scenarios() -> list[ScenarioRecord]:
         ),
         ScenarioRecord(
             name="image_classification",
-            summary="Classifies images by the folders they are in. Without lists, it uses digits.",
+            summary="Classifies images by the name of their folder. Without lists, it uses the included digits.",
             build="aip_plugins.scenarios.image_classification.scenario:ImageClassification",
         ),
         ScenarioRecord(
             name="text_line_recognition",
-            summary="Recognizes lines of text in images, with CTC. Without lists, it renders lines.",
+            summary="Recognizes lines of text in images with CTC. Without lists, it uses rendered lines.",
             build="aip_plugins.scenarios.text_line_recognition.scenario:TextLineRecognition",
         ),
     ]

@@ -86,7 +86,7 @@ def _cell(value: Any) -> str:
 def _no_table(prediction: Prediction, what: str, header: list[str]) -> UsageError:
     return UsageError(
         f"The prediction of sample {prediction.index} {what}, which does not fit into a CSV file with the columns "
-        f"{', '.join(header)}. Give a file that ends in .jsonl."
+        f"{', '.join(header)}. Use a file that ends in .jsonl."
     )
 
 

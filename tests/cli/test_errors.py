@@ -66,7 +66,7 @@ def greeting(install):
         (["plugins", "new", "optimiser", "Foo"], "There is no plugin kind 'optimiser'; did you mean optimizer?"),
         (["completion", "tcsh"], "There is no completion for 'tcsh'; choose bash, zsh or fish."),
         (["completion"], "Name a shell: aip completion bash, zsh or fish."),
-        (["launch"], "Give the number of processes: aip launch --workers 2 train tutorial."),
+        (["launch"], "Set the number of processes: aip launch --workers 2 train tutorial."),
         (["plugins", "show"], "NAME is missing: aip plugins show NAME."),
         (["plugins", "show", "adm"], "There is no plugin 'adm'; did you mean Adam"),
         (["plugins", "show", "adam", "--kind", "schedule"], "There is no schedule 'adam'; "),

@@ -14,8 +14,8 @@ from aipcore.errors import UsageError
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--workers", "2"], "aip launch needs a command. Give train or resume"),
-        (["--workers", "2", "params", "tutorial"], "aip launch cannot start 'params'. Give train or resume"),
+        (["--workers", "2"], "aip launch needs a command. Use train or resume"),
+        (["--workers", "2", "params", "tutorial"], "aip launch cannot start 'params'. Use train or resume"),
         (
             ["--workers", "2", "train", "tutorial", "--device.strategy", "mirror"],
             "mirror cannot be used with aip launch",

@@ -230,7 +230,7 @@ def test_quiet(train: Any, tmp_path: Path) -> None:
     code, output, errors = train("--quiet", "--trainer.profile", "True", "--trainer.profile_steps", "900", "901")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
-        "warning: Nothing was profiled. trainer.profile_steps is 900 901, but the run has only 182 batches. Give "
+        "warning: Nothing was profiled. trainer.profile_steps is 900 901, but the run has only 182 batches. Choose "
         "earlier batches."
     ]
     log = (tmp_path / "out" / "train.log").read_text()

@@ -65,8 +65,8 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
 
 REFUSED: list[tuple[list[str], str]] = [
     ([], "Name a run folder: aip resume DIR. aip resume --help shows the options."),
-    (["nowhere"], "nowhere does not exist. Give a run folder, its checkpoint folder, or one checkpoint."),
-    (["."], ". is not a run folder, but contains run. Give a run folder, its checkpoint folder, or one checkpoint."),
+    (["nowhere"], "nowhere does not exist. Pass a run folder, its checkpoint folder, or one checkpoint."),
+    (["."], ". is not a run folder, but contains run. Pass a run folder, its checkpoint folder, or one checkpoint."),
     (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
     (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
     (
@@ -130,11 +130,11 @@ def test_nothing_to_do(run: Path) -> None:
     done = aip(run.parent, "resume", "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The run finished after 2 epochs. To train further, give more epochs, such as --trainer.epochs 4.\n"
+        "The run finished after 2 epochs. To train further, set more epochs, such as --trainer.epochs 4.\n"
     )
     done = aip(run.parent, "resume", "run", "--trainer.epochs", "1")
     assert done.stdout == (
-        "The run already has 2 epochs, so --trainer.epochs 1 trains none. Give a larger total, for example "
+        "The run already has 2 epochs, so --trainer.epochs 1 trains none. Set a larger total, for example "
         "--trainer.epochs 4.\n"
     )
     assert contents(run) == before

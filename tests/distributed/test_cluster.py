@@ -101,11 +101,11 @@ def test_tf_config_wins_over_slurm() -> None:
     ("environment", "text"),
     [
         ({"SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "a"}, "lacks SLURM_STEP_NUM_TASKS"),
-        (step(3, 3, "a", "3"), "do not fit together"),
-        (step(0, 3, "a", "2"), "do not fit together"),
-        (step(0, 2, "a,b", "2"), "do not fit together"),
-        (step(0, 2, "a[1-", "2"), "do not fit together"),
-        (step(0, 2, "a", "x"), "do not fit together"),
+        (step(3, 3, "a", "3"), "are inconsistent"),
+        (step(0, 3, "a", "2"), "are inconsistent"),
+        (step(0, 2, "a,b", "2"), "are inconsistent"),
+        (step(0, 2, "a[1-", "2"), "are inconsistent"),
+        (step(0, 2, "a", "x"), "are inconsistent"),
         (step(1, 4, "a,b", "2(x2)", SLURM_NODEID="1", SLURM_LOCALID="0"), "--distribution=block"),
     ],
 )

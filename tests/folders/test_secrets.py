@@ -111,7 +111,7 @@ def test_asked_for(monkeypatch: Any, refused: Any) -> None:
         resolve(Root, [record])
     assert str(raised.value) == (
         "--account.token (***) and --account.place (http://me:***@host/x) contain secrets, which are not "
-        "recorded. Give the option, or set AIP_SECRET_ACCOUNT_TOKEN, AIP_SECRET_ACCOUNT_PLACE."
+        "recorded. Pass the option, or set AIP_SECRET_ACCOUNT_TOKEN, AIP_SECRET_ACCOUNT_PLACE."
     )
     assert {leaf.withheld for leaf in leaves(fill(Root, [record]))} == {True, False}
     options = Layer.from_arguments(["--account.token", PASSWORD, "--account.place", "http://other"])
@@ -253,7 +253,7 @@ def test_webhook_is_recorded_without_its_path(make_run: Any, monkeypatch: Any, c
     monkeypatch.setattr("aipcore.training.resume._resume", lambda *_, **__: ENDED)
     assert main(["resume", str(run)]) == 2
     assert capsys.readouterr().err == (
-        "error: --callbacks.Webhook.url (https://hooks.example/***) contains a secret, which is not recorded. Give the "
+        "error: --callbacks.Webhook.url (https://hooks.example/***) contains a secret, which is not recorded. Pass the "
         "option, or set AIP_SECRET_CALLBACKS_WEBHOOK_URL.\n"
     )
     assert main(["resume", str(run), "--callbacks.webhook.url", url]) == 0

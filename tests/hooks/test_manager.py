@@ -48,7 +48,7 @@ def test_built_in_plugins_come_first(install, load, optimizer):
 
 @pytest.mark.parametrize(
     "name",
-    ["adm", "ada-belif", "zzz"],
+    ["adm", "ada-belif", "sdg", "zzz"],
 )
 def test_unknown_name(name, load, refused: Any):
     """An unknown name is an error with similar names, or with all."""

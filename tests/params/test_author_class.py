@@ -27,11 +27,11 @@ def method(*arguments: str) -> Any:
 CASES = {
     "metric": (method("self"), "Case defines metric(), which aip does not use. Return Keras metrics from metrics()."),
     "callbacks": (method("self"), "Case defines callbacks(), which aip does not use. Select callbacks with"),
-    "optimizer": (method("self"), "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."),
+    "optimizer": (method("self"), "Write defaults = {'optimizer': 'SGD'}, or pass --optimizer SGD."),
     "configure_optimizers": (method("self"), "Write defaults = {'optimizer': 'SGD'}"),
     "train_step": (method("self", "data"), "loss_values(inputs, targets, outputs)."),
     "loss": ("mse", "Case defines loss, which aip does not use. Return Keras losses from losses(), or"),
-    "epochs": (3, "Write defaults = {'trainer.epochs': 20}, or give --trainer.epochs 20."),
+    "epochs": (3, "Write defaults = {'trainer.epochs': 20}, or pass --trainer.epochs 20."),
     "batch_size": (3, "Write defaults = {'train.batch_size': 32}"),
     "learning_rate": (0.1, "Write defaults = {'learning_rate.lr': 0.01}"),
     "forward": (method("self", "x"), "Build the model in build(inputs)."),

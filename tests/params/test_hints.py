@@ -66,7 +66,7 @@ WORDS = {
     "--model.units [64, 64]": "separate values with spaces: --model.units 64 64.",
     "--model.units 64,x": "--model.units: 64,x is not allowed. It must be a list of values, each a whole number.",
     "--trainer.profile_steps 3,4": "separate values with spaces: --trainer.profile_steps 3 4.",
-    "--export.formats tflite": "Write LiteRT, the new name of TensorFlow Lite.",
+    "--export.formats tflite": "Use LiteRT, the new name of TensorFlow Lite.",
     "--export.formats h5": "Write Keras, which writes model.keras.",
     "--learning_rate cosine": "Write CosineDecay.",
     "--callbacks keras.callbacks:EarlyStopping": "Write --early_stopping.n_to_go 5",
@@ -107,7 +107,7 @@ def test_options_of_other_frameworks(words: str) -> None:
 @pytest.mark.parametrize(
     ("values", "hint"),
     [
-        ({"learning_rate": 0.01}, "0.01 is not the name of a schedule. Give learning_rate.lr."),
+        ({"learning_rate": 0.01}, "0.01 is not the name of a schedule. Set learning_rate.lr."),
         ({"optimizer.learning_rate": 0.01}, "optimizer.learning_rate is unknown; did you mean learning_rate.lr?"),
         ({"seed": 1}, "seed is unknown; did you mean trainer.random_seed?"),
         ({"callbacks": ["EarlyStopping"]}, "Write --early_stopping.n_to_go 5"),
@@ -118,6 +118,12 @@ def test_options_of_other_frameworks(words: str) -> None:
 def test_in_python_and_files(values: dict[str, Any], hint: str) -> None:
     """Options of other frameworks get a hint in a scenario's `defaults`, in a file and in Python."""
     assert hint in message(Layer.from_mapping("defaults", values))
+
+
+def test_json_is_not_the_name_of_a_plugin() -> None:
+    """A JSON value in place of a name lists the names, and is not part of a command."""
+    text = message(Layer.from_arguments(["--optimizer", '{"name": "Ftrl"}']))
+    assert text.startswith('There is no optimizer \'{"name": "Ftrl"}\'; available: ')
 
 
 def test_a_comma_can_be_part_of_a_text() -> None:

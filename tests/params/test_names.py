@@ -64,7 +64,8 @@ def test_nearest_name() -> None:
     names = ["Adam", "AdamW", "Adamax", "Nadam", "AdaBelief", "SGD"]
     assert nearest("adabelif", names) == ["AdaBelief"]
     assert nearest("adamw", names)[0] == "AdamW"
-    assert nearest("sdg", names) == []
+    assert nearest("sdg", names) == ["SGD"]
+    assert nearest("sdx", names) == []
 
 
 def test_nearest_is_short_and_stable() -> None:

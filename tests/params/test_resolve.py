@@ -178,6 +178,7 @@ def test_precedence_and_origins() -> None:
             (Choice("Stop", Stop()), Choice("CSVLog", Log(file="x"))),
         ),
         ("--callbacks=", "trainer.callbacks", ()),
+        ("--callbacks none", "trainer.callbacks", ()),
     ],
 )
 def test_command_line(words: str, path: str, expected: Any) -> None:
@@ -282,6 +283,7 @@ def test_callbacks_named_again_keep_values_of_the_scenario() -> None:
     scenario = {"callbacks": {"CSVLog": {"file": "mine.csv"}, "Stop": {"after": 9}}}
     assert given("--callbacks", "csv_log", scenario=scenario).value.trainer.callbacks == MINE
     assert given("--callbacks=", scenario=scenario).value.trainer.callbacks == ()
+    assert given("--callbacks", "none", scenario=scenario).value.trainer.callbacks == ()
 
 
 ERRORS = {
@@ -293,10 +295,11 @@ ERRORS = {
     "--graph.inner.depth 3": "belongs to Outer, but the graph is none. Add --graph Outer",
     "--callbacks.stop.after 3": "--callbacks.stop.after belongs to Stop, which is not selected. Add --callbacks Stop.",
     "--callbacks stop stop": "The callback Stop is named twice. Name it once.",
-    "--callbacks": "--callbacks needs names. Give one or more of CSVLog or Stop.",
+    "--callbacks": "--callbacks needs names. Write none, or one or more of CSVLog or Stop.",
     "--optimizer": "--optimizer: an empty value is not allowed. It must be one of Adam or RMSprop.",
     "--optimizer adma": "There is no optimizer 'adma'; did you mean Adam?",
     "--trainer.epochs": "--trainer.epochs needs a value: --trainer.epochs INT.",
+    "--callbacks none stop": "There is no callback 'none'; available: CSVLog, Stop.",
     "--trainer.epochs 1 2": "--trainer.epochs: 1 2 is not allowed. It must be a whole number, at least 1.",
     "--trainer.epochs 1.0": "--trainer.epochs: 1.0 is not allowed",
     "--trainer.epochs 0": "--trainer.epochs: 0 is not allowed. It must be at least 1.",
@@ -343,9 +346,12 @@ def test_wrong_command_lines(words: str) -> None:
         ),
         ({"optimizer": 3}, "p.yaml: optimizer: 3 is not allowed. It must be one of Adam or RMSprop."),
         ({"optimizer": "adma"}, "p.yaml: optimizer: There is no optimizer 'adma'; did you mean Adam?"),
-        ({"graph": {"inner": "Inner"}}, "p.yaml: graph has options but no name. Name the component."),
+        ({"graph": {"inner": "Inner"}}, "p.yaml: graph has options but no name. Add the key name."),
         ({"callbacks": "Stop"}, "p.yaml: callbacks: 'Stop' is not allowed. It must be a list"),
-        ({"callbacks": [{"after": 3}]}, "has no name. Name the component."),
+        (
+            {"callbacks": ["Stop", {"after": 3}]},
+            "p.yaml: callbacks: entry 2 has no name. Write NAME or {name: NAME, OPTION: VALUE}.",
+        ),
         ({"trainer.epochs": 3, "trainer": {"epochs": 4}}, "p.yaml: trainer.epochs is given twice"),
         ({"sizes": 3}, "p.yaml: sizes: 3 is not allowed. It must be a list"),
         ({"mode": "FAST"}, "p.yaml: mode: 'FAST' is not allowed"),

@@ -85,7 +85,7 @@ def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Pa
     for words in (["lav"], ["predict"], ["export", "--format", "keras"]):
         assert main([words[0], str(out), "--trust", *words[1:]]) == 2
         assert capsys.readouterr().err == (
-            f"error: The model {out} contains only ONNX, which aip does not apply. Give the model that "
+            f"error: The model {out} contains only ONNX, which aip does not apply. Use the model that "
             "it was exported from: best, export or checkpoint of a run.\n"
         )
 

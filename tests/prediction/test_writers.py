@@ -117,7 +117,7 @@ def test_a_plugin_writes_a_folder(tmp_path: Path, plugins: Any) -> None:
         "0.xml": "<page>line 0</page>",
         "1.xml": "<page>line 1</page>",
     }
-    with pytest.raises(UsageError, match=r"is a folder\. Give a file"):
+    with pytest.raises(UsageError, match=r"is a folder\. Choose a file"):
         find_writer(path, manager)
     assert find_writer(tmp_path / "found.csv", manager).title.startswith("the writer CSV of aipcore")
 

@@ -182,6 +182,17 @@ def test_links_resolve() -> None:
             assert not anchor or anchor in anchors(target), f"{page.relative_to(ROOT)}: {link}"
 
 
+def test_files_in_sentences_exist() -> None:
+    """A file or folder of this repository that a sentence names exists."""
+    missing = set()
+    for page in [ROOT / "README.md", *PAGES]:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"`((?:aipcore|benchmarks|docs|examples|plugins|tests)/[\w./-]+)`", text):
+            if not (ROOT / name).exists():
+                missing.add((page.name, name))
+    assert not missing
+
+
 def test_options_in_sentences_exist() -> None:
     """An option in a sentence or table is a parameter, a group of them, or an option of a command."""
     known = set(re.findall(r"`(--[\w.-]+)", (DOCS / "parameters.md").read_text(encoding="utf-8")))

@@ -110,7 +110,7 @@ def test_never_overwrites(there: str, tmp_path: Path, fork_aip) -> None:
     done = fork_aip("plugins", "new", "optimizer", "SignSGD", "--output", "mine")
     assert (done.returncode, done.stderr) == (
         2,
-        "error: mine already exists. Give another folder with --output.\n",
+        "error: mine already exists. Choose another folder with --output.\n",
     )
     assert not (tmp_path / "nowhere").exists()
     assert not target.is_dir() or not list(target.iterdir())

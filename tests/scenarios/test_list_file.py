@@ -94,7 +94,7 @@ def test_files_to_predict(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Texts has no built-in data. Give --train.lists FILE ..."),
+        ((), "Texts has no built-in data. Pass --train.lists FILE ..."),
         (("--train.lists", "none.lst"), "--train.lists none.lst cannot be read (No such file or directory)"),
         (
             ("--train.lists", "three.lst", "--val.lists", "bad.lst"),

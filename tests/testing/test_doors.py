@@ -81,8 +81,8 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ([], "Name the plugins to check, or give --all"),
-            (["hello", "--all"], "Name the plugins to check, or give --all"),
+            ([], "Name the plugins to check, or use --all"),
+            (["hello", "--all"], "Name the plugins to check, or use --all"),
             (["helo"], "There is no plugin 'helo'; did you mean hello?"),
             (["hello", "--kind", "optimizer"], "There is no optimizer 'hello'"),
         ],

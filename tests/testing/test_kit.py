@@ -116,15 +116,15 @@ def test_every_check_has_a_sentence() -> None:
 def test_expected_failures(manager: PluginManager, refused: Any) -> None:
     """An expected failure is reported with its reason, a missing one is a failure, and a misspelt one an error."""
     [entry] = find_entries(manager, "limits_hold")
-    given = {"expected_failures": {"limits_hold": "0 means never", "says_what_it_is": "no time"}}
+    given = {"expected_failures": {"limits_hold": "0 means never", "has_a_summary": "no time"}}
     results = {}
     for result in run_checks([entry], manager=manager, declared=given):
         if result.check == "builds":
             break
         results[result.check] = result
     assert (results["limits_hold"].status, results["limits_hold"].reason) == ("expected failure", "0 means never")
-    assert results["says_what_it_is"].is_failure
-    assert results["says_what_it_is"].reason == (
+    assert results["has_a_summary"].is_failure
+    assert results["has_a_summary"].reason == (
         "it passes, but was expected to fail (no time): remove it from expected_failures"
     )
     with refused(PluginError):

@@ -236,7 +236,7 @@ def test_finished_without_checkpoints(export: bool, tmp_path: Path, refused: Any
     with redirect_stdout(said):
         again = aip.resume(tmp_path / "out", scenario=Sums)
     assert said.getvalue() == (
-        f"The run in {tmp_path / 'out'} has ended without a checkpoint. There is nothing to resume.\n"
+        f"The run in {tmp_path / 'out'} ended without a checkpoint. There is nothing to resume.\n"
     )
     assert again.history == result.history
     with refused(UsageError):

@@ -76,12 +76,12 @@ def test_sentences(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "text.keras").write_text("text")
     alone = write_checkpoint(tmp_path / "checkpoint", 1, Checkpoint(arrays={}, progress={}), keep=1)
     for path, accepted, problem in (
-        (tmp_path / "best", RUNS, "is a model. Give a run folder, its checkpoint folder, or one checkpoint."),
-        (tmp_path, RUNS, "is not a run folder: run.json is missing. Give a run folder,"),
-        (alone, RUNS, "is a checkpoint outside a run folder. Give a run folder,"),
-        (tmp_path / "foreign", MODELS, "is a SavedModel that aip did not write. Give a run folder, or its best,"),
-        (tmp_path / "text.keras", MODELS, "is a file. Give a run folder"),
-        (tmp_path / "none", MODELS, "does not exist. Give a run folder"),
+        (tmp_path / "best", RUNS, "is a model. Pass a run folder, its checkpoint folder, or one checkpoint."),
+        (tmp_path, RUNS, "is not a run folder: run.json is missing. Pass a run folder,"),
+        (alone, RUNS, "is a checkpoint outside a run folder. Pass a run folder,"),
+        (tmp_path / "foreign", MODELS, "is a SavedModel that aip did not write. Pass a run folder, or its best,"),
+        (tmp_path / "text.keras", MODELS, "is a file. Pass a run folder"),
+        (tmp_path / "none", MODELS, "does not exist. Pass a run folder"),
     ):
         with pytest.raises(UsageError) as caught:
             find_artifact(path, accepted)
@@ -90,7 +90,7 @@ def test_sentences(tmp_path: Path, refused: Any) -> None:
     run.mkdir(parents=True)
     for name in ("run.json", "params.json"):
         (run / name).write_text("{}")
-    with pytest.raises(UsageError, match=rf"/runs is not a run folder, but contains {run}\. Give a run folder"):
+    with pytest.raises(UsageError, match=rf"/runs is not a run folder, but contains {run}\. Pass a run folder"):
         find_artifact(run.parent, MODELS)
     with refused(ParamsError):
         find_artifact(tmp_path / "text.keras", WEIGHTS)

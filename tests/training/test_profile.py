@@ -104,7 +104,7 @@ def test_run_that_ends_too_early(make_trainer: Any, blobs_class: Any) -> None:
     result = make_trainer(blobs_class, *words, "27", "30", output="short", reporter=heard).fit()
     assert result.profiled is None
     assert heard.warnings == [
-        "Nothing was profiled. trainer.profile_steps is 27 30, but the run has only 26 batches. Give earlier batches."
+        "Nothing was profiled. trainer.profile_steps is 27 30, but the run has only 26 batches. Choose earlier batches."
     ]
     assert not (result.output_dir / "tensorboard" / "plugins").exists()
 

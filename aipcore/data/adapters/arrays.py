@@ -87,5 +87,5 @@ def _array(value: Any, origin: str) -> npt.NDArray[Any]:
             "Yield Sample objects instead: they are padded per batch."
         )
     if array.ndim == 0:
-        raise DataError(f"{origin} is a single number. Give an array whose first axis counts the samples.")
+        raise DataError(f"{origin} is a single number. Use an array whose first axis counts the samples.")
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array

@@ -22,7 +22,7 @@ def discovered_without_tensorflow(subject: Subject) -> None:
 
 
 @conformance_check(*KINDS, light=True)
-def says_what_it_is(subject: Subject) -> None:
+def has_a_summary(subject: Subject) -> None:
     """The summary is a sentence of at most 120 characters that ends with a full stop."""
     summary = subject.entry.record.summary
     require(summary.strip() == summary != "", f"the summary is {summary!r}: describe the plugin in one sentence")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aipcore.training.callbacks.context import RunContext
     from aipcore.training.trainer import Trainer
 
-MADE = ("parameters_can_be_made",)
+MADE = ("parameters_can_be_created",)
 BUILT = ("builds",)
 RUNS = ("runs_in_training",)
 
@@ -168,7 +168,7 @@ def keeps_its_state(subject: Subject) -> None:
 
 
 @conformance_check("callback", needs=RUNS)
-def goes_on_when_resumed(subject: Subject) -> None:
+def resumes_bit_identically(subject: Subject) -> None:
     """A run resumed after half of its epochs is bit-identical to an uninterrupted run."""
     from aipcore.training.checkpoint.format import newest_checkpoint
 

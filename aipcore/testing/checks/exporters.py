@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aipcore.scenario.model import Graph
     from aipcore.training.export.writer import ModelWriter
 
-MADE = ("parameters_can_be_made",)
+MADE = ("parameters_can_be_created",)
 BUILT = ("builds",)
 WRITES = ("writes_into_its_folder",)
 FIRST_BATCH = 4

@@ -9,7 +9,7 @@ from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import CheckSkippedError, require
 from aipcore.testing.subject import Subject
 
-MADE = ("parameters_can_be_made",)
+MADE = ("parameters_can_be_created",)
 BUILT = ("builds",)
 QUADRATIC_STEPS = 500
 ROSENBROCK_STEPS = 10_000
@@ -97,12 +97,12 @@ def golden_steps(subject: Subject) -> None:
 
 
 @conformance_check("optimizer", needs=BUILT)
-def minimises_a_quadratic(subject: Subject) -> None:
-    """With one of the declared learning rates, a quadratic of a matrix and a vector is minimised to within 0.05."""
+def minimizes_a_quadratic(subject: Subject) -> None:
+    """With one of the declared learning rates, a quadratic of a matrix and a vector is minimized to within 0.05."""
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.testing.steps import minimised
+    from aipcore.testing.steps import minimized
 
     targets = [np.array([[1.0, -1.0, 2.0], [0.5, 3.0, -2.0]]), np.array([1.0, -1.0, 1.0])]
     start = [np.array([[-1.0, 2.0, 0.5], [1.0, -1.0, 1.0]]), np.array([-1.0, 4.0, 1.0])]
@@ -112,25 +112,25 @@ def minimises_a_quadratic(subject: Subject) -> None:
 
     tried = [
         (max(float(np.max(np.abs(value - goal))) for value, goal in zip(values, targets, strict=True)), rate)
-        for rate, values in minimised(subject, start, gradients, QUADRATIC_STEPS, "graph")
+        for rate, values in minimized(subject, start, gradients, QUADRATIC_STEPS, "graph")
     ]
     _one_arrives(tried, 0.05, QUADRATIC_STEPS)
 
 
 @conformance_check("optimizer", needs=BUILT)
 def descends_rosenbrock(subject: Subject) -> None:
-    """With one of the declared rates, Rosenbrock's function is minimised from (-1, 1) to within 0.1 of (1, 1)."""
+    """With one of the declared rates, Rosenbrock's function is minimized from (-1, 1) to within 0.1 of (1, 1)."""
     import numpy as np
     import tensorflow as tf
 
-    from aipcore.testing.steps import minimised
+    from aipcore.testing.steps import minimized
 
     def gradients(variables: list[Any]) -> list[Any]:
         x, y = variables[0][0, 0], variables[0][0, 1]
         return [tf.stack([[-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)]])]
 
     mode = "xla" if subject.declared.xla else "graph"
-    found = minimised(subject, [np.array([[-1.0, 1.0]])], gradients, ROSENBROCK_STEPS, mode)
+    found = minimized(subject, [np.array([[-1.0, 1.0]])], gradients, ROSENBROCK_STEPS, mode)
     _one_arrives([(float(np.max(np.abs(point - 1))), rate) for rate, (point,) in found], 0.1, ROSENBROCK_STEPS)
 
 

@@ -15,7 +15,7 @@ from aipcore.testing.values import allowed_values, around, edge_values, formed, 
 
 
 @conformance_check(*WITH_PARAMS, light=True)
-def parameters_can_be_made(subject: Subject) -> None:
+def parameters_can_be_created(subject: Subject) -> None:
     """The parameters can be created from their defaults, and from the declared `params` where there are none."""
     tree = fill(subject.params_class, [Layer.from_mapping("declared", subject.declared.params)], subject.manager)
     missing = [leaf.name for leaf in leaves(tree) if leaf.missing]
@@ -27,7 +27,7 @@ def parameters_can_be_made(subject: Subject) -> None:
     )
 
 
-@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
+@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_created",), light=True)
 def parameters_are_documented(subject: Subject) -> None:
     """The parameter class has a docstring, and each parameter has a sentence for `--help`."""
     cls = subject.params_class
@@ -37,7 +37,7 @@ def parameters_are_documented(subject: Subject) -> None:
         require(text.endswith((".", ":", "?", "!")), f"the help of {leaf.name} is not a sentence: {text!r}")
 
 
-@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
+@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_created",), light=True)
 def parameters_round_trip(subject: Subject) -> None:
     """Parameters are equal after a round trip through a mapping, a JSON file, a YAML file and the command line."""
     for varied in _variations(subject):
@@ -82,7 +82,7 @@ def _same(back: Any, value: Any, way: str) -> None:
         raise AssertionError(f"{value} becomes {back} after a round trip through {way}")
 
 
-@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_made",), light=True)
+@conformance_check(*WITH_PARAMS, needs=("parameters_can_be_created",), light=True)
 def limits_hold(subject: Subject) -> None:
     """Every number in the description of a limit is effective: values just outside are refused."""
     for leaf in leaves(subject.resolved().tree):

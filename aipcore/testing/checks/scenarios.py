@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aipcore.scenario import Scenario
     from aipcore.training.trainer import Trainer
 
-MADE = ("is_a_scenario", "parameters_can_be_made")
+MADE = ("is_a_scenario", "parameters_can_be_created")
 FITS = ("data_fits_the_model",)
 
 
@@ -66,7 +66,7 @@ def is_a_scenario(subject: Subject) -> None:
 
 
 @conformance_check("scenario", needs=MADE)
-def data_comes_twice(subject: Subject) -> None:
+def data_is_reproducible(subject: Subject) -> None:
     """Equal parameters give equal data, from a second call as well as from a second scenario."""
     import numpy as np
 
@@ -136,8 +136,8 @@ def monitor_exists(subject: Subject) -> None:
     require(math.isfinite(value), f"{trainer.state.monitor.name} is {value} after one epoch")
 
 
-@conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
-def seed_decides(subject: Subject) -> None:
+@conformance_check("scenario", needs=("monitor_exists", "data_is_reproducible"))
+def runs_are_reproducible(subject: Subject) -> None:
     """Two runs with the same seed have bit-identical weights at the start and after an epoch."""
     runs = []
     for _ in range(2):
@@ -155,8 +155,8 @@ def _weights(trainer: Trainer) -> list[bytes]:
     return [variable.numpy().tobytes() for variable in trainer.model.trainable_variables]
 
 
-@conformance_check("scenario", needs=("monitor_exists", "data_comes_twice"))
-def learns_a_few_by_heart(subject: Subject) -> None:
+@conformance_check("scenario", needs=("monitor_exists", "data_is_reproducible"))
+def overfits_a_few_samples(subject: Subject) -> None:
     """Overfitting a few samples reduces the loss to the fraction `overfit` of its initial value in `steps` updates."""
     from aipcore.data.adapters import first_samples
 

@@ -9,7 +9,7 @@ from aipcore.testing.registry import conformance_check
 from aipcore.testing.results import require
 from aipcore.testing.subject import Subject
 
-MADE = ("parameters_can_be_made",)
+MADE = ("parameters_can_be_created",)
 BUILT = ("builds",)
 HORIZONS = ((1, 1), (10, 5), (1, 40), (977, 3))
 """Pairs of updates per epoch and number of epochs."""

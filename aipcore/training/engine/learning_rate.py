@@ -96,7 +96,7 @@ class CurrentRate:
         """
         rate = float(value)
         if not (math.isfinite(rate) and rate >= 0):
-            raise TrainingError(f"The learning rate cannot be set to {rate:g}. Give a finite number of at least 0.")
+            raise TrainingError(f"The learning rate cannot be set to {rate:g}. Use a finite number of at least 0.")
         if np.float32(rate) == np.float32(self()):
             return
         scheduled = np.float32(self.schedule.schedule(self.optimizer.iterations))

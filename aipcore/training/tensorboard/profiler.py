@@ -122,7 +122,7 @@ class BatchProfiler:
     def _miss(self, batches: int) -> None:
         self._reporter.warning(
             f"Nothing was profiled. trainer.profile_steps is {self._first} {self._last}, but the run has only "
-            f"{count(batches, 'batch')}. Give earlier batches."
+            f"{count(batches, 'batch')}. Choose earlier batches."
         )
 
     def __enter__(self) -> BatchProfiler:

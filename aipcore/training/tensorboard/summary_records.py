@@ -97,7 +97,7 @@ class RecordCheck:
         if not ((scores >= 0) & (scores <= 1)).all():
             raise self._error(f"returned {what} with scores outside 0 to 1. Return probabilities, not logits")
         if record.thresholds < 2:
-            raise self._error(f"returned {what} with thresholds={record.thresholds}. Give at least 2")
+            raise self._error(f"returned {what} with thresholds={record.thresholds}. Use at least 2")
         return attrs.evolve(record, labels=labels.astype(bool), scores=scores)
 
     def _pixels(self, given: Any, what: str) -> Array:

@@ -143,7 +143,7 @@ def _check(
         raise ParamsError(
             f"--warmstart.model {done.path}: no variable matches. The source has {some(there)}. This model has "
             f"{some(here)}. {places}Map the names with --warmstart.rename 'FROM->TO' or "
-            "--warmstart.trim_graph_name True, or give weights of a similar model."
+            "--warmstart.trim_graph_name True, or use the weights of a similar model."
         )
     if params.allow_partial:
         return

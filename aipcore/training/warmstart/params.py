@@ -39,8 +39,8 @@ class WarmstartParams:
     )
     trim_graph_name: bool = field(
         False,
-        help="Remove a first part that all names share. It is often the model's name. The source and this model are "
-        "trimmed separately.",
+        help="Remove the leading part that all names share. It is often the model's name. The source and this model "
+        "are trimmed separately.",
     )
     add_suffix: str = field(
         "",

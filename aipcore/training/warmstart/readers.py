@@ -54,7 +54,7 @@ def read_weights(source: Artifact) -> Weights:
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise ParamsError(
             f"--warmstart.model {source.path} cannot be read as a {source.kind} ({reason}). It is damaged or of "
-            "another kind. Give another source."
+            "another kind. Use another source."
         ) from error
 
 

@@ -25,14 +25,14 @@ OPTIONS = (
     HELP,
     command_option(
         "--space",
-        help=f"Hyperparameters to search. Give {FORMS}, or several of these.",
+        help=f"Hyperparameters to search: {FORMS}, or several of these.",
         metavar="SPACE ...",
         multiple=True,
     ),
     command_option(
         "--trials",
-        help="Total number of trials, including failed ones. The default is 20, no limit with --timeout, and all "
-        "points of a grid.",
+        help="Total number of trials, including failed ones. By default 20, or all points of a grid; no limit with "
+        "--timeout.",
         metavar="N",
         type=click.IntRange(min=1),
     ),
@@ -73,7 +73,7 @@ OPTIONS = (
         metavar="DIR",
     ),
     command_option(
-        "--resume", help="Resume the sweep of a folder with its settings. Give it instead of SCENARIO.", metavar="DIR"
+        "--resume", help="Resume the sweep of a folder with its settings. It replaces SCENARIO.", metavar="DIR"
     ),
     command_option(
         "--trust",
@@ -86,7 +86,7 @@ OPTIONS = (
         metavar="URL",
     ),
     command_option(
-        "--study", help="Name of the study in the database. It is the same on all machines.", metavar="NAME"
+        "--study", help="Name of the study in the database. Use the same name on all machines.", metavar="NAME"
     ),
     command_option("--quiet", "-q", help="Print only the result."),
 )

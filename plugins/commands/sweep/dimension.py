@@ -62,7 +62,7 @@ class Dimension:
         if step is None:
             raise UsageError(
                 f"--space {self.text} has infinitely many values, but a grid needs a finite number. "
-                "Give a step (LO..HI:STEP) or choices."
+                "Add a step (LO..HI:STEP), or use choices."
             )
         low, width = Decimal(repr(self.low)), Decimal(repr(step))
         count = int((Decimal(repr(self.high)) - low) / width) + 1
@@ -96,9 +96,7 @@ def make_dimension(name: str, text: str, node: Node) -> Dimension:
     if isinstance(node, Group):
         raise UsageError(f"--space {text}: {name} is a group of parameters. Name one of them.")
     if isinstance(node, Leaf) and any(recorded(node.spec, word) != word for word in values.split(",")):
-        raise UsageError(
-            f"--space {name}: the values contain a secret, and a sweep records them. Give one fixed value."
-        )
+        raise UsageError(f"--space {name}: the values contain a secret, and a sweep records them. Use one fixed value.")
     if isinstance(node, Leaf) and ".." in values and "," not in values and (number := _number(node.type)):
         return _range(name, text, values, number)
     if values.startswith(LOG):

@@ -76,7 +76,7 @@ class SweepRequest:
                 )
             elif any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise UsageError(
-                    f"--sweep_dir {folder} is neither empty nor the folder of a sweep. Give another folder."
+                    f"--sweep_dir {folder} is neither empty nor the folder of a sweep. Choose another folder."
                 )
             elif not self.settings.study:
                 self.settings = attrs.evolve(self.settings, study=folder.resolve().name)
@@ -91,7 +91,9 @@ class SweepRequest:
             except OSError as error:
                 if self.folder is None and isinstance(error, FileExistsError):
                     continue  # Another sweep has just taken this number.
-                raise UsageError(f"{folder} cannot be created ({error.strerror}). Give another --sweep_dir.") from error
+                raise UsageError(
+                    f"{folder} cannot be created ({error.strerror}). Choose another --sweep_dir."
+                ) from error
             return folder
 
     def plan(self) -> str:
@@ -119,13 +121,15 @@ def from_command_line(arguments: Arguments) -> SweepRequest:
     """
     given = arguments.options
     if ("--storage" in given) != ("--study" in given):
-        raise UsageError("--storage URL and --study NAME belong together. Give both, the same on all machines.")
+        raise UsageError(
+            "--storage URL and --study NAME belong together. Pass both, with equal values on all machines."
+        )
     if "--trust" in given:
         raise UsageError("--trust needs --resume DIR. A scenario on the command line is always trusted.")
     request = make_request(arguments, "sweep")
     texts = given.get("--space")
     if texts is None:
-        raise UsageError(f"There are no hyperparameters to search. Give --space {FORMS}.")
+        raise UsageError(f"There are no hyperparameters to search. Add --space {FORMS}.")
     space = make_space(texts, request, arguments.rest)
     resolved = _resolved(space)
     sampler = given.get("--sampler", "tpe")
@@ -193,11 +197,11 @@ def _is_plugin(settings: Settings) -> bool:
 def _request(settings: Settings, space: Space, resolved: Resolved[Any], folder: Path | None) -> SweepRequest:
     trainer = resolved.value.trainer
     if trainer.output_dir is not None or any(each.name == "trainer.output_dir" for each in space.dimensions):
-        raise UsageError("Each trial has its own --trainer.output_dir. Give --sweep_dir, the folder of all trials.")
+        raise UsageError("Each trial has its own --trainer.output_dir. Use --sweep_dir, the folder of all trials.")
     if trainer.device.strategy == "multi_worker":
         raise UsageError(
             "A trial trains on one host. Leave out --device.strategy multi_worker. To share the trials between hosts, "
-            "give --storage URL."
+            "pass --storage URL."
         )
     name = space.request.scenario.name
     return SweepRequest(settings=settings, space=space, epochs=trainer.epochs, folder=folder, name=name)
@@ -232,5 +236,5 @@ def _monitor(given: str | None, scenario: Scenario) -> tuple[Literal["min", "max
     if mode in ("min", "max") and name and isinstance(name, str):
         return mode, name
     if given is None:
-        raise UsageError("The scenario has no monitor. Give --monitor min:NAME or max:NAME.")
+        raise UsageError("The scenario has no monitor. Pass --monitor min:NAME or max:NAME.")
     raise UsageError(f"--monitor {given} is not allowed. Write min:NAME or max:NAME, such as min:val_loss.")

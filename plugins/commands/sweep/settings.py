@@ -134,7 +134,7 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     """
     path = folder / FILE
     if not path.is_file():
-        raise UsageError(f"{folder} is not the folder of a sweep: {FILE} is missing. Give the folder of a sweep.")
+        raise UsageError(f"{folder} is not the folder of a sweep: {FILE} is missing. Pass the folder of a sweep.")
     try:
         plain: dict[str, Any] = read_json(path)
         plain.pop("aip", None)
@@ -147,7 +147,7 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
         storage = os.environ.get(STORAGE_VARIABLE)
         if not storage:
             raise UsageError(
-                f"The password of the sweep's storage is not recorded. Give --storage URL with the password, or set "
+                f"The password of the sweep's storage is not recorded. Pass --storage URL with the password, or set "
                 f"{STORAGE_VARIABLE} to the URL."
             )
     return settings if storage is None else attrs.evolve(settings, storage=storage)
@@ -172,8 +172,8 @@ def refuse_changes(found: Settings, given: Settings) -> None:
         if values[0] != values[1]:
             before, now = ((" ".join(each) if isinstance(each, tuple) else str(each)) or "none" for each in values)
             raise UsageError(
-                f"The folder's sweep has {called} {before}, but this command has {now}. Give the same, or another "
-                "--sweep_dir for another sweep."
+                f"The folder's sweep has {called} {before}, but this command has {now}. Use the same, or another "
+                "--sweep_dir for a new sweep."
             )
 
 

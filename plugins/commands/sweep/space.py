@@ -91,7 +91,7 @@ class Space:
                 found.append(dict(zip(names, point, strict=True)))
                 if len(found) > MOST_POINTS:
                     raise UsageError(
-                        f"The grid has more than {MOST_POINTS} points. Give fewer values, or --sampler random."
+                        f"The grid has more than {MOST_POINTS:,} points. Use fewer values, or --sampler random."
                     )
         return found
 
@@ -186,7 +186,7 @@ def _branches(
             dimension = make_dimension(shown(node.path, tree.shorts), text, node)
             for other in known.values():
                 if other.name == dimension.name:
-                    raise UsageError(f"--space {other.text} and {text} are the same parameter. Give one of them.")
+                    raise UsageError(f"--space {other.text} and {text} are the same parameter. Use one of them.")
             known[name] = dimension
         exist.append(known[name])
     components = [each for each in exist if each.kind == "component" and each.name not in chosen]

@@ -72,7 +72,7 @@ def _begin_study(study: optuna.Study, settings: Settings, space: Space) -> None:
         elif there != value:
             before, now = (" ".join(each) if isinstance(each, list) else each for each in (there, value))
             found = f"has the {key} {before}, but this sweep has {now}" if before else "was not created by aip sweep"
-            raise UsageError(f"The study {settings.study} in {settings.place} {found}. Give another --study.")
+            raise UsageError(f"The study {settings.study} in {settings.place} {found}. Choose another --study.")
     if settings.sampler == "grid" and not study.user_attrs.get("aip_grid"):
         for point in space.grid():
             study.enqueue_trial(point, skip_if_exists=not empty)

@@ -74,7 +74,7 @@ class Score:
         late = self.name.startswith(("val_", "lav_")) and not any(name.startswith(self.name[:4]) for name in names)
         if not names or self.name in names or (late and not final):
             return ""
-        return f"The value {self.name} is not logged, only {', '.join(sorted(names))}. Give another --monitor."
+        return f"The value {self.name} is not logged, only {', '.join(sorted(names))}. Choose another --monitor."
 
 
 def diverged(epoch: int, logs: Logs) -> str:

@@ -16,7 +16,7 @@ MODES = {"gray": "L", "rgb": "RGB"}
 
 
 class ImageClassification(ListFileScenario):
-    """Classifies images by the folders they are in. Without lists, it trains on handwritten digits."""
+    """Classifies images by the name of their folder. Without lists, it trains on handwritten digits."""
 
     params_class = ImageParams
     params: ImageParams

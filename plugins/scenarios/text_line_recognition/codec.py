@@ -69,8 +69,10 @@ def read_codec(path: Path) -> str:
     """
     try:
         lines = read_text(path).removeprefix("\ufeff").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--data.codec {path} cannot be read ({error}). Give a UTF-8 text file.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--data.codec {path} is not UTF-8 text. Save it as UTF-8.") from error
+    except OSError as error:
+        raise UsageError(f"--data.codec {path} cannot be read ({error.strerror}). Use a UTF-8 text file.") from error
     if lines and not lines[-1]:
         lines.pop()
     for number, line in enumerate(lines, start=1):

@@ -198,5 +198,5 @@ def _text(image: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"The text {path} is not UTF-8. Save it as UTF-8.") from error
     if len(text) > LONGEST_TEXT:
-        raise DataError(f"The text {path} has more than {LONGEST_TEXT:,} characters. Give the text of a single line.")
+        raise DataError(f"The text {path} has more than {LONGEST_TEXT:,} characters. Write the text of a single line.")
     return text.rstrip("\r\n")

@@ -46,7 +46,7 @@ def _array(path: Path) -> npt.NDArray[np.float32]:
         raise DataError(f"The array {path} cannot be read ({error}). Fix it, or leave it out.") from error
     if array.ndim != 2 or array.dtype.kind not in "uif" or 0 in array.shape:
         raise DataError(
-            f"The array {path} has shape {array.shape} and dtype {array.dtype}. Give numbers of shape [height, width]."
+            f"The array {path} has shape {array.shape} and dtype {array.dtype}. Use numbers of shape [height, width]."
         )
     white = 1 if array.dtype.kind == "f" else 65_535 if array.dtype == np.uint16 else 255
     # NaN is not in the range either.

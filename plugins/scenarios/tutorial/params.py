@@ -23,7 +23,7 @@ class TutorialData(DataParams):
     )
     files: tuple[str, ...] = field(
         (),
-        help="Images for aip predict, white on black. Not used in training. Give paths, folders, or patterns such as "
+        help="Images for aip predict, white on black. Not used in training. Paths, folders, or patterns such as "
         "'scans/*.png'. Files are PNG or similar, or .npy arrays (floats from 0 to 1, integers from 0 to 255, uint16 "
         "from 0 to 65535).",
     )

@@ -242,14 +242,14 @@ def test_killed_in_its_first_epoch(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--callbacks.mlflow.tracking_uri", "mlruns"), "no longer keeps runs in a folder such as mlruns. Give"),
+        (("--callbacks.mlflow.tracking_uri", "mlruns"), "no longer keeps runs in a folder such as mlruns. Use"),
         (("--callbacks.mlflow.tracking_uri", "sqlite:///no/such/x.db"), "Create the folder no/such, or fix its"),
         (
             ("--callbacks.mlflow.tracking_uri", "file:///x/mlruns"),
-            "Give --callbacks.mlflow.tracking_uri sqlite:////x/ml",
+            "Use --callbacks.mlflow.tracking_uri sqlite:////x/ml",
         ),
         (("--callbacks.mlflow.tracking_uri", "https://me:key@host"), "MLFLOW_TRACKING_PASSWORD"),
-        (("--callbacks.mlflow.log_model", "True"), "which is not given. Give it, or leave out log_model."),
+        (("--callbacks.mlflow.log_model", "True"), "which is not set. Set it, or leave out log_model."),
     ],
 )
 def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_refused_before_training(fork_aip: Any, words: Any, message: str, tmp_pa
             "The database mysql+pymysql of --callbacks.mlflow.tracking_uri needs",
         ),
         ("mysql+absent://me:secret@host/db", "mysql+absent of --callbacks.mlflow.tracking_uri is unknown to SQLA"),
-        ("postgres://me:secret@host/db", "MLflow does not support addresses that begin with postgres:. Give"),
+        ("postgres://me:secret@host/db", "MLflow does not support addresses that begin with postgres:. Use"),
     ],
 )
 def test_database_without_its_driver(uri: str, message: str, monkeypatch: Any) -> None:

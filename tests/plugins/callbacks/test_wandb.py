@@ -143,7 +143,7 @@ def test_refused_before_training(fork_aip: Any, tmp_path: Path) -> None:
     """Online mode without a key is refused in one sentence before TensorFlow is imported."""
     done = fork_aip("train", "tutorial", "--callbacks", "WandB", HOME=str(tmp_path), WANDB_API_KEY="")
     assert done.returncode == 2
-    assert "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or give" in " ".join(
+    assert "The callback WandB has no API key. Run wandb login, set WANDB_API_KEY, or use" in " ".join(
         done.stderr.split()
     )
     assert not (tmp_path / "runs").exists()

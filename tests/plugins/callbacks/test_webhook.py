@@ -119,8 +119,8 @@ def test_server_that_does_not_answer(run: Any, server: Any, caplog: Any) -> None
 @pytest.mark.parametrize(
     ("environment", "words", "message"),
     [
-        ({}, (), "environment variable AIP_WEBHOOK_URL, which is not set. Set it, or give --callbacks.webhook.url."),
-        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which is not an http or https URL. Set it, or give"),
+        ({}, (), "environment variable AIP_WEBHOOK_URL, which is not set. Set it, or pass --callbacks.webhook.url."),
+        ({"HOOK": "file:///etc/x"}, ("env:HOOK",), "HOOK, which is not an http or https URL. Set it, or pass"),
         ({}, ("ftp://host/",), "--callbacks.webhook.url"),
     ],
 )

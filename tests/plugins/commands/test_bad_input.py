@@ -13,7 +13,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
     ("words", "message"),
     [
         ((), "Name a scenario: aip sweep SCENARIO"),
-        (("tutorial",), "There are no hyperparameters to search. Give --space NAME=LO..HI"),
+        (("tutorial",), "There are no hyperparameters to search. Add --space NAME=LO..HI"),
         (("tutoral", *SPACE), "Did you mean tutorial?"),
         (("tutorial", "--space"), "--space needs a value"),
         (("tutorial", "--space", "optimizer.epsilonn=1..2"), "did you mean --optimizer.epsilon?"),
@@ -24,7 +24,7 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
         (("tutorial", *SPACE, "--pruner", "fast"), "It must be median, hyperband or none."),
         (("tutorial", *SPACE, "--monitor", "val_loss"), "Write min:NAME or max:NAME"),
         (("tutorial", *SPACE, "--storage", "sqlite:///a.db"), "--storage URL and --study NAME belong together"),
-        (("tutorial", *SPACE, "--trainer.output_dir", "x"), "Give --sweep_dir, the folder of all trials"),
+        (("tutorial", *SPACE, "--trainer.output_dir", "x"), "Use --sweep_dir, the folder of all trials"),
         (("tutorial", *SPACE, "--device.strategy", "multi_worker"), "A trial trains on one host"),
         (("tutorial", *SPACE, "--trainer.epoch", "3"), "did you mean --trainer.epochs?"),
         (("tutorial", *SPACE, "--trust"), "--trust needs --resume DIR"),

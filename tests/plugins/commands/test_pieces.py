@@ -64,7 +64,7 @@ class TestScore:
         """An impossible value is reported at the first epoch, one that may still appear at the end."""
         loss, validation = Score("min", "lss"), Score("min", "val_lss")
         assert loss.unknown([{"loss": 1.0}], final=False) == (
-            "The value lss is not logged, only loss. Give another --monitor."
+            "The value lss is not logged, only loss. Choose another --monitor."
         )
         assert not validation.unknown([{"loss": 1.0}], final=False)
         assert validation.unknown([{"loss": 1.0}], final=True)

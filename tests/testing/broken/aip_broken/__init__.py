@@ -40,8 +40,8 @@ def aip_optimizers():
             params="aip_broken.heavy:Heavy",
             build="aip_broken.optimizers:build",
         ),
-        record("says_what_it_is", params="Untold", summary="Steps"),
-        record("parameters_can_be_made", params="Required"),
+        record("has_a_summary", params="Untold", summary="Steps"),
+        record("parameters_can_be_created", params="Required"),
         record("parameters_are_documented", params="Undocumented"),
         record("parameters_round_trip", params="Changing"),
         record("limits_hold", params="Lying"),
@@ -50,7 +50,7 @@ def aip_optimizers():
         record("uses_the_learning_rate", params="ForRate", build="build_restless"),
         record("leaves_the_rest_to_the_loop", params="ForClipping", build="build_clipping"),
         record("golden_steps", params="ForGolden"),
-        record("minimises_a_quadratic", params="ForQuadratic", build="build_slow_for_vectors"),
+        record("minimizes_a_quadratic", params="ForQuadratic", build="build_slow_for_vectors"),
         record("descends_rosenbrock", params="ForRosenbrock", build="build_tired"),
         record("is_traced_once", params="ForTrace", build="build_counting_twice"),
         record("keeps_dtypes", params="ForDtypes", build="build_adam"),
@@ -84,11 +84,11 @@ def aip_scenarios():
     """Return the scenarios."""
     names = (
         "is_a_scenario",
-        "data_comes_twice",
+        "data_is_reproducible",
         "data_fits_the_model",
         "monitor_exists",
-        "seed_decides",
-        "learns_a_few_by_heart",
+        "runs_are_reproducible",
+        "overfits_a_few_samples",
         "exports",
     )
     return [
@@ -111,7 +111,7 @@ def aip_callbacks():
         "keeps_the_order_of_hooks",
         "changes_nothing",
         "keeps_its_state",
-        "goes_on_when_resumed",
+        "resumes_bit_identically",
         "writes_into_its_folder",
     )
     return [
@@ -183,8 +183,8 @@ def aip_commands():
 
 AIP_TESTING = {
     "golden_steps": {"golden": "aip_broken.optimizers:golden"},
-    "minimises_a_quadratic": {"dtypes": ("float32", "float64")},
-    "goes_on_when_resumed": {"observer": False},
+    "minimizes_a_quadratic": {"dtypes": ("float32", "float64")},
+    "resumes_bit_identically": {"observer": False},
     # At this rate nothing diverges, so that no other attempt resets the plugin's hidden state.
     "resumes_at_every_step": {"rates": (0.0025,)},
 }

@@ -81,7 +81,7 @@ class Slowing(keras.callbacks.Callback):
             self.context.learning_rate.scale.assign(0.1)
 
 
-def build_goes_on_when_resumed(params, context):
+def build_resumes_bit_identically(params, context):
     return Slowing(context)
 
 
