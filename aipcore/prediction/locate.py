@@ -23,6 +23,7 @@ from aipcore.scenario.record import (
     MODEL_FORMAT,
     read_checkpoint_record,
     read_record,
+    recorded_plugins,
     recorded_scenario,
     recorded_working_dir,
 )
@@ -69,9 +70,15 @@ def find_model(path: Path) -> ModelDir:
     return _model(found.path) if found.kind == "model" else _checkpoint(found.path)
 
 
-def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> LoadedScenario:
-    """Return the scenario that a model was trained with; see `recorded_scenario`."""
-    return recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> tuple[LoadedScenario, PluginManager]:
+    """Return the scenario that a model was trained with, and the plugins with those of its files.
+
+    Raises:
+        UsageError: see `recorded_plugins` and `recorded_scenario`.
+    """
+    plugins = recorded_plugins(model.about, plugins, trust=trust, where=model.path, applied=True)
+    scenario = recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+    return scenario, scenario.plugins(plugins)
 
 
 def recorded_layer(model: ModelDir) -> Layer:

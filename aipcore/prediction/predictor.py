@@ -141,15 +141,17 @@ class Predictor:
         Raises:
             UsageError: a path does not contain a model, a scenario is missing or untrusted, or the models do not match.
         """
-        plugins = get_plugin_manager()
         paths = [path] if isinstance(path, str | Path) else list(path)
         if not paths:
             raise UsageError("No model is given. Give at least one path.")
         overrides = None if params is None else Layer.from_mapping("params", params)
         voters = []
         for each in paths:
-            model = find_model(Path(each))
-            loaded = scenario_of(model, plugins, trust=trust) if scenario is None else load_any(scenario, plugins)
+            model, plugins = find_model(Path(each)), get_plugin_manager()
+            if scenario is None:
+                loaded, plugins = scenario_of(model, plugins, trust=trust)
+            else:
+                loaded = load_any(scenario, plugins)
             voters.append(
                 load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
             )
