@@ -148,10 +148,10 @@ def _command_of(words: Sequence[str]) -> str:
 def _check_plugins(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     del ctx, option
     for value in values:
-        if value == "no:" or not value.startswith("no:") and not value.endswith(".py"):
+        if value == "no:" or not _is_plugin(value):
             raise UsageError(
-                f"-p {value} is not allowed. Write -p FILE.py to load a plugin file, or -p no:NAME to disable the plugin "
-                "NAME."
+                f"-p {value} is not allowed. Write -p FILE.py to load a plugin file, or -p no:NAME to disable the "
+                "plugin NAME."
             )
     return values
 
@@ -173,8 +173,8 @@ def _complete_files(ctx: click.Context, parameter: click.Parameter, incomplete: 
     metavar="FILE.py|no:NAME",
     callback=_check_plugins,
     shell_complete=_complete_files,
-    help="Load a plugin file, or disable a plugin. NAME is its entry point, its distribution or the stem of its file. May "
-    "be repeated.",
+    help="Load a plugin file, or disable a plugin. NAME is its entry point, its distribution or the stem of its file. "
+    "May be repeated.",
 )
 @click.option("--no-plugins", is_flag=True, help="Disable all third-party plugins.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -49,7 +49,7 @@ COMMON = ("val.batch_size", "lav.show_samples", "device.gpus")
 
 TRUST = command_option(
     "--trust",
-    help="Trust the code and the addresses that the model names. The code is a scenario outside the installed plugins. "
+    help="Trust the code and the addresses that the model names. The code is a scenario or a plugin file. "
     "Use this only for models from a known source.",
 )
 

@@ -17,8 +17,8 @@ from aipcore.training.stored_run import find_stored_run
 
 TRUST = command_option(
     "--trust",
-    help="Trust the code and the addresses that the run folder names. The code is the file or module of its scenario. "
-    "Check both first.",
+    help="Trust the code and the addresses that the run folder names. The code is the file or module of its scenario, "
+    "and its plugin files. Check them first.",
 )
 STRICT_DATA = command_option(
     "--strict-data",

@@ -66,7 +66,7 @@ class Plugin:
         return f"{self.distribution} {self.version}" if self.file is None else shown_path(self.file)
 
     def is_from(self, package: str, version: str) -> bool:
-        """Return True if the plugin has the recorded origin: a package and its version, or the fingerprint of a file."""
+        """Return True if the plugin has a recorded origin: a package and version, or the fingerprint of a file."""
         same = self.file is not None or normalize(self.distribution) == normalize(package)
         return same and self.version == version
 

@@ -100,7 +100,8 @@ class PluginManager:
             return self
         name = getattr(module, "__file__", None) or module.__name__
         path = Path(name).resolve()
-        if any(module.__name__ == each.module or (each.file and each.file.resolve() == path) for each in self.plugins):
+        loaded = [each for each in self.plugins if each.status == "ok"]
+        if any(module.__name__ == each.module or (each.file and each.file.resolve() == path) for each in loaded):
             return self
         return self._with(lambda: module, make_plugin(path, module.__name__, fingerprint_of(path), "scenario"))
 

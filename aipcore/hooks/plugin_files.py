@@ -114,7 +114,9 @@ def project_files(folder: Path, *, untrusted: bool = False) -> list[PluginFile]:
         table = _table(path)
         if table is None:
             continue
-        reason = _distrust(path) or ("the command reads a folder of data: add --trust, or name the file with -p" if untrusted else "")
+        reason = _distrust(path) or (
+            "the command reads a folder of data: add --trust, or name the file with -p" if untrusted else ""
+        )
         files = dict.fromkeys(Path(os.path.abspath(here / name)) for name in _names(table, path))  # noqa: PTH100
         return [PluginFile(path=each, given="project", reason=reason) for each in files]
     return []

@@ -27,7 +27,9 @@ from aipcore.scenario.record import (
     recorded_scenario,
     recorded_working_dir,
 )
+from aipcore.scenario.scenario import Scenario
 from aipcore.training.artifacts import MODELS, SAVED_MODEL, find_artifact
+from aipcore.training.request import load_any
 
 logger = logging.getLogger("aipcore.prediction")
 
@@ -70,14 +72,25 @@ def find_model(path: Path) -> ModelDir:
     return _model(found.path) if found.kind == "model" else _checkpoint(found.path)
 
 
-def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> tuple[LoadedScenario, PluginManager]:
+def scenario_of(
+    model: ModelDir, plugins: PluginManager, *, trust: bool, given: type[Scenario] | None = None
+) -> tuple[LoadedScenario, PluginManager]:
     """Return the scenario that a model was trained with, and the plugins with those of its files.
+
+    Args:
+        model: model to apply.
+        plugins: the available plugins.
+        trust: if True, run the code of files that the model's record names.
+        given: scenario to use in place of the recorded one.
 
     Raises:
         UsageError: see `recorded_plugins` and `recorded_scenario`.
     """
     plugins = recorded_plugins(model.about, plugins, trust=trust, where=model.path, applied=True)
-    scenario = recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+    if given is None:
+        scenario = recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+    else:
+        scenario = load_any(given, plugins)
     return scenario, scenario.plugins(plugins)
 
 

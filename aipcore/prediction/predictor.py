@@ -29,7 +29,6 @@ from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, tak
 from aipcore.prediction.locate import ModelDir, find_model, resolved_params, scenario_of
 from aipcore.scenario.model import BARE_INPUT
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.request import load_any
 
 Array = npt.NDArray[Any]
 
@@ -148,10 +147,7 @@ class Predictor:
         voters = []
         for each in paths:
             model, plugins = find_model(Path(each)), get_plugin_manager()
-            if scenario is None:
-                loaded, plugins = scenario_of(model, plugins, trust=trust)
-            else:
-                loaded = load_any(scenario, plugins)
+            loaded, plugins = scenario_of(model, plugins, trust=trust, given=scenario)
             voters.append(
                 load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
             )

@@ -226,13 +226,11 @@ def recorded_plugins(
 def _problem(file: RecordedFile, path: Path, *, trust: bool) -> str:
     """Return the end of a sentence about a recorded plugin file that cannot be loaded; empty if it can."""
     if not trust:
-        return (
-            ", and loading it runs its code. If you trust that code, add --trust, or name the file yourself with -p FILE."
-        )
+        return ", and loading it runs its code. If you trust that code, add --trust, or name the file with -p FILE."
     if not path.is_file():
         return ", which is missing. Restore it, or name a copy with -p FILE."
     if fingerprint_of(path) != file.fingerprint:
-        return ", which has changed since. Restore it, or name it with -p FILE to use it as it is."
+        return ", which has changed since. Restore it, or name it with -p FILE to use the changed file."
     return ""
 
 
@@ -248,7 +246,9 @@ def _recorded_files(about: Mapping[str, Any], where: Path) -> list[RecordedFile]
             for each in about.get("plugin_files") or []
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{where} has no valid record of its plugin files. It is damaged. Use another copy.") from error
+        raise UsageError(
+            f"{where} has no valid record of its plugin files. It is damaged. Use another copy."
+        ) from error
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 from aipcore.hooks.discovery import Switches
 from aipcore.params.names import normalize
 from aipcore.testing.results import CheckFailedError
