@@ -113,7 +113,7 @@ def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[l
             here = plugins.entry(kind, name).plugin
             # A changed scenario file is reported with the scenario's source.
             if here.given != "scenario" and not here.is_from(package, version):
-                before = package if package.endswith(".py") else f"{package} {version}"
+                before = package if Path(package).is_absolute() else f"{package} {version}"
                 changed = ", which is different" if here.file is not None and package == before else ""
                 warnings.append(
                     f"The {kind} {name} came from {before} and now comes from {here.source}{changed}. "
@@ -145,7 +145,7 @@ def _components(about: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def _missing(component: tuple[str, str, str, str], plugins: PluginManager) -> str:
     kind, name, package, version = component
-    if package.endswith(".py"):
+    if Path(package).is_absolute():
         return f"The {kind} {name} of this run came from {package}, which does not have it any more. Restore it."
     message = f"The {kind} {name} of this run came from {package} {version}, which "
     for plugin in plugins.plugins:

@@ -194,7 +194,7 @@ def test_a_plugin_file(folder: Path) -> None:
 
 
 def test_a_moved_project(folder: Path) -> None:
-    """As the scenario, a plugin file is found at the same place of a project that was moved as a whole."""
+    """Like the scenario, a plugin file is found at the same place of a project that was moved as a whole."""
     (folder / "here").mkdir()
     (folder / "here" / "own.py").write_text(COMPONENTS)
     (folder / "here" / "line.py").write_text(SCENARIO)
