@@ -82,8 +82,10 @@ Reference = str
 
 
 def as_reference(value: Reference | Callable[..., Any]) -> Reference:
-    """Return the reference of a function or class; a reference is returned unchanged."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    """Return the reference of a function, a class or a command; a reference is returned unchanged."""
+    # A click command replaces its function in the module.
+    target = value if hasattr(value, "__qualname__") else getattr(value, "callback", value)
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if isinstance(value, str) or not callable(value) or not isinstance(module, str) or not isinstance(name, str):
         return value  # type: ignore[return-value] # reported with the plugin, when its records are checked
     return f"{module}:{name}"

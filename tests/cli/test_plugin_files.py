@@ -81,7 +81,7 @@ def test_list_show_and_commands(fork_aip: Any, own: Path) -> None:
     assert any(line.split()[:4] == ["optimizer", "Mine", "ok", "own.py"] for line in lines)
     shown = fork_aip("plugins", "show", "mine", "-p", "own.py").stdout
     assert "--optimizer Mine -p own.py" in shown
-    assert f"{own}:16" in shown
+    assert f"{own}:" in shown
     assert fork_aip("greet", "-p", "own.py").stdout == "hello\n"
     assert "greet" in fork_aip("--help", "-p", "own.py").stdout
 
@@ -209,8 +209,8 @@ def test_several_parameter_files(fork_aip: Any, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("optimizer: Lion\n")
     words = ["params", "--params", "a.yaml", "b.json", "tutorial", "--train.batch_size", "4"]
     text = fork_aip(*words).stdout
-    for line in ("epochs: 7  # b.json", "random_seed: 1  # a.yaml", "name: SGD  # a.yaml", "momentum: 0.75  # b.json"):
-        assert line in text
+    for line in ("epochs: 7 # b.json", "random_seed: 1 # a.yaml", "name: SGD # a.yaml", "momentum: 0.75 # b.json"):
+        assert line in " ".join(text.split())
     plain = json.loads(fork_aip(*words, "--params", "c.yaml", "--format", "json").stdout)
     assert (plain["trainer"]["optimizer"]["name"], plain["trainer"]["epochs"]) == ("Lion", 7)
     assert "momentum" not in plain["trainer"]["optimizer"]

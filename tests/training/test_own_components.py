@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import aipcore
 from aipcore.errors import PluginError, ScenarioError, UsageError
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
-from aipcore.hooks.plugin_files import named_file
+from aipcore.hooks.plugin_files import fingerprint_of, named_file
 
 COMPONENTS = '''
 from aipcore.plugin import (
@@ -193,19 +192,24 @@ def test_a_plugin_file(folder: Path) -> None:
     assert (folder / "run" / "epochs").read_text() == "3"
 
 
-def test_a_moved_project(folder: Path) -> None:
+def test_a_moved_project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Like the scenario, a plugin file is found at the same place of a project that was moved as a whole."""
-    (folder / "here").mkdir()
-    (folder / "here" / "own.py").write_text(COMPONENTS)
-    (folder / "here" / "line.py").write_text(SCENARIO)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder / "here")
-        name_files("own.py")
-        train("line.py", **{"optimizer": "Sign", "trainer.epochs": 1, "trainer.output_dir": "run"})
-        configure_plugins(Switches())
-        shutil.move(folder / "here", folder / "there")
-        patch.chdir(folder / "there")
-        assert aipcore.resume("run", {"trainer.epochs": 2}, trust=True, quiet=True).epochs == 2
+    from aipcore.scenario.record import recorded_plugins
+
+    (folder / "there").mkdir()
+    file = folder / "there" / "own.py"
+    file.write_text(COMPONENTS)
+    used = [{"kind": "optimizer", "name": "Sign"}]
+    recorded = {"path": str(folder / "here" / "own.py"), "fingerprint": fingerprint_of(file), "components": used}
+    about = {"scenario": {}, "working_dir": str(folder / "here"), "plugin_files": [{**recorded, "model": False}]}
+    plugins = get_plugin_manager()
+    with pytest.raises(PluginError, match="is missing"):
+        recorded_plugins(about, plugins, trust=True, where=folder, applied=False)
+    assert recorded_plugins(about, plugins, trust=True, where=folder, applied=True) is plugins
+    assert recorded_plugins(about, plugins, trust=True, where=folder, applied=False, replaced=["optimizer"]) is plugins
+    monkeypatch.chdir(folder / "there")
+    found = recorded_plugins(about, plugins, trust=True, where=folder, applied=False)
+    assert found.entry("optimizer", "Sign").plugin.file == file
 
 
 def test_a_scenario_of_a_plugin_file(folder: Path) -> None:
