@@ -131,7 +131,8 @@ def _switch_plugins(ctx: click.Context) -> None:
         files = [named_file(value) for value in given if not value.startswith("no:")]
         words: list[str] = ctx.meta.get("aipcore.words", [])
         command = _command_of(words)
-        folder = command in FOLDER_COMMANDS or (command == "sweep" and "--resume" in words)
+        resumes = any(word.partition("=")[0] == "--resume" for word in words)
+        folder = command in FOLDER_COMMANDS or (command == "sweep" and resumes)
         files += project_files(Path.cwd(), untrusted=folder and "--trust" not in words)
         third_party = not ctx.params.get("no_plugins")
         configure_plugins(Switches.from_environment(disabled=disabled, third_party=third_party, files=files))

@@ -86,7 +86,8 @@ def scenario_of(
     Raises:
         UsageError: see `recorded_plugins` and `recorded_scenario`.
     """
-    plugins = recorded_plugins(model.about, plugins, trust=trust, where=model.path, applied=True)
+    replaced = [] if given is None else ["scenario"]
+    plugins = recorded_plugins(model.about, plugins, trust=trust, where=model.path, applied=True, replaced=replaced)
     if given is None:
         scenario = recorded_scenario(model.about, plugins, trust=trust, where=model.path)
     else:

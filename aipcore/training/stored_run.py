@@ -206,7 +206,7 @@ def find_stored_run(
         trust=trust,
         where=folder.path,
         applied=False,
-        replaced=[kind for kind in replaced if kind != "optimizer"],
+        replaced=[*(kind for kind in replaced if kind != "optimizer"), *([] if scenario is None else ["scenario"])],
     )
     moved = ""
     if scenario is not None:

@@ -41,7 +41,7 @@ CASES = {
     "default": ({}, "Did you mean defaults?"),
     "on_epoch_end": (
         method("self", "epoch"),
-        "Return Keras callbacks from callbacks(context), or select some with --callbacks",
+        "Return Keras callbacks from callbacks(context), or select some",
     ),
     "build": (method("self"), "does not accept the arguments of aip"),
     "losses": ("mse", "Case.losses is a str. Make it a method: def losses(...)."),
