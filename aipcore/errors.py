@@ -121,7 +121,8 @@ def python_arguments() -> Iterator[None]:
     except UsageError as error:
         if "--trust" not in str(error):
             raise
-        raise type(error)(str(error).replace("--trust", "trust=True")) from error
+        text = str(error).replace("--trust", "trust=True").replace(", or name the file with -p FILE", "")
+        raise type(error)(text) from error
 
 
 def author_error(error: Exception) -> AuthorError | None:

@@ -98,6 +98,12 @@ def expanded(path: str) -> Path:
         return Path(path)
 
 
+def shown_path(path: Path) -> str:
+    """Return a path as text for messages, relative to the working folder if it is below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) and path != here else path)
+
+
 def read_limit() -> int:
     """Return the maximum unpacked size in bytes of the arrays of one file. Larger files may unpack to their own size.
 

@@ -28,6 +28,10 @@ An aip of another version then lists it as broken instead of failing later.
 
 A reference `"package.module:attribute"` is imported when the plugin is used. The module of the entry point and the
 module of the parameters must not import TensorFlow, Keras, NumPy or grain.
+
+A `.py` file without a package implements the same hooks: a file of `-p FILE.py` or of `[tool.aip] plugins` in a
+`pyproject.toml`, or the file of a scenario. Its records may contain functions and classes in place of references:
+`build=make_optimizer`. See [Own components without a package](howto/own-components.md).
 """
 
 

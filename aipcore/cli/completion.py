@@ -38,6 +38,8 @@ class WordsCommand(Command):
         """Return the completions of `incomplete`."""
         words = list(ctx.params.get("words") or [])
         if not incomplete.startswith("-"):
+            if words and words[-1] == "-p":
+                return [FILES]
             if not any(word.startswith("-") for word in words):
                 return list(self.first_words(words, incomplete))
             for option in options_of(self):
@@ -166,7 +168,8 @@ class ModelFolderCommand(WordsCommand):
         arguments = split_model_arguments(words, (), self.name or "", several=self.several)
         plugins = get_plugin_manager()
         model = find_model(expanded(arguments.models[0]))
-        root = applied_params_class(scenario_of(model, plugins, trust=False).cls.params_class)
+        scenario, plugins = scenario_of(model, plugins, trust=False)
+        root = applied_params_class(scenario.cls.params_class)
         tree = fill(root, [recorded_layer(model), Layer.from_arguments(arguments.rest)], plugins)
         fixed = FIXED if self.fixed is None else self.fixed
         return [each for each in _described(tree) if each.name.split(".")[0] not in fixed]
@@ -299,12 +302,13 @@ def command(ctx: click.Context, shell: str) -> None:
     click.echo(made(ctx.find_root().command, {}, "aip", VARIABLE).source(), nl=False)
 
 
-def complete(app: click.Command, instruction: str) -> int:
+def complete(app: click.Command, instruction: str, arrange: Callable[[list[str]], list[str]]) -> int:
     """Answer a request of a completion script.
 
     Args:
         app: the command `aip`.
         instruction: value of the variable, such as `bash_complete`.
+        arrange: moves the options of `aip` itself to the front of the words.
 
     Returns:
         the exit code.
@@ -314,5 +318,14 @@ def complete(app: click.Command, instruction: str) -> int:
     if made is None or what not in ("complete", "source"):
         return 1
     answering = made(app, {}, "aip", VARIABLE)
-    click.echo(answering.complete() if what == "complete" else answering.source())
+    if what == "source":
+        click.echo(answering.source())
+        return 0
+    words, incomplete = answering.get_completion_args()
+    try:
+        found = answering.get_completions(arrange(words), incomplete)
+    except AipError:
+        # A mistake in the words before, which the command itself reports.
+        return 0
+    click.echo("\n".join(answering.format_completion(item) for item in found))
     return 0

@@ -72,12 +72,14 @@ def command(words: tuple[str, ...]) -> None:
     if "--help" in arguments.options:
         _show_help(arguments, layer, overrides, plugins, console)
         return
+    if not layer.options:
+        raise UsageError(f"Name a format: --format {one_of(plugins.names('exporter'))}.")
+    model = find_model(expanded(arguments.models[0]))
+    scenario, plugins = scenario_of(model, plugins, trust=trust)
     chosen = resolve(ExportCommandParams, [layer], plugins).value.format
     if chosen is None:
         raise UsageError(f"Name a format: --format {one_of(plugins.names('exporter'))}.")
     require_packages([chosen], plugins, "--format")
-    model = find_model(expanded(arguments.models[0]))
-    scenario = scenario_of(model, plugins, trust=trust)
     graph = arguments.options.get("--graph", DEFAULT_GRAPH)
     if not graph.isidentifier():
         raise UsageError(f"--graph {graph} is not the name of a graph. Use a key of the scenario's export_graphs().")
@@ -110,7 +112,7 @@ def _show_help(
         show_details(console, sections(fill(ExportCommandParams, [layer], plugins)))
         return
     model = find_model(expanded(arguments.models[0]))
-    scenario = scenario_of(model, plugins, trust="--trust" in arguments.options)
+    scenario, plugins = scenario_of(model, plugins, trust="--trust" in arguments.options)
     topic = arguments.options["--help"]
     if not topic:
         console.print(f"Usage: [bold]aip {USAGE}[/bold]\n\n{SUMMARY}\n")

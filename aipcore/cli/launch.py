@@ -53,7 +53,8 @@ class _Launch(Command):
     help="Port of the first worker. The others use the next ports. By default, free ports are used.",
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
-def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
+@click.pass_context
+def command(ctx: click.Context, workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
     """Train with several processes on this machine (distributed training).
 
     \b
@@ -71,13 +72,20 @@ def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None
     if {"--help", "-h"} & {word.partition("=")[0] for word in words}:
         from aipcore.cli.main import main
 
-        sys.exit(main(words))
+        sys.exit(main([*_options_of_aip(ctx), *words]))
     ports = free_ports(workers) if port_base is None else list(range(port_base, port_base + workers))
     if ports[-1] > 65535:
         raise UsageError(f"--port-base {port_base} leaves no room for {count(workers, 'worker')}. Choose a lower port.")
     make_output_optional()
-    launch = Launch([*words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
+    launch = Launch([*_options_of_aip(ctx), *words, *_strategy(words)], ports, gpu_shares(workers, os.environ))
     sys.exit(launch.run())
+
+
+def _options_of_aip(ctx: click.Context) -> list[str]:
+    """Return the options of `aip` itself, which apply to each process too."""
+    given = ctx.find_root().params
+    plugins = [word for value in given.get("plugins") or () for word in ("-p", value)]
+    return [*plugins, *(f"--{name.replace('_', '-')}" for name in ("no_plugins", "debug") if given.get(name))]
 
 
 def _strategy(words: Sequence[str]) -> list[str]:

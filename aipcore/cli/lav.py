@@ -111,6 +111,6 @@ def _lav(
 
 def applied_record(request: ModelRequest, resolved: Resolved[Any]) -> dict[str, Any]:
     """Return the record of a model with the parameters that it is applied with, for a file of its outputs."""
-    kept = ("scenario", "versions", "plugins", "signature", "prediction_signature", "seed")
+    kept = ("scenario", "versions", "plugins", "plugin_files", "signature", "prediction_signature", "seed")
     about = {name: request.model.about[name] for name in kept if name in request.model.about}
     return {**about, "model": str(request.model.path), "params": to_dict(resolved.value)}

@@ -7,9 +7,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 import aipcore
 from aipcore.cli.style import Group, color_wanted, report
@@ -26,6 +28,7 @@ from aipcore.errors import (
 )
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
+from aipcore.hooks.plugin_files import named_file, project_files
 from aipcore.params.names import nearest, normalize, one_of
 from aipcore.streams import OutputError, guarded_output, require_output
 
@@ -60,6 +63,11 @@ CLOSED_PIPE: Final = 141
 
 class AipGroup(Group):
     """The subcommands of `aip`: built-in ones from the table, those of plugins from their records."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options of `aip`, and keep the words for the plugin switches."""
+        ctx.meta["aipcore.words"] = list(args)
+        return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option `--help`. It is processed after the plugin switches, since it lists plugin commands."""
@@ -110,20 +118,48 @@ class AipGroup(Group):
             formatter.write_dl(rows)
 
 
+FOLDER_COMMANDS: Final = ("evaluate", "export", "lav", "predict", "resume")
+"""Commands that read a folder of data, which may be a stranger's."""
+
+
 def _switch_plugins(ctx: click.Context) -> None:
     """Pass the plugin switches of the command line to the plugin manager, once and before its first use."""
     if not ctx.meta.setdefault("aipcore.plugins_switched", False):
         ctx.meta["aipcore.plugins_switched"] = True
-        disabled, third_party = ctx.params.get("disabled") or (), not ctx.params.get("no_plugins")
-        configure_plugins(Switches.from_environment(disabled=disabled, third_party=third_party))
+        given: tuple[str, ...] = ctx.params.get("plugins") or ()
+        disabled = [value.removeprefix("no:") for value in given if value.startswith("no:")]
+        files = [named_file(value) for value in given if not value.startswith("no:")]
+        words: list[str] = ctx.meta.get("aipcore.words", [])
+        command = _command_of(words)
+        resumes = any(word.partition("=")[0] == "--resume" for word in words)
+        folder = command in FOLDER_COMMANDS or (command == "sweep" and resumes)
+        files += project_files(Path.cwd(), untrusted=folder and "--trust" not in words)
+        third_party = not ctx.params.get("no_plugins")
+        configure_plugins(Switches.from_environment(disabled=disabled, third_party=third_party, files=files))
 
 
-def _names_to_disable(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _command_of(words: Sequence[str]) -> str:
+    """Return the name of the command, which follows the options of `aip`; empty without one."""
+    remaining = list(words)
+    while remaining and remaining[0].startswith("-"):
+        del remaining[: 2 if remaining[0] == "-p" else 1]
+    return normalize(remaining[0]) if remaining else ""
+
+
+def _check_plugins(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     del ctx, option
     for value in values:
-        if not value.startswith("no:") or value == "no:":
-            raise UsageError(f"-p {value} is not allowed. Write -p no:NAME to disable the plugin NAME.")
-    return tuple(value.removeprefix("no:") for value in values)
+        if value == "no:" or not _is_plugin(value):
+            raise UsageError(
+                f"-p {value} is not allowed. Write -p FILE.py to load a plugin file, or -p no:NAME to disable the "
+                "plugin NAME."
+            )
+    return values
+
+
+def _complete_files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    del ctx, parameter
+    return [CompletionItem(incomplete, type="file")]
 
 
 @click.group(
@@ -133,17 +169,19 @@ def _names_to_disable(ctx: click.Context, option: click.Parameter, values: tuple
 )
 @click.option(
     "-p",
-    "disabled",
+    "plugins",
     multiple=True,
-    metavar="no:NAME",
-    callback=_names_to_disable,
-    help="Disable a plugin. NAME is its entry point or distribution. May be repeated.",
+    metavar="FILE.py|no:NAME",
+    callback=_check_plugins,
+    shell_complete=_complete_files,
+    help="Load a plugin file, or disable a plugin. NAME is its entry point, its distribution or the stem of its file. "
+    "May be repeated.",
 )
 @click.option("--no-plugins", is_flag=True, help="Disable all third-party plugins.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(aipcore.__version__, prog_name="aip", message="%(prog)s %(version)s")
 @click.pass_context
-def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: bool) -> None:
+def app(ctx: click.Context, plugins: tuple[str, ...], no_plugins: bool, debug: bool) -> None:
     """Train TensorFlow and Keras models. Everything is a plugin.
 
     \b
@@ -151,7 +189,7 @@ def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: 
       aip train tutorial --help                  the main parameters (--help all: all of them)
       aip plugins list                           all available plugins
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
-    del disabled, no_plugins, debug
+    del plugins, no_plugins, debug
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -176,7 +214,7 @@ def _ended(words: Sequence[str] | None) -> int:
     if words is None and (instruction := os.environ.get("_AIP_COMPLETE")):
         from aipcore.cli.completion import complete
 
-        return complete(app, instruction)
+        return complete(app, instruction, global_options_first)
     arguments = global_options_first(sys.argv[1:] if words is None else words)
     debug = "--debug" in arguments
     running: list[str] = []
@@ -225,13 +263,17 @@ def global_options_first(words: Sequence[str]) -> list[str]:
     remaining = list(words)
     while remaining and remaining[0] != "--":
         word = remaining.pop(0)
-        if word in ("--debug", "--no-plugins") or word.startswith("-pno:"):
+        if word in ("--debug", "--no-plugins") or (word.startswith("-p") and _is_plugin(word[2:])):
             first.append(word)
-        elif word == "-p" and remaining and remaining[0].startswith("no:"):
+        elif word == "-p" and remaining and _is_plugin(remaining[0]):
             first += [word, remaining.pop(0)]
         else:
             rest.append(word)
     return [*first, *rest, *remaining]
+
+
+def _is_plugin(text: str) -> bool:
+    return text.startswith("no:") or text.endswith(".py")
 
 
 def _unforeseen(error: Exception, running: Sequence[str]) -> str:
@@ -248,7 +290,8 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
 
 def _plugin_of(error: BaseException) -> str | None:
     """Return the third-party plugin that raised an exception, or None."""
-    packages = {each.module.partition(".")[0]: each.source for each in get_plugin_manager().plugins if not each.is_own}
+    plugins = [each for each in get_plugin_manager().plugins if not each.is_own and each.file is None]
+    packages = {each.module.partition(".")[0]: each.source for each in plugins}
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     tops = [name.partition(".")[0] for name in frames]
     return next((packages[top] for top in reversed(tops) if top in packages), None)

@@ -50,7 +50,7 @@ COMMON = ("val.batch_size", "lav.show_samples", "device.gpus")
 TRUST = command_option(
     "--trust",
     help="Trust the code and the addresses that the model names. Its scenario is imported even if it is not an "
-    "installed plugin. Use this only for models from a known source.",
+    "installed plugin, and so are its plugin files. Use this only for models from a known source.",
 )
 
 
@@ -108,7 +108,7 @@ class ModelRequest:
         scenario: scenario that the model was trained with.
         overrides: parameters of the command line.
         fixed: parameter groups without effect in this command.
-        plugins: installed plugins.
+        plugins: installed plugins, and those of the scenario's files.
         trust: if True, addresses in the model's record may be contacted.
     """
 
@@ -130,12 +130,11 @@ def make_model_requests(arguments: ModelArguments, command: str, fixed: tuple[st
     Raises:
         UsageError: a path does not contain a model, a scenario cannot be used, or an option has no effect.
     """
-    plugins = get_plugin_manager()
     overrides, trust = Layer.from_arguments(arguments.rest), "--trust" in arguments.options
     requests = []
     for text in arguments.models:
         model = find_model(expanded(text))
-        scenario = scenario_of(model, plugins, trust=trust)
+        scenario, plugins = scenario_of(model, get_plugin_manager(), trust=trust)
         if moved := moved_scenario(model.about, scenario):
             report("warning", moved)
         _refuse_fixed(overrides, scenario, fixed, command, plugins)

@@ -91,7 +91,8 @@ def _show_entry(console: Console, manager: PluginManager, entry: Entry) -> None:
         facts.append(("source", Text(f"{source.file}:{source.line}" if source.line else str(source.file))))
     if record.docs:
         facts.append(("documentation", Text(record.docs)))
-    facts.append(("use", Text(CHOSEN_BY[record.kind].format(name=record.name, suffix=getattr(record, "suffix", "")))))
+    use = CHOSEN_BY[record.kind].format(name=record.name, suffix=getattr(record, "suffix", ""))
+    facts.append(("use", Text(f"{use} -p {plugin.source}" if plugin.given == "option" else use)))
     _print_facts(console, facts)
     if source is not None:
         _print_text(console, source.docstring)
@@ -119,7 +120,8 @@ def _print_curve(console: Console, manager: PluginManager, name: str, cls: type)
 
 
 def _show_point(console: Console, plugin: Plugin, *, debug: bool) -> None:
-    console.print(Text.assemble(("entry point", "bold"), " ", (plugin.name, "bold cyan")))
+    heading = "entry point" if plugin.file is None else "plugin file"
+    console.print(Text.assemble((heading, "bold"), " ", (plugin.name, "bold cyan")))
     facts = [*_origin(plugin), ("status", _status(plugin.status, plugin.reason))]
     if plugin.records:
         facts.append(("registers", Text(", ".join(f"{record.kind} {record.name}" for record in plugin.records))))
@@ -132,6 +134,8 @@ def _show_point(console: Console, plugin: Plugin, *, debug: bool) -> None:
 
 
 def _origin(plugin: Plugin) -> list[tuple[str, Text]]:
+    if plugin.file is not None:
+        return [("plugin file", Text(str(plugin.file)))]
     return [("distribution", Text(plugin.source)), ("entry point", Text(f"{plugin.name} = {plugin.module}"))]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from aipcore.hooks.discovery import KINDS, Status
+from aipcore.files import shown_path
+from aipcore.hooks.discovery import KINDS, Plugin, Status
 from aipcore.hooks.manager import PluginManager
 
 NOT_LOADED = "not loaded"
@@ -22,8 +24,9 @@ class Row:
         kind: kind of the plugin; None if the entry point is not loaded.
         name: name of the plugin, otherwise of the entry point.
         summary: one sentence; empty if the entry point is not loaded.
-        distribution: name of the installed package.
-        version: version of that package.
+        distribution: name of the installed package; None for a plugin file.
+        version: version of that package; None for a plugin file.
+        file: path of a plugin file; None for an installed package.
         status: status of the plugin.
         reason: reason why it cannot be used.
         entry_point: name of the entry point.
@@ -33,12 +36,18 @@ class Row:
     kind: str | None
     name: str
     summary: str
-    distribution: str
-    version: str
+    distribution: str | None
+    version: str | None
+    file: str | None
     status: Status
     reason: str
     entry_point: str
     seconds: float
+
+    @property
+    def source(self) -> str:
+        """Distribution and version, or the path of the file."""
+        return f"{self.distribution} {self.version}" if self.file is None else shown_path(Path(self.file))
 
     @property
     def text(self) -> str:
@@ -57,8 +66,7 @@ def rows(manager: PluginManager, kind: str | None = None) -> list[Row]:
             kind=entry.record.kind,
             name=entry.record.name,
             summary=entry.record.summary,
-            distribution=entry.plugin.distribution,
-            version=entry.plugin.version,
+            **_origin(entry.plugin),
             status=entry.status,
             reason=entry.reason,
             entry_point=entry.plugin.name,
@@ -73,8 +81,7 @@ def rows(manager: PluginManager, kind: str | None = None) -> list[Row]:
             kind=None,
             name=plugin.name,
             summary="",
-            distribution=plugin.distribution,
-            version=plugin.version,
+            **_origin(plugin),
             status=plugin.status,
             reason=plugin.reason,
             entry_point=plugin.name,
@@ -86,11 +93,15 @@ def rows(manager: PluginManager, kind: str | None = None) -> list[Row]:
     return found
 
 
+def _origin(plugin: Plugin) -> dict[str, str | None]:
+    if plugin.file is None:
+        return {"distribution": plugin.distribution, "version": plugin.version, "file": None}
+    return {"distribution": None, "version": None, "file": str(plugin.file)}
+
+
 def as_lines(found: Iterable[Row]) -> Iterator[str]:
     """Yield a line for each row, in columns, for tools such as `grep`."""
-    listed = [
-        (row.kind or NOT_LOADED, row.name, row.status, f"{row.distribution} {row.version}", row.text) for row in found
-    ]
+    listed = [(row.kind or NOT_LOADED, row.name, row.status, row.source, row.text) for row in found]
     return _columns([("KIND", "NAME", "STATUS", "DISTRIBUTION", "SUMMARY"), *listed])
 
 
@@ -120,7 +131,7 @@ def print_table(found: list[Row]) -> None:
     console = Console(highlight=False)
     # Sources and statuses are aligned across all tables. Names are as wide as their kind needs, and summaries take the
     # rest.
-    source_width = min(max((len(f"{row.distribution} {row.version}") for row in found), default=0), 30)
+    source_width = min(max((len(row.source) for row in found), default=0), 30)
     status_width = max((len(row.status) for row in found), default=0)
     for kind in (*KINDS, None):
         here = [row for row in found if row.kind == kind]
@@ -135,5 +146,5 @@ def print_table(found: list[Row]) -> None:
         for row in here:
             style = STYLES[row.status]
             text = Text(row.text, "" if row.status == "ok" else style)
-            table.add_row(f"  {row.name}", text, f"{row.distribution} {row.version}", Text(row.status, style))
+            table.add_row(f"  {row.name}", text, row.source, Text(row.status, style))
         console.print(table)

@@ -15,7 +15,6 @@ from aipcore.cli.request import HELP, command_option
 from aipcore.cli.style import report
 from aipcore.console import Console
 from aipcore.errors import UsageError
-from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.prediction.params import FIXED
@@ -81,7 +80,7 @@ def _find_writer(output: Path, request: ModelRequest, resolved: Resolved[Any], *
     cls = request.scenario.cls
     # A scenario without its own formats is not made before TensorFlow is configured.
     own = {} if cls.prediction_writers is Scenario.prediction_writers else cls(resolved.value).prediction_writers()
-    return find_writer(output, get_plugin_manager(), own=own, targets=targets)
+    return find_writer(output, request.plugins, own=own, targets=targets)
 
 
 def _predict(

@@ -60,8 +60,14 @@ HELP = HelpOption(
     help="Show this help, or the details of a part of it.",
     metavar="[GROUP|WORD|all]",
 )
+PARAMS_SUFFIXES = (".json", ".yaml", ".yml")
 PARAMS = command_option(
-    "--params", help="Read parameters from a JSON or YAML file. Command-line options override it.", metavar="FILE"
+    "--params",
+    help="Read parameters from JSON or YAML files. A later file overrides the earlier ones, and command-line options "
+    "override all.",
+    metavar="FILE ...",
+    type=click.Path(readable=False),
+    multiple=True,
 )
 
 
@@ -106,6 +112,8 @@ def sort_words(words: Sequence[str], options: Sequence[click.Option]) -> tuple[d
         if option.multiple:
             values = [value] if equals else []
             while not equals and words and not words[0].startswith("-"):
+                if option is PARAMS and values and not words[0].endswith(PARAMS_SUFFIXES):
+                    break  # The scenario, which may follow.
                 values.append(words.pop(0))
             if not values:
                 raise UsageError(f"{name} needs a value: {name} {option.metavar}.")
@@ -193,10 +201,14 @@ def make_request(arguments: Arguments, command: str) -> Request:
 
 
 def given_layers(arguments: Arguments) -> list[Layer]:
-    """Return the layers of a parameter file and of the command line, which overrides the file.
+    """Return the layers of parameter files, in their order, and of the command line, which overrides the files.
 
     Raises:
-        ParamsError: the file or the command line cannot be read.
+        UsageError: a file is given twice.
+        ParamsError: a file or the command line cannot be read.
     """
-    file = arguments.options.get("--params")
-    return [*([] if file is None else [Layer.from_file(Path(file))]), Layer.from_arguments(arguments.rest)]
+    files = arguments.options.get("--params", [])
+    for at, file in enumerate(files):
+        if file in files[:at]:
+            raise UsageError(f"--params {file} is given twice. Give it once.")
+    return [*(Layer.from_file(Path(file)) for file in files), Layer.from_arguments(arguments.rest)]

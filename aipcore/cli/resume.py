@@ -17,8 +17,8 @@ from aipcore.training.stored_run import find_stored_run
 
 TRUST = command_option(
     "--trust",
-    help="Trust the code and the addresses that the run folder names. The file or module of its scenario is imported. "
-    "Check both first.",
+    help="Trust the code and the addresses that the run folder names. The file or module of its scenario and its "
+    "plugin files are imported. Check them first.",
 )
 STRICT_DATA = command_option(
     "--strict-data",

@@ -1,35 +1,41 @@
-"""Discovery of plugins: the installed entry points, the switches that disable them, and checks of their records."""
+"""Discovery of plugins: the installed entry points, plugin files, and the switches that disable them."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from types import ModuleType
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
-from aipcore.errors import PluginError, sentence
-from aipcore.hooks.records import API_VERSION, PROJECT, RECORD_TYPES, PluginRecord, WriterRecord
+from aipcore.errors import PluginError
+from aipcore.files import shown_path
+from aipcore.hooks.records import PROJECT, RECORD_TYPES, PluginRecord
 from aipcore.params.names import nearest, normalize, one_of
 
 OWN_DISTRIBUTION = "aipcore"
 
 Status = Literal["ok", "disabled", "broken"]
 
+Given = Literal["installed", "option", "project", "scenario", "run"]
+"""The origin of a plugin: an installed package, `-p FILE`, the project's pyproject.toml, the file of the scenario, or
+the record of a run."""
+
 
 @attrs.frozen(kw_only=True)
 class Plugin:
-    """An entry point and the result of loading it.
+    """An entry point or a plugin file, and the result of loading it.
 
     Attributes:
-        name: name of the entry point, as in `-p no:NAME`.
-        module: target of the entry point: a module or `module:attribute`.
-        distribution: name of the installed package.
-        version: version of that package.
+        name: name of the entry point or stem of the file, as in `-p no:NAME`.
+        module: target of the entry point: a module or `module:attribute`; for a file, its module.
+        distribution: name of the installed package; for a file, its path.
+        version: version of that package; for a file, its fingerprint.
+        file: path of a plugin file; None for an entry point.
+        given: origin of the plugin.
         status: load status.
         reason: reason why the plugin is disabled or broken.
         error: exception raised while loading, for a traceback.
@@ -41,6 +47,8 @@ class Plugin:
     module: str
     distribution: str
     version: str
+    file: Path | None = None
+    given: Given = "installed"
     status: Status = "ok"
     reason: str = ""
     error: BaseException | None = attrs.field(default=None, repr=False, eq=False)
@@ -50,12 +58,17 @@ class Plugin:
     @property
     def is_own(self) -> bool:
         """True for built-in plugins."""
-        return normalize(self.distribution) == OWN_DISTRIBUTION
+        return self.file is None and normalize(self.distribution) == OWN_DISTRIBUTION
 
     @property
     def source(self) -> str:
-        """Distribution and version, for messages."""
-        return f"{self.distribution} {self.version}"
+        """Distribution and version, or the path of the file, for messages."""
+        return f"{self.distribution} {self.version}" if self.file is None else shown_path(self.file)
+
+    def is_from(self, package: str, version: str) -> bool:
+        """Return True if the plugin has a recorded origin: a package and version, or the fingerprint of a file."""
+        same = self.file is not None or normalize(self.distribution) == normalize(package)
+        return same and self.version == version
 
     def answers_to(self, name: str) -> bool:
         """Return True if `name` is the entry point or the distribution of this plugin."""
@@ -63,23 +76,42 @@ class Plugin:
 
 
 @attrs.frozen(kw_only=True)
+class PluginFile:
+    """A plugin file to load.
+
+    Attributes:
+        path: absolute path of the file.
+        given: origin of the path.
+        reason: reason why the file is not loaded; empty if it is.
+    """
+
+    path: Path
+    given: Given = "option"
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Switches:
-    """The switches that disable plugins.
+    """The switches that disable plugins, and the plugin files.
 
     Attributes:
         disabled: entry points or distributions from `-p no:NAME`.
         third_party: True if third-party plugins are loaded; `--no-plugins` disables them.
         only: third-party entry points or distributions to load, from `AIP_LOAD_PLUGINS`; None for all.
         strict: if True, a broken plugin is an error; from `AIP_STRICT_PLUGINS=1`.
+        files: plugin files to load, from `-p FILE` and then from the project's pyproject.toml.
     """
 
     disabled: tuple[str, ...] = ()
     third_party: bool = True
     only: tuple[str, ...] | None = None
     strict: bool = False
+    files: tuple[PluginFile, ...] = ()
 
     @classmethod
-    def from_environment(cls, *, disabled: Sequence[str] = (), third_party: bool = True) -> Switches:
+    def from_environment(
+        cls, *, disabled: Sequence[str] = (), third_party: bool = True, files: Sequence[PluginFile] = ()
+    ) -> Switches:
         """Combine the switches of the command line with those of the environment."""
         only = os.environ.get("AIP_LOAD_PLUGINS")
         return cls(
@@ -87,6 +119,24 @@ class Switches:
             third_party=third_party,
             only=None if only is None else tuple(name.strip() for name in only.split(",") if name.strip()),
             strict=os.environ.get("AIP_STRICT_PLUGINS", "") not in ("", "0"),
+            files=tuple(files),
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the switches in JSON types, for another process."""
+        files = [{"path": str(file.path), "given": file.given, "reason": file.reason} for file in self.files]
+        return {**attrs.asdict(self), "files": files}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Switches:
+        """Return switches from the output of `to_plain`."""
+        only = plain["only"]
+        return cls(
+            disabled=tuple(plain["disabled"]),
+            third_party=plain["third_party"],
+            only=None if only is None else tuple(only),
+            strict=plain["strict"],
+            files=tuple(PluginFile(**{**file, "path": Path(file["path"])}) for file in plain["files"]),
         )
 
     def reason_against(self, plugin: Plugin) -> str:
@@ -94,8 +144,8 @@ class Switches:
         for name in self.disabled:
             if plugin.answers_to(name):
                 return f"disabled by -p no:{name}"
-        if plugin.is_own:
-            return ""
+        if plugin.reason or plugin.is_own or plugin.given in ("option", "scenario", "run"):
+            return plugin.reason
         if not self.third_party:
             return "disabled by --no-plugins"
         if self.only is not None and not any(plugin.answers_to(name) for name in self.only):
@@ -207,10 +257,14 @@ def index_entries(plugins: Sequence[Plugin]) -> list[Entry]:
 
 def _same_name(rivals: Sequence[Entry]) -> str:
     what = f"the {rivals[0].record.kind} {rivals[0].record.name}"
-    if len({entry.plugin.name for entry in rivals}) == 1:
-        return f"{rivals[0].plugin.source} registers {what} twice: disable it with -p no:{rivals[0].plugin.name}"
+    files = [entry.plugin for entry in rivals if entry.plugin.file is not None]
+    if len({(entry.plugin.name, entry.plugin.file) for entry in rivals}) == 1:
+        remedy = "rename one of them" if files else f"disable it with -p no:{rivals[0].plugin.name}"
+        return f"{rivals[0].plugin.source} registers {what} twice: {remedy}"
     sources = [entry.plugin.source for entry in rivals]
     both = f"{sources[0]} and {sources[1]} both register" if len(sources) == 2 else f"{' and '.join(sources)} register"
+    if files:
+        return f"{both} {what}: rename it in {files[-1].source}"
     # Built-in plugins can be disabled too, but only all of a kind together.
     points = dict.fromkeys(entry.plugin.name for entry in rivals if not entry.plugin.is_own)
     if len(points) == 1:
@@ -224,132 +278,4 @@ HOOKS: dict[str, type[PluginRecord]] = {f"{PROJECT}_{record.kind}s": record for 
 KINDS: tuple[str, ...] = tuple(record.kind for record in RECORD_TYPES)
 """The kinds of plugins, in display order."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)+")
-REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-
-
-class BrokenPluginError(Exception):
-    """A plugin that cannot be used. The message completes a sentence that begins with the plugin."""
-
-
-def import_plugin(point: EntryPoint) -> Any:
-    """Import the target of an entry point, and check its API version and the names of its hooks.
-
-    Raises:
-        BrokenPluginError: it cannot be imported, targets another API version, or has unknown hooks.
-    """
-    try:
-        plugin = point.load()
-    except (Exception, SystemExit) as error:
-        raise BrokenPluginError(f"cannot be imported: {sentence(error)}") from error
-    _check_version(plugin)
-    _check_hooks(plugin, point.value)
-    return plugin
-
-
-def _check_version(plugin: Any) -> None:
-    wanted = getattr(plugin, "AIP_API", API_VERSION)
-    if wanted == API_VERSION:
-        return
-    if not isinstance(wanted, int):
-        raise BrokenPluginError(f"has AIP_API = {wanted!r}, which is not a whole number: set it to {API_VERSION}")
-    remedy = "upgrade aipcore" if wanted > API_VERSION else "upgrade the plugin"
-    raise BrokenPluginError(
-        f"targets version {wanted} of the plugin API, but this aip has version {API_VERSION}: {remedy}"
-    )
-
-
-def _check_hooks(plugin: Any, target: str) -> None:
-    unmarked: list[str] = []
-    found = False
-    # Only the module's own attributes: a lookup of lazy attributes could import anything.
-    names = list(vars(plugin)) if isinstance(plugin, ModuleType) else dir(plugin)
-    for name in names:
-        routine = getattr(plugin, name, None)
-        if not inspect.isroutine(routine):
-            continue
-        marker = getattr(routine, f"{PROJECT}_impl", None)
-        if marker is None:
-            if name.startswith(f"{PROJECT}_"):
-                unmarked.append(name)
-            continue
-        found = True
-        hook = marker["specname"] or name
-        if hook not in HOOKS:
-            raise BrokenPluginError(f"implements the unknown hook {hook}; {_meant(hook)}")
-    for name in unmarked:
-        if name in HOOKS:
-            raise BrokenPluginError(f"does not mark its function {name} as a hook: decorate it with @hookimpl")
-    if not found:
-        like = [name for name in unmarked if nearest(name, HOOKS)]
-        hint = f"{like[0]} is not a hook; {_meant(like[0])}" if like else f"define one of {', '.join(HOOKS)}"
-        raise BrokenPluginError(f"implements no hook in {target}: {hint}")
-
-
-def _meant(hook: str) -> str:
-    near = nearest(hook, HOOKS)
-    return f"did you mean {near[0]}?" if near else f"available: {', '.join(HOOKS)}"
-
-
-def collect(call: Callable[[], list[Any]], hook: str) -> list[PluginRecord]:
-    """Return the records from one hook of one plugin.
-
-    Args:
-        call: function that calls the implementations and returns the list of their results.
-        hook: name of the hook.
-
-    Raises:
-        BrokenPluginError: the hook raises, or returns anything but valid records.
-    """
-    records: list[PluginRecord] = []
-    try:
-        for given in call():
-            records.extend(_records(hook, given))
-    except BrokenPluginError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BrokenPluginError(f"fails in its hook {hook}: {sentence(error)}") from error
-    return records
-
-
-def _records(hook: str, given: Any) -> list[PluginRecord]:
-    wanted = HOOKS[hook]
-    if not isinstance(given, Iterable):
-        raise BrokenPluginError(f"returns {_kind_of(given)} from {hook}, which must return a list of {wanted.__name__}")
-    records = list(given)
-    for record in records:
-        if not isinstance(record, wanted):
-            raise BrokenPluginError(
-                f"returns a list with {_kind_of(record)} from {hook}, which must return a list of {wanted.__name__}"
-            )
-        _check_record(record)
-    return records
-
-
-def _check_record(record: PluginRecord) -> None:
-    what = f"registers the {record.kind} {record.name!r}"
-    if not (isinstance(record.name, str) and NAME.fullmatch(record.name)):
-        raise BrokenPluginError(f"{what}, whose name may contain only letters, digits, - and _")
-    if not (isinstance(record.summary, str) and record.summary.strip()):
-        raise BrokenPluginError(f"{what} without a summary: describe it in one sentence")
-    if isinstance(record, WriterRecord) and not (isinstance(record.suffix, str) and SUFFIX.fullmatch(record.suffix)):
-        raise BrokenPluginError(f"{what} with suffix={record.suffix!r}: it must be the end of a file name, as in .csv")
-    references = {"build": record.build}
-    # Not every kind has parameters.
-    params = getattr(record, "params", record.build)
-    if not isinstance(params, type):
-        references["params"] = params
-    load = getattr(record, "load", None)
-    if load is not None:
-        references["load"] = load
-    for field, reference in references.items():
-        if not (isinstance(reference, str) and REFERENCE.fullmatch(reference)):
-            raise BrokenPluginError(f'{what} with {field}={reference!r}: it must have the form "module:attribute"')
-
-
-def _kind_of(value: Any) -> str:
-    if value is None:
-        return "None"
-    article = "an" if type(value).__name__[0] in "AEIOUaeiou" else "a"
-    return f"{article} {type(value).__name__}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache, partial
-from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -13,17 +15,9 @@ import pluggy
 
 from aipcore.errors import TRACEBACK, PluginError, sentence
 from aipcore.hooks import specs
-from aipcore.hooks.discovery import (
-    HOOKS,
-    BrokenPluginError,
-    Entry,
-    Plugin,
-    Switches,
-    collect,
-    import_plugin,
-    index_entries,
-    installed,
-)
+from aipcore.hooks.discovery import HOOKS, Entry, Plugin, PluginFile, Switches, index_entries, installed
+from aipcore.hooks.loading import BrokenPluginError, collect, has_hooks, import_plugin
+from aipcore.hooks.plugin_files import fingerprint_of, import_file, make_plugin, plugin_of_file
 from aipcore.hooks.records import (
     PROJECT,
     CallbackParams,
@@ -47,7 +41,7 @@ BASES: dict[str, type] = {
 
 
 class PluginManager:
-    """All installed plugins, loaded on creation. Implements `aipcore.params.Choices`.
+    """All installed plugins and plugin files, loaded on creation. Implements `aipcore.params.Choices`.
 
     A plugin that fails to load is kept with the reason, and does not affect other plugins.
 
@@ -56,25 +50,68 @@ class PluginManager:
 
     Attributes:
         switches: as given.
-        plugins: all installed entry points, loaded or not; built-in ones first.
+        plugins: all installed entry points and plugin files, loaded or not; built-in ones first.
         entries: all records of the loaded plugins.
 
     Raises:
-        PluginError: a switch does not match any plugin, or plugins are broken and `switches.strict` is True.
+        PluginError: a switch does not match any plugin, a file of `-p FILE` is broken, or plugins are broken and
+            `switches.strict` is True.
     """
 
     def __init__(self, switches: Switches | None = None) -> None:
         self.switches = switches or Switches()
-        found = installed()
+        found: list[Found] = [(point.load, plugin) for point, plugin in installed()]
+        files: dict[Path, PluginFile] = {}
+        for file in self.switches.files:
+            # A file of an option may be one of the project too.
+            files.setdefault(file.path, file)
+        found += [(partial(import_file, path), plugin_of_file(file)) for path, file in files.items()]
         self.switches.check([plugin for _, plugin in found])
-        self.plugins = _load_all(found, self.switches)
+        self._use(_load_all(found, self.switches))
+        for plugin in self.broken():
+            if plugin.given == "option":
+                raise _broken_file(plugin)
+        if self.switches.strict:
+            self._refuse_broken()
+
+    def _use(self, plugins: list[Plugin]) -> None:
+        self.plugins = plugins
         self.entries = index_entries(self.plugins)
         self._by_name: dict[tuple[str, str], list[Entry]] = {}
         for entry in self.entries:
             self._by_name.setdefault((entry.record.kind, normalize(entry.record.name)), []).append(entry)
         self._classes: dict[tuple[str, str], type] = {}
-        if self.switches.strict:
-            self._refuse_broken()
+
+    def with_file(self, file: PluginFile) -> PluginManager:
+        """Return these plugins and those of a file.
+
+        Raises:
+            PluginError: the file is broken.
+        """
+        return self._with(partial(import_file, file.path), plugin_of_file(file))
+
+    def with_scenario(self, module: ModuleType) -> PluginManager:
+        """Return these plugins and those that the module of a scenario defines; the same manager if it defines none.
+
+        Raises:
+            PluginError: a hook of the module is broken.
+        """
+        if not has_hooks(module):
+            return self
+        name = getattr(module, "__file__", None) or module.__name__
+        path = Path(name).resolve()
+        loaded = [each for each in self.plugins if each.status == "ok"]
+        if any(module.__name__ == each.module or (each.file and each.file.resolve() == path) for each in loaded):
+            return self
+        return self._with(lambda: module, make_plugin(path, module.__name__, fingerprint_of(path), "scenario"))
+
+    def _with(self, load: Callable[[], Any], plugin: Plugin) -> PluginManager:
+        (loaded,) = _load_all([(load, plugin)], self.switches)
+        if loaded.status == "broken":
+            raise _broken_file(loaded)
+        made = copy(self)
+        made._use([*self.plugins, loaded])
+        return made
 
     def _refuse_broken(self) -> None:
         broken = [f"the plugin {plugin.name} of {plugin.source} {plugin.reason}" for plugin in self.broken()]
@@ -89,7 +126,8 @@ class PluginManager:
 
     def versions(self) -> dict[str, str]:
         """Return the version of each distribution with a working plugin."""
-        return {plugin.distribution: plugin.version for plugin in self.plugins if plugin.status == "ok"}
+        packages = [plugin for plugin in self.plugins if plugin.status == "ok" and plugin.file is None]
+        return {plugin.distribution: plugin.version for plugin in packages}
 
     def of_kind(self, kind: str) -> list[Entry]:
         """Return the usable entries of a kind, built-in ones first."""
@@ -129,6 +167,8 @@ class PluginManager:
         # A disabled or broken plugin may provide it.
         silent = [
             f"{plugin.name} of {plugin.distribution} is {plugin.status}"
+            if plugin.file is None
+            else f"{plugin.source} is {plugin.status}: {plugin.reason}"
             for plugin in self.plugins
             if plugin.status != "ok"
         ]
@@ -236,23 +276,33 @@ class PluginManager:
         return self.canonical("scenario", text), self.load_build("scenario", text)
 
 
-def _load_all(found: Sequence[tuple[EntryPoint, Plugin]], switches: Switches) -> list[Plugin]:
+Found = tuple[Callable[[], Any], Plugin]
+"""A function that imports a plugin, and the plugin."""
+
+
+def _broken_file(plugin: Plugin) -> PluginError:
+    error = PluginError(f"The plugin file {plugin.source} {plugin.reason}. {TRACEBACK}")
+    error.__cause__ = plugin.error
+    return error
+
+
+def _load_all(found: Sequence[Found], switches: Switches) -> list[Plugin]:
     registry = pluggy.PluginManager(PROJECT)
     registry.add_hookspecs(specs)
     wanted: dict[str, list[Plugin]] = {}
     for _, plugin in found:
-        if not switches.reason_against(plugin):
+        if plugin.file is None and not switches.reason_against(plugin):
             wanted.setdefault(normalize(plugin.name), []).append(plugin)
     loaded = []
-    for point, plugin in found:
+    for load, plugin in found:
         reason = switches.reason_against(plugin)
-        rivals = wanted.get(normalize(plugin.name), [])
+        rivals = wanted.get(normalize(plugin.name), []) if plugin.file is None else []
         if reason:
             loaded.append(attrs.evolve(plugin, status="disabled", reason=reason))
         elif len(rivals) > 1 and not plugin.is_own:
             loaded.append(attrs.evolve(plugin, status="broken", reason=_same_entry_point(plugin, rivals)))
         else:
-            loaded.append(_load(point, plugin, registry))
+            loaded.append(_load(load, plugin, registry))
     return loaded
 
 
@@ -263,11 +313,11 @@ def _same_entry_point(plugin: Plugin, rivals: Sequence[Plugin]) -> str:
     return f"has the same entry-point name as {names}: disable one with {one_of(dict.fromkeys(ways))}"
 
 
-def _load(point: EntryPoint, plugin: Plugin, registry: pluggy.PluginManager) -> Plugin:
+def _load(load: Callable[[], Any], plugin: Plugin, registry: pluggy.PluginManager) -> Plugin:
     started = time.perf_counter()
     records: list[PluginRecord] = []
     try:
-        module = import_plugin(point)
+        module = import_plugin(load, plugin.module if plugin.file is None else plugin.file.name)
         # Each plugin is alone in the registry while its hooks are called, so that a failure does not affect others.
         registry.register(module, name=f"{plugin.distribution}:{plugin.name}")
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 import attrs
 import pluggy
@@ -80,6 +81,20 @@ Reference = str
 """A string `"package.module:attribute"`, imported on first use."""
 
 
+def as_reference(value: Reference | Callable[..., Any]) -> Reference:
+    """Return the reference of a function, a class or a command; a reference is returned unchanged."""
+    # A click command replaces its function in the module.
+    target = value if hasattr(value, "__qualname__") else getattr(value, "callback", value)
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if isinstance(value, str) or not callable(value) or not isinstance(module, str) or not isinstance(name, str):
+        return value  # type: ignore[return-value] # reported with the plugin, when its records are checked
+    return f"{module}:{name}"
+
+
+def _as_tolerance(value: float | Reference | Callable[..., Any]) -> float | Reference:
+    return as_reference(value) if callable(value) else value
+
+
 @attrs.frozen(kw_only=True)
 class PluginRecord:
     """Common description of a plugin of any kind.
@@ -87,14 +102,15 @@ class PluginRecord:
     Attributes:
         name: name typed by users, compared without case, `-` and `_`; unique within its kind.
         summary: one sentence for `aip plugins list`.
-        build: callable that builds the object, as `"module:attribute"`; its signature depends on the kind.
+        build: callable that builds the object, as `"module:attribute"` or, in a plugin file, the callable itself; its
+            signature depends on the kind.
         docs: address or file of further documentation; by default the docstring of `build`.
     """
 
     kind: ClassVar[str]
     name: str
     summary: str
-    build: Reference
+    build: Reference = attrs.field(converter=as_reference)
     docs: str | None = None
 
 
@@ -160,8 +176,8 @@ class ExporterRecord(PluginRecord):
     kind: ClassVar[str] = "exporter"
     params: type | Reference
     suffix: str = ""
-    load: Reference | None = None
-    tolerance: float | Reference = 1e-4
+    load: Reference | None = attrs.field(default=None, converter=attrs.converters.optional(as_reference))
+    tolerance: float | Reference = attrs.field(default=1e-4, converter=_as_tolerance)
     packages: tuple[str, ...] = ()
     install: str = ""
 

@@ -4,6 +4,9 @@ A plugin is a module named by an entry point of the group `aip`. It implements a
 
     [project.entry-points.aip]
     mine = "aip_plugin_mine"
+
+A `.py` file is a plugin too, if it is named by `-p FILE.py` or by `plugins` of `[tool.aip]` in a `pyproject.toml`. The
+file of a scenario may implement hooks for that scenario.
 """
 
 from __future__ import annotations

@@ -23,10 +23,13 @@ from aipcore.scenario.record import (
     MODEL_FORMAT,
     read_checkpoint_record,
     read_record,
+    recorded_plugins,
     recorded_scenario,
     recorded_working_dir,
 )
+from aipcore.scenario.scenario import Scenario
 from aipcore.training.artifacts import MODELS, SAVED_MODEL, find_artifact
+from aipcore.training.request import load_any
 
 logger = logging.getLogger("aipcore.prediction")
 
@@ -69,9 +72,27 @@ def find_model(path: Path) -> ModelDir:
     return _model(found.path) if found.kind == "model" else _checkpoint(found.path)
 
 
-def scenario_of(model: ModelDir, plugins: PluginManager, *, trust: bool) -> LoadedScenario:
-    """Return the scenario that a model was trained with; see `recorded_scenario`."""
-    return recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+def scenario_of(
+    model: ModelDir, plugins: PluginManager, *, trust: bool, given: type[Scenario] | None = None
+) -> tuple[LoadedScenario, PluginManager]:
+    """Return the scenario that a model was trained with, and the plugins with those of its files.
+
+    Args:
+        model: model to apply.
+        plugins: the available plugins.
+        trust: if True, run the code of files that the model's record names.
+        given: scenario to use in place of the recorded one.
+
+    Raises:
+        UsageError: see `recorded_plugins` and `recorded_scenario`.
+    """
+    replaced = [] if given is None else ["scenario"]
+    plugins = recorded_plugins(model.about, plugins, trust=trust, where=model.path, applied=True, replaced=replaced)
+    if given is None:
+        scenario = recorded_scenario(model.about, plugins, trust=trust, where=model.path)
+    else:
+        scenario = load_any(given, plugins)
+    return scenario, scenario.plugins(plugins)
 
 
 def recorded_layer(model: ModelDir) -> Layer:

@@ -29,7 +29,6 @@ from aipcore.prediction.loaded_model import Extras, LoadedModel, load_graph, tak
 from aipcore.prediction.locate import ModelDir, find_model, resolved_params, scenario_of
 from aipcore.scenario.model import BARE_INPUT
 from aipcore.scenario.scenario import Scenario
-from aipcore.training.request import load_any
 
 Array = npt.NDArray[Any]
 
@@ -141,15 +140,14 @@ class Predictor:
         Raises:
             UsageError: a path does not contain a model, a scenario is missing or untrusted, or the models do not match.
         """
-        plugins = get_plugin_manager()
         paths = [path] if isinstance(path, str | Path) else list(path)
         if not paths:
             raise UsageError("No model is given. Pass at least one path.")
         overrides = None if params is None else Layer.from_mapping("params", params)
         voters = []
         for each in paths:
-            model = find_model(Path(each))
-            loaded = scenario_of(model, plugins, trust=trust) if scenario is None else load_any(scenario, plugins)
+            model, plugins = find_model(Path(each)), get_plugin_manager()
+            loaded, plugins = scenario_of(model, plugins, trust=trust, given=scenario)
             voters.append(
                 load_voter(model, loaded.cls(resolved_params(model, loaded, plugins, overrides, trust=trust).value))
             )

@@ -19,7 +19,7 @@ from aipcore.hooks.manager import PluginManager
 from aipcore.params import from_dict
 from aipcore.prediction.formats import NEEDS_PYARROW
 from aipcore.prediction.params import applied_params_class
-from aipcore.scenario.record import checked_record, recorded_scenario
+from aipcore.scenario.record import checked_record, recorded_plugins, recorded_scenario
 from aipcore.scenario.scenario import Scenario
 
 
@@ -289,6 +289,8 @@ def scenario_of_stored(stored: Stored, path: Path, plugins: PluginManager, *, tr
         UsageError: the file does not name a scenario, or the scenario is not installed or not trusted.
     """
     about = checked_record(stored.about, path)
+    plugins = recorded_plugins(about, plugins, trust=trust, where=path, applied=True)
     scenario = recorded_scenario(about, plugins, trust=trust, where=path)
+    plugins = scenario.plugins(plugins)
     params = from_dict(applied_params_class(scenario.cls.params_class), about["params"], plugins, origin=str(path))
     return scenario.cls(params)

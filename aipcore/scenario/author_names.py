@@ -11,7 +11,8 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 
 _CALLBACKS = (
-    "Select callbacks with --callbacks NAME or defaults = {'callbacks': ['NAME']}. Register your own as a plugin."
+    "Return Keras callbacks from callbacks(context), or select some with --callbacks NAME or "
+    "defaults = {'callbacks': ['NAME']}."
 )
 _LOSSES = "Return Keras losses from losses(), or values of each sample from loss_values(inputs, targets, outputs)."
 _OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or pass --optimizer SGD."
@@ -29,7 +30,7 @@ def _default(path: str, value: object) -> str:
 
 
 _GROUPS: Final = {
-    _CALLBACKS: "callback callbacks makecallbacks getcallbacks configurecallbacks onepochbegin onepochend ontrainbegin "
+    _CALLBACKS: "callback makecallbacks getcallbacks configurecallbacks onepochbegin onepochend ontrainbegin "
     "ontrainend ontrainbatchbegin ontrainbatchend ontrainstart onfitstart onfitend",
     _LOSSES: "loss lossfn lossfunction computeloss trainstep trainingstep teststep validationstep evalstep "
     "makeloss getloss",

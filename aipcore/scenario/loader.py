@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -19,6 +19,9 @@ from aipcore.errors import AipError, ScenarioError, author_line, sentence, with_
 from aipcore.files import expanded
 from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
+
+if TYPE_CHECKING:
+    from aipcore.hooks.manager import PluginManager
 
 LIBRARIES = {
     "PIL", "absl", "ai_edge_litert", "aip_plugins", "aipcore", "astunparse", "attr", "attrs", "cattrs", "certifi",
@@ -44,6 +47,7 @@ class LoadedScenario:
         kind: plugin, file or module, or a class of a program or notebook that cannot be imported.
         reference: the text with which `load_scenario` finds the class from any working folder.
         folder: the folder searched for its module besides the installed packages.
+        module: the named module or file, which may implement hooks; None for a plugin.
     """
 
     name: str
@@ -52,6 +56,15 @@ class LoadedScenario:
     kind: Literal["plugin", "file", "module", "class"] = "plugin"
     reference: str = ""
     folder: Path = attrs.field(factory=Path.cwd)
+    module: ModuleType | None = attrs.field(default=None, eq=False, repr=False)
+
+    def plugins(self, installed: PluginManager) -> PluginManager:
+        """Return the plugins with those that the scenario's own module or file defines.
+
+        Raises:
+            PluginError: a hook of the module is broken.
+        """
+        return installed if self.module is None else installed.with_scenario(self.module)
 
 
 def load_scenario(
@@ -100,6 +113,7 @@ def load_scenario(
         "file" if is_file else "module",
         f"{where}:{attribute or cls.__name__}",
         here,
+        module,
     )
 
 
@@ -122,13 +136,13 @@ def loaded_class(cls: object, plugins: Mapping[str, str]) -> LoadedScenario:
     name, found = _file_name(scenario.__name__), sys.modules.get(module)
     file = getattr(found, "__file__", None)
     if file is None or getattr(found, qualname, None) is not scenario:
-        return LoadedScenario(name, scenario, reference, "class", reference)
+        return LoadedScenario(name, scenario, reference, "class", reference, module=found)
     path = Path(file).resolve()
     if module == "__main__" or module.startswith(FILE_MODULE):
-        return LoadedScenario(name, scenario, str(path), "file", f"{path}:{qualname}")
+        return LoadedScenario(name, scenario, str(path), "file", f"{path}:{qualname}", module=found)
     folder = path.parents[module.count(".") + (path.name == "__init__.py")]
     folder = Path.cwd() if folder.name in ("site-packages", "dist-packages") else folder
-    return LoadedScenario(name, scenario, reference, "module", reference, folder)
+    return LoadedScenario(name, scenario, reference, "module", reference, folder, found)
 
 
 def _is_module_here(name: str, folder: Path) -> bool:

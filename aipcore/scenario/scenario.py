@@ -190,6 +190,17 @@ class Scenario:
         del inputs, targets, outputs
         return None
 
+    def callbacks(self, context: Any) -> Sequence[Any]:
+        """Return new Keras callbacks for a run, which are called before those of `--callbacks`. By default none.
+
+        Their state is saved and restored as that of callbacks from plugins, with `get_state()` and `set_state(state)`.
+
+        Args:
+            context: the `RunContext`: output folder, monitored value, learning rate, length of the run.
+        """
+        del context
+        return []
+
     def vote(self, outputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """Return the combined outputs of several models for a batch; the default, None, is their mean.
 

@@ -25,25 +25,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     heavy: Sequence[str] = request["heavy"]
-    manager = _manager(request["switches"])
+    manager = PluginManager(Switches.from_plain(request["switches"]))
     for kind, name in request["plugins"]:
         answer = _look_up(manager, kind, name, heavy)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         if answer["heavy"] or answer.get("help_heavy"):
             break
-
-
-def _manager(switches: dict[str, Any]) -> PluginManager:
-    only = switches["only"]
-    return PluginManager(
-        Switches(
-            disabled=tuple(switches["disabled"]),
-            third_party=switches["third_party"],
-            only=None if only is None else tuple(only),
-            strict=switches["strict"],
-        )
-    )
 
 
 def _look_up(manager: PluginManager, kind: str, name: str, heavy: Sequence[str]) -> dict[str, Any]:

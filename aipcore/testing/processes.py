@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from aipcore.hooks.discovery import Switches
 from aipcore.params.names import normalize
 from aipcore.testing.results import CheckFailedError
@@ -63,7 +61,7 @@ class Processes:
         return self._light[key]
 
     def _ask_light(self, plugins: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        request = {"plugins": plugins, "heavy": HEAVY, "switches": attrs.asdict(self._switches)}
+        request = {"plugins": plugins, "heavy": HEAVY, "switches": self._switches.to_plain()}
         done = subprocess.run(
             [sys.executable, "-m", "aipcore.testing.light"], input=json.dumps(request), capture_output=True, text=True,
             check=False, env=_environment(), timeout=SECONDS,
@@ -94,7 +92,8 @@ class Processes:
             )  # fmt: skip
         assert self._reader.stdin is not None
         assert self._reader.stdout is not None
-        request = {"load": load, "folder": str(folder), "inputs": str(inputs), "outputs": str(outputs)}
+        request: dict[str, Any] = {"load": load, "folder": str(folder), "inputs": str(inputs), "outputs": str(outputs)}
+        request |= {"switches": self._switches.to_plain()} if self._switches.files else {}
         self._reader.stdin.write(json.dumps(request) + "\n")
         self._reader.stdin.flush()
         answer = self._reader.stdout.readline()

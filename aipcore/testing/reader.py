@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aipcore.hooks.discovery import Switches
+from aipcore.hooks.manager import PluginManager
 from aipcore.hooks.references import import_reference
 
 
@@ -31,6 +34,9 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> None:
     import numpy as np
 
+    if "switches" in request:
+        # The modules of plugin files cannot be imported by name before the files are loaded.
+        _load_files(json.dumps(request["switches"]))
     run = import_reference(request["load"])(Path(request["folder"]))
     batches: dict[str, dict[str, Any]] = {}
     with np.load(request["inputs"], allow_pickle=False) as stored:
@@ -41,6 +47,11 @@ def _answer(request: dict[str, Any]) -> None:
         f"{batch}/{name}": np.asarray(value) for batch, inputs in batches.items() for name, value in run(inputs).items()
     }
     np.savez(request["outputs"], **answers)  # type: ignore[arg-type]
+
+
+@cache
+def _load_files(switches: str) -> None:
+    PluginManager(Switches.from_plain(json.loads(switches)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from aipcore.hooks.manager import PluginManager
 from aipcore.params import Choice, Resolved, to_dict
 from aipcore.params.resources import copy_resources, planned_copies
 from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.record import ALWAYS_WRITTEN
+from aipcore.scenario.record import ALWAYS_WRITTEN, used_files
 from aipcore.training.checkpoint.atomic import write_file
 from aipcore.training.export.formats import make_format
 from aipcore.training.export.requirements import require_packages
@@ -55,6 +55,7 @@ def about_run(scenario: LoadedScenario, resolved: Resolved[Any], plugins: Plugin
         },
         "plugins": plugins.versions(),
         "components": _components(scenario, resolved.value.trainer, plugins),
+        "plugin_files": [file.to_plain() for file in used_files(scenario, resolved.tree, plugins)],
     }
 
 

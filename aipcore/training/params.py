@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -56,13 +57,19 @@ class ExportParams:
 
 @params
 class EarlyStoppingParams:
-    """Conditions for stopping before the last epoch. The scenario defines the monitored value."""
+    """Conditions for stopping before the last epoch, on the value of trainer.monitor."""
 
     n_to_go: int | None = field(
         None,
         help="Epochs without improvement before training stops. none disables it.",
         check=at_least(1),
         aliases=("patience",),
+    )
+    min_delta: float = field(
+        0.0,
+        help="Change above which a value is an improvement for n_to_go. The change is measured from the last "
+        "improvement, as in Keras. The best model does not depend on it.",
+        check=at_least(0),
     )
     frequency: int = field(
         1,
@@ -203,6 +210,13 @@ class TrainerParams:
         True, help="Export the best model to OUTPUT_DIR/best. The monitored value decides which model is best."
     )
     export_final: bool = field(True, help="Export the final model to OUTPUT_DIR/export.")
+    monitor: str | None = field(
+        None,
+        help="Value that decides which epoch is best, and its direction. Give min:NAME or max:NAME of a loss or a "
+        "metric, such as max:accuracy. It is the value of the validation, if there is one. Early stopping and "
+        "callbacks use it too. none uses the scenario's monitor.",
+        check=Check("min:NAME or max:NAME", lambda text: re.fullmatch(r"(min|max):\S+", text) is not None),
+    )
     optimizer: Choice[OptimizerParams] = component(
         "optimizer", default="Adam", help="Algorithm that updates the weights.", short=True
     )

@@ -17,6 +17,7 @@ from aipcore.params.secret import contacts
 from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.loader import LoadedScenario, load_scenario, loaded_class
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.record import used_files
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
@@ -64,7 +65,8 @@ class Request:
         if self.scenario.kind == "class":
             return f"aipcore.resume({str(folder)!r}, scenario={self.scenario.cls.__name__})"
         named = contacts(resolved.tree, tuple(resolved.origins.values()))
-        return resume_command(folder, trust=bool(named) or self.scenario.kind != "plugin")
+        files = used_files(self.scenario, resolved.tree, self.plugins)
+        return resume_command(folder, trust=bool(named or files) or self.scenario.kind != "plugin")
 
 
 def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginManager) -> Request:
@@ -72,8 +74,10 @@ def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginM
 
     Raises:
         ScenarioError: the scenario cannot be trained.
+        PluginError: a hook in the scenario's file is broken.
     """
     check_scenario(scenario.cls)
+    plugins = scenario.plugins(plugins)
     defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults, f"{scenario.cls.__name__}.defaults")
     root = run_params_class(scenario.cls.params_class)
     return Request(scenario=scenario, root=root, layers=[defaults, *layers], plugins=plugins)

@@ -20,6 +20,7 @@ from aipcore.params.names import count
 from aipcore.params.resources import planned_copies
 from aipcore.params.secret import contacts, refuse_contacts
 from aipcore.params.tree import shown
+from aipcore.training.monitor import chosen_monitor
 from aipcore.training.reporter import Reporter, TrainResult
 from aipcore.training.request import AnyScenario, params_layer
 from aipcore.training.run_folder import RunFolder, exported_epoch, locked, recover_models, set_aside
@@ -330,7 +331,8 @@ def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
     try:
         history = [{str(key): float(value) for key, value in logs.items()} for logs in values["history"]]
         best, best_epoch = values.get("best"), values.get("best_epoch")
-        name = resumption.stored.request.scenario.cls.monitor[1].removeprefix("val_")
+        own = resumption.stored.request.scenario.cls.monitor
+        name = chosen_monitor(resumption.resolved.value.trainer.monitor, own)[1].removeprefix("val_")
         return TrainResult(
             status="stopped" if values["status"] == "stopped" else "finished",
             output_dir=folder,

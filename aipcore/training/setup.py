@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -41,7 +42,7 @@ from aipcore.training.engine.loss_scaling import LossScale
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.export.formats import Format
 from aipcore.training.losses_and_metrics import prepare_scoring
-from aipcore.training.monitor import Monitor, make_monitor
+from aipcore.training.monitor import Monitor, known_directions, make_monitor
 from aipcore.training.params import TrainerParams
 from aipcore.training.variables import VariableState, by_path
 from aipcore.training.warmstart.apply import warm_start
@@ -82,7 +83,8 @@ def require_same_run(processes: ProcessGroup, about: Mapping[str, Any], samples:
     params = flat(about.get("params", {}))
     params.pop("trainer.output_dir", None)  # Only the chief writes.
     versions = flat({"version": about.get("versions", {})})
-    processes.require_same({"the number of training samples": samples, **params, **versions})
+    files = {f"the file {Path(each['path']).name}": each["fingerprint"] for each in about.get("plugin_files", [])}
+    processes.require_same({"the number of training samples": samples, **params, **versions, **files})
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -262,7 +264,15 @@ def prepare_model(
         )
         for name, dataset in data.lav.items()
     }
-    monitor = make_monitor(scenario.monitor, kind, metrics.names, validates=validation is not None)
+    monitor = make_monitor(
+        scenario.monitor,
+        kind,
+        metrics.names,
+        validates=validation is not None,
+        option=trainer.monitor,
+        directions=known_directions(metrics.sets[0]),
+        min_delta=trainer.early_stopping.min_delta,
+    )
     return Engine(
         graph=graph,
         prediction=prediction,

@@ -15,7 +15,7 @@ from aipcore.params.dump import flat
 from aipcore.params.names import normalize
 from aipcore.params.resources import localized, places, places_layer
 from aipcore.scenario.loader import LoadedScenario
-from aipcore.scenario.record import moved_scenario, recorded_scenario, recorded_working_dir
+from aipcore.scenario.record import moved_scenario, recorded_plugins, recorded_scenario, recorded_working_dir
 from aipcore.training.params import run_params_class
 from aipcore.training.request import AnyScenario, Request, load_any
 from aipcore.training.run_folder import RunFolder, find_run
@@ -111,9 +111,12 @@ def compare_plugins(about: Mapping[str, Any], plugins: PluginManager) -> tuple[l
         kind, name, package, version = each
         if plugins.has(kind, name):
             here = plugins.entry(kind, name).plugin
-            if (normalize(here.distribution), here.version) != (normalize(package), version):
+            # A changed scenario file is reported with the scenario's source.
+            if here.given != "scenario" and not here.is_from(package, version):
+                before = package if Path(package).is_absolute() else f"{package} {version}"
+                changed = ", which is different" if here.file is not None and package == before else ""
                 warnings.append(
-                    f"The {kind} {name} came from {package} {version} and now comes from {here.source}. "
+                    f"The {kind} {name} came from {before} and now comes from {here.source}{changed}. "
                     "The results may differ from those of an uninterrupted run."
                 )
         elif kind in ("scenario", "optimizer"):
@@ -142,6 +145,8 @@ def _components(about: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def _missing(component: tuple[str, str, str, str], plugins: PluginManager) -> str:
     kind, name, package, version = component
+    if Path(package).is_absolute():
+        return f"The {kind} {name} of this run came from {package}, which does not have it any more. Restore it."
     message = f"The {kind} {name} of this run came from {package} {version}, which "
     for plugin in plugins.plugins:
         if normalize(plugin.distribution) == normalize(package):
@@ -193,15 +198,30 @@ def find_stored_run(
     Raises:
         AipError: see `resume`.
     """
-    folder, plugins = find_run(given), get_plugin_manager()
-    warnings, missing = compare_plugins(folder.about, plugins)
+    folder = find_run(given)
+    replaced = [kind for kind, place in PLACES.items() if any(_names(layer, place) for layer in changed)]
+    plugins = recorded_plugins(
+        folder.about,
+        get_plugin_manager(),
+        trust=trust,
+        where=folder.path,
+        applied=False,
+        replaced=[*(kind for kind in replaced if kind != "optimizer"), *([] if scenario is None else ["scenario"])],
+    )
+    moved = ""
     if scenario is not None:
         loaded = load_any(scenario, plugins)
     else:
+        if folder.about["scenario"]["kind"] == "plugin":
+            # A missing package is the reason for a missing scenario.
+            compare_plugins(folder.about, plugins)
         loaded = recorded_scenario(folder.about, plugins, trust=trust, where=folder.path)
-        warnings.extend([moved] if (moved := moved_scenario(folder.about, loaded)) else [])
+        moved = moved_scenario(folder.about, loaded)
+    plugins = loaded.plugins(plugins)
+    warnings, missing = compare_plugins(folder.about, plugins)
+    warnings.extend([moved] if moved else [])
     root = run_params_class(loaded.cls.params_class)
-    recorded = _recorded_layers(folder, loaded, missing, changed)
+    recorded = _recorded_layers(folder, loaded, missing, changed, plugins)
     origin = recorded[1].name
     found = places(fill(root, [*recorded, *changed], plugins), recorded_working_dir(folder.about), (origin,))
     recorded.append(places_layer(origin, found))
@@ -211,7 +231,11 @@ def find_stored_run(
 
 
 def _recorded_layers(
-    folder: RunFolder, scenario: LoadedScenario, missing: Sequence[tuple[str, str]], changed: Sequence[Layer]
+    folder: RunFolder,
+    scenario: LoadedScenario,
+    missing: Sequence[tuple[str, str]],
+    changed: Sequence[Layer],
+    plugins: PluginManager,
 ) -> list[Layer]:
     """Return the run's recorded parameters, adapted to the current place of its folder."""
     saved = Layer.from_file(folder.params_file)
@@ -219,7 +243,7 @@ def _recorded_layers(
     for kind, name in missing:
         place = PLACES[kind]
         if not any(_names(layer, place) for layer in changed):
-            sentence = missing_component(folder.about, kind, name, get_plugin_manager())
+            sentence = missing_component(folder.about, kind, name, plugins)
             raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
         _forget(values, place)
     # The weights come from the checkpoint. The source of the warm start may no longer exist.

@@ -182,7 +182,7 @@ class Trainer:
             **signatures_of(made.graph, made.prediction, made.further),
         }
         self._warm_start = made.warm_start
-        self.callbacks = make_callbacks(parts.callbacks, self._context(), made.metrics.sets[0].by_name)
+        self.callbacks = make_callbacks(parts.callbacks, self._context(), made.metrics.sets[0].by_name, scenario)
         self._per_batch = [name for name, callback in self.callbacks.items() if wants_batches(callback)]
         self.state = RunState(
             made.variables(),

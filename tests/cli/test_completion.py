@@ -42,6 +42,8 @@ def complete(folder: Path, line: str) -> list[str]:
     return output.split()
 
 
+EARLY_STOPPING = ("n_to_go", "min_delta", "frequency", "lower_threshold", "upper_threshold")
+
 CASES = {
     "aip tr": {"plain,train"},
     "aip train tuto": {"plain,tutorial", "file,"},
@@ -61,13 +63,11 @@ CASES = {
     "aip sweep tutorial --see": {"plain,--seed"},
     "aip train tutorial --trainer.epochs x --optimizer.amsg": {"plain,--optimizer.amsgrad"},
     "aip train nonsense --opt": set(),
-    "aip train tutorial --early_stopping.": {
-        f"plain,--early_stopping.{name}" for name in ("n_to_go", "frequency", "lower_threshold", "upper_threshold")
-    },
+    "aip train tutorial --early_stopping.": {f"plain,--early_stopping.{name}" for name in EARLY_STOPPING},
     "aip train tutorial --early_stopping.pa": {"plain,--early_stopping.patience"},
     "aip train tutorial --trainer.run_eagerly ": {"plain,True", "plain,False"},
     "aip train tutorial --help early": {"plain,early_stopping"}
-    | {f"plain,early_stopping.{name}" for name in ("n_to_go", "frequency", "lower_threshold", "upper_threshold")},
+    | {f"plain,early_stopping.{name}" for name in EARLY_STOPPING},
     "aip train tutorial --help al": {"plain,all"},
     "aip train tutorial --help data --epo": set(),
     "aip benchmark-input-pipeline tuto": {"plain,tutorial", "file,"},

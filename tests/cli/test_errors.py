@@ -58,7 +58,7 @@ def greeting(install):
         (["--debg"], "No such option '--debg'. Did you mean '--debug'?"),
         (
             ["-p", "optimizers", "plugins", "list"],
-            "-p optimizers is not allowed. Write -p no:NAME to disable the plugin",
+            "-p optimizers is not allowed. Write -p FILE.py to load a plugin file, or -p no:NAME to disable",
         ),
         (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no installed plugin has this name"),
         (["plugins", "lisst"], "No such command 'lisst'."),

@@ -61,6 +61,7 @@ class TestList:
         assert strange.pop("seconds") > 0
         assert strange == {
             "kind": "optimizer", "name": "Strange", "summary": "Turns.", "distribution": "aip-plugin-strange",
+            "file": None,
             "version": "1.2", "status": "ok", "reason": "", "entry_point": "strange",
         }  # fmt: skip
         broken = rows["aip-plugin-broken"]

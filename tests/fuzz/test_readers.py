@@ -149,7 +149,7 @@ def models(tmp_path: Path, about: Any) -> Reader:
     def read(content: bytes) -> None:
         (tmp_path / "aip.json").write_bytes(content)
         model, plugins = find_model(tmp_path), get_plugin_manager()
-        resolved_params(model, scenario_of(model, plugins, trust=False), plugins)
+        resolved_params(model, scenario_of(model, plugins, trust=False)[0], plugins)
 
     return files({**about, "format": 1, "signature": signature, "formats": ["SavedModel"]}), read
 

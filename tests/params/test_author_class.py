@@ -26,7 +26,7 @@ def method(*arguments: str) -> Any:
 
 CASES = {
     "metric": (method("self"), "Case defines metric(), which aip does not use. Return Keras metrics from metrics()."),
-    "callbacks": (method("self"), "Case defines callbacks(), which aip does not use. Select callbacks with"),
+    "callbacks": (method("self"), "Write def callbacks(self, context)."),
     "optimizer": (method("self"), "Write defaults = {'optimizer': 'SGD'}, or pass --optimizer SGD."),
     "configure_optimizers": (method("self"), "Write defaults = {'optimizer': 'SGD'}"),
     "train_step": (method("self", "data"), "loss_values(inputs, targets, outputs)."),
@@ -39,7 +39,10 @@ CASES = {
     "val_dat": (method("self"), "Did you mean val_data?"),
     "postprocessors": (method("self"), "Did you mean post_processors?"),
     "default": ({}, "Did you mean defaults?"),
-    "on_epoch_end": (method("self", "epoch"), "Select callbacks with --callbacks"),
+    "on_epoch_end": (
+        method("self", "epoch"),
+        "Return Keras callbacks from callbacks(context), or select some",
+    ),
     "build": (method("self"), "does not accept the arguments of aip"),
     "losses": ("mse", "Case.losses is a str. Make it a method: def losses(...)."),
     "metrics": (property(method("self")), "Case.metrics is a property. Make it a method"),

@@ -13,6 +13,7 @@ import keras
 
 from aipcore.errors import PluginError, ScenarioError
 from aipcore.scenario.paths import layers_by_path
+from aipcore.scenario.scenario import Scenario
 from aipcore.training.callbacks.context import RunContext
 from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.reporter import TrainResult
@@ -58,29 +59,55 @@ REFUSED = {
 }
 """Keras callbacks that a run cannot use, and their replacements."""
 
+OWN = "scenario."
+"""Prefix of the names of the scenario's own callbacks. Names of plugins contain no dot."""
+
 MONITORS = ("EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau")
 """Keras callbacks that monitor a value."""
 
 
 def make_callbacks(
-    builders: Mapping[str, Callable[[RunContext], Any]], context: RunContext, metrics: Mapping[str, Any]
+    builders: Mapping[str, Callable[[RunContext], Any]],
+    context: RunContext,
+    metrics: Mapping[str, Any],
+    scenario: Scenario | None = None,
 ) -> dict[str, Any]:
-    """Build the callbacks of a run.
+    """Build the callbacks of a run: those of the scenario, then those of plugins.
 
     Args:
         builders: build functions by callback name.
         context: the context of the run.
         metrics: the Keras metrics of training, by logged name.
+        scenario: the scenario, which may return callbacks.
 
     Raises:
         PluginError: a callback cannot work in a run.
+        ScenarioError: the scenario returns something other than callbacks.
     """
-    callbacks = {name: build(context) for name, build in builders.items()}
+    own = {} if scenario is None else _own_callbacks(scenario, context)
+    callbacks = {**own, **{name: build(context) for name, build in builders.items()}}
     for name, callback in callbacks.items():
         _check(name, callback)
         if _is_any(callback, MONITORS) and callback.mode == "auto":
             callback.mode = _direction(name, callback, context.monitor, metrics)
     return callbacks
+
+
+def _own_callbacks(scenario: Scenario, context: RunContext) -> dict[str, Any]:
+    """Return the callbacks of a scenario by name: `scenario.CLASS`, with a number for further ones of a class."""
+    given: Any = scenario.callbacks(context)
+    where = f"{type(scenario).__name__}.callbacks()"
+    if not isinstance(given, list | tuple):
+        raise ScenarioError(f"{where} returns {type(given).__name__}, not a list. Return a list of Keras callbacks.")
+    named: dict[str, Any] = {}
+    for callback in given:
+        kind = type(callback).__name__
+        if not isinstance(callback, keras.callbacks.Callback):
+            what = f"the class {callback.__name__}" if isinstance(callback, type) else kind
+            raise ScenarioError(f"{where} returns {what}, which is not a Keras callback. Return a list of callbacks.")
+        number = 1 + sum(type(each).__name__ == kind for each in named.values())
+        named[f"{OWN}{kind}" if number == 1 else f"{OWN}{kind}_{number}"] = callback
+    return named
 
 
 def _check(name: str, callback: Any) -> None:

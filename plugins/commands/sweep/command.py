@@ -78,7 +78,7 @@ OPTIONS = (
     command_option(
         "--trust",
         help="Trust the folder of --resume. This runs the code of the file or module that the folder names as its "
-        "scenario, and contacts the addresses that it names.",
+        "scenario, and of its plugin files, and contacts the addresses that it names.",
     ),
     command_option(
         "--storage",

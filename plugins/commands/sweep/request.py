@@ -26,11 +26,12 @@ from aip_plugins.commands.sweep.space import Space, make_space
 from aipcore.cli.request import Arguments, make_request
 from aipcore.errors import AipError, UsageError
 from aipcore.files import refuse_links
-from aipcore.hooks.manager import get_plugin_manager
+from aipcore.hooks.discovery import PluginFile
+from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
 from aipcore.params.secret import Contact, redacted, refuse_contacts
-from aipcore.scenario import Scenario
+from aipcore.training.monitor import chosen_monitor
 from aipcore.training.run_folder import choose_output_dir
 
 DEFAULT_TRIALS = 20
@@ -109,7 +110,7 @@ class SweepRequest:
 
     def again(self, folder: Path) -> str:
         """Return the command that resumes the sweep."""
-        trusted = _is_plugin(self.settings) and self.settings.storage is None
+        trusted = _is_plugin(self.settings) and self.settings.storage is None and not self.settings.plugins
         return f"aip sweep --resume {shlex.quote(str(folder))}{'' if trusted else ' --trust'}"
 
 
@@ -136,19 +137,20 @@ def from_command_line(arguments: Arguments) -> SweepRequest:
     endless = "--timeout" in given or sampler == "grid"
     settings = Settings(
         scenario=arguments.scenario or "",
-        params=given.get("--params"),
+        params=tuple(given.get("--params", ())),
         words=tuple(arguments.rest),
         recorded_words=space.recorded_words(),
         space=tuple(texts),
         sampler=sampler,
         pruner=given.get("--pruner", "median"),
         seed=given.get("--seed", secrets.randbelow(2**31)),
-        monitor=_monitor(given.get("--monitor"), request.scenario.cls(resolved.value)),
+        monitor=_monitor(given.get("--monitor"), request.scenario.cls.monitor, resolved.value.trainer.monitor),
         own_monitor="--monitor" not in given,
         trials=given.get("--trials", None if endless else DEFAULT_TRIALS),
         storage=given.get("--storage"),
         study=given.get("--study", ""),
         cwd=str(Path.cwd()),
+        plugins=tuple(str(file.path) for file in get_plugin_manager().switches.files if not file.reason),
     )
     folder = given.get("--sweep_dir")
     return _request(settings, space, resolved, None if folder is None else Path(folder))
@@ -182,12 +184,34 @@ def from_folder(given: Mapping[str, Any]) -> SweepRequest:
         raise UsageError(
             f"The sweep was started in {settings.cwd}, which cannot be entered ({error.strerror}). Restore the folder."
         ) from error
-    options = {} if settings.params is None else {"--params": settings.params}
+    _load_files(settings, folder, trust=trust)
+    options = {"--params": list(settings.params)} if settings.params else {}
     request = make_request(Arguments(scenario=settings.scenario, options=options, rest=list(settings.words)), "sweep")
     space = make_space(settings.space, request, settings.words)
     if not trust:
         refuse_contacts(space.contacts(), folder / FILE)
     return _request(settings, space, _resolved(space), folder)
+
+
+def _load_files(settings: Settings, folder: Path, *, trust: bool) -> None:
+    """Load the plugin files of a sweep that are not loaded yet.
+
+    Raises:
+        UsageError: one is missing, or the folder is not trusted.
+    """
+    switches = get_plugin_manager().switches
+    known = [file.path for file in switches.files if not file.reason]
+    files = [Path(path) for path in settings.plugins if Path(path) not in known]
+    for path in files:
+        if not trust:
+            raise UsageError(
+                f"{folder / FILE} names the plugin file {path}, and loading it runs its code. If you trust that code, "
+                "add --trust, or name the file with -p FILE."
+            )
+        if not path.is_file():
+            raise UsageError(f"{folder / FILE} names the plugin file {path}, which is missing. Restore it.")
+    if files:
+        configure_plugins(attrs.evolve(switches, files=(*(PluginFile(path=path) for path in files), *switches.files)))
 
 
 def _is_plugin(settings: Settings) -> bool:
@@ -220,21 +244,24 @@ def _resolved(space: Space) -> Resolved[Any]:
         return space.with_chosen(space.walk(lambda each: each.ends[-1])).checked()
 
 
-def _monitor(given: str | None, scenario: Scenario) -> tuple[Literal["min", "max"], str]:
+def _monitor(given: str | None, own: Any, option: str | None) -> tuple[Literal["min", "max"], str]:
     """Return the direction and the name of the value to optimize.
 
     Args:
         given: the value of `--monitor`.
-        scenario: the scenario, which defines the default.
+        own: the scenario's `monitor`, which is the default.
+        option: the value of `--trainer.monitor`, which precedes the scenario's.
 
     Raises:
-        UsageError: there is no such value.
+        UsageError: there is no such value, or the options contradict each other.
     """
-    own: Any = scenario.monitor
-    pair = isinstance(own, tuple) and len(own) == 2
-    mode, name = given.partition(":")[::2] if given is not None else own if pair else ("", "")
-    if mode in ("min", "max") and name and isinstance(name, str):
-        return mode, name
-    if given is None:
-        raise UsageError("The scenario has no monitor. Pass --monitor min:NAME or max:NAME.")
-    raise UsageError(f"--monitor {given} is not allowed. Write min:NAME or max:NAME, such as min:val_loss.")
+    known = chosen_monitor(option, own)
+    pair = isinstance(known, tuple) and len(known) == 2
+    mode, name = given.partition(":")[::2] if given is not None else known if pair else ("", "")
+    if mode not in ("min", "max") or not name or not isinstance(name, str):
+        if given is None:
+            raise UsageError("The scenario has no monitor. Pass --monitor min:NAME or max:NAME.")
+        raise UsageError(f"--monitor {given} is not allowed. Write min:NAME or max:NAME, such as min:val_loss.")
+    if option is not None and known[1].removeprefix("val_") == name.removeprefix("val_") and known[0] != mode:
+        raise UsageError(f"--monitor {given} and --trainer.monitor {option} contradict each other. Give one of them.")
+    return mode, name

@@ -122,7 +122,8 @@ def show_results(
         first = rows[0]
         chosen = {e.name: e.word(first.params[e.name]) for e in space.dimensions if e.name in first.params}
         say(f"Best: trial {first.trial} in {first.folder}. To train it again:")
-        say(f"  aip train {shlex.join([*settings.train_words(recorded=True), *space.options(chosen)])}")
+        files = [word for path in settings.plugins for word in ("-p", path)]
+        say(f"  aip train {shlex.join([*settings.train_words(recorded=True), *space.options(chosen), *files])}")
     say(
         f"Compare the trials: tensorboard --logdir {shlex.quote(str(folder))} (tab HPARAMS), or {folder / 'trials.csv'}"
     )

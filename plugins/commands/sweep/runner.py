@@ -172,12 +172,10 @@ class Sweep:
 
     def _request(self, folder: Path, chosen: Mapping[str, str], *, resumes: bool) -> dict[str, Any]:
         words = [*self.settings.train_words(), *self.space.options(chosen), f"--trainer.output_dir={folder}"]
-        switches = get_plugin_manager().switches
         return {
             "words": withheld_words(self.settings) if resumes else words,
             "folder": str(folder) if resumes else None,
-            "disabled": switches.disabled,
-            "third_party": switches.third_party,
+            "switches": get_plugin_manager().switches.to_plain(),
         }
 
     def _record(self, trial: optuna.Trial, outcome: Outcome, score: Score, seconds: float) -> None:

@@ -44,7 +44,7 @@ class Settings:
 
     Attributes:
         scenario: the user's name of the scenario.
-        params: the parameter file, or None.
+        params: the parameter files.
         words: the fixed parameters, as on the command line.
         space: the values of `--space`.
         sampler, pruner: the names of Optuna's sampler and pruner.
@@ -55,12 +55,13 @@ class Settings:
         storage: the address of the database, None for a file in the sweep's folder.
         study: the study's name in the database.
         cwd: the working folder, to which relative paths refer.
+        plugins: the plugin files, as absolute paths.
         recorded_words: `words` without secrets, as in the file.
         home: distinguishes this folder from others that share the study.
     """
 
     scenario: str
-    params: str | None
+    params: tuple[str, ...]
     words: tuple[str, ...]
     space: tuple[str, ...]
     sampler: str
@@ -72,6 +73,7 @@ class Settings:
     storage: str | None
     study: str
     cwd: str
+    plugins: tuple[str, ...] = ()
     recorded_words: tuple[str, ...] = attrs.field(default=attrs.Factory(lambda self: self.words, takes_self=True))
     home: str = attrs.field(factory=lambda: uuid.uuid4().hex)
 
@@ -82,7 +84,7 @@ class Settings:
             recorded: True to leave out secrets.
         """
         words = self.recorded_words if recorded else self.words
-        return [self.scenario, *(() if self.params is None else ("--params", self.params)), *words]
+        return [self.scenario, *(word for file in self.params for word in ("--params", file)), *words]
 
     @property
     def place(self) -> str:
@@ -138,6 +140,9 @@ def read_settings(folder: Path, storage: str | None) -> Settings:
     try:
         plain: dict[str, Any] = read_json(path)
         plain.pop("aip", None)
+        if isinstance(plain["params"], str | None):
+            # Earlier versions read one file.
+            plain["params"] = [] if plain["params"] is None else [plain["params"]]
         types = get_type_hints(Settings)
         plain = {name: leaf_type(types[name], name).from_plain(value) for name, value in plain.items()}
         settings = Settings(**plain)

@@ -82,7 +82,7 @@ def main() -> int:
     asked = sweep.receive()
     if asked is None:
         return 1
-    configure_plugins(Switches.from_environment(disabled=asked["disabled"], third_party=asked["third_party"]))
+    configure_plugins(Switches.from_plain(asked["switches"]))
     try:
         result = _run(asked["words"], asked["folder"], sweep)
         number = None if result.signal is None else int(result.signal)

@@ -23,6 +23,10 @@ SPACE = ("--space", "optimizer.epsilon=log:1e-9..1e-5")
         (("tutorial", *SPACE, "--sampler", "grid"), "has infinitely many values, but a grid needs"),
         (("tutorial", *SPACE, "--pruner", "fast"), "It must be median, hyperband or none."),
         (("tutorial", *SPACE, "--monitor", "val_loss"), "Write min:NAME or max:NAME"),
+        (
+            ("tutorial", *SPACE, "--monitor", "min:accuracy", "--trainer.monitor", "max:accuracy"),
+            "--monitor min:accuracy and --trainer.monitor max:accuracy contradict each other",
+        ),
         (("tutorial", *SPACE, "--storage", "sqlite:///a.db"), "--storage URL and --study NAME belong together"),
         (("tutorial", *SPACE, "--trainer.output_dir", "x"), "Use --sweep_dir, the folder of all trials"),
         (("tutorial", *SPACE, "--device.strategy", "multi_worker"), "A trial trains on one host"),

@@ -34,7 +34,7 @@ def space() -> Space:
 def settings() -> Settings:
     """Return a sweep of the tutorial."""
     return Settings(
-        scenario="tutorial", params=None, words=("--trainer.epochs", "2"), space=SPACE, sampler="tpe", pruner="none",
+        scenario="tutorial", params=(), words=("--trainer.epochs", "2"), space=SPACE, sampler="tpe", pruner="none",
         seed=1, monitor=("max", "accuracy"), own_monitor=True, trials=20, storage=None, study="s", cwd="/",
     )  # fmt: skip
 
@@ -257,3 +257,13 @@ def test_event_files(space, tmp_path: Path) -> None:
         assert end.status == (2 if row.state == "failed" else 1)
         tags = set(events.Tags()["tensors"])
         assert ("best/val_accuracy" in tags) == (row.value is not None)
+
+
+def test_settings_of_earlier_versions(settings, tmp_path: Path) -> None:
+    """A `sweep.json` with one parameter file or none, and without plugin files, is read."""
+    for before, now in ((None, ()), ("a.yaml", ("a.yaml",))):
+        write_settings(tmp_path, settings)
+        plain = json.loads((tmp_path / "sweep.json").read_text())
+        del plain["plugins"]
+        (tmp_path / "sweep.json").write_text(json.dumps({**plain, "params": before}))
+        assert read_settings(tmp_path, None).params == now

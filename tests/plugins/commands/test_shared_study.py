@@ -53,7 +53,7 @@ class Stop:
 request = make_request(Arguments(scenario="tutorial", options={}, rest=[]), "sweep")
 space = make_space(["trainer.epochs=1..9"], request, ())
 grid = Settings(
-    scenario="tutorial", params=None, words=(), space=("trainer.epochs=1..9",), sampler="grid", pruner="none",
+    scenario="tutorial", params=(), words=(), space=("trainer.epochs=1..9",), sampler="grid", pruner="none",
     seed=1, monitor=("min", "loss"), own_monitor=True, trials=None, storage=sys.argv[1], study="grid",
     cwd=str(Path.cwd()),
 )
@@ -129,7 +129,7 @@ def shared(tmp_path: Path) -> Any:
 
     def make(name: str, **changes: Any) -> Quick:
         settings = Settings(
-            scenario="tutorial", params=None, words=(), space=texts, sampler="random", pruner="none", seed=1,
+            scenario="tutorial", params=(), words=(), space=texts, sampler="random", pruner="none", seed=1,
             monitor=("min", "loss"), own_monitor=True, trials=2, storage=f"sqlite:///{tmp_path / 'shared.db'}",
             study="s", cwd=str(tmp_path),
         )  # fmt: skip

@@ -20,6 +20,23 @@ from optuna.trial import TrialState
 
 from aipcore.training.run_folder import locked
 
+OWN = """
+from aipcore.plugin import OptimizerParams, OptimizerRecord, hookimpl, params
+
+@params
+class Params(OptimizerParams):
+    '''Plain gradient descent.'''
+
+def build(params, learning_rate):
+    import keras
+
+    return keras.optimizers.SGD(learning_rate)
+
+@hookimpl
+def aip_optimizers():
+    return [OptimizerRecord(name="Own", summary="Gradient descent.", params=Params, build=build)]
+"""
+
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
 
 
@@ -101,6 +118,23 @@ def test_best_trial_can_be_applied(fork_aip, tmp_path) -> None:
     scored = fork_aip("lav", best["folder"])
     assert scored.returncode == 0, scored.stderr
     assert f"accuracy\t{best['value']:.6g}\n" in scored.stdout
+
+
+@pytest.mark.slow
+def test_plugin_files(line, fork_aip, tmp_path) -> None:
+    """Trials get the plugin file; a resumed sweep loads it with trust, or if it is named again."""
+    (tmp_path / "own.py").write_text(OWN)
+    words = ("--space", "optimizer=own,sgd", "--sampler", "grid", "--trainer.epochs", "1", "--trials", "1")
+    done = fork_aip("sweep", line, *words, "--sweep_dir", "s", "-p", "own.py")
+    assert done.returncode == 0, done.stderr
+    assert trials(tmp_path / "s")[0]["state"] == "complete"
+    assert f"-p {tmp_path / 'own.py'}" in done.stdout
+    resume = ("sweep", "--resume", "s", "--trials", "2")
+    refused = fork_aip(*resume)
+    assert (refused.returncode, "add --trust" in refused.stderr) == (2, True)
+    done = fork_aip(*resume, "--trust")
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in trials(tmp_path / "s").values()] == ["complete"] * 2
 
 
 @pytest.mark.slow
