@@ -12,6 +12,9 @@ from aipcore.errors import ScenarioError
 from aipcore.params.names import count
 from aipcore.training.params import EarlyStoppingParams
 
+STATE = ("best", "best_epoch", "best_step", "checks", "best_check")
+"""The attributes of a monitor that change during a run."""
+
 
 @attrs.define
 class Monitor:
@@ -22,19 +25,35 @@ class Monitor:
         name: the value's name in the logs.
         best: the best value so far; None before the first.
         best_epoch: the epoch of the best value, counted from 1.
+        best_step: the optimizer updates before the best value.
+        checks: the number of values so far.
+        best_check: the number of the best value, counted from 1.
     """
 
     mode: Literal["min", "max"]
     name: str
     best: float | None = None
     best_epoch: int | None = None
+    best_step: int | None = None
+    checks: int = 0
+    best_check: int = 0
 
-    def update(self, epoch: int, logs: Mapping[str, float]) -> bool:
-        """Record the logs of an epoch (counted from 1); return True if it is the best so far. NaN is never best."""
+    def update(self, epoch: int, logs: Mapping[str, float], step: int | None = None) -> bool:
+        """Record values; return True if the monitored one is the best so far. NaN is never best.
+
+        Args:
+            epoch: the epoch, counted from 1.
+            logs: the values, at the end of the epoch or within it.
+            step: completed optimizer updates.
+        """
         value = logs.get(self.name)
-        if value is None or math.isnan(value) or not self.is_better(value):
+        if value is None:
             return False
-        self.best, self.best_epoch = float(value), epoch
+        self.checks += 1
+        # A loss that is not finite means weights that are not. They can still score well by chance.
+        if math.isnan(value) or not math.isfinite(logs.get("loss", 0.0)) or not self.is_better(value):
+            return False
+        self.best, self.best_epoch, self.best_step, self.best_check = float(value), epoch, step, self.checks
         return True
 
     def is_better(self, value: float) -> bool:
@@ -47,11 +66,13 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Return the state for `restore`."""
-        return {"best": self.best, "best_epoch": self.best_epoch}
+        return {name: getattr(self, name) for name in STATE}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state."""
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        for name in STATE:
+            # Earlier checkpoints have only the value and its epoch.
+            setattr(self, name, state[name] if name in ("best", "best_epoch") else state.get(name, getattr(self, name)))
 
 
 def make_monitor(given: Any, scenario: str, names: list[str], *, validates: bool) -> Monitor:
@@ -77,7 +98,9 @@ def make_monitor(given: Any, scenario: str, names: list[str], *, validates: bool
     return Monitor(mode=mode, name=f"val_{plain}" if validates else plain)
 
 
-def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs: Mapping[str, float]) -> str:
+def stop_reason(
+    params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs: Mapping[str, float], *, by_validation: bool = False
+) -> str:
     """Return the reason to stop after this epoch; an empty string to continue.
 
     A value that is good enough stops the run in any epoch, whatever `frequency` is.
@@ -90,6 +113,7 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
         monitor: the monitor, already updated with the epoch.
         epoch: counted from 1.
         logs: the logs of this epoch.
+        by_validation: if True, the patience counts monitored values instead of epochs.
     """
     value = logs.get(monitor.name)
     if value is None:
@@ -101,13 +125,14 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
     )
     if enough is not None and _reaches(monitor, value, enough):
         return f"{monitor.name} {value:.4g} has reached {enough:g}"
-    if params.n_to_go is None or epoch % params.frequency != 0:
+    number, best = (monitor.checks, monitor.best_check) if by_validation else (epoch, monitor.best_epoch or 0)
+    if params.n_to_go is None or number % params.frequency != 0:
         return ""
     if least is not None and (monitor.best is None or not _reaches(monitor, monitor.best, least)):
         return ""
-    waited = epoch - (monitor.best_epoch or 0)
+    waited = number - best
     if waited >= params.n_to_go:
-        return f"{monitor.name} has not improved for {count(waited, 'epoch')}"
+        return f"{monitor.name} has not improved for {count(waited, 'validation' if by_validation else 'epoch')}"
     return ""
 
 
