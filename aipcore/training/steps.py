@@ -72,7 +72,7 @@ class Steps:
         return self.batch_of(max(0, min(self.max_steps - first, self.per_epoch)))
 
     def due(self, every: int | None, first: int, last: int) -> range:
-        """Return the updates after `first`, up to `last`, at which something is due every so many updates."""
+        """Return the multiples of `every` after the update `first`, up to `last`; none if `every` is None."""
         return range(0) if every is None else range((first // every + 1) * every, last + 1, every)
 
     def ends(self, first: int, *, log: bool) -> Iterator[int]:
