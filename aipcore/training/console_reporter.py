@@ -207,7 +207,8 @@ class ConsoleReporter(Reporter):
             "stopped": ("Stopped early after", "epoch"),
             "interrupted": ("Interrupted after", "complete epoch"),
         }[result.status]
-        line = f"{ended} {count(self._epochs, more + noun)}{total} in {_duration(result.seconds)}."
+        updates = f", {count(result.updates, 'update')}," if result.partial else ""
+        line = f"{ended} {count(self._epochs, more + noun)}{total}{updates} in {_duration(result.seconds)}."
         if result.best is not None:
             after = f" after {count(result.best_step or 0, 'update')}" if result.validations else ""
             line += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}{after}."
