@@ -32,13 +32,16 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self.best: float | None = None
         self.waited = 0
         self.cooling = 0
+        self._compared: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compare the epoch with the best one."""
-        self._compare(logs or {}, f"Epoch {epoch + 1}", "epoch")
+        """Compare the epoch with the best one, unless its values are those of the last `on_step_validation`."""
+        if self._compared is None or self._compared != self.context.updates():
+            self._compare(logs or {}, f"Epoch {epoch + 1}", "epoch")
 
     def on_step_validation(self, step: int, logs: dict[str, Any]) -> None:
         """Compare the validation with the best one."""
+        self._compared = self.context.updates()
         self._compare(logs, f"Update {step:,}", "validation")
 
     def _compare(self, logs: Mapping[str, float], place: str, unit: str) -> None:

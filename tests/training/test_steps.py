@@ -145,28 +145,28 @@ def test_same_numbers_as_fit(make_trainer: Any, blobs_class: Any, jit: str) -> N
 
 
 def test_values_are_gathered_within_calls(make_trainer: Any, noisy_class: Any, monkeypatch: Any) -> None:
-    """Values kept on the device during a call equal those between calls, and logging changes no bit of the run."""
-    words = (*QUICK, "--train.batch_size", "16", "--trainer.accumulate_steps", "2")
-    logged = ("--trainer.log_every_steps", "3")
-    plain = chunked(make_trainer(noisy_class, *words), 13)
-    history = plain.fit().history
+    """Values kept on the device during a call equal those between calls, and neither changes a bit of the run."""
+    words = (*QUICK, "--train.batch_size", "16", "--trainer.accumulate_steps", "2", "--trainer.log_every_steps", "3")
     runs = []
     for gathered in (True, False):
         if not gathered:
             monkeypatch.setattr("aipcore.training.setup.make_step_log", lambda *_: None)
         recorded = Recording()
-        trainer = chunked(make_trainer(noisy_class, *words, *logged, reporter=recorded), 13)
+        trainer = chunked(make_trainer(noisy_class, *words, reporter=recorded), 13)
         assert isinstance(trainer.engine.loop.step_log, StepLog if gathered else type(None))
-        assert trainer.fit().history == history
-        assert bits(trainer) == bits(plain)
-        runs.append([(each.step, each.epoch, dict(each.logs)) for each in recorded.steps])
-    assert [each[:2] for each in runs[0]] == [(3, 1), (6, 1), (9, 2), (12, 2)]
-    for (_, _, one), (_, _, other) in zip(*runs, strict=True):
-        assert one.pop("samples_per_second") > 0
-        assert other.pop("samples_per_second") > 0
-        assert one == pytest.approx(other, rel=1e-6)
+        history = trainer.fit().history
+        runs.append((recorded.steps, history, bits(trainer)))
+    (steps, *outcome), (others, *other_outcome) = runs
+    assert outcome == other_outcome
+    assert [(each.step, each.epoch) for each in steps] == [(3, 1), (6, 1), (9, 2), (12, 2)]
+    for one, other in zip(steps, others, strict=True):
+        values, expected = dict(one.logs), dict(other.logs)
+        assert values.pop("samples_per_second") > 0
+        assert expected.pop("samples_per_second") > 0
+        assert values == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_metric_that_cannot_be_compiled(make_trainer: Any, blobs_class: Any) -> None:
     """A metric whose result needs NumPy is read between calls."""
 
@@ -183,6 +183,7 @@ def test_a_metric_that_cannot_be_compiled(make_trainer: Any, blobs_class: Any) -
     assert all(0 <= each.logs["accuracy"] <= 1 for each in recorded.steps)
 
 
+@pytest.mark.slow
 def test_validation_at_the_end_of_epochs(make_trainer: Any, noisy_class: Any) -> None:
     """With the steps of an epoch between validations, a run equals one that validates after each epoch."""
     words = (*QUICK, "--train.batch_size", "16", "--trainer.epochs", "3", "--trainer.calc_ema", "0.9")
@@ -255,23 +256,24 @@ def test_early_stopping_and_plateaus_count_validations(make_trainer: Any, blobs_
     assert [step for step, _ in points(trainer.output_dir, "validation_steps")] == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 def test_best_within_an_epoch(make_trainer: Any, blobs_class: Any) -> None:
     """The model of the best validation is exported, with its weights at that time."""
 
     class Worse(keras.callbacks.Callback):
-        """Destroys the weights after update 6."""
+        """Destroys the weights after a validation."""
 
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if batch == 5:
-                self.weights = self.model.get_weights()
-                self.model.set_weights([0 * weight for weight in self.weights])
+        def on_step_validation(self, step: int, logs: Any) -> None:
+            self.model.set_weights([0 * weight for weight in self.model.get_weights()])
 
-    words = ("--trainer.epochs", "1", "--train.batch_size", "16", "--trainer.val_every_steps", "5",
-             "--learning_rate.lr", "0.05", "--trainer.export_final", "False")  # fmt: skip
+    words = (
+        "--trainer.epochs", "1", "--train.batch_size", "16", "--trainer.val_every_steps", "10", "--learning_rate.lr",
+        "0.05", "--trainer.export_final", "False", *QUICK,
+    )  # fmt: skip
     trainer = make_trainer(blobs_class, *words, output="out")
     trainer.callbacks["worse"] = Worse()
     result = trainer.fit()
-    assert (result.best_step, result.best_epoch) == (5, 1)
+    assert (result.best_step, result.best_epoch) == (10, 1)
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(trainer.output_dir / "best")).signatures["serving_default"]
@@ -281,7 +283,7 @@ def test_best_within_an_epoch(make_trainer: Any, blobs_class: Any) -> None:
     assert result.best > 0.5
 
 
-@pytest.mark.parametrize("schedule", ["CosineDecay", "Constant"])
+@pytest.mark.parametrize("schedule", ["CosineDecay", pytest.param("Constant", marks=pytest.mark.slow)])
 def test_max_steps(make_trainer: Any, noisy_class: Any, schedule: str) -> None:
     """A run ends after exactly this many updates, schedules with it, and its last epoch is complete otherwise."""
     words = ("--train.batch_size", "16", "--trainer.accumulate_steps", "2", "--learning_rate", schedule)
@@ -311,6 +313,7 @@ def test_max_steps(make_trainer: Any, noisy_class: Any, schedule: str) -> None:
     assert bits(again) == bits(whole)
 
 
+@pytest.mark.slow
 def test_max_steps_and_epochs(make_trainer: Any, blobs_class: Any) -> None:
     """Training ends at the first of both, and `--trainer.max_steps` alone replaces the default of the epochs."""
     for words, expected in (
@@ -365,11 +368,14 @@ RESUMED = {
     "trainer.epochs": 4, "train.batch_size": 16, "trainer.val_every_steps": 5, "trainer.log_every_steps": 3,
     "trainer.random_seed": 7, "trainer.tune": "off", "trainer.calc_ema": 0.9, "early_stopping.n_to_go": 7,
     "callbacks": ["ReduceOnPlateau"], "callbacks.ReduceOnPlateau.patience": 1, "trainer.export_final": False,
-    "checkpoint.keep": 99, "trainer.skip_sanity_check": True,
+    "trainer.export_best": False, "checkpoint.keep": 99, "trainer.skip_sanity_check": True,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("step", "validation"), [(20, True), (20, False), (17, False)])
+@pytest.mark.parametrize(
+    ("step", "validation"),
+    [(20, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((20, False), (17, False)))],
+)
 def test_resume(noisy_class: Any, tmp_path: Path, step: int, validation: bool) -> None:
     """A run stopped within an epoch, before or during a validation, resumes to the same bits, values and points."""
 
@@ -394,6 +400,7 @@ def test_resume(noisy_class: Any, tmp_path: Path, step: int, validation: bool) -
         assert points(tmp_path / "stopped", run) == points(tmp_path / "whole", run)
 
 
+@pytest.mark.slow
 def test_no_doubled_points(noisy_class: Any, tmp_path: Path) -> None:
     """A run resumed from an older checkpoint, as after a kill, shows each point once."""
     params = {**RESUMED, "early_stopping.n_to_go": None, "checkpoint.every_steps": 10}
@@ -423,6 +430,7 @@ class _Waiting(keras.callbacks.Callback):
         self.trainer._run_writer.drain()
 
 
+@pytest.mark.slow
 def test_a_finished_run(blobs_class: Any, tmp_path: Path) -> None:
     """A run that ended within an epoch has nothing to resume, until it gets more updates."""
     params = {
@@ -443,6 +451,7 @@ def test_a_finished_run(blobs_class: Any, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_changed_batch_size(make_trainer: Any, blobs_class: Any) -> None:
     """Updates count on over a change of the batch size, and the run ends after the same number of updates."""
     words = ("--trainer.max_steps", "40", "--checkpoint.keep", "9")
@@ -456,6 +465,7 @@ def test_a_changed_batch_size(make_trainer: Any, blobs_class: Any) -> None:
     assert (result.updates, result.epochs, result.status) == (40, 2 + 3, "finished")
 
 
+@pytest.mark.slow
 def test_streams(make_trainer: Any, blobs_class: Any) -> None:
     """Steps work on an endless stream, whose epochs have the given number of samples."""
 
