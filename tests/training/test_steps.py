@@ -144,6 +144,7 @@ def test_same_numbers_as_fit(make_trainer: Any, blobs_class: Any, jit: str) -> N
     assert ["val_loss" in logs for logs in result.history] == [False, True]
 
 
+@pytest.mark.slow
 def test_values_are_gathered_within_calls(make_trainer: Any, noisy_class: Any, monkeypatch: Any) -> None:
     """Values kept on the device during a call equal those between calls, and neither changes a bit of the run."""
     words = (*QUICK, "--train.batch_size", "16", "--trainer.accumulate_steps", "2", "--trainer.log_every_steps", "3")
@@ -365,7 +366,7 @@ class Stopping(keras.callbacks.Callback):
 
 
 RESUMED = {
-    "trainer.epochs": 4, "train.batch_size": 16, "trainer.val_every_steps": 5, "trainer.log_every_steps": 3,
+    "trainer.epochs": 2, "train.batch_size": 16, "trainer.val_every_steps": 5, "trainer.log_every_steps": 3,
     "trainer.random_seed": 7, "trainer.tune": "off", "trainer.calc_ema": 0.9, "early_stopping.n_to_go": 7,
     "callbacks": ["ReduceOnPlateau"], "callbacks.ReduceOnPlateau.patience": 1, "trainer.export_final": False,
     "trainer.export_best": False, "checkpoint.keep": 99, "trainer.skip_sanity_check": True,
@@ -403,7 +404,7 @@ def test_resume(noisy_class: Any, tmp_path: Path, step: int, validation: bool) -
 @pytest.mark.slow
 def test_no_doubled_points(noisy_class: Any, tmp_path: Path) -> None:
     """A run resumed from an older checkpoint, as after a kill, shows each point once."""
-    params = {**RESUMED, "early_stopping.n_to_go": None, "checkpoint.every_steps": 10}
+    params = {**RESUMED, "trainer.epochs": 4, "early_stopping.n_to_go": None, "checkpoint.every_steps": 10}
     trainer = aipcore.Trainer.from_scenario(noisy_class, params, tmp_path / "run", quiet=True)
     trainer.callbacks["wait"] = _Waiting(trainer)
     trainer.fit()
