@@ -69,6 +69,12 @@ BENCHMARKS = (
         quick=("--epochs", "1", "--runs", "1"),
     ),
     Benchmark(
+        "step_log",
+        "Values by update",
+        "An epoch of the MLP with values logged within epochs to TensorBoard and a JSON log, relative to one without.",
+        quick=("--rounds", "1", "--every", "50"),
+    ),
+    Benchmark(
         "sources",
         "Kinds of data",
         "An epoch of the MLP on data of each kind. aip runs with and without XLA, `Model.fit` also with 1 and 32 steps "

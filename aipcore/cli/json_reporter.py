@@ -13,14 +13,14 @@ import attrs
 
 from aipcore.errors import UsageError
 from aipcore.streams import LineFile
-from aipcore.training.reporter import EpochReport, Reporter, TrainResult
+from aipcore.training.reporter import EpochReport, Reporter, StepReport, TrainResult, ValidationReport
 from aipcore.training.warmstart.matching import WarmStart
 
 logger = logging.getLogger("aipcore.training")
 
 
 class JsonReporter(Reporter):
-    """Reporter that writes `plan`, `warm_start`, `message`, `epoch` and `summary` events to a file immediately."""
+    """Reporter that writes one line per event to a file, immediately."""
 
     def __init__(self, path: Path) -> None:
         def cannot_write(error: OSError) -> None:
@@ -54,6 +54,18 @@ class JsonReporter(Reporter):
         """Write a warning as a message."""
         self._write("message", {"level": "warning", "text": text})
 
+    def step_logged(self, report: StepReport) -> None:
+        """Write the values at an update."""
+        self._write("step", {"step": report.step, "epoch": report.epoch, "logs": dict(report.logs)})
+
+    def validated(self, report: ValidationReport) -> None:
+        """Write the results of a validation within an epoch."""
+        self._write(
+            "validation",
+            {"step": report.step, "epoch": report.epoch, "seconds": report.seconds, "is_best": report.is_best,
+             "logs": dict(report.logs)},
+        )  # fmt: skip
+
     def epoch_ended(self, report: EpochReport) -> None:
         """Write the results of an epoch."""
         self._write(
@@ -66,9 +78,10 @@ class JsonReporter(Reporter):
         """Write the end of the run."""
         self._write(
             "summary",
-            {"status": result.status, "epochs": result.epochs,
+            {"status": result.status, "epochs": result.epochs, "updates": result.updates,
              "output_dir": None if result.output_dir is None else str(result.output_dir),
              "monitor": result.monitor, "best": result.best, "best_epoch": result.best_epoch,
+             "best_step": result.best_step,
              "seconds": result.seconds, "saved": result.saved,
              "profiled": result.profiled,
              "memory": None if result.memory is None else attrs.asdict(result.memory)},

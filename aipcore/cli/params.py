@@ -55,6 +55,11 @@ def _plot(plugins: PluginManager, trainer: TrainerParams) -> None:
     sys.stdout.flush()
     name, schedule = trainer.learning_rate.name, trainer.learning_rate.params
     width = Console().width - 2
+    if trainer.epochs is None:
+        raise UsageError(
+            "--plot needs the length of an epoch, which depends on the data, if --trainer.epochs is none. Give "
+            "--trainer.epochs."
+        )
     drawn = schedule_plot(plugins, name, schedule, epochs=trainer.epochs, width=width)
     click.echo(
         "".join(f"# {line}".rstrip() + "\n" for line in ["", f"learning rate: {name}", *drawn.splitlines()]), nl=False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -134,7 +135,9 @@ class DataLoader:
         self.batching = batching
         self.share = share
 
-    def blocks(self, epoch: int, *, chunk: int, first: int = 0, room: int = 0) -> Generator[Block, None, None]:
+    def blocks(
+        self, epoch: int, *, chunk: int, first: int = 0, room: int = 0, ends: Collection[int] = ()
+    ) -> Generator[Block, None, None]:
         """Yield the blocks of an epoch, from batch `first` on.
 
         A skipped sample makes its batch smaller, and that batch comes in its own block. Closing the generator discards
@@ -146,13 +149,14 @@ class DataLoader:
             first: the first batch of the epoch to yield.
             room: the number of batches that blocks of full batches are padded to with zeros, so that all have one
                 shape; 0: no padding.
+            ends: batches of the epoch, counted from 1, after which a block must end.
 
         Raises:
             DataError: no sample of the epoch could be used.
         """
         if not self.dataset.uniform:
             chunk, room = 1, min(room, 1)
-        spans = list(self._spans(first, chunk))
+        spans = list(self._spans(first, chunk, sorted(set(ends))))
         empty = True
         with closing(self.dataset.batches(self._visits(epoch, span) for span in spans)) as made:
             for span, part in zip(spans, made, strict=True):
@@ -163,10 +167,12 @@ class DataLoader:
         if empty and spans and first == 0:
             raise DataError("No sample of the epoch could be used. Set --data.on_error raise to see the error.")
 
-    def _spans(self, first: int, chunk: int) -> Iterator[_Span]:
+    def _spans(self, first: int, chunk: int, ends: Sequence[int]) -> Iterator[_Span]:
         batching = self.batching
-        for step in range(first, batching.full_steps, chunk):
-            yield _Span(step, min(chunk, batching.full_steps - step), batching.batch_size)
+        within = (end for end in ends if first < end < batching.full_steps)
+        for start, end in pairwise([first, *within, batching.full_steps]):
+            for step in range(start, end, chunk):
+                yield _Span(step, min(chunk, end - step), batching.batch_size)
         if max(first, batching.full_steps) < batching.steps:
             yield _Span(batching.full_steps, 1, batching.samples - batching.full_steps * batching.batch_size)
 

@@ -121,6 +121,7 @@ class FieldSpec:
             address or an empty string.
         convert: function that converts other forms of a leaf's value, from files or Python, to its type.
         aliases: further names of a leaf, which options and files may use.
+        replaces: fields of the same class that become None when a leaf gets a value, see `field`.
     """
 
     kind: FieldKind
@@ -134,6 +135,7 @@ class FieldSpec:
     contacts: bool | Callable[[Any], str] = False
     convert: Callable[[Any], Any] | None = None
     aliases: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
 
 
 def field(
@@ -146,6 +148,7 @@ def field(
     contacts: bool | Callable[[Any], str] = False,
     convert: Callable[[Any], Any] | None = None,
     aliases: Sequence[str] = (),
+    replaces: Sequence[str] = (),
 ) -> Any:
     """Declare a leaf.
 
@@ -168,6 +171,8 @@ def field(
             type. It returns all other values unchanged.
         aliases: names of the same parameter in other frameworks. Options and parameter files accept them in place of
             the name. Records contain the name.
+        replaces: fields of the same class, of type `X | None`, that this one replaces. A layer that gives a value other
+            than None sets them to None, unless it gives them too.
     """
     spec = FieldSpec(
         kind="value",
@@ -178,6 +183,7 @@ def field(
         contacts=contacts,
         convert=convert,
         aliases=tuple(aliases),
+        replaces=tuple(replaces),
     )
     validator = None if check is None else _attrs_validator(check, spec)
     if isinstance(default, dict):

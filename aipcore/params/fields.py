@@ -67,6 +67,8 @@ def _read(cls: type) -> Iterator[Field]:
                     f"{cls.__name__}.{name} cannot have the alias {alias!r}. Choose an unused name of letters, digits "
                     "and _."
                 )
+        if unknown := [other for other in spec.replaces if other not in attributes]:
+            raise ParamsError(f"{cls.__name__}.{name} replaces {unknown[0]!r}, which is not a field of the class.")
         default: Any = attribute.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory if spec.kind == "group" else default.factory()

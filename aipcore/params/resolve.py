@@ -188,6 +188,17 @@ class _Layer:
                     self._group(child, value, here)
                 case Component():
                     self._component(child, value, here)
+        self._replace(group, {group.aliases.get(key, key) for key, _ in nested})
+
+    def _replace(self, group: Group, given: Collection[str]) -> None:
+        """Set the fields to None that the given ones replace."""
+        for name in given:
+            leaf = group.children.get(name)
+            if isinstance(leaf, Leaf) and leaf.value is not None:
+                for other in leaf.spec.replaces:
+                    replaced = group.children[other]
+                    if other not in given and isinstance(replaced, Leaf):
+                        replaced.value, replaced.origin = None, self.layer.name
 
     def _refuse_two_names(self, group: Group, values: Sequence[tuple[str, Any]], path: Path) -> None:
         """Refuse a parameter that is given by its name and by an alias."""

@@ -137,6 +137,12 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
         each = {f"{name}_loss": means[place] for place, name in enumerate(self.names)} if len(self.names) > 1 else {}
         return {"loss": total, **each}
 
+    def tensors(self) -> dict[str, Any]:
+        """Return the values of `result` as float32 scalars, within a compiled function, after a complete group."""
+        means = self.totals.value / tf.maximum(self.samples.value, 1.0)
+        each = {f"{name}_loss": means[place] for place, name in enumerate(self.names)} if len(self.names) > 1 else {}
+        return {"loss": tf.reduce_sum(means * self.factors), **each}
+
 
 class MetricSet:
     """Running losses and metrics of a scenario, over one epoch or one validation, named as in Keras' history.
@@ -292,6 +298,18 @@ class MetricSet:
                 if key in values:
                     raise ScenarioError(f"Two metrics have the name {key!r}. Rename one of them.")
                 values[key] = value
+        return values
+
+    def tensors(self) -> dict[str, Any]:
+        """Return the values of `result` as scalars, within a compiled function, after a complete accumulation group."""
+        values: dict[str, Any] = {} if self.losses is None else self.losses.tensors()
+        for name, result in self._metrics.result().items():
+            if isinstance(result, Mapping):
+                values |= {str(key): value for key, value in result.items()}
+            elif (tensor := tf.convert_to_tensor(result)).shape.rank == 0:
+                values[name] = tensor
+            else:
+                values |= {f"{name}_{place}": value for place, value in enumerate(tf.unstack(tensor))}
         return values
 
 

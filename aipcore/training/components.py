@@ -112,8 +112,8 @@ def write_run_files(output_dir: Path, about: dict[str, Any], resources: Mapping[
 
 
 def record_result(output_dir: Path, about: Mapping[str, Any], result: TrainResult) -> None:
-    """Add the result to `run.json` if the run writes no checkpoints. Without it, the run looks like a killed one."""
-    if result.signal is None and not about["params"]["trainer"]["write_checkpoints"]:
-        kept = ("status", "epochs", "history", "monitor", "best", "best_epoch")
+    """Add the result to `run.json` if no checkpoint has it. Without it, the run looks like a killed one."""
+    if result.signal is None and (result.partial or not about["params"]["trainer"]["write_checkpoints"]):
+        kept = ("status", "epochs", "updates", "history", "validations", "monitor", "best", "best_epoch", "best_step")
         content = {**about, "result": {name: getattr(result, name) for name in kept}}
         write_file(output_dir / "run.json", json.dumps(content, indent=2) + "\n")

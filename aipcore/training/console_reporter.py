@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,24 @@ from rich.text import Text
 from aipcore.logs import with_origin
 from aipcore.params.names import count
 from aipcore.params.secret import redacted
-from aipcore.training.reporter import EpochReport, Reporter, TrainResult, by_part
+from aipcore.training.reporter import (
+    SAMPLES_PER_SECOND,
+    EpochReport,
+    Reporter,
+    StepReport,
+    TrainResult,
+    ValidationReport,
+    by_part,
+)
 from aipcore.training.warmstart.matching import WarmStart
 from aipcore.training.warmstart.table import MOST_ROWS, warm_start_lines
 
 logger = logging.getLogger("aipcore.training")
 plan_logger = logging.getLogger("aipcore.plan")
+step_logger = logging.getLogger("aipcore.steps")
+
+STEP_SECONDS = 1.0
+"""Minimum time between two lines of logged steps."""
 
 SAVED = {"best": "best model", "export": "final model", "checkpoint": "checkpoint"}
 """The headings of the folders of a run."""
@@ -37,15 +50,19 @@ BEST = "best"
 
 
 class ConsoleHandler(logging.Handler):
-    """A log handler that prints above the progress bar. It omits the plan, which has its own table."""
+    """A log handler that prints above the progress bar.
+
+    It omits the plan, which has its own table, and, on a terminal, logged steps, whose values the progress bar shows.
+    """
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         super().__init__(logging.WARNING if quiet else logging.NOTSET)
         self._console = console
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Exclude the plan."""
-        return record.name != plan_logger.name and bool(super().filter(record))
+        """Exclude the plan and logged steps."""
+        hidden = (plan_logger.name, step_logger.name) if self._console.is_terminal else (plan_logger.name,)
+        return record.name not in hidden and bool(super().filter(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the message, with its level and logger unless it is an ordinary message of aip."""
@@ -80,6 +97,7 @@ class ConsoleReporter(Reporter):
         self._task: Any = None
         self._room = 0
         self._epochs = 0
+        self._last_step = -STEP_SECONDS
         self._widths: dict[str, int] = {}
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
@@ -153,12 +171,27 @@ class ConsoleReporter(Reporter):
             shown.popitem()
         self._progress.update(self._task, completed=step, rate=rate, values=_values(shown))
 
+    def step_logged(self, report: StepReport) -> None:
+        """Show one line, at most once every `STEP_SECONDS`. On a terminal, it is only in the log file."""
+        now = time.monotonic()
+        if now - self._last_step >= STEP_SECONDS:
+            self._last_step = now
+            place = f"step {report.step:,}  epoch {report.epoch}/{report.epochs}"
+            step_logger.info("%s  %s", place, _values(report.logs))
+
+    def validated(self, report: ValidationReport) -> None:
+        """Show one line for a validation within an epoch."""
+        self._show(f"step {report.step:,}  {_duration(report.seconds):>6}", report)
+
     def epoch_ended(self, report: EpochReport) -> None:
         """Show one line for the epoch."""
         self._stop_progress()
         self._epochs += 1
         start = f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}  {_duration(report.seconds):>6}"
-        parts = list(self._values_by_part(report))
+        self._show(start, report, report.lav)
+
+    def _show(self, start: str, report: EpochReport | ValidationReport, lav: Sequence[str] = ()) -> None:
+        parts = list(self._values_by_part(report.logs, lav))
         if report.is_best:
             parts.append([BEST if report.previous_best is None else f"{BEST}, was {_number(report.previous_best)}"])
         # One line in the log. A terminal may be too narrow for it.
@@ -174,9 +207,11 @@ class ConsoleReporter(Reporter):
             "stopped": ("Stopped early after", "epoch"),
             "interrupted": ("Interrupted after", "complete epoch"),
         }[result.status]
-        line = f"{ended} {count(self._epochs, more + noun)}{total} in {_duration(result.seconds)}."
+        updates = f", {count(result.updates, 'update')}," if result.partial else ""
+        line = f"{ended} {count(self._epochs, more + noun)}{total}{updates} in {_duration(result.seconds)}."
         if result.best is not None:
-            line += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}."
+            after = f" after {count(result.best_step or 0, 'update')}" if result.validations else ""
+            line += f" Best {result.monitor}: {_number(result.best)} in epoch {result.best_epoch}{after}."
         folder = result.output_dir or Path()
         rows = [(SAVED[name], str(folder / name)) for name in result.saved]
         if result.output_dir is not None:
@@ -202,12 +237,12 @@ class ConsoleReporter(Reporter):
     def _has_room(self) -> bool:
         return self._console.is_terminal and self._console.width >= NARROW
 
-    def _values_by_part(self, report: EpochReport) -> Iterator[list[str]]:
+    def _values_by_part(self, given: Mapping[str, float], lav: Sequence[str]) -> Iterator[list[str]]:
         """Yield the values of training with the learning rate, of validation and of each LAV list."""
         # The EMA rate is constant, and already in the plan.
-        logs = {name: value for name, value in report.logs.items() if name != "ema_rate"}
+        logs = {name: value for name, value in given.items() if name != "ema_rate"}
         headings = {"train": "", "validation": "val "}
-        for part, values in by_part(logs, report.lav).items():
+        for part, values in by_part(logs, lav).items():
             texts = []
             for name, value in values.items():
                 # A column keeps the width of its widest value, so that the lines of all epochs are aligned.
@@ -250,6 +285,8 @@ def _values(logs: Mapping[str, float]) -> str:
 
 
 def _value(name: str, value: float) -> str:
+    if name == SAMPLES_PER_SECOND:
+        return f"{value:,.0f} samples/s"
     return f"lr {value:.2e}" if name == "learning_rate" else f"{name} {_number(value)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +22,7 @@ from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.engine.learning_rate import Horizon
 from aipcore.training.params import TrainerParams
+from aipcore.training.steps import Steps, make_steps
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +39,7 @@ class RunData:
         class_weights: weight of a training sample, indexed by its class, or None; see `class_weight.Table`.
         batching: the division of a training epoch into batches.
         loader: these batches, in the run's order.
-        horizon: optimizer updates per epoch, and epochs.
+        steps: the optimizer updates of an epoch, and those at which something is due.
         pipelines: the sources of all samples.
         left_out: a sentence for each pipeline that skipped samples when they were first read.
         workers: the worker processes for all pipelines.
@@ -52,11 +52,16 @@ class RunData:
     class_weights: Table | None
     batching: Batching
     loader: DataLoader
-    horizon: Horizon
+    steps: Steps
     pipelines: list[Pipeline]
     left_out: list[str]
     workers: WorkerPool
     fingerprint: dict[str, Any]
+
+    @property
+    def horizon(self) -> Horizon:
+        """The length of the run."""
+        return self.steps.horizon
 
     def skipped(self) -> list[str]:
         """Return a sentence for each pipeline that has skipped samples since the last call."""
@@ -95,7 +100,7 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
         DataError: it is empty, or not valid data.
         ParamsError: parameters of the data contradict each other.
     """
-    if trainer.lav_every_n and trainer.lav_min_epoch > trainer.epochs:
+    if trainer.lav_every_n and trainer.epochs is not None and trainer.lav_min_epoch > trainer.epochs:
         raise ParamsError(
             f"--trainer.lav_min_epoch {trainer.lav_min_epoch} is after the last epoch (--trainer.epochs "
             f"{trainer.epochs}), so LAV never runs. Choose an earlier epoch, or turn LAV off: --trainer.lav_every_n 0."
@@ -173,7 +178,6 @@ def _read_data(
         bucket_window=params.train.bucket_window,
         drop_remainder=params.train.batch_drop_remainder,
     )
-    updates = math.ceil(loader.batching.steps / trainer.accumulate_steps)
     return RunData(
         train=train,
         val=val,
@@ -181,7 +185,7 @@ def _read_data(
         class_weights=weight_table(params.train, train, f"{type(scenario).__name__}.train_data()"),
         batching=loader.batching,
         loader=loader,
-        horizon=Horizon(updates_per_epoch=updates, epochs=trainer.epochs),
+        steps=make_steps(trainer, loader.batching.steps, validates=val is not None),
         pipelines=pipelines,
         left_out=_skipped(pipelines),
         workers=workers,

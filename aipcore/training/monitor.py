@@ -16,6 +16,9 @@ from aipcore.training.params import EarlyStoppingParams
 if TYPE_CHECKING:
     from aipcore.scenario.metrics import MetricSet
 
+STATE = ("best", "best_epoch", "best_step", "checks", "reference", "reference_epoch", "reference_check")
+"""The attributes of a monitor that change during a run."""
+
 
 @attrs.define
 class Monitor:
@@ -27,8 +30,11 @@ class Monitor:
         min_delta: change above which a value is an improvement for early stopping, as in Keras' `EarlyStopping`.
         best: the best value so far; None before the first.
         best_epoch: the epoch of the best value, counted from 1.
+        best_step: the optimizer updates before the best value.
+        checks: the number of values so far.
         reference: the last value that was an improvement for early stopping.
         reference_epoch: its epoch, counted from 1.
+        reference_check: its number among the values, counted from 1.
     """
 
     mode: Literal["min", "max"]
@@ -36,19 +42,36 @@ class Monitor:
     min_delta: float = 0.0
     best: float | None = None
     best_epoch: int | None = None
+    best_step: int | None = None
+    checks: int = 0
     reference: float | None = None
     reference_epoch: int | None = None
+    reference_check: int = 0
 
-    def update(self, epoch: int, logs: Mapping[str, float]) -> bool:
-        """Record the logs of an epoch (counted from 1); return True if it is the best so far. NaN is never best."""
+    def update(self, epoch: int, logs: Mapping[str, float], step: int | None = None) -> bool:
+        """Record values; return True if the monitored one is the best so far. NaN is never best.
+
+        Args:
+            epoch: the epoch, counted from 1.
+            logs: the values, at the end of the epoch or within it.
+            step: completed optimizer updates.
+        """
         value = logs.get(self.name)
-        if value is None or math.isnan(value):
+        if value is None:
+            return False
+        self.checks += 1
+        # A loss that is not finite means weights that are not. They can still score well by chance.
+        if math.isnan(value) or not math.isfinite(logs.get("loss", 0.0)):
             return False
         if self.reference is None or self.beats(value, self.reference, self.min_delta):
-            self.reference, self.reference_epoch = float(value), epoch
+            self.reference, self.reference_epoch, self.reference_check = float(value), epoch, self.checks
         if not self.is_better(value):
             return False
-        self.best, self.best_epoch = float(value), epoch
+        self.checks += 1
+        # A loss that is not finite means weights that are not. They can still score well by chance.
+        if math.isnan(value) or not math.isfinite(logs.get("loss", 0.0)) or not self.is_better(value):
+            return False
+        self.best, self.best_epoch, self.best_step = float(value), epoch, step
         return True
 
     def is_better(self, value: float) -> bool:
@@ -61,17 +84,16 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Return the state for `restore`."""
-        names = ("mode", "name", "best", "best_epoch", "reference", "reference_epoch")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("mode", "name", *STATE)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state. That of another monitored value is discarded, so that the next value is the best."""
         if (state.get("mode", self.mode), state.get("name", self.name)) != (self.mode, self.name):
             state = {"best": None, "best_epoch": None}
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        # Checkpoints of earlier versions have no reference: every best value was an improvement.
-        self.reference = state.get("reference", self.best)
-        self.reference_epoch = state.get("reference_epoch", self.best_epoch)
+        # Checkpoints of earlier versions have only the best value and its epoch: every best value was an improvement.
+        before = {"reference": state["best"], "reference_epoch": state["best_epoch"]}
+        for name in STATE:
+            setattr(self, name, state.get(name, before.get(name, getattr(self, name))))
 
 
 def chosen_monitor(option: str | None, own: Any) -> Any:
@@ -138,7 +160,9 @@ def make_monitor(
     return Monitor(mode=mode, name=f"val_{plain}" if validates else plain, min_delta=min_delta)
 
 
-def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs: Mapping[str, float]) -> str:
+def stop_reason(
+    params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs: Mapping[str, float], *, by_validation: bool = False
+) -> str:
     """Return the reason to stop after this epoch; an empty string to continue.
 
     A value that is good enough stops the run in any epoch, whatever `frequency` is.
@@ -151,6 +175,7 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
         monitor: the monitor, already updated with the epoch.
         epoch: counted from 1.
         logs: the logs of this epoch.
+        by_validation: if True, the patience counts monitored values instead of epochs.
     """
     value = logs.get(monitor.name)
     if value is None:
@@ -162,14 +187,18 @@ def stop_reason(params: EarlyStoppingParams, monitor: Monitor, epoch: int, logs:
     )
     if enough is not None and _reaches(monitor, value, enough):
         return f"{monitor.name} {value:.4g} has reached {enough:g}"
-    if params.n_to_go is None or epoch % params.frequency != 0:
+    number, reference = epoch, monitor.reference_epoch or 0
+    if by_validation:
+        number, reference = monitor.checks, monitor.reference_check
+    if params.n_to_go is None or number % params.frequency != 0:
         return ""
     if least is not None and (monitor.best is None or not _reaches(monitor, monitor.best, least)):
         return ""
-    waited = epoch - (monitor.reference_epoch or 0)
+    waited = number - reference
     if waited >= params.n_to_go:
         more = f" by more than {monitor.min_delta:g}" if monitor.min_delta else ""
-        return f"{monitor.name} has not improved{more} for {count(waited, 'epoch')}"
+        unit = "validation" if by_validation else "epoch"
+        return f"{monitor.name} has not improved{more} for {count(waited, unit)}"
     return ""
 
 

@@ -61,7 +61,8 @@ class EarlyStoppingParams:
 
     n_to_go: int | None = field(
         None,
-        help="Epochs without improvement before training stops. none disables it.",
+        help="Epochs without improvement before training stops. With trainer.val_every_steps, it counts validations. "
+        "none disables it.",
         check=at_least(1),
         aliases=("patience",),
     )
@@ -73,8 +74,8 @@ class EarlyStoppingParams:
     )
     frequency: int = field(
         1,
-        help="Epochs between checks of n_to_go. The threshold that stops training immediately is checked in every "
-        "epoch.",
+        help="Epochs between checks of n_to_go. With trainer.val_every_steps, it counts validations. The threshold "
+        "that stops training immediately is checked in every epoch and in every validation.",
         check=at_least(1),
     )
     lower_threshold: float | None = field(
@@ -96,7 +97,19 @@ class TrainerParams:
     output_dir: Path | None = field(
         None, help="Folder for all files of the run. none creates a new folder runs/SCENARIO-N."
     )
-    epochs: int = field(100, help="Total number of training epochs.", check=at_least(1))
+    epochs: int | None = field(
+        100,
+        help="Total number of training epochs. none trains until max_steps.",
+        check=at_least(1),
+    )
+    max_steps: int | None = field(
+        None,
+        help="Total number of optimizer updates. The last epoch may end early, and schedules end with it. If it is set "
+        "later than epochs, for example on the command line, it replaces epochs. If both are set, training ends at the "
+        "first of them. none trains for all epochs.",
+        check=at_least(1),
+        replaces=("epochs",),
+    )
     samples_per_epoch: int = field(
         -1,
         help="Training samples per epoch. -1 uses the whole dataset.",
@@ -152,11 +165,27 @@ class TrainerParams:
         "float32",
         help="Number format of activations and gradients. Weights stay float32. float16 scales the loss as needed.",
     )
-    val_every_n: int = field(
+    val_every_n: int | None = field(
         1,
-        help="Epochs between validations. The last epoch is always validated.",
+        help="Epochs between validations. The last epoch is always validated. none validates only the last epoch.",
         check=at_least(1),
         aliases=("validation_freq",),
+    )
+    val_every_steps: int | None = field(
+        None,
+        help="Optimizer updates between validations. They are counted over the whole run, so that validation also runs "
+        "within epochs. best, early stopping and ReduceOnPlateau use these validations. It replaces val_every_n, "
+        "unless both are set. none validates only after epochs.",
+        check=at_least(1),
+        aliases=("eval_steps",),
+        replaces=("val_every_n",),
+    )
+    log_every_steps: int | None = field(
+        None,
+        help="Optimizer updates between logged values. The losses, the metrics, the learning rate and samples per "
+        "second go to TensorBoard and to the log within epochs. none logs only after epochs.",
+        check=at_least(1),
+        aliases=("logging_steps", "log_every_n_steps"),
     )
     lav_every_n: int = field(
         0,

@@ -22,6 +22,7 @@ from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.learning_rate import Horizon
 from aipcore.training.params import TrainerParams
 from aipcore.training.setup import Engine
+from aipcore.training.steps import Steps
 from aipcore.training.warmstart.matching import WarmStart
 
 MOST_CLASSES = 10
@@ -72,7 +73,8 @@ def describe_run(
         *describe_frozen(model.frozen),
         ("optimizer", describe_optimizer(trainer, data.horizon)),
         *describe_average(model.average),
-        ("best", f"the model of the epoch with the {best} {model.monitor.name}"),
+        *describe_steps(data.steps),
+        ("best", f"the model of the {_unit(data.steps)} with the {best} {model.monitor.name}"),
         ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
         *describe_ports(model.distribution.processes.addresses),
         ("loop", describe_compilation(compilation, steps_per_call, data.batching, per_batch)),
@@ -168,7 +170,26 @@ def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
     return (
         f"{params.optimizer.name}, learning rate {params.learning_rate.params.lr:g} ({params.learning_rate.name}); "
         f"{count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch, 'update')}{group}"
+        f"{_end(params, horizon)}"
     )
+
+
+def _end(params: TrainerParams, horizon: Horizon) -> str:
+    if params.max_steps is None:
+        return ""
+    reached = horizon.total_updates == params.max_steps
+    return f", to update {horizon.total_updates:,}{'' if reached else ', before trainer.max_steps'}"
+
+
+def _unit(steps: Steps) -> str:
+    return "epoch" if steps.validate is None else "validation"
+
+
+def describe_steps(steps: Steps) -> list[tuple[str, str]]:
+    """Describe what happens within epochs, if anything."""
+    parts = ((steps.log, "logged"), (steps.validate, "validated"))
+    texts = [f"{what} every {count(every, 'update')}" for every, what in parts if every is not None]
+    return [("steps", ", ".join(texts))] if texts else []
 
 
 def describe_ports(addresses: Sequence[str]) -> list[tuple[str, str]]:

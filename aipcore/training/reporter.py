@@ -37,6 +37,52 @@ class EpochReport:
     lav: tuple[str, ...] = ()
 
 
+SAMPLES_PER_SECOND = "samples_per_second"
+"""The name of the throughput among the logged values."""
+
+
+@attrs.frozen(kw_only=True)
+class StepReport:
+    """The values of a run at an optimizer update (`trainer.log_every_steps`).
+
+    Attributes:
+        step: optimizer updates since the start of the run.
+        epoch: the current epoch, counted from 1.
+        epochs: epochs in the run.
+        logs: losses and metrics of the epoch so far, the learning rate of the update, and `SAMPLES_PER_SECOND`.
+    """
+
+    step: int
+    epoch: int
+    epochs: int
+    logs: Mapping[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class ValidationReport:
+    """A validation within an epoch (`trainer.val_every_steps`).
+
+    Attributes:
+        step: optimizer updates since the start of the run.
+        epoch: the current epoch, counted from 1.
+        epochs: epochs in the run.
+        seconds: duration of the validation.
+        logs: losses and metrics of the epoch so far, the learning rate, and the results, which begin with `val_`.
+        monitor: the monitored value's name.
+        previous_best: the best monitored value before.
+        is_best: True if this validation improved it.
+    """
+
+    step: int
+    epoch: int
+    epochs: int
+    seconds: float
+    logs: Mapping[str, float]
+    monitor: str
+    previous_best: float | None
+    is_best: bool
+
+
 @attrs.frozen(kw_only=True)
 class PeakMemory:
     """The peak memory of a run, in bytes.
@@ -78,6 +124,10 @@ class TrainResult:
         monitor: the monitored value's name.
         best: the best monitored value; None if none was measured.
         best_epoch: the epoch of the best value, counted from 1.
+        best_step: the optimizer updates before the best value.
+        updates: completed optimizer updates.
+        validations: with `trainer.val_every_steps`, the results of each validation, with its `step` and `epoch`.
+        partial: True if `trainer.max_steps` ended the last epoch before its last batch.
         seconds: duration from the first batch to the end, including exports.
         saved: the names of the usable folders in `output_dir`.
         signal: the number of the signal that interrupted the run, else None.
@@ -97,6 +147,10 @@ class TrainResult:
     best_epoch: int | None
     seconds: float
     saved: list[str]
+    best_step: int | None = None
+    updates: int = 0
+    validations: list[dict[str, float]] = attrs.field(factory=list)
+    partial: bool = False
     signal: int | None = None
     resume: str = ""
     profiled: tuple[int, int] | None = None
@@ -140,6 +194,12 @@ class Reporter:
             samples: samples in the last chunk.
             logs: means so far.
         """
+
+    def step_logged(self, report: StepReport) -> None:
+        """Receive the values at an optimizer update."""
+
+    def validated(self, report: ValidationReport) -> None:
+        """Receive a validation within an epoch."""
 
     def epoch_ended(self, report: EpochReport) -> None:
         """Receive the end of an epoch."""
@@ -191,6 +251,16 @@ class Reporters(Reporter):
         """See `Reporter`."""
         for reporter in self._reporters:
             reporter.progress(step, samples, logs)
+
+    def step_logged(self, report: StepReport) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.step_logged(report)
+
+    def validated(self, report: ValidationReport) -> None:
+        """See `Reporter`."""
+        for reporter in self._reporters:
+            reporter.validated(report)
 
     def epoch_ended(self, report: EpochReport) -> None:
         """See `Reporter`."""

@@ -30,6 +30,7 @@ from aipcore.training.stored_run import RECOMPILE, Change, StoredRun, changes, f
 if TYPE_CHECKING:
     from aipcore.distributed.process_group import ProcessGroup
     from aipcore.training.checkpoint.format import Checkpoint
+    from aipcore.training.params import TrainerParams
 
 
 @author_errors()
@@ -169,6 +170,7 @@ def _fit(
 ) -> TrainResult:
     from aipcore.training.components import about_run
     from aipcore.training.fingerprint import differences
+    from aipcore.training.tensorboard.events import BY_UPDATE, TRAIN_STEPS, VALIDATION_STEPS
     from aipcore.training.trainer import Trainer
 
     stored, checkpoint = resumption.stored, resumption.checkpoint
@@ -176,8 +178,10 @@ def _fit(
     entry = _entry(resumption)
     about = about_run(stored.request.scenario, resumption.resolved, stored.request.plugins)
 
-    def place() -> tuple[int, int, int]:
-        return *trainer.state.position, int(trainer.engine.optimizer.iterations.numpy())
+    def place() -> tuple[int, int, dict[str, int]]:
+        state = trainer.state
+        updates = int(trainer.engine.optimizer.iterations.numpy())
+        return *state.position, {BY_UPDATE: updates, TRAIN_STEPS: state.updates, VALIDATION_STEPS: state.validated}
 
     trainer = Trainer.from_request(
         stored.request,
@@ -215,7 +219,7 @@ def _data_reason(folder: RunFolder, found: Sequence[str]) -> str:
 
 
 def _opening(
-    resumption: _Resumption, reporter: Reporter, log: RunLog, place: Callable[[], tuple[int, int, int]]
+    resumption: _Resumption, reporter: Reporter, log: RunLog, place: Callable[[], tuple[int, int, dict[str, int]]]
 ) -> Opening:
     """Return the context in which a resumed run uses its folder, which is already locked.
 
@@ -223,7 +227,8 @@ def _opening(
         resumption: the run to resume.
         reporter: receives warnings and the position at which the run continues.
         log: the log of the run.
-        place: returns completed epochs, batches of the epoch, and optimizer updates.
+        place: returns completed epochs, batches of the epoch, and the last step of each part of the event files whose
+            steps are updates.
     """
 
     @contextmanager
@@ -232,10 +237,10 @@ def _opening(
         from aipcore.training.tensorboard.events import trim_events
 
         folder = resumption.stored.folder
-        epoch, step, updates = place()
+        epoch, step, by_step = place()
         # All checks are done. From here on, the folder is changed.
         moved = set_aside(folder, resumption.path)
-        trim_events(folder.path / "tensorboard", epoch, updates)
+        trim_events(folder.path / "tensorboard", epoch, by_step)
         write_run_files(folder.path, about, planned_copies(resumption.resolved.value)[1])
         log.write_to(folder.path / "train.log")
         for warning in resumption.warnings:
@@ -280,25 +285,40 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
     params = resumption.resolved.value.trainer
     if checkpoint is None:
         return _finished_without_checkpoint(resumption)
-    epoch, stopped = checkpoint.progress.get("epoch"), _stopped(checkpoint)
+    progress, stopped = checkpoint.progress, _stopped(checkpoint)
+    result = {**progress, **_mapping(progress.get("monitor")), "epochs": progress.get("epoch")}
+    if progress.get("step"):
+        # The checkpoint is within the last epoch, which trainer.max_steps ended early.
+        result = dict(_mapping(folder.about.get("result")))
+    epoch, reached = result.get("epochs"), _reached(params, progress)
     if stopped and not _restarts(stopped, resumption):
         why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})."
         how = "To train further, change what stopped it, such as --early_stopping.n_to_go."
-    elif isinstance(epoch, int) and epoch >= params.epochs:
-        if any(change.path == "trainer.epochs" for change in resumption.found):
-            why = f"The run already has {count(epoch, 'epoch')}, so --trainer.epochs {params.epochs} trains none."
-            how = f"Set a larger total, for example --trainer.epochs {2 * epoch}."
+    elif reached is not None:
+        option, number, given, unit = reached
+        if any(change.path == option for change in resumption.found):
+            why = f"The run already has {count(number, unit)}, so --{option} {given} trains none."
+            how = f"Set a larger total, for example --{option} {2 * number}."
         else:
-            why = f"The run finished after {count(epoch, 'epoch')}."
-            how = f"To train further, set more epochs, such as --trainer.epochs {2 * epoch}."
+            why = f"The run finished after {count(number, unit)}."
+            how = f"To train further, set more {unit}s, such as --{option} {2 * number}."
     else:
         return None
-    if params.export_final and exported_epoch(folder) != epoch:
+    if not result or (params.export_final and exported_epoch(folder) != epoch):
         # The run was killed before its export.
         return None
-    result = {**checkpoint.progress, **_mapping(checkpoint.progress.get("monitor")), "epochs": epoch}
     result["status"] = "stopped" if stopped else "finished"
     return f"{why} {how}", _result(resumption, result)
+
+
+def _reached(params: TrainerParams, progress: Mapping[str, Any]) -> tuple[str, int, int, str] | None:
+    """Return the option that ends the run at a checkpoint, with the number there, the limit and the unit, or None."""
+    limits = (("max_steps", "updates", params.max_steps, "update"), ("epochs", "epoch", params.epochs, "epoch"))
+    for option, key, limit, unit in limits:
+        number = progress.get(key)
+        if limit is not None and isinstance(number, int) and number >= limit:
+            return f"trainer.{option}", number, limit, unit
+    return None
 
 
 def _finished_without_checkpoint(resumption: _Resumption) -> tuple[str, TrainResult] | None:
@@ -330,7 +350,7 @@ def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
     folder = resumption.stored.folder.path
     try:
         history = [{str(key): float(value) for key, value in logs.items()} for logs in values["history"]]
-        best, best_epoch = values.get("best"), values.get("best_epoch")
+        best, best_epoch, best_step = (values.get(name) for name in ("best", "best_epoch", "best_step"))
         own = resumption.stored.request.scenario.cls.monitor
         name = chosen_monitor(resumption.resolved.value.trainer.monitor, own)[1].removeprefix("val_")
         return TrainResult(
@@ -341,6 +361,9 @@ def _result(resumption: _Resumption, values: Mapping[str, Any]) -> TrainResult:
             monitor=f"val_{name}" if history and f"val_{name}" in history[-1] else name,
             best=None if best is None else float(best),
             best_epoch=None if best_epoch is None else int(best_epoch),
+            best_step=None if best_step is None else int(best_step),
+            updates=int(values.get("updates") or 0),
+            validations=[dict(each) for each in values.get("validations") or ()],
             seconds=0.0,
             saved=[each for each in ("best", "export", "checkpoint") if (folder / each).exists()],
         )

@@ -18,10 +18,14 @@ from aipcore.training.checkpoint import callback_state
 from aipcore.training.checkpoint.format import Checkpoint
 from aipcore.training.engine.compilation import Compilation
 from aipcore.training.monitor import Monitor
+from aipcore.training.steps import Steps
 from aipcore.training.variables import VariableState
 
 STREAM = "stream/"
 """Prefix of the names of arrays that belong to the position in a stream."""
+
+PLACE = ("step", "epoch")
+"""The keys of an entry of `RunState.validations` that are not results."""
 
 GROUP = "loop/group_"
 """Prefix of the names of the variables of gradient accumulation."""
@@ -35,7 +39,7 @@ class RunState:
         monitor: the best epoch so far.
         callbacks: callbacks by name; those with a state are included.
         batching: the division of an epoch into batches.
-        accumulate_steps: batches per optimizer update.
+        steps: the optimizer updates of an epoch.
         seed: the seed of the run.
         stream: the stream of the training samples, or None.
 
@@ -43,6 +47,8 @@ class RunState:
         epoch: completed epochs.
         step: completed batches of the current epoch.
         history: the logs of each epoch.
+        validations: the results of each validation with its `step` and `epoch`, if the run validates by steps.
+        partial: True if `trainer.max_steps` ended the last epoch before its last batch.
         stopped: the reason for stopping before the last epoch, or "".
         compilation: the compilation of the loop, once it has been chosen.
     """
@@ -54,7 +60,7 @@ class RunState:
         callbacks: Mapping[str, Any],
         batching: Batching,
         *,
-        accumulate_steps: int,
+        steps: Steps,
         seed: int,
         stream: StreamDataset | None = None,
     ) -> None:
@@ -62,11 +68,15 @@ class RunState:
         self.monitor = monitor
         self.callbacks = callbacks
         self.batching = batching
-        self.accumulate_steps = accumulate_steps
+        self.steps = steps
+        self.accumulate_steps = steps.accumulate_steps
         self.seed = seed
         self.stream = stream
         self.epoch = self.step = 0
         self.history: list[dict[str, float]] = []
+        self.validations: list[dict[str, float]] = []
+        self.partial = False
+        self._before = 0
         self.stopped = ""
         self.compilation: Compilation | None = None
         self._callback_states: dict[str, tuple[Any, Any]] = {}
@@ -76,11 +86,49 @@ class RunState:
         """Completed batches of the run."""
         return self.epoch * self.batching.steps + self.step
 
+    @property
+    def updates(self) -> int:
+        """Completed optimizer updates of the run; see `Steps`."""
+        return self._before + self.epoch * self.steps.per_epoch + self.steps.completed(self.step)
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs in which the run trains."""
+        return self.steps.last_epoch(self._before)
+
+    @property
+    def epoch_end(self) -> int:
+        """The number of batches to train in the current epoch."""
+        return self.steps.end(self.updates - self.steps.completed(self.step))
+
+    @property
+    def validated(self) -> int:
+        """The update of the last entry of `validations`, or 0."""
+        return int(self.validations[-1]["step"]) if self.validations else 0
+
+    @property
+    def total_batches(self) -> int:
+        """The number of batches of the whole run."""
+        last = self.epochs - 1
+        return last * self.batching.steps + self.steps.end(self._before + last * self.steps.per_epoch)
+
+    @property
+    def is_partial(self) -> bool:
+        """True if `trainer.max_steps` ends the current epoch here, before its last batch."""
+        return self.epoch_end <= self.step < self.batching.steps
+
+    def end_epoch(self) -> None:
+        """Continue with the next epoch. Untrained batches of this one do not count as updates."""
+        self.partial, updates = self.is_partial, self.updates
+        self.epoch, self.step = self.epoch + 1, 0
+        self._before += updates - self.updates
+
     def outcome(self) -> dict[str, Any]:
         """Return the epochs, the logs and the best epoch so far, as arguments of `TrainResult`."""
         monitor = self.monitor
-        best = {"monitor": monitor.name, "best": monitor.best, "best_epoch": monitor.best_epoch}
-        return {"epochs": self.epoch, "history": self.history, **best}
+        best = {"best": monitor.best, "best_epoch": monitor.best_epoch, "best_step": monitor.best_step}
+        counted = {"epochs": self.epoch, "updates": self.updates, "partial": self.partial}
+        return {**counted, "history": self.history, "validations": self.validations, "monitor": monitor.name, **best}
 
     @property
     def position(self) -> tuple[int, int]:
@@ -108,11 +156,13 @@ class RunState:
         progress = {
             "epoch": self.epoch,
             "step": self.step,
+            "updates": self.updates,
             "batching": attrs.asdict(self.batching),
             "accumulate_steps": self.accumulate_steps,
             "seed": self.seed,
             "stopped": self.stopped,
             "history": list(self.history),
+            "validations": list(self.validations),
             "monitor": self.monitor.state(),
             "compilation": attrs.asdict(self.compilation),
             "callbacks": states,
@@ -141,7 +191,13 @@ class RunState:
             position = self._position_of(progress)
             monitor = dict(progress["monitor"])
             compilation = Compilation(**progress["compilation"])
-            history = [{str(key): float(value) for key, value in logs.items()} for logs in progress["history"]]
+            history = _logs(progress["history"])
+            validations = [
+                {**logs, "step": int(logs["step"]), "epoch": int(logs["epoch"])}
+                for logs in _logs(progress.get("validations", []))
+            ]
+            updates = progress.get("updates")
+            updates = None if updates is None else int(updates)
             callbacks = dict(progress["callbacks"])
             seed, stopped = int(progress["seed"]), str(progress.get("stopped") or "")
             stream = callback_state.put_together(progress.get("stream"), of_stream)
@@ -163,8 +219,10 @@ class RunState:
         if self.stream is not None and stream is not None:
             self.stream.restore(stream)
         self.variables.write(arrays)
-        self.epoch, self.step = position
-        self.history = history
+        (self.epoch, self.step), self._before = position, 0
+        # Not the count of this run if the batch size or the accumulation has changed.
+        self._before = 0 if updates is None else updates - self.updates
+        self.history, self.validations = history, validations
         self.stopped = stopped
         self.monitor.restore(monitor)
         self.compilation = None if recompile else compilation
@@ -225,6 +283,10 @@ class RunState:
                     f"The saved state belongs to another model: {name} has type {arrays[name].dtype.name} in it "
                     f"and {wanted} in this model."
                 )
+
+
+def _logs(given: Any) -> list[dict[str, float]]:
+    return [{str(key): float(value) for key, value in logs.items()} for logs in given]
 
 
 def kept_best(folder: Path, monitor: Monitor) -> float | None:

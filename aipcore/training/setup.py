@@ -39,6 +39,7 @@ from aipcore.training.engine.evaluate import Evaluation
 from aipcore.training.engine.freezing import freeze
 from aipcore.training.engine.learning_rate import Horizon, ScaledSchedule, make_settable
 from aipcore.training.engine.loss_scaling import LossScale
+from aipcore.training.engine.step_log import make_step_log
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.export.formats import Format
 from aipcore.training.losses_and_metrics import prepare_scoring
@@ -222,6 +223,8 @@ def prepare_model(
         average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate, distribution)
     held = resident(data.train) if distribution.strategy is None else None
     loader = data.loader if held is None else DataLoader(IndexDataset(held), data.loader.order, data.batching)
+    # Several replicas combine their metrics on the host, so their calls end at logged updates.
+    log_steps = trainer.log_every_steps is not None and distribution.replicas == 1
     loop = TrainingLoop(
         graph,
         optimizer,
@@ -235,6 +238,7 @@ def prepare_model(
         input_gradient_penalty=trainer.input_gradient_penalty,
         average=average,
         loss_scale=LossScale() if trainer.precision == "float16" else None,
+        step_log=make_step_log(metrics, optimizer) if log_steps else None,
     )
 
     def evaluation(dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any) -> Evaluation:

@@ -189,7 +189,7 @@ class Trainer:
             made.monitor,
             self.callbacks,
             self.data.batching,
-            accumulate_steps=self._params.accumulate_steps,
+            steps=self.data.steps,
             seed=seed,
             stream=self.data.stream,
         )
@@ -218,8 +218,7 @@ class Trainer:
             made,
             self._profiler,
             self.data.batching,
-            accumulate_steps=self._params.accumulate_steps,
-            epochs=self._params.epochs,
+            steps=self.data.steps,
             # Skipped samples are counted when they are read: those of the next epoch would count in this one.
             across=params.data.on_error == "raise",
             check=self._look,
@@ -276,7 +275,7 @@ class Trainer:
             tune=self._params.tune,
             jit_compile=self._params.jit_compile,
             eager=self._params.force_eager,
-            total_steps=self.data.batching.steps * self._params.epochs,
+            total_steps=self.state.total_batches,
             look=self._look,
         )
         return Compilation(**self.processes.broadcast("compilation", attrs.asdict(chosen)))
@@ -379,7 +378,7 @@ class Trainer:
         self._run_writer.close()
         self._profiler.end(self.state.batches)
         result = TrainResult(
-            status="interrupted" if received else "finished" if self.state.epoch == self._params.epochs else "stopped",
+            status="interrupted" if received else "finished" if self.state.epoch >= self.state.epochs else "stopped",
             **self.state.outcome(),
             output_dir=self.output_dir,
             seconds=time.perf_counter() - started,

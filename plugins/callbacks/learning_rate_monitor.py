@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from aip_plugins.callbacks.observe_params import LearningRateMonitorParams
-from tensorflow.core.framework.summary_pb2 import Summary
-from tensorflow.core.util.event_pb2 import Event
 
 from aipcore.files import no_follow
 from aipcore.training.callbacks.context import RunContext
-from aipcore.training.tensorboard.events import BY_UPDATE
+from aipcore.training.tensorboard.events import BY_UPDATE, PointFile
 
 logger = logging.getLogger("aipcore.callbacks")
 
@@ -112,27 +109,13 @@ class LearningRateMonitor(keras.callbacks.Callback):
     def _write(self, updates: npt.NDArray[np.int64], rates: npt.NDArray[np.float32]) -> None:
         if self.monitor.tensorboard:
             if self._events is None:
-                self._events = self._event_file()
-            now = time.time()
+                self._events = PointFile(self.context.output_dir / "tensorboard" / BY_UPDATE)
             for update, rate in zip(updates.tolist(), rates.tolist(), strict=True):
-                value = Summary.Value(tag="learning_rate", simple_value=rate)
-                event = Event(wall_time=now, step=update, summary=Summary(value=[value]))
-                self._events.write(event.SerializeToString())
+                self._events.write(update, {"learning_rate": rate})
         if self.monitor.csv:
             if self._csv is None:
                 self._csv = self._csv_file()
             self._csv.write(b"".join(b"%d,%.9g\n" % row for row in zip(updates.tolist(), rates.tolist(), strict=True)))
-
-    def _event_file(self) -> Any:
-        # TensorFlow's own writer takes longer for a point than many models for an update.
-        folder = self.context.output_dir / "tensorboard" / BY_UPDATE
-        for each in (folder.parent, folder):
-            # Not the recorded run folder: it may have been moved.
-            each.mkdir(exist_ok=True)
-        file = folder / f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}.v2"
-        writer = tf.io.TFRecordWriter(str(file))
-        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        return writer
 
     def _csv_file(self) -> Any:
         if self._bytes is None:

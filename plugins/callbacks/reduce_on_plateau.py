@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,6 +18,8 @@ logger = logging.getLogger("aipcore.callbacks")
 class ReduceOnPlateau(keras.callbacks.Callback):
     """A reduction of the schedule's scale on plateaus. Works with every schedule, which itself stays unchanged.
 
+    With `trainer.val_every_steps`, each validation counts like an epoch, also within an epoch.
+
     An epoch improves if the monitored value beats the best by more than `min_delta`. After `patience` epochs in a row
     without improvement, the scale is multiplied by `factor`, but not below `min_scale`. Then counting pauses for
     `cooldown` epochs. Epochs without validation are ignored.
@@ -29,10 +32,20 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self.best: float | None = None
         self.waited = 0
         self.cooling = 0
+        self._compared: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compare the epoch with the best one."""
-        value = (logs or {}).get(self.context.monitor[1])
+        """Compare the epoch with the best one, unless its values are those of the last `on_step_validation`."""
+        if self._compared is None or self._compared != self.context.updates():
+            self._compare(logs or {}, f"Epoch {epoch + 1}", "epoch")
+
+    def on_step_validation(self, step: int, logs: dict[str, Any]) -> None:
+        """Compare the validation with the best one."""
+        self._compared = self.context.updates()
+        self._compare(logs, f"Update {step:,}", "validation")
+
+    def _compare(self, logs: Mapping[str, float], place: str, unit: str) -> None:
+        value = logs.get(self.context.monitor[1])
         if value is None:
             return
         in_cooldown = self.cooling > 0
@@ -44,7 +57,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         elif not in_cooldown:
             self.waited += 1
             if self.waited >= self.plateau.patience:
-                self._reduce(epoch)
+                self._reduce(place, unit)
 
     def get_state(self) -> dict[str, Any]:
         """Return the best value and the counters; the scale itself is one of the run's variables."""
@@ -61,7 +74,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         margin = self.plateau.min_delta
         return value < self.best - margin if self.context.monitor[0] == "min" else value > self.best + margin
 
-    def _reduce(self, epoch: int) -> None:
+    def _reduce(self, place: str, unit: str) -> None:
         scale = self.context.learning_rate.scale
         old = float(scale.numpy())
         new = max(old * self.plateau.factor, self.plateau.min_scale)
@@ -69,10 +82,10 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         if new < old:
             scale.assign(new)
             logger.info(
-                "Epoch %d: %s has not improved for %s. The learning rate is now %.3g times the scheduled one.",
-                epoch + 1,
+                "%s: %s has not improved for %s. The learning rate is now %.3g times the scheduled one.",
+                place,
                 self.context.monitor[1],
-                count(self.plateau.patience, "epoch"),
+                count(self.plateau.patience, unit),
                 new,
             )
 

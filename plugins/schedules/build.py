@@ -79,7 +79,7 @@ def _cosine(
     warmup_fraction: float = 0.0,
     constant: float = 0.0,
 ) -> PhasedSchedule:
-    left = horizon.epochs - params.offset_epochs - warmup - constant
+    left = horizon.length - params.offset_epochs - warmup - constant
     return PhasedSchedule(
         params.lr,
         horizon.updates_per_epoch,

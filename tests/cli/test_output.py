@@ -26,7 +26,7 @@ from aipcore.logs import logging_to
 from aipcore.params import Layer
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.training.console_reporter import ConsoleHandler, ConsoleReporter
-from aipcore.training.reporter import EpochReport, TrainResult, by_part
+from aipcore.training.reporter import EpochReport, StepReport, TrainResult, ValidationReport, by_part
 from aipcore.training.request import load_any, make_request
 
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
@@ -125,6 +125,27 @@ def test_columns_are_aligned() -> None:
     ]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_steps(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation within an epoch has a line; logged steps have one per second, and none on a terminal."""
+    file = io.StringIO()
+    console = Console(file=file, width=200, force_terminal=terminal, color_system=None, legacy_windows=False)
+    reporter = ConsoleReporter(console)
+    seconds = iter([0.0, 0.4, 1.5])
+    monkeypatch.setattr("aipcore.training.console_reporter.time.monotonic", lambda: next(seconds))
+    logs = {"loss": 0.5, "learning_rate": 0.001, "samples_per_second": 12345.6}
+    with logging_to(ConsoleHandler(console, quiet=False)):
+        for step in (1100, 1200, 1300):
+            reporter.step_logged(StepReport(step=step, epoch=2, epochs=3, logs=logs))
+        reporter.validated(
+            ValidationReport(step=1300, epoch=2, epochs=3, seconds=0.25, logs={"loss": 0.5, "val_loss": 0.75},
+                             monitor="val_loss", previous_best=0.8, is_best=True)
+        )  # fmt: skip
+    steps = [f"step {step}  epoch 2/3  loss 0.5000  lr 1.00e-03  12,346 samples/s" for step in ("1,100", "1,300")]
+    validation = "step 1,300   0.25s  loss 0.5000 | val loss 0.7500 | best, was 0.8000"
+    assert file.getvalue().splitlines() == [*([] if terminal else steps), validation]
+
+
 def summary_lines(trained: int, **changes: Any) -> list[str]:
     """Return the summary after `trained` epochs."""
     file = io.StringIO()
@@ -149,6 +170,9 @@ def test_summary() -> None:
     ]
     assert summary_lines(1, epochs=3)[0] == "Trained 1 more epoch (3 total) in 1.50s. Best val_loss: 0.2500 in epoch 1."
     assert summary_lines(2, status="stopped", best=None)[0] == "Stopped early after 2 epochs in 1.50s."
+    assert summary_lines(3, partial=True, updates=250, best_step=200, validations=[{"step": 200}])[0] == (
+        "Trained 3 epochs, 250 updates, in 1.50s. Best val_loss: 0.2500 in epoch 1 after 200 updates."
+    )
     cut = summary_lines(1, status="interrupted", best=None, saved=["checkpoint"], resume="aip resume 'my runs/a'")
     assert (cut[0], cut[-1]) == (
         "Interrupted after 1 complete epoch in 1.50s.",

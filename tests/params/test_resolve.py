@@ -528,3 +528,40 @@ def test_a_plain_value_in_a_parameter_class_is_named(refused: Any) -> None:
         units: ClassVar[int] = 3
 
     assert Good.units == Good.UNITS
+
+
+@params
+class Length:
+    """Parameters, one of which replaces another."""
+
+    epochs: int | None = field(3, help="Epochs.")
+    steps: int | None = field(None, help="Steps.", replaces=("epochs",))
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([], (3, None)),
+        ([{"steps": 7}], (None, 7)),
+        ([{"epochs": 5}, {"steps": 7}], (None, 7)),
+        ([{"steps": 7, "epochs": 5}], (5, 7)),
+        ([{"steps": 7}, {"epochs": 5}], (5, 7)),
+        ([{"steps": 7}, {"steps": None, "epochs": 2}], (2, None)),
+        ([{"epochs": 5}, {"steps": None}], (5, None)),
+    ],
+)
+def test_a_field_that_replaces_another(layers: list[dict[str, Any]], expected: tuple[int | None, int | None]) -> None:
+    """A value replaces the other field, unless the same or a later layer sets that too."""
+    found = resolve(Length, [Layer.from_mapping(f"layer {n}", each) for n, each in enumerate(layers)])
+    assert (found.value.epochs, found.value.steps) == expected
+    # The record resolves to the same values.
+    assert resolve(Length, [Layer.from_mapping("record", to_dict(found.value))]).value == found.value
+    if expected == (None, 7):
+        assert found.origins["epochs"] == found.origins["steps"] == f"layer {len(layers) - 1}"
+
+
+def test_a_field_can_only_replace_a_field() -> None:
+    """An unknown name is an error of the author."""
+    wrong = params(type("Wrong", (), {"n": field(1, help="N.", replaces=("m",)), "__annotations__": {"n": int}}))
+    with pytest.raises(ParamsError, match="replaces 'm', which is not a field"):
+        resolve(wrong, [])

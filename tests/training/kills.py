@@ -22,6 +22,7 @@ import attrs
 import forks
 
 from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
+from aipcore.training.reporter import SAMPLES_PER_SECOND
 
 Process = subprocess.Popen[str] | forks.Forked
 
@@ -294,6 +295,7 @@ def outcome(run: Path) -> dict[str, dict[Any, Any]]:
         "variables": {name: (array.dtype.name, array.tobytes()) for name, array in stored.arrays.items()},
         "history": dict(enumerate(stored.progress["history"])),
         "callbacks": states,
+        "validations": dict(enumerate(stored.progress["validations"])),
         "monitor": {"": stored.progress["monitor"]},
         **{file.name: dict(enumerate(csv.reader(file.read_text().splitlines()))) for file in run.glob("*.csv")},
         "TensorBoard": dict(_curves(run / "tensorboard")),
@@ -319,7 +321,7 @@ def _curves(folder: Path) -> Iterator[tuple[tuple[str, str], list[tuple[int, byt
     events = EventMultiplexer(size_guidance={"tensors": 0}).AddRunsFromDirectory(str(folder))
     events.Reload()
     for part, tags in events.Runs().items():
-        for tag in tags["tensors"]:
+        for tag in sorted(set(tags["tensors"]) - {SAMPLES_PER_SECOND}):
             points = [(event.step, event.tensor_proto.SerializeToString()) for event in events.Tensors(part, tag)]
             yield (part, tag), points
 

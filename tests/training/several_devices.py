@@ -24,6 +24,7 @@ from aipcore.params import Layer
 from aipcore.scenario import Evaluator
 from aipcore.scenario.loader import loaded_class
 from aipcore.training.checkpoint.format import newest_checkpoint
+from aipcore.training.reporter import SAMPLES_PER_SECOND, Reporter, StepReport
 from aipcore.training.request import make_request
 from aipcore.training.trainer import Trainer
 
@@ -39,6 +40,7 @@ EVERYTHING = (
     "--learning_rate", "WarmupCosineDecay", "--learning_rate.lr", "0.01", "--trainer.calc_ema", "0.9",
     "--trainer.epochs", "3",
 )  # fmt: skip
+STEPPED = ("--trainer.val_every_steps", "5", "--trainer.val_every_n", "1", "--trainer.log_every_steps", "4")
 WAYS = {"few": ("none", "mirror"), "all": ("none", "mirror", "central_storage")}
 GROUPS = {
     "few": (("none", 1), ("mirror", 2)),
@@ -62,6 +64,17 @@ class Remembering(Evaluator):
         return {"share": self.right / len(self.first), "in_order": float(self.first == Blobs.val_labels())}
 
 
+class Logged(Reporter):
+    """Keeps the values logged by update."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[float]] = []
+
+    def step_logged(self, report: StepReport) -> None:
+        values = {name: value for name, value in report.logs.items() if name != SAMPLES_PER_SECOND}
+        self.steps.append([report.step, report.epoch, *values.values()])
+
+
 class Evaluated(NoisyBlobs):
     """A scenario with batch normalisation, dropout, an evaluator, and a last batch of a single sample."""
 
@@ -78,13 +91,19 @@ class Evaluated(NoisyBlobs):
 Blobs.val_labels = Evaluated.val_labels  # type: ignore[attr-defined]
 
 
-def trainer(cls: type[Any], folder: Path | None, *words: str, processes: ProcessGroup | None = None) -> Trainer:
+def trainer(
+    cls: type[Any],
+    folder: Path | None,
+    *words: str,
+    processes: ProcessGroup | None = None,
+    reporter: Reporter | None = None,
+) -> Trainer:
     """Return a trainer of a scenario class with command-line parameters."""
     first = Layer.from_mapping("test", {"trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.epochs": 2})
     request = make_request(loaded_class(cls, {}), [first, Layer.from_arguments(words)], get_plugin_manager())
     if folder is not None:
         folder.mkdir(exist_ok=True)
-    return Trainer.from_request(request, output_dir=folder, name="test", processes=processes)
+    return Trainer.from_request(request, output_dir=folder, name="test", processes=processes, reporter=reporter)
 
 
 def distance(one: Trainer, other: Trainer) -> float:
@@ -116,10 +135,13 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
     for optimizer in OPTIMIZERS[which]:
         runs = {}
         for way in ways:
-            runs[way] = trainer(Blobs, None, "--optimizer", optimizer, *EVERYTHING, "--device.strategy", way,
-                                "--train.batch_size", "16")  # fmt: skip
+            logged = Logged()
+            runs[way] = trainer(Blobs, None, "--optimizer", optimizer, *EVERYTHING, *STEPPED, "--device.strategy", way,
+                                "--train.batch_size", "16", reporter=logged)  # fmt: skip
             result = runs[way].fit()
             yield f"losses {optimizer} {way}", losses(result.history)
+            yield f"steps {optimizer} {way}", logged.steps
+            yield f"validations {optimizer} {way}", [list(each.values()) for each in result.validations]
             if way != "none":
                 yield f"distance {optimizer} {way}", distance(runs["none"], runs[way])
                 yield f"traces {optimizer} {way}", runs[way].engine.loop.traces

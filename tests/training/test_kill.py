@@ -14,6 +14,9 @@ from kills import Runs, finish, outcome
 
 SLOW = pytest.mark.slow
 
+STEPS = ("--trainer.val_every_steps", "8", "--trainer.log_every_steps", "3", "--trainer.max_steps", "150")
+"""Validations within epochs, values by update, and an end within an epoch of 31 updates."""
+
 FEW = 5
 """Kills in the test that always runs."""
 
@@ -25,6 +28,7 @@ FEW = 5
         pytest.param(16, True, (), id="one process", marks=SLOW),
         pytest.param(12, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
         pytest.param(6, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
+        pytest.param(6, False, STEPS, id="steps", marks=SLOW),
     ],
 )
 def test_kill_and_resume(

@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import attrs
 import numpy as np
 import pytest
 
-from aipcore.data.loader import Block
+from aipcore.data.pipeline import Pipeline
 from aipcore.errors import AuthorError, ParamsError
 from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.reporter import Reporter
@@ -148,21 +147,19 @@ def test_steps_that_are_none(make_trainer: Any, blobs_class: Any, given: tuple[s
         make_trainer(blobs_class, "--trainer.profile_steps", *given)
 
 
-@pytest.mark.parametrize("pad", [True, False])
-def test_cut_blocks_hold_the_same_batches(pad: bool) -> None:
+@pytest.mark.parametrize("room", [5, 0])
+def test_cut_blocks_hold_the_same_batches(room: int) -> None:
     """Batches 4 to 6 of the second epoch come singly, all others together, and padded blocks keep their size."""
-    column = np.arange(10 * 2 * 3).reshape(10, 2, 3)
-    blocks = [
-        Block(first=first, steps=steps, batch_size=2, inputs={"x": column[first : first + 5]}, targets={})
-        for first, steps in ((0, 5), (5, 5 if not pad else 3))
-    ]
-    profiler = BatchProfiler(Path("unused"), (14, 16), 10, Reporter())
-    assert list(profiler.cut(blocks, 0, pad=pad)) == blocks
-    cut = list(profiler.cut(blocks, 1, pad=pad))
-    assert [(block.first, block.steps) for block in cut[:-1]] == [(0, 3), (3, 1), (4, 1), (5, 1)]
-    assert (cut[-1].first, cut[-1].steps) == (6, 2 if pad else 4)
+    rows = np.arange(21 * 3).reshape(21, 3)
+    loader = Pipeline((rows, rows[:, 0])).loader(2)
+    profiler = BatchProfiler(Path("unused"), (15, 17), 11, Reporter())
+    ends = [list(profiler.ends(epoch)) for epoch in (0, 1)]
+    assert ends[1] == [3, 4, 5, 6]
+    plain, cut = (list(loader.blocks(0, chunk=5, room=room, ends=each)) for each in ends)
+    assert [(block.first, block.steps) for block in plain] == [(0, 5), (5, 5), (10, 1)]
+    assert [(block.first, block.steps) for block in cut] == [(0, 3), (3, 1), (4, 1), (5, 1), (6, 4), (10, 1)]
     for block in cut:
-        x = block.inputs["x"]
-        np.testing.assert_array_equal(x[: block.steps], column[block.first : block.first + block.steps])
-        assert len(x) == (5 if pad else block.steps)
-    assert attrs.evolve(cut[0], inputs={}, targets={}).batch_size == 2
+        (x,) = block.inputs.values()
+        count = block.steps * block.batch_size
+        np.testing.assert_array_equal(x[: block.steps].reshape(count, 3), rows[2 * block.first :][:count])
+        assert len(x) == (room if room and block.batch_size == 2 else block.steps)

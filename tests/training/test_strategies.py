@@ -40,6 +40,11 @@ def test_same_numbers_as_one_device(found: dict[str, Any]) -> None:
         expected = found[f"losses {optimizer} none"]
         np.testing.assert_allclose(found[f"losses {case}"], expected, rtol=1e-6, atol=1e-6, err_msg=case)
         assert found[f"distance {case}"] < 2e-4, case
+        # Values by update, and validations within epochs.
+        for name, count in (("steps", 9), ("validations", 10)):
+            assert len(found[f"{name} {case}"]) == count, case
+            ours, theirs = (np.array(found[f"{name} {optimizer} {way}"]) for way in (strategy, "none"))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=case)
 
 
 def test_one_trace(found: dict[str, Any]) -> None:

@@ -220,6 +220,18 @@ class RunCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
         self.model.stop_evaluating = False
         super().on_test_begin(logs)
 
+    def on_step_validation(self, step: int, logs: Mapping[str, float]) -> None:
+        """Call `on_step_validation` of each callback that has it, after a validation within an epoch.
+
+        Args:
+            step: completed optimizer updates of the run.
+            logs: losses and metrics of the epoch so far, the learning rate, and the results, which begin with `val_`.
+        """
+        with self._averaged():
+            for callback in self.callbacks:
+                if hasattr(callback, "on_step_validation"):
+                    callback.on_step_validation(step, dict(logs))
+
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
 

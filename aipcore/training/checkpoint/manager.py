@@ -216,5 +216,6 @@ class CheckpointManager:
             return
         self._kept_best = None
         note = {"mode": monitor.mode, "name": monitor.name, "value": monitor.best, "epoch": monitor.best_epoch}
+        note["step"] = monitor.best_step
         with self._averaged():
             self._run_writer.write_model("best", {"monitor": note})

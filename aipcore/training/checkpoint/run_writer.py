@@ -153,6 +153,10 @@ class RunWriter:
         """Add one point to each curve of a part."""
         self._write_events(lambda events: events.write(part, epoch, values))
 
+    def log_points(self, part: str, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Add points with their steps to the curves of a part."""
+        self._write_events(lambda events: events.write_points(part, points))
+
     def log_summaries(self, epoch: int, records: Iterable[Summary], *, part: str = "validation") -> None:
         """Add summaries of the scenario or of a callback beside the curves of a part."""
         self._write_events(lambda events: events.write_summaries(part, epoch, records))

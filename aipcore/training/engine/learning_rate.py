@@ -20,16 +20,24 @@ class Horizon:
 
     Attributes:
         updates_per_epoch: optimizer updates in one epoch, at least 1.
-        epochs: epochs in the run, at least 1.
+        epochs: epochs in the run, at least 1; the last one may be incomplete.
+        max_updates: the most optimizer updates in the run, or None.
     """
 
     updates_per_epoch: int
     epochs: int
+    max_updates: int | None = None
 
     @property
     def total_updates(self) -> int:
         """Optimizer updates in the whole run."""
-        return self.updates_per_epoch * self.epochs
+        updates = self.updates_per_epoch * self.epochs
+        return updates if self.max_updates is None else min(updates, self.max_updates)
+
+    @property
+    def length(self) -> float:
+        """The length of the run in epochs. It is a fraction if the last epoch is incomplete."""
+        return self.total_updates / self.updates_per_epoch
 
 
 def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
@@ -123,10 +131,15 @@ class CurrentRate:
 
 def last_rate(optimizer: Any) -> float:
     """Return the learning rate of the optimizer's last update; before the first update, the rate of that one."""
+    return float(rate_before(optimizer, tf.constant(int(optimizer.iterations.numpy()), tf.int64)))
+
+
+def rate_before(optimizer: Any, updates: Any) -> Any:
+    """Return the learning rate of the last of `updates` updates, an int64 scalar; also within a compiled function."""
     rate = optimizer._learning_rate
     if isinstance(rate, CurrentRate | keras.optimizers.schedules.LearningRateSchedule):
-        rate = rate(tf.constant(max(0, int(optimizer.iterations.numpy()) - 1), tf.int64))
-    return float(rate)
+        rate = rate(tf.maximum(updates - 1, tf.constant(0, tf.int64)))
+    return rate
 
 
 def make_settable(optimizer: Any, schedule: ScaledSchedule) -> None:

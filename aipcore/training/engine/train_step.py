@@ -33,6 +33,7 @@ from aipcore.training.engine.clipping import clip, clips
 from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.loss_scaling import LossScale
 from aipcore.training.engine.sparse import sum_rows_before_writing
+from aipcore.training.engine.step_log import StepLog
 
 logger = logging.getLogger("aipcore.training")
 
@@ -59,6 +60,7 @@ class TrainingLoop:
         compiled: the mode of full blocks: "graph", "xla" or "eager". With "xla", batches of another shape (the partial
             last batch of an epoch, samples of varying size) run as "graph", so that each shape does not cost an XLA
             compilation.
+        step_log: keeps the values of logged updates, or None.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TrainingLoop:
         resident: Sequence[Columns] | None = None,
         average: WeightAverage | None = None,
         loss_scale: LossScale | None = None,
+        step_log: StepLog | None = None,
     ) -> None:
         self.graph = graph
         self.optimizer = optimizer
@@ -87,6 +90,7 @@ class TrainingLoop:
         self.input_gradient_penalty = input_gradient_penalty
         self.average = average
         self.loss_scale = loss_scale
+        self.step_log = step_log
         self.compiled = "graph"
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
@@ -195,11 +199,16 @@ class TrainingLoop:
             self._step(own, Batch(step, parts), updates[step])
             return [step + 1]
 
-        tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
+        if self.step_log is not None:
+            self.step_log.loop(body, steps)
+        else:
+            tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 
     def _run_single(self, columns: Any, updates: Any, steps: Any, parts: Any) -> None:
         del steps
         self._step(self.distribution.per_replica(columns), Batch(tf.constant(0), parts), updates[0])
+        if self.step_log is not None:
+            self.step_log.after_single()
 
     def _step(self, columns: Any, batch: Batch, update: Any) -> None:
         gradients = self.distribution.run(self._replica_gradients, columns, batch.step, batch.parts)

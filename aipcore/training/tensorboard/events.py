@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from tensorflow.core.framework import summary_pb2
 from tensorflow.core.util.event_pb2 import Event
 
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
@@ -26,10 +29,13 @@ FOOT_BYTES = 4
 """Length of the checksum after a record."""
 
 BY_UPDATE = "updates"
-"""The part whose steps are optimizer updates; the steps of all others are epochs."""
+"""The part for callbacks whose steps are optimizer updates."""
+
+TRAIN_STEPS, VALIDATION_STEPS = "train_steps", "validation_steps"
+"""The parts of values logged within epochs. Their steps are optimizer updates, those of all other parts are epochs."""
 
 
-def trim_events(folder: Path, epoch: int, updates: int = 0) -> None:
+def trim_events(folder: Path, epoch: int, by_step: Mapping[str, int] = MappingProxyType({})) -> None:
     """Keep only the points up to `epoch`, counted from 1, of each part in `folder`, joined into one file.
 
     A kill at any moment leaves files for which a repetition has the same result.
@@ -37,7 +43,7 @@ def trim_events(folder: Path, epoch: int, updates: int = 0) -> None:
     Args:
         folder: contains a folder for each part.
         epoch: completed epochs of the run.
-        updates: completed optimizer updates, the limit for the part `updates`.
+        by_step: for the parts whose steps are updates, the last one to keep.
 
     Raises:
         OSError: the files cannot be written.
@@ -46,7 +52,7 @@ def trim_events(folder: Path, epoch: int, updates: int = 0) -> None:
         return
     for part in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = sorted(part.glob("events.out.tfevents.*"))
-        last = updates if part.name == BY_UPDATE else epoch
+        last = by_step.get(part.name, epoch)
         if files and last > 0:
             _join(files, last)
         for file in files:
@@ -105,6 +111,40 @@ GRID_PIXELS = 480
 Array = npt.NDArray[Any]
 
 
+class PointFile:
+    """An event file for many points, which TensorFlow's own writer would take much longer to write.
+
+    Args:
+        folder: the folder of the part, created if its parent's parent exists.
+
+    Raises:
+        OSError, tf.errors.OpError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        for each in (folder.parent, folder):
+            # Never the run folder itself: it may have been moved.
+            each.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}.v2"
+        self._writer = tf.io.TFRecordWriter(str(folder / name))
+        self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
+        summary = summary_pb2.Summary(
+            value=[summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        )
+        self._writer.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
+
+    def flush(self) -> None:
+        """Pass all points to the system, for readers and in case the process is killed."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
 class EventWriter:
     """A writer for values of training, validation and LAV. The step is the epoch, counted from 1.
 
@@ -115,6 +155,15 @@ class EventWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._writers: dict[str, Any] = {}
+        self._points: dict[str, PointFile] = {}
+
+    def write_points(self, part: str, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Add points with their steps, such as optimizer updates, to the part's curves."""
+        if part not in self._points:
+            self._points[part] = PointFile(self.folder / part)
+        for step, values in points:
+            self._points[part].write(step, values)
+        self._points[part].flush()
 
     def write(self, part: str, epoch: int, values: Mapping[str, float]) -> None:
         """Add one point per value to the part's curves (`train`, `validation`, `lav`)."""
@@ -144,9 +193,10 @@ class EventWriter:
 
     def close(self) -> None:
         """Close all files."""
-        for writer in self._writers.values():
+        for writer in (*self._writers.values(), *self._points.values()):
             writer.close()
         self._writers.clear()
+        self._points.clear()
 
     def _writer(self, part: str) -> Any:
         if part not in self._writers:

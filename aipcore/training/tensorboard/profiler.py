@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import attrs
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.loader import Block
@@ -52,25 +47,13 @@ class BatchProfiler:
         if self._folder is not None and self._first > batches:
             self._miss(batches)
 
-    def cut(self, blocks: Iterable[Block], epoch: int, *, pad: bool) -> Iterator[Block]:
-        """Cut the blocks of an epoch so that each traced batch is a separate block.
+    def ends(self, epoch: int) -> range:
+        """Return the batches of an epoch (counted from 0) after which a block must end: each traced batch is a block.
 
         The plugin shows times by step, and treats each call as a step.
-
-        Args:
-            blocks: the blocks yielded by `DataLoader.blocks`.
-            epoch: counted from 0.
-            pad: True if blocks are padded to one size.
         """
         before = epoch * self._epoch_steps
-        edges = range(0) if self._folder is None else range(self._first - 1 - before, self._last - before + 1)
-        for block in blocks:
-            within = {step for step in range(1, block.steps) if block.first + step in edges}
-            if not within:
-                yield block
-                continue
-            for start, end in pairwise(sorted({0, block.steps} | within)):
-                yield _part(block, start, end, pad=pad)
+        return range(0) if self._folder is None else range(self._first - 1 - before, self._last - before + 1)
 
     def around(self, epoch: int, block: Block) -> AbstractContextManager[bool]:
         """Return a context for the computation of a block and the wait for its results. It yields True if traced."""
@@ -132,19 +115,3 @@ class BatchProfiler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _part(block: Block, start: int, end: int, *, pad: bool) -> Block:
-    def part(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        room = len(column) if pad else end - start
-        cut = column[start:end]
-        return np.concatenate([cut, np.zeros((room - len(cut), *cut.shape[1:]), cut.dtype)]) if pad else cut
-
-    return attrs.evolve(
-        block,
-        first=block.first + start,
-        steps=end - start,
-        inputs={name: part(column) for name, column in block.inputs.items()},
-        targets={name: part(column) for name, column in block.targets.items()},
-        weights={name: part(column) for name, column in block.weights.items()},
-    )

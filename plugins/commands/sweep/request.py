@@ -227,6 +227,8 @@ def _request(settings: Settings, space: Space, resolved: Resolved[Any], folder: 
             "A trial trains on one host. Leave out --device.strategy multi_worker. To share the trials between hosts, "
             "pass --storage URL."
         )
+    if trainer.epochs is None:
+        raise UsageError("A sweep compares trials by epoch. Give --trainer.epochs, also with --trainer.max_steps.")
     name = space.request.scenario.name
     return SweepRequest(settings=settings, space=space, epochs=trainer.epochs, folder=folder, name=name)
 
