@@ -332,7 +332,7 @@ use_input_gradient_regularization input_gradient_regularization_h input_gradient
 def test_every_option_of_the_predecessor_has_a_row() -> None:
     """Every option is in the first column of a table under "Options"."""
     text = (DOCS / "coming-from-tfaip.md").read_text(encoding="utf-8")
-    options = text[text.index("\n## Options\n") : text.index("\n## What a run leaves\n")]
+    options = text[text.index("\n## Options\n") : text.index("\n## Files of a run\n")]
     first = " ".join(line.split(" | ")[0] for line in options.splitlines() if line.startswith("| "))
     named = set(re.findall(r"`([^`]+)`", first))
     assert [name for name in TFAIP.split() if name not in named] == []
