@@ -9,6 +9,24 @@ import keras
 from aipcore.errors import ScenarioError
 from aipcore.params.names import nearest, one_of
 
+OWN_STEPS = ("train_step", "test_step", "compute_loss")
+"""Methods of a Keras model that only `Model.fit` and `Model.evaluate` call."""
+
+
+def refuse_own_step(layer: Any, where: str) -> None:
+    """Check that a model inside the model does not define its own training.
+
+    Raises:
+        ScenarioError: it does.
+    """
+    for name in OWN_STEPS if isinstance(layer, keras.Model) else ():
+        if getattr(type(layer), name) is not getattr(keras.Model, name):
+            raise ScenarioError(
+                f"{where} uses the model {layer.name!r} ({type(layer).__name__}), whose {name}() aip does not call. "
+                "Define its losses in the scenario: losses(), loss_values(inputs, targets, outputs), or, for several "
+                "losses and optimizers in each step, updates = [Update(...), ...]."
+            )
+
 
 def check_metric_name(given: Any, where: str) -> None:
     """Check the name of a metric.

@@ -205,7 +205,7 @@ class ConsoleReporter(Reporter):
     def _values_by_part(self, report: EpochReport) -> Iterator[list[str]]:
         """Yield the values of training with the learning rate, of validation and of each LAV list."""
         # The EMA rate is constant, and already in the plan.
-        logs = {name: value for name, value in report.logs.items() if name != "ema_rate"}
+        logs = {name: value for name, value in report.logs.items() if not name.endswith("ema_rate")}
         headings = {"train": "", "validation": "val "}
         for part, values in by_part(logs, report.lav).items():
             texts = []

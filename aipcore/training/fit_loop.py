@@ -17,7 +17,7 @@ from aipcore.training.checkpoint.manager import CheckpointManager
 from aipcore.training.checkpoint.run_writer import RunWriter
 from aipcore.training.data import RunData
 from aipcore.training.engine.chunks import ChunkLoop
-from aipcore.training.engine.learning_rate import is_due, last_rate
+from aipcore.training.engine.learning_rate import is_due
 from aipcore.training.lav import run_lists
 from aipcore.training.monitor import stop_reason
 from aipcore.training.params import TrainerParams
@@ -27,6 +27,7 @@ from aipcore.training.setup import Engine
 from aipcore.training.signals import Interrupted, Interruption
 from aipcore.training.tensorboard.profiler import BatchProfiler
 from aipcore.training.tensorboard.summaries import SampleSummaries
+from aipcore.training.updates import rate_logs
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -116,10 +117,8 @@ class FitLoop:
 
     def _validate_and_end_epoch(self, callbacks: RunCallbacks, started: float) -> None:
         logs = self.engine.metrics.result()
-        logs["learning_rate"] = last_rate(self.engine.optimizer)
+        logs |= rate_logs(self.engine.loop.updates)
         last = self.state.epoch + 1 == self.params.epochs or self._model.stop_training
-        if self.engine.average is not None:
-            logs["ema_rate"] = self.engine.average.rate
         self.engine.distribution.unify(self._model.variables)
         with self.engine.averaged():
             if self.engine.validation and ((self.state.epoch + 1) % self.params.val_every_n == 0 or last):
