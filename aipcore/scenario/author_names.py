@@ -17,7 +17,7 @@ _CALLBACKS = (
 _LOSSES = "Return Keras losses from losses(), or values of each sample from loss_values(inputs, targets, outputs)."
 _UPDATES = (
     "Return losses from losses() or loss_values(inputs, targets, outputs). For several losses and optimizers in each "
-    "step, write updates = [Update(...), ...]."
+    "step, write updates = (Update(...), ...)."
 )
 _OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or give --optimizer SGD."
 _RATE = "Write defaults = {'learning_rate.lr': 0.01}, or give --learning_rate.lr 0.01."

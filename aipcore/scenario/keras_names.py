@@ -24,7 +24,7 @@ def refuse_own_step(layer: Any, where: str) -> None:
             raise ScenarioError(
                 f"{where} uses the model {layer.name!r} ({type(layer).__name__}), whose {name}() aip does not call. "
                 "Define its losses in the scenario: losses(), loss_values(inputs, targets, outputs), or, for several "
-                "losses and optimizers in each step, updates = [Update(...), ...]."
+                "losses and optimizers in each step, updates = (Update(...), ...)."
             )
 
 

@@ -75,7 +75,7 @@ def check_updates(cls: Any) -> None:
     given = cls.updates
     what = f"{cls.__name__}.updates"
     if not isinstance(given, list | tuple) or not all(isinstance(each, AnyUpdate) for each in given):
-        raise ScenarioError(f"{what} is not a list of updates. Write updates = [Update(...), ...].")
+        raise ScenarioError(f"{what} is not a tuple of updates. Write updates = (Update(...), ...).")
     for each in given:
         if not isinstance(each.name, str) or not _NAME.fullmatch(each.name):
             raise ScenarioError(
