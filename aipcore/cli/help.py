@@ -20,6 +20,7 @@ from aipcore.params.tree import DEFAULT, Group
 from aipcore.scenario.params import ScenarioParams
 from aipcore.training.params import run_params_class
 from aipcore.training.request import Request
+from aipcore.training.update_params import SINGLE
 
 ALL = "all"
 """The topic of `--help` that prints every option in detail."""
@@ -93,6 +94,9 @@ def show_help(
     topic = arguments.options["--help"]
     start = f"aip {command.name} {arguments.scenario}"
     tree = fill(request.root, request.layers, request.plugins)
+    trainer = tree.children["trainer"]
+    for name in SINGLE if request.scenario.cls.updates and isinstance(trainer, Group) else ():
+        trainer.children.pop(name)
     about = About(
         start=start,
         subject=request.scenario.name,

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_scenarios import PAIR_SAMPLES, Pair
 
 from aipcore.errors import AipError, ParamsError, ScenarioError
 from aipcore.hooks.manager import get_plugin_manager
@@ -21,60 +22,11 @@ from aipcore.training.checkpoint.format import newest_checkpoint
 from aipcore.training.request import make_request
 from aipcore.training.stored_run import Change, refuse_impossible
 
-STEPS = 20
 BATCH = 8
+STEPS = PAIR_SAMPLES // BATCH
 RATES = ("--updates.critic.learning_rate", "Constant", "--updates.critic.learning_rate.lr", "0.01",
          "--updates.painter.learning_rate", "Constant", "--updates.painter.learning_rate.lr", "0.005")  # fmt: skip
 ONE_EPOCH = ("--train.batch_size", str(BATCH), "--train.shuffle", "false", "--trainer.epochs", "1", *RATES)
-
-
-class Pair(Scenario):
-    """A critic and a painter of points. The noise is part of the data, so that a plain loop has the same."""
-
-    def train_data(self) -> Any:
-        generator = np.random.default_rng(3)
-        points = generator.normal([2, -1], [1, 0.5], size=(STEPS * BATCH, 2))
-        noise = generator.normal(size=(STEPS * BATCH, 3))
-        return {"point": np.float32(points), "noise": np.float32(noise)}, np.float32(points)
-
-    def val_data(self) -> Any:
-        (inputs, targets) = self.train_data()
-        return {name: column[:40] for name, column in inputs.items()}, targets[:40]
-
-    def build(self, inputs: Any) -> Any:
-        from keras import layers
-
-        painter = keras.Sequential(
-            [layers.Dense(8, "tanh", name="hidden"), layers.Dense(2, name="out")], name="painter"
-        )
-        critic = keras.Sequential(
-            [
-                layers.Dense(8, "tanh", name="hidden", kernel_regularizer=keras.regularizers.L2(0.01)),
-                layers.Dropout(0.25, name="drop") if self.drops else layers.Identity(name="drop"),
-                layers.BatchNormalization(name="norm") if self.drops else layers.Identity(name="norm"),
-                layers.Dense(1, name="out"),
-            ],
-            name="critic",
-        )
-        return {"painted": painter(inputs["noise"]), "score": critic(inputs["point"])}
-
-    drops = False
-
-    def critic_loss(self, model: Any, inputs: Any, targets: Any) -> Any:
-        painted = model.get_layer("painter")(inputs["noise"])
-        critic = model.get_layer("critic")
-        return tf.nn.softplus(-critic(inputs["point"])[:, 0]) + tf.nn.softplus(critic(painted)[:, 0])
-
-    def painter_loss(self, model: Any, inputs: Any, targets: Any) -> Any:
-        return tf.nn.softplus(-model.get_layer("critic")(model.get_layer("painter")(inputs["noise"]))[:, 0])
-
-    updates = (
-        Update("critic", trains="critic/.*", loss=critic_loss),
-        Update("painter", trains="painter", loss=painter_loss),
-    )
-
-    def metrics(self) -> Any:
-        return {"painted": [keras.metrics.MeanAbsoluteError(name="distance")]}
 
 
 class NoisyPair(Pair):
@@ -296,6 +248,54 @@ def test_input_gradients_in_a_loss(make_trainer: Any) -> None:
     trainer.fit()
     assert_same_weights(trainer, model)
     assert "painter/hidden/kernel" in dict(trainer.plan())["not trained"]
+
+
+def test_sharpness_aware_minimisation(make_trainer: Any, blobs_class: Any) -> None:
+    """A loss at shifted weights gives the two-pass steps of a plain loop."""
+
+    def both_passes(model: Any, inputs: Any, targets: Any) -> Any:
+        def losses(weights: Any) -> Any:
+            outputs, _ = model.stateless_call(weights, model.non_trainable_variables, inputs, training=True)
+            return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)
+
+        weights = [variable.value for variable in model.trainable_variables]
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            mean = tf.reduce_mean(losses(weights))
+        slopes = [tf.stop_gradient(slope) for slope in tape.gradient(mean, weights)]
+        length = tf.linalg.global_norm(slopes)
+        return losses([weight + 0.5 * slope / length for weight, slope in zip(weights, slopes, strict=True)])
+
+    class Sharp(blobs_class):  # type: ignore[misc]
+        losses = Scenario.losses
+
+        def sam_loss(self, model: Any, inputs: Any, targets: Any) -> Any:
+            return both_passes(model, inputs, targets)
+
+        updates = (Update("all", trains=".*", loss=sam_loss),)
+
+    trainer = make_trainer(Sharp, *ONE_EPOCH[:6], "--updates.all.optimizer", "SGD", "--updates.all.learning_rate",
+                           "Constant", "--updates.all.learning_rate.lr", "0.1")  # fmt: skip
+    model = keras.models.clone_model(trainer.model)
+    model.set_weights(trainer.model.get_weights())
+    inputs, targets = trainer.scenario.train_data()
+    for start in range(0, len(inputs), BATCH):
+        batch, labels = (tf.constant(each[start : start + BATCH]) for each in (inputs, targets))
+
+        def slopes(batch: Any = batch, labels: Any = labels) -> list[Any]:
+            with tf.GradientTape() as tape:
+                entropy = keras.losses.sparse_categorical_crossentropy(labels, model(batch), from_logits=True)
+                loss = tf.reduce_mean(entropy)
+            return tape.gradient(loss, model.trainable_variables)  # type: ignore[no-any-return]
+
+        first = slopes()
+        before = model.get_weights()
+        length = np.sqrt(sum(float(tf.reduce_sum(slope**2)) for slope in first))
+        model.set_weights([weight + 0.5 * slope / length for weight, slope in zip(before, first, strict=True)])
+        second = slopes()
+        model.set_weights([weight - 0.1 * slope for weight, slope in zip(before, second, strict=True)])
+    trainer.fit()
+    assert_same_weights(trainer, model)
 
 
 def test_sample_weights(make_trainer: Any) -> None:
