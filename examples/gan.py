@@ -40,7 +40,7 @@ class GAN(Scenario):
         "updates.generator.learning_rate": "Constant",
         "updates.generator.learning_rate.lr": 1e-3,
     }
-    monitor = ("min", "moments")
+    monitor = ("min", "drawn_moments")
 
     def train_data(self):
         return self.part(0)

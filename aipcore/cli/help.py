@@ -95,8 +95,9 @@ def show_help(
     start = f"aip {command.name} {arguments.scenario}"
     tree = fill(request.root, request.layers, request.plugins)
     trainer = tree.children["trainer"]
-    for name in SINGLE if request.scenario.cls.updates and isinstance(trainer, Group) else ():
-        trainer.children.pop(name)
+    if request.scenario.cls.updates and isinstance(trainer, Group):
+        for name in SINGLE:
+            trainer.children.pop(name)
     about = About(
         start=start,
         subject=request.scenario.name,

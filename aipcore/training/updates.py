@@ -87,7 +87,7 @@ def update_settings(
         if not isinstance(each, Update):
             continue
         own = params[each.name]
-        weights = trained_weights(graph.model, each.trains, f"{type(scenario).__name__}.updates: trains=")
+        weights = trained_weights(graph.model, each.trains, f"{type(scenario).__name__}.updates ({each.name}): trains")
         for weight in weights if own.calc_ema != 0 else ():
             other = averaged.setdefault(weight.path, each.name)
             if other != each.name:

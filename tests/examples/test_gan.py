@@ -121,4 +121,4 @@ def test_resumes_exactly_and_exports_the_generator(make_trainer: Any, gan: type[
 def test_draws_digits(make_trainer: Any, gan: type[Any]) -> None:
     """The distribution of each pixel comes close to that of the digits."""
     history = make_trainer(gan, "--trainer.epochs", "25").fit().history
-    assert min(logs["val_moments"] for logs in history) < 0.5 * history[0]["val_moments"]
+    assert min(logs["val_drawn_moments"] for logs in history) < 0.5 * history[0]["val_drawn_moments"]
