@@ -170,10 +170,13 @@ def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
 def describe_updates(params: TrainerParams, horizon: Horizon, model: Engine) -> list[tuple[str, str]]:
     """Describe the optimizer, the schedule and the number of updates; of several updates, those of each."""
     group = f" from {params.accumulate_steps} batches each" if params.accumulate_steps > 1 else ""
-    epochs = f"; {count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch, 'update')}{group}"
+
+    def epochs(times: int) -> str:
+        return f"; {count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch * times, 'update')}{group}"
+
     settings = optimizer_params(params)
     if not settings:
-        return [("optimizer", f"{_optimizer(params)}{epochs}"), *describe_average(model.average)]
+        return [("optimizer", f"{_optimizer(params)}{epochs(1)}"), *describe_average(model.average)]
     rows = []
     trained: set[int] = set()
     for each in model.loop.updates:
@@ -187,7 +190,7 @@ def describe_updates(params: TrainerParams, horizon: Horizon, model: Engine) -> 
         times = f", {each.times} times for each batch" if each.times > 1 else ""
         ema = "" if each.average is None else f"; ema with rate {each.average.rate:g}"
         text = f"{count(weights, 'weight')}{times}; {_optimizer(settings[each.name])}"
-        rows.append((f"update {each.name}", f"{text}{epochs}{ema}"))
+        rows.append((f"update {each.name}", f"{text}{epochs(each.times)}{ema}"))
     left = [weight.path for weight in model.graph.model.trainable_variables if id(weight) not in trained]
     more = f" and {len(left) - MOST_PATHS} more" if len(left) > MOST_PATHS else ""
     return rows + ([("not trained", f"{', '.join(left[:MOST_PATHS])}{more}, by no update")] if left else [])

@@ -97,11 +97,11 @@ def test_equals_a_plain_loop(make_trainer: Any, gan: type[Any], loss: str, times
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-4, err_msg=ours.path)
 
 
+@pytest.mark.slow
 def test_resumes_exactly_and_exports_the_generator(make_trainer: Any, gan: type[Any]) -> None:
     """From the middle of an epoch the run ends in the same bits; the export draws images from noise alone."""
     words = short("--checkpoint.every_steps", "2", "--checkpoint.keep", "9", "--trainer.export_best", "false", steps=8)
     whole = make_trainer(gan, *words, output="whole")
-    whole.state.compilation = None
     history = whole.fit().history
     paths = sorted((whole.output_dir / "checkpoint").iterdir())
     again = make_trainer(gan, *words, output="again", exports=False)

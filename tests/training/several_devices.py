@@ -149,7 +149,8 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
     yield from same_losses(which)
-    yield from same_updates(ways)
+    if which == "all":
+        yield from same_updates(ways)
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.fit().history[-1]["val_accuracy"]

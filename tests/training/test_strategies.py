@@ -64,6 +64,8 @@ def test_losses_of_every_kind(found: dict[str, Any]) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=case)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("found", ["all"], indirect=True)
 def test_several_updates(found: dict[str, Any]) -> None:
     """Weights, optimizers and losses of several updates agree to 1e-5, with numbers drawn in the losses."""
     assert max(with_prefix(found, "updates").values()) < 1e-5

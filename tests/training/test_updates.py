@@ -103,6 +103,7 @@ def test_equals_a_plain_loop(make_trainer: Any, times: int, jit: str) -> None:
     assert "not trained" not in plan
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_one_batch(make_trainer: Any) -> None:
     """Groups of batches equal a loop that computes both gradients of the large batch, and then applies both."""
     trainer = make_trainer(Pair, *ONE_EPOCH, "--trainer.accumulate_steps", "4")
@@ -130,7 +131,8 @@ def test_accumulated_gradients_are_those_of_one_batch(make_trainer: Any) -> None
 
 
 EVERYTHING = (
-    "--train.batch_size", "12", "--trainer.epochs", "3", "--checkpoint.keep", "9", "--checkpoint.every_steps", "4",
+    "--train.batch_size", "12", "--trainer.epochs", "2", "--checkpoint.keep", "9", "--checkpoint.every_steps", "2",
+    "--trainer.samples_per_epoch", "64",
     "--updates.critic.times", "2", "--updates.critic.optimizer", "AdaBelief", "--updates.painter.calc_ema", "0.9",
     "--updates.painter.learning_rate", "CosineDecay", "--trainer.export_best", "false", "--trainer.export_final",
     "false",
@@ -146,16 +148,14 @@ def bits(trainer: Any) -> dict[str, bytes]:
 def test_resumes_exactly(make_trainer: Any, more: tuple[str, ...]) -> None:
     """From the middle of an epoch, dropout, drawn numbers, EMA and the target network continue bit-identically."""
     whole = make_trainer(NoisyPair, *EVERYTHING, *more, output="whole")
-    whole.state.compilation = attrs.evolve(whole.compile(), chunk=3)
     history = whole.fit().history
     found = bits(whole)
-    paths = sorted((whole.output_dir / "checkpoint").iterdir())
-    for path in (paths[1], paths[-3]):
-        again = make_trainer(NoisyPair, *EVERYTHING, *more, output=f"from-{path.name}")
-        again.restore(path)
-        assert 0 < again.state.batches < 42
-        assert again.fit().history == history
-        assert bits(again) == found
+    path = sorted((whole.output_dir / "checkpoint").iterdir())[1]
+    again = make_trainer(NoisyPair, *EVERYTHING, *more, output="again")
+    again.restore(path)
+    assert 0 < again.state.step < 6
+    assert again.fit().history == history
+    assert bits(again) == found
     assert {name.split("/")[1] for name in found if name.startswith("optimizer/")} == {"critic", "painter"}
     assert any(name.startswith("ema/painter/") for name in found)
     assert not any(name.startswith("ema/critic/") for name in found)
@@ -219,6 +219,7 @@ def test_drawn_numbers(make_trainer: Any) -> None:
     np.testing.assert_array_equal(first[1:], np.stack([each[0] for each in drawn[2:]]))
 
 
+@pytest.mark.slow
 def test_input_gradients_in_a_loss(make_trainer: Any) -> None:
     """A gradient penalty inside a loss has the second derivatives of a plain loop."""
 
@@ -252,6 +253,7 @@ def test_input_gradients_in_a_loss(make_trainer: Any) -> None:
     assert "painter/hidden/kernel" in dict(trainer.plan())["not trained"]
 
 
+@pytest.mark.slow
 def test_sharpness_aware_minimisation(make_trainer: Any, blobs_class: Any) -> None:
     """A loss at shifted weights gives the two-pass steps of a plain loop."""
 
@@ -300,6 +302,7 @@ def test_sharpness_aware_minimisation(make_trainer: Any, blobs_class: Any) -> No
     assert_same_weights(trainer, model)
 
 
+@pytest.mark.slow
 def test_sample_weights(make_trainer: Any) -> None:
     """Samples of weight 0 have no influence on the updates."""
 
@@ -457,6 +460,7 @@ def test_changes_refused_in_a_resumed_run(change: tuple[str, Any, Any], refused:
     refuse_impossible([Change("trainer.updates.critic.learning_rate.lr", 0.1, 0.2)])
 
 
+@pytest.mark.slow
 def test_exports_and_lav(make_trainer: Any, caplog: pytest.LogCaptureFixture) -> None:
     """LAV has the metrics without the losses, which need the parts of the model; the model is exported."""
     words = (
