@@ -82,7 +82,8 @@ def plain_loop(model: Any, images: Any, times: int, *, wasserstein: bool) -> dic
     return {name: float(np.mean(values)) for name, values in losses.items()}
 
 
-@pytest.mark.parametrize(("loss", "times"), [("logistic", 1), pytest.param("wasserstein", 3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "times"), [("logistic", 1), ("wasserstein", 3)])
 def test_equals_a_plain_loop(make_trainer: Any, gan: type[Any], loss: str, times: int) -> None:
     """After 20 steps, losses and weights are those of a plain Keras loop to 1e-4, also with a gradient penalty."""
     words = short("--model.loss", loss, "--updates.discriminator.times", str(times))

@@ -132,7 +132,7 @@ def test_accumulated_gradients_are_those_of_one_batch(make_trainer: Any) -> None
 
 EVERYTHING = (
     "--train.batch_size", "12", "--trainer.epochs", "2", "--checkpoint.keep", "9", "--checkpoint.every_steps", "2",
-    "--trainer.samples_per_epoch", "64",
+    "--trainer.samples_per_epoch", "64", "--trainer.tune", "off",
     "--updates.critic.times", "2", "--updates.critic.optimizer", "AdaBelief", "--updates.painter.calc_ema", "0.9",
     "--updates.painter.learning_rate", "CosineDecay", "--trainer.export_best", "false", "--trainer.export_final",
     "false",
