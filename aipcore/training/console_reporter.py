@@ -250,7 +250,9 @@ def _values(logs: Mapping[str, float]) -> str:
 
 
 def _value(name: str, value: float) -> str:
-    return f"lr {value:.2e}" if name == "learning_rate" else f"{name} {_number(value)}"
+    if name == "learning_rate" or name.endswith("_lr"):
+        return f"{name.replace('learning_rate', 'lr')} {value:.2e}"
+    return f"{name} {_number(value)}"
 
 
 def _number(value: float) -> str:
