@@ -104,7 +104,7 @@ def _check_update(cls: Any, update: Update, what: str) -> None:
     name = getattr(update.loss, "__name__", "")
     if not inspect.isfunction(update.loss) or not inspect.isfunction(getattr(cls, name, None)):
         methods = [key for key in dir(cls) if inspect.isfunction(getattr(cls, key)) and not key.startswith("__")]
-        near = nearest(str(update.loss), methods) if isinstance(update.loss, str) else []
+        near: list[str] = nearest(str(update.loss), methods) if isinstance(update.loss, str) else []
         hint = f" Did you mean loss={one_of(near)}, without quotes?" if near else ""
         raise ScenarioError(
             f"{what}: the loss of {update.name} is not a method of {cls.__name__}. Define updates below its methods, "

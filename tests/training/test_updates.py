@@ -43,7 +43,8 @@ class NoisyPair(Pair):
 
     def painter_loss(self, model: Any, inputs: Any, targets: Any, random: Any) -> Any:
         painted = model.get_layer("painter")(random.normal(3))
-        return tf.nn.softplus(-model.get_layer("critic")(painted)[:, 0]) + 0.1 * random.uniform()
+        score = tf.cast(model.get_layer("critic")(painted)[:, 0], tf.float32)
+        return tf.nn.softplus(-score) + 0.1 * random.uniform()
 
     updates = (*Pair.updates, TargetNetwork("slow", weights="slow/(.*)", source=r"painter/\1", rate=0.9))
 
