@@ -9,9 +9,6 @@ import keras
 from aipcore.errors import ScenarioError
 from aipcore.params.names import nearest, one_of
 
-OWN_STEPS = ("train_step", "test_step", "compute_loss")
-"""Methods of a Keras model that only `Model.fit` and `Model.evaluate` call."""
-
 
 def refuse_own_step(layer: Any, where: str) -> None:
     """Check that a model inside the model does not define its own training.
@@ -19,13 +16,12 @@ def refuse_own_step(layer: Any, where: str) -> None:
     Raises:
         ScenarioError: it does.
     """
-    for name in OWN_STEPS if isinstance(layer, keras.Model) else ():
-        if getattr(type(layer), name) is not getattr(keras.Model, name):
-            raise ScenarioError(
-                f"{where} uses the model {layer.name!r} ({type(layer).__name__}), whose {name}() aip does not call. "
-                "Define its losses in the scenario: losses(), loss_values(inputs, targets, outputs), or, for several "
-                "losses and optimizers in each step, updates = (Update(...), ...)."
-            )
+    if isinstance(layer, keras.Model) and type(layer).train_step is not keras.Model.train_step:
+        raise ScenarioError(
+            f"{where} uses the model {layer.name!r} ({type(layer).__name__}), whose train_step() aip does not call. "
+            "Define its losses in the scenario: losses(), loss_values(inputs, targets, outputs), or, for several "
+            "losses and optimizers in each step, updates = (Update(...), ...)."
+        )
 
 
 def check_metric_name(given: Any, where: str) -> None:

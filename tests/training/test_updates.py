@@ -145,7 +145,16 @@ def bits(trainer: Any) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in trainer.state.variables.read().items()}
 
 
-@pytest.mark.parametrize("more", [(), pytest.param(("--trainer.precision", "float16"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        pytest.param(("--trainer.precision", "float16"), marks=pytest.mark.slow),
+        pytest.param(("--trainer.jit_compile", "on"), marks=pytest.mark.slow),
+        pytest.param(("--trainer.force_eager", "true"), marks=pytest.mark.slow),
+    ],
+    ids=["graph", "float16", "xla", "eager"],
+)
 def test_resumes_exactly(make_trainer: Any, more: tuple[str, ...]) -> None:
     """From the middle of an epoch, dropout, drawn numbers, EMA and the target network continue bit-identically."""
     whole = make_trainer(NoisyPair, *EVERYTHING, *more, output="whole")
