@@ -38,6 +38,8 @@ SECTIONS = {
             "scenario/scenario.py": ["Scenario"],
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
             "scenario/tables.py": ["read_columns"],
+            "scenario/updates.py": ["Update", "TargetNetwork"],
+            "scenario/sample_random.py": ["SampleRandom"],
             "scenario/evaluator.py": ["Evaluator"],
         },
     ),

@@ -141,7 +141,7 @@ class RunCommand(WordsCommand):
             return []
         scenario = load_scenario(recorded["name"], names=plugins.names("scenario"), find=plugins.find_scenario)
         layers = [Layer.from_file(folder.params_file), Layer.from_arguments(arguments.rest)]
-        return _described(fill(run_params_class(scenario.cls.params_class), layers, plugins))
+        return _described(fill(run_params_class(scenario.cls.params_class, scenario.cls.updates), layers, plugins))
 
 
 class ModelFolderCommand(WordsCommand):

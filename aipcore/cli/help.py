@@ -18,8 +18,10 @@ from aipcore.params.files import COMMAND_LINE
 from aipcore.params.help import containing, first_sentence, named, of_choice, of_other_choices
 from aipcore.params.tree import DEFAULT, Group
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.updates import Update
 from aipcore.training.params import run_params_class
 from aipcore.training.request import Request
+from aipcore.training.update_params import SINGLE
 
 ALL = "all"
 """The topic of `--help` that prints every option in detail."""
@@ -43,6 +45,9 @@ PARAMETERS = "PARAMETERS are the scenario's options, such as --trainer.epochs 5.
 OUTPUT_DIR = "trainer.output_dir"
 NEW_FOLDER = "runs/SCENARIO-N"
 """The folder of a run without `--trainer.output_dir`."""
+
+UPDATE = ("times", "rate", "optimizer", "learning_rate", "learning_rate.lr")
+"""The options of one of several updates that most users change."""
 
 WIDEST_CHOICES = 40
 """Maximum width of the names of a component in place of `NAME`."""
@@ -93,6 +98,12 @@ def show_help(
     topic = arguments.options["--help"]
     start = f"aip {command.name} {arguments.scenario}"
     tree = fill(request.root, request.layers, request.plugins)
+    trainer = tree.children["trainer"]
+    if request.scenario.cls.updates and isinstance(trainer, Group):
+        for name in SINGLE:
+            trainer.children.pop(name)
+        first = next(each.name for each in request.scenario.cls.updates if isinstance(each, Update))
+        examples = [each.replace("--learning_rate", f"--updates.{first}.learning_rate") for each in examples]
     about = About(
         start=start,
         subject=request.scenario.name,
@@ -133,8 +144,10 @@ class About:
     standard: Sequence[Section]
 
     def is_own(self, option: Description) -> bool:
-        """Return True if only this scenario has the option."""
+        """Return True if only this scenario has the option. Of each update, these are the most important ones."""
         steps = option.name.split(".")
+        if steps[0] == "updates":
+            return ".".join(steps[2:]) in UPDATE
         names = {each.name for each in _options(self.standard)}
         return not any(".".join(steps[:cut]) in names for cut in range(1, len(steps) + 1))
 

@@ -184,7 +184,7 @@ class ModelCommand:
 def _refuse_fixed(
     overrides: Layer, scenario: LoadedScenario, fixed: tuple[str, ...], command: str, plugins: PluginManager
 ) -> None:
-    shorts = build_tree(run_params_class(scenario.cls.params_class), plugins).shorts
+    shorts = build_tree(run_params_class(scenario.cls.params_class, scenario.cls.updates), plugins).shorts
     own = build_tree(applied_params_class(scenario.cls.params_class), plugins).children
     for option in overrides.options:
         first = option.name.split(".")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -14,6 +15,7 @@ from aipcore.errors import UsageError
 from aipcore.hooks.manager import PluginManager
 from aipcore.params import to_dict, to_json, to_yaml
 from aipcore.training.params import TrainerParams
+from aipcore.training.update_params import UpdateParams, optimizer_params
 
 FORMAT = command_option(
     "--format",
@@ -53,14 +55,15 @@ def _plot(plugins: PluginManager, trainer: TrainerParams) -> None:
 
     # The output can be read while TensorFlow is being imported.
     sys.stdout.flush()
-    name, schedule = trainer.learning_rate.name, trainer.learning_rate.params
     width = Console().width - 2
     if trainer.epochs is None:
         raise UsageError(
-            "--plot needs the length of an epoch, which depends on the data, if --trainer.epochs is none. Give "
+            "--plot needs the length of an epoch, which depends on the data, if --trainer.epochs is none. Set "
             "--trainer.epochs."
         )
-    drawn = schedule_plot(plugins, name, schedule, epochs=trainer.epochs, width=width)
-    click.echo(
-        "".join(f"# {line}".rstrip() + "\n" for line in ["", f"learning rate: {name}", *drawn.splitlines()]), nl=False
-    )
+    shown: Mapping[str, TrainerParams | UpdateParams] = optimizer_params(trainer) or {"": trainer}
+    for update, params in shown.items():
+        name, schedule = params.learning_rate.name, params.learning_rate.params
+        drawn = schedule_plot(plugins, name, schedule, epochs=trainer.epochs, width=width)
+        title = f"learning rate{f' of {update}' if update else ''}: {name}"
+        click.echo("".join(f"# {line}".rstrip() + "\n" for line in ["", title, *drawn.splitlines()]), nl=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dis
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
@@ -23,7 +23,11 @@ LIKE = 0.8
 
 
 def check_author_class(
-    cls: type, ways: Mapping[str, str], further: Mapping[str, Sequence[str]] = MappingProxyType({})
+    cls: type,
+    ways: Mapping[str, str],
+    further: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    *,
+    used: Collection[str] = (),
 ) -> None:
     """Compare the public names of an author's class with those of its base class in aip.
 
@@ -34,6 +38,7 @@ def check_author_class(
         cls: author's class.
         ways: from normalized foreign names to their equivalent in aip.
         further: by method, positional arguments that aip passes to it after those of the base class.
+        used: further names that aip uses.
 
     Raises:
         ScenarioError: a name is in `ways` or similar to one of aip's, or a method has an incompatible signature.
@@ -43,7 +48,7 @@ def check_author_class(
         if name in known:
             _check_kind(cls, name, value, known[name], further.get(name, ()))
     hints = []
-    for name, value in unused_names(cls):
+    for name, value in unused_names(cls, used):
         if isinstance(value, type) and value.__name__ == name:
             continue  # A class defined inside the author's class.
         near = nearest(name, known, most=2, least=LIKE)
@@ -56,19 +61,21 @@ def check_author_class(
         raise ScenarioError(f"{cls.__name__} defines {first}, which aip does not use. {hint}{rest}")
 
 
-def unused_names(cls: type) -> list[tuple[str, Any]]:
+def unused_names(cls: type, used: Collection[str] = ()) -> list[tuple[str, Any]]:
     """Return the public names that are unknown to aip and unused in the author's code, with their values."""
-    known = _known(cls)
+    known = {*_known(cls), *used}
     own = {name: value for name, value in _own(cls) if name not in known}
     if not own:
         return []
-    used = _names_used(cls)
-    return [(name, value) for name, value in own.items() if name not in used]
+    read = _names_used(cls)
+    return [(name, value) for name, value in own.items() if name not in read]
 
 
-def describe_unused(cls: type) -> str:
+def describe_unused(cls: type, used: Collection[str] = ()) -> str:
     """Return a list of the methods and attributes from `unused_names` as text; empty if there are none."""
-    unused = [(name, value) for name, value in unused_names(cls) if not isinstance(value, type) and not name.isupper()]
+    unused = [
+        (name, value) for name, value in unused_names(cls, used) if not isinstance(value, type) and not name.isupper()
+    ]
     return ", ".join(_shown(name, value) for name, value in unused)
 
 

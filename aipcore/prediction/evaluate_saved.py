@@ -15,7 +15,7 @@ from aipcore.errors import AipError, DataError
 from aipcore.prediction.saved_predictions import Stored
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective, set_mask
-from aipcore.scenario.metrics import MetricSet, metric_sets
+from aipcore.scenario.metrics import LossMean, MetricSet, metric_sets
 from aipcore.scenario.model import trained_outputs
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import ShownSample, show_samples
@@ -175,8 +175,8 @@ class Scorer:
                 self.notes.append(f"The losses are left out, because {error}.")
         if self._running is None:
             self._running = self._sets(self._objective, terms, (truth, tensors, weights))()
-        if terms and self._running.losses is not None:
-            running = self._running.losses
+        running = self._running.losses
+        if terms and isinstance(running, LossMean):
             sums = running.sums(terms, tf.constant(batch.penalty, tf.float32), samples)
             running.add_batch(running.means(sums, running.scales(sums)), samples)
         self._running.update(truth, tensors, weights)

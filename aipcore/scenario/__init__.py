@@ -16,6 +16,7 @@ from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
 from aipcore.scenario.tables import read_columns
+from aipcore.scenario.updates import TargetNetwork, Update
 
 __all__ = [
     "ColumnSpec",
@@ -41,6 +42,8 @@ __all__ = [
     "ScenarioParams",
     "Stream",
     "Summary",
+    "TargetNetwork",
+    "Update",
     "matching_files",
     "read_columns",
 ]

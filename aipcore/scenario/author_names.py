@@ -9,12 +9,17 @@ from aipcore.errors import ScenarioError
 from aipcore.params.author_class import check_author_class
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
+from aipcore.scenario.updates import check_updates, losses_used
 
 _CALLBACKS = (
     "Return Keras callbacks from callbacks(context), or select some with --callbacks NAME or "
     "defaults = {'callbacks': ['NAME']}."
 )
 _LOSSES = "Return Keras losses from losses(), or values of each sample from loss_values(inputs, targets, outputs)."
+_UPDATES = (
+    "Return losses from losses() or loss_values(inputs, targets, outputs). For several losses and optimizers in each "
+    "step, write updates = (Update(...), ...)."
+)
 _OPTIMIZER = "Write defaults = {'optimizer': 'SGD'}, or pass --optimizer SGD."
 _RATE = "Write defaults = {'learning_rate.lr': 0.01}, or pass --learning_rate.lr 0.01."
 _MODEL = "Build the model in build(inputs)."
@@ -32,8 +37,8 @@ def _default(path: str, value: object) -> str:
 _GROUPS: Final = {
     _CALLBACKS: "callback makecallbacks getcallbacks configurecallbacks onepochbegin onepochend ontrainbegin "
     "ontrainend ontrainbatchbegin ontrainbatchend ontrainstart onfitstart onfitend",
-    _LOSSES: "loss lossfn lossfunction computeloss trainstep trainingstep teststep validationstep evalstep "
-    "makeloss getloss",
+    _LOSSES: "loss lossfn lossfunction computeloss teststep validationstep evalstep makeloss getloss",
+    _UPDATES: "trainstep trainingstep",
     "Return Keras metrics from metrics().": "metric computemetrics getmetrics makemetrics",
     _OPTIMIZER: "optimizer optimizers makeoptimizer getoptimizer configureoptimizers createoptimizer optim",
     _RATE: "lr learningrate learningrateschedule lrschedule scheduler schedule",
@@ -63,7 +68,14 @@ def check_scenario(cls: type[Scenario]) -> None:
     Raises:
         ScenarioError: there is one. The error names the equivalent in aip or the nearest name.
     """
-    check_author_class(cls, SCENARIO_WAYS)
+    updates = cls.updates if isinstance(cls.updates, list | tuple) else ()
+    check_author_class(cls, SCENARIO_WAYS, used=losses_used(updates))
+    check_updates(cls)
+    for name in ("losses", "loss_values", "loss_weights") if updates else ():
+        if getattr(cls, name) is not getattr(Scenario, name):
+            raise ScenarioError(
+                f"{cls.__name__} defines updates and {name}(). Each update has a loss of its own. Remove {name}()."
+            )
     if not (isinstance(cls.params_class, type) and issubclass(cls.params_class, ScenarioParams)):
         raise ScenarioError(f"{cls.__name__}.params_class is not a parameter class. Extend ScenarioParams.")
     if not isinstance(cls.defaults, Mapping):

@@ -10,6 +10,20 @@ from aipcore.errors import ScenarioError
 from aipcore.params.names import nearest, one_of
 
 
+def refuse_own_step(layer: Any, where: str) -> None:
+    """Check that a model inside the model does not define its own training.
+
+    Raises:
+        ScenarioError: it does.
+    """
+    if isinstance(layer, keras.Model) and type(layer).train_step is not keras.Model.train_step:
+        raise ScenarioError(
+            f"{where} uses the model {layer.name!r} ({type(layer).__name__}), whose train_step() aip does not call. "
+            "Define its losses in the scenario: losses(), loss_values(inputs, targets, outputs), or, for several "
+            "losses and optimizers in each step, updates = (Update(...), ...)."
+        )
+
+
 def check_metric_name(given: Any, where: str) -> None:
     """Check the name of a metric.
 

@@ -18,7 +18,7 @@ import attrs
 from aipcore.errors import AipError, ScenarioError, author_line, sentence, with_traceback_hint
 from aipcore.files import expanded
 from aipcore.params.names import nearest, one_of
-from aipcore.scenario.scenario import Scenario
+from aipcore.scenario.scenario import LOSSES, Scenario
 
 if TYPE_CHECKING:
     from aipcore.hooks.manager import PluginManager
@@ -262,7 +262,7 @@ def _is_complete(cls: type[Scenario]) -> bool:
     def defines(name: str) -> bool:
         return getattr(cls, name) is not getattr(Scenario, name)
 
-    return defines("train_data") and defines("build") and (defines("losses") or defines("loss_values"))
+    return defines("train_data") and defines("build") and any(map(defines, LOSSES))
 
 
 def _checked(cls: object, text: str) -> type[Scenario]:

@@ -48,12 +48,15 @@ class LossTerm:
         denominator: Keras' divisor of the sum, a float32 scalar: the number of values or of unmasked values, the sum of
             the weights, the number of samples for a value that is already a mean, or 1.
         denominator_kind: `SAMPLES`, `ONE` or `EACH`; determines how denominators of several batches combine.
+        penalty: the penalty of the layers that belong to this loss, a float32 scalar; None if the model has one for all
+            losses.
     """
 
     values: Any
     total: Any
     denominator: Any
     denominator_kind: str
+    penalty: Any = None
 
 
 class Objective:
@@ -68,7 +71,13 @@ class Objective:
 
     Raises:
         ScenarioError: losses or their weights do not match the outputs.
+
+    Attributes:
+        separate: True if each loss is minimised alone, by its own update. Such losses need the trained Keras model, so
+            they are left out where it is not available.
     """
+
+    separate = False
 
     def __init__(
         self,
@@ -81,8 +90,8 @@ class Objective:
     ) -> None:
         self._scenario = scenario
         self._kind = type(scenario).__name__
-        self._custom = _has_loss_values(type(scenario))
-        self._computable = given is None or set(outputs) <= set(given)
+        self._custom = bool(scenario.updates) or _has_loss_values(type(scenario))
+        self._computable = not scenario.updates and (given is None or set(outputs) <= set(given))
         self._identifiers: dict[str, Any] = {}
         self._targets: dict[str, str] = {}
         self._losses: dict[str, Any] = {}
@@ -175,7 +184,7 @@ class Objective:
         return {"": tf.where(known, tf.gather(table, tf.where(known, ids, 0)), 1.0)}
 
     def __call__(
-        self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any
+        self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any, part: Any = None
     ) -> dict[str, LossTerm]:
         """Return the losses of a batch by name.
 
@@ -185,7 +194,9 @@ class Objective:
             outputs: likewise, the model's outputs.
             weights: sample weights by output name, of shape [batch] or [batch, ...]; the name "" applies to all.
             samples: the batch size, a float32 scalar.
+            part: the part of the batch, used only by losses of updates.
         """
+        del part
         if self._custom:
             return self._own_values(inputs, targets, outputs, weights, samples) if self._computable else {}
         self.resolve(targets, outputs)
@@ -209,7 +220,7 @@ class Objective:
                 f"{listed(values)}. Give one weight for each loss."
             )
         return {
-            name: _reduced(
+            name: reduced(
                 tf.cast(value, tf.float32), weights.get(name, weights.get("")), mask_of(value), "mean", samples
             )
             for name, value in values.items()
@@ -252,7 +263,7 @@ def _term_of(loss: Any, target: Any, output: Any, weight: Any, samples: Any, *, 
     own = mask_of(values)
     mask = own if mask is None else mask if own is None else tf.logical_and(mask, own)
     values = keras.ops.convert_to_tensor(values, dtype=loss.dtype)
-    return _reduced(values, weight, mask, loss.reduction, samples, fixed=fixed)
+    return reduced(values, weight, mask, loss.reduction, samples, fixed=fixed)
 
 
 def _is_of_keras(loss: Any) -> bool:
@@ -260,7 +271,7 @@ def _is_of_keras(loss: Any) -> bool:
     return all(str(getattr(part, "__module__", "")).startswith("keras.") for part in parts)
 
 
-def _reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, *, fixed: bool = False) -> LossTerm:
+def reduced(values: Any, weight: Any, mask: Any, reduction: str, samples: Any, *, fixed: bool = False) -> LossTerm:
     """Return the sum of weighted values and its denominator, by the rules of `keras.losses.Loss`.
 
     A mask or weight with fewer axes than the values applies along the remaining axes, where Keras would fail.

@@ -81,12 +81,14 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
 
         Args:
             terms: the losses by name.
-            penalty: a scalar; ignored if constructed without a penalty.
+            penalty: a scalar, for losses without a penalty of their own; ignored if constructed without a penalty.
             samples: the samples in the batch or part, a float32 scalar.
         """
         sums = [term.total for term in terms.values()]
         denominators = [term.denominator for term in terms.values()]
         if self.penalty:
+            own = [term.penalty for term in terms.values() if term.penalty is not None]
+            penalty = tf.add_n(own) if own else penalty
             sums, denominators = [*sums, penalty * samples], [*denominators, samples]
         return LossSums(sums, denominators)
 
@@ -144,6 +146,37 @@ class LossMean(keras.metrics.Metric):  # type: ignore[misc]
         return {"loss": tf.reduce_sum(means * self.factors), **each}
 
 
+class UpdateLosses:
+    """Mean losses of a pass, of several updates.
+
+    Attributes:
+        parts: the mean loss of each update, by its name. The repetitions of an update count as batches.
+    """
+
+    def __init__(self, parts: Mapping[str, LossMean]) -> None:
+        self.parts = dict(parts)
+
+    @property
+    def variables(self) -> list[Any]:
+        """The state variables."""
+        return [variable for part in self.parts.values() for variable in part.variables]
+
+    def reset_state(self) -> None:
+        """Reset all state."""
+        for part in self.parts.values():
+            part.reset_state()
+
+    def result(self) -> dict[str, Any]:
+        """Return the sum of the losses, and each loss, with the penalties of its layers."""
+        each = {f"{name}_loss": part.result()["loss"] for name, part in self.parts.items()}
+        return {"loss": sum(each.values()), **each}
+
+    def tensors(self) -> dict[str, Any]:
+        """Return the values of `result` as float32 scalars, within a compiled function, after a complete group."""
+        each = {f"{name}_loss": part.tensors()["loss"] for name, part in self.parts.items()}
+        return {"loss": tf.add_n(list(each.values())), **each}
+
+
 class MetricSet:
     """Running losses and metrics of a scenario, over one epoch or one validation, named as in Keras' history.
 
@@ -165,7 +198,7 @@ class MetricSet:
         scenario: Scenario,
         outputs: list[str],
         targets: list[str],
-        losses: LossMean | None,
+        losses: LossMean | UpdateLosses | None,
         example: Example,
         *,
         like: MetricSet | None = None,
@@ -356,7 +389,10 @@ def metric_sets(
     """
 
     def make(like: MetricSet | None) -> MetricSet:
-        losses = LossMean(terms, objective, penalty=penalty) if terms else None
+        losses: LossMean | UpdateLosses | None = LossMean(terms, objective, penalty=penalty) if terms else None
+        if objective.separate:
+            parts = {name: LossMean({name: term}, objective, penalty=penalty) for name, term in terms.items()}
+            losses = UpdateLosses(parts)
         return MetricSet(scenario, outputs, targets, losses, example, like=like)
 
     first = make(None)

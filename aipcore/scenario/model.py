@@ -13,6 +13,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.sample import ColumnSpec
 from aipcore.errors import AipError, DataError, ScenarioError, defined_at, located_sentence
+from aipcore.scenario.keras_names import refuse_own_step
 from aipcore.scenario.paths import name_variables
 from aipcore.scenario.record import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
@@ -219,6 +220,7 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
                 f"{where} gives a layer the name {layer.name!r}, which TensorFlow does not accept. Use only ASCII "
                 "letters, digits and the characters _.-> in names."
             )
+        refuse_own_step(layer, where)
         if layer._metrics:
             raise ScenarioError(
                 f"{where}: the layer {layer.name!r} contains the metric {layer._metrics[0].name!r}, which aip does not "

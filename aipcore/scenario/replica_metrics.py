@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from aipcore.distributed.strategy import Distribution, ReplicaVariables
 from aipcore.errors import ScenarioError
-from aipcore.scenario.losses import Tensors
-from aipcore.scenario.metrics import LossMean, MetricSet
+from aipcore.scenario.losses import LossTerm, Tensors
+from aipcore.scenario.metrics import LossMean, MetricSet, UpdateLosses
 
 
 class ReplicaMetrics:
@@ -54,11 +54,19 @@ class ReplicaMetrics:
         elif metrics.metrics:
             tf.cond(counts, lambda: metrics.update(targets, outputs, weights), lambda: None)
 
-    def losses(self, replica: int) -> LossMean:
-        """Return the running losses of a replica."""
+    def losses(self, replica: int, update: str = "") -> LossMean:
+        """Return the running losses of a replica, or those of one update by its name."""
         losses = self.sets[replica].losses
+        if isinstance(losses, UpdateLosses):
+            return losses.parts[update]
         assert losses is not None
         return losses
+
+    def with_losses(self, replica: int, terms: Mapping[str, LossTerm]) -> list[tuple[LossMean, Mapping[str, LossTerm]]]:
+        """Return the running losses of a replica with the losses of a batch that belong to each."""
+        if isinstance(self.sets[replica].losses, UpdateLosses):
+            return [(self.losses(replica, name), {name: term}) for name, term in terms.items()]
+        return [(self.losses(replica), terms)]
 
     def reset(self) -> None:
         """Reset all state."""

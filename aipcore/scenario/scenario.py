@@ -12,13 +12,17 @@ from aipcore.errors import ScenarioError
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.summaries import Summary
+from aipcore.scenario.updates import AnyUpdate
+
+LOSSES = ("losses", "loss_values", "updates")
+"""The members of which a scenario defines one."""
 
 
 class Scenario:
     """A unit of work: data, a model, its losses and metrics.
 
-    A scenario must define `train_data`, `build` and either `losses` or `loss_values`. Its module should import
-    TensorFlow, Keras and NumPy inside the methods that need them, so that `--help` stays fast.
+    A scenario must define `train_data`, `build` and one of `losses`, `loss_values` and `updates`. Its module should
+    import TensorFlow, Keras and NumPy inside the methods that need them, so that `--help` stays fast.
 
     Inputs, targets and outputs are each either one array (or tensor) or a mapping from name to array. Losses and
     metrics follow the outputs: one loss for one output, or a mapping by output name; a loss or metric of output `x`
@@ -31,6 +35,8 @@ class Scenario:
         summary_samples: the most validation samples passed to `summaries`.
         padding: the padding values of batches of varying shapes, by the name of the input or target ("inputs" or
             "targets" for a bare array); default 0.
+        updates: the updates of each step, in order, in place of one update of all weights: `Update`s with losses of
+            their own, and `TargetNetwork`s.
     """
 
     params_class: ClassVar[type[ScenarioParams]] = ScenarioParams
@@ -38,6 +44,7 @@ class Scenario:
     monitor: ClassVar[tuple[Literal["min", "max"], str]] = ("min", "loss")
     summary_samples: ClassVar[int] = 256
     padding: ClassVar[Mapping[str, Any]] = {}
+    updates: ClassVar[Sequence[AnyUpdate]] = ()
 
     def __init__(self, params: Any) -> None:
         self.params = params
@@ -158,7 +165,7 @@ class Scenario:
         Each is a value for `model.compile(loss=...)`: a name, a `keras.losses.Loss` or its class, or a function of
         targets and outputs that returns one number for the batch, for each sample, or for each position.
         """
-        raise _missing(self, "losses() or loss_values(inputs, targets, outputs)")
+        raise _missing(self, "losses(), loss_values(inputs, targets, outputs) or updates")
 
     def metrics(self) -> Any:
         """Return new Keras metrics: a list for the output, or a mapping from output name to list.

@@ -21,6 +21,8 @@ from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import TrainerParams
 from aipcore.training.reporter import TrainResult
 from aipcore.training.setup import RunComponents
+from aipcore.training.update_params import optimizer_params
+from aipcore.training.updates import UpdateComponents
 
 
 def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
@@ -33,6 +35,13 @@ def make_parts(params: TrainerParams, plugins: PluginManager) -> RunComponents:
     return RunComponents(
         schedule=plugins.builder("schedule", params.learning_rate),
         optimizer=plugins.builder("optimizer", params.optimizer),
+        updates={
+            name: UpdateComponents(
+                schedule=plugins.builder("schedule", each.learning_rate),
+                optimizer=plugins.builder("optimizer", each.optimizer),
+            )
+            for name, each in optimizer_params(params).items()
+        },
         callbacks={
             plugins.canonical("callback", each.name): plugins.builder("callback", each) for each in params.callbacks
         },
@@ -76,12 +85,16 @@ def _about_scenario(scenario: LoadedScenario, plugins: PluginManager) -> dict[st
 def _components(scenario: LoadedScenario, params: TrainerParams, plugins: PluginManager) -> list[dict[str, str]]:
     """Return the plugins used by the run, each with its package."""
     chosen = [("scenario", scenario.name)] if scenario.kind == "plugin" else []
-    used = (("optimizer", params.optimizer), ("schedule", params.learning_rate))
+    used = [
+        (kind, choice)
+        for each in optimizer_params(params).values() or [params]
+        for kind, choice in (("optimizer", each.optimizer), ("schedule", each.learning_rate))
+    ]
     several = (("callback", params.callbacks), ("exporter", params.export.formats))
     chosen += [(kind, plugins.canonical(kind, each.name)) for kind, each in used]
     chosen += [(kind, plugins.canonical(kind, each.name)) for kind, those in several for each in those]
     found = []
-    for kind, name in chosen:
+    for kind, name in dict.fromkeys(chosen):
         plugin = plugins.entry(kind, name).plugin
         found.append({"kind": kind, "name": name, "package": plugin.distribution, "version": plugin.version})
     return found

@@ -240,7 +240,7 @@ class ConsoleReporter(Reporter):
     def _values_by_part(self, given: Mapping[str, float], lav: Sequence[str]) -> Iterator[list[str]]:
         """Yield the values of training with the learning rate, of validation and of each LAV list."""
         # The EMA rate is constant, and already in the plan.
-        logs = {name: value for name, value in given.items() if name != "ema_rate"}
+        logs = {name: value for name, value in given.items() if not name.endswith("ema_rate")}
         headings = {"train": "", "validation": "val "}
         for part, values in by_part(logs, lav).items():
             texts = []
@@ -287,7 +287,9 @@ def _values(logs: Mapping[str, float]) -> str:
 def _value(name: str, value: float) -> str:
     if name == SAMPLES_PER_SECOND:
         return f"{value:,.0f} samples/s"
-    return f"lr {value:.2e}" if name == "learning_rate" else f"{name} {_number(value)}"
+    if name == "learning_rate" or name.endswith("_lr"):
+        return f"{name.replace('learning_rate', 'lr')} {value:.2e}"
+    return f"{name} {_number(value)}"
 
 
 def _number(value: float) -> str:

@@ -16,7 +16,7 @@ from aipcore.training.checkpoint.manager import CheckpointManager
 from aipcore.training.checkpoint.run_writer import RunWriter
 from aipcore.training.data import RunData
 from aipcore.training.engine.chunks import Chunk, ChunkLoop
-from aipcore.training.engine.learning_rate import is_due, last_rate
+from aipcore.training.engine.learning_rate import is_due
 from aipcore.training.lav import run_lists
 from aipcore.training.monitor import stop_reason
 from aipcore.training.params import TrainerParams
@@ -27,6 +27,7 @@ from aipcore.training.signals import Interrupted, Interruption
 from aipcore.training.tensorboard.events import TRAIN_STEPS, VALIDATION_STEPS
 from aipcore.training.tensorboard.profiler import BatchProfiler
 from aipcore.training.tensorboard.summaries import SampleSummaries
+from aipcore.training.updates import rate_logs
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -251,9 +252,7 @@ class FitLoop:
     def _training_logs(self) -> dict[str, float]:
         """Return the values of training so far, and make the model of all replicas equal for a validation."""
         logs = self.engine.metrics.result()
-        logs["learning_rate"] = last_rate(self.engine.optimizer)
-        if self.engine.average is not None:
-            logs["ema_rate"] = self.engine.average.rate
+        logs |= rate_logs(self.engine.loop.updates)
         self.engine.distribution.unify(self._model.variables)
         return logs
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import tensorflow as tf
 
+from aipcore.data.class_weight import Table
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
 from aipcore.errors import AipError, ScenarioError, located_sentence
@@ -20,6 +22,7 @@ from aipcore.scenario.model import (
 )
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import show_samples
+from aipcore.scenario.update_losses import UpdateObjective
 from aipcore.training.data import RunData
 from aipcore.training.params import TrainerParams
 from aipcore.training.sanity import (
@@ -51,15 +54,36 @@ class Scoring:
 
 
 def prepare_scoring(
-    scenario: Scenario, trainer: TrainerParams, data: RunData, graph: Graph, prediction: Graph
+    scenario: Scenario,
+    trainer: TrainerParams,
+    data: RunData,
+    graph: Graph,
+    prediction: Graph,
+    weights: Mapping[str, Sequence[Any]],
+    seed: int,
 ) -> Scoring:
     """Resolve losses and metrics, and test them on the data.
+
+    Args:
+        scenario: the scenario.
+        trainer: the training parameters.
+        data: the data of the run.
+        graph: the trained model.
+        prediction: the model for prediction.
+        weights: the weights that each update trains, by its name.
+        seed: the seed of the run.
 
     Raises:
         ScenarioError, DataError: they do not match the model or the data.
     """
     kind, targets = type(scenario).__name__, list(data.train.specs()[1])
-    objective = Objective(scenario, graph.outputs, targets)
+
+    def make_objective(class_weights: Table | None = None) -> Objective:
+        if scenario.updates:
+            return UpdateObjective(scenario, graph, targets, weights, seed, class_weights=class_weights)
+        return Objective(scenario, graph.outputs, targets, class_weights=class_weights)
+
+    objective = make_objective()
     objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
     named = _named(kind, data)
     if not trainer.skip_sanity_check:
@@ -81,8 +105,8 @@ def prepare_scoring(
         scenario, graph.outputs, targets, objective, terms, first.example(outputs), penalty=penalty
     )
     applied, make_applied_metrics = objective, make_metrics
-    if prediction is not graph:
-        # If the prediction graph is not the trained one, only the losses of its outputs are used.
+    if prediction is not graph or objective.separate:
+        # Only the losses of its outputs are used. `aip lav` has only the outputs, not the parts of the model.
         applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
         terms, outputs = first.run(applied, prediction, kind)
         make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, first.example(outputs))
@@ -96,7 +120,7 @@ def prepare_scoring(
         )
     training = objective
     if data.class_weights is not None:
-        training = Objective(scenario, graph.outputs, targets, class_weights=data.class_weights)
+        training = make_objective(data.class_weights)
         training.resolve(*symbolic_targets_and_outputs(graph, data.train))
     return Scoring(
         training=training,

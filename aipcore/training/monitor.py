@@ -103,7 +103,7 @@ def chosen_monitor(option: str | None, own: Any) -> Any:
 
 def known_directions(metrics: MetricSet) -> dict[str, str]:
     """Return the better direction, "min" or "max", of losses and of those metrics for which Keras defines it."""
-    losses = [] if metrics.losses is None else ["loss", *(f"{name}_loss" for name in metrics.losses.names)]
+    losses = [] if metrics.losses is None else list(metrics.losses.result())
     found = {name: getattr(metric, "_direction", None) for name, metric in metrics.by_name.items()}
     modes = {"up": "max", "down": "min"}
     return dict.fromkeys(losses, "min") | {name: modes[way] for name, way in found.items() if way in modes}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
-
-import attrs
+from typing import Any, Literal
 
 from aipcore.distributed.params import DeviceParams
 from aipcore.hooks.records import CallbackParams, ExporterParams, OptimizerParams, ScheduleParams
 from aipcore.params import Check, Choice, above, at_least, component, components, field, group, params, positions, regex
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.updates import AnyUpdate
+from aipcore.training.update_params import derived, updates_class
 from aipcore.training.warmstart.params import WarmstartParams
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -264,13 +265,16 @@ class TrainerParams:
     export: ExportParams = group(ExportParams, help="Formats of the exported models.", short=True)
 
 
-def run_params_class(scenario_params: type[ScenarioParams]) -> type[ScenarioParams]:
-    """Return the parameter class of a run: the scenario's parameters and the trainer's."""
-    return attrs.make_class(
-        scenario_params.__name__,
-        {"trainer": group(TrainerParams, help="Length, settings and output of training.")},
-        bases=(scenario_params,),
-        frozen=True,
-        kw_only=True,
-        slots=False,
-    )
+def run_params_class(scenario_params: type[ScenarioParams], updates: Sequence[AnyUpdate] = ()) -> type[ScenarioParams]:
+    """Return the parameter class of a run: the scenario's parameters and the trainer's.
+
+    Args:
+        scenario_params: the scenario's parameter class.
+        updates: the scenario's updates, checked. Each has a group of parameters in `trainer.updates`.
+    """
+    trainer: type[Any] = TrainerParams
+    if updates:
+        several = group(updates_class(updates), help="Updates in each step.", short=True)
+        trainer = derived("TrainerParams", {"updates": several}, TrainerParams)
+    whole = group(trainer, help="Length, settings and output of training.")
+    return derived(scenario_params.__name__, {"trainer": whole}, scenario_params)

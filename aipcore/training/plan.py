@@ -16,17 +16,23 @@ from aipcore.distributed.strategy import Distribution
 from aipcore.params.author_class import describe_unused
 from aipcore.params.names import count
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.updates import losses_used
 from aipcore.training.data import RunData
 from aipcore.training.engine.compilation import Compilation
 from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.learning_rate import Horizon
+from aipcore.training.engine.update import TargetUpdate
 from aipcore.training.params import TrainerParams
 from aipcore.training.setup import Engine
 from aipcore.training.steps import Steps
+from aipcore.training.update_params import UpdateParams, optimizer_params
 from aipcore.training.warmstart.matching import WarmStart
 
 MOST_CLASSES = 10
 """Maximum number of classes whose weights the plan lists."""
+
+MOST_PATHS = 3
+"""Maximum number of paths of weights that the plan lists."""
 
 MOST_PORTS = 8
 """Maximum number of ports that the plan lists."""
@@ -71,8 +77,7 @@ def describe_run(
         ("model", describe_model(model.graph.model)),
         *describe_warm_start(warm_start),
         *describe_frozen(model.frozen),
-        ("optimizer", describe_optimizer(trainer, data.horizon)),
-        *describe_average(model.average),
+        *describe_updates(trainer, data.horizon, model),
         *describe_steps(data.steps),
         ("best", f"the model of the {_unit(data.steps)} with the {best} {model.monitor.name}"),
         ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
@@ -86,7 +91,7 @@ def describe_run(
 
 def describe_unused_names(scenario: type) -> list[tuple[str, str]]:
     """Describe the public names of the scenario that are not used, if there are any."""
-    names = describe_unused(scenario)
+    names = describe_unused(scenario, losses_used(getattr(scenario, "updates", ())))
     return [("not used", f"{names} of {scenario.__name__}: neither aip nor the scenario uses them")] if names else []
 
 
@@ -164,14 +169,39 @@ def describe_average(average: WeightAverage | None) -> list[tuple[str, str]]:
     return [("ema", f"rate {average.rate:g}; validation, best and export use the averaged weights")]
 
 
-def describe_optimizer(params: TrainerParams, horizon: Horizon) -> str:
-    """Describe the optimizer, the schedule and the number of updates."""
+def describe_updates(params: TrainerParams, horizon: Horizon, model: Engine) -> list[tuple[str, str]]:
+    """Describe the optimizer, the schedule and the number of updates; of several updates, those of each."""
     group = f" from {params.accumulate_steps} batches each" if params.accumulate_steps > 1 else ""
-    return (
-        f"{params.optimizer.name}, learning rate {params.learning_rate.params.lr:g} ({params.learning_rate.name}); "
-        f"{count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch, 'update')}{group}"
-        f"{_end(params, horizon)}"
-    )
+
+    def epochs(times: int) -> str:
+        length = f"{count(horizon.epochs, 'epoch')} of {count(horizon.updates_per_epoch * times, 'update')}{group}"
+        return f"; {length}{_end(params, horizon.repeated(times))}"
+
+    settings = optimizer_params(params)
+    if not settings:
+        return [("optimizer", f"{_optimizer(params)}{epochs(1)}"), *describe_average(model.average)]
+    rows = []
+    trained: set[int] = set()
+    for each in model.loop.updates:
+        if isinstance(each, TargetUpdate):
+            trained |= {id(target) for target, _ in each.pairs}
+            text = f"target network of {count(len(each.pairs), 'variable')}, such as {each.pairs[0][0].path}"
+            rows.append((f"update {each.name}", f"{text}; rate {each.rate:g}"))
+            continue
+        trained |= {id(weight) for weight in each.weights}
+        weights = sum(int(weight.shape.num_elements()) for weight in each.weights)
+        times = f", {each.times} times for each batch" if each.times > 1 else ""
+        ema = "" if each.average is None else f"; ema with rate {each.average.rate:g}"
+        text = f"{count(weights, 'weight')}{times}; {_optimizer(settings[each.name])}"
+        rows.append((f"update {each.name}", f"{text}{epochs(each.times)}{ema}"))
+    left = [weight.path for weight in model.graph.model.trainable_variables if id(weight) not in trained]
+    more = f" and {len(left) - MOST_PATHS} more" if len(left) > MOST_PATHS else ""
+    return rows + ([("not trained", f"{', '.join(left[:MOST_PATHS])}{more}, by no update")] if left else [])
+
+
+def _optimizer(params: TrainerParams | UpdateParams) -> str:
+    rate = params.learning_rate
+    return f"{params.optimizer.name}, learning rate {rate.params.lr:g} ({rate.name})"
 
 
 def _end(params: TrainerParams, horizon: Horizon) -> str:

@@ -22,6 +22,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.training.export.requirements import require_packages
 from aipcore.training.params import run_params_class
 from aipcore.training.run_folder import resume_command
+from aipcore.training.update_params import check_several_updates
 
 AnyScenario = str | os.PathLike[str] | type[Scenario]
 """A name, a file, `module:Class`, or the class itself."""
@@ -47,6 +48,7 @@ class Request:
             AipError: the scenario or a callback rejects a parameter.
         """
         resolved = self.resolved()
+        check_several_updates(self.root, resolved, self.plugins, self.scenario.cls.__name__)
         check_resources(resolved.value)
         require_packages(resolved.value.trainer.export.formats, self.plugins, "--export.formats")
         for callback in resolved.value.trainer.callbacks:
@@ -79,7 +81,7 @@ def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginM
     check_scenario(scenario.cls)
     plugins = scenario.plugins(plugins)
     defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults, f"{scenario.cls.__name__}.defaults")
-    root = run_params_class(scenario.cls.params_class)
+    root = run_params_class(scenario.cls.params_class, scenario.cls.updates)
     return Request(scenario=scenario, root=root, layers=[defaults, *layers], plugins=plugins)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -191,18 +191,23 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
+def first_steps_check(optimizers: Mapping[str, Any]) -> Callable[[float, int], None]:
     """Return a check of the loss after the first batches of a run, called with the loss and the number of batches.
 
     It raises TrainingError if the loss is not finite, since then the weights are not finite either.
+
+    Args:
+        optimizers: the optimizers by the name of their update; a single one has the name "".
     """
+    update, optimizer = next(iter(optimizers.items()))
+    prefix = f"updates.{update}." if update else ""
 
     def check(loss: float, batches: int) -> None:
         if not np.isfinite(loss):
             rate = float(optimizer.learning_rate)
             raise TrainingError(
-                f"The loss is {loss} after {count(batches, 'batch')}. Lower --learning_rate.lr (the rate is "
-                f"{rate:.3g}) or set --optimizer.clip_global_norm 1."
+                f"The loss is {loss} after {count(batches, 'batch')}. Lower --{prefix}learning_rate.lr (the "
+                f"rate is {rate:.3g}) or set --{prefix}optimizer.clip_global_norm 1."
             )
 
     return check

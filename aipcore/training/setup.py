@@ -28,23 +28,22 @@ from aipcore.scenario.model import (
     prediction_graph,
 )
 from aipcore.scenario.params import ScenarioParams
-from aipcore.scenario.paths import name_optimizer_variables
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
 from aipcore.start_tensorflow import KERAS_STATE
 from aipcore.training.callbacks.context import RunContext
 from aipcore.training.data import RunData
-from aipcore.training.engine.ema import WeightAverage, averaged_variables, averaging_rate
+from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.evaluate import Evaluation
 from aipcore.training.engine.freezing import freeze
-from aipcore.training.engine.learning_rate import Horizon, ScaledSchedule, make_settable
-from aipcore.training.engine.loss_scaling import LossScale
+from aipcore.training.engine.learning_rate import Horizon, ScaledSchedule
 from aipcore.training.engine.step_log import make_step_log
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.export.formats import Format
 from aipcore.training.losses_and_metrics import prepare_scoring
 from aipcore.training.monitor import Monitor, known_directions, make_monitor
 from aipcore.training.params import TrainerParams
+from aipcore.training.updates import UpdateComponents, make_optimizers, make_updates, target_updates, update_settings
 from aipcore.training.variables import VariableState, by_path
 from aipcore.training.warmstart.apply import warm_start
 from aipcore.training.warmstart.matching import WarmStart
@@ -95,14 +94,21 @@ class RunComponents:
     Attributes:
         schedule: builds a `keras.optimizers.schedules.LearningRateSchedule` from the horizon.
         optimizer: builds a `keras.optimizers.Optimizer` from that schedule.
+        updates: the parts of each of several updates by name. An update that is not in it uses `schedule` and
+            `optimizer`.
         callbacks: functions that build a `keras.callbacks.Callback` from the run's context, by name.
         formats: export formats, by name.
     """
 
     schedule: Callable[[Horizon], Any]
     optimizer: Callable[[Any], Any]
+    updates: Mapping[str, UpdateComponents] = attrs.field(factory=dict)
     callbacks: Mapping[str, Callable[[RunContext], Any]] = attrs.field(factory=dict)
     formats: Mapping[str, Format] = attrs.field(factory=dict)
+
+    def of_update(self, name: str) -> UpdateComponents:
+        """Return the parts of an update by its name."""
+        return self.updates.get(name) or UpdateComponents(schedule=self.schedule, optimizer=self.optimizer)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -113,11 +119,12 @@ class Engine:
         graph: the trained model.
         prediction: the model for prediction; the same object as `graph` if the scenario defines no other.
         further: additional exported graphs, by name.
-        learning_rate: the schedule, multiplied by a factor that callbacks can change.
-        optimizer: the optimizer, with its variables built.
+        learning_rate: the schedule, multiplied by a factor that callbacks can change; of several updates, the first.
+        optimizers: the optimizers by the name of their update, with their variables built; a single one has the name
+            "".
         distribution: the devices that share each batch.
         metrics: the training metrics.
-        loop: the training step.
+        loop: the training step, with its updates.
         loader: the batches for the loop: the loader of the data, or indices of samples on the device.
         validation: the pass over the validation data, or None.
         lav: the passes over the LAV lists, by name.
@@ -131,7 +138,7 @@ class Engine:
     prediction: Graph
     further: dict[str, Graph]
     learning_rate: ScaledSchedule
-    optimizer: Any
+    optimizers: dict[str, Any]
     distribution: Distribution
     metrics: ReplicaMetrics
     loop: TrainingLoop
@@ -143,6 +150,11 @@ class Engine:
     frozen: list[tuple[str, int]]
     warm_start: WarmStart | None
 
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer; of several, the first."""
+        return next(iter(self.optimizers.values()))
+
     def averaged(self) -> AbstractContextManager[None]:
         """Return a context in which the model has the averaged weights, if there are any."""
         return nullcontext() if self.average is None else self.average.applied()
@@ -153,7 +165,12 @@ class Engine:
         return VariableState(
             {
                 "model": by_path(self.graph.model.variables, "the model"),
-                "optimizer": by_path(self.optimizer.variables, f"the optimizer {type(self.optimizer).__name__}"),
+                **{
+                    f"optimizer/{name}" if name else "optimizer": by_path(
+                        optimizer.variables, f"the optimizer {type(optimizer).__name__}"
+                    )
+                    for name, optimizer in self.optimizers.items()
+                },
                 "learning_rate": by_path([self.learning_rate.scale], "the learning rate"),
                 # Metrics of several outputs may have the same names, so the position is part of the key.
                 "metrics": {f"{at}/{path_of(each)}": each for at, each in enumerate(self.metrics.variables)},
@@ -182,8 +199,9 @@ def prepare_model(
     data: RunData,
     parts: RunComponents,
     distribution: Distribution,
+    seed: int,
 ) -> Engine:
-    """Build the model and its compiled steps.
+    """Build the model and its compiled steps. `seed` is that of the run.
 
     Raises:
         ScenarioError: model, losses, metrics and data do not match.
@@ -206,39 +224,30 @@ def prepare_model(
         )
     if not graph.model.trainable_variables:
         raise ScenarioError(f"The model of {kind} has no trainable weights.")
-    learning_rate = ScaledSchedule(parts.schedule(data.horizon))
-    with distribution.scope():
-        optimizer = parts.optimizer(learning_rate)
-        optimizer.build(graph.model.trainable_variables)
-    make_settable(optimizer, learning_rate)
-    name_optimizer_variables(optimizer)
-    distribution.adopt_optimizer(optimizer)
-    # As with Model.fit, callbacks access the optimizer through the model.
-    graph.model.compile(optimizer=optimizer, jit_compile=False)
-    scoring = prepare_scoring(scenario, trainer, data, graph, prediction)
+    settings = update_settings(scenario, trainer, graph, data.horizon)
+    components = {name: parts.of_update(name) for name in settings}
+    optimizers, learning_rate = make_optimizers(settings, components, graph, distribution)
+    targets = target_updates(scenario, trainer, graph, settings, warm_started)
+    weights = {name: each.weights for name, each in settings.items()}
+    scoring = prepare_scoring(scenario, trainer, data, graph, prediction, weights, seed)
     metrics = ReplicaMetrics(scoring.make_metrics, distribution)
-    average = None
-    if trainer.calc_ema != 0:
-        rate = averaging_rate(trainer.calc_ema, data.horizon.updates_per_epoch)
-        average = WeightAverage(averaged_variables(graph, batch_norm=trainer.ema_batch_norm), rate, distribution)
+    updates, average = make_updates(
+        scenario, trainer, graph, scoring, settings, optimizers, targets, metrics, distribution
+    )  # fmt: skip
     held = resident(data.train) if distribution.strategy is None else None
     loader = data.loader if held is None else DataLoader(IndexDataset(held), data.loader.order, data.batching)
     # Several replicas combine their metrics on the host, so their calls end at logged updates.
     log_steps = trainer.log_every_steps is not None and distribution.replicas == 1
     loop = TrainingLoop(
         graph,
-        optimizer,
-        scoring.training,
+        updates,
         metrics,
         loader.dataset.specs(),
         resident=None if held is None else [side.columns for side in (held.inputs, held.targets, held.weights)],
         distribution=distribution,
-        clipping=trainer.optimizer.params,
         accumulate_steps=trainer.accumulate_steps,
-        input_gradient_penalty=trainer.input_gradient_penalty,
         average=average,
-        loss_scale=LossScale() if trainer.precision == "float16" else None,
-        step_log=make_step_log(metrics, optimizer) if log_steps else None,
+        step_log=make_step_log(metrics, updates) if log_steps else None,
     )
 
     def evaluation(dataset: Dataset, size: int, graph: Graph, losses: Objective, make: Any) -> Evaluation:
@@ -282,7 +291,7 @@ def prepare_model(
         prediction=prediction,
         further=further,
         learning_rate=learning_rate,
-        optimizer=optimizer,
+        optimizers=optimizers,
         distribution=distribution,
         metrics=metrics,
         loop=loop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from aipcore.params import Layer, fill
 from aipcore.params.dump import flat
 from aipcore.params.names import normalize
 from aipcore.params.resources import localized, places, places_layer
+from aipcore.params.tree import COMPONENT_KEY
 from aipcore.scenario.loader import LoadedScenario
 from aipcore.scenario.record import moved_scenario, recorded_plugins, recorded_scenario, recorded_working_dir
 from aipcore.training.params import run_params_class
@@ -36,6 +38,8 @@ REFUSED: Mapping[str, str] = {
     "trainer.output_dir": "A run is resumed in its own folder. Copy the folder and resume the copy.",
 }
 """Reasons why parameters cannot change, by the dotted path of a parameter or group."""
+
+_UPDATE = re.compile(r"^trainer\.updates\.[^.]+\.")
 
 RECOMPILE = ("trainer.tune", "trainer.jit_compile", "trainer.force_eager")
 """Parameters whose change causes a new choice of the compilation."""
@@ -71,10 +75,12 @@ def refuse_impossible(found: list[Change], as_shown: Callable[[str], str] = str)
         UsageError: a parameter cannot change.
     """
     for change in found:
+        # Each of several updates has the parameters of a single one.
+        known = _UPDATE.sub("trainer.", change.path)
         for path, reason in REFUSED.items():
-            if change.path == path or change.path.startswith(f"{path}."):
+            if known == path or known.startswith(f"{path}."):
                 raise _refusal(change, reason, as_shown)
-        if change.path == "trainer.calc_ema" and 0 in (change.before, change.after):
+        if known == "trainer.calc_ema" and 0 in (change.before, change.after):
             raise _refusal(change, "The checkpoint contains averages only if the run started with them.", as_shown)
 
 
@@ -220,7 +226,7 @@ def find_stored_run(
     plugins = loaded.plugins(plugins)
     warnings, missing = compare_plugins(folder.about, plugins)
     warnings.extend([moved] if moved else [])
-    root = run_params_class(loaded.cls.params_class)
+    root = run_params_class(loaded.cls.params_class, loaded.cls.updates)
     recorded = _recorded_layers(folder, loaded, missing, changed, plugins)
     origin = recorded[1].name
     found = places(fill(root, [*recorded, *changed], plugins), recorded_working_dir(folder.about), (origin,))
@@ -241,11 +247,11 @@ def _recorded_layers(
     saved = Layer.from_file(folder.params_file)
     values = localized(saved.values, folder.about.get("resources") or {}, folder.path)
     for kind, name in missing:
-        place = PLACES[kind]
-        if not any(_names(layer, place) for layer in changed):
-            sentence = missing_component(folder.about, kind, name, plugins)
-            raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
-        _forget(values, place)
+        for place in _places(values, kind, name):
+            if not any(_names(layer, place) for layer in changed):
+                sentence = missing_component(folder.about, kind, name, plugins)
+                raise PluginError(f"{sentence[:-1]}, or give --{'.'.join(place)} without it.")
+            _forget(values, place)
     # The weights come from the checkpoint. The source of the warm start may no longer exist.
     here: dict[str, Any] = {"trainer.output_dir": str(folder.path), "trainer.warmstart.model": None}
     if isinstance(folder.about.get("seed"), int):
@@ -257,13 +263,26 @@ def _recorded_layers(
     ]
 
 
+def _places(values: Mapping[str, Any], kind: str, name: str) -> list[tuple[str, ...]]:
+    """Return the paths of the recorded parameters that select a component."""
+    trainer = values.get("trainer")
+    updates = trainer.get("updates") if isinstance(trainer, Mapping) else None
+    if kind != "schedule" or not isinstance(updates, Mapping):
+        return [PLACES[kind]]
+    places = [("trainer", "updates", str(update), "learning_rate") for update in updates]
+    return [place for place in places if normalize(str(_at(values, (*place, COMPONENT_KEY)))) == normalize(name)]
+
+
+def _at(values: Any, place: Sequence[str]) -> Any:
+    for step in place:
+        values = values.get(step) if isinstance(values, Mapping) else None
+    return values
+
+
 def _names(layer: Layer, place: Sequence[str]) -> bool:
     """Return True if a layer selects the component at a place, in its long or short form."""
     forms = {".".join(place), ".".join(place[1:])}
-    inner: Any = layer.values
-    for step in place:
-        inner = inner.get(step) if isinstance(inner, Mapping) else None
-    return inner is not None or bool(forms & set(layer.values))
+    return _at(layer.values, place) is not None or bool(forms & set(layer.values))
 
 
 def _forget(values: dict[str, Any], place: Sequence[str]) -> None:

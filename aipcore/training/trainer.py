@@ -175,7 +175,7 @@ class Trainer:
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.loader.share = distribution.share
-        self.engine = made = prepare_model(scenario, params, self._params, self.data, parts, distribution)
+        self.engine = made = prepare_model(scenario, params, self._params, self.data, parts, distribution, seed)
         self.about |= {
             "seed": seed,
             "fingerprint": {"source": source_fingerprint(type(scenario)), "data": self.data.fingerprint},
@@ -213,7 +213,7 @@ class Trainer:
         traced = self._params.profile and (output_dir is not None or not self.processes.is_chief)
         traces = self.processes.folder(output_dir) / "tensorboard" if traced else None
         self._profiler = BatchProfiler(traces, self._params.profile_steps, self.data.batching.steps, self._reporter)
-        self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizer)
+        self._look = None if self._params.skip_sanity_check else first_steps_check(self.engine.optimizers)
         self._chunks = ChunkLoop(
             made,
             self._profiler,

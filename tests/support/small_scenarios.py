@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from aipcore.scenario import Scenario
+from aipcore.scenario import Scenario, Update
 
 FEATURES = 12
 CLASSES = 4
+PAIR_SAMPLES = 160
 
 
 def blobs(samples: int, seed: int) -> tuple[Any, Any]:
@@ -75,3 +76,59 @@ class Weight(Scenario):
 
     def losses(self) -> Any:
         return "mean_squared_error"
+
+
+class Pair(Scenario):
+    """A critic and a painter of points. The noise is part of the data, so that a plain loop has the same."""
+
+    def train_data(self) -> Any:
+        generator = np.random.default_rng(3)
+        points = generator.normal([2, -1], [1, 0.5], size=(PAIR_SAMPLES, 2))
+        noise = generator.normal(size=(PAIR_SAMPLES, 3))
+        return {"point": np.float32(points), "noise": np.float32(noise)}, np.float32(points)
+
+    def val_data(self) -> Any:
+        (inputs, targets) = self.train_data()
+        return {name: column[:40] for name, column in inputs.items()}, targets[:40]
+
+    def build(self, inputs: Any) -> Any:
+        import keras
+        from keras import layers
+
+        painter = keras.Sequential(
+            [layers.Dense(8, "tanh", name="hidden"), layers.Dense(2, name="out")], name="painter"
+        )
+        critic = keras.Sequential(
+            [
+                layers.Dense(8, "tanh", name="hidden", kernel_regularizer=keras.regularizers.L2(0.01)),
+                layers.Dropout(0.25, name="drop") if self.drops else layers.Identity(name="drop"),
+                layers.BatchNormalization(name="norm") if self.drops else layers.Identity(name="norm"),
+                layers.Dense(1, name="out"),
+            ],
+            name="critic",
+        )
+        return {"painted": painter(inputs["noise"]), "score": critic(inputs["point"])}
+
+    drops = False
+
+    def critic_loss(self, model: Any, inputs: Any, targets: Any) -> Any:
+        import tensorflow as tf
+
+        painted = model.get_layer("painter")(inputs["noise"])
+        critic = model.get_layer("critic")
+        return tf.nn.softplus(-critic(inputs["point"])[:, 0]) + tf.nn.softplus(critic(painted)[:, 0])
+
+    def painter_loss(self, model: Any, inputs: Any, targets: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.softplus(-model.get_layer("critic")(model.get_layer("painter")(inputs["noise"]))[:, 0])
+
+    updates = (
+        Update("critic", trains="critic/.*", loss=critic_loss),
+        Update("painter", trains="painter", loss=painter_loss),
+    )
+
+    def metrics(self) -> Any:
+        import keras
+
+        return {"painted": [keras.metrics.MeanAbsoluteError(name="distance")]}

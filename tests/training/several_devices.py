@@ -30,7 +30,7 @@ from aipcore.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from small_scenarios import Blobs, NoisyBlobs
+from small_scenarios import Blobs, NoisyBlobs, Pair
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 from group_heads import group_heads
@@ -171,6 +171,8 @@ def cases(folder: Path, which: str) -> Iterator[tuple[str, Any]]:
         yield f"exported {way}", [float(share), history[-1]["val_accuracy"]]
         yield f"checkpoint {way}", newest_checkpoint(folder / f"again-{way}" / "checkpoint").name
     yield from same_losses(which)
+    if which == "all":
+        yield from same_updates(ways)
     half = trainer(Blobs, None, "--device.strategy", "mirror", "--trainer.precision", "float16",
                    "--trainer.epochs", "6", "--learning_rate.lr", "0.01")  # fmt: skip
     yield "float16", half.fit().history[-1]["val_accuracy"]
@@ -195,6 +197,25 @@ def same_losses(which: str) -> Iterator[tuple[str, Any]]:
         history = run.fit().history
         yield f"heads {way} {group}", history
         yield f"head weights {way} {group}", [weight.ravel().tolist() for weight in weights(run)]
+
+
+class DrawingPair(Pair):
+    """Two updates, of which one draws numbers for each sample, on batches that do not split evenly."""
+
+    def painter_loss(self, model: Any, inputs: Any, targets: Any, random: Any) -> Any:
+        painted = model.get_layer("painter")(random.normal(3))
+        return tf.nn.softplus(-model.get_layer("critic")(painted)[:, 0]) * (1 + random.uniform())
+
+
+def same_updates(ways: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Compare a run with several updates on several devices with that on one."""
+    words = ("--train.batch_size", "7", "--updates.critic.times", "2", "--updates.painter.calc_ema", "0.9",
+             "--updates.painter.optimizer.clip_global_norm", "0.1")  # fmt: skip
+    runs = {way: trainer(DrawingPair, None, *words, "--device.strategy", way) for way in ways}
+    histories = {way: run.fit().history for way, run in runs.items()}
+    for way in ways[1:]:
+        yield f"updates {way}", distance(runs["none"], runs[way])
+        yield f"losses of updates {way}", [histories["none"], histories[way]]
 
 
 if __name__ == "__main__":

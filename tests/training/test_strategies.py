@@ -69,6 +69,16 @@ def test_losses_of_every_kind(found: dict[str, Any]) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=case)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("found", ["all"], indirect=True)
+def test_several_updates(found: dict[str, Any]) -> None:
+    """Weights, optimizers and losses of several updates agree to 1e-5, with numbers drawn in the losses."""
+    assert max(with_prefix(found, "updates").values()) < 1e-5
+    for first, second in with_prefix(found, "losses of updates").values():
+        for ours, theirs in zip(first, second, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+
+
 def test_resumes_exactly(found: dict[str, Any]) -> None:
     """Dropout, batch norm, EMA and accumulation resume bit-identically from a checkpoint."""
     assert set(with_prefix(found, "resumed in").values()) == {1}

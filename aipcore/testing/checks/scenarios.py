@@ -62,7 +62,7 @@ def is_a_scenario(subject: Subject) -> None:
         f"build names {cls!r}: name a class that extends aipcore.scenario.Scenario",
     )
     layers = [Layer.from_mapping("defaults", cls.defaults), Layer.from_mapping("declared", subject.declared.params)]
-    resolve(run_params_class(cls.params_class), layers, subject.manager)
+    resolve(run_params_class(cls.params_class, cls.updates), layers, subject.manager)
 
 
 @conformance_check("scenario", needs=MADE)

@@ -14,6 +14,7 @@ from aipcore.data.dataset import Batch, Dataset
 from aipcore.data.sampler import Visits
 from aipcore.data.streamed import StreamDataset
 from aipcore.scenario.model import block_signature
+from aipcore.scenario.sample_random import Part
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import describe_answer
 from aipcore.training.data import RunData
@@ -100,7 +101,7 @@ class RunProbe:
         """Return the joint L2 norm of the gradients of all trained weights, before clipping, for each of some batches.
 
         The gradients are those of the mean loss with all penalties, in inference mode (no dropout; batch normalisation
-        by its running statistics), at the raw weights.
+        by its running statistics), at the raw weights. Of several updates, each has its own loss.
 
         Args:
             batches: number of batches; their samples are evenly spaced over the training data, always the same.
@@ -123,17 +124,21 @@ class RunProbe:
             return [float(self._norm(*sides)) for sides in self._batches]
 
     def _gradient_norm(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
-        loop = self._loop
-        variables = [weight.value for weight in loop.graph.model.trainable_variables]
-        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            running = loop.metrics.losses(0)
-            _, _, sums = loop.forward(running, inputs, targets, weights, samples, training=False)
-            objective = running.total(running.means(sums, running.scales(sums)))
-            if loop.loss_scale is not None:
-                objective = loop.loss_scale.scaled(objective)
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, variables, unconnected_gradients="zero")]
-        if loop.loss_scale is not None:
-            gradients = loop.loss_scale.unscaled(gradients)
-        return tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])
+        found = []
+        count = tf.shape(next(iter(inputs.values())))[0]
+        samples = tf.cast(count, tf.float32)
+        for update in self._loop.trained:
+            variables = [weight.value for weight in update.weights]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                running = self._loop.metrics.losses(0, update.name)
+                _, _, sums = update.forward(running, inputs, targets, weights, samples, Part(count), training=False)
+                objective = running.total(running.means(sums, running.scales(sums)))
+                if update.loss_scale is not None:
+                    objective = update.loss_scale.scaled(objective)
+            gradients = tape.gradient(objective, variables, unconnected_gradients="zero")
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+            if update.loss_scale is not None:
+                gradients = update.loss_scale.unscaled(gradients)
+            found += [tf.cast(gradient, tf.float32) for gradient in gradients]
+        return tf.linalg.global_norm(found)

@@ -13,7 +13,7 @@ from aipcore.data.loader import Block, DataLoader, Prefetcher
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.compilation import xla_room
 from aipcore.training.engine.learning_rate import last_rate
-from aipcore.training.engine.step_log import LEARNING_RATE, ROWS, StepValues
+from aipcore.training.engine.step_log import ROWS, StepValues
 from aipcore.training.engine.train_step import TrainingLoop
 from aipcore.training.steps import Steps
 from aipcore.training.tensorboard.profiler import BatchProfiler
@@ -38,8 +38,7 @@ class ChunkLoop:
     """The compiled loop over the chunks of an epoch. A chunk is the batches of one call of the compiled function.
 
     Args:
-        engine: its `loop` trains on a chunk; it also has the `loader` of the batches, the training `metrics` and the
-            `optimizer`.
+        engine: its `loop` trains on a chunk; it also has the `loader` of the batches and the training `metrics`.
         profiler: cuts chunks where it traces.
         batching: the division of an epoch into batches.
         steps: the optimizer updates of an epoch, and those at which a chunk ends.
@@ -67,7 +66,6 @@ class ChunkLoop:
         self._loop: TrainingLoop = engine.loop
         self._loader: DataLoader = engine.loader
         self._metrics: ReplicaMetrics = engine.metrics
-        self._optimizer: Any = engine.optimizer
         self._profiler = profiler
         self._batching, self._steps, self._check = batching, steps, check
         self._across = across
@@ -106,9 +104,8 @@ class ChunkLoop:
                     logged = log.read()
                 else:
                     # The chunk ends at its only logged update.
-                    logged = [
-                        StepValues(step=n, logs={**logs, LEARNING_RATE: last_rate(self._optimizer)}) for n in updates
-                    ]
+                    rates = {each.rate_name: last_rate(each.optimizer) for each in self._loop.trained}
+                    logged = [StepValues(step=n, logs={**logs, **rates}) for n in updates]
                 yield Chunk(block=block, logs=logs, logged=logged)
 
     def blocks(self, epoch: int, first: int) -> Generator[Block, None, None]:

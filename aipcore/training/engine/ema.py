@@ -27,13 +27,16 @@ def averaging_rate(given: float, updates_per_epoch: int) -> float:
     return min(max(1 - 1 / updates_per_epoch, LEAST_RATE), GREATEST_RATE)
 
 
-def averaged_variables(graph: Graph, *, batch_norm: bool) -> list[Any]:
-    """Return the averaged variables: all trainable weights and, optionally, batch normalisation statistics."""
-    variables = list(graph.model.trainable_variables)
+def averaged_variables(graph: Graph, weights: Sequence[Any], *, batch_norm: bool) -> list[Any]:
+    """Return the averaged variables: the trained weights and, optionally, their batch normalisation statistics."""
+    variables = list(weights)
     if batch_norm:
+        whole = len(variables) == len(graph.model.trainable_variables)
         for layer in graph.model._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
-                variables += [layer.moving_mean, layer.moving_variance]
+                own = {id(weight) for weight in layer.trainable_variables}
+                if whole or any(id(weight) in own for weight in weights):
+                    variables += [layer.moving_mean, layer.moving_variance]
     return variables
 
 
@@ -66,6 +69,14 @@ class WeightAverage:
         """Restart the averages at the current weights."""
         for shadow, variable in zip(self.shadows, self._followed, strict=True):
             shadow.assign(variable.value)
+
+    @classmethod
+    def joined(cls, averages: Sequence[WeightAverage], distribution: Distribution) -> WeightAverage:
+        """Return the averages of several updates as one, which shares their shadow variables."""
+        joined = cls([], averages[0].rate, distribution)
+        joined._followed = [variable for each in averages for variable in each._followed]
+        joined.shadows = [shadow for each in averages for shadow in each.shadows]
+        return joined
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.losses import Objective, Tensors
 from aipcore.scenario.model import GraphLike, block_signature
 from aipcore.scenario.replica_metrics import ReplicaMetrics
+from aipcore.scenario.sample_random import Part
 
 CHUNK_BYTES = 16 * 2**20
 """Maximum bytes of samples that are copied to the device in one call."""
@@ -113,10 +114,11 @@ class Evaluation:
             if self._distribution.processes.is_chief:
                 evaluator.update(targets, gathered, meta)
 
-    def _on_devices(self, sides: Sequence[Tensors], batch_size: int, *, axis: int) -> tuple[Any, Any]:
-        """Return the columns on their devices, one part per replica, and the number of parts that count."""
+    def _on_devices(self, sides: Sequence[Tensors], batch_size: int, *, axis: int) -> tuple[Any, Any, Any]:
+        """Return the columns on their devices, one part per replica, the number of parts that count, and the size."""
         split = (self._distribution.split(side, axis=axis) for side in sides)
-        return tuple(zip(*split, strict=True)), tf.constant(self._distribution.parts(batch_size), tf.int32)
+        parts = self._distribution.parts(batch_size)
+        return tuple(zip(*split, strict=True)), tf.constant(parts, tf.int32), tf.constant(batch_size, tf.int32)
 
     def _gathered(self, outputs: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
         """Return the outputs of the whole batch in order, on the chief; nothing on the other workers."""
@@ -127,7 +129,8 @@ class Evaluation:
 
     def _compiled(self, function: Any, *, axes: int) -> Any:
         sides = tuple(block_signature(side, axes=axes) for side in self.dataset.specs())
-        signature = [(sides,) * len(self._distribution.devices), tf.TensorSpec((), tf.int32)]
+        scalar = tf.TensorSpec((), tf.int32)
+        signature = [(sides,) * len(self._distribution.devices), scalar, scalar]
         return tf.function(function, autograph=False, input_signature=signature)
 
     def _chunk(self) -> int:
@@ -136,38 +139,41 @@ class Evaluation:
         sample = sum(spec.nbytes for side in self.dataset.specs() for spec in side.values())
         return max(1, CHUNK_BYTES // max(1, sample * self.batching.batch_size))
 
-    def _blocks(self, columns: Any, parts: Any) -> None:
+    def _blocks(self, columns: Any, parts: Any, size: Any) -> None:
         own = self._distribution.per_replica(columns)
         steps = tf.shape(next(iter(columns[0][0].values())))[0]
 
         def body(step: Any) -> Any:
-            self._distribution.run(self._replica_step, own, step, parts)
+            self._distribution.run(self._replica_step, own, step, parts, size)
             return [step + 1]
 
         tf.while_loop(lambda step: step < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-    def _replica_step(self, replica: int, columns: Any, step: Any, parts: Any) -> None:
+    def _replica_step(self, replica: int, columns: Any, step: Any, parts: Any, size: Any) -> None:
         sides = tuple({name: column[step] for name, column in side.items()} for side in columns)
-        self._replica_batch(replica, sides, parts)
+        self._replica_batch(replica, sides, parts, size)
 
-    def _batch(self, columns: Any, parts: Any) -> list[dict[str, Any]]:
+    def _batch(self, columns: Any, parts: Any, size: Any) -> list[dict[str, Any]]:
         """Return the outputs of each replica."""
-        outputs = self._distribution.run(self._replica_batch, self._distribution.per_replica(columns), parts)
+        outputs = self._distribution.run(self._replica_batch, self._distribution.per_replica(columns), parts, size)
         per_output = {name: self._distribution.local(value) for name, value in outputs.items()}
         return [dict(zip(per_output, values, strict=True)) for values in zip(*per_output.values(), strict=True)]
 
-    def _replica_batch(self, replica: int, columns: Any, parts: Any) -> dict[str, Any]:
+    def _replica_batch(self, replica: int, columns: Any, parts: Any, size: Any) -> dict[str, Any]:
         inputs, targets, weights = columns
         outputs = self._graph(inputs, training=False)
-        samples = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
-        terms = self._objective(inputs, targets, outputs, weights, samples)
+        count = tf.shape(next(iter(inputs.values())))[0]
+        samples = tf.cast(count, tf.float32)
+        part = Part.of(self._distribution, replica, count, size)
+        terms = self._objective(inputs, targets, outputs, weights, samples, part)
         counts = replica < parts
-        if terms:
-            running = self.metrics.losses(replica)
-            sums = running.sums(terms, self._graph.penalty(), samples)
+        own = samples if self._distribution.replicas == 1 else samples * tf.cast(counts, tf.float32)
+        # Losses of updates have the penalties of their layers.
+        penalty = self._graph.penalty() if terms and not self._objective.separate else None
+        for running, chosen in self.metrics.with_losses(replica, terms) if terms else ():
+            sums = running.sums(chosen, penalty, samples)
             if self._distribution.replicas > 1:
-                samples *= tf.cast(counts, tf.float32)
                 sums = sums.scaled(tf.cast(counts, tf.float32)).over_replicas(self._distribution)
-            running.add_batch(running.means(sums, running.scales(sums)), samples)
+            running.add_batch(running.means(sums, running.scales(sums)), own)
         self.metrics.update(replica, counts, targets, outputs, weights)
         return outputs

@@ -34,6 +34,11 @@ class Horizon:
         updates = self.updates_per_epoch * self.epochs
         return updates if self.max_updates is None else min(updates, self.max_updates)
 
+    def repeated(self, times: int) -> Horizon:
+        """Return the length of a run that makes each update several times."""
+        most = None if self.max_updates is None else self.max_updates * times
+        return Horizon(updates_per_epoch=self.updates_per_epoch * times, epochs=self.epochs, max_updates=most)
+
     @property
     def length(self) -> float:
         """The length of the run in epochs. It is a fraction if the last epoch is incomplete."""
@@ -56,11 +61,14 @@ def is_due(epoch: int, every: int, last: bool, first: int = 1) -> bool:
 
 @keras.saving.register_keras_serializable(package="aip")
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """`schedule(step) * scale`, where `scale` is a float32 variable that starts at 1 and is part of the run's state."""
+    """`schedule(step) * scale`, where `scale` is a float32 variable that starts at 1 and is part of the run's state.
 
-    def __init__(self, schedule: Any) -> None:
+    All schedules of a run share one scale.
+    """
+
+    def __init__(self, schedule: Any, scale: Any = None) -> None:
         self.schedule = schedule
-        self.scale = tf.Variable(1.0, trainable=False, name="learning_rate_scale")
+        self.scale = tf.Variable(1.0, trainable=False, name="learning_rate_scale") if scale is None else scale
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate, a float32 scalar, of the optimizer update with index `step`."""

@@ -19,12 +19,16 @@ class LossScale:
     An update with non-finite gradients is skipped and the scale is halved. After `GROW_AFTER` consecutive updates, the
     scale is doubled. All scales are powers of two, so scaling and unscaling are exact.
 
+    Args:
+        update: the name of one of several updates; empty for the only one.
+
     Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2.
     """
 
-    def __init__(self) -> None:
-        self.scale = tf.Variable(FIRST_SCALE, trainable=False, name="scale")
-        self.good = tf.Variable(0, trainable=False, name="good_updates")
+    def __init__(self, update: str = "") -> None:
+        end = f"/{update}" if update else ""
+        self.scale = tf.Variable(FIRST_SCALE, trainable=False, name=f"scale{end}")
+        self.good = tf.Variable(0, trainable=False, name=f"good_updates{end}")
 
     @property
     def variables(self) -> list[Any]:

@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.training.engine.learning_rate import rate_before
+from aipcore.training.engine.update import AnyStepUpdate, OptimizerUpdate
 
 logger = logging.getLogger("aipcore.training")
-
-LEARNING_RATE = "learning_rate"
 
 ROWS = 1024
 """The most logged updates in a call of the compiled loop."""
@@ -42,13 +41,13 @@ class StepLog:
 
     Args:
         metrics: the training metrics.
-        optimizer: the optimizer.
+        updates: the updates of a step.
     """
 
-    def __init__(self, metrics: ReplicaMetrics, optimizer: Any) -> None:
+    def __init__(self, metrics: ReplicaMetrics, updates: Sequence[AnyStepUpdate]) -> None:
         self._metrics = metrics
-        self._optimizer = optimizer
-        self._names = [*metrics.names, LEARNING_RATE]
+        self._optimizers = {each.rate_name: each.optimizer for each in updates if isinstance(each, OptimizerUpdate)}
+        self._names = [*metrics.names, *self._optimizers]
         # int64: TensorFlow does not keep variables of int32 on a GPU.
         self._ends = tf.Variable(tf.zeros([ROWS], tf.int64), trainable=False, name="logged_steps")
         self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="logged_count")
@@ -106,18 +105,19 @@ class StepLog:
         ]
 
     def _keep(self, row: Any) -> None:
-        values = [*self._metrics.sets[0].tensors().values(), self._rate()]
+        values = [*self._metrics.sets[0].tensors().values(), *map(_rate, self._optimizers.values())]
         stacked = tf.stack([tf.cast(value, tf.float32) for value in values])
         self._values.scatter_nd_update([[row]], [stacked])
 
-    def _rate(self) -> Any:
-        updates = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), tf.int64)
-        return tf.convert_to_tensor(rate_before(self._optimizer, updates))
+
+def _rate(optimizer: Any) -> Any:
+    updates = tf.cast(tf.convert_to_tensor(optimizer.iterations), tf.int64)
+    return tf.convert_to_tensor(rate_before(optimizer, updates))
 
 
-def make_step_log(metrics: ReplicaMetrics, optimizer: Any) -> StepLog | None:
+def make_step_log(metrics: ReplicaMetrics, updates: Sequence[AnyStepUpdate]) -> StepLog | None:
     """Return the log of steps; None if a metric cannot be computed within a compiled function."""
-    made = StepLog(metrics, optimizer)
+    made = StepLog(metrics, updates)
     try:
         tf.function(made.after_single, autograph=False).get_concrete_function()
     except Exception as error:
