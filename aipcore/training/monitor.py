@@ -67,10 +67,6 @@ class Monitor:
             self.reference, self.reference_epoch, self.reference_check = float(value), epoch, self.checks
         if not self.is_better(value):
             return False
-        self.checks += 1
-        # A loss that is not finite means weights that are not. They can still score well by chance.
-        if math.isnan(value) or not math.isfinite(logs.get("loss", 0.0)) or not self.is_better(value):
-            return False
         self.best, self.best_epoch, self.best_step = float(value), epoch, step
         return True
 
