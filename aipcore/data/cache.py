@@ -13,6 +13,7 @@ from aipcore.data.parallel import for_each
 from aipcore.data.processing import Processors, SampleError, SkippedSamples
 from aipcore.data.sample import Sample, Samples
 from aipcore.data.sampler import Indices
+from aipcore.data.strings import as_objects, nbytes_of
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params import names
@@ -158,4 +159,4 @@ def _bytes(side: Any) -> int:
     if side is None:
         return 0
     values = side.values() if isinstance(side, Mapping) else [side]
-    return sum(np.asarray(value).nbytes for value in values if value is not None)
+    return sum(nbytes_of(as_objects(value)) for value in values if value is not None)

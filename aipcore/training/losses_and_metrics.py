@@ -154,6 +154,13 @@ class _FirstBatch:
                     f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss does not "
                     "accept. Convert them to numbers in processors()."
                 ) from error
+            strings = [name for name, value in self.inputs.items() if value.dtype == tf.string]
+            if strings and not outputs:
+                raise ScenarioError(
+                    f"The model of {kind} cannot process its input{strings[0] and f' {strings[0]!r}'}, which holds "
+                    f"strings: {located_sentence(error)} Begin with a layer that takes strings, such as "
+                    "TextVectorization or StringLookup."
+                ) from error
             if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
                 raise ScenarioError(text) from error
             shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())

@@ -62,6 +62,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
 
     Attributes:
         state: the variables.
+        tables: the lookup tables of the layers, such as the vocabulary of `TextVectorization`.
         serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
         further: such functions of further graphs, by name.
     """
@@ -70,6 +71,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         super().__init__()
         further = further or {}
         self.state = [variable.value for variable in variables_of(graph, further).values()]
+        self.tables = [table for one in (graph, *further.values()) for table in tables_of(one.model)]
         specs = graph.argument_specs()
         needed: list[bool] = []
         run = serving_function(graph)
@@ -117,3 +119,9 @@ class Exportable:
 def variables_of(graph: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
     """Return the variables of a model and of its further graphs by path, each once."""
     return {each.path: each for one in (graph, *further.values()) for each in one.model.variables}
+
+
+def tables_of(model: Any) -> list[Any]:
+    """Return the lookup tables of a model's layers."""
+    objects = tf.train.TrackableView(model).descendants()
+    return [each for each in objects if isinstance(each, tf.saved_model.experimental.TrackableResource)]

@@ -140,7 +140,7 @@ class ModelWriter:
             for name in ("saved_model.pb", "fingerprint.pb"):
                 _link(self._written / name, path / name)
             (path / "assets").mkdir(exist_ok=True)
-            tf.train.Checkpoint(state=module.state).write(str(path / "variables" / "variables"))
+            tf.train.Checkpoint(state=module.state, tables=module.tables).write(str(path / "variables" / "variables"))
         else:
             tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve, **module.further})
 
