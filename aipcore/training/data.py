@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -14,12 +15,15 @@ from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.preprocessed import PreprocessedDataset, stream_of
 from aipcore.data.processor import Mode
 from aipcore.data.streamed import StreamDataset
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import ParamsError
+from aipcore.scenario.model import Graph, signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
+from aipcore.scenario.preprocessing import FOLDER, Preprocessing, adapted, load_preprocessing, with_preprocessing
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.engine.learning_rate import Horizon
 from aipcore.training.params import TrainerParams
@@ -34,6 +38,8 @@ class RunData:
 
     Attributes:
         train: the training samples.
+        shown: samples for comparisons of exported models, with the inputs of the exported model.
+        preprocessing: the adapted preprocessing, or None.
         val: the validation samples, or None.
         lav: the LAV lists, by name; the validation samples alone have the name "".
         class_weights: weight of a training sample, indexed by its class, or None; see `class_weight.Table`.
@@ -47,6 +53,8 @@ class RunData:
     """
 
     train: Dataset
+    shown: Dataset
+    preprocessing: Preprocessing | None
     val: Dataset | None
     lav: dict[str, Dataset]
     class_weights: Table | None
@@ -65,7 +73,12 @@ class RunData:
     @property
     def stream(self) -> StreamDataset | None:
         """The training samples if they are a stream."""
-        return self.train if isinstance(self.train, StreamDataset) else None
+        return stream_of(self.train)
+
+    def signatures(self, trained: Graph, applied: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
+        """Return the inputs and outputs of the models for the record of the run; see `signatures_of`."""
+        graphs = {name: with_preprocessing(graph, self.preprocessing) for name, graph in further.items()}
+        return signatures_of(trained, with_preprocessing(applied, self.preprocessing), graphs)
 
     def close(self) -> None:
         """Stop all background work."""
@@ -88,8 +101,17 @@ def closing_data(method: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
+def prepare_data(
+    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, adapted_in: Path | None = None
+) -> RunData:
     """Read the scenario's data.
+
+    Args:
+        scenario: the scenario.
+        params: its parameters.
+        trainer: the parameters of the trainer.
+        seed: the seed of the run.
+        adapted_in: the folder of the run, if its preprocessing has been adapted before.
 
     Raises:
         DataError: it is empty, or not valid data.
@@ -102,14 +124,19 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
         )
     workers = make_workers(params)
     try:
-        return _read_data(scenario, params, trainer, seed, workers)
+        return _read_data(scenario, params, trainer, seed, workers, adapted_in)
     except BaseException:
         workers.close()
         raise
 
 
 def _read_data(
-    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: WorkerPool
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    seed: int,
+    workers: WorkerPool,
+    adapted_in: Path | None,
 ) -> RunData:
     pipelines: list[Pipeline] = []
     fingerprints: dict[str, Any] = {}
@@ -138,13 +165,24 @@ def _read_data(
     training = pipeline(
         "train", scenario.train_data, "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
     )
-    train = training.dataset()
+    raw = training.dataset()
+    preprocessing = _preprocessing(scenario, raw, adapted_in)
+
+    def preprocessed(dataset: Dataset, preload: str) -> Dataset:
+        if preprocessing is None:
+            return dataset
+        made = PreprocessedDataset(raw=dataset, convert=preprocessing.on_host, inputs=preprocessing.outputs)
+        limit = None if preload == "on" else params.data.preload_mib * 2**20
+        return made if preload == "off" else made.kept(limit)
+
+    train = preprocessed(raw, params.train.preload)
     val_data = scenario.val_data()
-    val = None
+    val, shown = None, raw
     if val_data is not None:
-        val = pipeline(
+        shown = pipeline(
             "val", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit, val_data
         ).dataset()
+        val = preprocessed(shown, params.val.preload)
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
@@ -154,7 +192,7 @@ def _read_data(
             limited = pipeline(
                 "", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit
             )
-            lav = {"": limited.dataset()}
+            lav = {"": preprocessed(limited.dataset(), params.val.preload)}
     else:
         for name, data in lists.items():
             origin = f"lav_data()[{name!r}]"
@@ -162,9 +200,10 @@ def _read_data(
             def read(name: str = name) -> Any:
                 return (lav_data_of(scenario) or {})[name]
 
-            lav[name] = pipeline(
+            dataset = pipeline(
                 f"lav {name}", read, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit, data
             ).dataset()
+            lav[name] = preprocessed(dataset, params.lav.preload)
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     loader = training.loader(
         params.train.batch_size,
@@ -173,9 +212,13 @@ def _read_data(
         bucket_window=params.train.bucket_window,
         drop_remainder=params.train.batch_drop_remainder,
     )
+    if preprocessing is not None:
+        loader = DataLoader(train, loader.order, loader.batching)
     updates = math.ceil(loader.batching.steps / trainer.accumulate_steps)
     return RunData(
         train=train,
+        shown=shown,
+        preprocessing=preprocessing,
         val=val,
         lav=lav,
         class_weights=weight_table(params.train, train, f"{type(scenario).__name__}.train_data()"),
@@ -187,6 +230,16 @@ def _read_data(
         workers=workers,
         fingerprint=fingerprints,
     )
+
+
+def _preprocessing(scenario: Scenario, data: Dataset, adapted_in: Path | None) -> Preprocessing | None:
+    """Return the adapted preprocessing of a scenario, or None."""
+    if adapted_in is not None and (found := load_preprocessing(adapted_in / FOLDER)) is not None:
+        return found
+    given = scenario.preprocessing()
+    if given is None:
+        return None
+    return adapted(given, data, type(scenario).__name__, scenario.adapt_samples)
 
 
 def _skipped(pipelines: list[Pipeline]) -> list[str]:

@@ -185,6 +185,7 @@ def _fit(
         about={**about, "resumed": [*before.get("resumed", []), entry]},
         reporter=shown.reporter,
         processes=processes,
+        adapted_in=stored.folder.path,
         opening=_opening(resumption, shown.reporter, log, place) if processes.is_chief else None,
         owns_process=owns_process,
     )

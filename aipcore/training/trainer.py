@@ -19,7 +19,6 @@ from aipcore.errors import author_errors
 from aipcore.params import Resolved
 from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
-from aipcore.scenario.model import signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.callbacks.callback_list import make_callbacks, telling_callbacks, wants_batches
@@ -152,6 +151,7 @@ class Trainer:
         opening: Opening | None = None,
         owns_process: bool = False,
         resume: str = "",
+        adapted_in: Path | None = None,
     ) -> None:
         self._opening = opening
         self._result: TrainResult | None = None
@@ -171,7 +171,7 @@ class Trainer:
         if self._params.deterministic:
             make_deterministic()
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
-        self.data = prepare_data(scenario, params, self._params, seed)
+        self.data = prepare_data(scenario, params, self._params, seed, adapted_in)
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.loader.share = distribution.share
@@ -179,7 +179,7 @@ class Trainer:
         self.about |= {
             "seed": seed,
             "fingerprint": {"source": source_fingerprint(type(scenario)), "data": self.data.fingerprint},
-            **signatures_of(made.graph, made.prediction, made.further),
+            **self.data.signatures(made.graph, made.prediction, made.further),
         }
         self._warm_start = made.warm_start
         self.callbacks = make_callbacks(parts.callbacks, self._context(), made.metrics.sets[0].by_name)
@@ -193,8 +193,9 @@ class Trainer:
             seed=seed,
             stream=self.data.stream,
         )
-        samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
-        writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
+        more: dict[str, Any] = {"samples": self.data.shown, "preprocessing": self.data.preprocessing}
+        check = not self._params.skip_sanity_check
+        writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, check=check, **more)
         self._run_writer = RunWriter(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
         self._resume_command = self._run_writer.resume_command(resume)
         grace, say, one = self._params.grace_seconds, self._reporter.message, self.processes.count == 1
@@ -330,6 +331,8 @@ class Trainer:
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
         self._chunks.chunk = self._steps_per_call(self.state.compilation)
+        if self.data.preprocessing is not None and self.output_dir is not None:
+            self.data.preprocessing.save_in(self.output_dir)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)

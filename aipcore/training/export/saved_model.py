@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aipcore.scenario.losses import mask_of
 from aipcore.scenario.model import BARE_OUTPUT, Graph, argument_names
+from aipcore.scenario.preprocessing import PreprocessedGraph, tables_of
 from aipcore.scenario.record import DEFAULT_GRAPH
 
 
@@ -62,6 +63,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
 
     Attributes:
         state: the variables.
+        preprocessing: the preprocessing in front of the model, or None.
         tables: the lookup tables of the layers, such as the vocabulary of `TextVectorization`.
         serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
         further: such functions of further graphs, by name.
@@ -72,6 +74,8 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         further = further or {}
         self.state = [variable.value for variable in variables_of(graph, further).values()]
         self.tables = [table for one in (graph, *further.values()) for table in tables_of(one.model)]
+        preprocessing = [one.preprocessing for one in (graph, *further.values()) if isinstance(one, PreprocessedGraph)]
+        self.preprocessing = preprocessing[0] if preprocessing else None
         specs = graph.argument_specs()
         needed: list[bool] = []
         run = serving_function(graph)
@@ -119,9 +123,3 @@ class Exportable:
 def variables_of(graph: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
     """Return the variables of a model and of its further graphs by path, each once."""
     return {each.path: each for one in (graph, *further.values()) for each in one.model.variables}
-
-
-def tables_of(model: Any) -> list[Any]:
-    """Return the lookup tables of a model's layers."""
-    objects = tf.train.TrackableView(model).descendants()
-    return [each for each in objects if isinstance(each, tf.saved_model.experimental.TrackableResource)]

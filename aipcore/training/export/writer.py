@@ -15,6 +15,7 @@ import tensorflow as tf
 from aipcore.errors import FormatError, ScenarioError, TrainingError, sentence
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.model import Graph
+from aipcore.scenario.preprocessing import FOLDER as PREPROCESSING
 from aipcore.scenario.record import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.checkpoint.atomic import replaced_dir
 from aipcore.training.export.formats import Arrays, Format
@@ -107,6 +108,7 @@ class ModelWriter:
                     raise _joined(failed)
                 if self._resources is not None and self._resources.is_dir():
                     shutil.copytree(self._resources, fresh / RESOURCES)
+                self._save_preprocessing(fresh / PREPROCESSING)
                 about = {
                     "format": MODEL_FORMAT,
                     **self._about,
@@ -134,13 +136,25 @@ class ModelWriter:
             self._module = ServedModule(self._graph, self._further)
         return self._module
 
+    def _save_preprocessing(self, path: Path) -> None:
+        preprocessing = self._served().preprocessing
+        if preprocessing is None:
+            return
+        if self._written is not None and (self._written / PREPROCESSING).is_dir():
+            shutil.copytree(self._written / PREPROCESSING, path)
+        else:
+            preprocessing.save(path)
+
     def _save_model(self, path: Path) -> None:
         module = self._served()
         if self._written is not None and (self._written / "saved_model.pb").is_file():
             for name in ("saved_model.pb", "fingerprint.pb"):
                 _link(self._written / name, path / name)
             (path / "assets").mkdir(exist_ok=True)
-            tf.train.Checkpoint(state=module.state, tables=module.tables).write(str(path / "variables" / "variables"))
+            parts = {"state": module.state, "tables": module.tables}
+            if module.preprocessing is not None:
+                parts["preprocessing"] = module.preprocessing
+            tf.train.Checkpoint(**parts).write(str(path / "variables" / "variables"))
         else:
             tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve, **module.further})
 
