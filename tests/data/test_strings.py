@@ -57,7 +57,7 @@ def same(sample: Sample) -> Sample:
 @pytest.mark.parametrize("processors", [[], [same]])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_strings_stay_as_they_are(kind: str, processors: list[Any]) -> None:
-    """The batches hold the strings of the source, with and without processing, and the spec says so."""
+    """The batches hold the strings of the source, with and without processing, and the dtype is string."""
     with Pipeline(SOURCES[kind](), processors, workers=0) as pipeline:
         assert pipeline.dataset().specs()[0] == {"": ColumnSpec(shape=(), dtype="string")}
         blocks = list(pipeline.loader(5).blocks(0, chunk=1))
@@ -125,7 +125,7 @@ def test_missing_strings_are_named(data: Any, refused: Any) -> None:
 
 
 def test_another_type_on_demand(refused: Any) -> None:
-    """A processed sample that is no string any more is refused, with its index."""
+    """A processed sample that is not a string any more is refused, with its index."""
 
     def process(sample: Sample) -> Sample:
         return attrs.evolve(sample, inputs=sample.inputs if sample.targets != 45 else 1.0)
