@@ -15,8 +15,8 @@ IN_GRAPH = "defined at (most recent call last)"
 FRAME = r'File "([^"\n]+)", line (\d+), in (\S+)'
 
 
-TRACEBACK = "(--debug shows the traceback)"
-"""The suffix of a message whose traceback is useful."""
+TRACEBACK = "--debug shows the traceback."
+"""The last sentence of a message whose traceback is useful."""
 
 
 class AipError(Exception):
@@ -90,6 +90,11 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def with_traceback_hint(message: str) -> str:
+    """Return a message with the sentence `TRACEBACK` at its end."""
+    return f"{message.removesuffix('.')}. {TRACEBACK}"
+
+
 @contextmanager
 def author_errors() -> Iterator[None]:
     """Convert an exception of the author's code to an `AuthorError` that names its line. Context manager or decorator.
@@ -134,7 +139,12 @@ def author_error(error: Exception) -> AuthorError | None:
 
 
 def located_sentence(error: BaseException) -> str:
-    """Return the message of an exception on one line, after the author's line that raised it, if there is one."""
+    """Return the message of an exception on one line, with the author's line that raised it, if there is one.
+
+    A sentence of aip needs neither its class nor a line. It is returned without its last period.
+    """
+    if isinstance(error, AipError):
+        return " ".join(str(error).split()).removesuffix(".")
     line = author_line(error)
     return sentence(error) if line is None else f"{sentence(error)} ({line})"
 

@@ -12,6 +12,7 @@ from aipcore.hooks.records import (
     ScenarioRecord,
     ScheduleParams,
     ScheduleRecord,
+    WriterRecord,
     hookimpl,
 )
 from aipcore.params import (
@@ -45,6 +46,7 @@ __all__ = [
     "ScenarioRecord",
     "ScheduleParams",
     "ScheduleRecord",
+    "WriterRecord",
     "above",
     "at_least",
     "between",

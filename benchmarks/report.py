@@ -69,6 +69,13 @@ BENCHMARKS = (
         quick=("--epochs", "1", "--runs", "1"),
     ),
     Benchmark(
+        "sources",
+        "Kinds of data",
+        "An epoch of the MLP on data of each kind. aip runs with and without XLA, `Model.fit` also with 1 and 32 steps "
+        "per call, on the same object; the fastest of each counts.",
+        quick=("--epochs", "2", "--rounds", "1", "--batches", "256"),
+    ),
+    Benchmark(
         "pipeline",
         "The data pipeline",
         "Samples per second of a task of about 1 ms in Python and in NumPy, with 0, 1 and 2 worker processes.",

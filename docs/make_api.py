@@ -37,6 +37,7 @@ SECTIONS = {
         {
             "scenario/scenario.py": ["Scenario"],
             "scenario/list_file.py": ["ListFileScenario", "matching_files"],
+            "scenario/tables.py": ["read_columns"],
             "scenario/evaluator.py": ["Evaluator"],
         },
     ),
@@ -193,7 +194,9 @@ def _members(node: ast.ClassDef, tree: ast.Module, owner: str) -> Iterator[str]:
         for each in private:
             if each.name.startswith("_"):
                 attributes = (ast.get_docstring(each) or "").partition("Attributes:\n")[2]
-                yield f"**Attributes**\n\n{items(inspect.cleandoc(chr(10) + attributes))}\n"
+                # They continue the list of the class's own attributes.
+                heading = "" if "Attributes:\n" in (ast.get_docstring(node) or "") else "**Attributes**\n\n"
+                yield f"{heading}{items(inspect.cleandoc(chr(10) + attributes))}\n"
                 yield from _members(each, tree, owner)
     for each in node.body:
         if not isinstance(each, ast.FunctionDef) or each.name.startswith("_"):

@@ -51,7 +51,7 @@ def _table(title: str, section: Section) -> str:
     if section.options:
         lines += ["| option | default | |", "|---|---|---|"]
     for option in section.options:
-        text = option.help + (f" {option.limit[0].upper()}{option.limit[1:]}." if option.limit else "")
+        text = option.help + (f" {option.requirement}" if option.limit else "")
         if option.choices:
             text += " One of " + ", ".join(name for name, _ in option.choices) + "."
         if option.aliases:

@@ -16,6 +16,10 @@ from sentences import refused
 
 __all__ = ["refused"]
 
+if not os.environ.get("AIP_TEST_GPU"):
+    # TensorFlow reads this when it starts.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
 Install = Callable[..., Path]
 RunAip = Callable[..., "subprocess.CompletedProcess[str]"]
 AIP = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]

@@ -104,9 +104,12 @@ def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds:
             seed=secrets.randbelow(2**31) if given is None else given,
             workers=workers,
             limit=params.train.limit,
+            again=scenario.train_data,
+            streamed=params.trainer.samples_per_epoch != -1 and params.train.preload != "on",
         )
         loader = pipeline.loader(
             params.train.batch_size,
+            samples=None if params.trainer.samples_per_epoch == -1 else params.trainer.samples_per_epoch,
             shuffle=params.train.shuffle,
             bucket_window=params.train.bucket_window,
             drop_remainder=params.train.batch_drop_remainder,
@@ -138,12 +141,15 @@ def _report(
     console: Console, pipeline: Pipeline, loader: DataLoader, seconds: float | None, *, model: float | None
 ) -> None:
     from aipcore.data.parallel import ParallelDataset
+    from aipcore.data.streamed import StreamDataset
     from aipcore.data.throughput import shares, verdict
 
     dataset = pipeline.dataset()
-    workers = dataset.choice().workers if isinstance(dataset, ParallelDataset) else 0
-    console.print(f"{len(dataset):,} training samples in batches of {loader.batching.batch_size}", highlight=False)
-    console.print(pipeline.describe() or "samples in memory, no processing", highlight=False)
+    workers = dataset.choice().workers if isinstance(dataset, ParallelDataset | StreamDataset) else 0
+    samples = count(loader.batching.samples + loader.batching.dropped, "training sample")
+    console.print(f"{samples} in batches of {loader.batching.batch_size}", highlight=False)
+    where = f"a stream: {dataset.describe()}" if isinstance(dataset, StreamDataset) else "samples in memory"
+    console.print(pipeline.describe() or f"{where}, no processing", highlight=False)
     parts = shares(dataset)
     progress = Progress()
     # The user ends the measurement with Ctrl-C. The results so far count.

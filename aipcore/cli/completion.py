@@ -10,11 +10,11 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from aipcore.cli.request import HelpOption, make_request, options_of, sort_words, split_arguments
-from aipcore.cli.style import Command
+from aipcore.cli.style import Command, NameChoice
 from aipcore.errors import AipError
 from aipcore.files import expanded
 from aipcore.hooks.manager import get_plugin_manager
-from aipcore.params import Description, Layer, fill, sections
+from aipcore.params import Description, Layer, fill, one_of, sections
 from aipcore.params.tree import Group
 from aipcore.scenario.loader import load_scenario
 from aipcore.training.params import run_params_class
@@ -143,7 +143,7 @@ class RunCommand(WordsCommand):
 
 
 class ModelFolderCommand(WordsCommand):
-    """A command that takes one or several trained models, and the parameters to apply them with.
+    """A command that takes one or more trained models, and the parameters to apply them with.
 
     Attributes:
         fixed: parameter groups without effect in this command; None for the default ones.
@@ -279,8 +279,12 @@ WHERE = {
 }
 
 
-@click.command("completion", cls=Command)
-@click.argument("shell", type=click.Choice(list(WHERE)))
+class _Completion(Command):
+    missing = f"Name a shell: aip completion {one_of(WHERE)}."
+
+
+@click.command("completion", cls=_Completion)
+@click.argument("shell", type=NameChoice(WHERE, "There is no completion for"))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script for bash, zsh or fish.

@@ -44,6 +44,7 @@ GRAPH = command_option(
 )
 OPTIONS = (HELP, OUTPUT, GRAPH, TRUST)
 USAGE = "export MODEL --format NAME \\[OPTIONS] \\[PARAMETERS]"
+PARAMETERS = "PARAMETERS are the options of the format, and those of the scenario's groups model and data."
 SUMMARY = "Write a trained model in another format. Its outputs are verified before the folder is moved into place."
 
 
@@ -104,7 +105,7 @@ def _show_help(
     arguments: ModelArguments, layer: Layer, overrides: Layer, plugins: PluginManager, console: Console
 ) -> None:
     if not arguments.models:
-        show_model_usage(console, USAGE, SUMMARY, OPTIONS)
+        show_model_usage(console, USAGE, SUMMARY, OPTIONS, PARAMETERS)
         console.print()
         show_details(console, sections(fill(ExportCommandParams, [layer], plugins)))
         return
@@ -175,5 +176,6 @@ def _export(
         changed=changed,
     )
     what = str(model.path) if graph == DEFAULT_GRAPH else f"the graph {graph} of {model.path}"
-    differ = f"differ by at most {exported.deviation:.2g}" if exported.deviation else "are identical"
-    echo(f"Exported {what} as {chosen.name} to {output}. The outputs {differ} for {exported.inputs}.")
+    far = f"differ from the original's by at most {exported.deviation:.2g}"
+    match = far if exported.deviation else "match the original's"
+    echo(f"Exported {what} as {chosen.name} to {output}. The exported model's outputs {match} on {exported.inputs}.")

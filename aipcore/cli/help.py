@@ -38,6 +38,12 @@ COMMON = (
 )
 """The options that most users of a training change."""
 
+PARAMETERS = "PARAMETERS are the scenario's options, such as --trainer.epochs 5."
+
+OUTPUT_DIR = "trainer.output_dir"
+NEW_FOLDER = "runs/SCENARIO-N"
+"""The folder of a run without `--trainer.output_dir`."""
+
 WIDEST_CHOICES = 40
 """Maximum width of the names of a component in place of `NAME`."""
 
@@ -46,12 +52,12 @@ def show_usage(console: Console, command: click.Command) -> None:
     """Print the help of a command before a scenario is named."""
     show_summary(console, command, "SCENARIO")
     plugins = get_plugin_manager()
-    console.print("\nSCENARIO is one of these, [bold]package.module:Class[/bold], or a [bold].py[/bold] file:")
+    console.print("\nSCENARIO is a [bold].py[/bold] file, [bold]package.module:Class[/bold], or one of:")
     show_rows(
         console,
         [Row(Text(name, "cyan"), Text(plugins.summary("scenario", name))) for name in plugins.names("scenario")],
     )
-    console.print(f"\nThe parameters of one: [bold]aip {command.name} SCENARIO --help[/bold]")
+    console.print(f"\nTo see a scenario's parameters: [bold]aip {command.name} SCENARIO --help[/bold]")
 
 
 def show_summary(console: Console, command: click.Command, first: str) -> None:
@@ -64,6 +70,7 @@ def show_summary(console: Console, command: click.Command, first: str) -> None:
     """
     console.print(f"Usage: [bold]aip {command.name} {first} \\[OPTIONS] \\[PARAMETERS][/bold]\n\n{command.help}\n")
     show_options(console, options_of(command))
+    console.print(f"\n{PARAMETERS}")
 
 
 def show_help(
@@ -94,7 +101,8 @@ def show_help(
         standard=sections(fill(run_params_class(ScenarioParams), [], request.plugins)),
     )
     if not topic:
-        console.print(Text.assemble("Usage: ", (f"{start} [OPTIONS] [PARAMETERS]", "bold"), "\n"))
+        console.print(Text.assemble("Usage: ", (f"{start} [OPTIONS] [PARAMETERS]", "bold")))
+        console.print(f"{PARAMETERS}\n")
         summary = (request.scenario.cls.__doc__ or "").strip().splitlines()
         if summary:
             console.print(summary[0] + "\n", markup=False)
@@ -160,7 +168,10 @@ def show_parameters(console: Console, trees: Sequence[Group], about: About, topi
     if not (selected or others or own):
         raise _unknown(found, about, topic)
     show_details(console, selected)
-    rows = [Row(Text(f"--{name}", "cyan"), Text(f"Option of {one_of(choices)}.")) for name, choices in others.items()]
+    rows = [
+        Row(Text(f"--{name}", "cyan"), Text(f"Option of {one_of(choices)}; see aip plugins show {choices[0]}."))
+        for name, choices in others.items()
+    ]
     show_sections(console, [("Options of components that are not chosen:", rows)])
     show_sections(console, [("Options of the command:", list(_command_rows(own)))])
 
@@ -246,7 +257,7 @@ def _details(options: Iterable[Description]) -> Iterator[Row]:
     for option in options:
         text = Text(option.help)
         if option.limit:
-            text.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
+            text.append(f" {option.requirement}", "dim")
         if option.aliases:
             text.append(f" Also: {', '.join(f'--{alias}' for alias in option.aliases)}.", "dim")
         text.append(" ").append_text(_value(option))
@@ -264,8 +275,13 @@ def _value(option: Description) -> Text:
     """Return the value of an option in this command, with its origin unless it is the default."""
     if option.required:
         return Text("[required]", "bold red")
-    origin = "" if option.origin == DEFAULT else f", {option.origin}"
-    return Text(f"[{option.default or 'none'}{origin}]", "green")
+    origin = option.origin
+    if origin == DEFAULT:
+        unset = NEW_FOLDER if option.name == OUTPUT_DIR else "none"
+        return Text(f"[{option.default if option.default not in ('', 'none') else unset}]", "green")
+    if origin.startswith("scenario "):
+        origin = f"set by {origin.removeprefix('scenario ')}"
+    return Text(f"[{option.default or 'none'}, {origin}]", "green")
 
 
 def show_options(console: Console, options: Sequence[click.Option]) -> None:

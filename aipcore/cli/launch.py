@@ -21,6 +21,8 @@ STRATEGY = "--device.strategy"
 
 
 class _Launch(Command):
+    missing = "Give the number of processes: aip launch --workers 2 train tutorial."
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the words of the launched command after its name; before it, options and command names."""
         words = list(ctx.params.get("words") or [])
@@ -52,7 +54,7 @@ class _Launch(Command):
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="train|resume ...", shell_complete=complete_words)
 def command(workers: int, port_base: int | None, words: tuple[str, ...]) -> None:
-    """Train with several worker processes on this machine.
+    """Train with several processes on this machine (distributed training).
 
     \b
       aip launch --workers 2 train tutorial --train.batch_size 64

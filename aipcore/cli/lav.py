@@ -25,8 +25,8 @@ EAGER = command_option("--eager", help="Run without compilation, to debug a scen
 LAV = ModelCommand(
     name="lav",
     usage="lav MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Score a trained model, or the vote of several. Computes losses, metrics and evaluator results on the "
-    "validation data, or on the data that the parameters select.",
+    summary="Score one or more trained models. Several models vote. Computes losses, metrics and evaluator results on "
+    "the validation data, or on the data that the parameters select.",
     options=(HELP, JSON, DUMP, EAGER, TRUST),
     several=True,
 )
@@ -39,7 +39,7 @@ class _Lav(ModelFolderCommand):
 
 @words_command("lav", _Lav, LAV.options)
 def command(words: tuple[str, ...]) -> None:
-    """Score one or several trained models on validation or other data."""
+    """Score one or more trained models on validation or other data."""
     console = Console()
     options, requests = LAV.read(words, console)
     if not requests:

@@ -13,7 +13,17 @@ import click
 
 import aipcore
 from aipcore.cli.style import Group, color_wanted, report
-from aipcore.errors import TRACEBACK, AipError, AuthorError, PluginError, Terminated, UsageError, author_error, sentence
+from aipcore.errors import (
+    TRACEBACK,
+    AipError,
+    AuthorError,
+    PluginError,
+    Terminated,
+    UsageError,
+    author_error,
+    sentence,
+    with_traceback_hint,
+)
 from aipcore.hooks.discovery import Switches
 from aipcore.hooks.manager import configure_plugins, get_plugin_manager
 from aipcore.params.names import nearest, normalize, one_of
@@ -22,13 +32,13 @@ from aipcore.streams import OutputError, guarded_output, require_output
 COMMANDS: Final = {
     "train": ("aipcore.cli.train", "Train a scenario."),
     "resume": ("aipcore.cli.resume", "Resume a run from its newest checkpoint."),
-    "launch": ("aipcore.cli.launch", "Train with several worker processes on this machine."),
+    "launch": ("aipcore.cli.launch", "Train with several processes on this machine (distributed training)."),
     "benchmark-input-pipeline": (
         "aipcore.cli.benchmark_input_pipeline",
         "Measure the throughput of the training data and find its bottleneck.",
     ),
-    "lav": ("aipcore.cli.lav", "Score one or several trained models on validation or other data."),
-    "predict": ("aipcore.cli.predict", "Apply one or several trained models to data."),
+    "lav": ("aipcore.cli.lav", "Score one or more trained models on validation or other data."),
+    "predict": ("aipcore.cli.predict", "Run one or more trained models on data."),
     "evaluate": ("aipcore.cli.evaluate", "Score stored outputs of a model."),
     "export": ("aipcore.cli.export", "Write a trained model in another format."),
     "params": ("aipcore.cli.params", "Print the parameters of a command line and the origin of each value."),
@@ -138,7 +148,7 @@ def app(ctx: click.Context, disabled: tuple[str, ...], no_plugins: bool, debug: 
 
     \b
       aip train tutorial --optimizer adabelief   train on the built-in digits
-      aip train tutorial --help                  all parameters of a scenario
+      aip train tutorial --help                  the main parameters (--help all: every one)
       aip plugins list                           all available plugins
     """  # noqa: D301 - click's mark for lines that are not to be rewrapped
     del disabled, no_plugins, debug
@@ -188,7 +198,7 @@ def _ended(words: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
     except AuthorError as error:
-        return _fail(f"{error} {TRACEBACK}", error.exit_code, debug)
+        return _fail(with_traceback_hint(str(error)), error.exit_code, debug)
     except AipError as error:
         return _fail(str(error), error.exit_code, debug)
     except Exception as error:
@@ -230,10 +240,10 @@ def _unforeseen(error: Exception, running: Sequence[str]) -> str:
     if running and get_plugin_manager().has("command", running[0]):
         owner = get_plugin_manager().entry("command", running[0]).plugin.source
     elif (own := author_error(error)) is not None:
-        return f"{own} {TRACEBACK}"
+        return with_traceback_hint(str(own))
     else:
         owner = _plugin_of(error) or owner
-    return f"{command} failed unexpectedly ({sentence(error)}). Report this to the authors of {owner} {TRACEBACK}."
+    return f"{command} failed unexpectedly ({sentence(error)}). Report this to the authors of {owner}. {TRACEBACK}"
 
 
 def _plugin_of(error: BaseException) -> str | None:

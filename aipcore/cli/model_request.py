@@ -43,6 +43,7 @@ def start_computing(device: GpuParams | None = None) -> None:
         select_devices(device)
 
 
+PARAMETERS = "PARAMETERS are the scenario's options, such as --val.batch_size 32."
 COMMON = ("val.batch_size", "lav.show_samples", "device.gpus")
 """The parameters that most users of a trained model change."""
 
@@ -81,10 +82,10 @@ def split_model_arguments(
     while rest and not rest[0].startswith("-"):
         models.append(rest.pop(0))
     if not models and "--help" not in given:
-        dots = "MODEL ..." if several else "MODEL"
+        line = " ".join([f"aip {command}", "MODEL..." if several else "MODEL", *rest])
         raise UsageError(
-            f"Name a model first: aip {command} {dots}{''.join(f' {word}' for word in rest)}. A model is a run "
-            "folder or its folder best, export or checkpoint."
+            f"Name a model: {line}{'' if line.endswith('...') else '.'} A model is a run folder, or its best, export "
+            "or checkpoint subfolder."
         )
     if len(models) > 1 and not several:
         raise UsageError(f"aip {command} takes one model, not {len(models)}: {' '.join(models)}.")
@@ -195,16 +196,17 @@ def _refuse_fixed(
 
 
 def show_model_usage(
-    console: Console, usage: str, summary: str, options: Sequence[click.Option], *, parameters: bool = True
+    console: Console, usage: str, summary: str, options: Sequence[click.Option], parameters: str = PARAMETERS
 ) -> None:
-    """Print the help of a command before a model is named."""
+    """Print the help of a command before a model is named. `parameters` explains them; empty without parameters."""
     console.print(f"Usage: [bold]aip {usage}[/bold]\n\n{summary}\n")
     show_options(console, options)
     console.print(
-        "\nMODEL is a run folder or its folder [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold]."
+        "\nMODEL is a run folder, or its [bold]best[/bold], [bold]export[/bold] or [bold]checkpoint[/bold] subfolder."
     )
     if parameters:
-        console.print(f"\nAll parameters of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
+        console.print(f"\n{parameters}")
+        console.print(f"To see those of a model: [bold]aip {usage.split(maxsplit=1)[0]} MODEL --help[/bold]")
 
 
 def show_model_help(console: Console, request: ModelRequest, command: ModelCommand, model: str, topic: str) -> None:

@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Sequence
 
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from aipcore.cli.columns import Row, show_rows
 from aipcore.cli.plugin_list import STYLES
 from aipcore.console import Console
 from aipcore.errors import TRACEBACK, PluginError
@@ -17,6 +17,7 @@ from aipcore.hooks.discovery import Entry, Plugin
 from aipcore.hooks.manager import PluginManager
 from aipcore.hooks.references import find_source
 from aipcore.params import Description, describe, nearest, normalize, one_of
+from aipcore.params.help import plain
 
 CHOSEN_BY = {
     "optimizer": "aip train SCENARIO --optimizer {name}",
@@ -24,6 +25,7 @@ CHOSEN_BY = {
     "scenario": "aip train {name}",
     "callback": "aip train SCENARIO --callbacks {name}",
     "exporter": "aip train SCENARIO --export.formats {name}",
+    "writer": "aip predict MODEL --output FILE{suffix}",
     "command": "aip {name} --help",
 }
 """The option or command that selects a plugin, by kind."""
@@ -74,21 +76,23 @@ def _unknown(manager: PluginManager, name: str, kind: str | None) -> str:
 def _show_entry(console: Console, manager: PluginManager, entry: Entry) -> None:
     record, plugin = entry.record, entry.plugin
     console.print(Text.assemble((record.kind, "bold"), " ", (record.name, "bold cyan")))
-    console.print(Text(f"  {record.summary}\n"))
+    console.print(Text(f"  {plain(record.summary)}\n"))
     source = find_source(record.build, record.name)
     facts = [*_origin(plugin), ("status", _status(entry.status, entry.reason)), ("built by", Text(record.build))]
     if source is not None:
         facts.append(("source", Text(f"{source.file}:{source.line}" if source.line else str(source.file))))
     if record.docs:
         facts.append(("documentation", Text(record.docs)))
-    facts.append(("use", Text(CHOSEN_BY[record.kind].format(name=record.name))))
+    facts.append(("use", Text(CHOSEN_BY[record.kind].format(name=record.name, suffix=getattr(record, "suffix", "")))))
     _print_facts(console, facts)
     if source is not None:
         _print_text(console, source.docstring)
-    if entry.status == "ok" and record.kind != "command":
+    if entry.status == "ok" and record.kind not in ("writer", "command"):
         cls = manager.params_class(record.kind, record.name)
+        text = inspect.cleandoc(cls.__doc__ or "")
+        # "Parameters of ..." adds nothing to the heading.
+        _print_text(console, "" if text.startswith("Parameters of ") else text)
         console.print(Text("\n  Parameters and their defaults", "bold"))
-        _print_text(console, inspect.cleandoc(cls.__doc__ or ""))
         prefix = PREFIXES.get(record.kind, "").format(name=record.name)
         _print_options(console, describe(cls, manager, prefix))
         if record.kind == "schedule":
@@ -128,39 +132,39 @@ def _status(status: str, reason: str) -> Text:
 
 
 def _print_facts(console: Console, facts: Sequence[tuple[str, Text]]) -> None:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for heading, text in facts:
-        table.add_row(f"  {heading}", text)
-    console.print(table)
+    show_rows(console, [Row(Text(heading, "dim"), text) for heading, text in facts])
 
 
 def _print_text(console: Console, text: str) -> None:
-    if text:
-        console.print(Padding(Text(f"\n{text}"), (0, 0, 0, 2)))
+    """Print the paragraphs of a docstring, rewrapped unless they are indented or a list."""
+    for paragraph in filter(None, plain(text).split("\n\n")):
+        lines = paragraph.splitlines()
+        rewrapped = [" ".join(lines)] if all(line[0] not in " *-" for line in lines) else lines
+        console.print()
+        for line in rewrapped:
+            for part in Text(line).wrap(console, max(console.width - 2, 20)):
+                part.rstrip()
+                console.print(Text("  ").append_text(part), soft_wrap=True)
 
 
 def _print_options(console: Console, options: Sequence[Description]) -> None:
     if not options:
         console.print(Text("\n  none", "dim"))
         return
-    table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(ratio=4, overflow="fold")
-    table.add_column(ratio=6)
+    rows: list[Row] = []
     for option in options:
-        name = Text.assemble((f"  --{option.name}", "cyan"), (f" {option.metavar}", "dim cyan"))
+        name = Text.assemble((f"--{option.name}", "cyan"), (f" {option.metavar}", "dim cyan"))
         text = Text(option.help)
         if option.choices:
             text.append(f" One of: {', '.join(known for known, _ in option.choices)}.", "cyan")
         if option.limit:
-            text.append(f" {option.limit[0].upper()}{option.limit[1:]}.", "dim")
+            text.append(f" {option.requirement}", "dim")
         if option.aliases:
             text.append(f" Also: {', '.join(f'--{alias}' for alias in option.aliases)}.", "dim")
         if option.required:
             text.append(" Required.", "bold red")
         else:
             text.append(f" [{option.default or 'none'}]", "green")
-        table.add_row(name, text)
+        rows.append(Row(name, text))
     console.print()
-    console.print(table)
+    show_rows(console, rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from aipcore.cli.style import Group
+from aipcore.cli.style import Group, NameChoice
 from aipcore.errors import UsageError
 from aipcore.hooks.discovery import KINDS
 from aipcore.hooks.manager import get_plugin_manager
@@ -18,7 +18,7 @@ from aipcore.params.names import count
 if TYPE_CHECKING:
     from aipcore.cli.plugin_list import Row
 
-KIND = click.Choice(KINDS, case_sensitive=False)
+KIND = NameChoice(KINDS, "There is no plugin kind")
 
 
 def complete_plugins(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -81,9 +81,7 @@ def show(ctx: click.Context, name: str, kind: str | None) -> None:
 @command.command("check")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_plugins)
 @click.option("--kind", type=KIND, help="Check only plugins of this kind.")
-@click.option(
-    "--all", "every", is_flag=True, help="Check all plugins. With `aip --no-plugins`, only the built-in ones."
-)
+@click.option("--all", "every", is_flag=True, help="Check all plugins. With aip --no-plugins, only the built-in ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) -> None:
     """Run the conformance checks of a plugin.
@@ -114,8 +112,8 @@ def check(names: tuple[str, ...], kind: str | None, every: bool, as_json: bool) 
 def new(kind: str, name: str, output: Path | None) -> None:
     """Create a working plugin package with tests.
 
-    KIND is optimizer, schedule, scenario, callback, exporter or command. NAME is the name that users type,
-    such as SignSGD for the package aip-plugin-sign-sgd.
+    KIND is optimizer, schedule, scenario, callback, exporter, writer or command. NAME is the name that
+    users type, such as SignSGD for the package aip-plugin-sign-sgd.
     """
     from aipcore.scaffold.bake import bake, next_commands
     from aipcore.scaffold.names import names_for

@@ -1,4 +1,4 @@
-"""`aip predict`: predictions of one or several models."""
+"""`aip predict`: predictions of one or more models."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from aipcore.cli.request import HELP, command_option
 from aipcore.cli.style import report
 from aipcore.console import Console
 from aipcore.errors import UsageError
+from aipcore.hooks.manager import get_plugin_manager
 from aipcore.params import Resolved
 from aipcore.params.names import count
-from aipcore.prediction.formats import PREDICTIONS, check_output
 from aipcore.prediction.params import FIXED
+from aipcore.prediction.writers import Writer, find_writer, write_predictions
 from aipcore.scenario.list_file import matching_files
+from aipcore.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
     from aipcore.prediction.predictor import Prediction
 
 OUTPUT = command_option(
     "--output",
-    help="Write the predictions to FILE instead of the terminal. FILE ends in .jsonl, .npz or .parquet.",
+    help="Write the predictions to FILE instead of the terminal. The end of FILE selects the format: "
+    ".csv, .jsonl, .npz, .parquet, or one of the scenario or a plugin; see aip plugins list --kind writer.",
     metavar="FILE",
 )
 TARGETS = command_option(
@@ -37,7 +40,7 @@ TARGETS = command_option(
 PREDICT = ModelCommand(
     name="predict",
     usage="predict MODEL ... \\[OPTIONS] \\[PARAMETERS]",
-    summary="Apply a trained model, or several that vote, to data. The default is the validation data.",
+    summary="Run one or more trained models on data, by default the validation data. Several models vote.",
     options=(HELP, OUTPUT, TARGETS, TRUST),
     fixed=(*FIXED, "lav"),
     several=True,
@@ -51,7 +54,7 @@ class _Predict(ModelFolderCommand):
 
 @words_command("predict", _Predict, PREDICT.options)
 def command(words: tuple[str, ...]) -> None:
-    """Apply one or several trained models to data."""
+    """Run one or more trained models on data."""
     console = Console()
     options, requests = PREDICT.read(words, console)
     if not requests:
@@ -66,11 +69,19 @@ def command(words: tuple[str, ...]) -> None:
     for each in resolved:
         # Missing files are reported before TensorFlow is imported.
         matching_files(getattr(each.value.data, "files", ()))
+    writer = None
     if output is not None:
-        check_output(output, "--output", PREDICTIONS if not targets else PREDICTIONS[1:])
+        writer = _find_writer(output, requests[0], resolved[0], targets=targets)
     elif targets:
         raise UsageError("--targets needs --output FILE for the targets. Add it.")
-    _predict(requests, resolved, console, output=output, targets=targets)
+    _predict(requests, resolved, console, output=output, writer=writer, targets=targets)
+
+
+def _find_writer(output: Path, request: ModelRequest, resolved: Resolved[Any], *, targets: bool) -> Writer:
+    cls = request.scenario.cls
+    # A scenario without its own formats is not made before TensorFlow is configured.
+    own = {} if cls.prediction_writers is Scenario.prediction_writers else cls(resolved.value).prediction_writers()
+    return find_writer(output, get_plugin_manager(), own=own, targets=targets)
 
 
 def _predict(
@@ -79,13 +90,13 @@ def _predict(
     console: Console,
     *,
     output: Path | None,
+    writer: Writer | None,
     targets: bool,
 ) -> None:
     from aipcore.cli.tables import show_predictions
 
     start_computing(resolved[0].value.device)
     from aipcore.prediction.predictor import Predictor, load_voter
-    from aipcore.prediction.writers import write_predictions
 
     predictor = Predictor(
         [
@@ -101,7 +112,7 @@ def _predict(
     if output is None:
         show_predictions(console, predictions)
     else:
-        written = write_predictions(output, predictions, applied_record(requests[0], resolved[0]))
+        written = write_predictions(output, predictions, applied_record(requests[0], resolved[0]), writer)
         click.echo(f"Wrote {count(written, 'prediction')} to {output}.")
     for text in predictor.skipped():
         report("warning", text)

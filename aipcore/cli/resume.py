@@ -37,7 +37,7 @@ def command(words: tuple[str, ...]) -> None:
         console = Console()
         show_summary(console, command, "DIR")
         console.print("\nDIR is a run folder, its checkpoint folder, or one checkpoint in it.")
-        console.print("All parameters of a run: [bold]aip resume DIR --help[/bold]")
+        console.print("To see the parameters of a run: [bold]aip resume DIR --help[/bold]")
         return
     stored = find_stored_run(Path(arguments.scenario), given_layers(arguments), trust="--trust" in arguments.options)
     if "--help" in arguments.options:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import click
 
-from aipcore.params.names import escaped
+from aipcore.errors import UsageError
+from aipcore.params.names import escaped, nearest, one_of
 from aipcore.params.secret import redacted
 
 
@@ -17,6 +18,10 @@ class StyledFormatter(click.HelpFormatter):
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """Write the usage line."""
         super().write_usage(click.style(prog, bold=True), args, prefix)
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph. Backticks mark code on documentation pages only."""
+        super().write_text(text.replace("`", ""))
 
     def write_heading(self, heading: str) -> None:
         """Write the heading of a section."""
@@ -37,6 +42,48 @@ class Command(click.Command):
     """Base class of aip's commands."""
 
     context_class = StyledContext
+    missing = ""
+    """The error if a required word is missing; by default, it shows the words of the command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words after the command.
+
+        Raises:
+            UsageError: a required word is missing.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            words = [each.make_metavar(ctx) for each in self.params if isinstance(each, click.Argument)]
+            lacks = error.param.make_metavar(ctx) if isinstance(error.param, click.Argument) else "An option"
+            shown = " ".join([ctx.command_path, *words])
+            raise UsageError(self.missing or f"{lacks} is missing: {shown}.") from error
+
+
+class NameChoice(click.Choice[str]):
+    """One of a few names, with aip's sentence for another one.
+
+    Args:
+        choices: the names.
+        missing: the beginning of the error for another name, such as `There is no plugin kind`.
+    """
+
+    def __init__(self, choices: Iterable[str], missing: str) -> None:
+        super().__init__(list(choices), case_sensitive=False)
+        self.missing = missing
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name.
+
+        Raises:
+            UsageError: it is not one of the names.
+        """
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = nearest(value, self.choices)
+            hint = f"did you mean {one_of(near)}?" if near else f"choose {one_of(self.choices)}."
+            raise UsageError(f"{self.missing} {value!r}; {hint}") from error
 
 
 class Group(click.Group):

@@ -97,9 +97,7 @@ def show_predictions(console: Console, predictions: Iterable[Prediction]) -> Non
     """Print predictions: the label of the sample and each output."""
     if not console.is_terminal:
         for each in predictions:
-            values = "\t".join(
-                f"{name}={_text(value)}" if name else _text(value) for name, value in each.outputs.items()
-            )
+            values = "\t".join(f"{name or 'output'}={_text(value)}" for name, value in each.outputs.items())
             echo(f"{label(each)}\t{values}")
         return
     table: Table | None = None

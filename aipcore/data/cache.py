@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from aipcore.data.adapters.elements import bytes_of
 from aipcore.data.adapters.samples import SampleList
 from aipcore.data.parallel import for_each
 from aipcore.data.processing import Processors, SampleError, SkippedSamples
 from aipcore.data.sample import Sample, Samples
 from aipcore.data.sampler import Indices
-from aipcore.data.strings import as_objects, nbytes_of
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params import names
@@ -54,7 +54,7 @@ def cache(
         for sample in made:
             samples.append(sample)
             source_indices.append(source_index)
-            size += _bytes(sample.inputs) + _bytes(sample.targets) + _bytes(sample.weight)
+            size += bytes_of(sample)
         read = source_index + 1
         if limit is not None and (size > limit or (read == ESTIMATED and size / read * len(source) > limit)):
             return None
@@ -153,10 +153,3 @@ def _check_left(left: Any, source: Samples, processors: Processors, errors: list
         reason = f"The first error: {errors[0]}" if errors else "The generating processors drop every sample."
         samples = names.count(len(source), "sample")
         raise DataError(f"No sample of {processors.origin} is left after processing {samples}. {reason}")
-
-
-def _bytes(side: Any) -> int:
-    if side is None:
-        return 0
-    values = side.values() if isinstance(side, Mapping) else [side]
-    return sum(nbytes_of(as_objects(value)) for value in values if value is not None)

@@ -160,6 +160,15 @@ class MemoryDataset(Dataset):
         meta = None if self.meta is None else self.meta[index]
         return Sample(inputs=inputs, targets=targets, meta=meta, weight=weight)
 
+    def sliced(self, part: slice) -> MemoryDataset:
+        """Return a dataset of some consecutive samples; its arrays are views."""
+        inputs, targets, weights = (
+            attrs.evolve(side, columns={name: column[part] for name, column in side.columns.items()})
+            for side in self.sides
+        )
+        meta = None if self.meta is None else self.meta[part]
+        return attrs.evolve(self, inputs=inputs, targets=targets, weights=weights, meta=meta)
+
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """See `Dataset`; its arrays are views."""
         return self[index]

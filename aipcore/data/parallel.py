@@ -144,6 +144,24 @@ class ParallelFunction:
         self.choice = self._chosen(timing, total)
         return self.choice
 
+    def measured(self, make: Callable[[Sequence[int]], Any], available: int, total: int) -> Choice:
+        """Choose by the time that the first samples take here, if there is a choice.
+
+        Args:
+            make: makes the samples of some indices.
+            available: the number of samples that `make` can make.
+            total: the number of samples of the data.
+        """
+        timing = None
+        if self.possible:
+            answers = measure(lambda indices: [make(list(indices))], available)
+            while timing is None:
+                try:
+                    next(answers)
+                except StopIteration as end:
+                    timing = end.value
+        return self.choose(timing, total)
+
     def calls(self, tasks: Iterable[tuple[Any, ...]]) -> Generator[Any, None, None]:
         """Yield the results of several calls in order, once the choice is made."""
         if self.choice is not None and self.choice.workers:
@@ -272,15 +290,7 @@ class ParallelDataset(Dataset):
         """
         if self._function.choice is not None:
             return self._function.choice
-        timing = None
-        if self._function.possible:
-            answers = measure(lambda indices: [self.dataset.batch(np.asarray(indices))], len(self))
-            while timing is None:
-                try:
-                    next(answers)
-                except StopIteration as end:
-                    timing = end.value
-        return self._function.choose(timing, len(self))
+        return self._function.measured(lambda indices: self.dataset.batch(np.asarray(indices)), len(self), len(self))
 
     def _counted(self, batch: Batch) -> Batch:
         if self._skipped is not None:

@@ -14,6 +14,8 @@ PRELOAD = (
     "Other samples are read and processed again in each epoch."
 )
 
+DEFAULT_BATCH_SIZE = 16
+
 BALANCED = "balanced"
 
 MOST_CLASSES = 2**24
@@ -64,7 +66,7 @@ LIMIT = (
 class TrainDataParams:
     """Batching of training samples."""
 
-    batch_size: int = field(16, help="Samples per training batch.", check=at_least(1))
+    batch_size: int = field(DEFAULT_BATCH_SIZE, help="Samples per training batch.", check=at_least(1))
     shuffle: bool = field(
         True, help="Visit the samples in a new random order each epoch. The order depends on the seed."
     )
@@ -86,10 +88,11 @@ class TrainDataParams:
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
     class_weight: tuple[str, ...] | None = field(
         None,
-        help="Weight of a training sample, by its class. Other classes have the weight 1. balanced: all "
-        "classes have the same total weight.",
+        help="Weights of training samples by class, such as 0=1 1=5. Other classes have the weight 1. The single word "
+        "balanced gives all classes the same total weight.",
         check=WholeCheck(
-            "CLASS=WEIGHT once for each class, such as 0=1 1=5, or balanced alone (in files {0: 1, 1: 5}, or balanced)",
+            "one CLASS=WEIGHT per class, for example 0=1 1=5, or the single word balanced. In a parameter file, write "
+            "{0: 1, 1: 5} or balanced",
             _is_class_weight,
         ),
         convert=_as_entries,

@@ -17,6 +17,7 @@ from aipcore.data.dataset import Dataset, MemoryDataset, Padding, with_specs
 from aipcore.data.fingerprint import fingerprint
 from aipcore.data.loader import DataLoader
 from aipcore.data.parallel import ParallelDataset
+from aipcore.data.params import DEFAULT_BATCH_SIZE
 from aipcore.data.preprocessed import stream_of
 from aipcore.data.processed import GeneratedSamples, ProcessedDataset, ProcessedSamples, probe
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
@@ -31,8 +32,6 @@ from aipcore.errors import DataError
 from aipcore.params import names
 
 Preload = Literal["auto", "on", "off"]
-
-DEFAULT_BATCH_SIZE = 16
 
 
 def evaluation_batch_size(dataset: Dataset, *given: int | None) -> int:
@@ -69,7 +68,7 @@ class Pipeline:
             pipelines, which `close` leaves running.
         limit: use only this many samples from the start of the source; by default all.
         convert: turns an entry or element of the source into a sample, if it is not one; see `Scenario.to_sample`.
-        again: returns the source anew, for an iterator, which can be read only once.
+        again: returns the source again, for an iterator, which can be read only once.
         streamed: True if an iterable without a length is a stream. It is one too if `preload` is "off", or if its
             samples exceed `preload_bytes` with "auto".
         window: the number of samples of a stream that are put into a random order together; 0: none.
@@ -318,11 +317,13 @@ class Pipeline:
         return with_specs(dataset, declared, self._sides_of_padding(found), self.origin)
 
     def _processed(self, source: Samples, part: Part, source_indices: Indices | None = None) -> ParallelDataset:
-        samples = ProcessedSamples(source=source, processors=self.processors, part=part, source_indices=source_indices)
-        first, probed = map(self._finished, probe(samples, skips=self._skip))
+        samples = ProcessedSamples(
+            source=source, processors=self.processors, part=part, source_indices=source_indices, skips=self._skip
+        )
+        first, probed = map(self._finished, probe(samples))
         bare = (probed.inputs.bare, probed.targets.bare, probed.weights.bare)
         layout = Layout(probed.specs(), bare, probed.padding, self.origin)
-        dataset = ProcessedDataset(samples=samples, layout=layout, first=first, skips=self._skip)
+        dataset = ProcessedDataset(samples=samples, layout=layout, first=first)
         dataset.check_vectorized()
         return ParallelDataset(dataset, self.workers, self._skipped if self._skip else None)
 

@@ -15,6 +15,7 @@ from aipcore.data.adapters.samples import stack
 from aipcore.data.batching import Layout, collect
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
 from aipcore.data.processing import Part, Processors, SampleError
+from aipcore.data.random import partner_indices
 from aipcore.data.sample import Sample, Samples, Specs
 from aipcore.data.sampler import Indices
 from aipcore.data.strings import length_of
@@ -24,6 +25,9 @@ from aipcore.params.names import count
 
 PROBED = 32
 """Samples made to determine shapes and dtypes: half from the start, half spread over the data."""
+
+MOST_DRAWS = 100
+"""Unusable samples drawn as partners of one sample before that sample is left out."""
 
 
 @attrs.frozen(eq=False)
@@ -74,12 +78,14 @@ class ProcessedSamples:
         processors: all processors.
         part: the processors that run on demand.
         source_indices: the index of the author's sample for each sample of `source`; None: the same index.
+        skips: True if samples that cannot be made are left out, also as partners; False if they are errors.
     """
 
     source: Samples
     processors: Processors
     part: Part
     source_indices: Indices | None = None
+    skips: bool = False
 
     def __len__(self) -> int:
         return len(self.source)
@@ -100,7 +106,23 @@ class ProcessedSamples:
         """
         source_index = index if self.source_indices is None else int(self.source_indices[index])
         visit = epoch if self.processors.random else 0
-        return self.processors.run(part, sample, index=index, visit=visit, source_index=source_index)
+        return self.processors.run(part, sample, index=index, visit=visit, source_index=source_index, others=self)
+
+    def draw(self, count: int, random: Any, *, position: int, index: int, visit: int) -> list[Sample]:
+        """See `aipcore.data.processing.Partners`. Partners that cannot be used are drawn again if they are skipped."""
+        before = [each for each in self.part if each[0] < position]
+        partners: list[Sample] = []
+        failures = 0
+        while len(partners) < count:
+            other = int(np.squeeze(partner_indices(random.random(), index, len(self))))
+            try:
+                partners.append(self.process(before, self.source[other], other, visit))
+            except SampleError:
+                # The other sample is counted when an epoch reaches it.
+                failures += 1
+                if not self.skips or failures == MOST_DRAWS:
+                    raise
+        return partners
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -111,13 +133,11 @@ class ProcessedDataset(Dataset):
         samples: the processed samples.
         layout: the required layout of the samples.
         first: the first samples, in memory.
-        skips: True to leave out a sample that cannot be made; False to raise an error.
     """
 
     samples: ProcessedSamples
     layout: Layout
     first: MemoryDataset
-    skips: bool
 
     @cached_property
     def vectorized(self) -> VectorizedProcessing | None:
@@ -138,7 +158,7 @@ class ProcessedDataset(Dataset):
     @property
     def separable(self) -> bool:
         """See `Dataset`. False if samples are skipped: a skipped sample makes the batch smaller for all processes."""
-        return self.uniform and not self.skips
+        return self.uniform and not self.samples.skips
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """See `Dataset`."""
@@ -151,7 +171,8 @@ class ProcessedDataset(Dataset):
         if self.vectorized is not None and (batch := self.vectorized.batch(indices, epochs)) is not None:
             return batch
         visits = list(zip(indices.tolist(), epochs.tolist(), strict=True))
-        return collect(self.layout, indices.tolist(), lambda n: self.samples.sample(*visits[n]), skips=self.skips)
+        skips = self.samples.skips
+        return collect(self.layout, indices.tolist(), lambda n: self.samples.sample(*visits[n]), skips=skips)
 
     def specs(self) -> Specs:
         """See `Dataset`."""
@@ -187,7 +208,7 @@ class ProcessedDataset(Dataset):
             self.vectorized.compare(self.first, self.layout.origin)
 
 
-def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, MemoryDataset]:
+def probe(samples: ProcessedSamples) -> tuple[MemoryDataset, MemoryDataset]:
     """Make some samples as seen on their first visit.
 
     Returns:
@@ -208,7 +229,7 @@ def probe(samples: ProcessedSamples, *, skips: bool) -> tuple[MemoryDataset, Mem
             indices.append(index)
         except SampleError:
             # The sample is counted when an epoch reaches it.
-            if not skips:
+            if not samples.skips:
                 raise
         first = len(made) if index < head else first
     if not made:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from reprlib import Repr
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -21,7 +21,7 @@ from aipcore.data.processor import (
 )
 from aipcore.data.random import BatchRandom
 from aipcore.data.sample import Sample, SampleBatch
-from aipcore.errors import DataError, ScenarioError, located_sentence
+from aipcore.errors import AipError, DataError, ScenarioError, located_sentence
 from aipcore.params.names import count
 
 WORD = 2**64
@@ -34,6 +34,24 @@ Part = Sequence[tuple[int, AnyProcessor]]
 
 class SampleError(DataError):
     """One sample cannot be used; others may be usable."""
+
+
+class Partners(Protocol):
+    """The samples among which partners are drawn."""
+
+    def draw(self, count: int, random: Any, *, position: int, index: int, visit: int) -> list[Sample]:
+        """Return partners of a sample as the processor at a position receives them.
+
+        Args:
+            count: the number of partners.
+            random: the random numbers of the processor for the sample.
+            position: the position of the processor.
+            index: the sample index.
+            visit: the number of earlier visits of the sample.
+
+        Raises:
+            SampleError: a partner cannot be used.
+        """
 
 
 class SkippedSamples:
@@ -89,9 +107,15 @@ class Processors:
         """Return the processors for `mode`. Each keeps its position, which seeds its random numbers.
 
         Raises:
-            ScenarioError: a random processor precedes a generating one.
+            ScenarioError: a random processor precedes a generating one, or has partners outside training.
         """
         active = [(position, each) for position, each in enumerate(processors) if mode in each.modes]
+        for _, each in active:
+            if mode is not Mode.TRAINING and isinstance(each, RANDOM) and each.partners:
+                raise ScenarioError(
+                    f"{each.name} has partners, which exist in training only, but its modes contain Mode.{mode.name}. "
+                    "Set modes = {Mode.TRAINING}."
+                )
         last = max((n for n, (_, each) in enumerate(active) if isinstance(each, GeneratingProcessor)), default=-1)
         for _, each in active[: last + 1]:
             if isinstance(each, RANDOM):
@@ -153,7 +177,9 @@ class Processors:
             samples = made
         return samples
 
-    def run(self, part: Part, sample: Sample, *, index: int, visit: int, source_index: int) -> Sample:
+    def run(
+        self, part: Part, sample: Sample, *, index: int, visit: int, source_index: int, others: Partners | None = None
+    ) -> Sample:
         """Run processors that each map one sample to one sample.
 
         Args:
@@ -162,17 +188,30 @@ class Processors:
             index: the sample index after the generating processors; seeds random processors.
             visit: the number of earlier visits of the sample; seeds random processors.
             source_index: the sample index in the source, for errors.
+            others: the samples among which partners are drawn; None for a stream.
 
         Raises:
             SampleError: a processor failed.
+            ScenarioError: a processor has partners, but the data is a stream.
         """
         for position, processor in part:
-            if isinstance(processor, RandomProcessor):
-                rng = self._generator(position, index, visit)
-                sample = self._called(processor, sample, source_index, processor.process, rng)
-            elif isinstance(processor, RandomBatchProcessor):
-                random = BatchRandom(self.seed, np.asarray([visit]), position, np.asarray([index]))
-                sample = self._called(processor, sample, source_index, partial(_alone, processor), random)
+            if isinstance(processor, RANDOM):
+                random: Any
+                process: Callable[..., Sample]
+                if isinstance(processor, RandomProcessor):
+                    random, process = self._generator(position, index, visit), processor.process
+                else:
+                    random = BatchRandom(self.seed, np.asarray([visit]), position, np.asarray([index]))
+                    process = partial(_alone, processor)
+                partners: list[Sample] = []
+                if processor.partners:
+                    if others is None:
+                        raise ScenarioError(
+                            f"{processor.name} has partners, which are drawn from all samples, but {self.origin} is a "
+                            "stream. Return arrays, a list, or an object with __len__ and __getitem__."
+                        )
+                    partners = others.draw(processor.partners, random, position=position, index=index, visit=visit)
+                sample = self._called(processor, sample, source_index, process, random, *partners)
             elif isinstance(processor, Processor):
                 sample = self._called(processor, sample, source_index, processor.process)
         if sample.weight is not None and not self.weighted:
@@ -186,7 +225,7 @@ class Processors:
         try:
             made = process(sample, *extra)
         except Exception as error:
-            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
+            raise self._failure(processor, sample, source_index, error) from error
         if not isinstance(made, Sample):
             hint = " To drop samples, extend GeneratingProcessor." if made is None else ""
             raise ScenarioError(f"Processor {processor.name} returned {type(made).__name__}. Return a Sample.{hint}")
@@ -196,7 +235,7 @@ class Processors:
         try:
             made = list(processor.generate(sample))
         except Exception as error:
-            raise self._failure(processor, sample, source_index, located_sentence(error)) from error
+            raise self._failure(processor, sample, source_index, error) from error
         for each in made:
             if not isinstance(each, Sample):
                 raise ScenarioError(
@@ -204,10 +243,10 @@ class Processors:
                 )
         return made
 
-    def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, reason: str) -> SampleError:
+    def _failure(self, processor: AnyProcessor, sample: Sample, source_index: int, error: Exception) -> SampleError:
         return SampleError(
             f"Processor {processor.name} failed on sample {source_index} of {self.origin}{_about(sample)}: "
-            f"{' '.join(reason.split())}. Fix the sample or the processor, or set --data.on_error skip."
+            f"{' '.join(located_sentence(error).split())}. {skip_hint(error, 'Fix the sample or the processor')}"
         )
 
     def _generator(self, position: int, index: int, visit: int) -> np.random.Generator:
@@ -225,12 +264,24 @@ class Processors:
         return generator  # type: ignore[no-any-return]
 
 
-def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom) -> Sample:
+def skip_hint(error: Exception, fix: str) -> str:
+    """Return the next step after the error of a sample. A sentence of aip already ends with a way to fix it."""
+    if isinstance(error, AipError):
+        return "To skip such samples, set --data.on_error skip."
+    return f"{fix}, or set --data.on_error skip."
+
+
+def _alone(processor: RandomBatchProcessor, sample: Sample, random: BatchRandom, *partners: Sample) -> Sample:
     """Return the result for a sample as a batch of one."""
-    inputs, targets, weight = (_each(side, _with_axis) for side in (sample.inputs, sample.targets, sample.weight))
-    made = processor.process(SampleBatch(inputs=inputs, targets=targets, weight=weight), random)
+    process: Callable[..., SampleBatch] = processor.process
+    made = process(_batch_of_one(sample), random, *map(_batch_of_one, partners))
     inputs, targets, weight = (_each(side, _first) for side in (made.inputs, made.targets, made.weight))
     return Sample(inputs=inputs, targets=targets, meta=sample.meta, weight=weight)
+
+
+def _batch_of_one(sample: Sample) -> SampleBatch:
+    inputs, targets, weight = (_each(side, _with_axis) for side in (sample.inputs, sample.targets, sample.weight))
+    return SampleBatch(inputs=inputs, targets=targets, weight=weight)
 
 
 def _each(side: Any, change: Callable[[Any], Any]) -> Any:

@@ -62,12 +62,19 @@ class Processor(_Named):
 
 
 class RandomProcessor(_Named):
-    """A random change of each sample, in training different on each visit: augmentation."""
+    """A random change of each sample, in training different on each visit: augmentation.
+
+    Attributes:
+        partners: the number of further samples passed to `process`, as in mixup: 0 or more, in training only. Each is
+            another sample of the data, drawn with the first numbers of `rng`, on the same visit, after the processors
+            before this one. Set it on the class or in the constructor.
+    """
 
     modes: Collection[Mode] = frozenset({Mode.TRAINING})
+    partners: int = 0
 
     def process(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return the processed sample.
+        """Return the processed sample. With partners, the method is `process(self, sample, rng, *partners)`.
 
         Args:
             sample: as for `Processor.process`.
@@ -84,12 +91,18 @@ class RandomBatchProcessor(_Named):
     Each sample must be bit-identical to its result when processed alone. This is checked on the first samples. Whole
     blocks are processed if only batch processors follow the first random processor and all samples have one shape.
     Otherwise each sample is a batch of one.
+
+    Attributes:
+        partners: as for `RandomProcessor`. Each partner is a `SampleBatch`, with one row per sample of the batch.
     """
 
     modes: Collection[Mode] = frozenset({Mode.TRAINING})
+    partners: int = 0
 
     def process(self, batch: SampleBatch, random: BatchRandom) -> SampleBatch:
         """Return the processed samples, as many as given, usually `attrs.evolve(batch, ...)`.
+
+        With partners, the method is `process(self, batch, random, *partners)`.
 
         Args:
             batch: arrays of shape [n, ...]; make new arrays instead of modifying them.
@@ -147,6 +160,7 @@ AnyProcessor = Processor | RandomProcessor | RandomBatchProcessor | GeneratingPr
 
 
 _OTHER = "Extend GeneratingProcessor to define generate(sample), another processor class to define process(...)."
+_PARTNERS = "Extend RandomProcessor or RandomBatchProcessor to draw partners."
 _WAYS = dict.fromkeys(("apply", "augment", "call", "map", "preprocess", "run", "transform"), "Do it in process(...).")
 
 
@@ -161,7 +175,10 @@ def as_processors(given: Iterable[Any], origin: str) -> list[AnyProcessor]:
     processors: list[AnyProcessor] = []
     for each in given:
         if isinstance(each, AnyProcessor):
-            check_author_class(type(each), {**_WAYS, "generate": _OTHER, "process": _OTHER})
+            further = {"process": ["*partners"] * _partners(each)}
+            check_author_class(
+                type(each), {**_WAYS, "generate": _OTHER, "process": _OTHER, "partners": _PARTNERS}, further
+            )
             processors.append(each)
         elif callable(each) and not isinstance(each, type):
             processors.append(FunctionProcessor(each))
@@ -213,6 +230,14 @@ def post_process(
             raise ScenarioError(f"Post-processor {processor.name} returned {type(made).__name__}. Return a dict.")
         outputs = made
     return outputs
+
+
+def _partners(processor: AnyProcessor) -> int:
+    if not isinstance(processor, RandomProcessor | RandomBatchProcessor):
+        return 0
+    if not isinstance(processor.partners, int) or processor.partners < 0:
+        raise ScenarioError(f"{processor.name}.partners is not a number of samples. Set it to 0 or more.")
+    return processor.partners
 
 
 def _missing(processor: _Named, what: str) -> ScenarioError:

@@ -85,6 +85,17 @@ class BatchRandom:
         return np.stack(words, axis=-1).reshape(len(self), -1)
 
 
+def partner_indices(uniform: Any, index: Any, size: int) -> Any:
+    """Return the indices of partners: each other sample is equally probable. A single sample is its own partner.
+
+    Args:
+        uniform: random numbers in [0, 1).
+        index: the index of the sample, or an array of indices that broadcasts against `uniform`.
+        size: the number of samples.
+    """
+    return (index + 1 + np.floor(uniform * (size - 1)).astype(np.int64)) % size
+
+
 def _product(words: Words, factor: np.uint64) -> tuple[Words, Words]:
     """Return the high and the low 64 bits of 128-bit products."""
     low, high = words & LOW, words >> HALF

@@ -91,8 +91,9 @@ class Reader:
         rows: returns the samples of an element; the second argument is the number of elements before it.
         start: the position to begin at.
         positions: receives the positions that can be returned to; None: none are saved.
-        batch_size: if given, each element counts as so many samples, and elements are never divided.
+        batch_size: if given, each element counts as this many samples, and elements are never divided.
         window: the number of elements that are put into a random order together; at most 1: none.
+        length: the number of elements of a pass, in which such a group ends; None: unknown.
         seed: the seed of this order.
 
     Attributes:
@@ -108,10 +109,11 @@ class Reader:
         *,
         batch_size: int | None = None,
         window: int = 0,
+        length: int | None = None,
         seed: int = 0,
     ) -> None:
         self._source, self._rows_of, self._positions = source, rows, positions
-        self._batch_size, self._window, self._seed = batch_size, max(1, window), seed
+        self._batch_size, self._window, self._length, self._seed = batch_size, max(1, window), length, seed
         self._elements = source.elements()
         if start.state is not None:
             self._elements.restore(start.state)
@@ -150,7 +152,8 @@ class Reader:
     def skip_to(self, sample: int) -> None:
         """Read up to the sample of an index, and drop the samples before it."""
         while self.sample < sample:
-            self.take(min(sample - self.sample, self._batch_size or 2**16))
+            # Element by element, so that the dropped samples are never in memory together.
+            self.take(self._batch_size or min(sample - self.sample, len(self._rest) or 1))
 
     def close(self) -> None:
         """Release what the iteration holds."""
@@ -159,9 +162,11 @@ class Reader:
     def _next_rows(self) -> Rows:
         if not self._ahead:
             self._save()
-            read = [next(self._elements) for _ in range(self._window)]
+            # A group ends with its pass.
+            size = min(self._window, self._length - self._element % self._length) if self._length else self._window
+            read = [next(self._elements) for _ in range(size)]
             if self._window > 1:
-                generator = np.random.Generator(np.random.Philox(key=[self._seed, self._element // self._window]))
+                generator = np.random.Generator(np.random.Philox(key=[self._seed, self._element]))
                 read = [read[n] for n in generator.permutation(len(read))]
             self._ahead.extend(read)
         rows = self._rows_of(self._ahead.popleft(), self._element)
@@ -184,14 +189,7 @@ def divided(rows: Rows, count: int) -> tuple[Rows, Rows]:
         return rows, []
     if isinstance(rows, list):
         return rows[:count], rows[count:]
-    return _sliced(rows, slice(count)), _sliced(rows, slice(count, None))
-
-
-def _sliced(rows: MemoryDataset, part: slice) -> MemoryDataset:
-    inputs, targets, weights = (
-        attrs.evolve(side, columns={name: column[part] for name, column in side.columns.items()}) for side in rows.sides
-    )
-    return attrs.evolve(rows, inputs=inputs, targets=targets, weights=weights)
+    return rows.sliced(slice(count)), rows.sliced(slice(count, None))
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -6,18 +6,18 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from itertools import islice, tee
+from itertools import islice, repeat, tee
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.adapters.elements import Convert, batch_size
+from aipcore.data.adapters.elements import Convert, batch_size, no_samples
 from aipcore.data.adapters.samples import stack
 from aipcore.data.batching import Layout, collect
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
-from aipcore.data.parallel import Choice, ParallelFunction, joined, measure
+from aipcore.data.parallel import Choice, ParallelFunction, joined
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.sample import SIDES, Sample, Specs
 from aipcore.data.sampler import Indices, Visits
@@ -118,7 +118,8 @@ class StreamDataset(Dataset):
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
             self.batch_size = max(map(len, raw))
-        self.resumable = state is not None and (source.exact or repeats(source))
+        # Evaluation always begins at the beginning.
+        self.resumable = not recut and state is not None and (source.exact or repeats(source))
         samples = list(samples_of(raw))[:PROBED]
         made = [processors.run(part, each, index=n, visit=0, source_index=n) for n, each in enumerate(samples)]
         self._first = finished(stack(made, processors.origin))
@@ -202,17 +203,12 @@ class StreamDataset(Dataset):
             DataError: a sample cannot be made, or workers are required but not available.
         """
         if self._function.choice is None:
-            timing = None
-            if self._function.possible:
-                process, raw = self._process, self.raw
-                timed = measure(lambda numbers: [process([raw[n] for n in numbers], np.asarray(numbers))], len(raw))
-                while timing is None:
-                    try:
-                        next(timed)
-                    except StopIteration as end:
-                        timing = end.value
-            self._function.choose(timing, self.length or sys.maxsize)
-            assert self._function.choice is not None
+            process, raw = self._process, self.raw
+            return self._function.measured(
+                lambda indices: process([raw[n] for n in indices], np.asarray(indices)),
+                len(raw),
+                self.length or sys.maxsize,
+            )
         return self._function.choice
 
     def specs(self) -> Specs:
@@ -289,6 +285,7 @@ class StreamDataset(Dataset):
                 self._positions if self.resumable else None,
                 batch_size=self.batch_size if self.nominal else None,
                 window=self.window,
+                length=self.source.length if self.source.length or self._processors.generating else self._count,
                 seed=self._processors.seed,
             )
             begun = time.monotonic()
@@ -325,23 +322,18 @@ class StreamDataset(Dataset):
         """Return rows of stacked arrays as a batch."""
         if not parts:
             return self._first.batch(np.arange(0))
-        sides: list[dict[str, Any]] = []
-        for part, layout in zip(SIDES, self.layout.sides, strict=True):
-            found = [self._columns(part, layout, rows) for rows in parts]
-            sides.append(
-                found[0]
-                if len(found) == 1
-                else {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
-            )
-        kept = None
-        size = self.batch_size or 0
-        if self.nominal:
-            if any(len(rows) < size for rows in parts):
-                kept = np.concatenate([np.arange(size) < len(rows) for rows in parts])
-        elif len(indices) < indices[-1] + 1 - indices[0]:
+        size = self.batch_size if self.nominal else None
+        batch = joined([self._as_batch(rows, size) for rows in parts], [size or len(rows) for rows in parts])
+        if size is None and len(indices) < indices[-1] + 1 - indices[0]:
             # This process's share.
-            sides = [{name: column[indices - indices[0]] for name, column in side.items()} for side in sides]
-        return Batch(inputs=sides[0], targets=sides[1], weights=sides[2], kept=kept)
+            sides = [{name: column[indices - indices[0]] for name, column in side.items()} for side in batch.sides]
+            return Batch(inputs=sides[0], targets=sides[1], weights=sides[2])
+        return batch
+
+    def _as_batch(self, rows: Rows, size: int | None) -> Batch:
+        inputs, targets, weights = map(self._columns, SIDES, self.layout.sides, repeat(rows))
+        kept = None if size is None or len(rows) == size else np.arange(size) < len(rows)
+        return Batch(inputs=inputs, targets=targets, weights=weights, kept=kept)
 
     def _columns(self, part: str, layout: Any, rows: Rows) -> dict[str, Any]:
         assert isinstance(rows, MemoryDataset)
@@ -371,16 +363,10 @@ class StreamDataset(Dataset):
         with closing(self.source.elements()) as elements:
             state = elements.state()
         raw: list[Rows] = []
-        with closing(self._pass()) as elements_of_pass:
-            for number, element in enumerate(elements_of_pass):
-                raw.append(self._rows(element, number))
-                if number and sum(map(len, raw)) >= PROBED:
-                    break
+        for number, element in enumerate(self.source.one_pass()):
+            raw.append(self._rows(element, number))
+            if number and sum(map(len, raw)) >= PROBED:
+                break
         if not sum(map(len, raw)):
-            raise DataError(
-                f"{self.origin} returned no samples. Check the data parameters and the files that they name."
-            )
+            raise no_samples(self.origin)
         return raw, state
-
-    def _pass(self) -> Generator[Any, None, None]:
-        yield from self.source.one_pass()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ from aipcore.data.batching import Layout
 from aipcore.data.dataset import Batch, MemoryDataset
 from aipcore.data.processing import Part
 from aipcore.data.processor import RandomBatchProcessor
-from aipcore.data.random import BatchRandom
+from aipcore.data.random import BatchRandom, partner_indices
 from aipcore.data.sample import SampleBatch
 from aipcore.data.sampler import Indices
 from aipcore.errors import ScenarioError
@@ -47,31 +48,48 @@ class VectorizedProcessing:
 
     def batch(self, indices: Indices, epochs: Indices) -> Batch | None:
         """Return samples as a batch, or None if they are invalid: processing one by one then finds the cause."""
-        dataset = self.dataset
-        read = dataset.batch(indices)
-        batch = SampleBatch(
-            inputs=read.inputs[""] if dataset.inputs.bare else read.inputs,
-            targets=read.targets[""] if dataset.targets.bare else read.targets or None,
-            weight=read.weights[""] if dataset.weights.bare else read.weights or None,
-        )
-        for position, processor in self.part:
-            assert isinstance(processor, RandomBatchProcessor)
-            random = BatchRandom(self.seed, epochs, position, indices)
-            made: Any
-            try:
-                made = processor.process(batch, random)
-            except Exception:
-                return None
-            if not isinstance(made, SampleBatch):
-                return None
-            batch = made
+        batch = self._processed(self.part, indices, epochs)
+        if batch is None:
+            return None
         count = len(indices)
         inputs = self.layout.inputs.together(batch.inputs, count)
         targets = self.layout.targets.together(batch.targets, count)
         weights = self.layout.weights.together(batch.weight, count)
         if inputs is None or targets is None or weights is None:
             return None
-        return Batch(inputs=inputs, targets=targets, weights=weights, meta=read.meta)
+        meta = self.dataset.meta
+        return Batch(
+            inputs=inputs,
+            targets=targets,
+            weights=weights,
+            meta=None if meta is None else [meta[index] for index in indices.tolist()],
+        )
+
+    def _processed(self, part: Part, indices: Indices, epochs: Indices) -> SampleBatch | None:
+        """Return samples after some of the processors, or None if they are invalid."""
+        if not part:
+            dataset = self.dataset
+            read = dataset.batch(indices)
+            return SampleBatch(
+                inputs=read.inputs[""] if dataset.inputs.bare else read.inputs,
+                targets=read.targets[""] if dataset.targets.bare else read.targets or None,
+                weight=read.weights[""] if dataset.weights.bare else read.weights or None,
+            )
+        *before, (position, processor) = part
+        assert isinstance(processor, RandomBatchProcessor)
+        random = BatchRandom(self.seed, epochs, position, indices)
+        batches = [self._processed(before, indices, epochs)]
+        if processor.partners:
+            drawn = partner_indices(random.random(processor.partners), indices[:, None], len(self.dataset))
+            batches += [self._processed(before, column, epochs) for column in drawn.T]
+        if any(batch is None for batch in batches):
+            return None
+        process: Callable[..., Any] = processor.process
+        try:
+            made = process(batches[0], random, *batches[1:])
+        except Exception:
+            return None
+        return made if isinstance(made, SampleBatch) else None
 
     def compare(self, alone: MemoryDataset, origin: str) -> None:
         """Compare the first samples, processed as a batch, with the same samples processed alone, on their first visit.

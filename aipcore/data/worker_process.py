@@ -275,7 +275,7 @@ def result_of(answer: Any) -> Any:
     trace = WorkerTraceback(answer.trace)
     if answer.kind is not None:
         raise answer.kind(answer.message) from trace
-    raise DataError(f"A worker process failed unexpectedly ({answer.message}) {TRACEBACK}.") from trace
+    raise DataError(f"A worker process failed unexpectedly ({answer.message}). {TRACEBACK}") from trace
 
 
 def _failure(error: Exception, *, loading: bool = False) -> Failure:

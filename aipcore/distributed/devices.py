@@ -17,7 +17,8 @@ def select_devices(params: GpuParams) -> None:
     By default, all GPUs allowed by `CUDA_VISIBLE_DEVICES` are used.
 
     Raises:
-        ParamsError: a GPU does not exist, its memory cannot be limited, or TensorFlow is already running.
+        ParamsError: a GPU does not exist, its memory cannot be limited, `cpus` is set although there is a GPU, or
+            TensorFlow is already running.
     """
     cpus = params.cpus if isinstance(params, DeviceParams) else 1
     present = tf.config.list_physical_devices("GPU")
@@ -28,6 +29,11 @@ def select_devices(params: GpuParams) -> None:
         if not present:
             raise ParamsError(f"{given} limits GPU memory, but TensorFlow finds no GPU. Remove the option.")
     chosen = present if params.gpus is None else _numbered(params.gpus, present)
+    if cpus > 1 and chosen:
+        raise ParamsError(
+            f"--device.cpus {cpus} divides the CPU, but the run uses {count(len(chosen), 'GPU')}. Set "
+            "CUDA_VISIBLE_DEVICES=-1 to hide all GPUs."
+        )
     try:
         if chosen != present:
             tf.config.set_visible_devices(chosen, "GPU")

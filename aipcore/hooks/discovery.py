@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from aipcore.errors import PluginError, sentence
-from aipcore.hooks.records import API_VERSION, PROJECT, RECORD_TYPES, PluginRecord
+from aipcore.hooks.records import API_VERSION, PROJECT, RECORD_TYPES, PluginRecord, WriterRecord
 from aipcore.params.names import nearest, normalize, one_of
 
 OWN_DISTRIBUTION = "aipcore"
@@ -225,6 +225,7 @@ KINDS: tuple[str, ...] = tuple(record.kind for record in RECORD_TYPES)
 """The kinds of plugins, in display order."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)+")
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -332,6 +333,8 @@ def _check_record(record: PluginRecord) -> None:
         raise BrokenPluginError(f"{what}, whose name may contain only letters, digits, - and _")
     if not (isinstance(record.summary, str) and record.summary.strip()):
         raise BrokenPluginError(f"{what} without a summary: describe it in one sentence")
+    if isinstance(record, WriterRecord) and not (isinstance(record.suffix, str) and SUFFIX.fullmatch(record.suffix)):
+        raise BrokenPluginError(f"{what} with suffix={record.suffix!r}: it must be the end of a file name, as in .csv")
     references = {"build": record.build}
     # Not every kind has parameters.
     params = getattr(record, "params", record.build)

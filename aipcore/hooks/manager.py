@@ -222,7 +222,7 @@ class PluginManager:
             return import_reference(reference)
         except (Exception, SystemExit) as error:
             raise PluginError(
-                f"{entry.title} is broken: {reference} cannot be imported ({sentence(error)}) {TRACEBACK}."
+                f"{entry.title} is broken: {reference} cannot be imported ({sentence(error)}). {TRACEBACK}"
             ) from error
 
     def find_scenario(self, text: str) -> tuple[str, object] | None:

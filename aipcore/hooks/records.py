@@ -167,6 +167,28 @@ class ExporterRecord(PluginRecord):
 
 
 @attrs.frozen(kw_only=True)
+class WriterRecord(PluginRecord):
+    """A writer of predictions. `build` names a function `write(path, predictions, about)`.
+
+    `predictions` is an iterator of `aipcore.prediction.Prediction`, which the writer must exhaust. The predictions are
+    computed while it is read. `about` is the record of the model: scenario, parameters, versions. The writer creates
+    `path`, a file or a new folder. An `OSError` is reported as a path that cannot be written.
+
+    Attributes:
+        suffix: end of the file name that selects the writer, such as `.csv` or `.coco.json`. The longest match counts.
+        targets: True if the writer also writes targets and raw outputs, as `--targets` requires.
+        packages: import names of the packages that the writer requires.
+        install: argument of `pip install` for a missing package.
+    """
+
+    kind: ClassVar[str] = "writer"
+    suffix: str
+    targets: bool = False
+    packages: tuple[str, ...] = ()
+    install: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class CommandRecord(PluginRecord):
     """A subcommand of `aip`. `build` names a `click.Command`."""
 
@@ -179,5 +201,6 @@ RECORD_TYPES: tuple[type[PluginRecord], ...] = (
     ScenarioRecord,
     CallbackRecord,
     ExporterRecord,
+    WriterRecord,
     CommandRecord,
 )

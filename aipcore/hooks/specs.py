@@ -17,6 +17,7 @@ from aipcore.hooks.records import (
     OptimizerRecord,
     ScenarioRecord,
     ScheduleRecord,
+    WriterRecord,
     hookspec,
 )
 
@@ -88,7 +89,7 @@ def aip_scenarios() -> Iterable[ScenarioRecord]:  # type: ignore[empty-body]
     """
 
 
-# ---- Callbacks, exporters and commands ----------------------------------------------------------------------------
+# ---- Callbacks, exporters, writers and commands -------------------------------------------------------------------
 
 
 @hookspec
@@ -128,6 +129,27 @@ def aip_exporters() -> Iterable[ExporterRecord]:  # type: ignore[empty-body]
                     summary="The weights as one NumPy file.",
                     params="aip_plugin_weights.params:WeightsParams",
                     build="aip_plugin_weights.exporter:build",
+                )
+            ]
+    """
+
+
+@hookspec
+def aip_writers() -> Iterable[WriterRecord]:  # type: ignore[empty-body]
+    """Register formats of predictions for `aip predict --output FILE`. The end of FILE selects the writer.
+
+    Example::
+
+        from aipcore.plugin import WriterRecord, hookimpl
+
+        @hookimpl
+        def aip_writers():
+            return [
+                WriterRecord(
+                    name="COCO",
+                    summary="Detections as a JSON file in the format of COCO (.coco.json).",
+                    suffix=".coco.json",
+                    build="aip_plugin_coco.writer:write",
                 )
             ]
     """

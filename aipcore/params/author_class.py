@@ -8,8 +8,8 @@ from __future__ import annotations
 import dis
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
-from types import CodeType, FunctionType
+from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 from aipcore.errors import ScenarioError, defined_at
@@ -22,7 +22,9 @@ LIKE = 0.8
 """Minimum similarity, from 0 to 1, at which a name is considered a misspelling of one of aip's."""
 
 
-def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
+def check_author_class(
+    cls: type, ways: Mapping[str, str], further: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> None:
     """Compare the public names of an author's class with those of its base class in aip.
 
     A name belongs to the author if it begins with `_`, or if the class or its module uses it as `self.NAME` or
@@ -31,6 +33,7 @@ def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
     Args:
         cls: author's class.
         ways: from normalized foreign names to their equivalent in aip.
+        further: by method, positional arguments that aip passes to it after those of the base class.
 
     Raises:
         ScenarioError: a name is in `ways` or similar to one of aip's, or a method has an incompatible signature.
@@ -38,11 +41,11 @@ def check_author_class(cls: type, ways: Mapping[str, str]) -> None:
     known = _known(cls)
     for name, value in _own(cls):
         if name in known:
-            _check_kind(cls, name, value, known[name])
+            _check_kind(cls, name, value, known[name], further.get(name, ()))
     hints = []
     for name, value in unused_names(cls):
-        if isinstance(value, type):
-            continue
+        if isinstance(value, type) and value.__name__ == name:
+            continue  # A class defined inside the author's class.
         near = nearest(name, known, most=2, least=LIKE)
         hint = ways.get(normalize(name)) or (near and f"Did you mean {one_of(near)}?")
         if hint:
@@ -70,7 +73,7 @@ def describe_unused(cls: type) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    return f"{name}()" if callable(_function(value)) else name
+    return f"{name}()" if callable(_function(value)) and not isinstance(value, type) else name
 
 
 def _of_aip(cls: type) -> bool:
@@ -89,7 +92,7 @@ def _own(cls: type) -> Iterator[tuple[str, Any]]:
             yield from ((name, value) for name, value in list(vars(base).items()) if not name.startswith("_"))
 
 
-def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
+def _check_kind(cls: type, name: str, value: Any, base: Any, further: Sequence[str]) -> None:
     if not isinstance(base, FunctionType):
         if isinstance(value, FunctionType):
             raise ScenarioError(f"{cls.__name__}.{name} is a method. Make it an attribute: {name} = ...")
@@ -98,13 +101,13 @@ def _check_kind(cls: type, name: str, value: Any, base: Any) -> None:
     if not callable(given):
         raise ScenarioError(f"{cls.__name__}.{name} is a {type(value).__name__}. Make it a method: def {name}(...).")
     wanted = list(inspect.signature(base).parameters.values())[isinstance(value, staticmethod) :]
-    positional = [each.name for each in wanted if each.kind is not each.KEYWORD_ONLY]
+    positional = [*(each.name for each in wanted if each.kind is not each.KEYWORD_ONLY), *further]
     keywords = {each.name: None for each in wanted if each.kind is each.KEYWORD_ONLY}
     try:
         inspect.signature(given).bind(*positional, **keywords)
     except TypeError:
         takes = ", ".join(inspect.signature(given).parameters)
-        call = ", ".join([*positional, *(["*", *keywords] if keywords else [])])
+        call = ", ".join(dict.fromkeys([*positional, *(["*", *keywords] if keywords else [])]))
         raise ScenarioError(
             f"{cls.__name__}.{name}({takes}) does not accept the arguments of aip ({defined_at(given)}). Write "
             f"def {name}({call})."

@@ -209,6 +209,7 @@ class Layer:
     Attributes:
         name: origin, as displayed to users.
         values: nested mapping; keys may be dotted. A value from the command line is an `Option`.
+        called: the name of the layer in errors; by default `name`.
         outlasts: True if values are kept when a later layer chooses another component with the same field.
         repeats: True for a record of all values of a run: values that it repeats keep their origin.
     """
@@ -216,6 +217,7 @@ class Layer:
     name: str
     values: Mapping[str, Any] = attrs.field(factory=dict)
     outlasts: bool = False
+    called: str = ""
     repeats: bool = False
 
     @property
@@ -234,9 +236,15 @@ class Layer:
         return cls(name, values)
 
     @classmethod
-    def of_scenario(cls, name: str, defaults: Mapping[str, Any]) -> Layer:
-        """Return the layer of a scenario's defaults. They are kept when another component is chosen."""
-        return cls(f"scenario {name}", defaults, outlasts=True)
+    def of_scenario(cls, name: str, defaults: Mapping[str, Any], called: str = "") -> Layer:
+        """Return the layer of a scenario's defaults. They are kept when another component is chosen.
+
+        Args:
+            name: the scenario's name.
+            defaults: the values.
+            called: the name of the defaults in errors, such as `Spirals.defaults`; by default the layer's name.
+        """
+        return cls(f"scenario {name}", defaults, outlasts=True, called=called)
 
     @classmethod
     def from_file(cls, path: Path) -> Layer:
@@ -264,7 +272,7 @@ class Layer:
                 options.append(Option(written, (value,) if value else (), closed=bool(equals)))
                 continue
             if not options:
-                raise ParamsError(f"{word!r} does not belong to an option. Write --NAME {word}.")
+                raise ParamsError(f"Unexpected argument {word!r}. Values follow an option: --OPTION {word}.")
             last = options[-1]
             options[-1] = attrs.evolve(last, words=(*last.words, word))
         seen: set[str] = set()

@@ -50,6 +50,11 @@ class Description:
         """The first sentence of `help`."""
         return first_sentence(self.help)
 
+    @property
+    def requirement(self) -> str:
+        """The limit as a sentence; empty if the type is the only limit."""
+        return f"Must be {self.limit}." if self.limit else ""
+
 
 @attrs.frozen(kw_only=True)
 class Section:
@@ -78,6 +83,11 @@ class Section:
 def first_sentence(text: str) -> str:
     """Return the first sentence of a help text."""
     return re.split(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.)\s", text, maxsplit=1)[0]
+
+
+def plain(text: str) -> str:
+    """Return a text for the terminal, without the backticks that mark code on documentation pages."""
+    return text.replace("`", "")
 
 
 def describe(cls: type, choices: Choices = NO_CHOICES, prefix: str = "") -> list[Description]:
@@ -124,7 +134,7 @@ def _describe_leaf(leaf: Leaf, tree: Group) -> Description:
         origin=leaf.origin,
         required=leaf.missing,
         limit=leaf.spec.check.allowed if leaf.spec.check else "",
-        help=leaf.spec.help,
+        help=plain(leaf.spec.help),
         aliases=also(leaf, tree.shorts),
     )
 

@@ -206,7 +206,7 @@ def unknown(
         return ParamsError(f"{start}; did you mean {one_of(dashes + each for each in near)}?")
     if option is None and not siblings:
         return ParamsError(f"{start}. {name.rpartition('.')[0]} has no parameters.")
-    return ParamsError(f"{start}; {'--help lists all options' if option else f'choose {one_of(siblings)}'}.")
+    return ParamsError(f"{start}; {'--help all lists all options' if option else f'choose {one_of(siblings)}'}.")
 
 
 def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:
@@ -215,7 +215,7 @@ def not_an_option(option: Option, group: Group, tree: Group) -> ParamsError:
     if (meant := meant_option(option.name)) is not None and isinstance(find(tree, meant), Leaf):
         return ParamsError(f"{start}; did you mean {_with_words(f'--{meant}', option)}?")
     inside = [f"--{shown(leaf.path, tree.shorts)}" for leaf in leaves(group)]
-    some = ", ".join(inside[:3]) + (" and others; --help lists them" if len(inside) > 3 else "")
+    some = ", ".join(inside[:3]) + (f" and others; --help {option.name} lists them" if len(inside) > 3 else "")
     return ParamsError(f"{start}, not an option. It contains {some or 'none'}.")
 
 

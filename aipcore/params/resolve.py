@@ -133,7 +133,8 @@ class _Layer:
         nested: dict[Any, Any] = {}
         for key, value in values.items():
             if key is not WHOLE and not (isinstance(key, str) and (key or any(_options(value)))):
-                raise ParamsError(f"{self.layer.name}: the key {key!r} is not a name. Write it as text.")
+                called = self.layer.called or self.layer.name
+                raise ParamsError(f"{called}: the key {key!r} is not a name. Write it as text.")
             steps = (key,) if key is WHOLE else tuple(key.replace("-", "_").split("."))
             self._merge(nested, steps, value, path)
         return nested
@@ -162,7 +163,8 @@ class _Layer:
     def _where(self, value: Any, path: Path) -> str:
         """Return the key of a value as typed by the user."""
         option = next(_options(value), None)
-        return f"{self.layer.name}: {shown(path, self.written_short)}" if option is None else option.written
+        called = self.layer.called or self.layer.name
+        return f"{called}: {shown(path, self.written_short)}" if option is None else option.written
 
     def _group(self, group: Group, values: Any, path: Path) -> None:
         whole = values.get(WHOLE) if isinstance(values, Mapping) else values

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.adapters.arrays import is_arrays
+from aipcore.data.adapters.arrays import as_sides, is_arrays
 from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.processor import Mode
 from aipcore.data.sample import Sample
@@ -71,7 +71,7 @@ def lav_lists(scenario: Scenario) -> dict[str, Any]:
 
 def _without_targets(data: Any) -> Any:
     if is_arrays(data):
-        return (data[0], None)
+        return (as_sides(data)[0], None)
     if not isinstance(data, list | tuple) and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return _InputsOnly(data)
     # Invalid items are left to the pipeline, whose error names them.

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aipcore.errors import AipError, DataError
 from aipcore.prediction.saved_predictions import Stored
-from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective, set_mask
 from aipcore.scenario.metrics import MetricSet, metric_sets
 from aipcore.scenario.model import trained_outputs
@@ -102,7 +102,7 @@ def _score(stored: Stored, scenario: Scenario, name: str) -> ListScore:
     rows = [row for row, list_name in enumerate(stored.lists) if list_name == name]
     outputs, targets = list(stored.group("outputs")), list(stored.group("targets"))
     trained = trained_outputs(stored.about) if "signature" in stored.about else outputs
-    evaluator = scenario.evaluator()
+    evaluator = check_evaluator(scenario.evaluator())
     shown = show_samples(scenario, evaluator, len(rows))
     scorer = Scorer(scenario, trained, targets, outputs, shown or evaluator)
     for batch in _batches(stored, rows):

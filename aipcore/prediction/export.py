@@ -21,7 +21,7 @@ from aipcore.scenario.model import Graph, inputs_of, signatures_of
 from aipcore.scenario.record import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.export.formats import Format
-from aipcore.training.export.verify import deviation, random_batches, some_batches, tolerance_for
+from aipcore.training.export.verify import deviation, device_kind, random_batches, some_batches, tolerance_for
 from aipcore.training.export.writer import ModelWriter
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -93,7 +93,7 @@ def export_model(
     known = _read_samples(model, scenario)
     if model.kind == "model":
         stored, rebuilt = LoadedModel(load_graph(model, scenario)), LoadedModel(built.graph)
-        tolerance = tolerance_for(built.graph, TOLERANCE)
+        tolerance = tolerance_for(built.graph, TOLERANCE, device_kind())
         for inputs in _batches(known, built.graph)[0]:
             _compare(stored.run(inputs)[0], rebuilt.run(inputs)[0], model.path, tolerance)
     about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs")}

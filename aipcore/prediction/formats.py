@@ -15,9 +15,6 @@ NEEDS_PYARROW = "Parquet files need the package pyarrow. Install aipcore[parquet
 STORED = (".npz", ".parquet")
 """Suffixes of files with targets and outputs, for `aip evaluate`."""
 
-PREDICTIONS = (".jsonl", *STORED)
-"""Suffixes of files with predictions."""
-
 
 def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
     """Check that a file can be written.
@@ -32,14 +29,23 @@ def check_output(path: Path, option: str, suffixes: Sequence[str]) -> None:
     """
     if path.suffix not in suffixes:
         raise UsageError(f"{option} {path} is not allowed. The file must end in {one_of(suffixes)}.")
+    check_place(path, option)
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UsageError(NEEDS_PYARROW)
+
+
+def check_place(path: Path, option: str) -> None:
+    """Check that a file can be written at a path.
+
+    Raises:
+        UsageError: the path is a folder, or its folder is missing or read-only.
+    """
     if path.is_dir():
         raise UsageError(f"{option} {path} is a folder. Give a file.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(
             f"{option} {path} cannot be written: {path.parent} is not a writable folder. Give another path."
         )
-    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise UsageError(NEEDS_PYARROW)
 
 
 def check_stored(path: Path, suffixes: Sequence[str]) -> None:
@@ -49,7 +55,8 @@ def check_stored(path: Path, suffixes: Sequence[str]) -> None:
         UsageError: the file or pyarrow is missing, or the suffix is not allowed.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is not a file. Give a file of aip lav --dump or aip predict --output.")
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {problem}. Give a file written by aip lav --dump or aip predict --targets --output.")
     if path.suffix not in suffixes:
         raise UsageError(f"{path} does not end in {one_of(suffixes)}. Only such files contain targets and outputs.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:

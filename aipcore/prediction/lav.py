@@ -1,4 +1,4 @@
-"""LAV (load and validate): losses, metrics and evaluator results of one or several models on disk."""
+"""LAV (load and validate): losses, metrics and evaluator results of one or more models on disk."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from aipcore.prediction.loaded_model import LoadedModel, Model, has_extras, load
 from aipcore.prediction.locate import ModelDir
 from aipcore.prediction.predictor import Predictor
 from aipcore.prediction.saved_predictions import Stored
-from aipcore.scenario.evaluator import Evaluator
+from aipcore.scenario.evaluator import Evaluator, check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective
 from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.model import trained_outputs
+from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import show_samples
@@ -98,15 +99,13 @@ class Jury(Predictor):
         def scorer(evaluator: Any) -> Scorer:
             return Scorer(scenario, trained, targets, outputs, evaluator)
 
-        evaluator = scenario.evaluator()
+        evaluator = check_evaluator(scenario.evaluator())
         shown = show_samples(scenario, evaluator, len(datasets[0]))
         recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
         together, alone = scorer(recorder or shown or evaluator), [scorer(scenario.evaluator()) for _ in voters]
         sides_of = [number for voter in voters for number, group in enumerate(self._groups) if voter in group]
         penalty = False
-        batch_size = evaluation_batch_size(
-            datasets[0], params.lav.batch_size, params.val.batch_size, params.train.batch_size
-        )
+        batch_size = _batch_size(params, datasets[0])
         for blocks, sides, answers, masks in self._answers(datasets, batch_size):
             truth = {key: column[0] for key, column in blocks[0].targets.items()}
             extras = [voter.member.extras(sides[side]) for voter, side in zip(voters, sides_of, strict=True)]
@@ -129,6 +128,10 @@ class Jury(Predictor):
             shown=() if shown is None else tuple(shown.samples),
             models={str(voter.model.path): each.values() for voter, each in zip(voters, alone, strict=True)},
         )
+
+
+def _batch_size(params: ScenarioParams, dataset: Dataset) -> int:
+    return evaluation_batch_size(dataset, params.lav.batch_size, params.val.batch_size, params.train.batch_size)
 
 
 def _listed(lists: Any) -> str:
@@ -158,7 +161,6 @@ def run_lav(
     """
     graph = load_graph(model, scenario)
     params = scenario.params
-    sizes = (params.lav.batch_size, params.val.batch_size, params.train.batch_size)
     scores: list[ListScore] = []
     skipped: list[str] = []
     for name, data in lav_lists(scenario).items():
@@ -169,10 +171,8 @@ def run_lav(
             scenario, data, origin, mode=Mode.EVALUATION, seed=model.seed, preload=preload, limit=limit
         ) as pipeline:
             dataset = pipeline.dataset()
-            evaluation = _evaluation(
-                graph, model, scenario, dataset, evaluation_batch_size(dataset, *sizes), origin, eager
-            )
-            evaluator = scenario.evaluator()
+            evaluation = _evaluation(graph, model, scenario, dataset, _batch_size(params, dataset), origin, eager)
+            evaluator = check_evaluator(scenario.evaluator())
             shown = show_samples(scenario, evaluator, len(dataset))
             recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
             values = evaluation.run(recorder or shown or evaluator)

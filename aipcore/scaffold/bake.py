@@ -29,6 +29,7 @@ FACTS = {
     "scenario": ("aip train {plugin}", "A scenario", "aip_scenarios", '"keras"'),
     "callback": ("aip train tutorial --callbacks {plugin}", "A callback", "aip_callbacks", '"keras"'),
     "exporter": ("aip train tutorial --export.formats {plugin}", "An exporter", "aip_exporters", '"numpy"'),
+    "writer": ("aip predict MODEL --output found.{plugin}", "A writer of predictions", "aip_writers", '"numpy"'),
     "command": ("aip {plugin}", "A command", "aip_commands", '"click"'),
 }
 """Usage, noun, hook and required package, by kind."""

@@ -15,6 +15,7 @@ from aipcore.scenario.list_file import ListFileData, ListFileParams, ListFileSce
 from aipcore.scenario.params import DataParams, ModelParams, ScenarioParams
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.summaries import Histogram, Image, ImageGrid, PRCurve, Summary
+from aipcore.scenario.tables import read_columns
 
 __all__ = [
     "ColumnSpec",
@@ -41,4 +42,5 @@ __all__ = [
     "Stream",
     "Summary",
     "matching_files",
+    "read_columns",
 ]

@@ -54,12 +54,15 @@ class Evaluator:
         return []
 
 
-def check_evaluator(evaluator: Evaluator) -> None:
-    """Check for methods that aip would ignore.
+def check_evaluator(evaluator: Evaluator | None) -> Evaluator | None:
+    """Return the evaluator of a scenario after a check of its methods.
 
     Raises:
-        ScenarioError: there is one, or the object is not an `Evaluator`.
+        ScenarioError: it is not an `Evaluator`, a method has an incompatible signature, or aip would ignore a method.
     """
+    if evaluator is None:
+        return None
     if not isinstance(evaluator, Evaluator):
         raise ScenarioError(f"evaluator() returned {type(evaluator).__name__}. Return an Evaluator, or None.")
     check_author_class(type(evaluator), _WAYS)
+    return evaluator

@@ -15,7 +15,7 @@ from typing import Literal
 
 import attrs
 
-from aipcore.errors import TRACEBACK, AipError, ScenarioError, located_sentence
+from aipcore.errors import AipError, ScenarioError, author_line, sentence, with_traceback_hint
 from aipcore.files import expanded
 from aipcore.params.names import nearest, one_of
 from aipcore.scenario.scenario import Scenario
@@ -212,7 +212,9 @@ def _import(run: Callable[[], object], what: str) -> None:
             f"{error.filename or what}, line {error.lineno}: {error.msg}. Fix the scenario file."
         ) from error
     except Exception as error:
-        raise ScenarioError(f"{what} cannot be imported: {located_sentence(error)} {TRACEBACK}.") from error
+        line = author_line(error)
+        where = f"{what} cannot be imported" if line is None else line.removesuffix(", in <module>")
+        raise ScenarioError(f"{where}: {with_traceback_hint(sentence(error))}") from error
 
 
 def _pick(module: ModuleType, attribute: str, text: str) -> type[Scenario]:

@@ -359,7 +359,10 @@ def by_output(given: Any, outputs: list[str], what: str, *, several: bool = Fals
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:
-            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {listed(outputs)}.")
+            fix = "Name one of these."
+            if outputs == [""]:
+                fix = f"Return the value without a name, or return {{{unknown[0]!r}: ...}} from build()."
+            raise ScenarioError(f"{what} names the output {unknown[0]!r}, but the model has {listed(outputs)}. {fix}")
         return dict(given)
     if several and not given:
         return {}

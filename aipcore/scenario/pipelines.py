@@ -82,7 +82,7 @@ def make_pipeline(
         seed: the seed of the sample order and of random processors.
         workers: the worker pool.
         limit: use only this many samples from the start of `data`.
-        again: returns the data anew, for iterators.
+        again: returns the data again, for iterators.
         streamed: True if an iterable without a length is a stream.
     """
     refuse_lists(data, f"{type(scenario).__name__}.{origin}")

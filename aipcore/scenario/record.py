@@ -94,13 +94,19 @@ def recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust
         UsageError: the plugin is not installed, the scenario is not a plugin and the record is not trusted, or the
             scenario cannot be imported.
     """
+    recorded = about["scenario"]
+    if not trust and recorded["kind"] not in ("plugin", "class"):
+        raise ScenarioError(
+            f"{where} uses the scenario {recorded['kind']} {_reference(about)}, and loading it runs its code. If you "
+            "trust that code, add --trust."
+        )
     try:
-        return _recorded_scenario(about, plugins, trust=trust)
+        return _recorded_scenario(about, plugins)
     except UsageError as error:
         raise type(error)(f"{where}: {error}") from error
 
 
-def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trust: bool) -> LoadedScenario:
+def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager) -> LoadedScenario:
     recorded = about["scenario"]
     name, kind, reference = recorded["name"], recorded["kind"], _reference(about)
     if kind == "plugin":
@@ -115,11 +121,6 @@ def _recorded_scenario(about: Mapping[str, Any], plugins: PluginManager, *, trus
         raise ScenarioError(
             f"The scenario {reference} is a class of a program or notebook and cannot be imported. Pass the class, "
             f"as in aipcore.resume(folder, scenario={reference.rpartition('.')[2].rpartition(':')[2]})."
-        )
-    if not trust:
-        raise ScenarioError(
-            f"The scenario is not a plugin but the {kind} {reference}, and loading it runs its code. Review the code "
-            "and add --trust."
         )
     folder = Path(str(recorded["folder"])) if "folder" in recorded else None
     if folder is not None and not folder.is_dir():

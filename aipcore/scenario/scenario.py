@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from aipcore.data.processor import AnyProcessor, PostProcessor
@@ -215,6 +216,14 @@ class Scenario:
         """
         del outputs
         return None
+
+    def prediction_writers(self) -> Mapping[str, Callable[[Path, Iterator[Any], Mapping[str, Any]], None]]:
+        """Return the scenario's own formats for `aip predict --output FILE`, by suffix such as ".page.xml".
+
+        Each value is a function `write(path, predictions, about)`, see `aipcore.plugin.WriterRecord`. They take
+        precedence over plugins.
+        """
+        return {}
 
     def evaluator(self) -> Evaluator | None:
         """Return a new evaluator for one LAV pass over one list; None for none."""

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from aipcore.data.processor import PostProcessor, post_process
-from aipcore.errors import TRACEBACK, ScenarioError
+from aipcore.errors import ScenarioError, with_traceback_hint
 from aipcore.params.names import printable
 from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.scenario import Scenario
@@ -43,7 +43,7 @@ def describe_answer(
     except Exception as error:
         raise ScenarioError(
             f"{type(scenario).__name__}.describe() failed on a sample with meta {meta!r}: {type(error).__name__}: "
-            f"{error} {TRACEBACK}."
+            f"{with_traceback_hint(str(error))}"
         ) from error
 
 

@@ -56,7 +56,7 @@ def _look_up(manager: PluginManager, kind: str, name: str, heavy: Sequence[str])
                 context = command.make_context(name, [], resilient_parsing=True)
                 answer["help"] = command.get_help(context)
             answer["help_heavy"] = _loaded(heavy)
-        else:
+        elif kind != "writer":
             manager.params_class(kind, name)
     except Exception as error:
         answer["error"] = f"{type(error).__name__}: {error}"

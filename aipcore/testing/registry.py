@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     CheckFunction = Callable[[Subject], None]
 
-MODULES = ("basics", "parameters", "optimizers", "schedules", "scenarios", "callbacks", "exporters", "commands")
+MODULES = (
+    "basics",
+    "parameters",
+    "optimizers",
+    "schedules",
+    "scenarios",
+    "callbacks",
+    "exporters",
+    "writers",
+    "commands",
+)
 """The modules with the checks, in execution order."""
 
 WITH_PARAMS = ("optimizer", "schedule", "scenario", "callback", "exporter")

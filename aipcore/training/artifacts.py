@@ -54,10 +54,11 @@ class Accepted:
 
 
 RUNS = Accepted(("run",), "a run folder, its checkpoint folder, or one checkpoint")
-MODELS = Accepted(("model", "checkpoint"), "a run folder, or its best, export or checkpoint")
+MODELS = Accepted(("model", "checkpoint"), "a run folder, or its best, export or checkpoint subfolder")
 WEIGHTS = Accepted(
     ("model", "checkpoint", "SavedModel", "Keras file", "weights file"),
-    "a run folder, its best, export or checkpoint, a .keras or .weights.h5 file, or the folder of a SavedModel",
+    "a run folder, its best, export or checkpoint subfolder, a .keras or .weights.h5 file, or the folder of a "
+    "SavedModel",
     option="--warmstart.model",
 )
 
@@ -158,6 +159,9 @@ def _problem(path: Path, accepted: Accepted) -> str:
         written = " that aip did not write" if kind == "SavedModel" else ""
         return f"is a {kind}{written}"
     if path.is_dir():
+        if runs := sorted(inner.name for inner in path.iterdir() if _kind(inner) == "run"):
+            more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+            return f"is not a run folder, but contains {', '.join(str(path / name) for name in runs[:3])}{more}"
         missing = [name for name in RUN_RECORDS if not (path / name).exists()]
         lacks = f"is not a run folder: {missing[0]} is missing" if accepted is RUNS and missing else ""
         return lacks or "contains no model and no complete checkpoint"

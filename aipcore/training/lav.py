@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from aipcore.scenario.evaluator import check_evaluator
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import show_samples
 from aipcore.scenario.summaries import Summary
@@ -43,7 +44,7 @@ def run_lists(scenario: Scenario, lists: Mapping[str, Evaluation], *, is_chief: 
     found = Validated(results={}, texts=[], records={})
     for name, evaluation in lists.items():
         part = f"lav_{name}" if name else "lav"
-        evaluator = scenario.evaluator()
+        evaluator = check_evaluator(scenario.evaluator())
         shown = show_samples(scenario, evaluator, len(evaluation.dataset))
         found.results[part] = evaluation.run(shown or evaluator)
         texts = [] if shown is None else [str(sample) for sample in shown.samples]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
 from aipcore.errors import AipError, ScenarioError, located_sentence
+from aipcore.scenario.evaluator import check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective, Tensors
 from aipcore.scenario.metrics import Example, MetricSet, metric_sets
 from aipcore.scenario.model import (
@@ -85,11 +86,13 @@ def prepare_scoring(
         applied = Objective(scenario, graph.outputs, targets, given=prediction.outputs)
         terms, outputs = first.run(applied, prediction, kind)
         make_applied_metrics = metric_sets(scenario, graph.outputs, targets, applied, terms, first.example(outputs))
+    # Without LAV during training, `aip lav` would be the first to use it.
+    evaluator = check_evaluator(scenario.evaluator())
     if data.lav and not trainer.skip_sanity_check:
         known, size = named[0 if data.val is None else 1][0].known(), data.batching.batch_size
         shown = show_samples(scenario, None, min(size, len(known)))
         check_first_evaluation(
-            scenario.evaluator(), prediction, known, kind, size, names=make_applied_metrics().names, shown=shown
+            evaluator, prediction, known, kind, size, names=make_applied_metrics().names, shown=shown
         )
     training = objective
     if data.class_weights is not None:
@@ -164,7 +167,8 @@ class _FirstBatch:
             if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
                 raise ScenarioError(text) from error
             shapes = ", ".join(f"{name or 'targets'} {tuple(value.shape)}" for name, value in self.targets.items())
+            made = ", ".join(f"{name or 'output'} {tuple(value.shape)}" for name, value in outputs.items())
             raise ScenarioError(
-                f"The losses of {kind} cannot be computed from the model's output and the targets ({shapes}): "
+                f"The losses of {kind} cannot be computed from the model's output ({made}) and the targets ({shapes}): "
                 f"{located_sentence(error)}"
             ) from error

@@ -116,8 +116,8 @@ class TrainerParams:
     )
     deterministic: bool = field(
         False,
-        help="Use only deterministic operations. Results are then bit-identical, also on GPUs, where this can be "
-        "slower. An operation without a deterministic variant is an error.",
+        help="Use only deterministic operations. Results are bit-identical even on GPUs, possibly at lower speed. "
+        "Operations without a deterministic variant raise an error.",
     )
     grace_seconds: float = field(
         30.0,
@@ -132,14 +132,14 @@ class TrainerParams:
     )
     jit_compile: Literal["auto", "on", "off"] = field(
         "auto",
-        help="Compile the training loop with XLA. auto measures both ways if the run is long enough for XLA to pay "
-        "off.",
+        help="Compile the training loop with XLA. auto times the run with and without XLA if it is long enough to "
+        "benefit.",
     )
     tune: Literal["auto", "off"] = field(
         "auto",
-        help="Measure the fastest way to train before the first batch. auto measures whether XLA is faster, and the "
-        "best number of steps per call. off measures nothing. XLA is then used only if jit_compile is on, and a "
-        "call has 16 steps, or as many as fit into 16 MiB.",
+        help="Measure the fastest way to train before the first batch. auto measures whether XLA is faster and how "
+        "many steps per call are best. off uses XLA only if jit_compile is on, and 16 steps per call, or as many as "
+        "fit into 16 MiB.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = field(
         "float32",

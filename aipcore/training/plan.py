@@ -74,7 +74,7 @@ def describe_run(
         *describe_frozen(model.frozen),
         ("optimizer", describe_optimizer(trainer, data.horizon)),
         *describe_average(model.average),
-        ("best", f"epoch with the {best} {model.monitor.name}"),
+        ("best", f"the model of the epoch with the {best} {model.monitor.name}"),
         ("device", describe_device(trainer.precision, model.distribution, trainer.device.strategy)),
         *describe_ports(model.distribution.processes.addresses),
         ("loop", describe_compilation(compilation, steps_per_call, data.batching, per_batch)),
@@ -106,6 +106,10 @@ def describe_data(data: RunData, params: ScenarioParams) -> str:
     weights = ", weighted" if train.specs()[2] else ""
     if data.class_weights is not None:
         weights = f", class weights {_class_weights(data.class_weights)}"
+    if data.stream is not None and data.stream.nominal:
+        # The last batch of a pass may have fewer samples.
+        batches = f"{count(batching.steps, 'training batch')} of up to {count(batching.batch_size, 'sample')}"
+        return f"{batches}{_limit(params.train.limit)}{weights}; {validation}{lav}"
     return (
         f"{count(size, 'training sample')}{_limit(params.train.limit)}{epoch} in "
         f"{count(batching.steps, 'batch')} of {min(batching.batch_size, batching.samples)}{dropped}"
@@ -215,9 +219,9 @@ def describe_compilation(compilation: Compilation, steps: int, batching: Batchin
         per_batch: the callbacks that need every batch.
     """
     ways = {"graph": "TensorFlow graph", "xla": "XLA", "eager": "not compiled"}
-    calls = f"{steps:,} + 1 steps" if 1 < steps == batching.full_steps < batching.steps else count(steps, "step")
+    last = ", 1 for the last batch" if 1 < steps == batching.full_steps < batching.steps else ""
     why = f", for {' and '.join(per_batch)}" if per_batch else ""
-    return f"{ways[compilation.mode]} ({compilation.reason}), {calls} per call{why}"
+    return f"{ways[compilation.mode]} ({compilation.reason}), {count(steps, 'step')} per call{last}{why}"
 
 
 def describe_output(output_dir: Path | None) -> str:

@@ -74,7 +74,7 @@ def make_request(scenario: LoadedScenario, layers: list[Layer], plugins: PluginM
         ScenarioError: the scenario cannot be trained.
     """
     check_scenario(scenario.cls)
-    defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults)
+    defaults = Layer.of_scenario(scenario.name, scenario.cls.defaults, f"{scenario.cls.__name__}.defaults")
     root = run_params_class(scenario.cls.params_class)
     return Request(scenario=scenario, root=root, layers=[defaults, *layers], plugins=plugins)
 

@@ -285,8 +285,12 @@ def _finished(resumption: _Resumption) -> tuple[str, TrainResult] | None:
         why = f"The run stopped after epoch {epoch} ({stopped[:1].lower()}{stopped[1:]})."
         how = "To train further, change what stopped it, such as --early_stopping.n_to_go."
     elif isinstance(epoch, int) and epoch >= params.epochs:
-        why = f"The run finished after {count(epoch, 'epoch')}."
-        how = f"To train further, give more epochs, such as --trainer.epochs {2 * epoch}."
+        if any(change.path == "trainer.epochs" for change in resumption.found):
+            why = f"The run already has {count(epoch, 'epoch')}, so --trainer.epochs {params.epochs} trains none."
+            how = f"Give a larger total, for example --trainer.epochs {2 * epoch}."
+        else:
+            why = f"The run finished after {count(epoch, 'epoch')}."
+            how = f"To train further, give more epochs, such as --trainer.epochs {2 * epoch}."
     else:
         return None
     if params.export_final and exported_epoch(folder) != epoch:

@@ -51,9 +51,10 @@ def choose_output_dir(given: Path | None, scenario: str) -> Path:
     refuse_links_of_run(path)
     found = [name for name in RUN_FILES if (path / name).exists()]
     if found:
+        resume = f" To continue that run: {resume_command(path)}." if (path / "run.json").exists() else ""
         raise UsageError(
             f"--trainer.output_dir {path} already contains a run ({', '.join(found)}). "
-            "Give another folder, or move this one."
+            f"Give another folder, or move this one.{resume}"
         )
     parent = path
     while not parent.exists():

@@ -13,7 +13,7 @@ import tensorflow as tf
 from aipcore.data.dataset import MemoryDataset
 from aipcore.errors import AipError, DataError, ScenarioError, TrainingError, author_line
 from aipcore.params.names import count
-from aipcore.scenario.evaluator import Evaluator, check_evaluator
+from aipcore.scenario.evaluator import Evaluator
 from aipcore.scenario.losses import Objective
 from aipcore.scenario.model import Graph, listed
 from aipcore.scenario.shown_samples import ShownSamples
@@ -50,7 +50,7 @@ def check_data(dataset: MemoryDataset, origin: str) -> None:
                 bad = sample[~np.isfinite(sample)][0]
                 raise DataError(
                     f"Sample {index} of {origin} has {bad} in its {_called(part, name)}. Training needs "
-                    "finite numbers. Fix or remove the sample, or train with --trainer.skip_sanity_check."
+                    "finite numbers. Fix or remove the sample."
                 )
 
 
@@ -165,7 +165,6 @@ def check_first_evaluation(
         shown.update(batch.targets, answered, batch.meta)
     if evaluator is None:
         return
-    check_evaluator(evaluator)
     try:
         evaluator.update(batch.targets, answered, batch.meta)
         results = evaluator.result()
@@ -203,7 +202,7 @@ def first_steps_check(optimizer: Any) -> Callable[[float, int], None]:
             rate = float(optimizer.learning_rate)
             raise TrainingError(
                 f"The loss is {loss} after {count(batches, 'batch')}. Lower --learning_rate.lr (the rate is "
-                f"{rate:.3g}) or give --optimizer.clip_global_norm 1. --trainer.skip_sanity_check trains anyway."
+                f"{rate:.3g}) or give --optimizer.clip_global_norm 1."
             )
 
     return check
@@ -236,8 +235,11 @@ def _check_classes(column: Any, classes: int, ignored: int | None, target: str, 
             continue
         index = first + (int(np.argwhere(wrong)[0][0]) if isinstance(column, np.ndarray) else 0)
         value = np.atleast_1d(values)[wrong].flat[0]
+        limit = f"outputs for classes 0 {'and' if classes == 2 else 'to'} {classes - 1}"
+        if classes == 1:
+            limit = "1 output unit, so only class 0 is possible"
         raise DataError(
-            f"Sample {index} of {origin} has the {target} {value}, but the model has outputs for 0 to {classes - 1}. "
+            f"Sample {index} of {origin} has the {target} {value}, but the model has {limit}. "
             "Give the output one unit for each class, or fix the sample."
         )
 

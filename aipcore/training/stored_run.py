@@ -227,7 +227,7 @@ def _recorded_layers(
     if isinstance(folder.about.get("seed"), int):
         here["trainer.random_seed"] = folder.about["seed"]
     return [
-        Layer.of_scenario(scenario.name, scenario.cls.defaults),
+        Layer.of_scenario(scenario.name, scenario.cls.defaults, f"{scenario.cls.__name__}.defaults"),
         Layer(saved.name, values, repeats=True),
         Layer.from_mapping("the run", here),
     ]

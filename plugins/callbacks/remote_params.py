@@ -185,7 +185,7 @@ class WandBParams(CallbackParams):
 
     mode: Literal["online", "offline"] = field(
         "online",
-        help="Connection to W&B. online sends data immediately. offline writes files, which `wandb sync` sends later.",
+        help="Connection to W&B. online sends data immediately. offline writes files, which wandb sync sends later.",
         contacts=lambda mode: "Weights & Biases" if mode == "online" else "",
     )
     project: str | None = field(None, help="Name of the project. none uses WANDB_PROJECT, or else the scenario's name.")

@@ -31,14 +31,20 @@ class MomentsParams(DecayingParams):
 
 @params
 class AdamParams(MomentsParams):
-    """Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015. For the tutorial: --learning_rate.lr 0.001."""
+    """Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015.
+
+    Suggested for the tutorial: --learning_rate.lr 0.001.
+    """
 
     amsgrad: bool = field(False, help="Divide by the largest average so far. See AMSGrad (Reddi et al., 2018).")
 
 
 @params
 class AdamWParams(MomentsParams):
-    """Loshchilov and Hutter, "Decoupled Weight Decay", 2019. For the tutorial: --learning_rate.lr 0.001."""
+    """Loshchilov and Hutter, "Decoupled Weight Decay", 2019.
+
+    Suggested for the tutorial: --learning_rate.lr 0.001.
+    """
 
     weight_decay: float = field(
         0.004,
@@ -50,17 +56,26 @@ class AdamWParams(MomentsParams):
 
 @params
 class AdamaxParams(MomentsParams):
-    """Kingma and Ba, 2015, section 7.1. For the tutorial: --learning_rate.lr 0.002."""
+    """Kingma and Ba, 2015, section 7.1.
+
+    Suggested for the tutorial: --learning_rate.lr 0.002.
+    """
 
 
 @params
 class NadamParams(MomentsParams):
-    """Dozat, "Incorporating Nesterov Momentum into Adam", 2016. For the tutorial: --learning_rate.lr 0.001."""
+    """Dozat, "Incorporating Nesterov Momentum into Adam", 2016.
+
+    Suggested for the tutorial: --learning_rate.lr 0.001.
+    """
 
 
 @params
 class AdaBeliefParams(MomentsParams):
-    """Zhuang et al., "AdaBelief Optimizer", 2020. For the tutorial: --learning_rate.lr 0.001."""
+    """Zhuang et al., "AdaBelief Optimizer", 2020.
+
+    Suggested for the tutorial: --learning_rate.lr 0.001.
+    """
 
     epsilon: float = field(1e-14, help="Added to the belief in each update, and to its root.", check=above(0))
     rectify: bool = field(
@@ -73,7 +88,10 @@ class AdaBeliefParams(MomentsParams):
 
 @params
 class RMSpropParams(DecayingParams):
-    """Hinton, "Neural Networks for Machine Learning", lecture 6, 2012. For the tutorial: --learning_rate.lr 0.001."""
+    """Hinton, "Neural Networks for Machine Learning", lecture 6, 2012.
+
+    Suggested for the tutorial: --learning_rate.lr 0.001.
+    """
 
     rho: float = field(0.9, help="Decay rate of the averaged squared gradient, per update.", check=fraction())
     momentum: float = field(0.0, help="Momentum of the steps. 0 disables it.", check=fraction())
@@ -83,7 +101,9 @@ class RMSpropParams(DecayingParams):
 
 @params
 class SGDParams(DecayingParams):
-    """Gradient descent: w -= rate * gradient. For the tutorial: --learning_rate.lr 0.1.
+    """Gradient descent: w -= rate * gradient.
+
+    Suggested for the tutorial: --learning_rate.lr 0.1.
 
     With momentum m: v = m * v - rate * gradient, w += v.
     """
@@ -94,7 +114,9 @@ class SGDParams(DecayingParams):
 
 @params
 class LAMBParams(MomentsParams):
-    """You et al., "Large Batch Optimization for Deep Learning", 2020. For the tutorial: --learning_rate.lr 0.005.
+    """You et al., "Large Batch Optimization for Deep Learning", 2020.
+
+    Suggested for the tutorial: --learning_rate.lr 0.005.
 
     Weight decay is part of the trust ratio, as in the paper: the step of each variable is
     rate * |w| / |u| * u, with u = Adam step + weight_decay * w.
@@ -105,7 +127,10 @@ class LAMBParams(MomentsParams):
 
 @params
 class LionParams(DecayingParams):
-    """Chen et al., "Symbolic Discovery of Optimizers", 2023. For the tutorial: --learning_rate.lr 0.0003."""
+    """Chen et al., "Symbolic Discovery of Optimizers", 2023.
+
+    Suggested for the tutorial: --learning_rate.lr 0.0003.
+    """
 
     beta_1: float = field(
         0.9,
@@ -117,7 +142,9 @@ class LionParams(DecayingParams):
 
 @params
 class MuonParams(DecayingParams):
-    """Jordan et al., "Muon", 2024, scaled as by Liu et al., 2025. For the tutorial: --learning_rate.lr 0.002.
+    """Jordan et al., "Muon", 2024, scaled as by Liu et al., 2025.
+
+    Suggested for the tutorial: --learning_rate.lr 0.002.
 
     Matrices (two axes) use Newton-Schulz-orthogonalized momentum. Embeddings, all other shapes, and layers matched by
     `adam_layers` use Adam, with the same weight decay.

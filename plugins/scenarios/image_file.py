@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from aipcore.errors import DataError
 
@@ -37,6 +37,8 @@ def read_image(path: Path, mode: str) -> Any:
             return np.asarray(_with_8_bits(image, path).convert(mode))
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not an image in a known format. Fix it, or leave it out of the list.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"The image {path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels. Scale it down, or leave it out of the "

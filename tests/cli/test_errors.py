@@ -62,8 +62,12 @@ def greeting(install):
         ),
         (["-p", "no:nothing", "plugins", "list"], "-p no:nothing: no installed plugin has this name"),
         (["plugins", "lisst"], "No such command 'lisst'."),
-        (["plugins", "list", "--kind", "optimiser"], "Invalid value for '--kind'"),
-        (["plugins", "show"], "Missing argument 'NAME'."),
+        (["plugins", "list", "--kind", "optimiser"], "There is no plugin kind 'optimiser'; did you mean optimizer?"),
+        (["plugins", "new", "optimiser", "Foo"], "There is no plugin kind 'optimiser'; did you mean optimizer?"),
+        (["completion", "tcsh"], "There is no completion for 'tcsh'; choose bash, zsh or fish."),
+        (["completion"], "Name a shell: aip completion bash, zsh or fish."),
+        (["launch"], "Give the number of processes: aip launch --workers 2 train tutorial."),
+        (["plugins", "show"], "NAME is missing: aip plugins show NAME."),
         (["plugins", "show", "adm"], "There is no plugin 'adm'; did you mean Adam"),
         (["plugins", "show", "adam", "--kind", "schedule"], "There is no schedule 'adam'; "),
     ],
@@ -134,7 +138,7 @@ class TestPluginCommand:
         assert done.returncode == 1
         assert done.stderr == (
             "error: aip say-hello failed unexpectedly (ValueError: not foreseen). Report this to the "
-            "authors of greeting 1.0 (--debug shows the traceback).\n"
+            "authors of greeting 1.0. --debug shows the traceback.\n"
         )
         done = fork_aip("say-hello", "crash", "--debug")
         assert done.returncode == 1
@@ -151,7 +155,7 @@ class TestPluginCommand:
         done = fork_aip("benchmark-input-pipeline", str(tmp_path / "broken.py"))
         assert (done.returncode, done.stderr) == (
             1,
-            f"error: {tmp_path / 'broken.py'}, line 9, in key: KeyError: 1 (--debug shows the traceback)\n",
+            f"error: {tmp_path / 'broken.py'}, line 9, in key: KeyError: 1. --debug shows the traceback.\n",
         )
 
     def test_error_in_a_plugin(self, fork_aip, install):
@@ -166,8 +170,8 @@ class TestPluginCommand:
         done = fork_aip("train", "odd")
         assert (done.returncode, done.stderr) == (
             1,
-            "error: aip train failed unexpectedly (KeyError: 1). Report this to the authors of odd 1.0 "
-            "(--debug shows the traceback).\n",
+            "error: aip train failed unexpectedly (KeyError: 1). Report this to the authors of odd 1.0. "
+            "--debug shows the traceback.\n",
         )
 
     def test_interrupt_from_outside(self, site):

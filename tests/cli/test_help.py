@@ -62,7 +62,7 @@ def test_all(ask: Ask, scenario: str) -> None:
     """`--help all` shows every parameter of a scenario once, with its value."""
     text = ask("train", scenario, "--help", "all")
     assert sorted(options_in(text)) == sorted(all_options(scenario))
-    assert "At least 1." in text
+    assert "Must be at least 1." in " ".join(text.split())
     assert "  AdaBelief " in text
 
 
@@ -87,8 +87,10 @@ def test_the_first_screen(ask: Ask) -> None:
     assert first[0] == "Usage: aip train tutorial [OPTIONS] [PARAMETERS]"
     assert "  aip train tutorial" in first
     assert tuple(options_in("\n".join(first))) == FIRST + COMMON
-    assert re.search(r"--trainer\.epochs INT [^\[]+\[20, scenario tutorial\]", screen)
+    assert re.search(r"--trainer\.epochs INT [^\[]+\[20, set by tutorial\]", screen)
     assert "--model.graph MLP|CNN" in screen
+    assert "Folder for all files of the run. [runs/SCENARIO-N]" in screen
+    assert "PARAMETERS are the scenario's options, such as --trainer.epochs 5." in screen
     assert len(text.splitlines()) <= 90
     assert text.splitlines()[-1].startswith("Details and limits: aip train tutorial --help GROUP")
 
@@ -162,7 +164,7 @@ def test_groups(ask: Ask, topic: str, first: str, options: set[str]) -> None:
 def test_details(ask: Ask) -> None:
     """Details are limit, aliases, value with its origin, and a sentence for each choice."""
     text = " ".join(ask("train", "tutorial", "--early_stopping.patience", "3", "--help", "early_stopping").split())
-    assert "At least 1. Also: --early_stopping.patience. [3, command line]" in text
+    assert "Must be at least 1. Also: --early_stopping.patience. [3, command line]" in text
     assert re.search(r"^    CNN  \w+", ask("train", "tutorial", "--help=model.graph"), re.MULTILINE)
 
 
@@ -184,6 +186,12 @@ def test_words(ask: Ask, topic: str, options: set[str]) -> None:
     found = set(re.findall(r"^  --([\w.]+)", ask("train", "tutorial", "--help", topic), re.MULTILINE))
     assert options <= found
     assert len(found) < 10
+
+
+def test_options_of_other_components(ask: Ask) -> None:
+    """An option of a component that is not chosen is shown with the command that describes the component."""
+    text = " ".join(ask("train", "tutorial", "--help", "patience").split())
+    assert "Option of ReduceOnPlateau; see aip plugins show ReduceOnPlateau." in text
 
 
 def test_nothing_found(ask: Ask) -> None:
@@ -222,7 +230,7 @@ def test_models(ask: Ask, tmp_path: Path) -> None:
     assert "train.batch_size" not in text
     assert {"val.limit", "lav.limit"} <= set(options_in(ask("lav", str(tmp_path), "--help", "limit")))
     assert "--format SavedModel|" in ask("export", str(tmp_path), "--help")
-    assert "At least 0" in ask("export", str(tmp_path), "--help", "data.preload_mib")
+    assert "Must be at least 0" in " ".join(ask("export", str(tmp_path), "--help", "data.preload_mib").split())
 
 
 def test_first_sentences_are_short() -> None:

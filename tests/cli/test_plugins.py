@@ -81,7 +81,7 @@ class TestList:
         assert "cannot be imported: ModuleNotFoundError" in broken
         kinds = [line[0] for line in lines[1:]]
         assert list(dict.fromkeys(kinds)) == [
-            "optimizer", "schedule", "scenario", "callback", "exporter", "command", "not",
+            "optimizer", "schedule", "scenario", "callback", "exporter", "writer", "command", "not",
         ]  # fmt: skip
 
     def test_kind(self, fork_aip):
@@ -123,7 +123,7 @@ class TestList:
             'Turns and turns. Reference: nobody, "Nothing", 2020.',
             "Options of Strange.",
             "--optimizer.clip_value FLOAT",
-            "--optimizer.twist INT How often to turn. At least 1. [3]",
+            "--optimizer.twist INT How often to turn. Must be at least 1. [3]",
         ):
             assert part in text
 
@@ -136,7 +136,7 @@ class TestList:
         """A broken entry point is shown with its reason, and with `--debug` also with its traceback."""
         text = fork_aip("plugins", "show", "aip_plugin_broken").stdout
         assert "broken: cannot be imported: ModuleNotFoundError" in text
-        assert "(--debug shows the traceback)" in text
+        assert "--debug shows the traceback." in text
         assert (
             "Traceback (most recent call last):" in fork_aip("plugins", "show", "aip_plugin_broken", "--debug").stdout
         )
@@ -214,3 +214,16 @@ def on_terminal(words: list[str], site) -> str:
     os.close(ours)
     assert child.wait(timeout=60) == 0
     return shown.decode().replace("\r\n", "\n")
+
+
+def test_layout(fork_aip):
+    """At 80 columns, no option name is broken; notes precede the options; no line has backticks or trailing blanks."""
+    text = fork_aip("plugins", "show", "Adam", "--kind", "optimizer", COLUMNS="80").stdout
+    lines = text.splitlines()
+    assert "  --optimizer.exclude_from_weight_decay TEXT ..." in lines
+    assert max(map(len, lines)) <= 80
+    assert lines == [line.rstrip() for line in lines]
+    assert "`" not in text
+    heading = lines.index("  Parameters and their defaults")
+    assert lines.index("  Suggested for the tutorial: --learning_rate.lr 0.001.") < heading
+    assert lines[heading + 2].startswith("  --optimizer.clip_value FLOAT ")

@@ -66,7 +66,7 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
 REFUSED: list[tuple[list[str], str]] = [
     ([], "Name a run folder: aip resume DIR. aip resume --help shows the options."),
     (["nowhere"], "nowhere does not exist. Give a run folder, its checkpoint folder, or one checkpoint."),
-    (["."], ". is not a run folder: run.json is missing. Give a run folder, its checkpoint folder, or one checkpoint."),
+    (["."], ". is not a run folder, but contains run. Give a run folder, its checkpoint folder, or one checkpoint."),
     (["--trainer.epochs", "3"], "The folder comes first: aip resume DIR --trainer.epochs 3"),
     (["run", "--trainer.epoch", "3"], "There is no option --trainer.epoch; did you mean"),
     (
@@ -131,6 +131,11 @@ def test_nothing_to_do(run: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "The run finished after 2 epochs. To train further, give more epochs, such as --trainer.epochs 4.\n"
+    )
+    done = aip(run.parent, "resume", "run", "--trainer.epochs", "1")
+    assert done.stdout == (
+        "The run already has 2 epochs, so --trainer.epochs 1 trains none. Give a larger total, for example "
+        "--trainer.epochs 4.\n"
     )
     assert contents(run) == before
 
@@ -242,8 +247,8 @@ def test_code_in_a_folder_needs_trust(run: Path, kind: str) -> None:
     done = aip(run.parent, "resume", "run")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: run: The scenario is not a plugin but the {kind} {reference}, and loading it runs its code. Review "
-        "the code and add --trust.\n"
+        f"error: run uses the scenario {kind} {reference}, and loading it runs its code. If you trust that code, "
+        "add --trust.\n"
     )
     assert not (run.parent / "ran").exists()
     aip(run.parent, "resume", "run", "--trust")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -230,19 +231,39 @@ def test_processors_and_workers() -> None:
 
 
 def test_shuffle_buffer() -> None:
-    """Groups of elements are shuffled by the seed, and each element comes once."""
+    """Groups of elements within a pass are shuffled by the seed, and each element comes once per pass."""
 
     def order(seed: int) -> Any:
-        with Pipeline(Stream(sources.pairs), window=25, seed=seed) as pipeline:
-            return np.concatenate(rows(pipeline, 1))
+        with Pipeline(Stream(sources.pairs), window=30, seed=seed) as pipeline:
+            both = np.concatenate(rows(pipeline, 2))
+        assert not np.array_equal(both[:SAMPLES], both[SAMPLES:])
+        np.testing.assert_array_equal(np.sort(both[SAMPLES:]), np.sort(Y[:, 0]))
+        return both[:SAMPLES]
 
     one = order(1)
     assert np.array_equal(one, order(1))
     assert not np.array_equal(one, order(2))
-    for first in range(0, SAMPLES, 25):
-        part = slice(first, first + 25)
+    for first in range(0, SAMPLES, 30):
+        part = slice(first, first + 30)
         assert not np.array_equal(one[part], Y[part, 0])
         np.testing.assert_array_equal(np.sort(one[part]), np.sort(Y[part, 0]))
+
+
+def test_skipped_samples_are_not_held() -> None:
+    """Skipping to a position needs the memory of a few samples."""
+
+    def large() -> Iterator[Any]:
+        for number in range(400):
+            yield np.full(2**17, number % 100, np.uint8), number
+
+    with Pipeline(Stream(large, length=400)) as pipeline:
+        loader = pipeline.loader(4)
+        tracemalloc.start()
+        block = next(loader.blocks(0, chunk=1, first=95))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert block.targets[""][0].tolist() == [380, 381, 382, 383]
+    assert peak < 20 * 2**17
 
 
 def test_shares_of_a_batch() -> None:
@@ -290,7 +311,7 @@ def endless() -> Any:
     ids=["rows by name", "batches or samples", "endless", "an iterator", "no samples", "other elements"],
 )
 def test_refused(data: Any, refused: Refused) -> None:
-    """What cannot be used is refused in a sentence that names the way."""
+    """Unusable data is refused in a sentence that names the way."""
     with refused(DataError), Pipeline(data()) as pipeline:
         rows(pipeline, 2)
 

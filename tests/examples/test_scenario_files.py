@@ -145,6 +145,40 @@ def test_simulation_has_the_period_of_theory() -> None:
         assert 1 < period / (2 * np.pi * np.sqrt(sample.targets[0] / 9.81)) < 1.16
 
 
+@pytest.mark.parametrize("mix", ["Mixup", pytest.param("CutMix", marks=pytest.mark.slow)])
+def test_mixup(mix: str, tmp_path: Path) -> None:
+    """Digits that were never mixed are classified after training on mixtures."""
+    words = ["--data.mix", mix, "--data.workers", "0", "--trainer.epochs", "4"]
+    words += ["--trainer.export_best", "False", "--trainer.export_final", "False"]
+    epochs = train(tmp_path / "run", "mixup.py", *words)
+    assert epochs[-1]["val_accuracy"] > 0.9
+
+
+def test_mixtures() -> None:
+    """Mixup is the weighted mean of two samples; in CutMix, the class has the share of its pixels."""
+    from aipcore.data.pipeline import Pipeline
+    from aipcore.scenario import Sample
+
+    first, second = ((np.full((8, 6), number, np.float32), np.eye(2, dtype=np.float32)[number]) for number in (0, 1))
+    samples = [Sample(inputs=image, targets=target) for image, target in (first, second)]
+    shares, rectangles = [], []
+    for name in ("Mixup", "CutMix"):
+        pipeline = Pipeline(samples, made("mixup.py", "--data.mix", name).processors(), seed=1, workers=0)
+        for epoch in range(50):
+            for own, sample in enumerate(pipeline.samples(epoch)):
+                assert sample.inputs.dtype == sample.targets.dtype == np.float32
+                np.testing.assert_allclose(sample.targets, [1 - sample.inputs.mean(), sample.inputs.mean()], atol=1e-6)
+                shares.append(sample.targets[own])
+                if name == "Mixup":
+                    assert np.ptp(sample.inputs) == 0
+                else:
+                    cut = sample.inputs == 1 - own
+                    np.testing.assert_array_equal(cut, np.outer(cut.any(axis=1), cut.any(axis=0)))
+                    rectangles.append(cut.sum())
+    assert 0.4 < np.mean(shares[:100]) < 0.6
+    assert len(set(rectangles)) > 10
+
+
 @pytest.mark.slow
 def test_two_graphs(tmp_path: Path) -> None:
     """Whole numerals are right if the decoder reads its own letters; the exported model only takes digits."""
@@ -159,3 +193,21 @@ def test_two_graphs(tmp_path: Path) -> None:
 
     predictor = Predictor.load(str(run), trust=True, params={"data.numbers": [1984, 2026]})
     assert [each.outputs["numeral"] for each in predictor.predict_data()] == ["MCMLXXXIV", "MMXXVI"]
+
+
+def test_table_columns(tmp_path: Path) -> None:
+    """The model learns the rents, and a CSV file with more columns in another order is predicted like the arrays."""
+    run, flats = tmp_path / "run", tmp_path / "flats.csv"
+    epochs = train(run, "table_columns.py", "--trainer.epochs", "8")
+    assert epochs[-1]["val_loss"] < 15
+    columns, _ = made("table_columns.py").val_data()
+    rows = zip(columns["year"], columns["rooms"], columns["area"], strict=True)
+    flats.write_text("year,name,rooms,area\n" + "".join(f"{year},x,{rooms},{area}\n" for year, rooms, area in rows))
+    found = []
+    for words in ([], ["--data.files", str(flats)]):
+        output = tmp_path / "rents.csv"
+        assert main(["predict", str(run), "--trust", "--output", str(output), *words]) == 0
+        found.append(output.read_text())
+    assert found[0] == found[1]
+    assert found[0].splitlines()[0] == "index,rent"
+    assert len(found[0].splitlines()) == 301

@@ -36,6 +36,11 @@ BROKEN = {
     "bad name": (RECORD + f"return [{MADE.replace('Odd', 'Very odd', 1)}]", "may contain only letters, digits, -"),
     "no summary": (RECORD + f"return [{MADE.replace('Odd.', ' ')}]", "registers the optimizer 'Odd' without a summary"),
     "bad build": (RECORD + f"return [{MADE.replace('odd:build', 'odd')}]", "with build='odd': it must have the form"),
+    "bad suffix": (
+        "from aipcore.plugin import WriterRecord, hookimpl\n@hookimpl\ndef aip_writers():\n    "
+        "return [WriterRecord(name='Odd', summary='Odd.', build='odd:write', suffix='csv')]",
+        "registers the writer 'Odd' with suffix='csv': it must be the end of a file name, as in .csv",
+    ),
     "bad params": (RECORD + f"return [{MADE.replace('odd:Params', '3:x')}]", "with params='3:x': it must have"),
     "lacks a field": (RECORD + "return [OptimizerRecord(name='Odd')]", "fails in its hook aip_optimizers: TypeError"),
     "misspelt hook": (

@@ -31,11 +31,12 @@ def test_implements_choices(install, load, optimizer):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "command"])
 def test_built_in_plugins_are_complete(kind, load):
-    """Every built-in plugin has a parameter class of its kind, and its source can be found."""
+    """Every built-in plugin has a parameter class of its kind, if it has any, and its source can be found."""
     manager = load()
     assert manager.of_kind(kind)
     for record in manager.records(kind):
-        assert issubclass(manager.params_class(kind, record.name), BASES.get(kind, object))
+        if kind != "writer":
+            assert issubclass(manager.params_class(kind, record.name), BASES.get(kind, object))
         assert find_source(record.build, record.name) is not None
 
 

@@ -287,7 +287,7 @@ def test_callbacks_named_again_keep_values_of_the_scenario() -> None:
 ERRORS = {
     "--epochs 3": "There is no option --epochs; did you mean --trainer.epochs 3?",
     "--trainer.epcohs 3": "There is no option --trainer.epcohs; did you mean --trainer.epochs?",
-    "--xyz 3": "There is no option --xyz; --help lists all options.",
+    "--xyz 3": "There is no option --xyz; --help all lists all options.",
     "--trainer 3": "--trainer is a group of options, not an option",
     "--optimizer.rho .5": "--optimizer.rho belongs to RMSprop, but the optimizer is Adam. Add --optimizer RMSprop, or",
     "--graph.inner.depth 3": "belongs to Outer, but the graph is none. Add --graph Outer",
@@ -316,7 +316,7 @@ ERRORS = {
     "--callbacks stop --callbacks.stop 3": "--callbacks.stop is a group of options, not an option. It",
     "--optimizer adam --trainer.optimizer adam": "are the same option. Give it once.",
     "--callbacks csvlog --callbacks.csvlog.file a --callbacks.csv_log.file b": "are the same option. Give it once.",
-    "stray": "'stray' does not belong to an option. Write --NAME stray.",
+    "stray": "Unexpected argument 'stray'. Values follow an option: --OPTION stray.",
 }
 
 

@@ -96,6 +96,13 @@ class Points(Scenario):
         words = self.params.data.words
         return [Name(words.read_text().split() if words else ["a", "b", "c", "d"])]
 
+    def prediction_writers(self):
+        return {".names": self.write_names}
+
+    def write_names(self, path, predictions, about):
+        names = [each.outputs["class"] for each in predictions]
+        path.write_text(" ".join([about["versions"]["aipcore"], str(self.params.val.limit), *names]))
+
     def build(self, inputs):
         from keras import layers
 

@@ -79,8 +79,8 @@ def test_training_writes_all_formats(train: Any, dense_source: str, tmp_path: Pa
     capsys.readouterr()
     assert main(["export", str(run.folder), "--trust", "--format", "onnx", "--output", str(out)]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith(f"Exported {run.folder / 'best'} as ONNX to {out}. The outputs ")
-    assert said.out.endswith("for validation samples.\n")
+    assert said.out.startswith(f"Exported {run.folder / 'best'} as ONNX to {out}. The exported model's outputs ")
+    assert said.out.endswith("on validation samples.\n")
     assert {path.name for path in out.iterdir()} == {"model.onnx", "aip.json"}
     for words in (["lav"], ["predict"], ["export", "--format", "keras"]):
         assert main([words[0], str(out), "--trust", *words[1:]]) == 2

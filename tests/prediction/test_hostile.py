@@ -45,7 +45,7 @@ def test_a_manifest_cannot_name_code(points: Any, tmp_path: Path, marker: Path, 
     (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": digest(manifest)}))
     for command in (["lav", str(path)], ["predict", str(path)], ["export", str(path), "--format", "Keras"]):
         assert main(command) == 2
-        assert "not a plugin but" in (error := capsys.readouterr().err) or "is not installed" in error
+        assert "runs its code" in (error := capsys.readouterr().err) or "is not installed" in error
     assert not marker.exists()
 
 

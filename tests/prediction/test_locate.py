@@ -37,7 +37,7 @@ def test_scenario_of_a_file_needs_trust(points: Any, capsys: Any) -> None:
     """The error names the absolute path, and the code does not run."""
     assert main(["lav", str(points.folder)]) == 2
     error = capsys.readouterr().err
-    assert f"not a plugin but the file {points.folder.parent / 'scenario.py'}" in error
+    assert f"uses the scenario file {points.folder.parent / 'scenario.py'}" in error
     assert "add --trust" in error
 
 

@@ -133,6 +133,16 @@ def test_warning_about_outputs_without_a_mask(train: Any, capsys: Any, masked_so
     assert "no mask" not in capsys.readouterr().err
 
 
+def test_an_output_without_a_name(capsys: Any) -> None:
+    """In a pipe, a single output without a name is labelled, like the column of the table."""
+    from aipcore.cli.tables import show_predictions
+    from aipcore.console import Console
+    from aipcore.prediction.predictor import Prediction
+
+    show_predictions(Console(), [Prediction(index=3, outputs={"": np.array([0.25, 0.75])}, raw={})])
+    assert capsys.readouterr().out == "3\toutput=[0.25 0.75]\n"
+
+
 def test_predict_dataset_takes_processed_samples(points: Any) -> None:
     """A dataset is passed to the model unchanged."""
     from aipcore.data.pipeline import Pipeline
@@ -257,7 +267,7 @@ def test_files_of_the_tutorial(digits: Any, tmp_path: Path, capsys: Any) -> None
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no image", "bad.png cannot be read"), (None, "bad.png matches no file")],
+    [(b"no image", "bad.png is not an image in a known format"), (None, "bad.png matches no file")],
 )
 def test_files_that_cannot_be_read(
     digits: Any, tmp_path: Path, capsys: Any, content: bytes | None, message: str

@@ -223,7 +223,7 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
     assert main([*words, "--graph", "encoder"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"Exported the graph encoder of {run / 'export'} as Keras to {tmp_path / 'k'}. ")
-    assert said.endswith("for validation samples.\n")
+    assert said.endswith("on validation samples.\n")
     import keras
 
     model = keras.saving.load_model(tmp_path / "k" / "model.keras")
@@ -231,7 +231,7 @@ def test_export_of_one_graph(helped: tuple[Path, dict[str, float]], tmp_path: Pa
     out = tmp_path / "saved"
     words = ["export", str(run / "checkpoint"), "--trust", "--format", "savedmodel", "--output", str(out)]
     assert main([*words, "--graph", "decoder"]) == 0
-    assert "for random inputs, because the validation data has others." in capsys.readouterr().out
+    assert "on random inputs, because the validation data has others." in capsys.readouterr().out
     loaded = tf.saved_model.load(str(out))
     assert set(loaded.signatures) == {"serving_default"}
     answer = loaded.signatures["serving_default"](inputs=tf.constant(code))["outputs"]

@@ -23,6 +23,7 @@ NAMES = {
     "scenario": "ring_world",
     "callback": "BestLogger",
     "exporter": "Weights",
+    "writer": "winners",
     "command": "greet",
 }
 
@@ -168,14 +169,19 @@ def test_life_of_a_package(kind: str, tmp_path: Path, site: Path, fork_aip) -> N
         "scenario": ["train", name],
         "callback": ["train", "tutorial", "--callbacks", name],
         "exporter": ["train", "tutorial", "--export.formats", name],
+        "writer": ["predict", "run", "--output", f"found.{name}"],
         "command": [name],
     }[kind]
-    if kind != "command":
+    if kind == "writer":
+        assert fork_aip("train", "tutorial", "--trainer.epochs", "1", "--trainer.output_dir", "run").returncode == 0
+    elif kind != "command":
         words += ["--trainer.epochs", "1", "--trainer.output_dir", "run"]
     used = fork_aip(*words)
     assert used.returncode == 0, used.stderr
     if kind == "exporter":
         assert (tmp_path / "run" / "export" / "weights.npz").is_file()
+    if kind == "writer":
+        assert (tmp_path / f"found.{name}").read_text(encoding="utf-8").startswith("0\t")
     if kind == "callback":
         assert "the best so far" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
     for part in site.iterdir():

@@ -170,6 +170,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "evaluator's type": ({"evaluator": returns(3)}, "returned int. Return an Evaluator"),
     "update": ({"evaluator": lambda self: Breaking()}, rf"The evaluator Breaking of Case fails .*{WITHIN}"),
     "result": ({"evaluator": lambda self: Late()}, FAILED),
+    "a class attribute": ({"params_clas": Evaluator}, "Case defines params_clas, .* Did you mean params_class"),
     "a name": ({"metric": returns([])}, r"Case defines metric\(\), which aip does not use"),
 }  # fmt: skip
 
@@ -267,10 +268,10 @@ class Case(Scenario):
 """
 
 FILES = {
-    "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key' (--debug shows the traceback)"),
+    "check": ("def check(self): return {}['key']", "line 5, in check: KeyError: 'key'. --debug shows the traceback."),
     "derived_params": ("def derived_params(self): raise OSError('x')", "line 5, in derived_params: OSError: x"),
     "__init__": ("def __init__(self, params): self.x = params.nothing", "line 5, in __init__: AttributeError: 'Sc"),
-    "import": ("x = {}['key']", "one.py cannot be imported: KeyError: 'key' ("),
+    "import": ("x = {}['key']", "one.py, line 5, in Case: KeyError: 'key'. --debug shows the traceback."),
     "name": ("def metric(self): return []", "Case defines metric(), which aip does not use."),
 }  # fmt: skip
 

@@ -163,3 +163,19 @@ def test_digits_of_16_bits(tmp_path: Path, refused: Any) -> None:
     np.save(tmp_path / "wrong.npy", np.full((8, 8), 256))
     with refused(DataError):
         ImageFiles([tmp_path / "wrong.npy"], "digits")[0]
+
+
+def test_a_file_that_is_not_an_image(tmp_path: Path) -> None:
+    """The error of a sample gives aip's sentence about its file once, without the repr of a Python object."""
+    from aip_plugins.scenarios.tutorial.images import ImageFiles
+
+    from aipcore.data.adapters.indexed import IndexedSamples
+
+    (tmp_path / "README.md").write_text("text")
+    files = IndexedSamples(ImageFiles([tmp_path / "README.md"], "digits"), "Tutorial.predict_data()")
+    with pytest.raises(DataError) as caught:
+        files[0]
+    assert str(caught.value) == (
+        f"Sample 0 of Tutorial.predict_data() cannot be read: {tmp_path / 'README.md'} is not an image in a known "
+        "format. Fix it, or leave it out of the list. To skip such samples, set --data.on_error skip."
+    )

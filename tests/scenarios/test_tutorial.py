@@ -48,7 +48,7 @@ FEW = ("AdaBelief", "Adam", "SGD", "Muon")
 def test_optimizer_learns_the_digits(optimizer: str) -> None:
     """20 epochs at the recommended rate give at least 0.95 on held-out digits, AdaBelief at least 0.96."""
     cls = get_plugin_manager().params_class("optimizer", optimizer)
-    recommended = re.search(r"For the tutorial: --learning_rate.lr ([0-9.]+[0-9])", cls.__doc__ or "")
+    recommended = re.search(r"Suggested for the tutorial: --learning_rate.lr ([0-9.]+[0-9])", cls.__doc__ or "")
     assert recommended is not None
     assert recommended[1] == RECOMMENDED[optimizer]
     result = train({"optimizer": optimizer, "learning_rate.lr": float(recommended[1]), **RUN})

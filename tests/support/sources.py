@@ -179,6 +179,9 @@ STREAMS = tuple(name for name in KINDS if name not in (
 SKIPPED = ("tf.data from a generator", "generator", "Hugging Face shuffle buffer", "DataLoader")
 """Streams that are resumed by reading again."""
 
+JITTERED = ("generator", "grain IterDataset", "arrays")
+"""Kinds that are killed with a random processor."""
+
 
 class Jitter(RandomProcessor):
     """Moves each point to a different place on each visit."""

@@ -86,6 +86,12 @@ def test_sentences(tmp_path: Path, refused: Any) -> None:
         with pytest.raises(UsageError) as caught:
             find_artifact(path, accepted)
         assert str(caught.value).startswith(f"{path} {problem}")
+    run = tmp_path / "runs" / "tutorial-1"
+    run.mkdir(parents=True)
+    for name in ("run.json", "params.json"):
+        (run / name).write_text("{}")
+    with pytest.raises(UsageError, match=rf"/runs is not a run folder, but contains {run}\. Give a run folder"):
+        find_artifact(run.parent, MODELS)
     with refused(ParamsError):
         find_artifact(tmp_path / "text.keras", WEIGHTS)
     assert find_artifact(tmp_path / "foreign", WEIGHTS).kind == "SavedModel"

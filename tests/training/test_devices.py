@@ -73,6 +73,13 @@ def test_a_memory_limit_is_one_logical_device_on_each_gpu(calls: list[Any]) -> N
     assert calls == [("growth", "GPU:0", True), ("growth", "GPU:1", True)]
 
 
+def test_parts_of_the_cpu_beside_a_gpu_are_refused(calls: list[Any], refused: Any) -> None:
+    """Several CPU devices cannot be used on a machine with GPUs, since the GPUs do the work."""
+    with refused(ParamsError):
+        select_devices(DeviceParams(cpus=2))
+    assert calls == []
+
+
 def test_a_memory_limit_that_cannot_hold_is_refused(
     calls: list[Any], monkeypatch: pytest.MonkeyPatch, refused: Any
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -187,6 +188,22 @@ def test_a_served_model_needs_no_gpu() -> None:
 def test_deviation(expected: list[float], found: list[float], deviation: float) -> None:
     """Numbers deviate relative to the largest, at least 1; other values by their share; shapes infinitely."""
     assert verify.deviation(expected, found) == pytest.approx(deviation)
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "tolerance"),
+    [
+        ("float32", "CPU", 1e-4),
+        ("float32", "GPU", 5e-3),
+        ("mixed_float16", "CPU", 5e-3),
+        ("mixed_bfloat16", "GPU", 5e-2),
+    ],
+)
+def test_tolerance_by_device(precision: str, kind: str, tolerance: float) -> None:
+    """On a GPU, float32 may be computed with the precision of float16."""
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1, dtype=precision)(inputs))
+    assert verify.tolerance_for(cast(Graph, SimpleNamespace(model=model)), 1e-4, kind) == tolerance
 
 
 def test_nan_instead_of_a_number() -> None:

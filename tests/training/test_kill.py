@@ -19,23 +19,19 @@ FEW = 12
 
 
 @pytest.mark.parametrize(
-    ("kills", "workers", "trackers", "words"),
+    ("kills", "trackers", "words"),
     [
-        pytest.param(FEW, 1, False, (), id="few"),
-        pytest.param(25, 1, True, (), id="one process", marks=SLOW),
-        pytest.param(25, 1, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
-        pytest.param(
-            25, 1, False, ("--device.cpus", "2", "--device.strategy", "mirror"), id="2-device mirror", marks=SLOW
-        ),
-        pytest.param(25, 2, False, (), id="2 worker processes", marks=SLOW),
-        pytest.param(8, 1, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
+        pytest.param(FEW, False, (), id="few"),
+        pytest.param(25, True, (), id="one process", marks=SLOW),
+        pytest.param(25, False, ("--data.workers", "2"), id="2 data workers", marks=SLOW),
+        pytest.param(8, False, ("--trainer.jit_compile", "on"), id="XLA", marks=SLOW),
     ],
 )
 def test_kill_and_resume(
-    kills: int, workers: int, trackers: bool, words: tuple[str, ...], tmp_path: Path, request: Any, capsys: Any
+    kills: int, trackers: bool, words: tuple[str, ...], tmp_path: Path, request: Any, capsys: Any
 ) -> None:
     """Variables, history, callback states, CSV files, TensorBoard points, best and exported model are bit-identical."""
-    runs = Runs(tmp_path, *words, workers=workers, trackers=trackers, forked=kills == FEW)
+    runs = Runs(tmp_path, *words, trackers=trackers, forked=kills == FEW)
     killed = runs.kill(kills, seed=kills)
     with capsys.disabled():
         print("\n" + killed.row(request.node.callspec.id))  # noqa: T201 - the table of all configurations

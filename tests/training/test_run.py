@@ -147,6 +147,7 @@ def test_never_writes_into_another_run(run: tuple[Path, str, str]) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "already contains a run" in errors
+    assert "To continue that run: aip resume out." in errors
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
 
 

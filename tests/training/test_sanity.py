@@ -51,6 +51,18 @@ CASES = {
 }
 
 
+def test_one_output_unit(make_trainer: Any) -> None:
+    """A model with one unit has one class."""
+    with pytest.raises(DataError, match="the target 1, but the model has 1 output unit, so only class 0 is possible"):
+        make_trainer(points(y=with_value(Points.y, 9, 1), units=1))
+
+
+def test_names_for_a_bare_output(make_trainer: Any) -> None:
+    """A loss by name for an output without a name is refused, with both ways to fix it."""
+    with pytest.raises(ScenarioError, match=r"Return the value without a name, or return \{'logit': ...\} from build"):
+        make_trainer(points(loss={"logit": "mean_squared_error"}))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_sample_is_named(make_trainer: Any, case: str, refused: Any) -> None:
     """One sentence names the sample and its fault."""
@@ -162,6 +174,21 @@ def test_evaluators_that_fail_are_named(make_trainer: Any, blobs_class: Any) -> 
     with pytest.raises(ScenarioError, match="The evaluator Uncountable of Wrong fails on the first batch: KeyError"):
         make_trainer(Wrong, "--trainer.lav_every_n", "1")
     make_trainer(Wrong)
+
+
+def test_evaluator_arguments_are_checked(make_trainer: Any, blobs_class: Any) -> None:
+    """A wrong signature is found before training even without LAV, not by `aip lav` afterwards."""
+
+    class Short(Uncountable):
+        def update(self, targets: Any, outputs: Any) -> None:  # type: ignore[override]
+            pass
+
+    class Wrong(blobs_class):  # type: ignore[misc]
+        def evaluator(self) -> Evaluator:
+            return Short()
+
+    with pytest.raises(ScenarioError, match=r"Write def update\(self, targets, outputs, meta\)"):
+        make_trainer(Wrong)
 
 
 def test_evaluators_must_give_numbers(make_trainer: Any, blobs_class: Any, refused: Any) -> None:

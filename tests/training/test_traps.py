@@ -118,7 +118,7 @@ def test_trap_help_shows_defaults_that_the_scenario_does_not_use(fork_aip: Calla
     """The help shows the number of epochs that the scenario trains."""
     done = fork_aip("train", "tutorial", "--help")
     text = " ".join(done.stdout.split())
-    assert re.search(r"--trainer\.epochs INT [^\[]+\[20, scenario tutorial\]", text)
+    assert re.search(r"--trainer\.epochs INT [^\[]+\[20, set by tutorial\]", text)
 
 
 def test_trap_the_state_of_dropout_is_in_no_saved_format(make_trainer: Callable[..., Any], noisy_class: Any) -> None:

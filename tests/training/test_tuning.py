@@ -101,7 +101,7 @@ def test_each_part_is_traced_once(
 @pytest.mark.parametrize(
     ("words", "calls"),
     [
-        (("--train.batch_size", "16"), "12 + 1 steps per call"),
+        (("--train.batch_size", "16"), "12 steps per call, 1 for the last batch"),
         (("--train.batch_size", "20"), "10 steps per call"),
         (("--train.batch_size", "150"), "1 step per call"),
         (("--train.batch_size", "256"), "1 step per call"),
@@ -174,6 +174,33 @@ def test_xla_that_cannot_be_is_an_error(make_trainer: Any, tune: str, refused: A
     trainer = make_trainer(Unsupported, "--trainer.tune", tune, "--trainer.jit_compile", "on")
     with refused(TrainingError):
         trainer.compile()
+
+
+def test_auto_without_xla(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, a model that XLA cannot compile runs as a plain graph."""
+    monkeypatch.setattr(compilation, "WORTH_SECONDS", 0.0)
+    chosen = make_trainer(Unsupported, "--trainer.tune", "auto", "--trainer.jit_compile", "auto").compile()
+    assert (chosen.mode, chosen.reason) == ("graph", "XLA cannot compile this model")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "Detected unsupported operations when trying to compile graph while_body_1_const_0[] on XLA_GPU_JIT: "
+            "CudnnRNNV3 (No registered 'CudnnRNNV3' OpKernel for XLA_GPU_JIT devices compatible with node {{node "
+            "while/lstm/CudnnRNNV3}}){{node while/lstm/CudnnRNNV3}}\n\t (OpKernel was found, but not for it)",
+            "XLA cannot compile this model, because it does not support CudnnRNNV3",
+        ),
+        (
+            "MaxPool gradient ops do not yet have a deterministic XLA implementation.\n\n\t {{node while/x}}",
+            "XLA cannot compile this model (MaxPool gradient ops do not yet have a deterministic XLA implementation)",
+        ),
+    ],
+)
+def test_messages_of_xla(message: str, expected: str) -> None:
+    """A message of XLA for a GPU becomes one line without names of nodes."""
+    assert compilation._xla_fault(message) == expected
 
 
 def test_off_with_xla(make_trainer: Any, blobs_class: Any) -> None:

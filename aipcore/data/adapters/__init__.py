@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from aipcore.data.adapters.arrays import as_sides, first_rows, is_arrays, stacked_arrays
-from aipcore.data.adapters.elements import Convert
+from aipcore.data.adapters.elements import Convert, no_samples
 from aipcore.data.adapters.indexed import FirstSamples, IndexedSamples, is_indexed
 from aipcore.data.adapters.iterables import IterableSource, has_state, is_loader
 from aipcore.data.adapters.py_dataset import BatchSource, is_py_dataset
@@ -18,7 +18,6 @@ from aipcore.data.adapters.tf_data import TensorSource, is_tf_dataset
 from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.sample import Samples
 from aipcore.data.stream import Source, Stream
-from aipcore.errors import DataError
 
 
 def as_source(
@@ -29,7 +28,7 @@ def as_source(
     Args:
         data: see `Pipeline`.
         origin: the name of the data in errors, e.g. "Tutorial.train_data()".
-        again: returns the data anew, for an iterator, which can be read only once.
+        again: returns the data again, for an iterator, which can be read only once.
         streamed: True to read every iterable without a length as a stream.
 
     Raises:
@@ -37,11 +36,7 @@ def as_source(
     """
     given, stream = (data.source, data) if isinstance(data, Stream) else (data, None)
     if is_tf_dataset(given):
-        return (
-            TensorSource(given, origin)
-            if stream is None
-            else TensorSource(given, origin, stream.batched, stream.length)
-        )
+        return TensorSource(given, origin, *(() if stream is None else (stream.batched, stream.length)))
     if is_py_dataset(given):
         return BatchSource(given, origin)
     if stream is None and (isinstance(data, MemoryDataset) or is_arrays(data) or is_indexed(data)):
@@ -73,7 +68,7 @@ def as_samples(data: Any, origin: str, convert: Convert | None = None) -> Sample
     else:
         samples = SampleList(list(checked_samples(data, origin, convert)))
     if len(samples) == 0:
-        raise _no_samples(origin)
+        raise no_samples(origin)
     return samples
 
 
@@ -100,7 +95,7 @@ def as_dataset(data: Any, origin: str, convert: Convert | None = None, *, weight
             samples, convert = (indexed[index] for index in range(len(indexed))), None
         dataset = stack(checked_samples(samples, origin, convert), origin, weighted=weighted)
     if len(dataset) == 0:
-        raise _no_samples(origin)
+        raise no_samples(origin)
     return dataset
 
 
@@ -110,15 +105,10 @@ def first_samples(data: Any, count: int) -> Any:
     An iterable is read no further. An indexed object is asked for no other samples.
     """
     if isinstance(data, MemoryDataset):
-        inputs, targets, weights = (attrs.evolve(side, columns=first_rows(side.columns, count)) for side in data.sides)
-        return attrs.evolve(data, inputs=inputs, targets=targets, weights=weights, meta=first_rows(data.meta, count))
+        return data.sliced(slice(count))
     if is_arrays(data):
         return tuple(None if side is None else first_rows(side, count) for side in as_sides(data))
     if is_indexed(data):
         return FirstSamples(data, count)
     # `as_samples` rejects data of any other kind.
     return islice(data, count) if is_iterable(data) else data
-
-
-def _no_samples(origin: str) -> DataError:
-    return DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")

@@ -51,7 +51,7 @@ def stacked_arrays(data: Any, origin: str, *, weighted: bool = True) -> MemoryDa
         weights=attrs.evolve(weights, columns=columns),
     )
     lengths = {
-        f"{part}[{name!r}]": len(column)
+        f"{part}[{name!r}]" if name else part: len(column)
         for part, side in zip(SIDES, dataset.sides, strict=True)
         for name, column in side.columns.items()
     }

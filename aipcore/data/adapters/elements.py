@@ -42,8 +42,7 @@ def as_sample(element: Any, index: int, origin: str, convert: Convert | None = N
     if isinstance(element, Sample):
         return element
     if isinstance(element, tuple) and 1 <= len(element) <= 3:
-        inputs, targets, weight = (*map(as_numpy, element), None, None)[:3]
-        return Sample(inputs=inputs, targets=targets, weight=weight)
+        return Sample(**dict(zip(("inputs", "targets", "weight"), map(as_numpy, element), strict=False)))
     if isinstance(element, Mapping) and "inputs" in element and element.keys() <= NAMES:
         return Sample(**{name: as_numpy(value) for name, value in element.items()})
     raise _unusable(element, index, origin, converted=convert is not None)
@@ -68,14 +67,10 @@ def as_rows(element: Any, origin: str) -> MemoryDataset:
     Raises:
         DataError: the element cannot be used.
     """
-    if isinstance(element, Sample):
-        element = (element.inputs, element.targets, element.weight)
-    if not isinstance(element, tuple | list):
-        element = (element,)
-    if not 1 <= len(element) <= 3:
-        raise DataError(f"{origin} yields batches of {len(element)} parts. Yield (inputs, targets, weights).")
-    inputs, targets, weights = (*map(as_numpy, element), None, None)[:3]
-    return stacked_arrays((inputs, targets, weights), origin)
+    sides = _sides(element)
+    if not 1 <= len(sides) <= 3:
+        raise DataError(f"{origin} yields batches of {len(sides)} parts. Yield (inputs, targets, weights).")
+    return stacked_arrays(tuple(map(as_numpy, sides)), origin)
 
 
 def batch_size(element: Any, origin: str) -> int:
@@ -134,6 +129,11 @@ def _same(one: Any, other: Any) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return a.tolist() == b.tolist() if a.dtype == object else a.tobytes() == b.tobytes()
+
+
+def no_samples(origin: str) -> DataError:
+    """Return the error for data without samples."""
+    return DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
 
 
 def _unusable(element: Any, index: int, origin: str, *, converted: bool) -> DataError:

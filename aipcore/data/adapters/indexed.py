@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from aipcore.data.adapters.elements import Convert, as_sample
-from aipcore.data.processing import SampleError
+from aipcore.data.processing import SampleError, skip_hint
 from aipcore.data.sample import Sample
 from aipcore.errors import located_sentence
 
@@ -42,8 +42,8 @@ class IndexedSamples:
             sample = self.given[index]
         except Exception as error:
             raise SampleError(
-                f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}. Fix the sample, or set "
-                "--data.on_error skip."
+                f"Sample {index} of {self.origin} cannot be read: {located_sentence(error)}. "
+                f"{skip_hint(error, 'Fix the sample')}"
             ) from error
         return as_sample(sample, index, self.origin, self.convert)
 

@@ -34,7 +34,7 @@ class IterableSource(Source):
     Args:
         stream: the iterable.
         origin: the name of the data in errors.
-        again: returns the data anew, if the given object is an iterator, which can be read only once.
+        again: returns the data again, if the given object is an iterator, which can be read only once.
         samples: the number of samples of a pass; None: all.
     """
 
@@ -69,7 +69,7 @@ class IterableSource(Source):
 
     def one_pass(self) -> Iterator[Any]:
         """See `Source`."""
-        return self.read(*self.opened(0))
+        return self.read(self.opened(0)[1])
 
     def opened(self, number: int, state: Any = None) -> tuple[Any, Iterator[Any]]:
         """Return the iterable and an iterator over its pass `number`, from its beginning or from a saved state.
@@ -105,7 +105,7 @@ class IterableSource(Source):
         except Exception as error:
             raise DataError(f"{self.origin} cannot be iterated: {located_sentence(error)}.") from error
 
-    def read(self, _: Any, iterator: Iterator[Any], samples: int = 0) -> Iterator[Any]:
+    def read(self, iterator: Iterator[Any], samples: int = 0) -> Iterator[Any]:
         """Yield the elements of a pass, of which `samples` samples are already read, up to the limit."""
         number = 0
         while self._samples is None or samples < self._samples:
@@ -160,6 +160,9 @@ class _Passes(Elements):
         getter, _ = _methods(holder)
         if not getter:
             return None
+        if not self._read:
+            # Before the first element, `state_dict()` may return the state of the pass before.
+            return {"pass": self._pass, "read": 0, "state": None}
         found = getattr(holder, getter)()
         if isinstance(found, bytes):
             return {"pass": str(self._pass).encode(), "read": str(self._read).encode(), "state": found}
@@ -184,7 +187,7 @@ class _Passes(Elements):
 
     def _take(self, number: int, read: int, given: Any, iterator: Iterator[Any]) -> None:
         self._pass, self._read, self._given, self._iterator = number, read, given, iterator
-        self._elements = self._source.read(given, iterator, read)
+        self._elements = self._source.read(iterator, read)
 
 
 def _has_shuffle_buffer(data: Any) -> bool:

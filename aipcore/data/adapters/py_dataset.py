@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from aipcore.data.adapters.elements import batch_size, cut
+from aipcore.data.adapters.elements import batch_size, cut, no_samples
 from aipcore.data.sampler import SampleOrder
 from aipcore.data.stream import Elements, Source
 from aipcore.errors import DataError, located_sentence
@@ -52,7 +52,7 @@ class BatchSource(Source):
             raise DataError(f"{origin} returned a PyDataset of unknown length. Define __len__ or num_batches.")
         self.length = int(dataset.num_batches)
         if self.length < 1:
-            raise DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
+            raise no_samples(origin)
         self._begun = -1
         if samples is not None:
             self._rows = batch_size(dataset[0], origin)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from aipcore.data.adapters.elements import no_samples
 from aipcore.data.stream import Elements, Source
-from aipcore.errors import DataError, located_sentence
+from aipcore.errors import AipError, DataError, located_sentence
 
 STACKED = 64
 """Samples that TensorFlow stacks into one element where the dataset has no batches of its own."""
@@ -30,7 +31,7 @@ class TensorSource(Source):
     Args:
         dataset: the dataset. Its elements are `inputs`, `(inputs, targets)` or `(inputs, targets, weights)`.
         origin: the name of the data in errors.
-        batched: True or False if the author says so.
+        batched: the answer of the author, if there is one.
         length: the number of elements of a pass, if the dataset does not know it.
 
     Raises:
@@ -48,8 +49,7 @@ class TensorSource(Source):
         self.endless = size == -1
         self.length = size if size >= 0 else length
         if self.length == 0:
-            raise DataError(f"{origin} returned no samples. Check the data parameters and the files that they name.")
-        # A shuffled dataset draws new seeds for each iterator, unless the state of the first one is restored.
+            raise no_samples(origin)
         self._beginning: dict[str, bytes] | None = None
         self.stacked = not self.batched and _uniform(dataset.element_spec)
         self._dataset = dataset.batch(STACKED) if self.stacked else dataset
@@ -65,12 +65,31 @@ class TensorSource(Source):
 
     def elements(self) -> Elements:
         """See `Source`."""
-        iterator = iter(self._dataset)
+        return _TensorElements(self)
+
+    def iterator(self, number: int = 0) -> Any:
+        """Return an iterator over the pass `number`.
+
+        A shuffled dataset draws new seeds for each iterator that is created or restored. The state of the first
+        iterator contains the number of draws, so that restoring it leads back to the beginning.
+        """
+        made = iter(self._dataset)
         if self._beginning is None:
-            self._beginning = _saved(iterator)
+            self._beginning = _saved(made)
         if self._beginning:
-            _restore(iterator, self._beginning, self.origin)
-        return _TensorElements(self._dataset, iterator, self.origin, has_state=bool(self._beginning))
+            _restore(made, self._beginning, self.origin)
+        for _ in range(number):
+            made = iter(self._dataset)
+        return made
+
+    def following(self) -> Any:
+        """Return an iterator over the pass after that of the last iterator."""
+        return iter(self._dataset)
+
+    @property
+    def has_state(self) -> bool:
+        """True if the state of an iterator can be saved, once there is one."""
+        return bool(self._beginning)
 
     def one_pass(self) -> Iterator[Any]:
         """See `Source`."""
@@ -86,41 +105,41 @@ class TensorSource(Source):
 class _TensorElements(Elements):
     """An iteration over the passes of a dataset, each with an iterator."""
 
-    def __init__(self, dataset: Any, iterator: Any, origin: str, *, has_state: bool) -> None:
-        self._dataset, self._iterator, self._origin, self._has_state = dataset, iterator, origin, has_state
+    def __init__(self, source: TensorSource) -> None:
+        self._source = source
+        self._iterator = source.iterator()
         self._pass = 0
         self._empty = True
+        self._restored = False
 
     def __next__(self) -> Any:
         try:
             element = next(self._iterator, None)
             if element is None and not self._empty:
-                self._next_pass()
+                self._pass += 1
+                # A state at the end of a pass does not contain the number of draws.
+                self._iterator = self._source.iterator(self._pass) if self._restored else self._source.following()
+                self._restored = False
                 element = next(self._iterator, None)
+        except AipError:
+            raise
         except Exception as error:
-            raise DataError(f"{self._origin} failed: {located_sentence(error)}.") from error
+            raise DataError(f"{self._source.origin} failed: {located_sentence(error)}.") from error
         if element is None:
-            raise DataError(f"{self._origin} returned no samples.")
+            raise DataError(f"{self._source.origin} returned no samples.")
         self._empty = False
         return element
 
     def state(self) -> Any:
         """See `Elements`."""
-        if not self._has_state:
+        if not self._source.has_state:
             return None
         return {"pass": self._pass, "empty": self._empty, "files": _saved(self._iterator)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Elements`."""
-        # A state at the end of a pass does not contain the seeds of the next one. They are drawn pass by pass.
-        for _ in range(int(state["pass"])):
-            self._next_pass()
-        _restore(self._iterator, state["files"], self._origin)
-        self._empty = bool(state["empty"])
-
-    def _next_pass(self) -> None:
-        self._iterator = iter(self._dataset)
-        self._pass += 1
+        _restore(self._iterator, state["files"], self._source.origin)
+        self._pass, self._empty, self._restored = int(state["pass"]), bool(state["empty"]), True
 
     def close(self) -> None:
         """See `Elements`."""

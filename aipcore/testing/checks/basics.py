@@ -14,7 +14,7 @@ def discovered_without_tensorflow(subject: Subject) -> None:
     answer = subject.processes.light(subject.kind, subject.name)
     require(not answer["error"], answer["error"])
     record = subject.entry.record
-    what = f"{record.build}" if subject.kind in ("command", "scenario") else f"{getattr(record, 'params', '')}"
+    what = getattr(record, "params", record.build)
     require(
         not answer["heavy"],
         f"looking up {what} imports {', '.join(answer['heavy'])}: import it inside the functions that need it",

@@ -69,16 +69,17 @@ def _expected(graph: Graph, cls: type[Scenario], batches: Sequence[int]) -> dict
     return answers
 
 
-def _compare(subject: Subject, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    from aipcore.training.export.verify import deviation
+def _compare(subject: Subject, graph: Graph, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    from aipcore.training.export.verify import deviation, device_kind, tolerance_for
 
+    tolerance = tolerance_for(graph, subject.declared.tolerance, device_kind())
     for key, value in expected.items():
         batch, _, name = key.partition("/")
         where = f"the output {name} for a batch of {batch}"
         require(key in found, f"{where} is missing")
         require(found[key].shape == value.shape, f"{where} has shape {found[key].shape} instead of {value.shape}")
         error = deviation(value, found[key])
-        require(error <= subject.declared.tolerance, f"{where} differs from the model's by {error:.2g}")
+        require(error <= tolerance, f"{where} differs from the model's by {error:.2g}")
 
 
 @conformance_check("exporter", needs=MADE)
@@ -135,7 +136,7 @@ def gives_the_same_numbers(subject: Subject) -> None:
     folder = subject.folder / "model"
     _writer(subject, graph).write(folder)
     found = _read_back(subject, Blobs, folder, [FIRST_BATCH])
-    _compare(subject, found, _expected(graph, Blobs, [FIRST_BATCH]))
+    _compare(subject, graph, found, _expected(graph, Blobs, [FIRST_BATCH]))
 
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))
@@ -146,7 +147,7 @@ def takes_any_batch(subject: Subject) -> None:
     graph = small_graph(Blobs)
     _writer(subject, graph).write(subject.folder / "model")
     found = _read_back(subject, Blobs, subject.folder / "model", [1, 3])
-    _compare(subject, found, _expected(graph, Blobs, [1, 3]))
+    _compare(subject, graph, found, _expected(graph, Blobs, [1, 3]))
 
 
 @conformance_check("exporter", needs=("gives_the_same_numbers",))
@@ -161,7 +162,7 @@ def writes_current_weights(subject: Subject) -> None:
         weight.assign(weight * 0.5 + 0.1)
     writer.write(subject.folder / "model")
     found = _read_back(subject, Blobs, subject.folder / "model", [FIRST_BATCH])
-    _compare(subject, found, _expected(graph, Blobs, [FIRST_BATCH]))
+    _compare(subject, graph, found, _expected(graph, Blobs, [FIRST_BATCH]))
 
 
 @conformance_check("exporter", needs=(*WRITES, "gives_the_same_numbers"))
@@ -173,7 +174,7 @@ def takes_several_inputs_and_outputs(subject: Subject) -> None:
     _writer(subject, graph).write(subject.folder / "model")
     if getattr(subject.entry.record, "load", None) is not None:
         found = _read_back(subject, Pairs, subject.folder / "model", [FIRST_BATCH])
-        _compare(subject, found, _expected(graph, Pairs, [FIRST_BATCH]))
+        _compare(subject, graph, found, _expected(graph, Pairs, [FIRST_BATCH]))
 
 
 @conformance_check("exporter", needs=WRITES)

@@ -18,6 +18,11 @@ MOST_SLICED = 16
 """Maximum number of sliced gradients, the largest ones; each adds `SLICES` operations to the compiled graph."""
 
 
+def clips(params: OptimizerParams) -> bool:
+    """Return True if any limit is set."""
+    return any(limit is not None for limit in (params.clip_value, params.clip_norm, params.clip_global_norm))
+
+
 def clip(gradients: list[Any], params: OptimizerParams, *, sliced: bool = False) -> list[Any]:
     """Clip by value, then by the norm of each variable, then by the global norm: each if set.
 

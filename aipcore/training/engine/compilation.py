@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -168,9 +169,17 @@ def _under_xla(loop: TrainingLoop, loader: DataLoader, chunk: int, *, must: bool
     except tf.errors.OpError as error:
         if not must:
             return None
-        message = (error.message or str(error)).splitlines()[0]
-        raise TrainingError(f"XLA cannot compile this model ({message}). Use --trainer.jit_compile auto.") from error
+        raise TrainingError(f"{_xla_fault(error.message)}. Use --trainer.jit_compile auto.") from error
     return block
+
+
+def _xla_fault(message: str) -> str:
+    """Return the first line of an error of XLA, or its unsupported operations, without names of nodes."""
+    unsupported = dict.fromkeys(re.findall(r"No registered '(\w+)' OpKernel", message))
+    if unsupported:
+        return f"XLA cannot compile this model, because it does not support {', '.join(unsupported)}"
+    line = re.sub(r" *\{\{\w+ \S+\}\}", "", message.partition("\n")[0]).rstrip(".")
+    return f"XLA cannot compile this model ({line})"
 
 
 def _in_turns(loop: TrainingLoop, block: Block, *, xla_only: bool) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 FIRST_SCALE = 2.0**15
@@ -36,7 +37,7 @@ class LossScale:
 
     def unscaled(self, gradients: list[Any]) -> list[Any]:
         """Return the gradients of the unscaled loss; None stays None."""
-        return [None if each is None else each / tf.cast(self.scale, each.dtype) for each in gradients]
+        return [None if each is None else keras.ops.divide(each, tf.cast(self.scale, each.dtype)) for each in gradients]
 
     def guarded(self, finite: Any, update: Callable[[], None]) -> None:
         """Perform an update if its gradients are `finite` (a boolean scalar), and adapt the scale."""

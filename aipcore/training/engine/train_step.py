@@ -29,9 +29,10 @@ from aipcore.scenario.losses import ONE, SAMPLES, Objective, Tensors
 from aipcore.scenario.metrics import LossMean, LossSums
 from aipcore.scenario.model import Graph, block_signature
 from aipcore.scenario.replica_metrics import ReplicaMetrics
-from aipcore.training.engine.clipping import clip
+from aipcore.training.engine.clipping import clip, clips
 from aipcore.training.engine.ema import WeightAverage
 from aipcore.training.engine.loss_scaling import LossScale
+from aipcore.training.engine.sparse import sum_rows_before_writing
 
 logger = logging.getLogger("aipcore.training")
 
@@ -90,6 +91,10 @@ class TrainingLoop:
         self._weights = graph.model.trainable_variables
         self._values = [weight.value for weight in self._weights]
         running = metrics.losses(0)
+        # As in Keras, which squares the rows of an embedding's gradient before it adds rows of the same index.
+        self._by_rows = accumulate_steps == 1 and distribution.replicas == 1 and not clips(clipping)
+        if self._by_rows:
+            sum_rows_before_writing(optimizer)
         self._groups = [] if accumulate_steps == 1 else _groups(running.kinds, penalty=running.penalty)
         self.group_gradients = [
             [self._zeros(replica, group) for group in range(len(self._groups))]
@@ -278,7 +283,8 @@ class TrainingLoop:
     def _gradients(self, tape: tf.GradientTape, losses: Sequence[Any]) -> list[list[Any]]:
         """Return the gradients of each loss, None for weights without influence on it; record the weights reached."""
         found = [tape.gradient(loss, self._values) for loss in losses]
-        found = [[None if g is None else tf.convert_to_tensor(g) for g in gradients] for gradients in found]
+        if not self._by_rows:
+            found = [[None if g is None else tf.convert_to_tensor(g) for g in gradients] for gradients in found]
         if self.loss_scale is not None:
             found = [self.loss_scale.unscaled(gradients) for gradients in found]
         self._reached = [
@@ -348,7 +354,8 @@ class TrainingLoop:
 
 
 def _all_finite(gradients: list[Any]) -> Any:
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    dense = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in dense])
 
 
 @attrs.frozen(kw_only=True)

@@ -30,7 +30,7 @@ def require_packages(formats: Iterable[Choice[ExporterParams]], plugins: PluginM
 
 
 def lacking_packages(record: Any) -> str:
-    """Return the required and the missing packages of an `ExporterRecord` as the end of a sentence, or ""."""
+    """Return the required and the missing packages of an exporter or writer as the end of a sentence, or ""."""
     missing = [name for name in record.packages if find_spec(name) is None]
     if not missing:
         return ""

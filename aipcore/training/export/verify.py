@@ -34,6 +34,12 @@ ANY = 8
 LOW_PRECISION = {"bfloat16": 5e-2, "float16": 5e-3}
 """Minimum tolerance for a model that computes in such a precision, by Keras' name of the type."""
 
+ON_GPU = {**LOW_PRECISION, "float32": LOW_PRECISION["float16"]}
+"""Minimum tolerance on a GPU. TensorFloat-32 keeps as many bits of a number as float16.
+
+cuDNN and XLA choose an algorithm for each graph, which may use TensorFloat-32 or sum in another order.
+"""
+
 
 def some_batches(dataset: Dataset) -> list[dict[str, npt.NDArray[Any]]]:
     """Return the inputs of some samples of a dataset, in batches of 1 and of 3."""
@@ -139,15 +145,27 @@ def deviation(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
     return float(difference.max(initial=0.0) / np.abs(one[np.isfinite(one)]).max(initial=1.0))
 
 
-def tolerance_for(graph: Graph, least: float) -> float:
-    """Return the largest allowed deviation of a model's outputs, at least `least`; more for low precision."""
-    return max([least, *(LOW_PRECISION.get(each.compute_dtype, 0.0) for each in layers_of(graph.model))])
+def device_kind() -> str:
+    """Return "GPU" if TensorFlow places operations on a GPU, else "CPU"."""
+    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+
+
+def tolerance_for(graph: Graph, least: float, kind: str) -> float:
+    """Return the largest allowed deviation of a model's outputs, at least `least`; more for low precision.
+
+    Args:
+        graph: the model.
+        least: the tolerance of the format.
+        kind: the kind of device that computes the model's outputs, see `device_kind`.
+    """
+    minimum = ON_GPU if kind == "GPU" else LOW_PRECISION
+    return max([least, *(minimum.get(each.compute_dtype, 0.0) for each in layers_of(graph.model))])
 
 
 def _compare(name: str, form: Format, graph: Graph, folder: Path, batches: Sequence[Arrays]) -> float:
     assert form.read is not None
     worst = 0.0
-    tolerance = tolerance_for(graph, form.tolerance)
+    tolerance = tolerance_for(graph, form.tolerance, device_kind())
     arguments = argument_names(graph.inputs)
     with _own_classes(graph.model), _full_precision():
         with _as_format_error(f"The model was written as {name}, but cannot be read back", name):

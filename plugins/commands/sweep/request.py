@@ -166,8 +166,8 @@ def from_folder(given: Mapping[str, Any]) -> SweepRequest:
     trust = "--trust" in given
     if not trust and not _is_plugin(settings):
         raise UsageError(
-            f"The sweep's scenario is {settings.scenario}, which is not a plugin. Resuming the sweep runs its code. "
-            "Read it, and add --trust."
+            f"The sweep uses the scenario {settings.scenario}, and resuming it runs its code. If you trust that code, "
+            "add --trust."
         )
     if not trust and settings.storage not in (None, given.get("--storage"), os.environ.get(STORAGE_VARIABLE)):
         refuse_contacts([Contact("storage", redacted(str(settings.storage)))], folder / FILE)

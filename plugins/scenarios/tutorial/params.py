@@ -23,8 +23,9 @@ class TutorialData(DataParams):
     )
     files: tuple[str, ...] = field(
         (),
-        help="Images to predict, white on black. Give paths, folders, or patterns such as 'scans/*.png'. Files are PNG "
-        "or similar, or .npy arrays (floats from 0 to 1, integers from 0 to 255, uint16 from 0 to 65535).",
+        help="Images for aip predict, white on black. Not used in training. Give paths, folders, or patterns such as "
+        "'scans/*.png'. Files are PNG or similar, or .npy arrays (floats from 0 to 1, integers from 0 to 255, uint16 "
+        "from 0 to 65535).",
     )
 
 

@@ -217,7 +217,7 @@ def test_pruning(line, fork_aip, tmp_path) -> None:
     row = trials(tmp_path / "s")[6]
     assert (row["state"], row["epoch"]) == ("pruned", 1)
     log = (tmp_path / "s" / "trial-0006" / "output.log").read_text()
-    assert "Pruned by the sweep: other trials were better by this epoch." in log
+    assert "Pruned by the sweep: other trials were better at this epoch." in log
     assert "Stopped early after 1 epoch" in log
     resumed = fork_aip("resume", "s/trial-0006", "--trust")
     assert resumed.returncode == 0, resumed.stderr

@@ -5,7 +5,10 @@ from aipcore.plugin import OptimizerParams, above, at_least, between, field, fra
 
 @params
 class LookaheadParams(OptimizerParams):
-    """Lookahead (Zhang et al., "Lookahead Optimizer", 2019) around Adam. For the tutorial: --learning_rate.lr 0.002."""
+    """Lookahead (Zhang et al., "Lookahead Optimizer", 2019) around Adam.
+
+    Suggested for the tutorial: --learning_rate.lr 0.002.
+    """
 
     k: int = field(6, help="Steps of the fast weights per step of the slow weights.", check=at_least(1))
     alpha: float = field(0.5, help="Step size of the slow weights towards the fast weights.", check=between(0, 1))

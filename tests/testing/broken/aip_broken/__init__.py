@@ -10,6 +10,7 @@ from aipcore.plugin import (
     OptimizerRecord,
     ScenarioRecord,
     ScheduleRecord,
+    WriterRecord,
     hookimpl,
 )
 
@@ -145,6 +146,21 @@ def aip_exporters():
             params=f"{name.title().replace('_', '')}Params",
             build=f"build_{name}",
             load=f"aip_broken.exporters:{loads.get(name, 'load')}",
+        )
+        for name in names
+    ]
+
+
+@hookimpl
+def aip_writers():
+    """Return the writers."""
+    names = ("writes_all_predictions", "accepts_no_predictions", "reports_unwritable_paths")
+    return [
+        WriterRecord(
+            name=name,
+            summary="Does nearly everything right.",
+            suffix=f".{name}",
+            build=f"aip_broken.writers:{name}",
         )
         for name in names
     ]
