@@ -15,11 +15,11 @@ from aipcore.data.sample import ColumnSpec
 from aipcore.errors import UsageError
 from aipcore.prediction.locate import ModelDir
 from aipcore.scenario.model import Graph, build_graph_of, further_graphs, inputs_of, prediction_graph
-from aipcore.scenario.preprocessing import FOLDER as PREPROCESSING
-from aipcore.scenario.preprocessing import Preprocessing, load_preprocessing, with_preprocessing
+from aipcore.scenario.preprocessing import Preprocessing, with_preprocessing
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint.weights import Arrays, checkpoint_weights, model_weights
 from aipcore.training.params import POLICIES
+from aipcore.training.preprocessing import load_preprocessing
 
 SAME_VERSION = "Use the version that trained the model."
 SAME_WEIGHTS = "Change only parameters that keep the names and shapes of the weights."
@@ -57,7 +57,7 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
     Raises:
         UsageError: the weights are damaged or do not fit the model that the scenario builds.
     """
-    preprocessing = load_preprocessing(model.home / PREPROCESSING)
+    preprocessing = load_preprocessing(model.home, model.about)
     # As in training: variable names must not depend on earlier models of this process.
     keras.utils.clear_session(free_memory=False)
     trainer = model.about["params"].get("trainer")

@@ -29,7 +29,6 @@ class Scenario:
         defaults: values that override the general defaults, by dotted path: `{"trainer.epochs": 20}`.
         monitor: the direction ("min" or "max") and the name of the validation value that determines the best model.
         summary_samples: the most validation samples passed to `summaries`.
-        adapt_samples: the most samples of a stream that `preprocessing` is adapted to.
         padding: the padding values of batches of varying shapes, by the name of the input or target ("inputs" or
             "targets" for a bare array); default 0.
     """
@@ -38,7 +37,6 @@ class Scenario:
     defaults: ClassVar[Mapping[str, Any]] = {}
     monitor: ClassVar[tuple[Literal["min", "max"], str]] = ("min", "loss")
     summary_samples: ClassVar[int] = 256
-    adapt_samples: ClassVar[int] = 100_000
     padding: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, params: Any) -> None:
@@ -112,9 +110,10 @@ class Scenario:
     def preprocessing(self) -> Any:
         """Return new Keras layers ahead of the model whose state comes from the training data; None for none.
 
-        Each layer with `adapt` is adapted once to the training inputs. The layers run on the host, ahead of training
-        and in inference mode, on batches after `processors()`. `build` receives their outputs, and the exported model
-        contains them. A resumed run restores their state.
+        Each layer with `adapt` is adapted once to the training inputs, by default to the first 100,000 of a stream
+        (`train.adapt_samples`). A layer whose vocabulary or mean was given is used unchanged. The layers run on the
+        host, ahead of training and in inference mode, on batches after `processors()`. `build` and `loss_values`
+        receive their outputs, and the exported model contains them. A resumed run restores their state.
 
         Returns:
             a layer or model that takes the data's input (a tensor, or a mapping by name), a `keras.utils.FeatureSpace`,

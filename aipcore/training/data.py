@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -15,18 +14,21 @@ from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
 from aipcore.data.pipeline import Pipeline
-from aipcore.data.preprocessed import PreprocessedDataset, stream_of
+from aipcore.data.preprocessed import stream_of
 from aipcore.data.processor import Mode
 from aipcore.data.streamed import StreamDataset
 from aipcore.data.worker_pool import WorkerPool
+from aipcore.distributed.process_group import ProcessGroup
 from aipcore.errors import ParamsError
 from aipcore.scenario.model import Graph, signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
-from aipcore.scenario.preprocessing import FOLDER, Preprocessing, adapted, load_preprocessing, with_preprocessing
+from aipcore.scenario.preprocessing import Preprocessing, preprocessed, with_preprocessing
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.engine.learning_rate import Horizon
 from aipcore.training.params import TrainerParams
+from aipcore.training.preprocessing import refuse_string_targets, shared_preprocessing
+from aipcore.training.session import begin_keras
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,7 +104,12 @@ def closing_data(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def prepare_data(
-    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, adapted_in: Path | None = None
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    seed: int,
+    processes: ProcessGroup,
+    stored: Preprocessing | None = None,
 ) -> RunData:
     """Read the scenario's data.
 
@@ -111,7 +118,8 @@ def prepare_data(
         params: its parameters.
         trainer: the parameters of the trainer.
         seed: the seed of the run.
-        adapted_in: the folder of the run, if its preprocessing has been adapted before.
+        processes: the processes of the run.
+        stored: the preprocessing of a resumed run; by default it is adapted to the training data.
 
     Raises:
         DataError: it is empty, or not valid data.
@@ -124,7 +132,7 @@ def prepare_data(
         )
     workers = make_workers(params)
     try:
-        return _read_data(scenario, params, trainer, seed, workers, adapted_in)
+        return _read_data(scenario, params, trainer, seed, workers, processes, stored)
     except BaseException:
         workers.close()
         raise
@@ -136,7 +144,8 @@ def _read_data(
     trainer: TrainerParams,
     seed: int,
     workers: WorkerPool,
-    adapted_in: Path | None,
+    processes: ProcessGroup,
+    stored: Preprocessing | None,
 ) -> RunData:
     pipelines: list[Pipeline] = []
     fingerprints: dict[str, Any] = {}
@@ -166,23 +175,27 @@ def _read_data(
         "train", scenario.train_data, "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
     )
     raw = training.dataset()
-    preprocessing = _preprocessing(scenario, raw, adapted_in)
+    refuse_string_targets(scenario, raw, training.origin)
+    preprocessing = stored
+    if stored is None and (preprocessing := shared_preprocessing(scenario, raw, processes)) is not None:
+        # A resumed run creates no layers for it, and its model must have the same names.
+        begin_keras(trainer, seed)
 
-    def preprocessed(dataset: Dataset, preload: str) -> Dataset:
+    def prepared(dataset: Dataset, preload: str) -> Dataset:
         if preprocessing is None:
             return dataset
-        made = PreprocessedDataset(raw=dataset, convert=preprocessing.on_host, inputs=preprocessing.outputs)
+        made = preprocessed(dataset, preprocessing)
         limit = None if preload == "on" else params.data.preload_mib * 2**20
         return made if preload == "off" else made.kept(limit)
 
-    train = preprocessed(raw, params.train.preload)
+    train = prepared(raw, params.train.preload)
     val_data = scenario.val_data()
     val, shown = None, raw
     if val_data is not None:
         shown = pipeline(
             "val", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit, val_data
         ).dataset()
-        val = preprocessed(shown, params.val.preload)
+        val = prepared(shown, params.val.preload)
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
@@ -192,7 +205,7 @@ def _read_data(
             limited = pipeline(
                 "", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit
             )
-            lav = {"": preprocessed(limited.dataset(), params.val.preload)}
+            lav = {"": prepared(limited.dataset(), params.val.preload)}
     else:
         for name, data in lists.items():
             origin = f"lav_data()[{name!r}]"
@@ -203,7 +216,7 @@ def _read_data(
             dataset = pipeline(
                 f"lav {name}", read, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit, data
             ).dataset()
-            lav[name] = preprocessed(dataset, params.lav.preload)
+            lav[name] = prepared(dataset, params.lav.preload)
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     loader = training.loader(
         params.train.batch_size,
@@ -230,16 +243,6 @@ def _read_data(
         workers=workers,
         fingerprint=fingerprints,
     )
-
-
-def _preprocessing(scenario: Scenario, data: Dataset, adapted_in: Path | None) -> Preprocessing | None:
-    """Return the adapted preprocessing of a scenario, or None."""
-    if adapted_in is not None and (found := load_preprocessing(adapted_in / FOLDER)) is not None:
-        return found
-    given = scenario.preprocessing()
-    if given is None:
-        return None
-    return adapted(given, data, type(scenario).__name__, scenario.adapt_samples)
 
 
 def _skipped(pipelines: list[Pipeline]) -> list[str]:

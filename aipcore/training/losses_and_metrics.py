@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
-from aipcore.errors import AipError, ScenarioError, located_sentence
+from aipcore.data.strings import STRING
+from aipcore.errors import AipError, DataError, ScenarioError, located_sentence
 from aipcore.scenario.evaluator import check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective, Tensors
 from aipcore.scenario.metrics import Example, MetricSet, metric_sets
@@ -22,6 +23,7 @@ from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import show_samples
 from aipcore.training.data import RunData
 from aipcore.training.params import TrainerParams
+from aipcore.training.preprocessing import string_targets
 from aipcore.training.sanity import (
     check_data,
     check_first_evaluation,
@@ -62,6 +64,11 @@ def prepare_scoring(
     objective = Objective(scenario, graph.outputs, targets)
     objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
     named = _named(kind, data)
+    for dataset, origin in named:
+        specs = dataset.specs()[1]
+        for _, name in objective.pairs.values():
+            if name in specs and specs[name].dtype == STRING:
+                raise DataError(string_targets(name, origin))
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_data(dataset.known(), origin)

@@ -142,7 +142,7 @@ def describe_preprocessing(data: RunData) -> list[tuple[str, str]]:
     if data.preprocessing is None:
         return []
     when = "in each epoch" if isinstance(data.train, PreprocessedDataset) else "once, kept in memory"
-    return [("preprocessed", f"{data.preprocessing.about}; {when}")]
+    return [("preprocessing", f"{data.preprocessing.about}; {when}")]
 
 
 def describe_model(model: Any) -> str:

@@ -168,6 +168,7 @@ def _fit(
 ) -> TrainResult:
     from aipcore.training.components import about_run
     from aipcore.training.fingerprint import differences
+    from aipcore.training.preprocessing import load_preprocessing
     from aipcore.training.trainer import Trainer
 
     stored, checkpoint = resumption.stored, resumption.checkpoint
@@ -185,7 +186,7 @@ def _fit(
         about={**about, "resumed": [*before.get("resumed", []), entry]},
         reporter=shown.reporter,
         processes=processes,
-        adapted_in=stored.folder.path,
+        preprocessing=None if checkpoint is None else load_preprocessing(stored.folder.path, checkpoint.about),
         opening=_opening(resumption, shown.reporter, log, place) if processes.is_chief else None,
         owns_process=owns_process,
     )

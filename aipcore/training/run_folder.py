@@ -25,7 +25,7 @@ RUN_FILES = ("params.json", "checkpoint", "best", "export", "train.log")
 
 WRITTEN = frozenset(
     {*RUN_FILES, "run.json", "tensorboard", "resources", "preprocessing", ".lock", ".run.json.new", ".params.json.new"}
-    | {f".{name}.{end}" for name in ("best", "export") for end in ("new", "old")}
+    | {f".{name}.{end}" for name in ("best", "export", "preprocessing") for end in ("new", "old")}
 )
 """Names that a run writes at the top of its folder, except for files of callbacks."""
 

@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 import keras
 
-from aipcore.distributed.devices import make_deterministic
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import make_distribution
 from aipcore.errors import author_errors
@@ -20,6 +19,7 @@ from aipcore.params import Resolved
 from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.preprocessing import Preprocessing
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.callbacks.callback_list import make_callbacks, telling_callbacks, wants_batches
 from aipcore.training.callbacks.context import RunContext, RunEvents
@@ -36,12 +36,13 @@ from aipcore.training.fit_loop import FitLoop
 from aipcore.training.memory import peak_memory
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
+from aipcore.training.preprocessing import require_recorded
 from aipcore.training.reporter import Reporter, TrainResult, nothing_to_train
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.run_state import RunState
 from aipcore.training.sanity import first_steps_check
-from aipcore.training.session import Opening, Output, logged_folder, open_output, start_tensorflow
+from aipcore.training.session import Opening, Output, begin_keras, logged_folder, open_output, start_tensorflow
 from aipcore.training.setup import RunComponents, agreed_seed, alone, dtype_policy_kept, prepare_model, require_same_run
 from aipcore.training.signals import Interrupted, Interruption
 from aipcore.training.tensorboard.profiler import BatchProfiler
@@ -66,6 +67,7 @@ class Trainer:
         opening: prepares the folder when training begins; by default it is already prepared.
         owns_process: True if a run that ignores a signal may end the process.
         resume: the command that resumes this run.
+        preprocessing: the preprocessing of a resumed run; by default it is adapted to the training data.
 
     Attributes:
         scenario: the scenario.
@@ -151,7 +153,7 @@ class Trainer:
         opening: Opening | None = None,
         owns_process: bool = False,
         resume: str = "",
-        adapted_in: Path | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._opening = opening
         self._result: TrainResult | None = None
@@ -165,13 +167,8 @@ class Trainer:
         self._params: TrainerParams = params.trainer  # type: ignore[attr-defined]
         self.processes = processes or alone(self._params.device.strategy)
         seed = agreed_seed(self.processes, self._params.random_seed)
-        # Checkpoints use the names of variables, so these must not depend on other models built in this process.
-        keras.utils.clear_session(free_memory=False)
-        keras.utils.set_random_seed(seed % 2**32)
-        if self._params.deterministic:
-            make_deterministic()
-        keras.config.set_dtype_policy(POLICIES[self._params.precision])
-        self.data = prepare_data(scenario, params, self._params, seed, adapted_in)
+        begin_keras(self._params, seed)
+        self.data = prepare_data(scenario, params, self._params, seed, self.processes, preprocessing)
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.loader.share = distribution.share
@@ -253,9 +250,10 @@ class Trainer:
             restart: if True, continue training even if the run had stopped before its last epoch.
 
         Raises:
-            TrainingError: it is damaged, or from another model.
+            TrainingError: it is damaged, or from another model, or was made with other preprocessing.
         """
         found = read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+        require_recorded(found.about, self.data.preprocessing)
         self.state.load(found, recompile=recompile)
         if restart:
             self.state.stopped = ""
@@ -331,8 +329,8 @@ class Trainer:
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
         self._chunks.chunk = self._steps_per_call(self.state.compilation)
-        if self.data.preprocessing is not None and self.output_dir is not None:
-            self.data.preprocessing.save_in(self.output_dir)
+        if self.data.preprocessing is not None:
+            self.about |= self._run_writer.write_preprocessing(self.data.preprocessing)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)

@@ -26,7 +26,9 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
     def export(exportable: Exportable, folder: Path) -> None:
         model = exportable.graph.model
         if isinstance(exportable.graph, PreprocessedGraph):
-            raise FormatError("A Keras file cannot contain the preprocessing of the scenario. Leave Keras out.")
+            raise FormatError(
+                "Keras cannot express the preprocessing() of the scenario. Leave Keras out, or use the layers in build()."
+            )
         # Without the optimizer, whose class a reader may lack. Layers and weights are shared, not copied.
         with _as_numpy_1():
             keras.Model(model.input, model.output, name=model.name).save(folder / FILE)

@@ -16,6 +16,7 @@ from aipcore.errors import FormatError, ScenarioError, TrainingError, sentence
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.model import Graph
 from aipcore.scenario.preprocessing import FOLDER as PREPROCESSING
+from aipcore.scenario.preprocessing import RECORD
 from aipcore.scenario.record import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.checkpoint.atomic import replaced_dir
 from aipcore.training.export.formats import Arrays, Format
@@ -108,10 +109,11 @@ class ModelWriter:
                     raise _joined(failed)
                 if self._resources is not None and self._resources.is_dir():
                     shutil.copytree(self._resources, fresh / RESOURCES)
-                self._save_preprocessing(fresh / PREPROCESSING)
+                preprocessing = self._served().preprocessing
                 about = {
                     "format": MODEL_FORMAT,
                     **self._about,
+                    **({} if preprocessing is None else {RECORD: preprocessing.save(fresh / PREPROCESSING)}),
                     **(note or {}),
                     "formats": [name for name in self._formats if name not in failed],
                     "variables": list(variables_of(self._graph, self._further)),
@@ -135,15 +137,6 @@ class ModelWriter:
         if self._module is None:
             self._module = ServedModule(self._graph, self._further)
         return self._module
-
-    def _save_preprocessing(self, path: Path) -> None:
-        preprocessing = self._served().preprocessing
-        if preprocessing is None:
-            return
-        if self._written is not None and (self._written / PREPROCESSING).is_dir():
-            shutil.copytree(self._written / PREPROCESSING, path)
-        else:
-            preprocessing.save(path)
 
     def _save_model(self, path: Path) -> None:
         module = self._served()
