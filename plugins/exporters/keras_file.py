@@ -27,7 +27,7 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
         model = exportable.graph.model
         if isinstance(exportable.graph, PreprocessedGraph):
             raise FormatError(
-                "Keras cannot express the preprocessing() of the scenario. Leave Keras out, or use the layers in build()."
+                "Keras cannot express the preprocessing() of a scenario. Leave Keras out, or use the layers in build()."
             )
         # Without the optimizer, whose class a reader may lack. Layers and weights are shared, not copied.
         with _as_numpy_1():

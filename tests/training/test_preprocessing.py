@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import forks
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from aipcore.errors import ScenarioError
+import aipcore as aip
+from aipcore.data.params import TrainDataParams
+from aipcore.data.pipeline import Pipeline
+from aipcore.errors import DataError, FormatError, ScenarioError, TrainingError, UsageError
 from aipcore.prediction import Predictor
-from aipcore.scenario import Scenario, Stream
+from aipcore.prediction.lav import Jury, run_lav
+from aipcore.prediction.locate import find_model
+from aipcore.prediction.predictor import load_voter
+from aipcore.scenario import Scenario, ScenarioParams, Stream
+from aipcore.scenario.adaptation import adapted_preprocessing
+from aipcore.scenario.preprocessing import digest_of
+from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
+from aipcore.training.preprocessing import shared_preprocessing
 
 TEXTS = ["good film", "bad film", "very good", "very bad, bad", "Gut, sehr gut", ""] * 8
 LABELS = np.array([1, 0, 1, 0, 1, 0] * 8, "float32")[:, None]
@@ -76,10 +94,8 @@ def test_losses_are_those_of_keras(make_trainer: Any, cls: Any) -> None:
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-def test_exports_and_resumed_runs_keep_the_state(
-    make_trainer: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All saved models answer raw strings, and a run resumed with other texts keeps its vocabulary."""
+def test_exports_answer_raw_strings(make_trainer: Any, tmp_path: Path) -> None:
+    """All saved models answer raw strings."""
     first = make_trainer(Texts, *WORDS, output="run").fit()
     folder = tmp_path / "run"
     layer = vectorizer(output_sequence_length=4)
@@ -89,12 +105,131 @@ def test_exports_and_resumed_runs_keep_the_state(
     np.testing.assert_allclose(served["outputs"], expected, rtol=1e-6)
     for part in ("export", "checkpoint"):
         np.testing.assert_allclose(Predictor.load(folder / part, trust=True).predict_raw(RAW), expected, rtol=1e-6)
-    monkeypatch.setattr(Texts, "preprocessing", lambda _: pytest.fail("adapted again"))
-    again = make_trainer(Texts, *WORDS, output="run", adapted_in=folder)
-    again.restore(next((folder / "checkpoint").glob("step-*")))
-    np.testing.assert_array_equal(again.model.get_weights()[0], first.model.get_weights()[0])
-    known = again.data.train.known().batch(np.arange(4)).inputs[""]
-    np.testing.assert_array_equal(known, layer(tf.constant(TEXTS[:4])))
+
+
+PARAMS = {
+    "trainer.epochs": 2, "trainer.random_seed": 7, "trainer.jit_compile": "off", "trainer.tune": "off",
+    "trainer.export_best": False, "checkpoint.every_steps": 2, "checkpoint.keep": 9,
+}  # fmt: skip
+
+
+def variables(run: Path) -> dict[str, bytes]:
+    """Return the variables of the newest checkpoint, as bytes."""
+    stored = read_checkpoint(newest_checkpoint(run / "checkpoint"))
+    return {name: array.tobytes() for name, array in stored.arrays.items()}
+
+
+class Numbers(Texts):
+    """Numbers that are normalized ahead of the model and again in it."""
+
+    def train_data(self) -> Any:
+        return np.random.default_rng(0).normal(3, 2, (48, 5)).astype("float32"), LABELS
+
+    def val_data(self) -> Any:
+        return None
+
+    def preprocessing(self) -> Any:
+        return keras.Sequential([keras.layers.Rescaling(2.0), keras.layers.Normalization()])
+
+    def build(self, inputs: Any) -> Any:
+        hidden = keras.layers.Normalization()(inputs)
+        return keras.layers.Dense(1, activation="sigmoid")(keras.layers.Dropout(0.3)(hidden))
+
+
+@pytest.fixture(scope="module", params=[Padded, Numbers])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """Return a scenario and a finished run of it with checkpoints within its epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    aip.train(request.param, PARAMS, folder, quiet=True)
+    return request.param, folder
+
+
+def not_again(_: Any) -> Any:
+    """Fail, in place of `preprocessing`."""
+    return pytest.fail("adapted again")
+
+
+def test_resumed_within_an_epoch(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run resumed from a checkpoint within an epoch is bit-identical, and adapts nothing."""
+    cls, folder = whole
+    part = tmp_path / "part"
+    shutil.copytree(folder, part)
+    monkeypatch.setattr(cls, "preprocessing", not_again)
+    aip.resume(part / "checkpoint" / "step-0000000004", scenario=cls, trust=True, quiet=True)
+    assert variables(part) == variables(folder)
+    assert digest_of(part / "preprocessing") == digest_of(part / "export" / "preprocessing")
+
+
+def missing(folder: Path) -> None:
+    """Remove the preprocessing."""
+    shutil.rmtree(folder / "preprocessing")
+
+
+def cut(folder: Path) -> None:
+    """Cut the end of the graph off."""
+    file = folder / "preprocessing" / "saved_model.pb"
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def another(folder: Path) -> None:
+    """Replace the preprocessing by one that was adapted to other texts."""
+    shutil.rmtree(folder / "preprocessing")
+    layer = vectorizer()
+    layer.adapt(["other words"])
+    tf.saved_model.save(layer, str(folder / "preprocessing"))
+    (folder / "preprocessing" / "specs.json").write_text("{}")
+
+
+@pytest.mark.parametrize("damage", [missing, cut, another])
+@pytest.mark.parametrize("whole", [Padded], indirect=True)
+def test_damaged_preprocessing_is_refused(whole: Any, tmp_path: Path, damage: Any, refused: Any) -> None:
+    """Neither a run nor a model with other preprocessing than its own is used, and nothing is adapted silently."""
+    cls, folder = whole
+    for name, use in {
+        "run": lambda path: aip.resume(path, {"trainer.epochs": 3}, scenario=cls, quiet=True),
+        "checkpoint": lambda path: Predictor.load(path / "checkpoint", scenario=cls),
+    }.items():
+        shutil.copytree(folder, tmp_path / name)
+        damage(tmp_path / name)
+        before = variables(tmp_path / name)
+        with refused(UsageError):
+            use(tmp_path / name)
+        assert variables(tmp_path / name) == before
+
+
+def test_preprocessing_that_is_added_or_removed(make_trainer: Any, tmp_path: Path, refused: Any) -> None:
+    """A checkpoint continues only with the preprocessing that it was made with."""
+
+    class Plain(Numbers):
+        def preprocessing(self) -> Any:
+            return None
+
+    for number, (before, after) in enumerate([(Plain, Numbers), (Numbers, Plain), (Numbers, Numbers)]):
+        output = f"run-{number}"
+        make_trainer(before, *WORDS, output=output, exports=False).fit()
+        with refused(TrainingError):
+            make_trainer(after, *WORDS, output=output).restore(newest_checkpoint(tmp_path / output / "checkpoint"))
+
+
+class Weighted(Texts):
+    """A scenario whose loss depends on the inputs of its model."""
+
+    def loss_values(self, inputs: Any, targets: Any, outputs: Any) -> Any:
+        words = keras.ops.cast(inputs[""], "float32")
+        return {"error": keras.ops.mean(words, axis=-1) * keras.ops.abs(targets[""] - outputs[""])[:, 0]}
+
+
+@pytest.mark.parametrize("part", ["export", "checkpoint"])
+def test_loss_values_receive_the_inputs_of_build(make_trainer: Any, tmp_path: Path, part: str) -> None:
+    """`loss_values` has the same value in validation and in `aip lav`, of a SavedModel and of a checkpoint."""
+    words = (*WORDS, "--trainer.epochs", "1", "--trainer.export_best", "false")
+    last = make_trainer(Weighted, *words, output="run").fit().history[-1]
+    model = find_model(tmp_path / "run" / part)
+    scenario = Weighted(ScenarioParams())
+    (found,), _ = run_lav(model, scenario)
+    assert found.values["error"] == pytest.approx(last["val_error"], rel=1e-5)
+    (voted,), _ = Jury([load_voter(model, scenario)] * 2).score()
+    assert voted.values["error"] == pytest.approx(last["val_error"], rel=1e-5)
 
 
 def test_feature_space(make_trainer: Any, tmp_path: Any) -> None:
@@ -130,12 +265,221 @@ def test_feature_space(make_trainer: Any, tmp_path: Any) -> None:
     np.testing.assert_allclose(found["outputs"], model.predict(expected, verbose=0), rtol=1e-5)
 
 
-def test_wrong_preprocessing_is_named(make_trainer: Any, refused: Any) -> None:
-    """A value that is not a layer is refused in a sentence."""
+def returning(given: Any, **more: Any) -> Any:
+    """Return a scenario class whose `preprocessing` returns a value; further methods return theirs."""
+    methods = {name: lambda _, value=value: value for name, value in {"preprocessing": given, **more}.items()}
+    return type("Mine", (Texts,), methods)
 
-    class Nothing(Texts):
+
+def outputs_of(given: Any, data: Any, rows: Any, *, samples: int | None = None) -> Any:
+    """Return the outputs for some rows of preprocessing that is adapted to the inputs of data."""
+    scenario = returning(given)(ScenarioParams(train=TrainDataParams(adapt_samples=samples)))
+    made = adapted_preprocessing(scenario, Pipeline(data, workers=0).dataset())
+    assert made is not None
+    found = made.on_host(rows if isinstance(rows, dict) else {"": rows})
+    return (found[""] if set(found) == {""} else found), made.about
+
+
+def functional() -> Any:
+    """Return a functional model with two layers that are adapted one after the other."""
+    inputs = keras.Input((), dtype="string")
+    counts = keras.layers.StringLookup(output_mode="int")(inputs)
+    hidden = keras.ops.expand_dims(keras.ops.cast(counts, "float32"), -1)
+    return keras.Model(inputs, keras.layers.Normalization()(hidden))
+
+
+def test_kinds_of_preprocessing() -> None:
+    """Models are adapted layer by layer, mappings by input; layers with a given state are not adapted."""
+    words = ["b", "a", "a", "c"] * 2
+    rows = np.array(["a", "b", "x"], object)
+    indices = np.array([1, 3, 0])
+    given = keras.layers.StringLookup(vocabulary=["b", "a"])
+    np.testing.assert_array_equal(outputs_of(given, (words, None), rows)[0], [2, 1, 0])
+    lookup = keras.layers.StringLookup()
+    np.testing.assert_array_equal(outputs_of(lookup, (words, None), rows)[0], indices)
+    known = np.array([3, 1, 1, 2] * 2, "float64")
+    expected = ((np.array([1, 3, 0]) - known.mean()) / known.std())[:, None]
+    np.testing.assert_allclose(outputs_of(functional(), (words, None), rows)[0], expected, rtol=1e-5)
+    layers = [keras.layers.StringLookup(), keras.layers.CategoryEncoding(num_tokens=4, output_mode="one_hot")]
+    found, _ = outputs_of(keras.Sequential(layers), (words, None), rows)
+    np.testing.assert_array_equal(found, np.eye(4)[indices])
+    ages = np.arange(8.0, dtype="float32")
+    named = {"word": words, "age": ages}
+    mapping = {"age": keras.layers.Normalization(axis=None)}
+    found, about = outputs_of(mapping, (named, None), {"word": rows, "age": ages[:3]})
+    assert found["word"].tolist() == [b"a", b"b", b"x"]
+    np.testing.assert_allclose(found["age"], (ages[:3] - 3.5) / ages.std(), rtol=1e-5)
+    assert about == "Normalization of age, adapted to 8 training samples"
+
+
+def test_how_many_samples_of_a_stream() -> None:
+    """A stream is read up to a limit, each sample once, also in batches of its own; its end is respected."""
+    numbers = np.arange(2500.0, dtype="float32")[:, None]
+    batches = tf.data.Dataset.from_tensor_slices(numbers).batch(64)
+    for data in (batches, Stream(lambda: iter(numbers)), (numbers, None)):
+        for samples, count in ((None, 2500), (1600, 1600), (9000, 2500)):
+            layer = keras.layers.Normalization()
+            _, about = outputs_of(layer, data, numbers[:1], samples=samples)
+            assert f"{count:,} training samples" in about
+            mean = numbers[:count].mean()
+            # The batches of a source are not divided.
+            np.testing.assert_allclose(layer.mean, mean, rtol=1e-5)
+    endless = Stream(lambda: (number for _ in iter(int, 1) for number in numbers))
+    _, about = outputs_of(keras.layers.Normalization(), endless, numbers[:1], samples=100)
+    assert about == "Normalization, adapted to the first 100 training samples (train.adapt_samples)"
+
+
+def test_adapting_does_not_move_a_stream(make_trainer: Any) -> None:
+    """The first batches of a shuffled stream are those of the same run without preprocessing."""
+
+    class Shuffled(Numbers):
+        def train_data(self) -> Any:
+            return tf.data.Dataset.from_tensor_slices(super().train_data()).shuffle(48).batch(16)
+
         def preprocessing(self) -> Any:
-            return [vectorizer()]
+            return keras.layers.Normalization()
 
+    class Plain(Shuffled):
+        def preprocessing(self) -> Any:
+            return None
+
+    read = []
+    for cls in (Shuffled, Plain):
+        tf.random.set_seed(1)
+        blocks = make_trainer(cls, *WORDS, exports=False).data.loader.blocks(0, chunk=1)
+        read.append(np.concatenate([block.targets[""] for block in blocks]))
+    np.testing.assert_array_equal(read[0], read[1])
+
+
+class Group:
+    """Two processes in one, the chief and then the other."""
+
+    count = 2
+
+    def __init__(self) -> None:
+        self.is_chief = True
+        self.sent: Any = None
+
+    def broadcast_arrays(self, about: str, arrays: Any) -> Any:
+        """Keep the arrays of the chief, and return them to the other."""
+        self.sent = arrays if self.is_chief else self.sent
+        return self.sent
+
+
+def test_the_chief_adapts_for_all() -> None:
+    """Another process has the vocabulary of the chief, and adapts nothing."""
+    group: Any = Group()
+    dataset = Pipeline((TEXTS, None), workers=0).dataset()
+    rows = {"": np.array(RAW, object)}
+    first = shared_preprocessing(Texts(ScenarioParams()), dataset, group)
+    group.is_chief = False
+    second = shared_preprocessing(returning(None)(ScenarioParams()), dataset, group)
+    assert first is not None
+    assert second is not None
+    np.testing.assert_array_equal(second.on_host(rows)[""], first.on_host(rows)[""])
+    group.is_chief = True
+    assert shared_preprocessing(returning(None)(ScenarioParams()), dataset, group) is None
+    group.is_chief = False
+    assert shared_preprocessing(Texts(ScenarioParams()), dataset, group) is None
+
+
+def test_precision(make_trainer: Any) -> None:
+    """Preprocessing computes in float32 under any precision of the model."""
+    trainer = make_trainer(Numbers, *WORDS, "--trainer.precision", "float16", exports=False)
+    found = trainer.data.train.known().inputs.columns[""]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.std(axis=0), np.ones(5), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["Keras", "ONNX", "LiteRT"])
+def test_formats_without_strings(make_trainer: Any, name: str, refused: Any) -> None:
+    """Formats that cannot express the preprocessing are refused before training."""
+    with refused(FormatError):
+        make_trainer(Texts, *WORDS, "--export.formats", name, output="run")
+
+
+@pytest.mark.parametrize(
+    ("given", "more"),
+    [
+        ([keras.layers.TextVectorization()], {}),
+        ({"text": keras.layers.TextVectorization()}, {}),
+        ({"txt": keras.layers.TextVectorization()}, {"train_data": ({"text": TEXTS}, LABELS)}),
+        (keras.layers.Normalization(), {}),
+    ],
+)
+def test_wrong_preprocessing_is_named(make_trainer: Any, refused: Any, given: Any, more: Any) -> None:
+    """A value that is not a layer, an unknown input and a layer for other data are refused in a sentence."""
     with refused(ScenarioError):
-        make_trainer(Nothing)
+        make_trainer(returning(given, **more), *WORDS)
+
+
+def test_string_targets_are_refused_before_adapting(make_trainer: Any, refused: Any) -> None:
+    """Targets of strings are refused before anything is computed, alone or beside others."""
+    names = ["good", "bad"] * 24
+
+    class Named(Texts):
+        preprocessing = not_again
+
+        def train_data(self) -> Any:
+            return TEXTS, names
+
+    with refused(DataError):
+        make_trainer(Named)
+
+    class Beside(Texts):
+        def train_data(self) -> Any:
+            return TEXTS, {"label": names, "score": LABELS}
+
+        def val_data(self) -> Any:
+            return None
+
+        def build(self, inputs: Any) -> Any:
+            return {"label": network(inputs)}
+
+    with refused(DataError):
+        make_trainer(Beside)
+
+
+SCRIPT = Path(__file__).parent / "killed_preprocessing.py"
+
+
+def process(kind: str, folder: Path, what: object) -> subprocess.CompletedProcess[str]:
+    """Run `killed_preprocessing.py`."""
+    return forks.run([sys.executable, str(SCRIPT), kind, str(folder), str(what)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["kept", "streamed", "shuffled"])
+def test_kill_and_resume(kind: str, tmp_path: Path) -> None:
+    """A run killed within an epoch, at a batch drawn at random, has the weights and the history of a whole one."""
+    found = {}
+    for name, what in (("whole", "whole"), ("killed", random.randrange(3, 27)), ("killed", "resumed")):
+        done = process(kind, tmp_path / name, what)
+        if isinstance(what, int):
+            assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+            continue
+        assert done.returncode == 0, done.stdout + done.stderr
+        found[what] = json.loads(done.stdout.splitlines()[-1])
+    assert found["whole"].pop("resumed") is None
+    (entry,) = found["resumed"].pop("resumed")
+    assert int(entry["checkpoint"][-10:]) % 10
+    assert found["resumed"] == found["whole"]
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path: Path) -> None:
+    """Two processes train as one does, with the vocabulary of the chief, and resume."""
+    (tmp_path / "reviews.py").write_text(SCRIPT.read_text().partition("class Streamed")[0])
+    aip_words = [sys.executable, "-c", "import sys; from aipcore.cli.main import main; sys.exit(main())"]
+    options = [word for name, value in PARAMS.items() for word in (f"--{name}", str(value))]
+    histories = []
+    for launch, name in (([], "one"), (["launch", "--workers", "2"], "two")):
+        words = [*aip_words, *launch, "train", "reviews.py", *options, "--trainer.output_dir", name, "--quiet"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        stored = read_checkpoint(newest_checkpoint(tmp_path / name / "checkpoint"))
+        histories.append([epoch["loss"] for epoch in stored.progress["history"]])
+    np.testing.assert_allclose(histories[1], histories[0], rtol=1e-5)
+    words = [*aip_words, "launch", "--workers", "2", "resume", "two", "--trust", "--trainer.epochs", "3", "--quiet"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
