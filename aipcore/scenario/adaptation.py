@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -236,7 +236,22 @@ def _traced(given: Any, inputs: Mapping[str, ColumnSpec]) -> Preprocessing:
         for name, argument in arguments.items()
     }
     function = tf.function(run, autograph=False).get_concrete_function(**specs)
-    return Preprocessing(function, inputs, outputs, tracked=_state_of(given))
+    return Preprocessing(function, inputs, outputs, _needs(function, inputs, outputs), tracked=_state_of(given))
+
+
+def _needs(function: Any, inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, list[str]]:
+    """Return, for each output of a traced function, the names of the inputs that it depends on."""
+    found = {}
+    for output, argument in argument_names(outputs).items():
+        seen: set[Any] = set()
+        pending = [function.structured_outputs[argument].op]
+        while pending:
+            if (operation := pending.pop()) not in seen:
+                seen.add(operation)
+                pending += [*(each.op for each in operation.inputs), *operation.control_inputs]
+        names = {operation.name for operation in seen if operation.type == "Placeholder"}
+        found[output] = [name for name, argument in argument_names(inputs).items() if argument in names]
+    return found
 
 
 def _applied(given: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:

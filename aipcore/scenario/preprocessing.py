@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 from aipcore.data.dataset import Dataset
 from aipcore.data.preprocessed import PreprocessedDataset
 from aipcore.data.sample import ColumnSpec
+from aipcore.data.strings import STRING
 from aipcore.files import open_regular, read_json
 from aipcore.scenario.model import Graph, argument_names
 
@@ -30,6 +31,13 @@ SPECS_FILE = "specs.json"
 class Preprocessing(tf.Module):  # type: ignore[misc]
     """A function from the inputs of the data to the inputs of the model, with its state.
 
+    Args:
+        function: the traced function, from tensors by argument name to tensors by argument name.
+        inputs: the specs of its inputs.
+        outputs: the specs of its outputs.
+        needs: for each output, the names of the inputs that it depends on.
+        tracked: the objects that hold its state.
+
     Attributes:
         about: a description for the plan of the run.
         folder: the folder that holds it on disk, or None.
@@ -37,12 +45,19 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, function: Any, inputs: Mapping[str, ColumnSpec], outputs: Mapping[str, ColumnSpec], *, tracked: Any = None
+        self,
+        function: Any,
+        inputs: Mapping[str, ColumnSpec],
+        outputs: Mapping[str, ColumnSpec],
+        needs: Mapping[str, Sequence[str]],
+        *,
+        tracked: Any,
     ) -> None:
         super().__init__()
         self.function = function
         # A module tracks dicts, and wraps them.
         self._specs = (tuple(inputs.items()), tuple(outputs.items()))
+        self._needs = tuple((name, tuple(needs[name])) for name in outputs)
         self.about = ""
         self.folder: Path | None = None
         self.digest: str | None = None
@@ -59,11 +74,26 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
         """The specs of the inputs of the model, by name."""
         return dict(self._specs[1])
 
+    def needed(self, outputs: Collection[str]) -> dict[str, ColumnSpec]:
+        """Return the specs of the inputs of the data, by name, without those that only other outputs depend on."""
+        kept, others = (
+            {name for output, needs in self._needs if (output in outputs) is wanted for name in needs}
+            for wanted in (True, False)
+        )
+        return {name: spec for name, spec in self.inputs.items() if name in kept or name not in others}
+
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs of the model for tensors of shape [batch, ...] by name."""
-        given = {argument: tf.convert_to_tensor(inputs[name]) for name, argument in argument_names(self.inputs).items()}
-        found = self.function(**given)
-        return {name: found[argument] for name, argument in argument_names(self.outputs).items()}
+        """Return the inputs of the model for tensors of shape [batch, ...] by name.
+
+        Without some inputs, the outputs that depend on them are left out.
+        """
+        given = {name: tf.convert_to_tensor(value) for name, value in inputs.items() if name in self.inputs}
+        batch = tf.shape(next(iter(given.values())))[0]
+        arguments = argument_names(self.inputs)
+        missing = {name: _blank(spec, batch) for name, spec in self.inputs.items() if name not in given}
+        found = self.function(**{arguments[name]: value for name, value in (given | missing).items()})
+        known = {name for name, needs in self._needs if given.keys() >= set(needs)}
+        return {name: found[argument] for name, argument in argument_names(self.outputs).items() if name in known}
 
     def on_host(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs of the model for arrays of shape [batch, ...] by name, as arrays."""
@@ -81,8 +111,9 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
             shutil.copytree(self.folder, folder, dirs_exist_ok=True)
             return digest_of(folder)
         tf.saved_model.save(self, str(folder), signatures={"serving_default": self.function})
-        specs = {"inputs": _as_json(self.inputs), "outputs": _as_json(self.outputs), "about": self.about}
-        (folder / SPECS_FILE).write_text(json.dumps(specs, indent=1), encoding="utf-8")
+        specs = {"inputs": _as_json(self.inputs), "outputs": _as_json(self.outputs)}
+        content = {**specs, "needs": dict(self._needs), "about": self.about}
+        (folder / SPECS_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
         return digest_of(folder)
 
 
@@ -109,7 +140,7 @@ def with_preprocessing(graph: Graph, preprocessing: Preprocessing | None) -> Gra
         return graph
     return PreprocessedGraph(
         model=graph.model,
-        inputs=preprocessing.inputs,
+        inputs=preprocessing.needed(graph.inputs),
         outputs=graph.outputs,
         inner=graph,
         preprocessing=preprocessing,
@@ -148,12 +179,18 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     inputs, outputs = (_from_json(about[side]) for side in ("inputs", "outputs"))
     loaded = tf.saved_model.load(str(folder))
     # The function does not keep the tables alive.
-    found = Preprocessing(loaded.signatures["serving_default"], inputs, outputs, tracked=loaded)
+    found = Preprocessing(loaded.signatures["serving_default"], inputs, outputs, about["needs"], tracked=loaded)
     wanted = [set(argument_names(specs).values()) for specs in (inputs, outputs)]
     if wanted != [set(found.function.structured_input_signature[1]), set(found.function.structured_outputs)]:
         raise ValueError(f"its inputs and outputs are not those of {SPECS_FILE}")
     found.about, found.folder = str(about["about"]), folder
     return found
+
+
+def _blank(spec: ColumnSpec, batch: Any) -> Any:
+    """Return an input of a batch on which no requested output depends."""
+    value = "" if spec.dtype == STRING else tf.zeros((), spec.dtype)
+    return tf.fill([batch, *(1 if size is None else size for size in spec.shape)], value)
 
 
 def _as_json(specs: Mapping[str, ColumnSpec]) -> dict[str, Any]:

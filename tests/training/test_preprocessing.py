@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import shutil
@@ -18,6 +19,7 @@ import pytest
 import tensorflow as tf
 
 import aipcore as aip
+from aipcore.cli.main import main
 from aipcore.data.params import TrainDataParams
 from aipcore.data.pipeline import Pipeline
 from aipcore.errors import DataError, FormatError, ScenarioError, TrainingError, UsageError
@@ -25,6 +27,7 @@ from aipcore.prediction import Predictor
 from aipcore.prediction.lav import Jury, run_lav
 from aipcore.prediction.locate import find_model
 from aipcore.prediction.predictor import load_voter
+from aipcore.prediction.saved_predictions import read_stored
 from aipcore.scenario import Scenario, ScenarioParams, Stream
 from aipcore.scenario.adaptation import adapted_preprocessing
 from aipcore.scenario.preprocessing import digest_of
@@ -438,6 +441,58 @@ def test_string_targets_are_refused_before_adapting(make_trainer: Any, refused: 
 
     with refused(DataError):
         make_trainer(Beside)
+
+
+class Hinted(Texts):
+    """Texts with a hint that exists in training only. The applied model answers the name of the class."""
+
+    def train_data(self) -> Any:
+        return {"text": TEXTS, "hint": ["x", "y"] * 24}, {"answer": LABELS, "aux": LABELS}
+
+    val_data = train_data
+
+    def predict_data(self) -> Any:
+        return {"text": RAW}, None
+
+    def preprocessing(self) -> Any:
+        return {"text": vectorizer(output_sequence_length=4), "hint": keras.layers.StringLookup(output_mode="one_hot")}
+
+    def build(self, inputs: Any) -> Any:
+        answer = network(inputs["text"])
+        return {"answer": answer, "aux": keras.layers.Dense(1, activation="sigmoid")(inputs["hint"])}
+
+    def build_prediction(self, model: Any) -> Any:
+        good = keras.ops.cast(model.output["answer"] > 0.5, "int64")
+        names = keras.layers.StringLookup(vocabulary=["bad", "good"], num_oov_indices=0, invert=True)
+        return keras.Model({"text": model.input["text"]}, {"name": names(good), "answer": model.output["answer"]})
+
+    def losses(self) -> Any:
+        return {"answer": "binary_crossentropy", "aux": "binary_crossentropy"}
+
+
+def test_answers_of_strings(make_trainer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The applied model needs only its own raw inputs, and every file of predictions holds the answered strings."""
+    run = tmp_path / "run"
+    make_trainer(Hinted, *WORDS, output="run").fit()
+    served = tf.saved_model.load(str(run / "export")).signatures["serving_default"]
+    assert set(served.structured_input_signature[1]) == {"text"}
+    answer = served(text=tf.constant(RAW))
+    expected = ["good" if score > 0.5 else "bad" for score in answer["answer"].numpy()[:, 0]]
+    assert answer["name"].numpy()[:, 0].tolist() == [name.encode() for name in expected]
+    for suffix in ("csv", "jsonl", "npz", "parquet"):
+        for part in ("export", "checkpoint"):
+            file = tmp_path / f"{part}.{suffix}"
+            assert main(["predict", str(run / part), "--trust", "--output", str(file)]) == 0
+            if suffix == "csv":
+                found = [row["name"] for row in csv.DictReader(file.read_text().splitlines())]
+            elif suffix == "jsonl":
+                found = [json.loads(line)["outputs"]["name"][0] for line in file.read_text().splitlines()]
+            else:
+                found = [str(each[0]) for each in read_stored(file).group("predictions")["name"]]
+            assert found == expected, suffix
+    for part in ("export", "checkpoint"):
+        assert main(["lav", str(run / part), "--trust", "--dump", str(tmp_path / "dump.npz")]) == 0
+    capsys.readouterr()
 
 
 SCRIPT = Path(__file__).parent / "killed_preprocessing.py"
