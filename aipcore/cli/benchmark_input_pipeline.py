@@ -124,7 +124,7 @@ def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds:
 
 
 def _preprocessed(scenario: Scenario, loader: DataLoader) -> DataLoader:
-    """Return a loader of the same batches after the scenario's preprocessing, as if its results were not kept."""
+    """Return a loader of the same batches after the scenario's preprocessing."""
     from aipcore.start_tensorflow import import_tensorflow
 
     import_tensorflow()
@@ -133,7 +133,11 @@ def _preprocessed(scenario: Scenario, loader: DataLoader) -> DataLoader:
     from aipcore.scenario.preprocessing import preprocessed
 
     made = adapted_preprocessing(scenario, loader.dataset)
-    return loader if made is None else DataLoader(preprocessed(loader.dataset, made), loader.order, loader.batching)
+    if made is None:
+        return loader
+    params = scenario.params
+    dataset = preprocessed(loader.dataset, made, params.train.preload, params.data)
+    return DataLoader(dataset, loader.order, loader.batching)
 
 
 def _with_model(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:

@@ -13,11 +13,13 @@ import attrs
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
+from aipcore.data.pipeline import Preload
 from aipcore.data.preprocessed import PreprocessedDataset
 from aipcore.data.sample import ColumnSpec
 from aipcore.data.strings import STRING
 from aipcore.files import open_regular, read_json
 from aipcore.scenario.model import Graph, argument_names
+from aipcore.scenario.params import DataParams
 
 FOLDER = "preprocessing"
 """The folder of a run or a model that holds its adapted preprocessing."""
@@ -147,9 +149,19 @@ def with_preprocessing(graph: Graph, preprocessing: Preprocessing | None) -> Gra
     )
 
 
-def preprocessed(dataset: Dataset, preprocessing: Preprocessing) -> PreprocessedDataset:
-    """Return a dataset whose inputs are preprocessed batch by batch."""
-    return PreprocessedDataset(raw=dataset, convert=preprocessing.on_host, inputs=preprocessing.outputs)
+def preprocessed(dataset: Dataset, preprocessing: Preprocessing, preload: Preload, params: DataParams) -> Dataset:
+    """Return a dataset whose inputs are preprocessed, in memory or batch by batch.
+
+    Args:
+        dataset: the processed samples.
+        preprocessing: the preprocessing.
+        preload: keep the results in memory; see `Pipeline`.
+        params: the parameters of the data, with the memory limit.
+    """
+    made = PreprocessedDataset(raw=dataset, convert=preprocessing.on_host, inputs=preprocessing.outputs)
+    if preload == "off":
+        return made
+    return made.kept(None if preload == "on" else params.preload_mib * 2**20)
 
 
 def tables_of(model: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
-from aipcore.data.pipeline import Pipeline
+from aipcore.data.pipeline import Pipeline, Preload
 from aipcore.data.preprocessed import stream_of
 from aipcore.data.processor import Mode
 from aipcore.data.streamed import StreamDataset
@@ -181,12 +181,8 @@ def _read_data(
         # A resumed run creates no layers for it, and its model must have the same names.
         begin_keras(trainer, seed)
 
-    def prepared(dataset: Dataset, preload: str) -> Dataset:
-        if preprocessing is None:
-            return dataset
-        made = preprocessed(dataset, preprocessing)
-        limit = None if preload == "on" else params.data.preload_mib * 2**20
-        return made if preload == "off" else made.kept(limit)
+    def prepared(dataset: Dataset, preload: Preload) -> Dataset:
+        return dataset if preprocessing is None else preprocessed(dataset, preprocessing, preload, params.data)
 
     train = prepared(raw, params.train.preload)
     val_data = scenario.val_data()
