@@ -25,10 +25,10 @@ from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
 from aipcore.scenario.preprocessing import Preprocessing, preprocessed, with_preprocessing
 from aipcore.scenario.scenario import Scenario
+from aipcore.start_tensorflow import reset_keras
 from aipcore.training.engine.learning_rate import Horizon
-from aipcore.training.params import TrainerParams
+from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.preprocessing import refuse_string_targets, shared_preprocessing
-from aipcore.training.session import begin_keras
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -179,7 +179,7 @@ def _read_data(
     preprocessing = stored
     if stored is None and (preprocessing := shared_preprocessing(scenario, raw, processes)) is not None:
         # A resumed run creates no layers for it, and its model must have the same names.
-        begin_keras(trainer, seed)
+        reset_keras(seed, POLICIES[trainer.precision])
 
     def prepared(dataset: Dataset, preload: Preload) -> Dataset:
         return dataset if preprocessing is None else preprocessed(dataset, preprocessing, preload, params.data)

@@ -22,7 +22,6 @@ from aipcore.training.reporter import Reporter, Reporters, TrainResult
 if TYPE_CHECKING:
     from aipcore.distributed.process_group import ProcessGroup
     from aipcore.distributed.rendezvous import Tell
-    from aipcore.training.params import TrainerParams
 
 logger = logging.getLogger("aipcore.training")
 
@@ -127,21 +126,6 @@ def start_tensorflow(device: DeviceParams) -> None:
     from aipcore.distributed.devices import select_devices
 
     select_devices(device)
-
-
-def begin_keras(params: TrainerParams, seed: int) -> None:
-    """Reset the names, seeds and precision of Keras to those of the beginning of a run."""
-    import keras
-
-    from aipcore.distributed.devices import make_deterministic
-    from aipcore.training.params import POLICIES
-
-    # Checkpoints use the names of variables, so these must not depend on other models built in this process.
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed % 2**32)
-    if params.deterministic:
-        make_deterministic()
-    keras.config.set_dtype_policy(POLICIES[params.precision])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import keras
 
+from aipcore.distributed.devices import make_deterministic
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import make_distribution
 from aipcore.errors import author_errors
@@ -21,6 +22,7 @@ from aipcore.scenario.author_names import check_scenario
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.preprocessing import Preprocessing
 from aipcore.scenario.scenario import Scenario
+from aipcore.start_tensorflow import reset_keras
 from aipcore.training.callbacks.callback_list import make_callbacks, telling_callbacks, wants_batches
 from aipcore.training.callbacks.context import RunContext, RunEvents
 from aipcore.training.callbacks.model_probe import RunProbe
@@ -42,7 +44,7 @@ from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
 from aipcore.training.run_state import RunState
 from aipcore.training.sanity import first_steps_check
-from aipcore.training.session import Opening, Output, begin_keras, logged_folder, open_output, start_tensorflow
+from aipcore.training.session import Opening, Output, logged_folder, open_output, start_tensorflow
 from aipcore.training.setup import RunComponents, agreed_seed, alone, dtype_policy_kept, prepare_model, require_same_run
 from aipcore.training.signals import Interrupted, Interruption
 from aipcore.training.tensorboard.profiler import BatchProfiler
@@ -167,7 +169,9 @@ class Trainer:
         self._params: TrainerParams = params.trainer  # type: ignore[attr-defined]
         self.processes = processes or alone(self._params.device.strategy)
         seed = agreed_seed(self.processes, self._params.random_seed)
-        begin_keras(self._params, seed)
+        reset_keras(seed, POLICIES[self._params.precision])
+        if self._params.deterministic:
+            make_deterministic()
         self.data = prepare_data(scenario, params, self._params, seed, self.processes, preprocessing)
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
@@ -329,8 +333,7 @@ class Trainer:
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
         self._chunks.chunk = self._steps_per_call(self.state.compilation)
-        if self.data.preprocessing is not None:
-            self.about |= self._run_writer.write_preprocessing(self.data.preprocessing)
+        self.about |= self._run_writer.write_preprocessing(self.data.preprocessing)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)

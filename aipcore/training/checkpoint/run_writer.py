@@ -201,17 +201,17 @@ class RunWriter:
         else:
             self._formats_failed.pop(name, None)
 
-    def write_preprocessing(self, preprocessing: Preprocessing) -> dict[str, str]:
+    def write_preprocessing(self, preprocessing: Preprocessing | None) -> dict[str, str]:
         """Write the preprocessing to the run folder, unless it comes from there, for the checkpoints that follow.
 
         Returns:
-            Its entry in the record of checkpoints and models; nothing without a folder.
+            Its entry in the record of checkpoints; nothing without preprocessing or a folder.
 
         Raises:
             TrainingError: it cannot be written.
         """
         folder = self.folder
-        if folder is None:
+        if folder is None or preprocessing is None:
             return {}
         path = folder / PREPROCESSING
         try:
