@@ -109,7 +109,7 @@ class _Batches:
     """
 
     def __init__(self, dataset: Dataset, most: int | None) -> None:
-        self._dataset, self._stream, self._step = dataset, isinstance(dataset, StreamDataset), BATCH_SIZE
+        self._dataset, self._step = dataset, BATCH_SIZE
         if isinstance(dataset, StreamDataset):
             self._count = dataset.length_of_a_pass(most or MOST_OF_A_STREAM)
             if dataset.nominal and dataset.batch_size is not None:
@@ -117,16 +117,17 @@ class _Batches:
                 self._step = max(1, BATCH_SIZE // dataset.batch_size) * dataset.batch_size
         else:
             self._count = min(most or len(dataset), len(dataset))
-        self._all = not self._stream and self._count == len(dataset)
+        self._read_samples = 0
+        self._all = self._count == (dataset.length if isinstance(dataset, StreamDataset) else len(dataset))
         self._specs = {
             name: tf.TensorSpec((None, *spec.shape), spec.dtype) for name, spec in dataset.specs()[0].items()
         }
 
     def describe(self) -> str:
-        """Return the number of samples, and how to change it."""
+        """Return the number of samples that were read, and how to change it."""
         if self._all:
-            return f"{self._count:,} training samples"
-        return f"the first {self._count:,} training samples (train.adapt_samples)"
+            return f"{self._read_samples:,} training samples"
+        return f"the first {self._read_samples:,} training samples (train.adapt_samples)"
 
     def of(self, take: Take) -> tf.data.Dataset:
         """Return the batches of a part of the inputs."""
@@ -140,10 +141,14 @@ class _Batches:
     def _read(self) -> Iterator[Mapping[str, Any]]:
         starts = range(0, self._count, self._step)
         parts = (np.arange(start, min(start + self._step, self._count)) for start in starts)
+        samples = 0
         for batch in self._dataset.batches(Visits(indices=part, epochs=np.zeros_like(part)) for part in parts):
+            size = len(next(iter(batch.inputs.values())))
+            samples += size
             # All samples of a batch may have been skipped.
-            if len(next(iter(batch.inputs.values()))):
+            if size:
                 yield batch.inputs
+        self._read_samples = samples
 
 
 def _adapt(given: Any, inputs: Mapping[str, ColumnSpec], batches: _Batches) -> list[Any]:
@@ -248,7 +253,8 @@ def _needs(function: Any, inputs: Iterable[str], outputs: Iterable[str]) -> dict
         while pending:
             if (operation := pending.pop()) not in seen:
                 seen.add(operation)
-                pending += [*(each.op for each in operation.inputs), *operation.control_inputs]
+                # Control inputs, such as the order of lookups, do not affect values.
+                pending += [each.op for each in operation.inputs]
         names = {operation.name for operation in seen if operation.type == "Placeholder"}
         found[output] = [name for name, argument in argument_names(inputs).items() if argument in names]
     return found
