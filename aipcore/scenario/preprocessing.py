@@ -180,7 +180,7 @@ def digest_of(folder: Path) -> str:
     for path in sorted(folder.rglob("[!.]*")):
         if not path.is_dir():
             with open_regular(path) as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+                content = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             found.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode())
     return found.hexdigest()
 

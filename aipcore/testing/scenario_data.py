@@ -67,5 +67,5 @@ def adapted_data(scenario: Scenario) -> tuple[Preprocessing | None, Dataset | No
     made = None if train is None else adapted_preprocessing(scenario, train)
     if made is None:
         return None, train, val
-    data = (None if each is None else preprocessed(each, made, "on", scenario.params.data) for each in (train, val))
-    return made, *data
+    data = [None if each is None else preprocessed(each, made, "on", scenario.params.data) for each in (train, val)]
+    return made, data[0], data[1]

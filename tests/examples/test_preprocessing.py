@@ -91,7 +91,7 @@ def test_raw_values_everywhere(run: Any, tmp_path: Path, capsys: pytest.CaptureF
     scores = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert float(scores["loss"]) == pytest.approx(expected["val_loss"][-1], rel=1e-5)
     table = tmp_path / "outputs.csv"
-    assert main(["predict", str(folder), "--trust", "--output", str(table)]) == 0
+    assert main(["predict", str(folder / "export"), "--trust", "--output", str(table)]) == 0
     rows = list(csv.reader(table.read_text().splitlines()))[1:]
     np.testing.assert_allclose([float(value) for _, value in rows], outputs[:, 0], atol=1e-5)
     copy = tmp_path / "copy"
