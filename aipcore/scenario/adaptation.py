@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import keras
@@ -109,23 +109,26 @@ class _Batches:
     """
 
     def __init__(self, dataset: Dataset, most: int | None) -> None:
-        self._dataset, self._step = dataset, BATCH_SIZE
-        if isinstance(dataset, StreamDataset):
-            self._count = dataset.length_of_a_pass(most or MOST_OF_A_STREAM)
-            if dataset.nominal and dataset.batch_size is not None:
-                # Batches of the source are not divided.
-                self._step = max(1, BATCH_SIZE // dataset.batch_size) * dataset.batch_size
-        else:
-            self._count = min(most or len(dataset), len(dataset))
+        self._dataset, self._most, self._step = dataset, most, BATCH_SIZE
+        if isinstance(dataset, StreamDataset) and dataset.nominal and dataset.batch_size is not None:
+            # Batches of the source are not divided.
+            self._step = max(1, BATCH_SIZE // dataset.batch_size) * dataset.batch_size
         self._read_samples = 0
-        self._all = self._count == (dataset.length if isinstance(dataset, StreamDataset) else len(dataset))
         self._specs = {
             name: tf.TensorSpec((None, *spec.shape), spec.dtype) for name, spec in dataset.specs()[0].items()
         }
 
+    @cached_property
+    def _count(self) -> int:
+        dataset, most = self._dataset, self._most
+        if isinstance(dataset, StreamDataset):
+            return dataset.length_of_a_pass(most or MOST_OF_A_STREAM)
+        return min(most or len(dataset), len(dataset))
+
     def describe(self) -> str:
         """Return the number of samples that were read, and how to change it."""
-        if self._all:
+        dataset = self._dataset
+        if self._count == (dataset.length if isinstance(dataset, StreamDataset) else len(dataset)):
             return f"{self._read_samples:,} training samples"
         return f"the first {self._read_samples:,} training samples (train.adapt_samples)"
 
