@@ -16,7 +16,7 @@ from aipcore.data.sampler import Visits
 from aipcore.data.streamed import StreamDataset
 from aipcore.errors import AipError, ScenarioError, located_sentence
 from aipcore.scenario.model import argument_names
-from aipcore.scenario.preprocessing import Preprocessing, tables_of
+from aipcore.scenario.preprocessing import Preprocessing, used_tables
 from aipcore.scenario.scenario import Scenario
 
 BATCH_SIZE = 1000
@@ -244,7 +244,9 @@ def _traced(given: Any, inputs: Mapping[str, ColumnSpec]) -> Preprocessing:
         for name, argument in arguments.items()
     }
     function = tf.function(run, autograph=False).get_concrete_function(**specs)
-    return Preprocessing(function, inputs, outputs, _needs(function, inputs, outputs), tracked=_state_of(given))
+    return Preprocessing(
+        function, inputs, outputs, _needs(function, inputs, outputs), tracked=_state_of(given, function)
+    )
 
 
 def _needs(function: Any, inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, list[str]]:
@@ -274,15 +276,16 @@ def _applied(given: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): each for name, each in found.items()} if isinstance(found, Mapping) else {"": found}
 
 
-def _state_of(given: Any) -> list[Any]:
-    """Return the lookup tables and the variables of preprocessing."""
+def _state_of(given: Any, function: Any) -> list[Any]:
+    """Return the lookup tables and the variables of preprocessing that its traced function uses."""
     layers = [given]
     if isinstance(given, keras.utils.FeatureSpace):
         layers = [*given.preprocessors.values(), *given.crossers.values(), *given.one_hot_encoders.values()]
     elif isinstance(given, Mapping):
         layers = list(given.values())
-    tables = [table for layer in layers for table in tables_of(layer)]
-    return [*tables, *(variable.value for layer in layers for variable in layer.variables)]
+    used = {id(variable) for variable in function.variables}
+    variables = [variable.value for layer in layers for variable in layer.variables]
+    return [*used_tables(layers, [function]), *(each for each in variables if id(each) in used)]
 
 
 def _dense(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,9 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
 
     def on_host(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs of the model for arrays of shape [batch, ...] by name, as arrays."""
-        with tf.device("CPU:0"):
+        # In a cluster, the short name "CPU:0" is that of the chief.
+        here = tf.DeviceSpec.from_string(tf.zeros(()).device).replace(device_type="CPU", device_index=0)
+        with tf.device(here):
             found = self({name: tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()})
         return {name: value.numpy() for name, value in found.items()}
 
@@ -168,6 +170,16 @@ def tables_of(model: Any) -> list[Any]:
     """Return the lookup tables of a layer and of the layers in it."""
     objects = tf.train.TrackableView(model).descendants()
     return [each for each in objects if isinstance(each, tf.saved_model.experimental.TrackableResource)]
+
+
+def used_tables(layers: Iterable[Any], functions: Iterable[Any]) -> list[Any]:
+    """Return the lookup tables of layers that traced functions use.
+
+    Others, such as the word counts of an adaptation, are larger than the vocabulary, and saving them in a cluster would
+    bind the SavedModel to the host that saved it.
+    """
+    captured = {id(tensor) for function in functions for tensor in function.captured_inputs}
+    return [table for layer in layers for table in tables_of(layer) if id(table.resource_handle) in captured]
 
 
 def digest_of(folder: Path) -> str:

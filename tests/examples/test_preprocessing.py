@@ -26,8 +26,9 @@ import json, sys
 import tensorflow as tf
 
 model = tf.saved_model.load(sys.argv[1])
-named = {name: tf.constant(values) for name, values in json.load(sys.stdin).items()}
-answer = model.signatures["serving_default"](**named)
+serve = model.signatures["serving_default"]
+specs = serve.structured_input_signature[1]
+answer = serve(**{name: tf.constant(values, specs[name].dtype) for name, values in json.load(sys.stdin).items()})
 assert not {"aipcore", "aip_plugins"} & {name.partition(".")[0] for name in sys.modules}
 print(answer["outputs"].numpy().tolist())
 """

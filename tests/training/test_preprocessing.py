@@ -550,6 +550,8 @@ def test_two_processes(tmp_path: Path) -> None:
         stored = read_checkpoint(newest_checkpoint(tmp_path / name / "checkpoint"))
         histories.append([epoch["loss"] for epoch in stored.progress["history"]])
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-5)
+    served = tf.saved_model.load(str(tmp_path / "two" / "export")).signatures["serving_default"]
+    assert served(inputs=tf.constant(["word1 word2"]))["outputs"].shape == (1, 1)
     words = [*aip_words, "launch", "--workers", "2", "resume", "two", "--trust", "--trainer.epochs", "3", "--quiet"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
