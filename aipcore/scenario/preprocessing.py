@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.pipeline import Preload
 from aipcore.data.preprocessed import PreprocessedDataset
 from aipcore.data.sample import ColumnSpec
-from aipcore.data.strings import STRING
+from aipcore.data.strings import STRING, type_of
+from aipcore.errors import DataError
 from aipcore.files import open_regular, read_json
 from aipcore.scenario.model import Graph, argument_names
 from aipcore.scenario.params import DataParams
@@ -98,11 +100,26 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
         return {name: found[argument] for name, argument in argument_names(self.outputs).items() if name in known}
 
     def on_host(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs of the model for arrays of shape [batch, ...] by name, as arrays."""
+        """Return the inputs of the model for arrays of shape [batch, ...] by name, as arrays.
+
+        Raises:
+            DataError: an input is missing or does not fit.
+        """
         # In a cluster, the short name "CPU:0" is that of the chief.
         here = tf.DeviceSpec.from_string(tf.zeros(()).device).replace(device_type="CPU", device_index=0)
-        with tf.device(here):
-            found = self({name: tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()})
+        try:
+            with tf.device(here):
+                found = self({name: tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()})
+        except (KeyError, ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            wanted = ", ".join(f"{name or 'one array'} {each.shape} {each.dtype}" for name, each in self.inputs.items())
+            given = ", ".join(
+                f"{name or 'one array'} {np.shape(each)[1:]} {type_of(np.asarray(each))}"
+                for name, each in inputs.items()
+            )
+            raise DataError(
+                f"The preprocessing was adapted to {wanted}, but was given {given}. Give all data the inputs of the "
+                "training data."
+            ) from error
         return {name: value.numpy() for name, value in found.items()}
 
     def save(self, folder: Path) -> str:

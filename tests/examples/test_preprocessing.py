@@ -53,7 +53,7 @@ def as_in_keras(name: str, data: Any) -> tuple[Any, Any]:
     return features, [layers.Dense(16, activation="relu"), layers.Dense(1, activation="sigmoid")]
 
 
-@pytest.fixture(scope="module", params=["text_classification", "table_features"])
+@pytest.fixture(scope="module", params=["text_classification", pytest.param("table_features", marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the folder and the history of a run, Keras' history, the raw validation inputs, and Keras' outputs."""
     import keras

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import forks
 import keras
 import numpy as np
@@ -28,11 +29,12 @@ from aipcore.prediction.lav import Jury, run_lav
 from aipcore.prediction.locate import find_model
 from aipcore.prediction.predictor import load_voter
 from aipcore.prediction.saved_predictions import read_stored
+from aipcore.prediction.writers import write_predictions
 from aipcore.scenario import Scenario, ScenarioParams, Stream
 from aipcore.scenario.adaptation import adapted_preprocessing
 from aipcore.scenario.preprocessing import digest_of
 from aipcore.training.checkpoint.format import newest_checkpoint, read_checkpoint
-from aipcore.training.preprocessing import shared_preprocessing
+from aipcore.training.preprocessing import load_preprocessing, shared_preprocessing
 
 TEXTS = ["good film", "bad film", "very good", "very bad, bad", "Gut, sehr gut", ""] * 8
 LABELS = np.array([1, 0, 1, 0, 1, 0] * 8, "float32")[:, None]
@@ -82,6 +84,7 @@ class Padded(Texts):
         return vectorizer()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Texts, Padded])
 def test_losses_are_those_of_keras(make_trainer: Any, cls: Any) -> None:
     """Two epochs give the losses of `Model.fit` on the output of the layer, adapted to the same texts."""
@@ -97,6 +100,7 @@ def test_losses_are_those_of_keras(make_trainer: Any, cls: Any) -> None:
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_exports_answer_raw_strings(make_trainer: Any, tmp_path: Path) -> None:
     """All saved models answer raw strings."""
     first = make_trainer(Texts, *WORDS, "--trainer.export_best", "false", output="run").fit()
@@ -108,6 +112,12 @@ def test_exports_answer_raw_strings(make_trainer: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(served["outputs"], expected, rtol=1e-6)
     for part in ("export", "checkpoint"):
         np.testing.assert_allclose(Predictor.load(folder / part, trust=True).predict_raw(RAW), expected, rtol=1e-6)
+
+
+def returning(given: Any, *, of: Any = Texts, **more: Any) -> Any:
+    """Return a scenario class whose `preprocessing` returns a value; further methods return theirs."""
+    methods = {name: lambda _, value=value: value for name, value in {"preprocessing": given, **more}.items()}
+    return type("Mine", (of,), methods)
 
 
 PARAMS = {
@@ -152,7 +162,7 @@ class Waiting(keras.callbacks.Callback):  # type: ignore[misc]
         self.trainer._run_writer.drain()
 
 
-@pytest.fixture(scope="module", params=[Padded, Numbers])
+@pytest.fixture(scope="module", params=[pytest.param(Padded, marks=pytest.mark.slow), Numbers])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """Return a scenario and a finished run of it with checkpoints within its epochs."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
@@ -199,7 +209,7 @@ def another(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [missing, cut, another])
-@pytest.mark.parametrize("whole", [Padded], indirect=True)
+@pytest.mark.parametrize("whole", [Numbers], indirect=True)
 def test_damaged_preprocessing_is_refused(whole: Any, tmp_path: Path, damage: Any, refused: Any) -> None:
     """Neither a run nor a model with other preprocessing than its own is used, and nothing is adapted silently."""
     cls, folder = whole
@@ -215,18 +225,35 @@ def test_damaged_preprocessing_is_refused(whole: Any, tmp_path: Path, damage: An
         assert variables(tmp_path / name) == before
 
 
-def test_preprocessing_that_is_added_or_removed(make_trainer: Any, tmp_path: Path, refused: Any) -> None:
+@pytest.mark.parametrize("specs", ["{}", "[" * 100_000, '{"inputs": 3, "outputs": {}, "needs": {}, "about": ""}'])
+@pytest.mark.parametrize("whole", [Numbers], indirect=True)
+def test_hostile_specs(whole: Any, tmp_path: Path, specs: str) -> None:
+    """A folder that matches its digest may still be wrong, which is one error."""
+    shutil.copytree(whole[1] / "preprocessing", tmp_path / "preprocessing")
+    (tmp_path / "preprocessing" / "specs.json").write_text(specs)
+    with pytest.raises(UsageError, match="cannot be used"):
+        load_preprocessing(tmp_path, {"preprocessing": digest_of(tmp_path / "preprocessing")})
+
+
+def test_other_inputs_in_validation(make_trainer: Any, refused: Any) -> None:
+    """Validation data with other inputs than the training data is named."""
+
+    class Other(Numbers):
+        def val_data(self) -> Any:
+            return np.zeros((4, 3), "float32"), LABELS[:4]
+
+    with refused(DataError):
+        make_trainer(Other, *WORDS)
+
+
+@pytest.mark.parametrize("whole", [Numbers], indirect=True)
+def test_preprocessing_that_is_added_or_removed(make_trainer: Any, whole: Any, refused: Any) -> None:
     """A checkpoint continues only with the preprocessing that it was made with."""
-
-    class Plain(Numbers):
-        def preprocessing(self) -> Any:
-            return None
-
-    for number, (before, after) in enumerate([(Plain, Numbers), (Numbers, Plain), (Numbers, Numbers)]):
-        output = f"run-{number}"
-        make_trainer(before, *WORDS, output=output, exports=False).fit()
+    stored = read_checkpoint(newest_checkpoint(whole[1] / "checkpoint"))
+    plain = returning(None, of=Numbers)
+    for cls, checkpoint in ((Numbers, attrs.evolve(stored, about={})), (plain, stored), (Numbers, stored)):
         with refused(TrainingError):
-            make_trainer(after, *WORDS, output=output).restore(newest_checkpoint(tmp_path / output / "checkpoint"))
+            make_trainer(cls, *WORDS, exports=False).restore(checkpoint)
 
 
 class Weighted(Texts):
@@ -237,19 +264,21 @@ class Weighted(Texts):
         return {"error": keras.ops.mean(words, axis=-1) * keras.ops.abs(targets[""] - outputs[""])[:, 0]}
 
 
-@pytest.mark.parametrize("part", ["export", "checkpoint"])
-def test_loss_values_receive_the_inputs_of_build(make_trainer: Any, tmp_path: Path, part: str) -> None:
+def test_loss_values_receive_the_inputs_of_build(make_trainer: Any, tmp_path: Path) -> None:
     """`loss_values` has the same value in validation and in `aip lav`, of a SavedModel and of a checkpoint."""
     words = (*WORDS, "--trainer.epochs", "1", "--trainer.export_best", "false")
     last = make_trainer(Weighted, *words, output="run").fit().history[-1]
-    model = find_model(tmp_path / "run" / part)
-    scenario = Weighted(ScenarioParams())
-    (found,), _ = run_lav(model, scenario)
-    assert found.values["loss"] == pytest.approx(last["val_loss"], rel=1e-5)
-    (voted,), _ = Jury([load_voter(model, scenario)] * 2).score()
+    scenario, voters = Weighted(ScenarioParams()), []
+    for part in ("export", "checkpoint"):
+        model = find_model(tmp_path / "run" / part)
+        (found,), _ = run_lav(model, scenario)
+        assert found.values["loss"] == pytest.approx(last["val_loss"], rel=1e-5)
+        voters.append(load_voter(model, scenario))
+    (voted,), _ = Jury(voters).score()
     assert voted.values["loss"] == pytest.approx(last["val_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_feature_space(make_trainer: Any, tmp_path: Any) -> None:
     """A table of mixed types is encoded as by its own `FeatureSpace`, in training and in the exported model."""
     random = np.random.default_rng(0)
@@ -281,12 +310,6 @@ def test_feature_space(make_trainer: Any, tmp_path: Any) -> None:
     loaded = tf.saved_model.load(str(tmp_path / "run" / "export"))
     found = loaded.signatures["serving_default"](**{name: tf.constant(column) for name, column in table.items()})
     np.testing.assert_allclose(found["outputs"], model.predict(expected, verbose=0), rtol=1e-5)
-
-
-def returning(given: Any, **more: Any) -> Any:
-    """Return a scenario class whose `preprocessing` returns a value; further methods return theirs."""
-    methods = {name: lambda _, value=value: value for name, value in {"preprocessing": given, **more}.items()}
-    return type("Mine", (Texts,), methods)
 
 
 def outputs_of(given: Any, data: Any, rows: Any, *, samples: int | None = None) -> Any:
@@ -409,7 +432,7 @@ def test_precision(make_trainer: Any) -> None:
     np.testing.assert_allclose(found.std(axis=0), np.ones(5), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["Keras", "ONNX", "LiteRT"])
+@pytest.mark.parametrize("name", ["Keras", "ONNX", pytest.param("LiteRT", marks=pytest.mark.slow)])
 def test_formats_without_strings(make_trainer: Any, name: str, refused: Any) -> None:
     """Formats that cannot express the preprocessing are refused before training."""
     with refused(FormatError):
@@ -485,28 +508,28 @@ class Hinted(Texts):
         return {"answer": "binary_crossentropy", "aux": "binary_crossentropy"}
 
 
+@pytest.mark.slow
 def test_answers_of_strings(make_trainer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The applied model needs only its own raw inputs, and every file of predictions holds the answered strings."""
     run = tmp_path / "run"
-    make_trainer(Hinted, *WORDS, output="run").fit()
+    make_trainer(Hinted, *WORDS, "--trainer.epochs", "1", "--trainer.export_best", "false", output="run").fit()
     served = tf.saved_model.load(str(run / "export")).signatures["serving_default"]
     assert set(served.structured_input_signature[1]) == {"text"}
     answer = served(text=tf.constant(RAW))
     expected = ["good" if score > 0.5 else "bad" for score in answer["answer"].numpy()[:, 0]]
     assert answer["name"].numpy()[:, 0].tolist() == [name.encode() for name in expected]
+    predictions = list(Predictor.load(run / "export", trust=True).predict_data())
     for suffix in ("csv", "jsonl", "npz", "parquet"):
-        for part in ("export", "checkpoint"):
-            file = tmp_path / f"{part}.{suffix}"
-            assert main(["predict", str(run / part), "--trust", "--output", str(file)]) == 0
-            if suffix == "csv":
-                found = [row["name"] for row in csv.DictReader(file.read_text().splitlines())]
-            elif suffix == "jsonl":
-                found = [json.loads(line)["outputs"]["name"][0] for line in file.read_text().splitlines()]
-            else:
-                found = [str(each[0]) for each in read_stored(file).group("predictions")["name"]]
-            assert found == expected, suffix
-    for part in ("export", "checkpoint"):
-        assert main(["lav", str(run / part), "--trust", "--dump", str(tmp_path / "dump.npz")]) == 0
+        file = tmp_path / f"found.{suffix}"
+        write_predictions(file, predictions, {})
+        if suffix == "csv":
+            found = [row["name"] for row in csv.DictReader(file.read_text().splitlines())]
+        elif suffix == "jsonl":
+            found = [json.loads(line)["outputs"]["name"][0] for line in file.read_text().splitlines()]
+        else:
+            found = [str(each[0]) for each in read_stored(file).group("predictions")["name"]]
+        assert found == expected, suffix
+    assert main(["lav", str(run / "checkpoint"), "--trust", "--dump", str(tmp_path / "dump.npz")]) == 0
     capsys.readouterr()
 
 
