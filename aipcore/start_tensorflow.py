@@ -65,6 +65,16 @@ def import_tensorflow(*, verbose: bool = False) -> None:
             _import()
 
 
+def reset_keras(seed: int, policy: str) -> None:
+    """Reset Keras' names, seeds and dtype policy to those of the beginning of a run."""
+    import keras
+
+    # Checkpoints use the names of variables, so these must not depend on other models built in this process.
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed % 2**32)
+    keras.config.set_dtype_policy(policy)
+
+
 @contextmanager
 def _late_interrupt() -> Iterator[None]:
     """Delay the first Ctrl-C to the end of the context. Raise a second one immediately.

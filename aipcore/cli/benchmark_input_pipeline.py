@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aipcore.data.loader import DataLoader
     from aipcore.data.pipeline import Pipeline
     from aipcore.data.throughput import Share
+    from aipcore.scenario.scenario import Scenario
 
 NAME = "benchmark-input-pipeline"
 SECONDS = command_option(
@@ -88,6 +89,7 @@ def command(words: tuple[str, ...]) -> None:
 def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:
     from aipcore.data.processor import Mode
     from aipcore.scenario.pipelines import make_pipeline, make_workers
+    from aipcore.scenario.scenario import Scenario
 
     params: Any = resolved.value
     scenario = request.scenario.cls(params)
@@ -114,9 +116,28 @@ def _alone(request: Request, resolved: Resolved[Any], console: Console, seconds:
             bucket_window=params.train.bucket_window,
             drop_remainder=params.train.batch_drop_remainder,
         )
+        if type(scenario).preprocessing is not Scenario.preprocessing:
+            loader = _preprocessed(scenario, loader)
         _report(console, pipeline, loader, seconds, model=None)
     finally:
         workers.close()
+
+
+def _preprocessed(scenario: Scenario, loader: DataLoader) -> DataLoader:
+    """Return a loader of the same batches after the scenario's preprocessing."""
+    from aipcore.start_tensorflow import import_tensorflow
+
+    import_tensorflow()
+    from aipcore.data.loader import DataLoader
+    from aipcore.scenario.adaptation import adapted_preprocessing
+    from aipcore.scenario.preprocessing import preprocessed
+
+    made = adapted_preprocessing(scenario, loader.dataset)
+    if made is None:
+        return loader
+    params = scenario.params
+    dataset = preprocessed(loader.dataset, made, params.train.preload, params.data)
+    return DataLoader(dataset, loader.order, loader.batching)
 
 
 def _with_model(request: Request, resolved: Resolved[Any], console: Console, seconds: float | None) -> None:

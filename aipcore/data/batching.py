@@ -12,6 +12,7 @@ import numpy.typing as npt
 from aipcore.data.dataset import Batch, Padding, pad
 from aipcore.data.processing import SampleError
 from aipcore.data.sample import SIDES, ColumnSpec, Sample, Specs, present
+from aipcore.data.strings import OBJECT, STRING, as_strings, dtype_name, numpy_dtype, type_of
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +66,9 @@ class _Side:
             return None
         made = {}
         for name, shape, dtype in self.columns:
-            array = np.asarray(given[name])
+            array = np.asarray(given[name]) if dtype is not OBJECT else as_strings(given[name])
+            if array is None:
+                return None
             fits = array.ndim and len(array) == count and _fits(array.shape[1:], shape)
             if not fits or not np.can_cast(array.dtype, dtype, "same_kind"):
                 return None
@@ -171,17 +174,24 @@ class Collector:
                 names = sorted(each for each, *_ in side.columns)
                 raise self._misfit(index, f"the {side.part} {sorted(values)}", names)
             array = values[name]
-            if type(array) is not np.ndarray:
-                array = np.asarray(array)
+            if type(array) is not np.ndarray or dtype is OBJECT:
+                array = self._array(array, side, name, dtype, index)
             if array.shape != shape and not _fits(array.shape, shape):
                 raise self._misfit(index, f"{_called(side, name)} of shape {array.shape}", shape)
             if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
-                raise self._misfit(index, f"{_called(side, name)} of type {array.dtype}", dtype)
+                raise self._misfit(index, f"{_called(side, name)} of type {type_of(array)}", dtype_name(dtype))
             if isinstance(column, list):
                 del column[row:]
                 column.append(array)
             else:
-                column[row] = array
+                # With the ellipsis, a single string is not stored as an array.
+                column[row, ...] = array
+
+    def _array(self, value: Any, side: _Side, name: str, dtype: np.dtype[Any], index: int) -> Array:
+        array = as_strings(value) if dtype is OBJECT else np.asarray(value)
+        if array is None:
+            raise self._misfit(index, f"{_called(side, name)} of type {type_of(np.asarray(value))}", STRING)
+        return array
 
     def _joined(self, side: _Side, columns: list[Any]) -> dict[str, Array]:
         joined = {}
@@ -233,7 +243,7 @@ def collect(layout: Layout, indices: Sequence[int], make: Callable[[int], Sample
 
 
 def _columns(specs: Mapping[str, ColumnSpec]) -> list[tuple[str, tuple[int | None, ...], np.dtype[Any]]]:
-    return [(name, spec.shape, np.dtype(spec.dtype)) for name, spec in specs.items()]
+    return [(name, spec.shape, numpy_dtype(spec.dtype)) for name, spec in specs.items()]
 
 
 def _room(column: tuple[str, tuple[int | None, ...], np.dtype[Any]], size: int) -> Array:

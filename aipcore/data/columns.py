@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.data.dataset import Fields
+from aipcore.data.strings import OBJECT, as_objects, holds_strings, type_of
 from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -18,13 +19,13 @@ LEAST_BYTES = 2**20
 
 
 def as_array(value: Any, called: str) -> Array:
-    """Return a value as an array.
+    """Return a value as an array; strings become objects.
 
     Raises:
         DataError: the value is a list of lists of different lengths; `called` names it.
     """
     try:
-        return np.asarray(value)
+        return as_objects(value)
     except ValueError:
         raise DataError(f"{called} has rows of different lengths. Pad them to one length.") from None
 
@@ -38,7 +39,7 @@ def as_weight(value: Any, called: str) -> Array:
     array = as_array(value, called)
     # NumPy does not count bfloat16 as a float kind.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
-        raise DataError(f"{called} is of type {array.dtype}, not a number. Give a number or an array of numbers.")
+        raise DataError(f"{called} is of type {type_of(array)}, not a number. Give a number or an array of numbers.")
     return array.astype(np.float32, copy=False)
 
 
@@ -60,7 +61,7 @@ class GrowingSide:
         """Add the value of the next sample: an array, a mapping of arrays, or None.
 
         Raises:
-            DataError: the names or ranks differ from those of the first sample, or a value is not numeric.
+            DataError: the names or ranks differ from those of the first sample, or a value is of another type.
         """
         if self._bare and isinstance(value, np.ndarray | np.generic):
             self._columns[""].add(value, index)
@@ -99,21 +100,26 @@ class GrowingColumn:
         """Add the next array.
 
         Raises:
-            DataError: the rank differs from that of the first array, or the values are not numeric.
+            DataError: the rank differs from that of the first array, or the values are neither numbers nor strings.
         """
-        array = value if type(value) is np.ndarray else as_array(value, f"{self._origin} of sample {index}")
-        if self._rows is None and array.dtype is self._dtype and array.shape == self._first.shape and self._count:
+        numbers = type(value) is np.ndarray and value.dtype.kind in "biufc"
+        array = value if numbers else as_array(value, f"{self._origin} of sample {index}")
+        known = numbers and array.dtype is self._dtype and self._count
+        if known and self._rows is None and array.shape == self._first.shape:
             self._put(array)
             self._count += 1
             return
         if not self._count:
             self._first, self._first_index, self._dtype = array, index, array.dtype
             self._room = np.empty((0, *array.shape), _narrow(array.dtype))
-        if array.ndim != self._first.ndim or array.dtype == object:
+        elif self._dtype == OBJECT and array.size == 0:
+            array = array.astype(object)
+        text = array.dtype == OBJECT
+        if array.ndim != self._first.ndim or text is not (self._dtype == OBJECT) or (text and not holds_strings(array)):
             raise DataError(
-                f"In {self._origin}, sample {index} has shape {array.shape} and type {array.dtype}, but sample "
-                f"{self._first_index} has shape {self._first.shape} and type {self._first.dtype}. Give all samples the "
-                "same number of axes and a numeric type."
+                f"In {self._origin}, sample {index} has shape {array.shape} and type {type_of(array)}, but sample "
+                f"{self._first_index} has shape {self._first.shape} and type {type_of(self._first)}. Give all samples "
+                "the same number of axes, and all numbers or all strings."
             )
         if array.dtype != self._dtype:
             self._dtype = np.result_type(array.dtype, self._dtype)
@@ -139,7 +145,8 @@ class GrowingColumn:
         if self._count == len(self._room):
             least = LEAST_BYTES // max(1, array.nbytes)
             self._resize(self._count + max(self._count // 16, least, 1))
-        self._room[self._count] = array
+        # With the ellipsis, a single string is not stored as an array.
+        self._room[self._count, ...] = array
 
     def _resize(self, count: int) -> None:
         # Safe without the reference check: there is no view of the array yet.
@@ -163,7 +170,7 @@ def stacked(values: list[Any]) -> Any:
     if type(first) is np.ndarray and first.dtype != object and first.ndim:
         if all(value.shape == first.shape and value.dtype == first.dtype for value in values):
             return np.stack(values)
-    elif isinstance(first, np.generic):
+    elif isinstance(first, np.generic) and not isinstance(first, np.character):
         column = np.asarray(values)
         if type(column[0]) is type(first):
             return column

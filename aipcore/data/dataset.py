@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aipcore.data.sample import SIDES, ColumnSpec, DeclaredSpecs, Sample, Specs
 from aipcore.data.sampler import Indices, Visits
+from aipcore.data.strings import OBJECT, dtype_name, length_of
 from aipcore.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -97,7 +98,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the number of input elements per sample, used for bucketing."""
+        """Return the number of input elements per sample, or of characters of strings, used for bucketing."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -131,7 +132,7 @@ class MemoryDataset(Dataset):
         weights: likewise, in float32; no columns if the samples are not weighted.
         meta: the `Sample.meta` of each sample, or None.
         declared: the specs declared by the author, or None.
-        padding: per side, the padding values by column name; default 0.
+        padding: per side, the padding values by column name; default 0, or an empty string.
     """
 
     inputs: Fields
@@ -193,7 +194,8 @@ class MemoryDataset(Dataset):
         """See `Dataset`."""
         lengths = np.zeros(len(self), np.int64)
         for column in self.inputs.columns.values():
-            lengths += column[0].size if isinstance(column, np.ndarray) else [row.size for row in column]
+            fixed = isinstance(column, np.ndarray) and column.dtype != OBJECT
+            lengths += column[0].size if fixed else [length_of(row) for row in column]
         return lengths
 
 
@@ -228,6 +230,8 @@ def pad(arrays: Sequence[Array], value: Any, dtype: npt.DTypeLike) -> Array:
     shape = tuple(max(array.shape[axis] for array in arrays) for axis in range(first.ndim))
     if all(array.shape == shape for array in arrays):
         return np.stack(arrays, dtype=np.dtype(dtype), casting="same_kind")
+    if dtype == OBJECT and not isinstance(value, str | bytes):
+        value = ""
     padded = np.full((len(arrays), *shape), value, dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[tuple(slice(size) for size in array.shape)] = array
@@ -244,14 +248,14 @@ def _specs(fields: Fields) -> dict[str, ColumnSpec]:
     specs = {}
     for name, column in fields.columns.items():
         if isinstance(column, np.ndarray):
-            specs[name] = ColumnSpec(shape=column.shape[1:], dtype=column.dtype.name)
+            specs[name] = ColumnSpec(shape=column.shape[1:], dtype=dtype_name(column.dtype))
         else:
             first = column[0]
             shape = tuple(
                 first.shape[axis] if len({array.shape[axis] for array in column}) == 1 else None
                 for axis in range(first.ndim)
             )
-            specs[name] = ColumnSpec(shape=shape, dtype=first.dtype.name)
+            specs[name] = ColumnSpec(shape=shape, dtype=dtype_name(first.dtype))
     return specs
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
 from aipcore.data.sample import ColumnSpec, Sample, Specs
 from aipcore.data.sampler import Indices
+from aipcore.data.strings import OBJECT
 
 NUMBERS = "numbers"
 """The name of the only column of `IndexDataset`."""
@@ -18,10 +19,13 @@ MOST_BYTES = 2**28
 
 
 def resident(dataset: Dataset) -> MemoryDataset | None:
-    """Return the dataset if the device can hold it: in memory, of one sample shape, and small enough; else None."""
+    """Return the dataset if the device can hold it: numbers in memory, of one shape, and small enough; else None."""
     if not isinstance(dataset, MemoryDataset) or not dataset.uniform:
         return None
-    size = sum(column.nbytes for side in dataset.sides for column in side.columns.values())
+    columns = [column for side in dataset.sides for column in side.columns.values()]
+    if any(column.dtype == OBJECT for column in columns):
+        return None
+    size = sum(column.nbytes for column in columns)
     return dataset if size <= MOST_BYTES else None
 
 

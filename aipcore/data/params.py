@@ -86,6 +86,12 @@ class TrainDataParams:
     )
     limit: int | None = field(None, help=LIMIT, check=at_least(1))
     preload: Literal["auto", "on", "off"] = field("auto", help=PRELOAD)
+    adapt_samples: int | None = field(
+        None,
+        help="Samples that preprocessing() is adapted to. They are the first ones. none: all samples, but at most "
+        "100,000 of a stream.",
+        check=at_least(1),
+    )
     class_weight: tuple[str, ...] | None = field(
         None,
         help="Weights of training samples by class, such as 0=1 1=5. Other classes have the weight 1. The single word "

@@ -18,6 +18,7 @@ from aipcore.data.fingerprint import fingerprint
 from aipcore.data.loader import DataLoader
 from aipcore.data.parallel import ParallelDataset
 from aipcore.data.params import DEFAULT_BATCH_SIZE
+from aipcore.data.preprocessed import stream_of
 from aipcore.data.processed import GeneratedSamples, ProcessedDataset, ProcessedSamples, probe
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.processor import Mode, as_processors
@@ -35,7 +36,8 @@ Preload = Literal["auto", "on", "off"]
 
 def evaluation_batch_size(dataset: Dataset, *given: int | None) -> int:
     """Return the first given batch size; before the last one, a stream's own batches count."""
-    own = dataset.batch_size if isinstance(dataset, StreamDataset) else None
+    stream = stream_of(dataset)
+    own = None if stream is None else stream.batch_size
     return next(size for size in (*given[:-1], own, given[-1]) if size is not None)
 
 

@@ -18,6 +18,7 @@ from aipcore.data.processing import Part, Processors, SampleError
 from aipcore.data.random import partner_indices
 from aipcore.data.sample import Sample, Samples, Specs
 from aipcore.data.sampler import Indices
+from aipcore.data.strings import length_of
 from aipcore.data.vectorized import VectorizedProcessing
 from aipcore.errors import DataError
 from aipcore.params.names import count
@@ -195,7 +196,7 @@ class ProcessedDataset(Dataset):
         except SampleError:
             return 0
         values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
-        return sum(np.size(value) for value in values)
+        return sum(map(length_of, values))
 
     def check_vectorized(self) -> None:
         """Check that vectorized processing gives the same results as processing one by one.

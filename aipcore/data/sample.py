@@ -58,19 +58,29 @@ def present(weight: Any) -> Any:
     return weight
 
 
+STRING_BYTES = 1000
+"""Assumed size of a string, whose length is unknown."""
+
+
 @attrs.frozen(kw_only=True)
 class ColumnSpec:
-    """Shape and dtype of one column: `shape` is that of one sample, None where it varies; `dtype` is NumPy's name."""
+    """Shape and dtype of one column.
+
+    Attributes:
+        shape: the shape of one sample, with None where it varies.
+        dtype: NumPy's name of the dtype, or "string".
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one sample; an axis of varying length counts once."""
+        """Bytes of one sample; an axis of varying length counts once, a string as `STRING_BYTES`."""
         import numpy as np
 
-        return math.prod(size or 1 for size in self.shape) * np.dtype(self.dtype).itemsize
+        size = STRING_BYTES if self.dtype == "string" else np.dtype(self.dtype).itemsize
+        return math.prod(size or 1 for size in self.shape) * size
 
 
 SIDES = ("inputs", "targets", "weights")

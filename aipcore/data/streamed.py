@@ -157,6 +157,17 @@ class StreamDataset(Dataset):
             return self.source.length
         return self.source.length * (self.batch_size or 0) if self.nominal else self._count
 
+    def length_of_a_pass(self, most: int) -> int:
+        """Return the number of samples of a pass, at most `most`; they are read if it is unknown."""
+        if self.length is not None:
+            return min(most, self.length)
+        total = 0
+        for number, element in enumerate(self.source.one_pass()):
+            total += self._samples_in(element, number)
+            if total >= most:
+                return most
+        return total
+
     def __len__(self) -> int:
         if self.length is None:
             self._count = counted(self.source, self._samples_in)

@@ -105,7 +105,7 @@ class VectorizedProcessing:
         for columns, side in zip(together.sides, alone.sides, strict=True):
             for name, column in columns.items():
                 for number in indices.tolist():
-                    value = side.columns[name][number].astype(column.dtype)
+                    value = np.asarray(side.columns[name][number], column.dtype)
                     if not np.array_equal(column[number], value, equal_nan=column.dtype.kind in "fc"):
                         names = ", ".join(processor.name for _, processor in self.part)
                         raise ScenarioError(

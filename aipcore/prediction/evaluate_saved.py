@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from aipcore.errors import AipError, DataError
 from aipcore.prediction.saved_predictions import Stored
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
-from aipcore.scenario.losses import LossTerm, Objective, set_mask
+from aipcore.scenario.losses import LossTerm, Objective, Tensors, set_mask
 from aipcore.scenario.metrics import LossMean, MetricSet, metric_sets
 from aipcore.scenario.model import trained_outputs
 from aipcore.scenario.scenario import Scenario
@@ -142,6 +142,7 @@ class Scorer:
         targets: target names of the data.
         outputs: names of the available outputs.
         evaluator: new evaluator, or None.
+        preprocess: see `Objective`.
     """
 
     def __init__(
@@ -151,8 +152,9 @@ class Scorer:
         targets: list[str],
         outputs: list[str],
         evaluator: Evaluator | None,
+        preprocess: Callable[[Tensors], Tensors] | None = None,
     ) -> None:
-        self._objective = Objective(scenario, trained, targets, given=outputs)
+        self._objective = Objective(scenario, trained, targets, given=outputs, preprocess=preprocess)
         self._sets = partial(metric_sets, scenario, trained, targets)
         self._evaluator = evaluator
         self._running: MetricSet | None = None

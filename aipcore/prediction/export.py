@@ -18,6 +18,7 @@ from aipcore.prediction.loaded_model import LoadedModel, load_graph
 from aipcore.prediction.locate import ModelDir
 from aipcore.prediction.rebuilt_model import Rebuilt, rebuild
 from aipcore.scenario.model import Graph, inputs_of, signatures_of
+from aipcore.scenario.preprocessing import RECORD
 from aipcore.scenario.record import DEFAULT_GRAPH
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.export.formats import Format
@@ -96,7 +97,7 @@ def export_model(
         tolerance = tolerance_for(built.graph, TOLERANCE, device_kind())
         for inputs in _batches(known, built.graph)[0]:
             _compare(stored.run(inputs)[0], rebuilt.run(inputs)[0], model.path, tolerance)
-    about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs")}
+    about = {key: value for key, value in model.about.items() if key not in ("prediction_signature", "graphs", RECORD)}
     if changed is not None:
         known = _read_samples(model, changed.scenario)
         built = rebuild(model, changed.scenario, changed=_changed_inputs(model, known, changed.options))
@@ -164,6 +165,9 @@ def _batches(known: _Samples, graph: Graph) -> tuple[list[Arrays], str]:
 def _changed_inputs(model: ModelDir, known: _Samples, options: Iterable[str]) -> dict[str, ColumnSpec]:
     """Return the recorded inputs, with the sizes of the data under the changed parameters."""
     inputs = inputs_of(model.about["signature"])
+    if RECORD in model.about:
+        # The preprocessing determines them.
+        return inputs
     for option in options:
         if known.missing and option.startswith("--data."):
             raise UsageError(

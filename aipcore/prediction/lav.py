@@ -21,17 +21,19 @@ from aipcore.prediction.data import lav_lists, open_pipeline
 from aipcore.prediction.evaluate_saved import Answers, ListScore, Scorer
 from aipcore.prediction.loaded_model import LoadedModel, Model, has_extras, load_graph, takes
 from aipcore.prediction.locate import ModelDir
-from aipcore.prediction.predictor import Predictor
+from aipcore.prediction.predictor import EnsembleMember, Predictor
 from aipcore.prediction.saved_predictions import Stored
 from aipcore.scenario.evaluator import Evaluator, check_evaluator
-from aipcore.scenario.losses import LossTerm, Objective
+from aipcore.scenario.losses import LossTerm, Objective, has_loss_values
 from aipcore.scenario.metrics import Example, metric_sets
 from aipcore.scenario.model import trained_outputs
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.preprocessing import Preprocessing
 from aipcore.scenario.replica_metrics import ReplicaMetrics
 from aipcore.scenario.scenario import Scenario
 from aipcore.scenario.shown_samples import show_samples
 from aipcore.training.engine.evaluate import Evaluation
+from aipcore.training.preprocessing import load_preprocessing
 
 NO_PENALTY = "The loss is computed from the joint outputs, without the penalties of the models' regularizers."
 
@@ -96,13 +98,14 @@ class Jury(Predictor):
             )
         trained, outputs = trained_outputs(voters[0].model.about), voters[0].member.outputs
 
-        def scorer(evaluator: Any) -> Scorer:
-            return Scorer(scenario, trained, targets, outputs, evaluator)
+        def scorer(evaluator: Any, voter: EnsembleMember = voters[0]) -> Scorer:
+            return Scorer(scenario, trained, targets, outputs, evaluator, _loss_inputs(voter.model, scenario))
 
         evaluator = check_evaluator(scenario.evaluator())
         shown = show_samples(scenario, evaluator, len(datasets[0]))
         recorder = None if stored is None else Recorder(shown or evaluator, stored, name)
-        together, alone = scorer(recorder or shown or evaluator), [scorer(scenario.evaluator()) for _ in voters]
+        together = scorer(recorder or shown or evaluator)
+        alone = [scorer(scenario.evaluator(), each) for each in voters]
         sides_of = [number for voter in voters for number, group in enumerate(self._groups) if voter in group]
         penalty = False
         batch_size = _batch_size(params, datasets[0])
@@ -199,7 +202,7 @@ def _evaluation(
     if not targets:
         raise DataError(f"{kind}.{origin} has no targets to compare with. To predict, run aip predict.")
     trained, there = trained_outputs(model.about), graph.outputs
-    objective = Objective(scenario, trained, list(targets), given=there)
+    objective = Objective(scenario, trained, list(targets), given=there, preprocess=_loss_inputs(model, scenario))
     terms, example = _first_sample(objective, graph, dataset, f"{kind}.{origin}")
     distribution = Distribution()
     make = metric_sets(scenario, trained, list(targets), objective, terms, example)
@@ -207,6 +210,11 @@ def _evaluation(
     return Evaluation(
         graph, dataset, objective, metrics, batch_size=batch_size, distribution=distribution, eager=eager
     )  # fmt: skip
+
+
+def _loss_inputs(model: ModelDir, scenario: Scenario) -> Preprocessing | None:
+    """Return the preprocessing of a model for `loss_values`, which receives the inputs of `build` as in training."""
+    return load_preprocessing(model.home, model.about) if has_loss_values(type(scenario)) else None
 
 
 def _first_sample(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.sample import ColumnSpec
+from aipcore.data.strings import as_objects, type_of
 from aipcore.errors import DataError
 from aipcore.prediction.locate import ModelDir
 from aipcore.prediction.rebuilt_model import rebuild
@@ -64,7 +65,7 @@ class LoadedModel:
             masked = [name for name in self.outputs if _mask(name) in self._function.structured_outputs]
             prefix = OUTPUT
         arguments = argument_names(self.inputs)
-        self._from = [(name, arguments[name], np.dtype(spec.dtype)) for name, spec in self.inputs.items()]
+        self._from = [(name, arguments[name], spec.dtype) for name, spec in self.inputs.items()]
         self._to = [(name, f"{prefix}{name or BARE_OUTPUT}") for name in self.outputs]
         self._masks = [(name, _mask(name)) for name in masked]
 
@@ -107,7 +108,8 @@ class LoadedModel:
             f"{name or 'one array'} [batch, {_shape(spec)}] {spec.dtype}" for name, spec in self.inputs.items()
         )
         given = ", ".join(
-            f"{name or 'one array'} {list(np.shape(value))} {np.asarray(value).dtype}" for name, value in inputs.items()
+            f"{name or 'one array'} {list(np.shape(value))} {type_of(as_objects(value))}"
+            for name, value in inputs.items()
         )
         return DataError(f"The model takes {wanted}, but was given {given or 'nothing'}.")
 

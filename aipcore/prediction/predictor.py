@@ -387,7 +387,7 @@ def _loader(dataset: Dataset, batch_size: int) -> DataLoader:
 
 
 def _row(columns: Mapping[str, Array], row: int) -> dict[str, Array]:
-    return {name: np.asarray(column[row]) for name, column in columns.items()}
+    return {name: np.asarray(column[row, ...]) for name, column in columns.items()}  # A string stays an object.
 
 
 def _same(block: Any) -> Any:

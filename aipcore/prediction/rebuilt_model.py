@@ -15,9 +15,11 @@ from aipcore.data.sample import ColumnSpec
 from aipcore.errors import UsageError
 from aipcore.prediction.locate import ModelDir
 from aipcore.scenario.model import Graph, build_graph_of, further_graphs, inputs_of, prediction_graph
+from aipcore.scenario.preprocessing import Preprocessing, with_preprocessing
 from aipcore.scenario.scenario import Scenario
 from aipcore.training.checkpoint.weights import Arrays, checkpoint_weights, model_weights
 from aipcore.training.params import POLICIES
+from aipcore.training.preprocessing import load_preprocessing
 
 SAME_VERSION = "Use the version that trained the model."
 SAME_WEIGHTS = "Change only parameters that keep the names and shapes of the weights."
@@ -33,11 +35,13 @@ class Rebuilt:
         trained: model that is trained.
         graph: model that is applied; the same object if there is only one.
         further: additional export graphs, by name.
+        preprocessing: the preprocessing in front of the applied graphs, or None.
     """
 
     trained: Graph
     graph: Graph
     further: dict[str, Graph]
+    preprocessing: Preprocessing | None = None
 
 
 def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, ColumnSpec] | None = None) -> Rebuilt:
@@ -53,6 +57,7 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
     Raises:
         UsageError: the weights are damaged or do not fit the model that the scenario builds.
     """
+    preprocessing = load_preprocessing(model.home, model.about)
     # As in training: variable names must not depend on earlier models of this process.
     keras.utils.clear_session(free_memory=False)
     trainer = model.about["params"].get("trainer")
@@ -79,7 +84,12 @@ def rebuild(model: ModelDir, scenario: Scenario, *, changed: Mapping[str, Column
         )
     remedy = SAME_VERSION if changed is None else SAME_WEIGHTS
     _assign(named, arrays, model.path, remedy)
-    return Rebuilt(trained=trained, graph=graph, further=further)
+    return Rebuilt(
+        trained=trained,
+        graph=with_preprocessing(graph, preprocessing),
+        further={name: with_preprocessing(each, preprocessing) for name, each in further.items()},
+        preprocessing=preprocessing,
+    )
 
 
 def _of_saved_model(path: Path) -> Arrays:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aipcore.arrays import read_npz, too_large
+from aipcore.data.strings import holds_strings
 from aipcore.errors import UsageError
 from aipcore.files import open_regular, read_limit
 from aipcore.hooks.manager import PluginManager
@@ -178,18 +179,17 @@ def _array(value: Any) -> Array | None:
         return None
     if array.dtype.kind in "biuU":
         return array
-    if array.dtype.kind == "S" or (array.dtype == object and _all_bytes(array)):
+    if array.dtype.kind == "S":
         return np.asarray(np.char.decode(array.astype(bytes), "utf-8", "backslashreplace"))
+    if array.dtype == object and array.size and holds_strings(array):
+        texts = [each.decode("utf-8", "backslashreplace") if isinstance(each, bytes) else each for each in array.flat]
+        return np.array(texts, np.str_).reshape(array.shape)
     if array.dtype.kind == "f":
         return array
     if array.dtype.isbuiltin == 2 and np.can_cast(array.dtype, np.float32):
         # bfloat16 is unknown to both formats. float32 represents all its values exactly.
         return array.astype(np.float32)
     return None
-
-
-def _all_bytes(array: Array) -> bool:
-    return array.size > 0 and all(isinstance(each, bytes) for each in array.reshape(-1))
 
 
 def _unpacked(values: Array, shapes: Array | None) -> list[Any]:

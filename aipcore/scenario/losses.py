@@ -7,7 +7,7 @@ result is the loss of the corresponding single large batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -68,6 +68,7 @@ class Objective:
         targets: the target names of the data.
         given: the available outputs, if another model is applied; losses of missing outputs are left out.
         class_weights: a weight per class, of shape [classes] in float32, used as the weight of each sample.
+        preprocess: maps the given inputs to those of the model, for `loss_values`; None if they are the same.
 
     Raises:
         ScenarioError: losses or their weights do not match the outputs.
@@ -87,10 +88,12 @@ class Objective:
         *,
         given: Sequence[str] | None = None,
         class_weights: Table | None = None,
+        preprocess: Callable[[Tensors], Tensors] | None = None,
     ) -> None:
         self._scenario = scenario
         self._kind = type(scenario).__name__
-        self._custom = bool(scenario.updates) or _has_loss_values(type(scenario))
+        self._custom = bool(scenario.updates) or has_loss_values(type(scenario))
+        self._preprocess = preprocess
         self._computable = not scenario.updates and (given is None or set(outputs) <= set(given))
         self._identifiers: dict[str, Any] = {}
         self._targets: dict[str, str] = {}
@@ -210,6 +213,8 @@ class Objective:
     def _own_values(
         self, inputs: Tensors, targets: Tensors, outputs: Tensors, weights: Tensors, samples: Any
     ) -> dict[str, LossTerm]:
+        if self._preprocess is not None:
+            inputs = self._preprocess(inputs)
         values = self._scenario.loss_values(inputs, targets, outputs)
         if not values or not isinstance(values, Mapping):
             given = "no loss" if isinstance(values, Mapping) else type(values).__name__
@@ -369,7 +374,7 @@ def _numbers(weights: Mapping[str, Any] | None, what: str) -> dict[str, float] |
     return None if weights is None else {name: float(weight) for name, weight in weights.items()}
 
 
-def _has_loss_values(cls: type[Scenario]) -> bool:
+def has_loss_values(cls: type[Scenario]) -> bool:
     """Return True if the losses are the author's own values, defined by the nearest class that defines losses.
 
     Raises:

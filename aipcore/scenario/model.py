@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.sample import ColumnSpec
-from aipcore.errors import AipError, DataError, ScenarioError, defined_at, located_sentence
+from aipcore.errors import AipError, ScenarioError, defined_at, located_sentence
 from aipcore.scenario.keras_names import refuse_own_step
 from aipcore.scenario.paths import name_variables
 from aipcore.scenario.record import DEFAULT_GRAPH
@@ -174,14 +174,8 @@ def build_graph_of(scenario: Scenario, specs: Mapping[str, ColumnSpec]) -> Graph
     """Build the scenario's model for inputs of these shapes and dtypes.
 
     Raises:
-        DataError: an input holds text.
         ScenarioError: see `build_graph`.
     """
-    for key, spec in specs.items():
-        if spec.dtype.startswith(("str", "bytes")):
-            raise DataError(
-                f"The input {key or BARE_INPUT} holds text. Encode it as numbers, for example in a processor."
-            )
     arguments = argument_names(specs)
     inputs = {name: keras.Input(spec.shape, dtype=spec.dtype, name=arguments[name]) for name, spec in specs.items()}
     given: Any = inputs[""] if "" in inputs else dict(inputs)
@@ -258,12 +252,7 @@ def _check_output(value: Any, returned: str) -> None:
 def symbolic_targets_and_outputs(graph: Graph, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the targets of the data and the outputs of the model as symbolic tensors by name, None where they vary."""
     specs = dataset.specs()[1]
-    targets = {
-        name: keras.KerasTensor(
-            (None, *spec.shape), dtype="string" if spec.dtype.startswith(("str", "bytes")) else spec.dtype
-        )
-        for name, spec in specs.items()
-    }
+    targets = {name: keras.KerasTensor((None, *spec.shape), dtype=spec.dtype) for name, spec in specs.items()}
     return targets, {"": graph.model.output} if graph.bare_output else dict(graph.model.output)
 
 

@@ -114,6 +114,20 @@ class Scenario:
         """Return the post-processors of outputs after the model, in order, made from `self.params` alone."""
         return []
 
+    def preprocessing(self) -> Any:
+        """Return new Keras layers ahead of the model whose state comes from the training data; None for none.
+
+        Each layer with `adapt` is adapted once to the training inputs, by default to the first 100,000 of a stream
+        (`train.adapt_samples`). A layer whose vocabulary or mean was given is used unchanged. The layers run on the
+        host, ahead of training and in inference mode, on batches after `processors()`. `build` and `loss_values`
+        receive their outputs, and the exported model contains them. A resumed run restores their state.
+
+        Returns:
+            a layer or model that takes the data's input (a tensor, or a mapping by name), a `keras.utils.FeatureSpace`,
+            or a mapping from the name of an input to its layer, which leaves the other inputs as they are.
+        """
+        return None
+
     def sample_specs(self) -> DeclaredSpecs | None:
         """Return the `ColumnSpec`s of inputs and targets after preprocessing, each by name ("" for a bare array).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.processor import Mode
@@ -13,6 +13,9 @@ from aipcore.scenario.loader import loaded_class
 from aipcore.scenario.pipelines import make_pipeline, make_workers
 from aipcore.testing.subject import Subject
 from aipcore.training.request import make_request
+
+if TYPE_CHECKING:
+    from aipcore.scenario.preprocessing import Preprocessing
 
 SEED = 11
 
@@ -53,3 +56,16 @@ def dataset_of(scenario: Scenario, part: Literal["train", "val"]) -> Dataset | N
         ).dataset()
     finally:
         workers.close()
+
+
+def adapted_data(scenario: Scenario) -> tuple[Preprocessing | None, Dataset | None, Dataset | None]:
+    """Return the adapted preprocessing, or None, and the training and validation samples with the inputs of `build`."""
+    from aipcore.scenario.adaptation import adapted_preprocessing
+    from aipcore.scenario.preprocessing import preprocessed
+
+    train, val = dataset_of(scenario, "train"), dataset_of(scenario, "val")
+    made = None if train is None else adapted_preprocessing(scenario, train)
+    if made is None:
+        return None, train, val
+    data = [None if each is None else preprocessed(each, made, "on", scenario.params.data) for each in (train, val)]
+    return made, data[0], data[1]

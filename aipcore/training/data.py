@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,16 +12,22 @@ from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table, weight_table
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
-from aipcore.data.pipeline import Pipeline
+from aipcore.data.pipeline import Pipeline, Preload
+from aipcore.data.preprocessed import stream_of
 from aipcore.data.processor import Mode
 from aipcore.data.streamed import StreamDataset
 from aipcore.data.worker_pool import WorkerPool
+from aipcore.distributed.process_group import ProcessGroup
 from aipcore.errors import ParamsError
+from aipcore.scenario.model import Graph, signatures_of
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
+from aipcore.scenario.preprocessing import Preprocessing, preprocessed, with_preprocessing
 from aipcore.scenario.scenario import Scenario
+from aipcore.start_tensorflow import reset_keras
 from aipcore.training.engine.learning_rate import Horizon
-from aipcore.training.params import TrainerParams
+from aipcore.training.params import POLICIES, TrainerParams
+from aipcore.training.preprocessing import refuse_string_targets, shared_preprocessing
 from aipcore.training.steps import Steps, make_steps
 
 P = ParamSpec("P")
@@ -34,6 +40,8 @@ class RunData:
 
     Attributes:
         train: the training samples.
+        shown: samples for comparisons of exported models, with the inputs of the exported model.
+        preprocessing: the adapted preprocessing, or None.
         val: the validation samples, or None.
         lav: the LAV lists, by name; the validation samples alone have the name "".
         class_weights: weight of a training sample, indexed by its class, or None; see `class_weight.Table`.
@@ -47,6 +55,8 @@ class RunData:
     """
 
     train: Dataset
+    shown: Dataset
+    preprocessing: Preprocessing | None
     val: Dataset | None
     lav: dict[str, Dataset]
     class_weights: Table | None
@@ -70,7 +80,12 @@ class RunData:
     @property
     def stream(self) -> StreamDataset | None:
         """The training samples if they are a stream."""
-        return self.train if isinstance(self.train, StreamDataset) else None
+        return stream_of(self.train)
+
+    def signatures(self, trained: Graph, applied: Graph, further: Mapping[str, Graph]) -> dict[str, Any]:
+        """Return the inputs and outputs of the models for the record of the run; see `signatures_of`."""
+        graphs = {name: with_preprocessing(graph, self.preprocessing) for name, graph in further.items()}
+        return signatures_of(trained, with_preprocessing(applied, self.preprocessing), graphs)
 
     def close(self) -> None:
         """Stop all background work."""
@@ -93,8 +108,23 @@ def closing_data(method: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
+def prepare_data(
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    seed: int,
+    processes: ProcessGroup,
+    stored: Preprocessing | None = None,
+) -> RunData:
     """Read the scenario's data.
+
+    Args:
+        scenario: the scenario.
+        params: its parameters.
+        trainer: the parameters of the trainer.
+        seed: the seed of the run.
+        processes: the processes of the run.
+        stored: the preprocessing of a resumed run; by default it is adapted to the training data.
 
     Raises:
         DataError: it is empty, or not valid data.
@@ -107,14 +137,20 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
         )
     workers = make_workers(params)
     try:
-        return _read_data(scenario, params, trainer, seed, workers)
+        return _read_data(scenario, params, trainer, seed, workers, processes, stored)
     except BaseException:
         workers.close()
         raise
 
 
 def _read_data(
-    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: WorkerPool
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    seed: int,
+    workers: WorkerPool,
+    processes: ProcessGroup,
+    stored: Preprocessing | None,
 ) -> RunData:
     pipelines: list[Pipeline] = []
     fingerprints: dict[str, Any] = {}
@@ -143,13 +179,24 @@ def _read_data(
     training = pipeline(
         "train", scenario.train_data, "train_data()", Mode.TRAINING, params.train.preload, params.train.limit
     )
-    train = training.dataset()
+    raw = training.dataset()
+    refuse_string_targets(scenario, raw, training.origin)
+    preprocessing = stored
+    if stored is None and (preprocessing := shared_preprocessing(scenario, raw, processes)) is not None:
+        # A resumed run creates no layers for it, and its model must have the same names.
+        reset_keras(seed, POLICIES[trainer.precision])
+
+    def prepared(dataset: Dataset, preload: Preload) -> Dataset:
+        return dataset if preprocessing is None else preprocessed(dataset, preprocessing, preload, params.data)
+
+    train = prepared(raw, params.train.preload)
     val_data = scenario.val_data()
-    val = None
+    val, shown = None, raw
     if val_data is not None:
-        val = pipeline(
+        shown = pipeline(
             "val", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.val.limit, val_data
         ).dataset()
+        val = prepared(shown, params.val.preload)
     lav: dict[str, Dataset] = {}
     lists = lav_data_of(scenario) if trainer.lav_every_n else {}
     if lists is None:
@@ -159,7 +206,7 @@ def _read_data(
             limited = pipeline(
                 "", scenario.val_data, "val_data()", Mode.EVALUATION, params.val.preload, params.lav.limit
             )
-            lav = {"": limited.dataset()}
+            lav = {"": prepared(limited.dataset(), params.val.preload)}
     else:
         for name, data in lists.items():
             origin = f"lav_data()[{name!r}]"
@@ -167,9 +214,10 @@ def _read_data(
             def read(name: str = name) -> Any:
                 return (lav_data_of(scenario) or {})[name]
 
-            lav[name] = pipeline(
+            dataset = pipeline(
                 f"lav {name}", read, origin, Mode.EVALUATION, params.lav.preload, params.lav.limit, data
             ).dataset()
+            lav[name] = prepared(dataset, params.lav.preload)
     wanted = len(train) if trainer.samples_per_epoch == -1 else trainer.samples_per_epoch
     loader = training.loader(
         params.train.batch_size,
@@ -178,8 +226,12 @@ def _read_data(
         bucket_window=params.train.bucket_window,
         drop_remainder=params.train.batch_drop_remainder,
     )
+    if preprocessing is not None:
+        loader = DataLoader(train, loader.order, loader.batching)
     return RunData(
         train=train,
+        shown=shown,
+        preprocessing=preprocessing,
         val=val,
         lav=lav,
         class_weights=weight_table(params.train, train, f"{type(scenario).__name__}.train_data()"),

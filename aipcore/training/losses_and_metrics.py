@@ -11,7 +11,8 @@ import tensorflow as tf
 from aipcore.data.class_weight import Table
 from aipcore.data.dataset import Dataset
 from aipcore.data.loader import DataLoader
-from aipcore.errors import AipError, ScenarioError, located_sentence
+from aipcore.data.strings import STRING
+from aipcore.errors import AipError, DataError, ScenarioError, located_sentence
 from aipcore.scenario.evaluator import check_evaluator
 from aipcore.scenario.losses import LossTerm, Objective, Tensors
 from aipcore.scenario.metrics import Example, MetricSet, metric_sets
@@ -25,6 +26,7 @@ from aipcore.scenario.shown_samples import show_samples
 from aipcore.scenario.update_losses import UpdateObjective
 from aipcore.training.data import RunData
 from aipcore.training.params import TrainerParams
+from aipcore.training.preprocessing import string_targets
 from aipcore.training.sanity import (
     check_data,
     check_first_evaluation,
@@ -86,6 +88,11 @@ def prepare_scoring(
     objective = make_objective()
     objective.resolve(*symbolic_targets_and_outputs(graph, data.train))
     named = _named(kind, data)
+    for dataset, origin in named:
+        specs = dataset.specs()[1]
+        for _, name in objective.pairs.values():
+            if name in specs and specs[name].dtype == STRING:
+                raise DataError(string_targets(name, origin))
     if not trainer.skip_sanity_check:
         for dataset, origin in named:
             check_data(dataset.known(), origin)
@@ -180,6 +187,13 @@ class _FirstBatch:
                 raise ScenarioError(
                     f"The targets {texts[0] and repr(texts[0]) + ' '}of {kind} are text, which the loss does not "
                     "accept. Convert them to numbers in processors()."
+                ) from error
+            strings = [name for name, value in self.inputs.items() if value.dtype == tf.string]
+            if strings and not outputs:
+                raise ScenarioError(
+                    f"The model of {kind} cannot process its input{strings[0] and f' {strings[0]!r}'}, which holds "
+                    f"strings: {located_sentence(error)} Begin with a layer that takes strings, such as "
+                    "TextVectorization or StringLookup."
                 ) from error
             if outputs and (text := objective.misfit(self.targets, outputs)) is not None:
                 raise ScenarioError(text) from error

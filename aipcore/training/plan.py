@@ -11,6 +11,7 @@ import tensorflow as tf
 from aipcore.data.batching import Batching
 from aipcore.data.class_weight import Table
 from aipcore.data.pipeline import Pipeline
+from aipcore.data.preprocessed import PreprocessedDataset
 from aipcore.data.streamed import StreamDataset
 from aipcore.distributed.strategy import Distribution
 from aipcore.params.author_class import describe_unused
@@ -74,6 +75,7 @@ def describe_run(
         ("data", describe_data(data, params)),
         *describe_stream(data.stream),
         *describe_processing(data.pipelines),
+        *describe_preprocessing(data),
         ("model", describe_model(model.graph.model)),
         *describe_warm_start(warm_start),
         *describe_frozen(model.frozen),
@@ -140,6 +142,14 @@ def describe_processing(pipelines: list[Pipeline]) -> list[tuple[str, str]]:
     """Describe the processors of the training samples, the first pipeline, if there are any."""
     text = pipelines[0].describe()
     return [("processing", text)] if text else []
+
+
+def describe_preprocessing(data: RunData) -> list[tuple[str, str]]:
+    """Describe the adapted preprocessing, if there is any."""
+    if data.preprocessing is None:
+        return []
+    when = "in each epoch" if isinstance(data.train, PreprocessedDataset) else "once, kept in memory"
+    return [("preprocessing", f"{data.preprocessing.about}; {when}")]
 
 
 def describe_model(model: Any) -> str:

@@ -170,6 +170,7 @@ def _fit(
 ) -> TrainResult:
     from aipcore.training.components import about_run
     from aipcore.training.fingerprint import differences
+    from aipcore.training.preprocessing import load_preprocessing
     from aipcore.training.tensorboard.events import BY_UPDATE, TRAIN_STEPS, VALIDATION_STEPS
     from aipcore.training.trainer import Trainer
 
@@ -190,6 +191,7 @@ def _fit(
         about={**about, "resumed": [*before.get("resumed", []), entry]},
         reporter=shown.reporter,
         processes=processes,
+        preprocessing=None if checkpoint is None else load_preprocessing(stored.folder.path, checkpoint.about),
         opening=_opening(resumption, shown.reporter, log, place) if processes.is_chief else None,
         owns_process=owns_process,
     )

@@ -24,8 +24,8 @@ RUN_FILES = ("params.json", "checkpoint", "best", "export", "train.log")
 """Names that mark a folder as a run folder."""
 
 WRITTEN = frozenset(
-    {*RUN_FILES, "run.json", "tensorboard", "resources", ".lock", ".run.json.new", ".params.json.new"}
-    | {f".{name}.{end}" for name in ("best", "export") for end in ("new", "old")}
+    {*RUN_FILES, "run.json", "tensorboard", "resources", "preprocessing", ".lock", ".run.json.new", ".params.json.new"}
+    | {f".{name}.{end}" for name in ("best", "export", "preprocessing") for end in ("new", "old")}
 )
 """Names that a run writes at the top of its folder, except for files of callbacks."""
 

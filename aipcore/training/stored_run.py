@@ -35,6 +35,7 @@ REFUSED: Mapping[str, str] = {
     "trainer.random_seed": "The order of the data and dropout depend on it. Leave the option out.",
     "trainer.no_train_scope": "The optimizer has state only for the trained weights. Leave the option out.",
     "trainer.ema_batch_norm": "The checkpoint contains averages for the same weights only. Leave the option out.",
+    "train.adapt_samples": "The preprocessing was adapted when the run started. Leave the option out.",
     "trainer.output_dir": "A run is resumed in its own folder. Copy the folder and resume the copy.",
 }
 """Reasons why parameters cannot change, by the dotted path of a parameter or group."""

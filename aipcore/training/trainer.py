@@ -19,9 +19,10 @@ from aipcore.errors import author_errors
 from aipcore.params import Resolved
 from aipcore.params.resources import planned_copies
 from aipcore.scenario.author_names import check_scenario
-from aipcore.scenario.model import signatures_of
 from aipcore.scenario.params import ScenarioParams
+from aipcore.scenario.preprocessing import Preprocessing
 from aipcore.scenario.scenario import Scenario
+from aipcore.start_tensorflow import reset_keras
 from aipcore.training.callbacks.callback_list import make_callbacks, telling_callbacks, wants_batches
 from aipcore.training.callbacks.context import RunContext, RunEvents
 from aipcore.training.callbacks.model_probe import RunProbe
@@ -37,6 +38,7 @@ from aipcore.training.fit_loop import FitLoop
 from aipcore.training.memory import peak_memory
 from aipcore.training.params import POLICIES, TrainerParams
 from aipcore.training.plan import describe_run
+from aipcore.training.preprocessing import require_recorded
 from aipcore.training.reporter import Reporter, TrainResult, nothing_to_train
 from aipcore.training.request import AnyScenario, Request, request_of
 from aipcore.training.run_folder import choose_output_dir
@@ -67,6 +69,7 @@ class Trainer:
         opening: prepares the folder when training begins; by default it is already prepared.
         owns_process: True if a run that ignores a signal may end the process.
         resume: the command that resumes this run.
+        preprocessing: the preprocessing of a resumed run; by default it is adapted to the training data.
 
     Attributes:
         scenario: the scenario.
@@ -152,6 +155,7 @@ class Trainer:
         opening: Opening | None = None,
         owns_process: bool = False,
         resume: str = "",
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._opening = opening
         self._result: TrainResult | None = None
@@ -165,13 +169,10 @@ class Trainer:
         self._params: TrainerParams = params.trainer  # type: ignore[attr-defined]
         self.processes = processes or alone(self._params.device.strategy)
         seed = agreed_seed(self.processes, self._params.random_seed)
-        # Checkpoints use the names of variables, so these must not depend on other models built in this process.
-        keras.utils.clear_session(free_memory=False)
-        keras.utils.set_random_seed(seed % 2**32)
+        reset_keras(seed, POLICIES[self._params.precision])
         if self._params.deterministic:
             make_deterministic()
-        keras.config.set_dtype_policy(POLICIES[self._params.precision])
-        self.data = prepare_data(scenario, params, self._params, seed)
+        self.data = prepare_data(scenario, params, self._params, seed, self.processes, preprocessing)
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.loader.share = distribution.share
@@ -179,7 +180,7 @@ class Trainer:
         self.about |= {
             "seed": seed,
             "fingerprint": {"source": source_fingerprint(type(scenario)), "data": self.data.fingerprint},
-            **signatures_of(made.graph, made.prediction, made.further),
+            **self.data.signatures(made.graph, made.prediction, made.further),
         }
         self._warm_start = made.warm_start
         self.callbacks = make_callbacks(parts.callbacks, self._context(), made.metrics.sets[0].by_name, scenario)
@@ -193,8 +194,9 @@ class Trainer:
             seed=seed,
             stream=self.data.stream,
         )
-        samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
-        writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)
+        more: dict[str, Any] = {"samples": self.data.shown, "preprocessing": self.data.preprocessing}
+        check = not self._params.skip_sanity_check
+        writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, check=check, **more)
         self._run_writer = RunWriter(output_dir, writer, params=self._params.checkpoint, warn=self._reporter.warning)
         self._resume_command = self._run_writer.resume_command(resume)
         grace, say, one = self._params.grace_seconds, self._reporter.message, self.processes.count == 1
@@ -251,9 +253,10 @@ class Trainer:
             restart: if True, continue training even if the run had stopped before its last epoch.
 
         Raises:
-            TrainingError: it is damaged, or from another model.
+            TrainingError: it is damaged, or from another model, or was made with other preprocessing.
         """
         found = read_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+        require_recorded(found.about, self.data.preprocessing)
         self.state.load(found, recompile=recompile)
         if restart:
             self.state.stopped = ""
@@ -329,6 +332,7 @@ class Trainer:
                 self.state.compilation = self.compile()
         self.engine.loop.compiled = self.state.compilation.mode
         self._chunks.chunk = self._steps_per_call(self.state.compilation)
+        self.about |= self._run_writer.write_preprocessing(self.data.preprocessing)
         self._reporter.plan(self.plan())
         if self._warm_start is not None:
             self._reporter.warm_start(self._warm_start)

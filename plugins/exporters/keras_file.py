@@ -11,7 +11,9 @@ from typing import Any
 import keras
 from aip_plugins.exporters.params import KerasParams
 
+from aipcore.errors import FormatError
 from aipcore.scenario.model import BARE_INPUT, BARE_OUTPUT
+from aipcore.scenario.preprocessing import PreprocessedGraph
 from aipcore.training.export.saved_model import Exportable
 
 FILE = "model.keras"
@@ -23,6 +25,10 @@ def build(params: KerasParams) -> Callable[[Exportable, Path], None]:
 
     def export(exportable: Exportable, folder: Path) -> None:
         model = exportable.graph.model
+        if isinstance(exportable.graph, PreprocessedGraph):
+            raise FormatError(
+                "Keras cannot express the preprocessing() of a scenario. Leave Keras out, or use the layers in build()."
+            )
         # Without the optimizer, whose class a reader may lack. Layers and weights are shared, not copied.
         with _as_numpy_1():
             keras.Model(model.input, model.output, name=model.name).save(folder / FILE)

@@ -17,7 +17,7 @@ from aipcore.errors import FormatError
 from aipcore.logs import log_level
 from aipcore.scenario.model import Graph
 from aipcore.start_tensorflow import held_back_stderr
-from aipcore.training.export.formats import refuse_precisions
+from aipcore.training.export.formats import refuse_precisions, refuse_strings
 from aipcore.training.export.saved_model import SIGNATURE, Exportable, serving_function
 
 FILE = "model.tflite"
@@ -32,6 +32,7 @@ def build(params: LiteRTParams) -> Callable[[Exportable, Path], None]:
 
     def export(exportable: Exportable, folder: Path) -> None:
         refuse_precisions("LiteRT", exportable.graph, ["bfloat16", "float16"])
+        refuse_strings("LiteRT", exportable.graph)
         (folder / FILE).write_bytes(_convert(exportable, params))
 
     return export

@@ -13,7 +13,7 @@ from aip_plugins.exporters.params import OnnxParams
 
 from aipcore.errors import FormatError
 from aipcore.scenario.model import Graph
-from aipcore.training.export.formats import refuse_precisions
+from aipcore.training.export.formats import refuse_precisions, refuse_strings
 from aipcore.training.export.saved_model import Exportable, serving_function
 
 FILE = "model.onnx"
@@ -24,6 +24,7 @@ def build(params: OnnxParams) -> Callable[[Exportable, Path], None]:
 
     def export(exportable: Exportable, folder: Path) -> None:
         refuse_precisions("ONNX", exportable.graph, ["bfloat16"])
+        refuse_strings("ONNX", exportable.graph)
         with _quiet():
             model = _convert(exportable.graph, params.opset)
         (folder / FILE).write_bytes(model.SerializeToString())

@@ -6,14 +6,18 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aipcore.errors import PluginError
 from aipcore.hooks.discovery import KINDS, Switches
 from aipcore.hooks.manager import PluginManager
+from aipcore.scenario import Scenario
 from aipcore.testing import all_checks, run_checks
+from aipcore.testing.declaration import Declaration
 from aipcore.testing.processes import Processes
 from aipcore.testing.registry import checks_of
 from aipcore.testing.runner import declaration, find_entries, run_check
@@ -140,3 +144,32 @@ def test_a_check_that_needs_another_is_skipped(manager: PluginManager) -> None:
     assert results["builds"].is_failure
     assert results["keeps_dtypes"].status == "skipped"
     assert results["keeps_dtypes"].reason == "it needs builds, which did not pass"
+
+
+class Texts(Scenario):
+    """Texts whose model takes word indices."""
+
+    def train_data(self) -> Any:
+        return ["good film", "bad film"] * 8, np.float32([[1], [0]] * 8)
+
+    def preprocessing(self) -> Any:
+        import keras
+
+        return keras.layers.TextVectorization(output_sequence_length=3)
+
+    def build(self, inputs: Any) -> Any:
+        from keras import layers
+
+        return layers.Dense(1, activation="sigmoid")(layers.Flatten()(layers.Embedding(8, 4)(inputs)))
+
+    def losses(self) -> Any:
+        return "binary_crossentropy"
+
+
+@pytest.mark.parametrize("name", ["data_fits_the_model", "exports", "learns_a_few_by_heart"])
+def test_models_are_checked_after_preprocessing(name: str, manager: PluginManager, tmp_path: Path) -> None:
+    """The checks of scenarios build the model for preprocessed inputs, and export it for raw ones."""
+    declared = Declaration(samples=4, steps=60, learning_rate=0.05)
+    subject: Any = SimpleNamespace(build=Texts, name="texts", manager=manager, declared=declared, folder=tmp_path)
+    [check] = [check for check in checks_of("scenario") if check.name == name]
+    check.run(subject)

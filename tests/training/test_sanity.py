@@ -233,9 +233,3 @@ def test_a_first_step_that_explodes_ends_the_run(make_trainer: Any, blobs_class:
         # Measuring comes first, before the run folder is created.
         make_trainer(Squares, *words).compile()
     make_trainer(Squares, *words, "--trainer.skip_sanity_check").fit()
-
-
-def test_text_is_refused(make_trainer: Any, refused: Any) -> None:
-    """Text inputs that no processor encodes are named before the model is built."""
-    with refused(DataError):
-        make_trainer(points(x=np.array(["a"] * 12)))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from aipcore.data.columns import as_array, as_weight
 from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.sample import SIDES, Sample, present
+from aipcore.data.strings import OBJECT, holds_strings
 from aipcore.errors import DataError
 
 
@@ -81,11 +82,19 @@ def _fields(tree: Any, origin: str) -> Fields:
 
 def _array(value: Any, origin: str) -> npt.NDArray[Any]:
     array = as_array(value, origin)
-    if array.dtype == object:
+    if array.dtype == OBJECT and not holds_strings(array):
         raise DataError(
-            f"{origin} holds Python objects or arrays of different shapes, which cannot be stacked. "
-            "Yield Sample objects instead: they are padded per batch."
+            f"{origin} holds Python objects{_other(array)}, which cannot be stacked. Give numbers or strings. If the "
+            "samples are arrays of different shapes, yield Sample objects: they are padded per batch."
         )
     if array.ndim == 0:
         raise DataError(f"{origin} is a single number. Use an array whose first axis counts the samples.")
     return np.asarray(array, dtype=np.float32) if array.dtype == np.float64 else array
+
+
+def _other(array: npt.NDArray[Any]) -> str:
+    """Return the first object that is not a string, with its index, if the samples are single objects."""
+    if array.ndim != 1:
+        return ""
+    index, value = next((n, each) for n, each in enumerate(array) if not isinstance(each, str | bytes))
+    return f" (sample {index} is of type {type(value).__name__})"

@@ -10,6 +10,7 @@ import numpy as np
 from aipcore.data.adapters.arrays import first_rows, stacked_arrays
 from aipcore.data.dataset import MemoryDataset
 from aipcore.data.sample import Sample
+from aipcore.data.strings import as_objects, nbytes_of
 from aipcore.errors import AipError, DataError, located_sentence
 
 Convert = Callable[[Any], Any]
@@ -108,7 +109,7 @@ def bytes_of(element: Any) -> int:
 def _bytes(side: Any) -> int:
     if isinstance(side, Mapping):
         return sum(map(_bytes, side.values()))
-    return 0 if side is None else int(getattr(side, "nbytes", 0)) or np.asarray(as_numpy(side)).nbytes
+    return 0 if side is None else nbytes_of(as_objects(as_numpy(side)))
 
 
 def same(one: Any, other: Any) -> bool:

@@ -92,11 +92,11 @@ def data_fits_the_model(subject: Subject) -> None:
     """Model and losses accept the data. Validation data has the names, shapes and dtypes of the training data."""
     from aipcore.scenario.losses import Objective
     from aipcore.scenario.model import build_graph, symbolic_targets_and_outputs
-    from aipcore.testing.scenario_data import dataset_of
+    from aipcore.testing.scenario_data import adapted_data
     from aipcore.training.sanity import check_data, check_first_losses, check_targets
 
     scenario = _scenario(subject)
-    train, val = dataset_of(scenario, "train"), dataset_of(scenario, "val")
+    _, train, val = adapted_data(scenario)
     assert train is not None
     if val is not None:
         sides = zip(("input", "target"), train.specs()[:2], val.specs()[:2], strict=True)
@@ -196,7 +196,8 @@ def overfits_a_few_samples(subject: Subject) -> None:
 def exports(subject: Subject) -> None:
     """A reloaded SavedModel of the model and its further graphs gives equal outputs for batches of 1 and 3 samples."""
     from aipcore.scenario.model import build_graph, further_graphs
-    from aipcore.testing.scenario_data import dataset_of
+    from aipcore.scenario.preprocessing import with_preprocessing
+    from aipcore.testing.scenario_data import adapted_data, dataset_of
     from aipcore.training.export.formats import Format
     from aipcore.training.export.saved_model import SIGNATURE, Exportable
     from aipcore.training.export.verify import load_signature, some_batches
@@ -206,17 +207,20 @@ def exports(subject: Subject) -> None:
     dataset = dataset_of(scenario, "train")
     if dataset is None or len(dataset) < 3:
         raise CheckSkippedError("there are fewer than 3 samples")
-    graph = build_graph(scenario, dataset)
+    preprocessing, train, _ = adapted_data(scenario)
+    assert train is not None
+    graph = build_graph(scenario, train)
 
     def export(exportable: Exportable, folder: Path) -> None:
         exportable.save_model(folder)
 
     form = Format(write=export, read=partial(load_signature, SIGNATURE))
+    further = further_graphs(scenario, graph)
     writer = ModelWriter(
-        graph,
+        with_preprocessing(graph, preprocessing),
         {"SavedModel": form},
         {},
-        further=further_graphs(scenario, graph),
+        further={name: with_preprocessing(each, preprocessing) for name, each in further.items()},
         batches=lambda: some_batches(dataset),
     )
     writer.write(subject.folder / "model", compare=True)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from aipcore.data.dataset import Batch, Dataset
+from aipcore.data.preprocessed import stream_of
 from aipcore.data.sampler import Visits
-from aipcore.data.streamed import StreamDataset
 from aipcore.scenario.model import block_signature
 from aipcore.scenario.sample_random import Part
 from aipcore.scenario.scenario import Scenario
@@ -28,7 +28,7 @@ def spread_samples(dataset: Dataset, count: int) -> Batch:
 
     Of a stream, they are the first samples.
     """
-    if isinstance(dataset, StreamDataset):
+    if stream_of(dataset) is not None:
         dataset = dataset.known()
     indices = np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(np.int64)
     return next(dataset.batches([Visits(indices=indices, epochs=np.zeros(len(indices), np.int64))]))

@@ -13,6 +13,7 @@ from typing import Any
 from aipcore.data.dataset import Dataset
 from aipcore.distributed.process_group import ProcessGroup
 from aipcore.params.resources import FOLDER as RESOURCES
+from aipcore.scenario.preprocessing import Preprocessing, with_preprocessing
 from aipcore.training.checkpoint.run_writer import RunWriter
 from aipcore.training.export.formats import Format
 from aipcore.training.export.verify import some_batches
@@ -29,6 +30,7 @@ def make_writer(
     *,
     output_dir: Path | None,
     samples: Dataset,
+    preprocessing: Preprocessing | None,
     check: bool,
 ) -> ModelWriter:
     """Return the writer of a run's model, after one trial write unless the run writes nothing.
@@ -39,6 +41,7 @@ def make_writer(
         about: values to record beside the model.
         output_dir: the run folder, or None.
         samples: processed samples, to compare outputs for.
+        preprocessing: the preprocessing in front of the model, or None.
         check: if True, do the trial write.
 
     Raises:
@@ -46,10 +49,10 @@ def make_writer(
         FormatError: a format does not support the model.
     """
     writer = ModelWriter(
-        model.prediction,
+        with_preprocessing(model.prediction, preprocessing),
         formats,
         {"aip": version("aipcore"), **about},
-        further=model.further,
+        further={name: with_preprocessing(graph, preprocessing) for name, graph in model.further.items()},
         resources=None if output_dir is None else output_dir / RESOURCES,
         batches=lambda: some_batches(samples),
     )

@@ -10,7 +10,10 @@ from typing import Any
 import tensorflow as tf
 
 from aipcore.errors import FolderMovedError, FormatError, TrainingError
+from aipcore.scenario.preprocessing import FOLDER as PREPROCESSING
+from aipcore.scenario.preprocessing import RECORD, Preprocessing
 from aipcore.scenario.summaries import Summary
+from aipcore.training.checkpoint.atomic import replaced_dir
 from aipcore.training.checkpoint.format import Checkpoint, write_checkpoint
 from aipcore.training.export.writer import ModelWriter
 from aipcore.training.params import CheckpointParams
@@ -201,6 +204,33 @@ class RunWriter:
                 self._failed(error)
         else:
             self._formats_failed.pop(name, None)
+
+    def write_preprocessing(self, preprocessing: Preprocessing | None) -> dict[str, str]:
+        """Write the preprocessing to the run folder, unless it comes from there, for the checkpoints that follow.
+
+        Returns:
+            Its entry in the record of checkpoints; nothing without preprocessing or a folder.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        folder = self.folder
+        if folder is None or preprocessing is None:
+            return {}
+        path = folder / PREPROCESSING
+        try:
+            if preprocessing.folder != path:
+                with replaced_dir(path) as fresh:
+                    preprocessing.digest = preprocessing.save(fresh)
+                preprocessing.folder = path
+            assert preprocessing.digest is not None
+            return {RECORD: preprocessing.digest}
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+            raise TrainingError(
+                f"The preprocessing could not be written to {path} ({reason}). Free disk space, or fix the permissions "
+                "of the folder."
+            ) from error
 
     def check_formats(self) -> None:
         """End a run that is complete except for a format that could not be written.

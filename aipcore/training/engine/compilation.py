@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from aipcore.data.device_cache import IndexDataset
 from aipcore.data.loader import Block, DataLoader
+from aipcore.data.strings import STRING
 from aipcore.errors import TrainingError
 from aipcore.scenario.model import Graph
 from aipcore.training.engine.train_step import TrainingLoop
@@ -97,6 +98,9 @@ def choose_compilation(
             "XLA cannot compile a loop over several devices. Use --trainer.jit_compile auto or --device.strategy none."
         )
     sides = loader.dataset.specs()
+    strings = any(spec.dtype == STRING for side in sides for spec in side.values())
+    if strings and jit_compile == "on":
+        raise TrainingError("XLA cannot compile a loop over strings. Use --trainer.jit_compile auto.")
     batch_bytes = loader.batching.batch_size * sum(spec.nbytes for side in sides for spec in side.values())
     most = max(1, min(full, CHUNK_BYTES // max(1, batch_bytes)))
     if tune == "off" and jit_compile != "on":
@@ -108,14 +112,14 @@ def choose_compilation(
             chunk = min(most, FIXED_CHUNK)
             _under_xla(loop, loader, chunk, must=True)
             return Compilation(mode="xla", chunk=chunk, reason="trainer.jit_compile on, trainer.tune off")
-        return _measured(loop, loader, jit_compile, most, total_steps, look)
+        return _measured(loop, loader, jit_compile, most, total_steps, look, strings)
     finally:
         state.write(before)
 
 
 def _measured(
     loop: TrainingLoop, loader: DataLoader, jit_compile: Jit, most: int, total_steps: int,
-    look: Callable[[float, int], None] | None,
+    look: Callable[[float, int], None] | None, strings: bool,
 ) -> Compilation:  # fmt: skip
     probe = next(loader.blocks(0, chunk=min(PROBE_STEPS, loader.batching.full_steps)))
     _seconds(loop, probe, "graph")
@@ -127,6 +131,8 @@ def _measured(
         return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile for several devices")
     if jit_compile == "off":
         return Compilation(mode="graph", chunk=chunk, reason="trainer.jit_compile off")
+    if strings:
+        return Compilation(mode="graph", chunk=chunk, reason="XLA cannot compile a loop over strings")
     if jit_compile == "auto":
         if _convolves_on_cpu(loop.graph):
             return Compilation(mode="graph", chunk=chunk, reason="XLA is slow for convolutions on a CPU")

@@ -9,11 +9,13 @@ from typing import Any
 import attrs
 import numpy.typing as npt
 
+from aipcore.data.strings import STRING
 from aipcore.errors import FormatError
 from aipcore.hooks.manager import PluginManager
 from aipcore.hooks.records import ExporterParams
 from aipcore.params import Choice
 from aipcore.scenario.model import Graph
+from aipcore.scenario.preprocessing import PreprocessedGraph, tables_of
 from aipcore.training.export.saved_model import Exportable
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -68,6 +70,23 @@ def refuse_precisions(name: str, graph: Graph, precisions: Sequence[str]) -> Non
                 f"{name} cannot express a model that computes in {layer.compute_dtype}. Train with --trainer.precision "
                 f"float32, or leave {name} out."
             )
+
+
+def refuse_strings(name: str, graph: Graph) -> None:
+    """Reject models with strings or lookup tables, for formats without them. For use in exporters.
+
+    Args:
+        name: the name of the format.
+        graph: the model.
+
+    Raises:
+        FormatError: an input is a string, or a layer or the preprocessing has a lookup table.
+    """
+    parts = [graph.model, graph.preprocessing] if isinstance(graph, PreprocessedGraph) else [graph.model]
+    if any(spec.dtype == STRING for spec in graph.inputs.values()) or any(map(tables_of, parts)):
+        raise FormatError(
+            f"{name} cannot express a model that takes strings or looks up values in a vocabulary. Leave {name} out."
+        )
 
 
 def layers_of(model: Any) -> list[Any]:

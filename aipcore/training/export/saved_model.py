@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aipcore.scenario.losses import mask_of
 from aipcore.scenario.model import BARE_OUTPUT, Graph, argument_names
+from aipcore.scenario.preprocessing import PreprocessedGraph, used_tables
 from aipcore.scenario.record import DEFAULT_GRAPH
 
 
@@ -62,6 +63,8 @@ class ServedModule(tf.Module):  # type: ignore[misc]
 
     Attributes:
         state: the variables.
+        preprocessing: the preprocessing in front of the model, or None.
+        tables: the lookup tables that the functions use, such as the vocabulary of `TextVectorization`.
         serve: the concrete function from named tensors of shape [batch, ...] to a dict of them.
         further: such functions of further graphs, by name.
     """
@@ -70,6 +73,8 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         super().__init__()
         further = further or {}
         self.state = [variable.value for variable in variables_of(graph, further).values()]
+        preprocessing = [one.preprocessing for one in (graph, *further.values()) if isinstance(one, PreprocessedGraph)]
+        self.preprocessing = preprocessing[0] if preprocessing else None
         specs = graph.argument_specs()
         needed: list[bool] = []
         run = serving_function(graph)
@@ -95,6 +100,8 @@ class ServedModule(tf.Module):  # type: ignore[misc]
             name: tf.function(serving_function(other), autograph=False).get_concrete_function(**other.argument_specs())
             for name, other in further.items()
         }
+        models = [one.model for one in (graph, *further.values())]
+        self.tables = used_tables(models, [self.serve, *self.further.values()])
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from aipcore.data.dataset import Dataset
 from aipcore.data.sample import ColumnSpec
+from aipcore.data.strings import STRING
 from aipcore.errors import AipError, FormatError, sentence
 from aipcore.scenario.model import BARE_OUTPUT, Graph, argument_names
 from aipcore.scenario.record import ALWAYS_WRITTEN
@@ -54,6 +55,8 @@ def random_batches(specs: Mapping[str, ColumnSpec]) -> list[dict[str, npt.NDArra
 def _random(spec: ColumnSpec, samples: int) -> npt.NDArray[Any]:
     generator = np.random.default_rng(0)
     shape = (samples, *(ANY if size is None else size for size in spec.shape))
+    if spec.dtype == STRING:
+        return generator.choice(np.array(["", "a", "ab 1"], object), shape)
     dtype = np.dtype(spec.dtype)
     # Integers may be lengths, or indices of a table of any size.
     return (

@@ -15,6 +15,8 @@ import tensorflow as tf
 from aipcore.errors import FormatError, ScenarioError, TrainingError, sentence
 from aipcore.params.resources import FOLDER as RESOURCES
 from aipcore.scenario.model import Graph
+from aipcore.scenario.preprocessing import FOLDER as PREPROCESSING
+from aipcore.scenario.preprocessing import RECORD
 from aipcore.scenario.record import ABOUT_FILE, ALWAYS_WRITTEN, MODEL_FORMAT
 from aipcore.training.checkpoint.atomic import replaced_dir
 from aipcore.training.export.formats import Arrays, Format
@@ -107,9 +109,11 @@ class ModelWriter:
                     raise _joined(failed)
                 if self._resources is not None and self._resources.is_dir():
                     shutil.copytree(self._resources, fresh / RESOURCES)
+                preprocessing = self._served().preprocessing
                 about = {
                     "format": MODEL_FORMAT,
                     **self._about,
+                    **({} if preprocessing is None else {RECORD: preprocessing.save(fresh / PREPROCESSING)}),
                     **(note or {}),
                     "formats": [name for name in self._formats if name not in failed],
                     "variables": list(variables_of(self._graph, self._further)),
@@ -140,7 +144,10 @@ class ModelWriter:
             for name in ("saved_model.pb", "fingerprint.pb"):
                 _link(self._written / name, path / name)
             (path / "assets").mkdir(exist_ok=True)
-            tf.train.Checkpoint(state=module.state).write(str(path / "variables" / "variables"))
+            parts = {"state": module.state, "tables": module.tables}
+            if module.preprocessing is not None:
+                parts["preprocessing"] = module.preprocessing
+            tf.train.Checkpoint(**parts).write(str(path / "variables" / "variables"))
         else:
             tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve, **module.further})
 
