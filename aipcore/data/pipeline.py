@@ -188,7 +188,7 @@ class Pipeline:
         """
         dataset = self.dataset()
         if isinstance(dataset, StreamDataset):
-            batch_size = _own_batch_size(dataset, batch_size, samples)
+            batch_size = _own_batch_size(dataset, batch_size, samples, drop_remainder=drop_remainder)
         samples = samples or len(dataset)
         dropped = samples % batch_size if drop_remainder else 0
         if dropped == samples:
@@ -202,8 +202,7 @@ class Pipeline:
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         if isinstance(dataset, StreamDataset):
-            if shuffle:
-                dataset.shuffle()
+            dataset.begin(samples, shuffle=shuffle)
             return DataLoader(dataset, SequentialOrder(), batching)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
         return DataLoader(dataset, order, batching)
@@ -300,7 +299,7 @@ class Pipeline:
             workers=self.workers,
             skipped=self._skipped if self._skip else None,
             window=self._window,
-            recut=self.mode is not Mode.TRAINING,
+            mode=self.mode,
         )
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(SampleList(dataset.raw)) | {"size": dataset.length}
@@ -343,11 +342,11 @@ class Pipeline:
         return inputs, targets, {}
 
 
-def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None) -> int:
+def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None, *, drop_remainder: bool) -> int:
     """Return the size of the batches of a stream: its own, if it has batches.
 
     Raises:
-        DataError: another size is wanted, or an epoch would divide a batch.
+        DataError: another size is wanted, an epoch would divide a batch, or smaller batches are to be dropped.
     """
     size, origin = dataset.batch_size, dataset.origin
     if size is None or not dataset.nominal:
@@ -356,6 +355,11 @@ def _own_batch_size(dataset: StreamDataset, wanted: int, samples: int | None) ->
         raise DataError(
             f"{origin} yields batches of {size}, but train.batch_size is {wanted}. Leave the option out to use these "
             "batches, or return samples, e.g. with unbatch()."
+        )
+    if drop_remainder:
+        raise DataError(
+            f"{origin} yields batches, so --train.batch_drop_remainder cannot be used. Leave the option out, and drop "
+            "smaller batches in the data, e.g. with batch(n, drop_remainder=True)."
         )
     if samples is not None and samples % size:
         raise DataError(

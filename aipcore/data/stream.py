@@ -48,6 +48,11 @@ class Stream:
 class Elements(ABC):
     """An endless iteration over the elements of a source, pass after pass."""
 
+    @property
+    @abstractmethod
+    def pass_index(self) -> int:
+        """The zero-based pass of the last element."""
+
     @abstractmethod
     def __next__(self) -> Any:
         """Return the next element.
@@ -76,8 +81,9 @@ class Source(ABC):
         origin: the name of the data in errors.
         kind: the kind of the source in words, e.g. "a tf.data.Dataset".
         batched: True if each element is a batch.
-        stacked: True if each element holds several samples, which do not form a batch.
-        length: the number of elements of a pass; None: unknown.
+        stacked: the number of samples that are stacked into each element but form no batch; 0: each element is one.
+        length: the number of elements of a pass, of samples if they are stacked; None: unknown.
+        declared: True if the length is the author's, and may be wrong.
         endless: True if a pass never ends.
         exact: True if a state always restores the same elements, False if that must be tried.
     """
@@ -85,8 +91,9 @@ class Source(ABC):
     origin: str
     kind: str
     batched: bool = False
-    stacked: bool = False
+    stacked: int = 0
     length: int | None = None
+    declared: bool = False
     endless: bool = False
     exact: bool = False
 
@@ -97,6 +104,14 @@ class Source(ABC):
     @abstractmethod
     def one_pass(self) -> Iterator[Any]:
         """Return an iterator over the elements of one pass."""
+
+    def single(self) -> Source:
+        """Return the source whose elements are single samples, if they are only stacked."""
+        return self
+
+    def state_bytes(self) -> int:
+        """Return the size of the state after the first elements, which `one_pass` has returned; 0: small."""
+        return 0
 
     def shuffle(self, seed: int) -> bool:
         """Read the elements of each pass in a new random order, derived from the seed; False if that is impossible."""

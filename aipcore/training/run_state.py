@@ -160,8 +160,20 @@ class RunState:
             arrays = {name: array for name, array in arrays.items() if not name.startswith(GROUP)}
             arrays |= {name: value for name, value in self.variables.read().items() if name.startswith(GROUP)}
         self._check_types(arrays)
+        if position[1] and (self.stream is None) is not (stream is None):
+            before, now = ("samples in memory", "a stream") if stream is None else ("a stream", "samples in memory")
+            raise TrainingError(
+                f"The checkpoint is within epoch {position[0] + 1}. The training samples were {before}, but now they "
+                f"are {now}, in another order. Resume with the data and parameters of the run."
+            )
         if self.stream is not None and stream is not None:
-            self.stream.restore(stream)
+            try:
+                self.stream.restore(stream)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise TrainingError(
+                    f"The checkpoint's position in the stream is not valid ({type(error).__name__}: {error}). "
+                    "Use another checkpoint."
+                ) from error
         self.variables.write(arrays)
         self.epoch, self.step = position
         self.history = history

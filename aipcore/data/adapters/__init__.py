@@ -10,8 +10,8 @@ import attrs
 
 from aipcore.data.adapters.arrays import as_sides, first_rows, is_arrays, stacked_arrays
 from aipcore.data.adapters.elements import Convert, no_samples
-from aipcore.data.adapters.indexed import FirstSamples, IndexedSamples, is_indexed
-from aipcore.data.adapters.iterables import IterableSource, has_state, is_loader
+from aipcore.data.adapters.indexed import FirstSamples, IndexedSamples, is_indexed, refuse_endless
+from aipcore.data.adapters.iterables import IterableSource, called, has_batches, has_state, is_loader, refuse_split
 from aipcore.data.adapters.py_dataset import BatchSource, is_py_dataset
 from aipcore.data.adapters.samples import SampleList, checked_samples, is_iterable, is_unsized, stack
 from aipcore.data.adapters.tf_data import TensorSource, is_tf_dataset
@@ -35,6 +35,10 @@ def as_source(
         DataError: the source cannot be used.
     """
     given, stream = (data.source, data) if isinstance(data, Stream) else (data, None)
+    if stream is not None and stream.made:
+        # A function may return a dataset with batches of its own.
+        found = called(stream.source, origin)
+        given = found if is_tf_dataset(found) or is_py_dataset(found) or is_loader(found) else given
     if is_tf_dataset(given):
         return TensorSource(given, origin, *(() if stream is None else (stream.batched, stream.length)))
     if is_py_dataset(given):
@@ -42,12 +46,18 @@ def as_source(
     if stream is None and (isinstance(data, MemoryDataset) or is_arrays(data) or is_indexed(data)):
         return None
     loads = is_loader(given)
+    refuse_split(given, origin)
     if stream is None and not (loads or has_state(data) or (streamed and is_unsized(data))):
         return None
     stream = stream or Stream(data)
     if stream.batched is None:
-        stream = attrs.evolve(stream, batched=loads)
+        stream = attrs.evolve(stream, batched=loads and has_batches(given))
     return IterableSource(stream, origin, again)
+
+
+def is_stream(data: Any) -> bool:
+    """Return True if data is always read as a stream."""
+    return isinstance(data, Stream) or is_tf_dataset(data) or is_py_dataset(data) or is_loader(data) or has_state(data)
 
 
 def as_samples(data: Any, origin: str, convert: Convert | None = None) -> Samples:
@@ -64,6 +74,7 @@ def as_samples(data: Any, origin: str, convert: Convert | None = None) -> Sample
     if isinstance(data, MemoryDataset) or is_arrays(data):
         return as_dataset(data, origin)
     if is_indexed(data):
+        refuse_endless(data, origin)
         samples: Samples = IndexedSamples(data, origin, convert)
     else:
         samples = SampleList(list(checked_samples(data, origin, convert)))
@@ -91,6 +102,7 @@ def as_dataset(data: Any, origin: str, convert: Convert | None = None, *, weight
     else:
         samples: Iterable[Any] = data
         if is_indexed(data):
+            refuse_endless(data, origin)
             indexed = IndexedSamples(data, origin, convert)
             samples, convert = (indexed[index] for index in range(len(indexed))), None
         dataset = stack(checked_samples(samples, origin, convert), origin, weighted=weighted)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from aipcore.data.columns import as_array, as_weight
 from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.sample import SIDES, Sample, present
 from aipcore.errors import DataError
+
+
+class Ragged(list[Any]):
+    """The rows of a column, as arrays that differ in their shapes.
+
+    Attributes:
+        rank: the number of axes, from the first one of a row on, whose size varies.
+    """
+
+    def __init__(self, rows: Iterable[Any], rank: int) -> None:
+        super().__init__(rows)
+        self.rank = rank
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Ragged(found, self.rank) if isinstance(index, slice) else found
 
 
 def is_arrays(data: Any) -> bool:
@@ -79,7 +94,9 @@ def _fields(tree: Any, origin: str) -> Fields:
     return Fields(columns={"": _array(tree, origin)}, bare=True)
 
 
-def _array(value: Any, origin: str) -> npt.NDArray[Any]:
+def _array(value: Any, origin: str) -> Any:
+    if isinstance(value, Ragged):
+        return value
     array = as_array(value, origin)
     if array.dtype == object:
         raise DataError(

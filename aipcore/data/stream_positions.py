@@ -1,0 +1,102 @@
+"""The positions of a stream to which reading can return."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import attrs
+import numpy as np
+
+MOST_STATES = 64
+"""The most states kept."""
+
+STATE_BYTES = 64 * 2**20
+"""The largest state that is saved. A stream with larger ones is read again up to the position."""
+
+KEPT_BYTES = 256 * 2**20
+"""The most bytes of all states kept."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Position:
+    """A position between two elements of a source.
+
+    Attributes:
+        sample: the index of the next sample.
+        element: the number of elements before.
+        state: the state of the source, or None at the beginning.
+    """
+
+    sample: int
+    element: int
+    state: Any
+
+
+class Positions:
+    """The positions of a source to which reading can return, in order.
+
+    They reach back to the last batch that was trained on. If there are too many, every second one between the first and
+    the last is removed.
+
+    Args:
+        first: the beginning.
+    """
+
+    def __init__(self, first: Position) -> None:
+        self._first = first
+        self._later: list[Position] = []
+        # A reader in the background adds positions while a checkpoint looks one up.
+        self._lock = threading.Lock()
+
+    def add(self, position: Position) -> None:
+        """Add a position. It replaces all positions that do not lie before it."""
+        with self._lock:
+            while self._later and self._later[-1].sample >= position.sample:
+                self._later.pop()
+            self._later.append(position)
+            while len(self._later) > 2 and self._exceeded():
+                del self._later[1:-1:2]
+
+    def before(self, sample: int) -> Position:
+        """Return the last position that does not lie after a sample."""
+        with self._lock:
+            return next((each for each in reversed(self._later) if each.sample <= sample), self._first)
+
+    def forget(self, position: Position) -> None:
+        """Remove the positions before one to which reading will not return."""
+        with self._lock:
+            self._later = [each for each in self._later if each.sample >= position.sample]
+
+    def _exceeded(self) -> bool:
+        if len(self._later) > MOST_STATES:
+            return True
+        return sum(state_bytes(each.state) for each in self._later) > KEPT_BYTES
+
+
+def state_bytes(state: Any) -> int:
+    """Return the approximate size of a state."""
+    if isinstance(state, dict):
+        return sum(map(state_bytes, state.values()))
+    if isinstance(state, list):
+        return sum(map(state_bytes, state))
+    return len(state) if isinstance(state, bytes | str) else 8
+
+
+def in_mebibytes(nbytes: int) -> str:
+    """Return a size in words."""
+    return f"{nbytes / 2**20:,.0f} MiB" if nbytes >= 2**20 else f"{nbytes / 2**10:,.0f} KiB"
+
+
+def as_arrays(state: Any) -> Any:
+    """Return a state with arrays in place of bytes."""
+    if isinstance(state, dict):
+        return {name: as_arrays(value) for name, value in state.items()}
+    return np.array(bytearray(state), np.uint8) if isinstance(state, bytes) else state
+
+
+def as_bytes(state: Any) -> Any:
+    """Return a state with bytes in place of arrays."""
+    if isinstance(state, dict):
+        return {name: as_bytes(value) for name, value in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state
