@@ -105,7 +105,8 @@ class StreamDataset(Dataset):
         if not self._recut and state is not None:
             size = source.state_bytes()
             self.resumable = size <= STATE_BYTES and (source.exact or repeats(source))
-            self._reason = f", since its state has {in_mebibytes(size)}" if size > STATE_BYTES else ""
+            if size > STATE_BYTES:
+                self._reason = f": its state has {in_mebibytes(size)}, more than {in_mebibytes(STATE_BYTES)}"
         samples = [each for each in samples_of(raw) if each is not None][:PROBED]
         made = processed(samples, processors, part, skips=skipped is not None)
         self._first = with_ragged(finished(stack(made, processors.origin)), raw, part)
