@@ -70,6 +70,7 @@ class Pipeline:
         streamed: True if an iterable without a length is a stream. It is one too if `preload` is "off", or if its
             samples exceed `preload_bytes` with "auto".
         window: the number of samples of a stream that are put into a random order together; 0: none.
+        process: the index of this process and the number of processes that train together, for a sharded `Stream`.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Pipeline:
         again: Callable[[], Any] | None = None,
         streamed: bool = False,
         window: int = 0,
+        process: tuple[int, int] = (0, 1),
     ) -> None:
         self.mode = mode
         self.origin = origin
@@ -99,7 +101,9 @@ class Pipeline:
         self._window = window
         again = again if again is not None or isinstance(source, Iterator) else lambda: source
         streamed = streamed or (preload == "off" and again is not None)
-        self._source = as_source(source, origin, again, streamed=streamed)
+        # Only training shares the samples of a sharded stream.
+        self._process = process if isinstance(source, Stream) and source.sharded and mode is Mode.TRAINING else (0, 1)
+        self._source = as_source(source, origin, again, streamed=streamed, process=self._process)
         self._again, self._limit = again, limit
         if self._source is not None:
             self._source = self._limited(self._source)
@@ -202,8 +206,8 @@ class Pipeline:
         if bucket_window:
             buckets = Buckets(lengths=dataset.lengths(), batch_size=batch_size, window=bucket_window)
         if isinstance(dataset, StreamDataset):
-            dataset.begin(samples, shuffle=shuffle)
-            return DataLoader(dataset, SequentialOrder(), batching)
+            dataset.begin(samples, batch_size, shuffle=shuffle)
+            return DataLoader(dataset, SequentialOrder(self._process[1]), batching)
         order = SampleOrder(len(dataset), seed=self._seed, shuffle=shuffle, buckets=buckets)
         return DataLoader(dataset, order, batching)
 
@@ -300,6 +304,7 @@ class Pipeline:
             skipped=self._skipped if self._skip else None,
             window=self._window,
             mode=self.mode,
+            process=self._process,
         )
         if self._wants_fingerprint:
             self._fingerprint = fingerprint(SampleList(dataset.raw)) | {"size": dataset.length}

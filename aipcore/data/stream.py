@@ -25,11 +25,14 @@ class Stream:
             and a `DataLoader` of PyTorch are known to be batched or not, and other iterables have samples.
         length: the number of elements of a pass. Without it, `len(source)` is used, or the elements are counted once
             if an epoch is a pass.
+        sharded: True if the source is a function of the index of this process and the number of processes, and returns
+            an iterable over the samples of this process. Otherwise each process reads all elements.
     """
 
-    source: Iterable[Any] | Callable[[], Iterable[Any]]
+    source: Iterable[Any] | Callable[..., Iterable[Any]]
     batched: bool | None = attrs.field(default=None, kw_only=True)
     length: int | None = attrs.field(default=None, kw_only=True)
+    sharded: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def made(self) -> bool:
@@ -40,6 +43,11 @@ class Stream:
         if not self.made and not hasattr(self.source, "__iter__"):
             raise DataError(
                 f"Stream was given {type(self.source).__name__}. Give an iterable, or a function that returns one."
+            )
+        if self.sharded and not self.made:
+            raise DataError(
+                f"Stream was given {type(self.source).__name__} and sharded=True. Give a function, e.g. "
+                "Stream(lambda index, count: read(files[index::count]), sharded=True)."
             )
         if self.length is not None and self.length < 1:
             raise DataError(f"Stream was given the length {self.length}. Give the number of elements, at least 1.")

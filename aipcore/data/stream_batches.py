@@ -134,3 +134,25 @@ def _padded(layout: Any, name: str, column: Any) -> Any:
 def _in_words(name: str, column: Any) -> str:
     ragged = isinstance(column, Ragged)
     return f"{name or 'one array'} " + ("of varying shapes" if ragged else f"{column.dtype}{column.shape[1:]}")
+
+
+def check_parts(origin: str, samples: int, batch_size: int, processes: int) -> None:
+    """Check that all processes have equal parts of each batch of a sharded stream.
+
+    Raises:
+        DataError: they have not.
+    """
+    if samples % batch_size or batch_size % processes:
+        raise DataError(
+            f"{origin} is sharded over {processes} processes, so all batches must be equal and divisible by "
+            f"{processes}, but an epoch has {samples:,} samples in batches of {batch_size}. Change --train.batch_size "
+            "or --trainer.samples_per_epoch."
+        )
+
+
+def unequal_parts(origin: str) -> DataError:
+    """Return the error for a sharded stream whose parts of a batch may differ in size."""
+    return DataError(
+        f"{origin} is sharded, so its elements must be samples of one shape, and none can be skipped. Return samples "
+        "instead of batches, pad them, and leave --data.on_error out."
+    )

@@ -8,6 +8,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aipcore.errors import DataError
+from aipcore.params.names import count
+
 MOST_STATES = 64
 """The most states kept."""
 
@@ -100,3 +103,38 @@ def as_bytes(state: Any) -> Any:
     if isinstance(state, dict):
         return {name: as_bytes(value) for name, value in state.items()}
     return state.tobytes() if isinstance(state, np.ndarray) else state
+
+
+def saved_position(
+    state: dict[str, Any], origin: str, identity: dict[str, Any], index: int, processes: int
+) -> Position:
+    """Return the position of a saved state.
+
+    Args:
+        state: the state of a stream, or with the key "processes" those of all processes.
+        origin: the name of the data in errors.
+        identity: the kind of the source and the window of the stream now.
+        index: the index of this process.
+        processes: the number of processes that read samples of their own.
+
+    Raises:
+        DataError: the state belongs to another stream, or to another number of processes.
+        ValueError, KeyError, TypeError: it is not a state.
+    """
+    parts = state.get("processes", [state])
+    if len(parts) != processes:
+        before = count(len(parts), "process")
+        raise DataError(f"{origin} is sharded, and the checkpoint has the positions of {before}. Resume with {before}.")
+    found = parts[index]
+    position = Position(sample=int(found["sample"]), element=int(found["element"]), state=as_bytes(found["state"]))
+    for name, ours in identity.items():
+        theirs = found.get(name, ours)
+        # The type of an iterable may have another name now.
+        same = str(theirs).partition(" of type ")[0] == str(ours).partition(" of type ")[0]
+        if not same and (position.sample or name == "window"):
+            what = {"kind": "comes from", "window": "has --train.shuffle_buffer"}[name]
+            raise DataError(
+                f"The checkpoint's position in {origin} {what} {theirs}, but now it is {ours}. Resume with the data "
+                "and parameters of the run."
+            )
+    return position

@@ -314,6 +314,23 @@ def repeats(source: Source) -> bool:
     return False
 
 
+def first_elements(conversion: Conversion, samples: int) -> list[Rows]:
+    """Return the samples of the first elements of a pass, at least two elements and `samples` samples if possible.
+
+    Raises:
+        DataError: the pass has no sample, or an element cannot be read.
+    """
+    raw: list[Rows] = []
+    for number, element in enumerate(conversion.source.one_pass()):
+        # Skipped samples are counted when an epoch reaches them.
+        raw.append(conversion(element, number, counted=False))
+        if number and sum(map(len, raw)) >= samples:
+            break
+    if not sum(map(len, raw)):
+        raise no_samples(conversion.source.origin)
+    return raw
+
+
 def samples_of(parts: Iterable[Rows]) -> Iterator[Sample | None]:
     """Yield the samples of several elements."""
     for rows in parts:

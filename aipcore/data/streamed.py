@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aipcore.data.adapters.elements import Convert, no_samples
+from aipcore.data.adapters.elements import Convert
 from aipcore.data.adapters.samples import stack
 from aipcore.data.batching import Layout
 from aipcore.data.dataset import Batch, Dataset, MemoryDataset
@@ -22,9 +22,23 @@ from aipcore.data.processor import Mode
 from aipcore.data.sample import Sample, Specs
 from aipcore.data.sampler import Indices, Visits
 from aipcore.data.stream import Source
-from aipcore.data.stream_batches import Stacking, StreamProcessing, processed, with_ragged
-from aipcore.data.stream_positions import STATE_BYTES, Position, Positions, as_arrays, as_bytes, in_mebibytes
-from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, repeats, samples_of
+from aipcore.data.stream_batches import (
+    Stacking,
+    StreamProcessing,
+    check_parts,
+    processed,
+    unequal_parts,
+    with_ragged,
+)
+from aipcore.data.stream_positions import (
+    STATE_BYTES,
+    Position,
+    Positions,
+    as_arrays,
+    in_mebibytes,
+    saved_position,
+)
+from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, first_elements, repeats, samples_of
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params.names import count
@@ -55,6 +69,8 @@ class StreamDataset(Dataset):
         window: the number of elements that are put into a random order together; at most 1: none.
         mode: the purpose of the data. Outside training, a batch of the source may be divided among several batches, and
             samples are counted exactly.
+        process: the index of this process and the number of processes, if each reads samples of its own. The indices
+            then count these.
 
     Attributes:
         batch_size: the number of samples in the batches of the source, or None if they are not used.
@@ -75,12 +91,14 @@ class StreamDataset(Dataset):
         skipped: SkippedSamples | None = None,
         window: int = 0,
         mode: Mode = Mode.TRAINING,
+        process: tuple[int, int] = (0, 1),
     ) -> None:
         # The elements that are shuffled or converted are single samples.
         source = source.single() if window > 1 or convert is not None else source
         self.source = source
         self.origin = processors.origin
         self.window = window
+        self._index, self.processes = process
         self._processors, self._skipped, self._mode = processors, skipped, mode
         self._conversion = Conversion(
             source=source, processors=processors, convert=convert, skipped=skipped, targets=mode is not Mode.PREDICTION
@@ -95,7 +113,9 @@ class StreamDataset(Dataset):
         self._notes: list[str] = []
         self._restored = False
         part = [*processors.deterministic, *processors.random]
-        raw, state = self._probed()
+        with closing(source.elements()) as elements:
+            state = elements.state()
+        raw = first_elements(self._conversion, PROBED)
         self._positions = Positions(Position(sample=0, element=0, state=None))
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
@@ -139,6 +159,8 @@ class StreamDataset(Dataset):
     @property
     def length(self) -> int | None:
         """The number of samples of a pass, if it is known without reading them."""
+        if self.processes > 1:
+            return None
         counts = None if self._count is None else self._count[0]
         if self.source.length is None or self._processors.generating:
             return counts
@@ -147,6 +169,11 @@ class StreamDataset(Dataset):
         return self.source.length * (self.batch_size or 0) if self.nominal else counts
 
     def __len__(self) -> int:
+        if self.processes > 1:
+            raise DataError(
+                f"{self.origin} is sharded over {self.processes} processes, whose passes may differ in length. Set the "
+                "number of samples of an epoch with --trainer.samples_per_epoch."
+            )
         if self.length is None:
             training = self._mode is Mode.TRAINING
             hint = "--trainer.samples_per_epoch" if training else "--val.limit, or --lav.limit for a list of LAV"
@@ -223,29 +250,21 @@ class StreamDataset(Dataset):
 
     def state(self, sample: int) -> dict[str, Any]:
         """Return what a resumed run needs to continue with the sample of an index: JSON values and arrays."""
-        found = self._positions.before(sample)
+        found = self._positions.before(sample // self.processes)
         self._positions.forget(found)
         state = {"sample": found.sample, "element": found.element, "state": as_arrays(found.state)}
-        return state | {"kind": self.source.kind, "window": self.window}
+        return state | self._identity()
+
+    def _identity(self) -> dict[str, Any]:
+        return {"kind": self.source.kind, "window": self.window}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Let reading begin at the position of a saved state.
 
         Raises:
-            DataError: the state belongs to another stream.
-            ValueError, KeyError, TypeError: it is not a state.
+            DataError, ValueError, KeyError, TypeError: see `saved_position`.
         """
-        position = Position(sample=int(state["sample"]), element=int(state["element"]), state=as_bytes(state["state"]))
-        for name, ours in (("kind", self.source.kind), ("window", self.window)):
-            theirs = state.get(name, ours)
-            # The type of an iterable may have another name now.
-            same = str(theirs).partition(" of type ")[0] == str(ours).partition(" of type ")[0]
-            if not same and (position.sample or name == "window"):
-                what = {"kind": "comes from", "window": "has --train.shuffle_buffer"}[name]
-                raise DataError(
-                    f"The position in the checkpoint {what} {theirs}, but now it is {ours}. Resume with the data and "
-                    "parameters of the run."
-                )
+        position = saved_position(state, self.origin, self._identity(), self._index, self.processes)
         self._close()
         self._restored = True
         self._positions = Positions(Position(sample=0, element=0, state=None))
@@ -255,20 +274,29 @@ class StreamDataset(Dataset):
 
     def describe(self) -> str:
         """Return the kind of the source, its order, and the way a run is resumed."""
+        parts = f", part {self._index + 1} of {self.processes}" if self.processes > 1 else ""
         order = "in random order" if self.shuffled else "in its own order"
         if self.window > 1:
             order = f"shuffled in groups of {count(self.window, 'element')}"
         batches = f" and batches of {self.batch_size}" if self.nominal else ""
         resumed = "from its saved state" if self.resumable else "by reading again up to the position"
-        return f"{self.source.kind}, {order}{batches}; resumed {resumed}{self._reason}"
+        return f"{self.source.kind}{parts}, {order}{batches}; resumed {resumed}{self._reason}"
 
-    def begin(self, samples: int, *, shuffle: bool) -> None:
+    def begin(self, samples: int, batch_size: int, *, shuffle: bool) -> None:
         """Prepare for epochs.
 
         Args:
             samples: the samples of an epoch. If these are those of a pass, each pass must have as many.
+            batch_size: the samples of a batch.
             shuffle: True to read the elements of each pass in a new random order, if the source can.
+
+        Raises:
+            DataError: the processes would have parts of different sizes.
         """
+        if self.processes > 1:
+            check_parts(self.origin, samples, batch_size, self.processes)
+            if self.source.batched or self._skipped is not None or not self.uniform:
+                raise unequal_parts(self.origin)
         self._whole = samples == self.length
         self.shuffled = shuffle and self.source.shuffle(self._processors.seed)
 
@@ -341,7 +369,9 @@ class StreamDataset(Dataset):
             parts = visits.cut(size) or [visits]
             for number, part in enumerate(parts):
                 first = number * size if number else 0
-                yield samples[first : first + len(part.indices)], part.indices
+                # Random numbers differ between the processes.
+                indices = part.indices * self.processes + self._index
+                yield samples[first : first + len(part.indices)], indices
 
     def _in_slots(self, parts: list[Rows]) -> list[Sample | None]:
         """Return one entry for each index; None where a batch of the source has no sample."""
@@ -364,17 +394,3 @@ class StreamDataset(Dataset):
             sides = [{name: column[own] for name, column in side.items()} for side in batch.sides]
             return Batch(inputs=sides[0], targets=sides[1], weights=sides[2])
         return batch
-
-    def _probed(self) -> tuple[list[Rows], Any]:
-        """Return the samples of the first elements, and the state at the beginning."""
-        with closing(self.source.elements()) as elements:
-            state = elements.state()
-        raw: list[Rows] = []
-        for number, element in enumerate(self.source.one_pass()):
-            # Skipped samples are counted when an epoch reaches them.
-            raw.append(self._conversion(element, number, counted=False))
-            if number and sum(map(len, raw)) >= PROBED:
-                break
-        if not sum(map(len, raw)):
-            raise no_samples(self.origin)
-        return raw, state

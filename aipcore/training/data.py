@@ -17,6 +17,7 @@ from aipcore.data.pipeline import Pipeline
 from aipcore.data.processor import Mode
 from aipcore.data.streamed import StreamDataset
 from aipcore.data.worker_pool import WorkerPool
+from aipcore.distributed.process_group import ProcessGroup
 from aipcore.errors import ParamsError
 from aipcore.scenario.params import ScenarioParams
 from aipcore.scenario.pipelines import lav_data_of, make_pipeline, make_workers
@@ -88,7 +89,9 @@ def closing_data(method: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int) -> RunData:
+def prepare_data(
+    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, processes: ProcessGroup
+) -> RunData:
     """Read the scenario's data.
 
     Raises:
@@ -102,14 +105,19 @@ def prepare_data(scenario: Scenario, params: ScenarioParams, trainer: TrainerPar
         )
     workers = make_workers(params)
     try:
-        return _read_data(scenario, params, trainer, seed, workers)
+        return _read_data(scenario, params, trainer, seed, workers, processes)
     except BaseException:
         workers.close()
         raise
 
 
 def _read_data(
-    scenario: Scenario, params: ScenarioParams, trainer: TrainerParams, seed: int, workers: WorkerPool
+    scenario: Scenario,
+    params: ScenarioParams,
+    trainer: TrainerParams,
+    seed: int,
+    workers: WorkerPool,
+    processes: ProcessGroup,
 ) -> RunData:
     pipelines: list[Pipeline] = []
     fingerprints: dict[str, Any] = {}
@@ -129,6 +137,7 @@ def _read_data(
             limit=limit,
             again=read,
             streamed=mode is Mode.TRAINING and trainer.samples_per_epoch != -1 and preload != "on",
+            process=(processes.index, processes.count),
         )
         pipelines.append(made)
         if name:

@@ -10,6 +10,7 @@ import attrs
 
 from aipcore.data.batching import Batching
 from aipcore.data.streamed import StreamDataset
+from aipcore.distributed.process_group import ProcessGroup
 from aipcore.distributed.strategy import components
 from aipcore.errors import TrainingError
 from aipcore.files import read_json
@@ -38,6 +39,7 @@ class RunState:
         accumulate_steps: batches per optimizer update.
         seed: the seed of the run.
         stream: the stream of the training samples, or None.
+        processes: the processes of the run.
 
     Attributes:
         epoch: completed epochs.
@@ -57,6 +59,7 @@ class RunState:
         accumulate_steps: int,
         seed: int,
         stream: StreamDataset | None = None,
+        processes: ProcessGroup | None = None,
     ) -> None:
         self.variables = variables
         self.monitor = monitor
@@ -65,6 +68,7 @@ class RunState:
         self.accumulate_steps = accumulate_steps
         self.seed = seed
         self.stream = stream
+        self._processes = processes or ProcessGroup()
         self.epoch = self.step = 0
         self.history: list[dict[str, float]] = []
         self.stopped = ""
@@ -101,10 +105,7 @@ class RunState:
         for name, callback in self.callbacks.items():
             states[name], found = callback_state.get_state(name, callback)
             arrays |= found
-        position = None
-        if self.stream is not None:
-            position = self.stream.state(self.batching.start(self.epoch, self.step))
-            position = callback_state.taken_apart(position, STREAM, arrays)
+        position = None if self.stream is None else self._stream_position(self.stream, arrays)
         progress = {
             "epoch": self.epoch,
             "step": self.step,
@@ -119,6 +120,17 @@ class RunState:
             "stream": position,
         }
         return Checkpoint(arrays=arrays, progress=progress, about=dict(about))
+
+    def _stream_position(self, stream: StreamDataset, arrays: dict[str, Any]) -> Any:
+        """Return the position in the stream, or the positions of all processes, and add their arrays."""
+        position = stream.state(self.batching.start(self.epoch, self.step))
+        if stream.processes == 1:
+            return callback_state.taken_apart(position, STREAM, arrays)
+        own: dict[str, Any] = {}
+        position = callback_state.taken_apart(position, f"{STREAM}{self._processes.index}/", own)
+        for found in self._processes.gather_arrays("stream", own):
+            arrays |= found
+        return {"processes": self._processes.exchange("stream", position)}
 
     def load(self, stored: Checkpoint, *, recompile: bool = False) -> None:
         """Load the state of a checkpoint: all variables, the position in the data, the history, the best epoch.

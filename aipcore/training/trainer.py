@@ -171,7 +171,7 @@ class Trainer:
         if self._params.deterministic:
             make_deterministic()
         keras.config.set_dtype_policy(POLICIES[self._params.precision])
-        self.data = prepare_data(scenario, params, self._params, seed)
+        self.data = prepare_data(scenario, params, self._params, seed, self.processes)
         require_same_run(self.processes, self.about, self.data.batching.samples)
         distribution = make_distribution(self._params.device.strategy, self.data.batching.batch_size, self.processes)
         self.data.loader.share = distribution.share
@@ -192,6 +192,7 @@ class Trainer:
             accumulate_steps=self._params.accumulate_steps,
             seed=seed,
             stream=self.data.stream,
+            processes=self.processes,
         )
         samples, check = self.data.val or self.data.train, not self._params.skip_sanity_check
         writer = make_writer(made, parts.formats, self.about, output_dir=output_dir, samples=samples, check=check)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,12 @@ from aipcore.data.stream import Source, Stream
 
 
 def as_source(
-    data: Any, origin: str, again: Callable[[], Any] | None = None, *, streamed: bool = False
+    data: Any,
+    origin: str,
+    again: Callable[[], Any] | None = None,
+    *,
+    streamed: bool = False,
+    process: tuple[int, int] = (0, 1),
 ) -> Source | None:
     """Return data as the source of a stream; None if it has samples by index.
 
@@ -30,11 +36,15 @@ def as_source(
         origin: the name of the data in errors, e.g. "Tutorial.train_data()".
         again: returns the data again, for an iterator, which can be read only once.
         streamed: True to read every iterable without a length as a stream.
+        process: the index of this process and the number of processes, for a sharded `Stream`.
 
     Raises:
         DataError: the source cannot be used.
     """
     given, stream = (data.source, data) if isinstance(data, Stream) else (data, None)
+    if stream is not None and stream.sharded:
+        given = partial(stream.source, *process)  # type: ignore[arg-type]
+        stream = attrs.evolve(stream, source=given, sharded=False)
     if stream is not None and stream.made:
         # A function may return a dataset with batches of its own.
         found = called(stream.source, origin)
