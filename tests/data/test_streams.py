@@ -585,3 +585,86 @@ def test_inputs_alone_are_predicted() -> None:
     assert set(seen) == {None}
     with Pipeline(sources.tf_batches(), mode=Mode.PREDICTION) as pipeline:
         assert blocks(pipeline)[0].targets == {}
+
+
+# Sharded streams
+
+
+def part_of(index: int, count: int) -> Any:
+    """Return this process's samples: those whose number has the remainder `index`."""
+    return sources.Counted() if count == 1 else Sharded(index, count)
+
+
+class Sharded:
+    """An iterator over every `count`-th sample, with a state."""
+
+    def __init__(self, index: int, count: int) -> None:
+        self.next, self.count = index, count
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self.next >= SAMPLES - 10:
+            raise StopIteration
+        self.next += self.count
+        return X[self.next - self.count], np.float32([self.next - self.count])
+
+    def get_state(self) -> Any:
+        return self.next
+
+    def set_state(self, state: Any) -> None:
+        self.next = state
+
+
+@pytest.mark.usefixtures("eager_states")
+def test_sharded_streams() -> None:
+    """Each process reads samples of its own, with random numbers of its own, and continues at its own position."""
+
+    def opened(index: int, state: Any = None) -> tuple[Pipeline, Any]:
+        data = Stream(part_of, sharded=True)
+        pipeline = Pipeline(data, [sources.Jitter()], process=(index, 2), workers=0)
+        loader = pipeline.loader(16, samples=64)
+        # The samples of two replicas per process.
+        loader.share = lambda size: np.arange(size // 2) + index * size // 2
+        if state is not None:
+            loader.dataset.restore(state)  # type: ignore[attr-defined]
+        return pipeline, loader
+
+    whole, states = [], []
+    for index in range(2):
+        _, loader = opened(index)
+        whole.append([block for epoch in range(3) for block in loader.blocks(epoch, chunk=2)])
+        expected = list(range(index, SAMPLES - 10, 2))
+        values = np.concatenate([block.targets[""].reshape(-1) for block in whole[index]])
+        np.testing.assert_array_equal(values, np.resize(expected, 96))
+        states.append(loader.dataset.state(loader.batching.start(1, 2)))
+        assert 0 < states[-1]["sample"] <= 48
+    noise = [X[block.targets[""].astype(int)[..., 0]] - block.inputs[""] for block in (whole[0][0], whole[1][0])]
+    assert not np.any(noise[0] == noise[1])
+    for index in range(2):
+        _, loader = opened(index, {"processes": states})
+        for ours, theirs in zip(loader.blocks(1, chunk=2, first=2), whole[index][3:4], strict=True):
+            np.testing.assert_array_equal(ours.inputs[""], theirs.inputs[""])
+
+
+def test_sharded_streams_are_refused(refused: Refused) -> None:
+    """Unequal parts of a batch, unknown epochs, and a position of another number of processes are errors."""
+    with refused(DataError):
+        Stream(sources.pairs(), sharded=True)
+    data = Stream(part_of, sharded=True)
+
+    def opened(**arguments: Any) -> Pipeline:
+        return Pipeline(data, process=(1, 2), **arguments)
+
+    with opened() as pipeline, refused(DataError):
+        pipeline.loader(16)
+    with opened() as pipeline, refused(DataError):
+        pipeline.loader(15, samples=45)
+    with opened(on_error="skip") as pipeline, refused(DataError):
+        pipeline.loader(16, samples=64)
+    with Pipeline(data) as pipeline:
+        assert len(pipeline) == SAMPLES
+        state = pipeline.dataset().state(0)  # type: ignore[attr-defined]
+    with opened() as pipeline, refused(DataError):
+        pipeline.dataset().restore(state)  # type: ignore[attr-defined]
