@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from aipcore.data.adapters.arrays import Ragged
-from aipcore.data.batching import Layout, collect
+from aipcore.data.batching import Collector, Layout, collect
 from aipcore.data.dataset import Batch, MemoryDataset, pad
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.sample import SIDES, Sample
@@ -46,13 +46,15 @@ class Stacking:
 
     Attributes:
         layout: the required layout of the samples.
-        empty: a batch without samples.
         skipped: counts the samples that cannot be used; None: an unusable sample is an error.
     """
 
     layout: Layout
-    empty: Batch
     skipped: SkippedSamples | None
+
+    def empty(self) -> Batch:
+        """Return a batch without samples."""
+        return Collector(self.layout, 0).batch()
 
     def __call__(self, rows: Rows, size: int | None) -> Batch:
         """Return rows as a batch, in which the last of `size` samples may be missing.
@@ -66,17 +68,15 @@ class Stacking:
             if self.skipped is None:
                 raise
             self.skipped.add([str(error)] * len(rows))
-            return attrs.evolve(self.empty, kept=np.zeros(len(rows) if size is None else size, bool))
+            return attrs.evolve(self.empty(), kept=np.zeros(len(rows) if size is None else size, bool))
         kept = None if size is None or len(rows) == size else np.arange(size) < len(rows)
         return Batch(inputs=inputs, targets=targets, weights=weights, kept=kept)
 
     def _columns(self, part: str, layout: Any, rows: Rows) -> dict[str, Any]:
         assert isinstance(rows, MemoryDataset)
         given = getattr(rows, part).columns
-        columns: dict[str, Any] | None = None
-        if all(len(each) == len(rows) for each in given.values()):
-            shaped = {name: _padded(layout, name, column) for name, column in given.items()}
-            columns = layout.matching(shaped, len(rows))
+        shaped = {name: _padded(layout, name, column) for name, column in given.items()}
+        columns: dict[str, Any] | None = layout.matching(shaped, len(rows))
         if columns is None:
             found = ", ".join(map(_in_words, given, given.values()))
             wanted = ", ".join(

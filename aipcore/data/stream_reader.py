@@ -46,12 +46,14 @@ class Cut:
     Attributes:
         length: the number of elements of a pass; None: unknown.
         whole: True if each pass must have this number, since an epoch is a pass.
+        training: True if epochs may be independent of passes.
         window: the number of elements that are put into a random order together; at most 1: none.
         seed: the seed of this order.
     """
 
     length: int | None
     whole: bool
+    training: bool
     window: int
     seed: int
 
@@ -81,9 +83,10 @@ class Cut:
         else:
             found = f"{count(element - (pass_index - 1) * self.length, 'element')} instead of {self.length:,}"
         number = min(pass_index, element // self.length) + 1
+        other = ", or set --trainer.samples_per_epoch, so that an epoch is not a pass" if self.training else ""
         raise DataError(
-            f"Pass {number} of {origin} has {found}. Return the same elements in each pass, correct the length of its "
-            "Stream, or set --trainer.samples_per_epoch, with which epochs are not passes."
+            f"Pass {number} of {origin} has {found}. Return the same elements in each pass, correct the length of a "
+            f"Stream{other}."
         )
 
 

@@ -135,7 +135,7 @@ class StreamDataset(Dataset):
         self._process = StreamProcessing(
             processors=processors, part=part, layout=self.layout, skips=skipped is not None
         )
-        self._stacking = Stacking(layout=self.layout, empty=self._first.batch(np.arange(0)), skipped=skipped)
+        self._stacking = Stacking(layout=self.layout, skipped=skipped)
         self.raw = samples
         stacked = not part and all(isinstance(each, MemoryDataset) for each in raw)
         self._direct = stacked and (self.nominal or self.layout.stacked)
@@ -319,7 +319,13 @@ class StreamDataset(Dataset):
             self._check_end(first)
             self._close()
             start = self._positions.before(first)
-            cut = Cut(length=self._elements(), whole=self._whole, window=self.window, seed=self._processors.seed)
+            cut = Cut(
+                length=self._elements(),
+                whole=self._whole,
+                training=not self._recut,
+                window=self.window,
+                seed=self._processors.seed,
+            )
             self._reader = Reader(
                 self._conversion,
                 start,
@@ -385,7 +391,7 @@ class StreamDataset(Dataset):
     def _stacked(self, parts: list[Rows], indices: Indices) -> Batch:
         """Return rows of stacked arrays as a batch."""
         if not parts:
-            return self._stacking.empty
+            return self._stacking.empty()
         size = self.batch_size if self.nominal else None
         batch = joined([self._stacking(rows, size) for rows in parts], [size or len(rows) for rows in parts])
         own = indices - indices.min()

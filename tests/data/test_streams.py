@@ -58,7 +58,7 @@ def tensors() -> Any:
     ids=["fewer", "more", "declared too large", "declared too small"],
 )
 def test_passes_of_other_lengths_are_refused(refused: Refused, lengths: tuple[int, int], given: int | None) -> None:
-    """Where an epoch is a pass, each pass must have the same elements. With `samples_per_epoch`, it need not."""
+    """If an epoch is a pass, each pass must have the same elements. With `samples_per_epoch`, it need not."""
     sizes = itertools.chain(lengths[:1] * 2, itertools.repeat(lengths[1]))
     counted = itertools.chain(lengths[:1] * (3 if given is None else 2), itertools.repeat(lengths[1]))
     with Pipeline(Stream(lambda: numbers(next(counted)), length=given)) as pipeline, refused(DataError):
@@ -195,7 +195,7 @@ def test_unlike_batches_are_skipped(mode: Mode) -> None:
 
 
 def test_batches_are_told_from_samples() -> None:
-    """Sequences of varying length are no batches, and inputs are no tuple of arrays."""
+    """Sequences of varying length are not batches, and inputs are not a tuple of arrays."""
     import tensorflow as tf
 
     def sequences() -> Iterator[Any]:

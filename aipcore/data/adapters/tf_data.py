@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class TensorSource(Source):
 
     def state_bytes(self) -> int:
         """See `Source`."""
-        return sum(map(len, _saved(self._last_pass).values()))
+        with _written(self._last_pass) as files:
+            return sum(file.stat().st_size for file in files)
 
     def elements(self) -> Elements:
         """See `Source`."""
@@ -183,14 +185,23 @@ class _TensorElements(Elements):
 
 def _saved(iterator: Any) -> dict[str, bytes]:
     """Return the state of an iterator; empty if it has a stateful function, such as a generator of Python."""
+    with _written(iterator) as files:
+        return {file.name: file.read_bytes() for file in files}
+
+
+@contextmanager
+def _written(iterator: Any) -> Iterator[list[Path]]:
+    """Write the state of an iterator to temporary files."""
     import tensorflow as tf
 
+    stateful = (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError)
     with tempfile.TemporaryDirectory() as folder:
         try:
             tf.train.Checkpoint(iterator=iterator).write(f"{folder}/iterator")
-        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
-            return {}
-        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+            files = sorted(Path(folder).iterdir())
+        except stateful:
+            files = []
+        yield files
 
 
 def _restore(iterator: Any, state: Mapping[str, bytes], origin: str) -> None:
