@@ -150,6 +150,14 @@ def check_parts(origin: str, samples: int, batch_size: int, processes: int) -> N
         )
 
 
+def no_length(origin: str, processes: int) -> DataError:
+    """Return the error for a sharded stream whose passes are to be epochs."""
+    return DataError(
+        f"{origin} is sharded over {processes} processes, whose passes may differ in length. Set the number of samples "
+        "of an epoch with --trainer.samples_per_epoch."
+    )
+
+
 def unequal_parts(origin: str) -> DataError:
     """Return the error for a sharded stream whose parts of a batch may differ in size."""
     return DataError(

@@ -234,10 +234,13 @@ class Reader:
                 self._rest = self._conversion(element, number, counted=False)
             self._part(sample)
 
-    def ends_pass(self) -> bool:
-        """Return True if no element is left in the first pass, which must have been read up to its length."""
-        next(self._elements)
-        return self._elements.pass_index > 0
+    def check_end(self) -> None:
+        """Check that the first pass, which was read up to its given length, has no further element.
+
+        Raises:
+            DataError: it has.
+        """
+        self._read(self._element)
 
     def close(self) -> None:
         """Release what the iteration holds."""
@@ -298,6 +301,14 @@ def divided(rows: Rows, count: int) -> tuple[Rows, Rows]:
     if isinstance(rows, list):
         return rows[:count], rows[count:]
     return rows.sliced(slice(count)), rows.sliced(slice(count, None))
+
+
+def resumption(source: Source) -> tuple[bool, str]:
+    """Return True if the states of a source are saved, and the reason in words if they are too large."""
+    size = source.state_bytes()
+    if size > STATE_BYTES:
+        return False, f": its state has {in_mebibytes(size)}, more than {in_mebibytes(STATE_BYTES)}"
+    return source.exact or repeats(source), ""
 
 
 def repeats(source: Source) -> bool:

@@ -26,19 +26,18 @@ from aipcore.data.stream_batches import (
     Stacking,
     StreamProcessing,
     check_parts,
+    no_length,
     processed,
     unequal_parts,
     with_ragged,
 )
 from aipcore.data.stream_positions import (
-    STATE_BYTES,
     Position,
     Positions,
     as_arrays,
-    in_mebibytes,
     saved_position,
 )
-from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, first_elements, repeats, samples_of
+from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, first_elements, resumption, samples_of
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params.names import count
@@ -114,19 +113,14 @@ class StreamDataset(Dataset):
         self._restored = False
         part = [*processors.deterministic, *processors.random]
         with closing(source.elements()) as elements:
-            state = elements.state()
+            has_state = elements.state() is not None
         raw = first_elements(self._conversion, PROBED)
         self._positions = Positions(Position(sample=0, element=0, state=None))
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
             self.batch_size = max(map(len, raw))
-        self.resumable, self._reason = False, ""
         # Evaluation always begins at the beginning.
-        if not self._recut and state is not None:
-            size = source.state_bytes()
-            self.resumable = size <= STATE_BYTES and (source.exact or repeats(source))
-            if size > STATE_BYTES:
-                self._reason = f": its state has {in_mebibytes(size)}, more than {in_mebibytes(STATE_BYTES)}"
+        self.resumable, self._reason = resumption(source) if has_state and not self._recut else (False, "")
         samples = [each for each in samples_of(raw) if each is not None][:PROBED]
         made = processed(samples, processors, part, skips=skipped is not None)
         self._first = with_ragged(finished(stack(made, processors.origin)), raw, part)
@@ -170,10 +164,7 @@ class StreamDataset(Dataset):
 
     def __len__(self) -> int:
         if self.processes > 1:
-            raise DataError(
-                f"{self.origin} is sharded over {self.processes} processes, whose passes may differ in length. Set the "
-                "number of samples of an epoch with --trainer.samples_per_epoch."
-            )
+            raise no_length(self.origin, self.processes)
         if self.length is None:
             training = self._mode is Mode.TRAINING
             hint = "--trainer.samples_per_epoch" if training else "--val.limit, or --lav.limit for a list of LAV"
@@ -316,7 +307,9 @@ class StreamDataset(Dataset):
             return []
         first = int(indices.min())
         if self._reader is None or self._reader.sample > first:
-            self._check_end(first)
+            if self._unchecked and self._reader is not None and not first and self._reader.sample == self.length:
+                self._unchecked = False
+                self._reader.check_end()
             self._close()
             start = self._positions.before(first)
             cut = Cut(
@@ -349,22 +342,6 @@ class StreamDataset(Dataset):
         if self.source.length is None:
             return None if self._count is None else self._count[1]
         return -(-self.source.length // max(1, self.source.stacked))
-
-    def _check_end(self, first: int) -> None:
-        """Check that the given length was not too small, when a second evaluation begins.
-
-        Raises:
-            DataError: the data has more elements.
-        """
-        reader = self._reader
-        if self._unchecked and reader is not None and not first and reader.sample == self.length:
-            self._unchecked = False
-            elements = self._elements() or 0
-            if not reader.ends_pass():
-                raise DataError(
-                    f"{self.origin} has more than {count(elements, 'element')}, the given length. Correct the length "
-                    "of its Stream."
-                )
 
     def _tasks(self, requests: Iterable[Visits], size: int) -> Iterator[tuple[Any, ...]]:
         for visits in requests:
