@@ -136,6 +136,14 @@ def _in_words(name: str, column: Any) -> str:
     return f"{name or 'one array'} " + ("of varying shapes" if ragged else f"{column.dtype}{column.shape[1:]}")
 
 
+def share_of(indices: Indices) -> Indices | None:
+    """Return this process's positions among the samples from the first index to the last; None: all, in order."""
+    if not len(indices) or np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return None
+    positions: Indices = indices - indices.min()
+    return positions
+
+
 def check_parts(origin: str, samples: int, batch_size: int, processes: int) -> None:
     """Check that all processes have equal parts of each batch of a sharded stream.
 

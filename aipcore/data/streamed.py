@@ -28,6 +28,7 @@ from aipcore.data.stream_batches import (
     check_parts,
     no_length,
     processed,
+    share_of,
     unequal_parts,
     with_ragged,
 )
@@ -346,9 +347,8 @@ class StreamDataset(Dataset):
     def _tasks(self, requests: Iterable[Visits], size: int) -> Iterator[tuple[Any, ...]]:
         for visits in requests:
             samples = self._in_slots(self._read(visits.indices))
-            if len(visits.indices) and len(samples) != len(visits.indices):
-                # This process's share.
-                samples = [samples[n] for n in (visits.indices - visits.indices.min()).tolist()]
+            if (own := share_of(visits.indices)) is not None:
+                samples = [samples[n] for n in own.tolist()]
             parts = visits.cut(size) or [visits]
             for number, part in enumerate(parts):
                 first = number * size if number else 0
@@ -371,9 +371,7 @@ class StreamDataset(Dataset):
             return self._stacking.empty()
         size = self.batch_size if self.nominal else None
         batch = joined([self._stacking(rows, size) for rows in parts], [size or len(rows) for rows in parts])
-        own = indices - indices.min()
-        if size is None and not np.array_equal(own, np.arange(own.max() + 1)):
-            # This process's share.
+        if size is None and (own := share_of(indices)) is not None:
             sides = [{name: column[own] for name, column in side.items()} for side in batch.sides]
             return Batch(inputs=sides[0], targets=sides[1], weights=sides[2])
         return batch
