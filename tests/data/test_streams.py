@@ -400,7 +400,7 @@ def test_large_states_are_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
             dataset = pipeline.dataset()
             assert isinstance(dataset, StreamDataset)
             assert dataset.resumable is resumable
-            ending = "from its saved state" if resumable else "its state has 3 KiB, more than 3 KiB"
+            ending = "from its saved state" if resumable else "its state has 4 KiB, more than 3 KiB"
             assert dataset.describe().endswith(ending)
 
 

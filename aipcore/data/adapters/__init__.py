@@ -41,13 +41,14 @@ def as_source(
     Raises:
         DataError: the source cannot be used.
     """
-    given, stream = (data.source, data) if isinstance(data, Stream) else (data, None)
+    stream = data if isinstance(data, Stream) else None
+    given: Any = data if stream is None else stream.source
     if stream is not None and stream.sharded:
-        given = partial(stream.source, *process)  # type: ignore[arg-type]
+        given = partial(given, *process)
         stream = attrs.evolve(stream, source=given, sharded=False)
     if stream is not None and stream.made:
         # A function may return a dataset with batches of its own.
-        found = called(stream.source, origin)
+        found = called(given, origin)
         given = found if is_tf_dataset(found) or is_py_dataset(found) or is_loader(found) else given
     if is_tf_dataset(given):
         return TensorSource(given, origin, *(() if stream is None else (stream.batched, stream.length)))

@@ -31,10 +31,10 @@ def refuse_split(data: Any, origin: str) -> None:
     Raises:
         DataError: aip would use only a part of each part.
     """
-    split = getattr(data, "_distributed", None)
-    if getattr(split, "world_size", 1) > 1:
+    parts = getattr(getattr(data, "_distributed", None), "world_size", 1)
+    if parts > 1:
         raise DataError(
-            f"{origin} is already split over {split.world_size} processes. Leave out split_dataset_by_node: each "
+            f"{origin} is already split over {parts} processes. Leave out split_dataset_by_node: each "
             "process of aip trains its part of each batch."
         )
 
