@@ -83,10 +83,11 @@ class Cut:
         else:
             found = f"{count(element - (pass_index - 1) * self.length, 'element')} instead of {self.length:,}"
         number = min(pass_index, element // self.length) + 1
-        other = ", or set --trainer.samples_per_epoch, so that an epoch is not a pass" if self.training else ""
+        ways = ["Return the same elements in each pass", "correct the length of a Stream"]
+        if self.training:
+            ways.append("set --trainer.samples_per_epoch, so that an epoch is not a pass")
         raise DataError(
-            f"Pass {number} of {origin} has {found}. Return the same elements in each pass, correct the length of a "
-            f"Stream{other}."
+            f"Pass {number} of {origin} has {found}. {', '.join(ways[:-1])}{',' * (len(ways) > 2)} or {ways[-1]}."
         )
 
 
