@@ -17,7 +17,7 @@ MOST_STATES = 64
 STATE_BYTES = 64 * 2**20
 """The largest state that is saved. A stream with larger ones is read again up to the position."""
 
-KEPT_BYTES = 256 * 2**20
+KEPT_BYTES = 64 * 2**20
 """The most bytes of all states kept."""
 
 
