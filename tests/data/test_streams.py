@@ -260,8 +260,10 @@ def to_sample(element: Any) -> Any:
     return element
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize(
+    ("workers", "batched"),
+    [(0, False), (2, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((0, True), (2, False)))],
+)
 def test_damaged_samples_are_skipped(workers: int, batched: bool) -> None:
     """The first sample and later ones may fail in processing; each is counted once per epoch."""
     data = tensors().batch(BATCH) if batched else Stream(lambda: numbers(SAMPLES))
