@@ -28,7 +28,7 @@ def open_pipeline(
     *,
     mode: Mode,
     seed: int,
-    again: Callable[[], Any],
+    again: Callable[[], Any] | None = None,
     preload: Preload = "auto",
     limit: int | None = None,
 ) -> Iterator[Pipeline]:
@@ -40,7 +40,7 @@ def open_pipeline(
         origin: the name of the data in errors.
         mode: the purpose of the data.
         seed: the seed of the model's run.
-        again: returns the data again, for iterators.
+        again: returns the data again; without it, an iterator is read once and kept.
         preload: keep processed samples in memory; see `Pipeline`.
         limit: use only this many samples from the start of the data.
     """
@@ -57,7 +57,7 @@ def open_pipeline(
             seed=seed,
             workers=workers,
             limit=limit,
-            again=lambda: _for(mode, again()),
+            again=None if again is None else lambda: _for(mode, again()),
         )
     finally:
         workers.close()

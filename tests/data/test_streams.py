@@ -247,7 +247,7 @@ class Cuts(GeneratingProcessor):
     """Makes two samples of each, and fails on one."""
 
     def generate(self, sample: Any) -> Iterator[Any]:
-        if sample.targets[0] == 50:
+        if sample.targets.reshape(-1)[0] == 50:
             raise ValueError("damaged")
         yield sample
         yield attrs.evolve(sample, targets=-sample.targets)
@@ -391,6 +391,84 @@ def test_states_that_cannot_be_saved(
         assert isinstance(loader.dataset, StreamDataset)
         loader.dataset.restore(state)
         assert targets(list(loader.blocks(0, chunk=1, first=5))).tolist() == list(range(50, 100))
+
+
+@pytest.mark.usefixtures("eager_states")
+@pytest.mark.parametrize("window", [pytest.param(0, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("part", [None, Fails(0, 17, 40, 41), Cuts()])
+@pytest.mark.parametrize("samples", [None, 48])
+@pytest.mark.parametrize("batched", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_everything_together_is_resumed(window: int, part: Any, samples: int | None, batched: bool) -> None:
+    """Shuffled groups, skipped and generated samples, and epochs of any length continue exactly at every batch."""
+    if batched:
+        rows = [(X[n : n + 8], np.arange(n, min(n + 8, SAMPLES), dtype="float32")) for n in range(0, SAMPLES, 8)]
+        data = Stream(lambda: Listed(rows), batched=True)
+    else:
+        data = Stream(lambda: Drifting(range(0)))
+
+    def opened() -> Any:
+        parts = [sources.Jitter()] if part is None else [part, sources.Jitter()]
+        pipeline = Pipeline(data, parts, window=window, on_error="skip", workers=0, seed=5)
+        return pipeline.loader(8, samples=samples)
+
+    def values(loader: Any, epoch: int, step: int) -> list[Any]:
+        found = [
+            block for each in range(epoch, 4) for block in loader.blocks(each, chunk=3, first=step * (each == epoch))
+        ]
+        return [np.concatenate([block.inputs[""].reshape(-1, 3) for block in found]),
+                np.concatenate([block.targets[""].reshape(-1) for block in found])]  # fmt: skip
+
+    loader = opened()
+    whole: list[Any] = []
+    states = {}
+    for epoch in range(4):
+        for step, block in enumerate(loader.blocks(epoch, chunk=1)):
+            if (7 * epoch + step) % 5 == 2:
+                states[epoch, step] = loader.dataset.state(loader.batching.start(epoch, step)), len(whole)
+            whole.append((block.inputs[""].reshape(-1, 3), block.targets[""].reshape(-1)))
+    if samples is None:
+        of_an_epoch = np.sort(np.concatenate([each[1] for each in whole[: len(whole) // 4]]))
+        np.testing.assert_array_equal(of_an_epoch, np.sort(expected(part)))
+    assert len({state["sample"] for state, _ in states.values()}) > 1
+    for (epoch, step), (state, first) in states.items():
+        again = opened()
+        again.dataset.restore(state)
+        inputs, labels = values(again, epoch, step)
+        np.testing.assert_array_equal(inputs, np.concatenate([each[0] for each in whole[first:]]))
+        np.testing.assert_array_equal(labels, np.concatenate([each[1] for each in whole[first:]]))
+
+
+def expected(part: Any) -> Any:
+    """Return the targets of an epoch that is a pass."""
+    numbers = np.arange(SAMPLES, dtype="float32")
+    if isinstance(part, Fails):
+        return np.setdiff1d(numbers, part.numbers)
+    if part is None:
+        return numbers
+    numbers = np.delete(numbers, 50)
+    return np.concatenate([numbers, -numbers])
+
+
+class Listed:
+    """An iterator over a list, with a state."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.rows, self.next = rows, 0
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self.next == len(self.rows):
+            raise StopIteration
+        self.next += 1
+        return self.rows[self.next - 1]
+
+    def get_state(self) -> Any:
+        return self.next
+
+    def set_state(self, state: Any) -> None:
+        self.next = state
 
 
 def test_large_states_are_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
