@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -262,7 +261,7 @@ def to_sample(element: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("workers", "batched"),
-    [(0, False), (2, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((0, True), (2, False)))],
+    [(0, False), (0, True), *(pytest.param(2, each, marks=pytest.mark.slow) for each in (False, True))],
 )
 def test_damaged_samples_are_skipped(workers: int, batched: bool) -> None:
     """The first sample and later ones may fail in processing; each is counted once per epoch."""
@@ -550,15 +549,17 @@ def test_a_changed_shuffle_buffer_is_refused(refused: Refused) -> None:
         pipeline.dataset().restore(state)  # type: ignore[attr-defined]
 
 
-def test_a_run_whose_data_is_no_longer_a_stream(make_trainer: Any, tmp_path: Path, refused: Refused) -> None:
+def test_a_run_whose_data_is_no_longer_a_stream(make_trainer: Any, refused: Refused) -> None:
     """Within an epoch, a stream cannot be replaced by samples in memory, which have another order."""
     cls = sources.points("generator")
-    words = ("--trainer.tune", "off", "--checkpoint.every_steps", "3", "--checkpoint.keep", "99")
-    make_trainer(cls, *words, "--trainer.epochs", "1", output="out", exports=False).fit()
-    within = next(each for each in (tmp_path / "out" / "checkpoint").iterdir() if int(each.name[-10:]) == 3)
+    words = ("--trainer.tune", "off")
+    trainer = make_trainer(cls, *words, exports=False)
+    trainer.state.compilation = trainer.compile()
+    trainer.state.step = 3
+    stored = trainer.state.snapshot({})
     other = make_trainer(sources.points("pairs"), *words, exports=False)
     with refused(TrainingError):
-        other.restore(within)
+        other.restore(stored)
 
 
 # Refusals
