@@ -257,11 +257,12 @@ class Pipeline:
         memory = isinstance(given, MemoryDataset) or is_arrays(given) or not (processors.processes or is_indexed(given))
         if self._again is not None and self._preload == "auto" and is_unsized(given):
             given = within(given, self._preload_bytes)
+        skipped = self._skipped if self._skip else None
         try:
             source = (
-                as_dataset(given, self.origin, self._convert, weighted=processors.weighted)
+                as_dataset(given, self.origin, self._convert, weighted=processors.weighted, skipped=skipped)
                 if memory
-                else as_samples(given, self.origin, self._convert)
+                else as_samples(given, self.origin, self._convert, skipped)
             )
         except TooLargeError:
             assert self._again is not None
@@ -270,7 +271,6 @@ class Pipeline:
             self._fingerprint = fingerprint(source)
         if isinstance(source, MemoryDataset) and not processors.processes:
             return self._finished(source)
-        skipped = self._skipped if self._skip else None
         cached = None
         if self._preload != "off" and (
             processors.generating or processors.deterministic or isinstance(source, IndexedSamples)

@@ -286,6 +286,10 @@ def test_elements_that_cannot_be_converted_are_skipped() -> None:
         (block,) = itertools.islice(loader.blocks(1, chunk=1, first=5), 1)
         assert block.targets[""][0].reshape(-1).tolist() == list(range(80, 96))
         assert pipeline.skipped() is None
+    for part in ([], [Fails(-1)]):
+        with Pipeline(numbers(SAMPLES), part, convert=to_sample, on_error="skip") as pipeline:
+            assert len(targets(blocks(pipeline))) == SAMPLES - 2
+            assert (pipeline.skipped() or "").startswith("2 samples of the source were skipped")
     with Pipeline(Stream(lambda: numbers(SAMPLES)), [Cuts()], on_error="skip") as pipeline:
         assert pipeline.loader(16).batching.samples == 2 * (SAMPLES - 1)
         assert len(targets(blocks(pipeline))) == 2 * (SAMPLES - 1)

@@ -17,6 +17,7 @@ from aipcore.data.adapters.py_dataset import BatchSource, is_py_dataset
 from aipcore.data.adapters.samples import SampleList, checked_samples, is_iterable, is_unsized, stack
 from aipcore.data.adapters.tf_data import TensorSource, is_tf_dataset
 from aipcore.data.dataset import Fields, MemoryDataset
+from aipcore.data.processing import SkippedSamples
 from aipcore.data.sample import Samples
 from aipcore.data.stream import Source, Stream
 
@@ -71,13 +72,16 @@ def is_stream(data: Any) -> bool:
     return isinstance(data, Stream) or is_tf_dataset(data) or is_py_dataset(data) or is_loader(data) or has_state(data)
 
 
-def as_samples(data: Any, origin: str, convert: Convert | None = None) -> Samples:
+def as_samples(
+    data: Any, origin: str, convert: Convert | None = None, skipped: SkippedSamples | None = None
+) -> Samples:
     """Return samples by index, unprocessed.
 
     Args:
         data: see `Pipeline`.
         origin: the name of the data in errors.
         convert: the author's conversion of an entry, or None.
+        skipped: counts the entries that cannot be converted; None: such an entry is an error.
 
     Raises:
         DataError: `data` is empty or has no adapter.
@@ -88,13 +92,20 @@ def as_samples(data: Any, origin: str, convert: Convert | None = None) -> Sample
         refuse_endless(data, origin)
         samples: Samples = IndexedSamples(data, origin, convert)
     else:
-        samples = SampleList(list(checked_samples(data, origin, convert)))
+        samples = SampleList(list(checked_samples(data, origin, convert, skipped)))
     if len(samples) == 0:
         raise no_samples(origin)
     return samples
 
 
-def as_dataset(data: Any, origin: str, convert: Convert | None = None, *, weighted: bool = True) -> MemoryDataset:
+def as_dataset(
+    data: Any,
+    origin: str,
+    convert: Convert | None = None,
+    *,
+    weighted: bool = True,
+    skipped: SkippedSamples | None = None,
+) -> MemoryDataset:
     """Return a dataset in memory, unprocessed.
 
     Args:
@@ -102,6 +113,7 @@ def as_dataset(data: Any, origin: str, convert: Convert | None = None, *, weight
         origin: the name of the data in errors.
         convert: the author's conversion of an entry, or None.
         weighted: True to keep the weights.
+        skipped: counts the entries that cannot be converted; None: such an entry is an error.
 
     Raises:
         DataError: `data` has no adapter, is empty, or has samples of incompatible shapes or names.
@@ -116,7 +128,7 @@ def as_dataset(data: Any, origin: str, convert: Convert | None = None, *, weight
             refuse_endless(data, origin)
             indexed = IndexedSamples(data, origin, convert)
             samples, convert = (indexed[index] for index in range(len(indexed))), None
-        dataset = stack(checked_samples(samples, origin, convert), origin, weighted=weighted)
+        dataset = stack(checked_samples(samples, origin, convert, skipped), origin, weighted=weighted)
     if len(dataset) == 0:
         raise no_samples(origin)
     return dataset
