@@ -329,21 +329,34 @@ def repeats(source: Source) -> bool:
     return False
 
 
-def first_elements(conversion: Conversion, samples: int) -> list[Rows]:
+def same_content(one: Any, other: Any) -> bool:
+    """Return True if two elements are equal or cannot be compared."""
+    try:
+        return same(one, other)
+    except (TypeError, ValueError):
+        return True
+
+
+def first_elements(conversion: Conversion, samples: int) -> tuple[list[Rows], Any]:
     """Return the samples of the first elements of a pass, at least two elements and `samples` samples if possible.
+
+    Returns:
+        the samples of each element; and the first element.
 
     Raises:
         DataError: the pass has no sample, or an element cannot be read.
     """
     raw: list[Rows] = []
+    first: Any = None
     for number, element in enumerate(conversion.source.one_pass()):
+        first = first if number else element
         # Skipped samples are counted when an epoch reaches them.
         raw.append(conversion(element, number, counted=False))
         if number and sum(map(len, raw)) >= samples:
             break
     if not sum(map(len, raw)):
         raise no_samples(conversion.source.origin)
-    return raw
+    return raw, first
 
 
 def samples_of(parts: Iterable[Rows]) -> Iterator[Sample | None]:

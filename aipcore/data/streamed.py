@@ -38,7 +38,17 @@ from aipcore.data.stream_positions import (
     as_arrays,
     saved_position,
 )
-from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, first_elements, resumption, samples_of
+from aipcore.data.stream_reader import (
+    Conversion,
+    Cut,
+    Reader,
+    Rows,
+    counted,
+    first_elements,
+    resumption,
+    same_content,
+    samples_of,
+)
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params.names import count
@@ -115,13 +125,16 @@ class StreamDataset(Dataset):
         part = [*processors.deterministic, *processors.random]
         with closing(source.elements()) as elements:
             has_state = elements.state() is not None
-        raw = first_elements(self._conversion, PROBED)
+            again = None if has_state or source.exact or self._recut else next(elements)
+        raw, first = first_elements(self._conversion, PROBED)
         self._positions = Positions(Position(sample=0, element=0, state=None))
         self.batch_size: int | None = None
         if source.batched and not processors.generating:
             self.batch_size = max(map(len, raw))
         # Evaluation always begins at the beginning.
         self.resumable, self._reason = resumption(source) if has_state and not self._recut else (False, "")
+        if again is not None and not same_content(first, again):
+            self._reason = ", not exactly: its elements differ each time they are read"
         samples = [each for each in samples_of(raw) if each is not None][:PROBED]
         made = processed(samples, processors, part, skips=skipped is not None)
         self._first = with_ragged(finished(stack(made, processors.origin)), raw, part)

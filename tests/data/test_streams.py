@@ -371,6 +371,19 @@ def eager_states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_reader, "STATE_SHARE", float("inf"))
 
 
+def test_the_plan_shows_that_an_order_is_not_repeated() -> None:
+    """Reading again is exact only if it gives the same elements."""
+
+    def drawn(seed: int | None) -> Iterator[Any]:
+        random = np.random.default_rng(seed)
+        for _ in range(50):
+            yield random.random(3, np.float32), np.float32(0)
+
+    for seed, ending in ((1, "up to the position"), (None, "not exactly: its elements differ each time they are read")):
+        with Pipeline(Stream(lambda seed=seed: drawn(seed))) as pipeline:
+            assert pipeline.dataset().describe().endswith(ending)  # type: ignore[attr-defined]
+
+
 @pytest.mark.usefixtures("eager_states")
 @pytest.mark.parametrize("size", [0, 100])
 def test_states_that_cannot_be_saved(
