@@ -14,7 +14,7 @@ from aipcore.data.dataset import Batch, MemoryDataset, pad
 from aipcore.data.processing import Part, Processors, SampleError, SkippedSamples
 from aipcore.data.sample import SIDES, Sample
 from aipcore.data.sampler import Indices
-from aipcore.data.stream_reader import Rows
+from aipcore.data.stream_reader import Rows, samples_of
 from aipcore.errors import DataError
 from aipcore.params.names import count
 
@@ -134,6 +134,15 @@ def _padded(layout: Any, name: str, column: Any) -> Any:
 def _in_words(name: str, column: Any) -> str:
     ragged = isinstance(column, Ragged)
     return f"{name or 'one array'} " + ("of varying shapes" if ragged else f"{column.dtype}{column.shape[1:]}")
+
+
+def in_slots(parts: list[Rows], size: int | None) -> list[Sample | None]:
+    """Return one entry for each index; None where a batch of the source, of at most `size` samples, has no sample."""
+    samples: list[Sample | None] = []
+    for rows in parts:
+        samples.extend(samples_of([rows]))
+        samples += [None] * ((size or len(rows)) - len(rows))
+    return samples
 
 
 def share_of(indices: Indices) -> Indices | None:

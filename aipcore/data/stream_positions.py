@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from contextlib import closing
 from typing import Any
 
 import attrs
 import numpy as np
 
-from aipcore.errors import DataError
+from aipcore.data.adapters.elements import same
+from aipcore.data.stream import Source
+from aipcore.errors import DataError, sentence
 from aipcore.params.names import count
+
+logger = logging.getLogger(__name__)
 
 MOST_STATES = 64
 """The most states kept."""
@@ -19,6 +25,9 @@ STATE_BYTES = 64 * 2**20
 
 KEPT_BYTES = 64 * 2**20
 """The most bytes of all states kept."""
+
+TRIED = 8
+"""Elements that a restored iteration must repeat before its states are trusted."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -138,3 +147,36 @@ def saved_position(
                 "and parameters of the run."
             )
     return position
+
+
+def resumption(source: Source) -> tuple[bool, str]:
+    """Return True if the states of a source are saved, and the reason in words if they are too large."""
+    size = source.state_bytes()
+    if size > STATE_BYTES:
+        return False, f": its state has {in_mebibytes(size)}, more than {in_mebibytes(STATE_BYTES)}"
+    return source.exact or repeats(source), ""
+
+
+def repeats(source: Source) -> bool:
+    """Return True if an iteration restored from a state repeats the following elements."""
+    with closing(source.elements()) as elements:
+        for _ in range(3):
+            next(elements)
+        state = elements.state()
+        following = [next(elements) for _ in range(TRIED)]
+    try:
+        with closing(source.elements()) as elements:
+            elements.restore(state)
+            if all(same(each, next(elements)) for each in following):
+                return True
+    except Exception as error:
+        logger.warning("The state of %s cannot be restored: %s.", source.origin, sentence(error))
+    return False
+
+
+def same_content(one: Any, other: Any) -> bool:
+    """Return True if two elements are equal or cannot be compared."""
+    try:
+        return same(one, other)
+    except (TypeError, ValueError):
+        return True

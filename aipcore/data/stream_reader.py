@@ -6,19 +6,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from typing import Any
 
 import attrs
 import numpy as np
 
-from aipcore.data.adapters.elements import Convert, as_rows, as_sample, batch_size, no_samples, same
+from aipcore.data.adapters.elements import Convert, as_rows, as_sample, batch_size, no_samples
 from aipcore.data.dataset import Fields, MemoryDataset
 from aipcore.data.processing import Processors, SampleError, SkippedSamples
 from aipcore.data.sample import Sample
 from aipcore.data.stream import Elements, Source
 from aipcore.data.stream_positions import STATE_BYTES, Position, Positions, in_mebibytes, state_bytes
-from aipcore.errors import DataError, sentence
+from aipcore.errors import DataError
 from aipcore.params.names import count
 
 STATE_SHARE = 0.02
@@ -26,9 +25,6 @@ STATE_SHARE = 0.02
 
 STATE_SECONDS = 0.1
 """The least time between two states."""
-
-TRIED = 8
-"""Elements that a restored iteration must repeat before its states are trusted."""
 
 NOTICE_SECONDS = 10.0
 """Time after which reading for a count is announced."""
@@ -302,39 +298,6 @@ def divided(rows: Rows, count: int) -> tuple[Rows, Rows]:
     if isinstance(rows, list):
         return rows[:count], rows[count:]
     return rows.sliced(slice(count)), rows.sliced(slice(count, None))
-
-
-def resumption(source: Source) -> tuple[bool, str]:
-    """Return True if the states of a source are saved, and the reason in words if they are too large."""
-    size = source.state_bytes()
-    if size > STATE_BYTES:
-        return False, f": its state has {in_mebibytes(size)}, more than {in_mebibytes(STATE_BYTES)}"
-    return source.exact or repeats(source), ""
-
-
-def repeats(source: Source) -> bool:
-    """Return True if an iteration restored from a state repeats the following elements."""
-    with closing(source.elements()) as elements:
-        for _ in range(3):
-            next(elements)
-        state = elements.state()
-        following = [next(elements) for _ in range(TRIED)]
-    try:
-        with closing(source.elements()) as elements:
-            elements.restore(state)
-            if all(same(each, next(elements)) for each in following):
-                return True
-    except Exception as error:
-        logger.warning("The state of %s cannot be restored: %s.", source.origin, sentence(error))
-    return False
-
-
-def same_content(one: Any, other: Any) -> bool:
-    """Return True if two elements are equal or cannot be compared."""
-    try:
-        return same(one, other)
-    except (TypeError, ValueError):
-        return True
 
 
 def first_elements(conversion: Conversion, samples: int) -> tuple[list[Rows], Any]:

@@ -26,29 +26,15 @@ from aipcore.data.stream_batches import (
     Stacking,
     StreamProcessing,
     check_parts,
+    in_slots,
     no_length,
     processed,
     share_of,
     unequal_parts,
     with_ragged,
 )
-from aipcore.data.stream_positions import (
-    Position,
-    Positions,
-    as_arrays,
-    saved_position,
-)
-from aipcore.data.stream_reader import (
-    Conversion,
-    Cut,
-    Reader,
-    Rows,
-    counted,
-    first_elements,
-    resumption,
-    same_content,
-    samples_of,
-)
+from aipcore.data.stream_positions import Position, Positions, as_arrays, resumption, same_content, saved_position
+from aipcore.data.stream_reader import Conversion, Cut, Reader, Rows, counted, first_elements, samples_of
 from aipcore.data.worker_pool import WorkerPool
 from aipcore.errors import DataError
 from aipcore.params.names import count
@@ -359,7 +345,7 @@ class StreamDataset(Dataset):
 
     def _tasks(self, requests: Iterable[Visits], size: int) -> Iterator[tuple[Any, ...]]:
         for visits in requests:
-            samples = self._in_slots(self._read(visits.indices))
+            samples = in_slots(self._read(visits.indices), self.batch_size if self.nominal else 0)
             if (own := share_of(visits.indices)) is not None:
                 samples = [samples[n] for n in own.tolist()]
             parts = visits.cut(size) or [visits]
@@ -368,15 +354,6 @@ class StreamDataset(Dataset):
                 # Random numbers differ between the processes.
                 indices = part.indices * self.processes + self._index
                 yield samples[first : first + len(part.indices)], indices
-
-    def _in_slots(self, parts: list[Rows]) -> list[Sample | None]:
-        """Return one entry for each index; None where a batch of the source has no sample."""
-        samples: list[Sample | None] = []
-        for rows in parts:
-            samples.extend(samples_of([rows]))
-            if self.nominal and self.batch_size is not None:
-                samples += [None] * (self.batch_size - len(rows))
-        return samples
 
     def _stacked(self, parts: list[Rows], indices: Indices) -> Batch:
         """Return rows of stacked arrays as a batch."""

@@ -489,7 +489,7 @@ class Listed:
 
 def test_large_states_are_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """A `tf.data.Dataset` with a large shuffle buffer is read again, which the plan shows. A small one is saved."""
-    monkeypatch.setattr(stream_reader, "STATE_BYTES", 3000)
+    monkeypatch.setattr(stream_positions, "STATE_BYTES", 3000)
     data = tensors().batch(10)
     for size, resumable in ((1, True), (10, False)):
         with Pipeline(data.shuffle(size, seed=1)) as pipeline:
