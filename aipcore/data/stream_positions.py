@@ -38,11 +38,13 @@ class Position:
         sample: the index of the next sample.
         element: the number of elements before.
         state: the state of the source, or None at the beginning.
+        nbytes: the size of the state, as far as it is known.
     """
 
     sample: int
     element: int
     state: Any
+    nbytes: int = 0
 
 
 class Positions:
@@ -81,9 +83,7 @@ class Positions:
             self._later = [each for each in self._later if each.sample >= position.sample]
 
     def _exceeded(self) -> bool:
-        if len(self._later) > MOST_STATES:
-            return True
-        return sum(state_bytes(each.state) for each in self._later) > KEPT_BYTES
+        return len(self._later) > MOST_STATES or sum(each.nbytes for each in self._later) > KEPT_BYTES
 
 
 def state_bytes(state: Any) -> int:

@@ -276,7 +276,8 @@ class Reader:
         if self._positions is None or begun < self._due:
             return
         state = self._elements.state()
-        if state is not None and (size := state_bytes(state)) > STATE_BYTES:
+        size = state_bytes(state)
+        if size > STATE_BYTES:
             logger.warning(
                 "The state of %s has grown to %s and is no longer saved. A resumed run reads again from sample %s on.",
                 self._origin,
@@ -286,7 +287,7 @@ class Reader:
             self._positions = None
             return
         if state is not None:
-            self._positions.add(Position(sample=self.sample, element=self._element, state=state))
+            self._positions.add(Position(sample=self.sample, element=self._element, state=state, nbytes=size))
         ended = time.monotonic()
         self._due = ended + max(STATE_SECONDS, (ended - begun) / STATE_SHARE)
 

@@ -336,6 +336,20 @@ def test_data_that_is_split_already_is_refused(refused: Refused) -> None:
     split = split_dataset_by_node(sources.hugging_face_stream(), rank=1, world_size=2)
     with refused(DataError), Pipeline(split) as pipeline:
         pipeline.dataset()
+    with refused(DataError), Pipeline(Stream(lambda: split)) as pipeline:
+        pipeline.dataset()
+    both = [
+        Pipeline(
+            Stream(
+                lambda index, count: split_dataset_by_node(sources.hugging_face_stream(), index, count), sharded=True
+            ),
+            convert=lambda row: (np.asarray(row["x"], "float32"), np.asarray(row["y"], "float32")),
+            process=(index, 2),
+        ).loader(10, samples=100)
+        for index in range(2)
+    ]
+    found = np.concatenate([targets(list(loader.blocks(0, chunk=1))) for loader in both])
+    np.testing.assert_array_equal(np.sort(found), np.sort(Y[:, 0]))
 
 
 # States
@@ -504,8 +518,8 @@ def test_positions_reach_back() -> None:
     """The positions stay within their limits, and one before each sample that may still be needed is kept."""
     positions = Positions(Position(sample=0, element=0, state=None))
     for sample in range(1, 1000):
-        positions.add(Position(sample=sample, element=sample, state=b" " * stream_positions.KEPT_BYTES)
-                      if sample % 500 == 0 else Position(sample=sample, element=sample, state="x"))  # fmt: skip
+        nbytes = 0 if sample % 500 else stream_positions.KEPT_BYTES
+        positions.add(Position(sample=sample, element=sample, state="x", nbytes=nbytes))
         assert len(positions._later) <= stream_positions.MOST_STATES
     assert positions.before(20).sample == 1
     assert 400 < positions.before(998).sample <= 998

@@ -44,9 +44,11 @@ def as_source(
     """
     stream = data if isinstance(data, Stream) else None
     given: Any = data if stream is None else stream.source
-    if stream is not None and stream.sharded:
+    sharded = stream is not None and stream.sharded
+    if stream is not None and sharded:
         given = partial(given, *process)
         stream = attrs.evolve(stream, source=given, sharded=False)
+    found = given
     if stream is not None and stream.made:
         # A function may return a dataset with batches of its own.
         found = called(given, origin)
@@ -58,7 +60,8 @@ def as_source(
     if stream is None and (isinstance(data, MemoryDataset) or is_arrays(data) or is_indexed(data)):
         return None
     loads = is_loader(given)
-    refuse_split(given, origin)
+    if not sharded:
+        refuse_split(found, origin)
     if stream is None and not (loads or has_state(data) or (streamed and is_unsized(data))):
         return None
     stream = stream or Stream(data)
